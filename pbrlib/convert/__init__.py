@@ -1,0 +1,1 @@
+"""From an old texture folder to one that the game loads."""

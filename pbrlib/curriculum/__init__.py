@@ -1,0 +1,1 @@
+"""The plan of a run: declared, validated, described, carried out."""

@@ -1,0 +1,1 @@
+"""From a source of materials to a batch on the device."""

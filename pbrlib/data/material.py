@@ -1,0 +1,55 @@
+"""One material on its way from a source to a shard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from pbrlib.maps import Stored
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a source says of a material before reading it."""
+
+    id: str
+    family: str
+
+
+@dataclass(frozen=True)
+class Material:
+    """A decoded material: stored maps ``(H, W, C)`` of one common size, normals in OpenGL.
+
+    ``label`` is a class name or None (unknown, or several: see the mask). ``licence`` and
+    ``attribution`` travel into the index.
+    """
+
+    id: str
+    family: str
+    source: str
+    label: str | None
+    tileable: bool
+    licence: str
+    attribution: str
+    maps: Mapping[str, Stored]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        height, width = self.maps["normal"].shape[:2]
+        return int(height), int(width)
+
+
+class Source(Protocol):
+    """Where materials come from. Pickles, so that Ray tasks can read entries in parallel."""
+
+    name: str
+
+    def entries(self) -> Iterable[Entry]:
+        """Lists the materials, cheaply, in a stable order; raises DataError if there is no such source."""
+        ...
+
+    def load(self, entry: Entry) -> Material:
+        """Reads one material; raises DataError naming the file and what is wrong with it."""
+        ...

@@ -1,0 +1,1 @@
+"""Shard sets: lossless tiles in Parquet, with a manifest and an index."""

@@ -1,0 +1,1 @@
+"""Where materials come from."""

@@ -1,0 +1,1 @@
+"""How good the maps are, beside the trivial answers."""

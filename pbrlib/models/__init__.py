@@ -1,0 +1,1 @@
+"""The networks of the recipe; the spec of each stands beside it."""

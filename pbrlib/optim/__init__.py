@@ -1,0 +1,1 @@
+"""Optimizer rules over parameter names, and learning-rate schedules."""

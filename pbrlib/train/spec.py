@@ -1,0 +1,38 @@
+"""How a run uses its machines: nothing here changes what is learned, but precision and micro-batches."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from pbrlib.spec import Spec
+
+
+class RuntimeSpec(Spec):
+    """Workers and what each does; lives in a file of its own, beside the curriculum.
+
+    ``threads_per_worker`` are torch's intra-op threads. ``batch_per_device`` is the largest micro-batch
+    that fits a device: local batch and accumulation follow from it and the curriculum's global batch
+    (None: the local batch in one piece). ``data_cpus`` are the logical CPUs each worker's data stream
+    may use. ``decode_threads`` collate batches ahead, ``prefetch`` of them.
+    """
+
+    workers: int = Field(default=2, ge=1)
+    device: Literal["cpu", "cuda"] = "cpu"
+    cpus_per_worker: float = Field(default=1.0, gt=0.0)
+    threads_per_worker: int = Field(default=1, ge=1)
+    data_cpus: float = Field(default=1.0, gt=0.0)
+    decode_threads: int = Field(default=1, ge=1)
+    prefetch: int = Field(default=2, ge=1)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    batch_per_device: int | None = Field(default=None, ge=1)
+    channels_last: bool = False
+    compile: bool = False
+    max_failures: int = Field(default=3, ge=0)
+    ray_logs: bool = False
+
+    def micro_batches(self, global_batch: int) -> int:
+        """The number of micro-batches per step that keeps each within ``batch_per_device``."""
+        local = -(-global_batch // self.workers)
+        return 1 if self.batch_per_device is None else -(-local // self.batch_per_device)

@@ -1,0 +1,1 @@
+"""The command line and everything that runs on Ray; the only package that imports it."""
