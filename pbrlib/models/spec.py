@@ -1,0 +1,92 @@
+"""What a network is, declared: sizes and starting weights. Reading a configuration needs no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self, TypeAlias
+
+from pydantic import Field, PositiveInt, model_validator
+
+from pbrlib.spec import Spec
+
+FourSizes: TypeAlias = tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt]
+
+
+class UNetSpec(Spec):
+    """The FiLM U-Net: ``depth`` halvings, channels ``width * 2**level``.
+
+    Attributes:
+        width: Channels at full resolution.
+        depth: Number of halvings; the sides of an input are multiples of ``2**depth``.
+        norm_groups: Groups of every GroupNorm; divides ``width``.
+        film_dropout: Share of training samples that see no conditioning, so the net also works without.
+    """
+
+    kind: Literal["unet"] = "unet"
+    width: PositiveInt = 96
+    depth: Annotated[int, Field(ge=1, le=6)] = 4
+    norm_groups: PositiveInt = 8
+    film_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+    @model_validator(mode="after")
+    def _groups_divide_width(self) -> Self:
+        if self.width % self.norm_groups:
+            divisors = [g for g in range(1, self.norm_groups) if self.width % g == 0]
+            raise ValueError(
+                f"norm_groups {self.norm_groups} does not divide width {self.width}. "
+                f"Use {divisors[-1]} groups or a width of {self._next_width()}."
+            )
+        return self
+
+    def _next_width(self) -> int:
+        return -(-self.width // self.norm_groups) * self.norm_groups
+
+
+class SegformerSpec(Spec):
+    """SegFormer: one of the published sizes, or ``custom`` with its own (small nets for tests and demos).
+
+    Attributes:
+        backbone: Published size, or ``custom``.
+        hidden_sizes: Channels of the four stages; only and always with ``custom``.
+        depths: Transformer blocks of the four stages; likewise.
+        num_heads: Attention heads of the four stages, each dividing its channels; likewise.
+        decoder_width: Channels of the decoder; likewise.
+        pretrained: ``none``, a local folder written by ``save_pretrained``, or a name on the hub.
+        drop_path: Highest rate of stochastic depth.
+        head_dropout: Dropout before the classifier.
+    """
+
+    kind: Literal["segformer"] = "segformer"
+    backbone: Literal["b0", "b1", "b2", "b3", "b4", "b5", "custom"] = "b2"
+    hidden_sizes: FourSizes | None = None
+    depths: FourSizes | None = None
+    num_heads: FourSizes | None = None
+    decoder_width: PositiveInt | None = None
+    pretrained: str = "none"
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    head_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+
+    @model_validator(mode="after")
+    def _sizes_belong_to_custom(self) -> Self:
+        sizes = {
+            "hidden_sizes": self.hidden_sizes,
+            "depths": self.depths,
+            "num_heads": self.num_heads,
+            "decoder_width": self.decoder_width,
+        }
+        given = [name for name, value in sizes.items() if value is not None]
+        missing = [name for name in sizes if name not in given]
+        if self.backbone == "custom" and missing:
+            raise ValueError(f"backbone custom needs {', '.join(missing)}. Give them, or name b0 to b5.")
+        if self.backbone != "custom" and given:
+            raise ValueError(
+                f"{', '.join(given)} given beside backbone {self.backbone}, whose sizes are published. "
+                "Leave them out, or set backbone: custom."
+            )
+        for channels, heads in zip(self.hidden_sizes or (), self.num_heads or (), strict=True):
+            if channels % heads:
+                raise ValueError(f"hidden_sizes: {channels} channels cannot be split over {heads} heads.")
+        return self
+
+
+ModelSpec: TypeAlias = Annotated[UNetSpec | SegformerSpec, Field(discriminator="kind")]
+"""Every kind of network."""
