@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pbrlib.maps import CLASSES
 from pbrlib.models.segformer import SegformerSpec
 from pbrlib.models.unet import UNetSpec
 from pbrlib.spec import Spec
@@ -114,8 +113,3 @@ def maps_required(spec: TaskSpec) -> tuple[str, ...]:
             return ("normal", spec.kind)
         case "height" | "ao":
             return ("normal", "relief", spec.kind)
-
-
-def num_classes() -> int:
-    """The number of material classes."""
-    return len(CLASSES)
