@@ -1,0 +1,32 @@
+"""Conventions and fields of normals: orientation, slopes, Poisson height, curvature, occlusion.
+
+Everywhere a normal is a unit vector in OpenGL convention (x right, y up, z out of the surface), while
+image rows point down: a height ``h`` has the normal ``(-dh/dcol, +dh/drow, 1)``, normalised.
+"""
+
+from pbrlib.geometry.normals import (
+    Verdict,
+    green_channel_verdict,
+    mean_curvature,
+    normal_from_height,
+    slopes,
+)
+from pbrlib.geometry.occlusion import ao_from_height
+from pbrlib.geometry.orientation import Orientation, flip_green, flip_horizontal, flip_vertical, rotate90
+from pbrlib.geometry.poisson import poisson_height, relief
+
+__all__ = [
+    "Orientation",
+    "Verdict",
+    "ao_from_height",
+    "flip_green",
+    "flip_horizontal",
+    "flip_vertical",
+    "green_channel_verdict",
+    "mean_curvature",
+    "normal_from_height",
+    "poisson_height",
+    "relief",
+    "rotate90",
+    "slopes",
+]

@@ -1,0 +1,82 @@
+"""Slopes, normals and curvature, and which convention a normal map was made in."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pbrlib.geometry.fields import difference, percentile
+
+STEEPEST = 10.0
+"""Slopes are clipped here: beyond it lie block-compression errors, not surfaces."""
+
+Verdict: TypeAlias = Literal["opengl", "directx", "undecided"]
+
+
+def slopes(normal: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n 1 h w"], Float[Tensor, "n 1 h w"]]:
+    """Slopes ``(dh/dcol, dh/drow)`` in pixels of height per pixel, clipped to +-10.
+
+    Args:
+        normal: OpenGL normals; need not be of unit length, z is taken as at least 1e-3.
+    """
+    x, y, z = normal.unsqueeze(2).unbind(dim=1)
+    z = z.clamp_min(1e-3)
+    return (-x / z).clamp(-STEEPEST, STEEPEST), (y / z).clamp(-STEEPEST, STEEPEST)
+
+
+def normal_from_height(
+    height: Float[Tensor, "n 1 h w"], *, scale_px: float | Float[Tensor, "n 1 1 1"], tileable: bool
+) -> Float[Tensor, "n 3 h w"]:
+    """Unit OpenGL normals of a height map by central differences.
+
+    Args:
+        height: heights, any range.
+        scale_px: pixels that one unit of height stands for.
+        tileable: differences wrap around the border; otherwise they are one-sided there.
+    """
+    p = difference(height, dim=-1, tileable=tileable) * scale_px
+    q = difference(height, dim=-2, tileable=tileable) * scale_px
+    return torch.nn.functional.normalize(torch.cat((-p, q, torch.ones_like(p)), dim=1), dim=1)
+
+
+def mean_curvature(normal: Float[Tensor, "n 3 h w"], *, tileable: bool) -> Float[Tensor, "n 1 h w"]:
+    """Mean curvature ``0.5 (dn_x/dcol - dn_y/drow)``, a bump positive, in [-1, 1].
+
+    Scaled by the 99th percentile of its magnitude over the picture, so give whole textures.
+    """
+    x, y, _ = normal.unsqueeze(2).unbind(dim=1)
+    curvature = 0.5 * (difference(x, dim=-1, tileable=tileable) - difference(y, dim=-2, tileable=tileable))
+    scale = percentile(curvature.abs(), share=0.99).clamp_min(1e-6)
+    return (curvature / scale).clamp(-1.0, 1.0)
+
+
+def green_channel_verdict(normal: Float[Tensor, "1 3 h w"], *, tileable: bool) -> Verdict:
+    """Which convention a normal map was made in, from the curl of its slopes.
+
+    The slopes of a surface have no curl; read with the wrong sign of green they have. ``undecided``
+    is an answer: noise and block errors rotate in both readings, and grooves in one direction in neither.
+    """
+    agreement = curl_agreement(normal, tileable=tileable)
+    if abs(agreement) < DECISIVE:
+        return "undecided"
+    return "opengl" if agreement > 0 else "directx"
+
+
+DECISIVE = 0.1
+"""The least agreement that decides."""
+
+
+def curl_agreement(normal: Float[Tensor, "1 3 h w"], *, tileable: bool) -> float:
+    """How much less the slopes rotate as OpenGL than as DirectX, in [-1, 1].
+
+    With E the energy of the curl in each reading, ``(E_directx - E_opengl) / (E_directx + E_opengl)``.
+    """
+    p, q = slopes(normal)
+    q_col = difference(q, dim=-1, tileable=tileable)
+    p_row = difference(p, dim=-2, tileable=tileable)
+    opengl = (q_col - p_row).square().sum()
+    directx = (q_col + p_row).square().sum()
+    return float((directx - opengl) / (directx + opengl).clamp_min(1e-12))

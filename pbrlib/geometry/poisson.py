@@ -1,0 +1,62 @@
+"""Height from normals over a whole texture: the coarse input of the height and AO networks."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pbrlib.geometry.fields import gaussian_blur, percentile
+from pbrlib.geometry.normals import mean_curvature, slopes
+
+BLUR_SHARE = 5.0 / 1024.0
+"""Sigma of the blur as a share of the longer side."""
+
+
+def relief(normal: Float[Tensor, "n 3 h w"], *, tileable: bool) -> Float[Tensor, "n 2 h w"]:
+    """Poisson-coarse height, then mean curvature, both in [-1, 1], of whole textures."""
+    height = poisson_height(normal, tileable=tileable)
+    return torch.cat((height, mean_curvature(normal, tileable=tileable)), dim=1)
+
+
+def poisson_height(normal: Float[Tensor, "n 3 h w"], *, tileable: bool) -> Float[Tensor, "n 1 h w"]:
+    """Coarse height in [-1, 1] whose slopes are nearest to those of the normals.
+
+    Solves ``laplace(h) = div(p, q)``, cuts to percentiles 1-99, scales and blurs. A flat texture gives 0.
+
+    Args:
+        normal: OpenGL normals of whole textures: a crop has another height.
+        tileable: periodic solve and blur; otherwise both continue the texture as in a mirror.
+    """
+    p, q = slopes(normal)
+    height, width = p.shape[-2:]
+    if not tileable:
+        p, q = _mirrored_slopes(p, q)
+    solved = _integrated(p, q)[..., :height, :width]
+    low, high = percentile(solved, share=0.01), percentile(solved, share=0.99)
+    spread = high - low
+    centred = 2.0 * (solved.clamp(low, high) - low) / spread.clamp_min(1e-6) - 1.0
+    unit = torch.where(spread > 1e-6, centred, torch.zeros_like(centred))
+    return gaussian_blur(unit, sigma_px=BLUR_SHARE * max(height, width), tileable=tileable).clamp(-1.0, 1.0)
+
+
+def _mirrored_slopes(p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+    """Continues slopes over mirrored neighbours: the mirrored component changes sign."""
+    p, q = torch.cat((p, -p.flip(-1)), dim=-1), torch.cat((q, q.flip(-1)), dim=-1)
+    return torch.cat((p, p.flip(-2)), dim=-2), torch.cat((q, -q.flip(-2)), dim=-2)
+
+
+def _integrated(p: Tensor, q: Tensor) -> Tensor:
+    """Least-squares integral of periodic slopes with zero mean (Frankot and Chellappa, 1988)."""
+    height, width = p.shape[-2:]
+    rows = 2.0 * math.pi * torch.fft.fftfreq(height, device=p.device).view(-1, 1)
+    cols = 2.0 * math.pi * torch.fft.rfftfreq(width, device=p.device).view(1, -1)
+    square = rows.square() + cols.square()
+    square[0, 0] = 1.0
+    divergence = -1j * (cols * torch.fft.rfft2(p) + rows * torch.fft.rfft2(q))
+    spectrum = divergence / square
+    spectrum[..., 0, 0] = 0.0
+    integral: Tensor = torch.fft.irfft2(spectrum, s=(height, width))
+    return integral
