@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pbrlib.geometry.fields import difference, percentile
+from pbrlib.geometry.fields import difference, gaussian_blur, percentile
 
 STEEPEST = 10.0
 """Slopes are clipped here: beyond it lie block-compression errors, not surfaces."""
@@ -65,8 +65,12 @@ def green_channel_verdict(normal: Float[Tensor, "1 3 h w"], *, tileable: bool) -
     return "opengl" if agreement > 0 else "directx"
 
 
-DECISIVE = 0.1
-"""The least agreement that decides."""
+DECISIVE = 0.2
+"""The least agreement that decides: 23 of 25 scanned sets reach it, 16 after block compression, and the
+largest agreement with the wrong sign is 0.11 (cut-up atlas of flat metal)."""
+
+NOISE_SIGMA_PX = 2.0
+"""Quantisation and compression noise of finer scale rotates as much in both readings: it is blurred away."""
 
 
 def curl_agreement(normal: Float[Tensor, "1 3 h w"], *, tileable: bool) -> float:
@@ -74,7 +78,7 @@ def curl_agreement(normal: Float[Tensor, "1 3 h w"], *, tileable: bool) -> float
 
     With E the energy of the curl in each reading, ``(E_directx - E_opengl) / (E_directx + E_opengl)``.
     """
-    p, q = slopes(normal)
+    p, q = slopes(gaussian_blur(normal, sigma_px=NOISE_SIGMA_PX, tileable=tileable))
     q_col = difference(q, dim=-1, tileable=tileable)
     p_row = difference(p, dim=-2, tileable=tileable)
     opengl = (q_col - p_row).square().sum()

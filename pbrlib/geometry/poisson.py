@@ -22,24 +22,39 @@ def relief(normal: Float[Tensor, "n 3 h w"], *, tileable: bool) -> Float[Tensor,
 
 
 def poisson_height(normal: Float[Tensor, "n 3 h w"], *, tileable: bool) -> Float[Tensor, "n 1 h w"]:
-    """Coarse height in [-1, 1] whose slopes are nearest to those of the normals.
+    """Coarse height in [-1, 1]: the integrated normals cut to percentiles 1-99, scaled and blurred.
 
-    Solves ``laplace(h) = div(p, q)``, cuts to percentiles 1-99, scales and blurs. A flat texture gives 0.
+    A flat texture gives 0 everywhere.
 
     Args:
         normal: OpenGL normals of whole textures: a crop has another height.
         tileable: periodic solve and blur; otherwise both continue the texture as in a mirror.
     """
-    p, q = slopes(normal)
-    height, width = p.shape[-2:]
-    if not tileable:
-        p, q = _mirrored_slopes(p, q)
-    solved = _integrated(p, q)[..., :height, :width]
+    solved = integrated_height(normal, tileable=tileable)
     low, high = percentile(solved, share=0.01), percentile(solved, share=0.99)
     spread = high - low
     centred = 2.0 * (solved.clamp(low, high) - low) / spread.clamp_min(1e-6) - 1.0
     unit = torch.where(spread > 1e-6, centred, torch.zeros_like(centred))
-    return gaussian_blur(unit, sigma_px=BLUR_SHARE * max(height, width), tileable=tileable).clamp(-1.0, 1.0)
+    sigma_px = BLUR_SHARE * max(solved.shape[-2:])
+    return gaussian_blur(unit, sigma_px=sigma_px, tileable=tileable).clamp(-1.0, 1.0)
+
+
+def integrated_height(normal: Float[Tensor, "n 3 h w"], *, tileable: bool) -> Float[Tensor, "n 1 h w"]:
+    """Height in pixels, zero mean, whose slopes are nearest to the normals: laplace(h) = div(p, q)."""
+    p, q = slopes(normal)
+    height, width = p.shape[-2:]
+    if not tileable:
+        p, q = _mirrored_slopes(_levelled(p), _levelled(q))
+    return _integrated(p, q)[..., :height, :width]
+
+
+def _levelled(slope: Tensor) -> Tensor:
+    """Takes out the mean slope.
+
+    Stored normals are flat to half a step of 8 bits; mirrored, that rest would build a roof higher than
+    the relief itself. A periodic solve drops it unasked.
+    """
+    return slope - slope.mean(dim=(-2, -1), keepdim=True)
 
 
 def _mirrored_slopes(p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
