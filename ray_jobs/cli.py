@@ -1,0 +1,65 @@
+"""The ``pbr`` command: subcommands are imported only when they run, so that ``pbr --help`` is quick."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import click
+
+from pbrlib.errors import PbrError
+
+INPUT_ERROR = 2
+INTERRUPTED = 130
+
+SUBCOMMANDS = {
+    "prepare": ("ray_jobs.prepare:command", "Read a source of materials and write a shard set."),
+    "shards": ("ray_jobs.inspect:shards", "Look into a shard set."),
+    "plan": ("ray_jobs.plan:command", "Check curricula and show what they would train; start nothing."),
+    "train": ("ray_jobs.train:command", "Train a curriculum; the same command resumes it."),
+    "evaluate": ("ray_jobs.evaluate:command", "Measure trained networks beside trivial baselines."),
+    "convert": ("ray_jobs.convert:command", "Convert a folder of old textures to True PBR."),
+}
+"""Name of a subcommand -> (module:attribute, the line that ``pbr --help`` shows for it)."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a subcommand when it is invoked, and turns PbrErrors into messages."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of the subcommands, in the order in which they are used."""
+        return list(SUBCOMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports one subcommand; None for an unknown name."""
+        if cmd_name not in SUBCOMMANDS:
+            return None
+        module, attribute = SUBCOMMANDS[cmd_name][0].split(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the table of subcommands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_line) for name, (_, help_line) in SUBCOMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the subcommand; an input error becomes its message and exit code 2, an interrupt 130."""
+        try:
+            return super().invoke(ctx)
+        except PbrError as error:
+            click.echo(f"pbr: {error}", err=True)
+            ctx.exit(INPUT_ERROR)
+        except KeyboardInterrupt:
+            click.echo("pbr: interrupted", err=True)
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="pbrlib", prog_name="pbr")
+def main() -> None:
+    """PBR texture models: prepare data, train on Ray, measure, convert."""
+
+
+if __name__ == "__main__":
+    main(prog_name="pbr")
