@@ -1,0 +1,59 @@
+"""The pieces a U-Net is built from: normalised convolutions and resampling without aliases."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class ConvNormAct(nn.Module):
+    """Convolution, GroupNorm, SiLU, at the size of the input.
+
+    The convolution keeps its bias: GroupNorm divides by the spread of the whole group, so without a bias
+    a uniform picture would look the same at any brightness.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, kernel_size: int, norm_groups: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+        self.norm = nn.GroupNorm(norm_groups, out_channels)
+
+    def forward(self, x: Float[Tensor, "n c_in h w"]) -> Float[Tensor, "n c_out h w"]:
+        """Features of the same height and width."""
+        return F.silu(self.norm(self.conv(x)))
+
+
+class DoubleConv(nn.Module):
+    """Two 3x3 convolutions, each with GroupNorm and SiLU."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, norm_groups: int) -> None:
+        super().__init__()
+        self.first = ConvNormAct(in_channels, out_channels, kernel_size=3, norm_groups=norm_groups)
+        self.second = ConvNormAct(out_channels, out_channels, kernel_size=3, norm_groups=norm_groups)
+
+    def forward(self, x: Float[Tensor, "n c_in h w"]) -> Float[Tensor, "n c_out h w"]:
+        """Features of the same height and width."""
+        out: Tensor = self.second(self.first(x))
+        return out
+
+
+def blur_halve(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h_half w_half"]:
+    """Half the height and width, low-passed by the binomial (1, 3, 3, 1)/8 along each axis, border repeated.
+
+    Three averages of two make the kernel; the first pads and leaves the padding out of its mean, which
+    repeats the border. So there is no kernel to store, and no gather to make the backward pass
+    nondeterministic on GPUs, as replicate padding has. Blur before stride: Zhang 2019, "Making
+    convolutional networks shift-invariant again".
+
+    Args:
+        x: Features with even height and width.
+    """
+    x = F.avg_pool2d(x, 2, stride=1, padding=1, count_include_pad=False)
+    x = F.avg_pool2d(x, 2, stride=1)
+    return F.avg_pool2d(x, 2, stride=2)
+
+
+def resize(x: Float[Tensor, "n c h w"], size: tuple[int, int]) -> Float[Tensor, "n c h_out w_out"]:
+    """Bilinear resampling between pixel centres (``align_corners=False``) to ``(height, width)``."""
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)

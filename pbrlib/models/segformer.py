@@ -1,0 +1,220 @@
+"""SegFormer with six inputs, built of transformers' pieces under names of our own.
+
+transformers renames its modules between releases, so checkpoints, optimizer rules and layer decay use the
+names given here: ``encoder.stages.K.*`` (patch embedding included), ``decoder.*``, ``head.*``. Inside a
+stage the names are those of transformers 5.17 and later.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import SegformerConfig, SegformerForSemanticSegmentation
+
+from pbrlib.errors import CheckpointError
+from pbrlib.maps import CLASSES, DIFFUSE, NORMAL
+from pbrlib.models.blocks import resize
+from pbrlib.models.spec import SegformerSpec
+
+__all__ = ["SegOutput", "Segformer", "SegformerSpec"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# Xie et al. 2021, table 6: blocks per stage and channels of the decoder.
+_PUBLISHED = {
+    "b0": ((2, 2, 2, 2), 256),
+    "b1": ((2, 2, 2, 2), 256),
+    "b2": ((3, 4, 6, 3), 768),
+    "b3": ((3, 4, 18, 3), 768),
+    "b4": ((3, 8, 27, 3), 768),
+    "b5": ((3, 6, 40, 3), 768),
+}
+
+
+class SegOutput(NamedTuple):
+    """What a SegFormer says of a picture.
+
+    Attributes:
+        logits: Class logits at the size of the input.
+        features: Output of the last encoder stage, at 1/32 of it: the conditioning of the U-Nets.
+    """
+
+    logits: Float[Tensor, "n k h w"]
+    features: Float[Tensor, "n c h_32 w_32"]
+
+
+def _config(spec: SegformerSpec, *, num_classes: int) -> SegformerConfig:
+    """The architecture in transformers' terms."""
+    if spec.backbone == "custom":
+        sizes, heads = spec.hidden_sizes, spec.num_heads
+        depths, decoder_width = spec.depths, spec.decoder_width
+    else:
+        sizes = (32, 64, 160, 256) if spec.backbone == "b0" else (64, 128, 320, 512)
+        heads = (1, 2, 5, 8)
+        depths, decoder_width = _PUBLISHED[spec.backbone]
+    assert sizes is not None
+    assert depths is not None
+    assert heads is not None
+    return SegformerConfig(
+        num_channels=DIFFUSE.channels + NORMAL.channels,
+        hidden_sizes=list(sizes),
+        depths=list(depths),
+        num_attention_heads=list(heads),
+        decoder_hidden_size=decoder_width,
+        drop_path_rate=spec.drop_path,
+        classifier_dropout_prob=spec.head_dropout,
+        num_labels=num_classes,
+    )
+
+
+class _Encoder(nn.Module):
+    """The four stages of the mix transformer; the patch embedding belongs to its stage."""
+
+    def __init__(self, stages: nn.ModuleList) -> None:
+        super().__init__()
+        self.stages = stages
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        features: list[Tensor] = []
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        return features
+
+
+class _Decoder(nn.Module):
+    """The all-MLP decoder: project each stage to one width, bring to 1/4 resolution, fuse.
+
+    Projection and fusing convolution are both linear with nothing but a bilinear resize between them, and
+    a 1x1 convolution commutes with that. So each stage goes once through the product of the two weights,
+    at its own resolution: the same function as transformers' head for a fraction of its arithmetic, and
+    without four wide maps at 1/4 resolution in memory.
+    """
+
+    def __init__(self, decode_head: Any) -> None:
+        super().__init__()
+        self.projections = nn.ModuleList(part.proj for part in decode_head.linear_projections)
+        self.fuse: nn.Conv2d = decode_head.linear_fuse
+        self.norm: nn.BatchNorm2d = decode_head.batch_norm
+        self.dropout: nn.Dropout = decode_head.dropout
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        size = (features[0].shape[2], features[0].shape[3])
+        # transformers concatenates the deepest stage first
+        shares = self.fuse.weight.flatten(1).chunk(len(features), dim=1)[::-1]
+        fused: Tensor | None = None
+        for feature, projection, share in zip(features, self.projections, shares, strict=True):
+            assert isinstance(projection, nn.Linear)
+            weight, bias = share @ projection.weight, share @ projection.bias
+            part = resize(F.conv2d(feature, weight[:, :, None, None], bias), size)
+            fused = part if fused is None else fused + part
+        out: Tensor = self.dropout(F.relu(self.norm(fused)))
+        return out
+
+
+class Segformer(nn.Module):
+    """Material classes from diffuse (or albedo) and normal.
+
+    Args:
+        spec: Size and starting weights. On the meta device no weights are read.
+        num_classes: Channels of the logits.
+
+    Raises:
+        CheckpointError: ``spec.pretrained`` cannot be read, or is another architecture.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, spec: SegformerSpec, *, num_classes: int = len(CLASSES)) -> None:
+        super().__init__()
+        self.spec = spec
+        config = _config(spec, num_classes=num_classes)
+        donor = SegformerForSemanticSegmentation(config)
+        self.encoder = _Encoder(donor.segformer.stages)
+        self.decoder = _Decoder(donor.decode_head)
+        self.head = donor.decode_head.classifier
+        self.cond_channels: int = config.hidden_sizes[-1]
+        as_it_is = NORMAL.channels
+        mean = torch.tensor((*IMAGENET_MEAN, *(0.0,) * as_it_is)).view(1, -1, 1, 1)
+        std = torch.tensor((*IMAGENET_STD, *(1.0,) * as_it_is)).view(1, -1, 1, 1)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+        if spec.pretrained != "none" and not self.head.weight.is_meta:
+            _load_pretrained(self, spec.pretrained, config=config)
+
+    @property
+    def stride(self) -> int:
+        """The sides of an input are multiples of this."""
+        return 32
+
+    def forward(self, x: Float[Tensor, "n 6 h w"]) -> SegOutput:
+        """Class logits and conditioning features.
+
+        Args:
+            x: Diffuse or albedo, sRGB in [0, 1], then the normal, OpenGL in [-1, 1]; sides multiples of 32.
+
+        Raises:
+            ValueError: Sides off the stride.
+        """
+        height, width = x.shape[2:]
+        if height % self.stride or width % self.stride:
+            raise ValueError(f"{height} x {width} px: sides must be multiples of {self.stride}. Pad first.")
+        features = self.encoder((x - self.mean) / self.std)
+        logits = self.head(self.decoder(features))
+        return SegOutput(logits=resize(logits, (height, width)), features=features[-1])
+
+
+def _load_pretrained(network: Segformer, source: str, *, config: SegformerConfig) -> None:
+    """Copy the weights of a three-channel SegFormer (classifier or segmenter) into ``network``.
+
+    The classes are ours, so the classifier starts fresh; a donor without a decoder (ImageNet) leaves the
+    decoder fresh too.
+    """
+    donor, absent = _read_donor(source)
+    for field in ("hidden_sizes", "depths", "num_attention_heads"):
+        theirs, ours = list(getattr(donor.config, field)), list(getattr(config, field))
+        if theirs != ours:
+            raise CheckpointError(
+                f"pretrained: {source} has {field} {theirs}, the network {ours}. "
+                "Name weights of the same backbone, or set pretrained: none."
+            )
+    lacking = sorted(name for name in absent if name.startswith("segformer."))
+    if lacking:
+        raise CheckpointError(
+            f"pretrained: {source} lacks {len(lacking)} tensors of the encoder, {lacking[0]} first. "
+            "Name a folder written by save_pretrained of a SegFormer, or set pretrained: none."
+        )
+    encoder = _Encoder(donor.segformer.stages).state_dict()
+    stem = "stages.0.patch_embeddings.proj.weight"
+    encoder[stem] = _widen(encoder[stem], channels=config.num_channels)
+    network.encoder.load_state_dict(encoder)
+    if not any(name.startswith("decode_head.linear") for name in absent):
+        network.decoder.load_state_dict(_Decoder(donor.decode_head).state_dict())
+
+
+def _read_donor(source: str) -> tuple[SegformerForSemanticSegmentation, set[str]]:
+    """The donor as transformers reads it, whatever layout its file has, and the names its file lacks."""
+    try:
+        donor, info = SegformerForSemanticSegmentation.from_pretrained(source, output_loading_info=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(
+            f"pretrained: {source} cannot be read ({reason}). "
+            "Set pretrained to a local folder written by save_pretrained, or to none."
+        ) from error
+    return donor, set(info["missing_keys"])
+
+
+def _widen(weight: Float[Tensor, "c 3 kh kw"], *, channels: int) -> Float[Tensor, "c channels kh kw"]:
+    """The weight for more input channels: the donor's first, kaiming normal (He et al. 2015) for the rest."""
+    wide = weight.new_empty(weight.shape[0], channels, *weight.shape[2:])
+    nn.init.kaiming_normal_(wide, nonlinearity="relu")
+    wide[:, : weight.shape[1]] = weight
+    return wide

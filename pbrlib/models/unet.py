@@ -1,0 +1,126 @@
+"""The U-Net of the map families: GroupNorm, alias-free halvings, FiLM at the bottleneck."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from pbrlib.models.blocks import ConvNormAct, DoubleConv, blur_halve, resize
+from pbrlib.models.film import FiLM
+from pbrlib.models.spec import UNetSpec
+
+__all__ = ["UNet", "UNetSpec"]
+
+
+class _Encoder(nn.Module):
+    """One double convolution per level; level k works at ``1 / 2**k`` of the resolution."""
+
+    def __init__(self, in_channels: int, widths: list[int], *, norm_groups: int) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(
+            DoubleConv(before, width, norm_groups=norm_groups)
+            for before, width in pairwise([in_channels, *widths])
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        features = [self.stages[0](x)]
+        for stage in self.stages[1:]:
+            features.append(stage(blur_halve(features[-1])))
+        return features
+
+
+class _DecoderStage(nn.Module):
+    """Doubles the resolution and merges the refined skip of that level."""
+
+    def __init__(self, deep_width: int, width: int, *, norm_groups: int) -> None:
+        super().__init__()
+        self.refine = ConvNormAct(width, width, kernel_size=1, norm_groups=norm_groups)
+        self.merge = DoubleConv(deep_width + width, width, norm_groups=norm_groups)
+
+    def forward(self, deep: Tensor, skip: Tensor) -> Tensor:
+        upsampled = resize(deep, (skip.shape[2], skip.shape[3]))
+        merged: Tensor = self.merge(torch.cat((upsampled, self.refine(skip)), dim=1))
+        return merged
+
+
+class _Decoder(nn.Module):
+    """Stage k gives the features of level k; the deepest runs first."""
+
+    def __init__(self, widths: list[int], *, norm_groups: int) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(
+            _DecoderStage(deep, width, norm_groups=norm_groups) for width, deep in pairwise(widths)
+        )
+
+    def forward(self, deep: Tensor, skips: list[Tensor]) -> Tensor:
+        for stage, skip in zip(reversed(self.stages), reversed(skips), strict=True):
+            deep = stage(deep, skip)
+        return deep
+
+
+class UNet(nn.Module):
+    """Maps a picture to a picture of the same size, conditioned on features of another network.
+
+    Args:
+        spec: Sizes.
+        in_channels: Channels of the input.
+        out_channels: Channels of the logits.
+        cond_channels: Channels of the conditioning; None builds a net without FiLM.
+    """
+
+    def __init__(
+        self, spec: UNetSpec, *, in_channels: int, out_channels: int, cond_channels: int | None
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        widths = [spec.width * 2**level for level in range(spec.depth + 1)]
+        self.encoder = _Encoder(in_channels, widths, norm_groups=spec.norm_groups)
+        self.decoder = _Decoder(widths, norm_groups=spec.norm_groups)
+        self.film = (
+            None if cond_channels is None else FiLM(widths[-1], cond_channels, dropout=spec.film_dropout)
+        )
+        self.head = nn.Conv2d(spec.width, out_channels, 1)
+
+    @property
+    def stride(self) -> int:
+        """The sides of an input are multiples of this."""
+        return int(2**self.spec.depth)
+
+    def init_head_bias(self, p: float) -> None:
+        """Start every output at the probability ``p`` in (0, 1): the last bias is ``log(p / (1 - p))``."""
+        if not 0.0 < p < 1.0:
+            raise ValueError(f"a starting probability lies between 0 and 1, not at {p}")
+        assert self.head.bias is not None
+        nn.init.constant_(self.head.bias, math.log(p / (1.0 - p)))
+
+    def forward(
+        self,
+        x: Float[Tensor, "n c_in h w"],
+        cond: Float[Tensor, "n k h_cond w_cond"] | None = None,
+        *,
+        cond_keep: Float[Tensor, " n"] | None = None,
+    ) -> Float[Tensor, "n c_out h w"]:
+        """Logits at the size of the input.
+
+        Args:
+            x: Input maps, sides multiples of ``stride``.
+            cond: Conditioning features; None works like a keep mask of zeros.
+            cond_keep: 1 where a sample sees its conditioning; None draws it while training (see `FiLM`).
+
+        Raises:
+            ValueError: Sides off the stride, or conditioning for a net without FiLM.
+        """
+        height, width = x.shape[2:]
+        if height % self.stride or width % self.stride:
+            raise ValueError(f"{height} x {width} px: sides must be multiples of {self.stride}. Pad first.")
+        *skips, deep = self.encoder(x)
+        if self.film is not None:
+            deep = self.film(deep, cond, keep=cond_keep)
+        elif cond is not None:
+            raise ValueError("conditioning given to a U-Net built with cond_channels=None")
+        logits: Tensor = self.head(self.decoder(deep, skips))
+        return logits
