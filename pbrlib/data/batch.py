@@ -1,0 +1,111 @@
+"""Batches: raw, as they travel to the device, and decoded and augmented, as networks see them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Int, Int64, Shaped
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class RawBatch:
+    """Crops in the integers of the shards.
+
+    ``present``, ``seeds`` and ``classes`` stay on the CPU: they decide what is done to a sample, and
+    reading a decision back from the device would stall it.
+
+    Attributes:
+        maps: Raw maps by name; where a sample lacks one, its fill value.
+        present: For each map, which samples truly have it.
+        seeds: One seed per draw: two draws of one texture differ.
+        ids: Ids of the samples.
+        classes: Class id of each sample, 255 where it is unknown or not one.
+    """
+
+    maps: dict[str, Shaped[Tensor, "n c h w"]]
+    present: dict[str, Bool[Tensor, " n"]]
+    seeds: Int64[Tensor, " n"]
+    ids: tuple[str, ...]
+    classes: Int64[Tensor, " n"]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: torch.device | str) -> RawBatch:
+        """Moves the maps."""
+        return replace(self, maps={name: x.to(device, non_blocking=True) for name, x in self.maps.items()})
+
+    def split(self, num: int) -> list[RawBatch]:
+        """Exactly ``num`` consecutive parts, the first ones larger by at most a sample.
+
+        With more parts than samples the last are empty, since every rank must take as many micro-steps.
+        """
+        share, larger = divmod(len(self), num)
+        bounds = [0]
+        for part in range(num):
+            bounds.append(bounds[-1] + share + (part < larger))
+        return [self._part(start, end) for start, end in zip(bounds, bounds[1:], strict=False)]
+
+    def _part(self, start: int, end: int) -> RawBatch:
+        return RawBatch(
+            maps={name: x[start:end] for name, x in self.maps.items()},
+            present={name: flags[start:end] for name, flags in self.present.items()},
+            seeds=self.seeds[start:end],
+            ids=self.ids[start:end],
+            classes=self.classes[start:end],
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Decoded, augmented crops.
+
+    Attributes:
+        maps: float32 maps by name in the range of their encoding; ``mask`` is int64 ``(n, h, w)``.
+        valid: Pixels that count in losses and metrics.
+        ids: Ids of the samples.
+        classes: Class id of each sample, 255 where it is unknown or not one.
+    """
+
+    maps: dict[str, Shaped[Tensor, "n ..."]]
+    valid: Bool[Tensor, "n 1 h w"]
+    ids: tuple[str, ...]
+    classes: Int[Tensor, " n"]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Moves every tensor."""
+        return replace(
+            self,
+            maps={name: x.to(device, non_blocking=True) for name, x in self.maps.items()},
+            valid=self.valid.to(device, non_blocking=True),
+            classes=self.classes.to(device, non_blocking=True),
+        )
+
+    @staticmethod
+    def concatenate(parts: list[Batch]) -> Batch:
+        """One batch of all samples in order; the parts must have the same maps and sizes."""
+        if len(parts) == 1:
+            return parts[0]
+        return Batch(
+            maps={name: torch.cat([part.maps[name] for part in parts]) for name in parts[0].maps},
+            valid=torch.cat([part.valid for part in parts]),
+            ids=tuple(sample for part in parts for sample in part.ids),
+            classes=torch.cat([part.classes for part in parts]),
+        )
+
+
+def batch_hash(batch: Batch) -> str:
+    """SHA-256 over ids, classes, valid pixels, and names, types, shapes and bytes of all maps."""
+    digest = hashlib.sha256("\x1f".join(batch.ids).encode())
+    tensors = {"valid": batch.valid, "classes": batch.classes}
+    tensors.update({f"maps.{name}": x for name, x in batch.maps.items()})
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
