@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from dataclasses import dataclass, replace
 
 import torch
@@ -47,7 +48,7 @@ class RawBatch:
         bounds = [0]
         for part in range(num):
             bounds.append(bounds[-1] + share + (part < larger))
-        return [self._part(start, end) for start, end in zip(bounds, bounds[1:], strict=False)]
+        return [self._part(start, end) for start, end in itertools.pairwise(bounds)]
 
     def _part(self, start: int, end: int) -> RawBatch:
         return RawBatch(
