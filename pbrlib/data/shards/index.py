@@ -1,0 +1,115 @@
+"""The index of a shard set: one small row a material, all that a plan needs to know of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any, Literal, TypeAlias
+
+import pyarrow as pa
+
+from pbrlib.errors import DataError
+
+Split: TypeAlias = Literal["train", "val"]
+
+
+@dataclass(frozen=True)
+class IndexRow:
+    """One material of a shard set.
+
+    ``shard`` is a position in the manifest's list of shards, ``first_row`` the row of the material's first
+    tile there. ``class_pixels`` counts pixels by class id, ignored ones left out. ``means`` holds for each
+    map that is not a label map the mean of stored / maximum, by channel, in [0, 1].
+    """
+
+    id: str
+    source: str
+    family: str
+    split: Split
+    label: str | None
+    shard: int
+    first_row: int
+    height: int
+    width: int
+    tileable: bool
+    maps: tuple[str, ...]
+    class_pixels: tuple[int, ...]
+    means: dict[str, tuple[float, ...]]
+    licence: str
+    attribution: str
+
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("family", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("label", pa.string()),
+        pa.field("shard", pa.int32(), nullable=False),
+        pa.field("first_row", pa.int64(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("tileable", pa.bool_(), nullable=False),
+        pa.field("maps", pa.list_(pa.string()), nullable=False),
+        pa.field("class_pixels", pa.list_(pa.int64()), nullable=False),
+        pa.field("means", pa.map_(pa.string(), pa.list_(pa.float64())), nullable=False),
+        pa.field("licence", pa.string(), nullable=False),
+        pa.field("attribution", pa.string(), nullable=False),
+    ]
+)
+
+
+def to_table(rows: Iterable[IndexRow]) -> Any:
+    """The rows as a ``pyarrow.Table`` of ``SCHEMA``."""
+    records = [{**asdict(row), "means": list(row.means.items())} for row in rows]
+    return pa.Table.from_pylist(records, schema=SCHEMA)
+
+
+def from_table(table: Any) -> tuple[IndexRow, ...]:
+    """The rows of a table made by ``to_table``; raises DataError if its columns are others."""
+    if not table.schema.equals(SCHEMA):
+        raise DataError(f"index: its columns are {', '.join(table.schema.names)}. Prepare the set again.")
+    return tuple(_row(record) for record in table.to_pylist())
+
+
+def split_of(family: str, *, val_share: float) -> Split:
+    """The split of a family, from a hash of its name alone: no other material can move it.
+
+    A family of validation stays there when ``val_share`` (0..1) grows.
+    """
+    digest = hashlib.sha256(family.encode()).digest()
+    position = int.from_bytes(digest[:8], "big") / 2**64
+    return "val" if position < val_share else "train"
+
+
+@cache
+def tile_order(down: int, across: int) -> tuple[int, ...]:
+    """Tile numbers (``row * across + column``) of a texture in the order of its shard rows: Morton order.
+
+    Neighbours in the texture are mostly neighbours in the file, so that a crop reads few row groups.
+    """
+
+    def morton(tile: int) -> int:
+        y, x = divmod(tile, across)
+        return sum(((x >> bit & 1) << 2 * bit) | ((y >> bit & 1) << 2 * bit + 1) for bit in range(16))
+
+    return tuple(sorted(range(down * across), key=morton))
+
+
+@cache
+def tile_ranks(down: int, across: int) -> tuple[int, ...]:
+    """For each tile number its place in ``tile_order``."""
+    ranks = [0] * (down * across)
+    for rank, tile in enumerate(tile_order(down, across)):
+        ranks[tile] = rank
+    return tuple(ranks)
+
+
+def _row(record: dict[str, Any]) -> IndexRow:
+    record["maps"] = tuple(record["maps"])
+    record["class_pixels"] = tuple(record["class_pixels"])
+    record["means"] = {name: tuple(values) for name, values in record["means"]}
+    return IndexRow(**record)

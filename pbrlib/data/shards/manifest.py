@@ -1,0 +1,113 @@
+"""The manifest of a shard set: what is in it, which files belong to it, and how to tell that it is whole."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from typing import Final, Literal
+
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from pbrlib.data import storage
+from pbrlib.data.shards.codec import TILE
+from pbrlib.data.shards.index import IndexRow, from_table
+from pbrlib.data.storage import Location
+from pbrlib.errors import DataError
+from pbrlib.spec import Spec
+
+FORMAT_VERSION: Final = 1
+FILE_NAME = "manifest.json"
+SHARD_FOLDER = "shards"
+
+COLOUR_SPACE = "diffuse and albedo are sRGB, every other map is linear data"
+NORMAL_CONVENTION = "OpenGL: Y up, image rows point down; unit length, stored as 0.5 n + 0.5"
+
+
+class ShardInfo(Spec):
+    """A shard file, named below the folder of the set; ``resolution`` is its largest side in pixels."""
+
+    file: str
+    rows: int
+    bytes: int
+    sha256: str
+    resolution: int | None = None
+
+
+class IndexInfo(Spec):
+    """The index file, named below the folder of the set."""
+
+    file: str
+    sha256: str
+
+
+class Manifest(Spec):
+    """A version of a shard set. Versions grow by appending: shards of older ones stay as they are.
+
+    ``sources``, ``splits``, ``maps`` and ``sizes`` ("HEIGHTxWIDTH") count materials, ``class_pixels``
+    pixels of all splits.
+    """
+
+    format_version: Literal[1] = FORMAT_VERSION
+    version: int
+    tile: int = TILE
+    sources: dict[str, int]
+    splits: dict[str, int]
+    maps: dict[str, int]
+    class_pixels: dict[str, int]
+    sizes: dict[str, int]
+    colour_space: str = COLOUR_SPACE
+    normal_convention: str = NORMAL_CONVENTION
+    shards: tuple[ShardInfo, ...]
+    index: IndexInfo
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the canonical JSON: equal for equal content, wherever the set lies."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load_manifest(root: Location) -> Manifest:
+    """Reads the manifest of the set below ``root``.
+
+    Raises:
+        DataError: There is none, it is not JSON of this schema, or of a format this version cannot read.
+    """
+    place = storage.join(root, FILE_NAME)
+    try:
+        text = storage.read_bytes(place)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DataError(
+            f"{root}: no {FILE_NAME}, so this is not a finished shard set. "
+            f"Run `pbr prepare ... --out {root}`."
+        ) from error
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{place}: not JSON ({error}). Prepare the set again.") from error
+    found = content.get("format_version") if isinstance(content, dict) else None
+    if found != FORMAT_VERSION:
+        raise DataError(
+            f"{place}: format version {found!r}, this pbrlib reads {FORMAT_VERSION}. "
+            f"Prepare the set again or use the pbrlib that wrote it."
+        )
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"{place}: {where}: {first['msg']}. Prepare the set again.") from error
+
+
+def read_index(root: Location, *, manifest: Manifest) -> tuple[IndexRow, ...]:
+    """The index rows of a version; raises DataError if the file is missing or not the one of the manifest."""
+    place = storage.join(root, manifest.index.file)
+    try:
+        data = storage.read_bytes(place)
+    except FileNotFoundError as error:
+        raise DataError(f"{place}: missing. Copy the whole set again, or prepare it again.") from error
+    if hashlib.sha256(data).hexdigest() != manifest.index.sha256:
+        raise DataError(f"{place}: not the file that the manifest names (SHA-256). Copy the set again.")
+    return from_table(pq.read_table(io.BytesIO(data), use_threads=False))

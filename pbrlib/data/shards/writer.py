@@ -1,0 +1,247 @@
+"""Materials into shard files, and shard files into a published version of a set.
+
+A shard is a Parquet file: one row a tile, one binary column a map, no compression, dictionary or
+statistics on pixels, checksums on pages. Files of a set that no manifest names do not belong to it, so
+an interrupted run leaves the version before it as it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pbrlib.data import storage
+from pbrlib.data.material import Material
+from pbrlib.data.shards.codec import TILE, encode_tile
+from pbrlib.data.shards.index import IndexRow, Split, tile_order, to_table
+from pbrlib.data.shards.manifest import FILE_NAME, SHARD_FOLDER, IndexInfo, Manifest, ShardInfo, read_index
+from pbrlib.data.storage import Location
+from pbrlib.errors import DataError
+from pbrlib.maps import CLASSES, IGNORE, MAPS, Encoding, class_id
+
+ROWS_PER_GROUP = 4
+
+SCHEMA = pa.schema(
+    [pa.field(name, pa.int32(), nullable=False) for name in ("material", "ty", "tx")]
+    + [pa.field(name, pa.binary()) for name in MAPS]
+)
+
+
+def shard_name(*, version: int, ordinal: int) -> str:
+    """Where the n-th shard of a version lies below the folder of its set.
+
+    Versions never share a name, so writing a new one cannot touch the files of an older one.
+    """
+    return f"{SHARD_FOLDER}/{version:04d}-{ordinal:05d}.parquet"
+
+
+def write_shard(
+    path: Location, materials: Iterable[Material], *, split_for: Callable[[Material], Split]
+) -> tuple[ShardInfo, list[IndexRow]]:
+    """Writes materials, one at a time, to a shard file ``DIR/shards/NAME``, whole or not at all.
+
+    Args:
+        path: The file (local or S3), from ``shard_name`` below the folder of the set.
+        materials: At least one.
+        split_for: The split of a material, see ``split_of``.
+
+    Returns:
+        What the manifest says of the file, and the index rows of its materials in order; their ``shard``
+        is 0 until ``publish`` gives it.
+
+    Raises:
+        DataError: The file cannot be written, or there was no material.
+    """
+    rows: list[IndexRow] = []
+    with storage.staged(path) as partial:
+        with _ShardFile(partial) as file:
+            for ordinal, material in enumerate(materials):
+                first_row = file.num_rows
+                file.write(ordinal, material)
+                rows.append(_index_row(material, split=split_for(material), first_row=first_row))
+        if not rows:
+            raise DataError(f"{path}: no material to write. Check what the source lists.")
+        info = ShardInfo(
+            file="/".join(PurePosixPath(str(path)).parts[-2:]),
+            rows=file.num_rows,
+            bytes=partial.stat().st_size,
+            sha256=storage.sha256(partial),
+            resolution=max(max(row.height, row.width) for row in rows),
+        )
+    return info, rows
+
+
+def publish(
+    root: Location,
+    *,
+    shards: Sequence[ShardInfo],
+    rows: Sequence[Sequence[IndexRow]],
+    previous: Manifest | None,
+) -> Manifest:
+    """Makes written shards a version of the set below ``root``; before this they do not exist for readers.
+
+    Args:
+        root: Folder of the set.
+        shards: The new shards.
+        rows: The index rows of each of them, as ``write_shard`` gave them.
+        previous: The version to append to, or None for a new set. It stays readable as
+            ``manifest.v<N>.json`` beside the new one.
+
+    Returns:
+        The new manifest, which is in force when this returns.
+
+    Raises:
+        DataError: An id occurs twice, or a file cannot be written.
+    """
+    old_rows: tuple[IndexRow, ...] = () if previous is None else read_index(root, manifest=previous)
+    old_shards = () if previous is None else previous.shards
+    version = 1 if previous is None else previous.version + 1
+    new_rows = [
+        replace(row, shard=len(old_shards) + position)
+        for position, of_shard in enumerate(rows)
+        for row in of_shard
+    ]
+    assert len(rows) == len(shards), "one list of rows a shard"
+    all_rows = [*old_rows, *new_rows]
+    _check_ids(root, all_rows)
+    index_file = f"index-{version:04d}.parquet"
+    index = _index_bytes(all_rows)
+    manifest = Manifest(
+        version=version,
+        shards=(*old_shards, *shards),
+        index=IndexInfo(file=index_file, sha256=hashlib.sha256(index).hexdigest()),
+        **_statistics(all_rows),
+    )
+    storage.write_bytes_atomic(storage.join(root, index_file), index)
+    place = storage.join(root, FILE_NAME)
+    if previous is not None:
+        kept = storage.join(root, f"manifest.v{previous.version}.json")
+        storage.write_bytes_atomic(kept, storage.read_bytes(place))
+    storage.write_bytes_atomic(place, (manifest.model_dump_json(indent=2) + "\n").encode())
+    return manifest
+
+
+class _ShardFile:
+    """A Parquet file of tiles; row groups fill up across materials, so that row n is in group n // size."""
+
+    def __init__(self, path: Path) -> None:
+        self.num_rows = 0
+        self._pending: list[dict[str, Any]] = []
+        self._writer = pq.ParquetWriter(
+            path,
+            SCHEMA,
+            compression="NONE",
+            use_dictionary=False,
+            write_statistics=False,
+            write_page_checksum=True,
+            data_page_size=1 << 30,  # one page a column and row group: one checksum, one read
+        )
+
+    def __enter__(self) -> _ShardFile:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self._flush()
+        self._writer.close()
+
+    def write(self, ordinal: int, material: Material) -> None:
+        for record in _tile_records(ordinal, material):
+            self._pending.append(record)
+            self.num_rows += 1
+            if len(self._pending) == ROWS_PER_GROUP:
+                self._flush()
+
+    def _flush(self) -> None:
+        if self._pending:
+            self._writer.write_table(pa.Table.from_pylist(self._pending, schema=SCHEMA))
+            self._pending = []
+
+
+def _tile_records(ordinal: int, material: Material) -> Iterator[dict[str, Any]]:
+    height, width = material.size
+    for name, stored in material.maps.items():
+        kind = MAPS[name]
+        found = f"{material.id}: {name}: {stored.shape} {stored.dtype}"
+        assert stored.shape == (height, width, kind.channels), found
+        assert stored.dtype == np.dtype(kind.dtype), found
+    down, across = -(-height // TILE), -(-width // TILE)
+    for tile in tile_order(down, across):
+        ty, tx = divmod(tile, across)
+        window = slice(ty * TILE, (ty + 1) * TILE), slice(tx * TILE, (tx + 1) * TILE)
+        blobs = {name: encode_tile(stored[window]) for name, stored in material.maps.items()}
+        yield {"material": ordinal, "ty": ty, "tx": tx, **blobs}
+
+
+def _index_row(material: Material, *, split: Split, first_row: int) -> IndexRow:
+    height, width = material.size
+    return IndexRow(
+        id=material.id,
+        source=material.source,
+        family=material.family,
+        split=split,
+        label=material.label,
+        shard=0,
+        first_row=first_row,
+        height=height,
+        width=width,
+        tileable=material.tileable,
+        maps=tuple(name for name in MAPS if name in material.maps),
+        class_pixels=_class_pixels(material),
+        means={
+            name: tuple(float(mean) for mean in stored.mean(axis=(0, 1)) / MAPS[name].maximum)
+            for name, stored in material.maps.items()
+            if MAPS[name].encoding is not Encoding.LABEL
+        },
+        licence=material.licence,
+        attribution=material.attribution,
+    )
+
+
+def _class_pixels(material: Material) -> tuple[int, ...]:
+    if "mask" in material.maps:
+        counts = np.bincount(material.maps["mask"].ravel(), minlength=IGNORE + 1)
+        return tuple(int(count) for count in counts[: len(CLASSES)])
+    pixels = [0] * len(CLASSES)
+    if material.label is not None:
+        height, width = material.size
+        pixels[class_id(material.label)] = height * width
+    return tuple(pixels)
+
+
+def _statistics(rows: Sequence[IndexRow]) -> dict[str, dict[str, int]]:
+    maps = Counter(name for row in rows for name in row.maps)
+    splits = Counter(row.split for row in rows)
+    sizes = Counter((row.height, row.width) for row in rows)
+    return {
+        "sources": dict(sorted(Counter(row.source for row in rows).items())),
+        "splits": {"train": splits["train"], "val": splits["val"]},
+        "maps": {name: maps[name] for name in MAPS if name in maps},
+        "class_pixels": {name: sum(row.class_pixels[i] for row in rows) for i, name in enumerate(CLASSES)},
+        "sizes": {f"{height}x{width}": count for (height, width), count in sorted(sizes.items())},
+    }
+
+
+def _check_ids(root: Location, rows: Sequence[IndexRow]) -> None:
+    twice = [name for name, count in Counter(row.id for row in rows).items() if count > 1]
+    if twice:
+        named = ", ".join(sorted(twice)[:3])
+        raise DataError(
+            f"{root}: {len(twice)} materials would be in the set twice, such as {named}. "
+            f"Append other materials, or prepare into a new folder."
+        )
+
+
+def _index_bytes(rows: Sequence[IndexRow]) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(to_table(rows), buffer, compression="zstd")
+    return buffer.getvalue()
