@@ -103,35 +103,30 @@ def fetch(table: Any, shards: ShardSet, maps: Sequence[str]) -> Any:
         DataError: A shard is damaged.
     """
     rows = [shards.rows[sample] for sample in table["sample"].to_pylist()]
+    corners = zip(*(table[name].to_pylist() for name in ("y", "x", "crop")), strict=True)
     wanted = [
-        touched_tiles(window, height=row.height, width=row.width, tileable=row.tileable)
-        for row, window in zip(rows, _windows(table), strict=True)
+        touched_tiles(Window(y, x, crop, crop), height=row.height, width=row.width, tileable=row.tileable)
+        for row, (y, x, crop) in zip(rows, corners, strict=True)
     ]
     for name, column in shards.read_columns(rows, wanted, maps).items():
         table = table.append_column(TILES_PREFIX + name, column)
     return table
 
 
-def crop_from_fetched(
-    table: Any, position: int, *, rows: Sequence[IndexRow], maps: Sequence[str]
-) -> dict[str, Stored]:
+def crop_from_fetched(draw: Mapping[str, Any], row: IndexRow, maps: Sequence[str]) -> dict[str, Stored]:
     """Decodes and crops one draw of a table made by ``fetch``; maps that the material lacks are left out.
 
-    Result and errors as for ``assemble``; ``rows`` are those of the shard set.
+    Args:
+        draw: ``y``, ``x``, ``crop`` and for each map ``tiles.<map>``, as ``pyarrow.Table.to_pylist`` gives.
+        row: The material of the draw.
+        maps: The maps to decode.
+
+    Returns:
+        As for ``assemble``, and so are the errors.
     """
-    row = rows[table["sample"][position].as_py()]
-    (window,) = _windows(table.slice(position, 1))
-    blobs: dict[str, list[Blob]] = {}
-    for name in maps:
-        if name in row.maps:
-            tiles = table[TILES_PREFIX + name][position].values
-            blobs[name] = [memoryview(tile.as_buffer()) for tile in tiles]
+    window = Window(draw["y"], draw["x"], draw["crop"], draw["crop"])
+    blobs = {name: draw[TILES_PREFIX + name] for name in maps if name in row.maps}
     return assemble(blobs, window, row=row)
-
-
-def _windows(table: Any) -> Iterator[Window]:
-    columns = (table[name].to_pylist() for name in ("y", "x", "crop"))
-    return (Window(y, x, crop, crop) for y, x, crop in zip(*columns, strict=True))
 
 
 def _check(window: Window, height: int, width: int, tileable: bool) -> None:
