@@ -7,11 +7,19 @@ a quotient: several groups with different peaks end at one value where the recip
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self, TypeAlias
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeAlias, assert_never
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
+from pbrlib.errors import ConfigError
 from pbrlib.spec import Spec
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+    from pbrlib.optim.groups import ParamGroup
 
 OpenShare: TypeAlias = Annotated[float, Field(gt=0, lt=1)]
 
@@ -85,3 +93,135 @@ ScheduleSpec: TypeAlias = Annotated[
     ConstantSpec | CosineSpec | OneCycleSpec | WarmupCosineSpec, Field(discriminator="kind")
 ]
 """Every kind of schedule."""
+
+
+def rate(
+    schedule: ScheduleSpec,
+    *,
+    group_lr: float,
+    group_factor: float,
+    step: int,
+    total_steps: int,
+    steps_per_epoch: int,
+    group_final: float | None = None,
+    reference_lr: float | None = None,
+) -> float:
+    """The learning rate of one group for one optimizer step.
+
+    Step 0 has the first rate of the schedule and step ``total_steps - 1`` its end rate; a phase of a single
+    step has the first.
+
+    Args:
+        schedule: The shape.
+        group_lr: Rate of the group, layer decay included: what a cosine starts from, the peak of one cycle.
+        group_factor: Its layer-decay factor; end rates are multiplied by it.
+        step: Optimizer steps taken in this phase, 0 to ``total_steps - 1``.
+        total_steps: Optimizer steps of the phase.
+        steps_per_epoch: Optimizer steps of an epoch.
+        group_final: The group's own end rate before the factor; None takes the schedule's.
+        reference_lr: What ``final_factor`` is a share of; None takes the group's rate without its factor.
+    """
+    if not 0 <= step < total_steps:
+        raise ValueError(f"step {step} of a phase of {total_steps}")
+    if schedule.kind == "constant":
+        return group_lr
+    reference = group_lr / group_factor if reference_lr is None else reference_lr
+    end = group_factor * (_end_rate(schedule, reference) if group_final is None else group_final)
+    last = total_steps - 1
+    match schedule.kind:
+        case "cosine":
+            return _cosine(group_lr, end, step, last)
+        case "one_cycle":
+            start = group_lr / schedule.div_factor
+            peak_at = max(schedule.pct_start * total_steps - 1.0, 0.0)
+            if step < peak_at:
+                return _cosine(start, group_lr, step, peak_at)
+            return _cosine(group_lr, end, step - peak_at, last - peak_at)
+        case "warmup_cosine":
+            warmup = schedule.warmup_epochs * steps_per_epoch
+            if step < warmup:
+                return group_lr * (schedule.start_factor + (1.0 - schedule.start_factor) * step / warmup)
+            return _cosine(group_lr, end, step - warmup, last - warmup)
+        case _:
+            assert_never(schedule.kind)
+
+
+def apply_rates(
+    optimizer: Optimizer, schedule: ScheduleSpec, *, step: int, total_steps: int, steps_per_epoch: int
+) -> dict[str, float]:
+    """Sets the rate of every group of an optimizer made by `pbrlib.optim.groups.build_optimizer`.
+
+    Returns:
+        The rates by group name.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = rate(
+            schedule,
+            group_lr=group["peak"],
+            group_factor=group["factor"],
+            step=step,
+            total_steps=total_steps,
+            steps_per_epoch=steps_per_epoch,
+            group_final=group["final"],
+            reference_lr=group["reference"],
+        )
+    return {group["name"]: group["lr"] for group in optimizer.param_groups}
+
+
+def check_schedule(
+    schedule: ScheduleSpec,
+    *,
+    groups: Sequence[ParamGroup],
+    reference_lr: float,
+    total_steps: int,
+    steps_per_epoch: int,
+) -> None:
+    """Refuses what cannot be meant, before anything starts.
+
+    Args:
+        schedule: The shape.
+        groups: The groups of the phase, from `pbrlib.optim.groups.parameter_groups`.
+        reference_lr: The optimizer's own ``lr``.
+        total_steps: Optimizer steps of the phase.
+        steps_per_epoch: Optimizer steps of an epoch.
+
+    Raises:
+        ConfigError: A rate would end above where it starts to fall, a group has an end rate that nothing
+            reads, or the warm-up leaves no step for the cosine.
+    """
+    for group in (group for group in groups if not group.frozen):
+        if schedule.kind == "constant":
+            if group.final is not None:
+                raise ConfigError(
+                    f"optimizer group {group.name}: final {group.final:g} beside a constant schedule. "
+                    "Leave it out, or choose schedule.kind: cosine."
+                )
+            continue
+        end = group.factor * (_end_rate(schedule, reference_lr) if group.final is None else group.final)
+        if end > group.lr * (1.0 + 1e-9):
+            raise ConfigError(
+                f"schedule: group {group.name} would rise from {group.lr:g} to an end rate of {end:g}. "
+                "Lower final, or give the group a final of its own."
+            )
+    if schedule.kind == "warmup_cosine" and schedule.warmup_epochs * steps_per_epoch >= total_steps - 1:
+        raise ConfigError(
+            f"schedule.warmup_epochs: {schedule.warmup_epochs:g} epochs of {steps_per_epoch} steps leave "
+            f"nothing of {total_steps} steps for the cosine. Use fewer, or more epochs."
+        )
+
+
+def _end_rate(schedule: CosineSpec | OneCycleSpec | WarmupCosineSpec, reference_lr: float) -> float:
+    if schedule.final is not None:
+        return schedule.final
+    assert isinstance(schedule, WarmupCosineSpec)
+    assert schedule.final_factor is not None
+    return schedule.final_factor * reference_lr
+
+
+def _cosine(start: float, end: float, position: float, length: float) -> float:
+    """Half a cosine from ``start`` at 0 to ``end`` at ``length``; exact at both ends."""
+    if position <= 0.0:
+        return start
+    if position >= length:
+        return end
+    return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * position / length))
