@@ -1,0 +1,79 @@
+"""One fingerprint per phase, chained: the same fingerprint means the same training, and resumes it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from pbrlib.curriculum.spec import Curriculum, OwnPhase, frozen_networks, parse_donor, plain
+
+SHORT = 8
+"""Characters of a fingerprint in the name of a folder."""
+
+
+def phase_fingerprints(
+    curriculum: Curriculum,
+    *,
+    shards: str,
+    precision: str,
+    micro_batches: Mapping[str, int],
+    donors: Mapping[str, str],
+) -> dict[str, str]:
+    """The fingerprint of every phase, in order.
+
+    Depends on the phase, the task, the seed, the donors' fingerprints, the shard manifest, the precision
+    and the number of micro-batches; not on the number of workers, the name of the curriculum or a time.
+    An edited phase changes its own fingerprint and those of the phases that descend from it.
+
+    Args:
+        curriculum: The phases.
+        shards: Fingerprint of the shard manifest.
+        precision: As in the runtime file.
+        micro_batches: Phase -> number of micro-batches per step.
+        donors: Reference as written (``segformer``, ``albedo.A2``, a path) -> fingerprint of that
+            checkpoint, for every donor and frozen network from outside; see :func:`outside_donors`.
+    """
+    task = plain(curriculum.task)
+    frozen = {name: donors[reference] for name, reference in frozen_networks(curriculum.task).items()}
+    prints: dict[str, str] = {}
+    for name, phase in curriculum.phases.items():
+        prints[name] = _digest(
+            {
+                "phase": plain(phase),
+                "name": name,
+                "task": task,
+                "seed": curriculum.seed,
+                "donor": _donor(phase.starts_from, prints, donors),
+                "frozen": frozen,
+                "shards": shards,
+                "precision": precision,
+                "micro_batches": micro_batches[name],
+            }
+        )
+    return prints
+
+
+def outside_donors(curriculum: Curriculum) -> tuple[str, ...]:
+    """The references of all weights that come from outside the curriculum, each once, in order."""
+    references = list(frozen_networks(curriculum.task).values())
+    for name, phase in curriculum.phases.items():
+        if phase.starts_from is None:
+            continue
+        if not isinstance(parse_donor(phase.starts_from, own_phases=curriculum.earlier(name)), OwnPhase):
+            references.append(phase.starts_from)
+    return tuple(dict.fromkeys(references))
+
+
+def _donor(reference: str | None, prints: Mapping[str, str], donors: Mapping[str, str]) -> str | None:
+    if reference is None:
+        return None
+    if isinstance(donor := parse_donor(reference, own_phases=tuple(prints)), OwnPhase):
+        return prints[donor.phase]
+    return donors[reference]
+
+
+def _digest(content: Mapping[str, object]) -> str:
+    """SHA-256 of canonical JSON; keys keep their order, since the first matching rule counts."""
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,228 @@
+"""Mistakes in declared things: each with its address, what came and what to do; all of them at once.
+
+The address of a value is one and the same string in YAML, in ``--set``, in an error and in a metric:
+``phases.S1.loss.focal.gamma.stone``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from pbrlib.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One mistake: where it is, and a sentence with what came and what to do."""
+
+    address: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.address}: {self.message}" if self.address else self.message
+
+
+def refuse(place: str, mistakes: Sequence[Mistake]) -> None:
+    """Raises one ConfigError that lists every mistake; does nothing where there is none."""
+    if not mistakes:
+        return
+    lines = dict.fromkeys(str(mistake) for mistake in mistakes)
+    noun = "mistake" if len(lines) == 1 else "mistakes"
+    raise ConfigError("\n  ".join([f"{len(lines)} {noun} in {place}:", *lines]))
+
+
+def suggestion(word: object, known: Iterable[str]) -> str:
+    """``Did you mean `x`? Known: a, b, x.`` for an unknown word; the guess only where one is near."""
+    names = list(known)
+    if not names:
+        return ""
+    lower = {name.lower(): name for name in names}
+    near = difflib.get_close_matches(str(word).lower(), lower, n=1, cutoff=0.6)
+    guess = f"Did you mean `{lower[near[0]]}`? " if near else ""
+    return f"{guess}Known: {', '.join(names)}."
+
+
+def explain(errors: Sequence[ErrorDetails], root: type[BaseModel]) -> list[Mistake]:
+    """Pydantic's errors about ``root`` as mistakes with addresses; tags of unions are not part of those."""
+    located = [(error, *_locate(error["loc"], root)) for error in errors]
+    addresses = [address for _, address, _, _ in located]
+    mistakes: dict[str, list[str]] = {}
+    for error, address, parent, here in located:
+        # Of the members of a plain union, the one that reads deeper is the one that was meant.
+        deeper = any(other.startswith(f"{address}.") for other in addresses)
+        if not (deeper and error["type"] in _WRONG_TYPES):
+            mistakes.setdefault(address, []).append(_sentence(error, parent=parent, here=here))
+    return [Mistake(address, _joined(sentences)) for address, sentences in mistakes.items()]
+
+
+_MAPPING_EXPECTED = {"model_type", "model_attributes_type", "dict_type", "mapping_type"}
+_WRONG_TYPES = {
+    **dict.fromkeys(("float_type", "float_parsing", "finite_number"), "a number"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    **dict.fromkeys(("tuple_type", "list_type"), "a list"),
+    "string_type": "a text",
+}
+"""Pydantic's type of error -> what to give instead."""
+
+
+def _joined(sentences: Sequence[str]) -> str:
+    """One sentence for one place: the members of a plain union complain one by one about the same value."""
+    first, *others = dict.fromkeys(sentences)
+    came, give, wanted = first.partition(" Give ")
+    options = [other.removeprefix(came + give) for other in others if other.startswith(came + give)]
+    rest = [other for other in others if not other.startswith(came + give)]
+    if options:
+        first = came + give + " or ".join(text.removesuffix(".") for text in (wanted, *options)) + "."
+    return " ".join([first, *rest])
+
+
+def _sentence(error: ErrorDetails, *, parent: Any, here: Any) -> str:
+    context = error.get("ctx", {})
+    came = _short(error["input"])
+    match error["type"]:
+        case "extra_forbidden":
+            return f"unknown key. {suggestion(error['loc'][-1], _keys(parent))}".rstrip()
+        case "missing":
+            return f"missing. Give {_wanted(here)}."
+        case "literal_error":
+            choices = [str(choice) for choice in get_args(_plain(here))] or [str(context["expected"])]
+            return f"{came} is none of the choices. {suggestion(error['input'], choices)}"
+        case "union_tag_invalid":
+            return f"kind {context['tag']!r} is unknown. {suggestion(context['tag'], _tags(here))}"
+        case "union_tag_not_found":
+            return f"`kind` is missing. Give one of: {', '.join(_tags(here))}."
+        case "value_error" | "assertion_error":
+            return str(context.get("error", error["msg"]))
+        case "string_pattern_mismatch":
+            return f"{came} came. Give a name of the form {context['pattern']}."
+        case "too_short":
+            return f"{came} came. Give at least {context['min_length']}."
+        case kind if kind in _MAPPING_EXPECTED:
+            return f"{came} came. Give {_wanted(here) if _keys(here) else 'a mapping'}."
+        case kind if kind in _WRONG_TYPES:
+            return f"{came} came. Give {_WRONG_TYPES[kind]}."
+        case kind if kind.startswith(("greater_than", "less_than")):
+            return f"{came} came. Give a number {error['msg'].removeprefix('Input should be ')}."
+        case _:
+            return f"{came} came. {error['msg']}."
+
+
+def _short(value: object) -> str:
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _wanted(annotation: Any) -> str:
+    plain = _plain(annotation)
+    if tags := _tags(plain):
+        return f"a mapping with kind: {', '.join(tags)}"
+    if get_origin(plain) is Literal:
+        return "one of: " + ", ".join(str(choice) for choice in get_args(plain))
+    if keys := _keys(plain, required=True) or _keys(plain):
+        return "a mapping with " + ", ".join(keys)
+    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+    known = [names[member] for member in _members(plain) if member in names]
+    return " or ".join(known) or "a mapping"
+
+
+def _locate(loc: Sequence[int | str], root: type[BaseModel]) -> tuple[str, Any, Any]:
+    """The address of a location, the type of what holds it and its own type (None where unknown)."""
+    parts: list[str] = []
+    parent: Any = None
+    here: Any = root
+    for element in loc:
+        plain = _plain(here)
+        if element == "[key]":
+            continue
+        if _is_union(plain):  # pydantic names the member of a union that it tried
+            here = _member(plain, str(element))
+            continue
+        parts.append(str(element))
+        parent, here = plain, _child(plain, str(element))
+    return ".".join(parts), parent, here
+
+
+def _plain(annotation: Any) -> Any:
+    """A type without ``Annotated``, aliases and ``None``; a union of several stays one."""
+    while True:
+        if get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
+        elif hasattr(annotation, "__value__"):
+            annotation = annotation.__value__
+        elif _is_union(annotation):
+            members = [member for member in get_args(annotation) if member is not type(None)]
+            if len(members) != 1:
+                return annotation
+            annotation = members[0]
+        else:
+            return annotation
+
+
+def _is_union(annotation: Any) -> bool:
+    return get_origin(annotation) in (Union, types.UnionType)
+
+
+def _members(annotation: Any) -> list[Any]:
+    plain = _plain(annotation)
+    if not _is_union(plain):
+        return [plain]
+    return [leaf for member in get_args(plain) if member is not type(None) for leaf in _members(member)]
+
+
+def _kind(member: Any) -> str | None:
+    """The tag of a member of a union that is told apart by ``kind``."""
+    if not (isinstance(member, type) and issubclass(member, BaseModel) and "kind" in member.model_fields):
+        return None
+    choices = get_args(member.model_fields["kind"].annotation)
+    return str(choices[0]) if choices else None
+
+
+def _tags(annotation: Any) -> list[str]:
+    return [tag for member in _members(annotation) if (tag := _kind(member)) is not None]
+
+
+def _member(union: Any, tag: str) -> Any:
+    """The member of a union that an element of a pydantic location names, or None."""
+    for member in _members(union):
+        if tag in (_kind(member), getattr(member, "__name__", None)):
+            return member
+    containers = [member for member in _members(union) if _value_type(member) is not None]
+    return containers[0] if containers and "[" in tag else None
+
+
+def _keys(annotation: Any, *, required: bool = False) -> list[str]:
+    keys: dict[str, None] = {}
+    for member in _members(annotation):
+        if isinstance(member, type) and issubclass(member, BaseModel):
+            fields = member.model_fields.items()
+            keys.update({name: None for name, field in fields if not required or field.is_required()})
+    return list(keys)
+
+
+def _value_type(annotation: Any) -> Any:
+    """The type of the values of a mapping, or of the items of a sequence; None for anything else."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return arguments[1]
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        return arguments[0]
+    return None
+
+
+def _child(annotation: Any, name: str) -> Any:
+    for member in _members(annotation):
+        if isinstance(member, type) and issubclass(member, BaseModel) and name in member.model_fields:
+            hints: dict[str, Any] = typing.get_type_hints(member, include_extras=True)
+            return hints.get(name)
+        if (value := _value_type(member)) is not None:
+            return value
+    return None

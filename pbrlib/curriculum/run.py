@@ -1,0 +1,185 @@
+"""Carrying out one phase: from a resolved job to a task, a plan and the loop; the same on every rank."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pbrlib.curriculum.fingerprint import outside_donors, phase_fingerprints
+from pbrlib.curriculum.spec import CheckpointPath, Curriculum, OtherCurriculum, OwnPhase, frozen_networks, parse_donor
+from pbrlib.data.plan import PlanRequest, class_weights, make_plan
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.seeds import mix
+from pbrlib.tasks.build import build_task
+from pbrlib.tasks.spec import maps_read, maps_required
+from pbrlib.train.loop import PhaseRun, train_phase
+from pbrlib.train.runs import FinishedPhase, RunDirectory
+from pbrlib.train.runtime import LocalRuntime, Runtime
+from pbrlib.train.spec import RuntimeSpec
+from pbrlib.train.state import State, load_weights, read_state
+from pbrlib.train.validation import load_validation
+
+
+@dataclass(frozen=True)
+class PhaseJob:
+    """One phase, resolved to plain values and paths that hold on every node.
+
+    ``starts_from`` is a checkpoint folder; ``frozen`` are those of the networks before this one, by the
+    field of the task that names them.
+    """
+
+    curriculum: Curriculum
+    phase: str
+    fingerprint: str
+    shards: str
+    runs: Path
+    runtime: RuntimeSpec
+    starts_from: Path | None
+    frozen: Mapping[str, Path]
+
+    @property
+    def run_directory(self) -> RunDirectory:
+        """The directory of the curriculum's run."""
+        return RunDirectory(self.runs, name=self.curriculum.name)
+
+    @property
+    def directory(self) -> Path:
+        """The folder of this phase."""
+        return self.run_directory.phase_directory(self.phase, fingerprint=self.fingerprint)
+
+
+def resolve(
+    curriculum: Curriculum, phase: str, *, shards: ShardSet, runs: Path, runtime: RuntimeSpec
+) -> PhaseJob:
+    """Finds the donors of a phase and its fingerprint; raises CheckpointError when a donor is not trained."""
+    own = RunDirectory(runs, name=curriculum.name)
+    outside = {reference: _outside(reference, runs=runs) for reference in outside_donors(curriculum)}
+    fingerprints = phase_fingerprints(
+        curriculum,
+        shards=shards.fingerprint,
+        precision=runtime.precision,
+        micro_batches={name: runtime.micro_batches(spec.batch) for name, spec in curriculum.phases.items()},
+        donors={reference: read_state(folder).fingerprint for reference, folder in outside.items()},
+    )
+    reference = curriculum.phases[phase].starts_from
+    starts_from = None
+    if reference is not None:
+        donor = parse_donor(reference, own_phases=curriculum.earlier(phase))
+        starts_from = own.best(donor.phase)[0] if isinstance(donor, OwnPhase) else outside[reference]
+    return PhaseJob(
+        curriculum=curriculum,
+        phase=phase,
+        fingerprint=fingerprints[phase],
+        shards=str(shards.location),
+        runs=runs,
+        runtime=runtime,
+        starts_from=starts_from,
+        frozen={field: outside[name] for field, name in frozen_networks(curriculum.task).items()},
+    )
+
+
+def _outside(reference: str, *, runs: Path) -> Path:
+    """The checkpoint folder of a donor outside the curriculum."""
+    donor = parse_donor(reference)
+    if isinstance(donor, CheckpointPath):
+        return Path(donor.path).resolve()
+    assert isinstance(donor, OtherCurriculum)
+    return RunDirectory(runs, name=donor.curriculum).best(donor.phase)[0]
+
+
+def run_phase(job: PhaseJob, runtime: Runtime) -> State:
+    """Trains the phase of a job on this rank, from its last checkpoint or from its donor."""
+    spec = job.curriculum.phases[job.phase]
+    shards = ShardSet.open(job.shards)
+    seed = job.curriculum.seed
+    torch.manual_seed(mix(seed, job.phase, "weights"))
+    trained_on = [row.class_pixels for row in shards.rows if row.split == "train" and row.source in spec.data]
+    weights = torch.tensor(class_weights(np.sum(trained_on, axis=0).tolist()), dtype=torch.float32)
+    task = build_task(
+        job.curriculum.task,
+        loss=spec.loss,
+        class_weights=weights.to(runtime.device) if spec.balance.class_weights else None,
+        frozen=job.frozen,
+        device=runtime.device,
+    )
+    if job.starts_from is not None:
+        load_weights(job.starts_from, task.network)
+    maps, required = maps_read(job.curriculum.task), maps_required(job.curriculum.task)
+    plan = make_plan(
+        shards.rows,
+        PlanRequest(
+            mix=spec.data,
+            crop=spec.crop,
+            batch=spec.batch,
+            epochs=spec.epochs,
+            maps=required,
+            balance=spec.balance,
+            seed=seed,
+            phase=job.phase,
+            steps_per_epoch=spec.steps_per_epoch,
+        ),
+    )
+    run = PhaseRun(
+        name=job.phase,
+        fingerprint=job.fingerprint,
+        seed=seed,
+        directory=job.directory,
+        plan=plan,
+        maps=maps,
+        segment_steps=spec.segment_steps or plan.steps_per_epoch,
+        micro_batches=job.runtime.micro_batches(spec.batch),
+        augment=spec.augment,
+        optimizer=spec.optimizer,
+        schedule=spec.schedule,
+        grad_clip=spec.grad_clip,
+        selection=spec.select,
+        runtime=job.runtime,
+    )
+    validation = load_validation(
+        shards, maps=maps, required=required, rank=runtime.rank, world=runtime.world_size
+    )
+    return train_phase(run, task, runtime, validation=validation)
+
+
+Launcher = Callable[[PhaseJob], Path]
+"""Runs a phase to its end somewhere and returns its best checkpoint, a folder inside the phase's folder."""
+
+
+def launch_local(job: PhaseJob) -> Path:
+    """Runs a phase in this process, without Ray."""
+    job.directory.mkdir(parents=True, exist_ok=True)
+    runtime = LocalRuntime(
+        shards=ShardSet.open(job.shards),
+        directory=job.directory,
+        selection=job.curriculum.phases[job.phase].select,
+        device=torch.device(job.runtime.device),
+    )
+    run_phase(job, runtime)
+    best = runtime.best_checkpoint()
+    assert best is not None
+    return best
+
+
+def carry_out(job: PhaseJob, launch: Launcher) -> FinishedPhase:
+    """Runs a phase unless it is finished, and enters it into the run's record."""
+    run = job.run_directory
+    known = run.finished(job.phase, fingerprint=job.fingerprint)
+    if known is not None:
+        return known
+    started = time.monotonic()
+    best = launch(job)
+    state = read_state(best)
+    finished = FinishedPhase(
+        fingerprint=job.fingerprint,
+        checkpoint=str(best.relative_to(run.path)),
+        step=state.step,
+        metrics=state.metrics,
+        seconds=time.monotonic() - started,
+    )
+    run.finish(job.phase, finished)
+    return finished

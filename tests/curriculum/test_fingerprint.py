@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pbrlib.curriculum.fingerprint import outside_donors, phase_fingerprints
+from pbrlib.curriculum.load import dump_yaml, parse_curriculum
+from pbrlib.curriculum.spec import CheckpointPath, OtherCurriculum, OwnPhase, parse_donor
+
+from .conftest import ROUGHNESS, SEGFORMER
+
+
+def prints(text: str, **changes: Any) -> dict[str, str]:
+    curriculum = parse_curriculum(text)
+    arguments: dict[str, Any] = {
+        "shards": "shards-1",
+        "precision": "fp32",
+        "micro_batches": dict.fromkeys(curriculum.phases, 1),
+        "donors": dict.fromkeys(outside_donors(curriculum), "donor-1"),
+    }
+    return phase_fingerprints(curriculum, **arguments | changes)
+
+
+def test_edited_later_phase_leaves_the_earlier_one_alone() -> None:
+    before, after = prints(SEGFORMER), prints(SEGFORMER.replace("crop: 96", "crop: 64"))
+    assert after["S0"] == before["S0"]
+    assert after["S1"] != before["S1"]
+
+
+def test_edited_earlier_phase_renews_its_descendants() -> None:
+    before, after = prints(SEGFORMER), prints(SEGFORMER.replace("epochs: 2", "epochs: 3"))
+    assert after["S0"] != before["S0"]
+    assert after["S1"] != before["S1"]
+
+
+def test_phase_from_fresh_weights_descends_from_none() -> None:
+    fresh = SEGFORMER.replace("    starts_from: S0\n", "")
+    assert prints(fresh)["S1"] == prints(fresh.replace("epochs: 2", "epochs: 3"))["S1"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"shards": "shards-2"}, {"precision": "bf16"}, {"micro_batches": {"S0": 2, "S1": 1}}],
+)
+def test_data_precision_and_micro_batches_belong_to_the_fingerprint(changes: dict[str, Any]) -> None:
+    assert prints(SEGFORMER, **changes)["S0"] != prints(SEGFORMER)["S0"]
+    assert prints(SEGFORMER, **changes)["S1"] != prints(SEGFORMER)["S1"]
+
+
+def test_task_and_seed_belong_to_the_fingerprint() -> None:
+    assert prints(SEGFORMER + "seed: 1\n")["S0"] != prints(SEGFORMER)["S0"]
+    assert prints(SEGFORMER.replace("decoder_width: 32", "decoder_width: 16"))["S0"] != prints(SEGFORMER)["S0"]
+
+
+def test_donor_and_frozen_networks_belong_to_the_fingerprint() -> None:
+    assert outside_donors(parse_curriculum(ROUGHNESS)) == ("segformer", "albedo.A2")
+    for reference in ("segformer", "albedo.A2"):
+        donors = {"segformer": "donor-1", "albedo.A2": "donor-1", reference: "donor-2"}
+        assert prints(ROUGHNESS, donors=donors)["M0"] != prints(ROUGHNESS)["M0"]
+
+
+def test_spelling_of_the_same_curriculum_does_not_matter() -> None:
+    resolved = dump_yaml(parse_curriculum(SEGFORMER))
+    assert resolved != SEGFORMER
+    assert prints(resolved) == prints(SEGFORMER)
+    assert prints(SEGFORMER.replace("name: segformer", "name: other")) == prints(SEGFORMER)
+
+
+def test_order_of_optimizer_rules_matters_since_the_first_match_counts() -> None:
+    rules = 'groups: {a: {match: "head.*", lr: 1e-3}, b: {match: "*", lr: 2e-3}}'
+    swapped = 'groups: {b: {match: "*", lr: 2e-3}, a: {match: "head.*", lr: 1e-3}}'
+    text = SEGFORMER.replace('groups: {stem: {match: "encoder.stages.0.*", freeze: true}}', "RULES")
+    assert prints(text.replace("RULES", rules))["S1"] != prints(text.replace("RULES", swapped))["S1"]
+
+
+@pytest.mark.parametrize(
+    ("reference", "donor"),
+    [
+        ("S0", OwnPhase("S0")),
+        ("albedo", OtherCurriculum("albedo", None)),
+        ("albedo.A2", OtherCurriculum("albedo", "A2")),
+        ("runs/albedo/A2-0123abcd", CheckpointPath("runs/albedo/A2-0123abcd")),
+        ("./albedo", CheckpointPath("./albedo")),
+        ("s3://bucket/albedo", CheckpointPath("s3://bucket/albedo")),
+    ],
+)
+def test_donor_reference_is_read_by_its_form(reference: str, donor: object) -> None:
+    assert parse_donor(reference, own_phases=("S0",)) == donor
