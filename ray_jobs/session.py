@@ -1,0 +1,121 @@
+"""One way into Ray for every command: joins the cluster that is there, or starts a quiet local one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pbrlib.errors import ConfigError
+
+MIN_LOGICAL_CPUS = 4
+"""Two workers and a data stream on a two-core machine need this many, or they wait for each other for ever."""
+
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # where plasma lies, not a file of ours
+_GIB = 2**30
+
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "1",
+    # Ray hides the GPUs from tasks that ask for none, and warns that it will stop doing so.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+}
+
+
+@contextmanager
+def ray_session(
+    *,
+    num_cpus: int | None = None,
+    address: str | None = None,
+    dashboard: bool = False,
+    worker_output: bool = False,
+) -> Iterator[None]:
+    """Runs the block inside a Ray cluster, and stops what it has started.
+
+    A Ray that this process has already initialised is used as it is. Else ``address``, or
+    ``RAY_ADDRESS``, is joined (``ray job submit`` sets it). Else a local cluster starts, with token
+    authentication: Ray's own ports listen on every interface.
+
+    Args:
+        num_cpus: Logical CPUs of a local cluster; None: the machine's, at least ``MIN_LOGICAL_CPUS``.
+        address: Address of a running cluster.
+        dashboard: Whether a local cluster shows its dashboard, on loopback.
+        worker_output: Whether the standard output of tasks and actors appears in this terminal.
+
+    Raises:
+        ConfigError: Nothing answers at the address, or ``num_cpus`` is not positive.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    address = address or os.environ.get("RAY_ADDRESS")
+    quiet = {"logging_level": logging.ERROR, "log_to_driver": worker_output}
+    if address is None:
+        start = _local(num_cpus=num_cpus) | {"include_dashboard": dashboard}
+    else:
+        start = {"address": address}
+    try:
+        if address not in (None, "auto"):
+            _knock(address)
+        ray.init(**start, **quiet)
+    except OSError as error:
+        raise ConfigError(
+            f"{address}: no Ray cluster answers there ({error}). Start one with `ray start --head`, "
+            "or leave the address and RAY_ADDRESS out to run on this machine."
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _knock(address: str, *, timeout_s: float = 10.0) -> None:
+    """Opens and closes a connection: Ray itself goes on knocking at a dead address for many minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdecimal():
+        raise ConfigError(f"{address}: not the address of a Ray cluster. Write host:port, or auto.")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=timeout_s).close()
+
+
+def _local(*, num_cpus: int | None) -> dict[str, Any]:
+    """The arguments of ``ray.init`` for a cluster of this machine alone."""
+    if num_cpus is not None and num_cpus < 1:
+        raise ConfigError(f"num_cpus: {num_cpus} is not a number of CPUs. Use {MIN_LOGICAL_CPUS} or more.")
+    _ensure_token()
+    return {
+        "address": "local",
+        "num_cpus": num_cpus or max(MIN_LOGICAL_CPUS, len(os.sched_getaffinity(0))),
+        "object_store_memory": _object_store_bytes(),
+        "dashboard_host": "127.0.0.1",
+    }
+
+
+def _ensure_token() -> None:
+    """Gives this process's cluster a token of its own, unless the user has one.
+
+    Ray would write a new token to ``~/.ray/auth_token``, readable by others and lasting; one in the
+    environment reaches exactly this process and its children.
+    """
+    named = "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ
+    if not named and not (Path.home() / ".ray" / "auth_token").exists():
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def _object_store_bytes() -> int:
+    """An eighth of the memory, at most 4 GiB and four fifths of the free shared memory, at least 256 MiB."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limits = [memory // 8, 4 * _GIB]
+    if _SHARED_MEMORY.is_dir():
+        limits.append(shutil.disk_usage(_SHARED_MEMORY).free * 4 // 5)
+    return max(min(limits), _GIB // 4)
