@@ -302,7 +302,7 @@ class Lpips(_PerSample):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         self._frozen[0]._apply(fn)  # type: ignore[no-untyped-call]
-        return cast(Self, super()._apply(fn, recurse))  # type: ignore[no-untyped-call]
+        return cast("Self", super()._apply(fn, recurse))  # type: ignore[no-untyped-call]
 
     def _distance(self, image: Tensor, target: Tensor) -> Tensor:
         return perceptual.lpips_distance(self._frozen[0], image, target)

@@ -1,0 +1,24 @@
+"""How well classes were told apart, from one matrix of pixel counts."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Int64
+from torch import Tensor
+
+from pbrlib.maps import IGNORE
+
+
+def confusion(
+    prediction: Int64[Tensor, "*shape"],
+    labels: Int64[Tensor, "*shape"],
+    *,
+    num_classes: int,
+    valid: Bool[Tensor, "*shape"] | None = None,
+) -> Int64[Tensor, "k k"]:
+    """Pixel counts by (true class, predicted class), without the pixels labelled 255 or not valid."""
+    counted = labels != IGNORE
+    if valid is not None:
+        counted = counted & valid
+    cells = labels[counted] * num_classes + prediction[counted]
+    return torch.bincount(cells, minlength=num_classes**2).view(num_classes, num_classes)
