@@ -15,7 +15,7 @@ from typing import Any
 from pbrlib.errors import ConfigError
 
 MIN_LOGICAL_CPUS = 4
-"""Two workers and a data stream on a two-core machine need this many, or they wait for each other for ever."""
+"""With fewer, two workers and a data stream on a two-core machine wait for each other for ever."""
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # where plasma lies, not a file of ours
 _GIB = 2**30
@@ -60,7 +60,7 @@ def ray_session(
         yield
         return
     address = address or os.environ.get("RAY_ADDRESS")
-    quiet = {"logging_level": logging.ERROR, "log_to_driver": worker_output}
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": worker_output}
     if address is None:
         start = _local(num_cpus=num_cpus) | {"include_dashboard": dashboard}
     else:
