@@ -67,12 +67,14 @@ class Batch:
     Attributes:
         maps: float32 maps by name in the range of their encoding; ``mask`` is int64 ``(n, h, w)``.
         valid: Pixels that count in losses and metrics.
+        seeds: The seed of each draw, on the CPU.
         ids: Ids of the samples.
         classes: Class id of each sample, 255 where it is unknown or not one.
     """
 
     maps: dict[str, Shaped[Tensor, "n ..."]]
     valid: Bool[Tensor, "n 1 h w"]
+    seeds: Int64[Tensor, " n"]
     ids: tuple[str, ...]
     classes: Int[Tensor, " n"]
 
@@ -86,6 +88,7 @@ class Batch:
             maps={name: x.to(device, non_blocking=True) for name, x in self.maps.items()},
             valid=self.valid.to(device, non_blocking=True),
             classes=self.classes.to(device, non_blocking=True),
+            present={name: x.to(device, non_blocking=True) for name, x in self.present.items()},
         )
 
     @staticmethod
@@ -96,17 +99,28 @@ class Batch:
         return Batch(
             maps={name: torch.cat([part.maps[name] for part in parts]) for name in parts[0].maps},
             valid=torch.cat([part.valid for part in parts]),
+            seeds=torch.cat([part.seeds for part in parts]),
             ids=tuple(sample for part in parts for sample in part.ids),
             classes=torch.cat([part.classes for part in parts]),
+            present={name: torch.cat([part.present[name] for part in parts]) for name in parts[0].present},
         )
 
 
+def sample_hashes(batch: Batch) -> list[str]:
+    """For each sample a SHA-256 over its id and the names, types, shapes and bytes of all its maps."""
+    tensors = {"valid": batch.valid, "classes": batch.classes, **batch.maps}
+    host = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())}
+    hashes = []
+    for number, sample in enumerate(batch.ids):
+        digest = hashlib.sha256(sample.encode())
+        for name, tensor in host.items():
+            own = tensor[number].reshape(-1)
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape[1:])}".encode())
+            digest.update(own.view(torch.uint8).numpy().tobytes())
+        hashes.append(digest.hexdigest())
+    return hashes
+
+
 def batch_hash(batch: Batch) -> str:
-    """SHA-256 over ids, classes, valid pixels, and names, types, shapes and bytes of all maps."""
-    digest = hashlib.sha256("\x1f".join(batch.ids).encode())
-    tensors = {"valid": batch.valid, "classes": batch.classes}
-    tensors.update({f"maps.{name}": x for name, x in batch.maps.items()})
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    """SHA-256 over the hashes of its samples, in their order."""
+    return hashlib.sha256("".join(sample_hashes(batch)).encode()).hexdigest()
