@@ -1,0 +1,65 @@
+"""Texture files to pixels; runs in disposable children, so it imports neither torch nor Ray."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from pbrlib.convert.blocks import Bytes, read_dds
+from pbrlib.convert.dds import MAX_SIZE, read_header
+from pbrlib.errors import DataError, PbrError
+
+SUFFIXES = (".dds", ".png")
+"""The texture files that are read, in the order in which equal names are preferred."""
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Height and width from the header alone; raises DataError naming the file and the field."""
+    if path.suffix.lower() == ".dds":
+        header = read_header(path)
+        return header.height, header.width
+    try:
+        with path.open("rb") as file:
+            head = file.read(24)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}). Check the file.") from error
+    if len(head) < 24 or head[:8] != b"\x89PNG\r\n\x1a\n" or head[12:16] != b"IHDR":
+        raise DataError(f"{path}: starts with {head[:8]!r}. It is not a PNG picture.")
+    width, height = struct.unpack(">II", head[16:24])
+    for name, value in (("width", width), ("height", height)):
+        if not 1 <= value <= MAX_SIZE:
+            raise DataError(f"{path}: {name} {value} is not in 1..{MAX_SIZE}. The file is damaged.")
+    return height, width
+
+
+def read_picture(path: Path) -> Bytes:
+    """Reads a texture.
+
+    Returns:
+        ``(H, W, C)`` uint8 as stored: C is 4 (RGBA), or 1 and 2 for BC4 and BC5.
+
+    Raises:
+        DataError: whatever is wrong with the file, named.
+    """
+    if path.suffix.lower() == ".dds":
+        return read_dds(path)
+    read_size(path)
+    return _read_png(path)
+
+
+def _read_png(path: Path) -> Bytes:
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=("PNG",)) as picture:
+            picture.load()
+            if picture.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip instead of scale
+                grey = (np.asarray(picture).astype(np.float32) / 257.0).round().astype(np.uint8)
+                return np.stack((grey, grey, grey, np.full_like(grey, 255)), axis=-1)
+            return np.asarray(picture.convert("RGBA"), dtype=np.uint8)
+    except PbrError:
+        raise
+    except Exception as error:  # a decoder raises what it likes: OSError, SyntaxError, zlib.error ...
+        raise DataError(f"{path}: does not decode ({error}). Save it again.") from error

@@ -1,0 +1,134 @@
+"""Mip chains that keep what a map means: light for albedo, direction for normals, gloss for roughness.
+
+Numpy, since it runs in children that should start in a moment. Pictures are ``(H, W, C)`` float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from pbrlib.convert.blocks import Bytes
+
+Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
+
+_SHORTEST = 1e-6
+_SMOOTHEST = 1e-3  # alpha below which the Toksvig exponent would leave float32
+
+
+def halve(picture: Floats) -> Floats:
+    """Box-averages ``(H, W, C)`` to half the size, rounded down, at least 1 x 1.
+
+    An odd side is averaged with the exact weights of three pixels, so that nothing shifts (NVIDIA,
+    "Non-Power-of-Two Mipmap Creation", 2005).
+    """
+    for axis in (0, 1):
+        picture = _halve_axis(picture, axis)
+    return picture
+
+
+def _halve_axis(picture: Floats, axis: int) -> Floats:
+    size = picture.shape[axis]
+    if size == 1:
+        return picture
+    lines = np.moveaxis(picture, axis, 0)
+    half = size // 2
+    if size % 2 == 0:
+        mean = (lines[0::2] + lines[1::2]) * np.float32(0.5)
+    else:
+        position = np.arange(half, dtype=np.float32).reshape(-1, 1, 1)
+        mean = (
+            (half - position) * lines[0:-2:2] + half * lines[1:-1:2] + (position + 1) * lines[2::2]
+        ) / np.float32(size)
+    averaged: Floats = np.moveaxis(mean.astype(np.float32), 0, axis)
+    return averaged
+
+
+def chain(picture: Floats) -> list[Floats]:
+    """The picture and its box-averaged halves down to 1 x 1."""
+    levels = [picture]
+    while max(levels[-1].shape[:2]) > 1:
+        levels.append(halve(levels[-1]))
+    return levels
+
+
+def srgb_to_linear(values: Floats) -> Floats:
+    """The sRGB transfer curve undone (IEC 61966-2-1); values in [0, 1]."""
+    linear: Floats = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    return linear.astype(np.float32)
+
+
+def linear_to_srgb(values: Floats) -> Floats:
+    """The sRGB transfer curve applied (IEC 61966-2-1); values in [0, 1]."""
+    curved: Floats = np.where(values <= 0.0031308, values * 12.92, 1.055 * values ** (1 / 2.4) - 0.055)
+    return curved.astype(np.float32)
+
+
+def albedo_chain(pixels: Bytes) -> list[Bytes]:
+    """Mips of ``(H, W, 4)`` sRGB colours with alpha: colours averaged as light, alpha as it is."""
+    values = pixels.astype(np.float32) / 255.0
+    levels = chain(np.concatenate((srgb_to_linear(values[..., :3]), values[..., 3:]), axis=-1))
+    below = [np.concatenate((linear_to_srgb(x[..., :3]), x[..., 3:]), axis=-1) for x in levels[1:]]
+    return [pixels, *map(to_bytes, below)]
+
+
+def mean_normals(normal: Floats) -> list[Floats]:
+    """Averages of unit normals ``(H, W, 3)`` per level, not renormalised: their length is the agreement."""
+    return chain(unit(normal))
+
+
+def unit(vectors: Floats) -> Floats:
+    """Vectors ``(H, W, 3)`` brought to unit length; where they cancel out, straight up."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    up = np.array((0.0, 0.0, 1.0), np.float32)
+    directions: Floats = np.where(length > _SHORTEST, vectors / np.maximum(length, _SHORTEST), up)
+    return directions.astype(np.float32)
+
+
+def toksvig(roughness: Floats, length: Floats) -> Floats:
+    """Roughness raised by the variance that averaged normals have lost.
+
+    With alpha = r^2 and s = 2 / alpha^2 - 2 the Blinn-Phong exponent of equal lobe width,
+    s' = s |N| / (|N| + s (1 - |N|)) and r' = (2 / (s' + 2))^(1/4). Source: Toksvig, "Mipmapping Normal
+    Maps", 2005; exponent and GGX alpha matched as in Walter et al. 2007.
+
+    Args:
+        roughness: perceptual roughness, ``(H, W, 1)`` in [0, 1].
+        length: length of the averaged normal, ``(H, W, 1)`` in [0, 1].
+    """
+    alpha = np.maximum(roughness.astype(np.float64) ** 2, _SMOOTHEST)
+    exponent = np.maximum(2.0 / alpha**2 - 2.0, 0.0)
+    length64 = np.clip(length.astype(np.float64), _SHORTEST, 1.0)
+    shorter = exponent * length64 / (length64 + exponent * (1.0 - length64))
+    raised: Floats = ((2.0 / (shorter + 2.0)) ** 0.25).astype(np.float32)
+    return np.maximum(raised, roughness)
+
+
+def roughness_chain(roughness: Floats, normals: list[Floats]) -> list[Floats]:
+    """Mips of roughness ``(H, W, 1)``, each level raised by the ``mean_normals`` of that level."""
+    averaged = chain(roughness)
+    lengths = (np.linalg.norm(level, axis=-1, keepdims=True) for level in normals[1:])
+    return [roughness, *(toksvig(r, n) for r, n in zip(averaged[1:], lengths, strict=True))]
+
+
+def to_bytes(values: Floats) -> Bytes:
+    """Values in [0, 1] to uint8, rounded to nearest and clipped."""
+    stored: Bytes = np.rint(np.clip(values, 0.0, 1.0) * 255.0).astype(np.uint8)
+    return stored
+
+
+def rgba(values: Floats) -> Bytes:
+    """``(H, W, C)`` in [0, 1] to RGBA bytes: one channel is repeated, a missing alpha is 255."""
+    pixels = to_bytes(values)
+    if pixels.shape[-1] == 1:
+        pixels = np.repeat(pixels, 3, axis=-1)
+    if pixels.shape[-1] == 4:
+        return pixels
+    return np.concatenate((pixels, np.full_like(pixels[..., :1], 255)), axis=-1)
+
+
+def encoded(levels: list[Floats], *, convert: Callable[[Floats], Floats] = lambda x: x) -> list[Bytes]:
+    """Levels to RGBA bytes, each converted to [0, 1] first."""
+    return [rgba(convert(level)) for level in levels]

@@ -1,0 +1,168 @@
+"""One converted texture on disk: the four files of True PBR and the patcher's JSON.
+
+Runs in disposable children (block compression takes most of a conversion's time), so it imports
+neither torch nor Ray.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from pbrlib.convert.blocks import Bytes, encode_dds
+from pbrlib.convert.dds import Block
+from pbrlib.convert.mips import (
+    Floats,
+    albedo_chain,
+    chain,
+    encoded,
+    mean_normals,
+    rgba,
+    roughness_chain,
+    unit,
+)
+from pbrlib.errors import DataError
+
+TEXTURES = PurePosixPath("textures/PBR")
+PATCHES = PurePosixPath("PBRNifPatcher")
+
+SPECULAR_LEVEL = 0.04
+"""Reflectance of dielectrics at normal incidence, which a specular map of 255 stands for."""
+
+
+@dataclass(frozen=True)
+class PbrMaps:
+    """The maps of one texture, all ``(H, W, C)`` uint8 with sides that are multiples of 4.
+
+    Attributes:
+        albedo: sRGB with the alpha of the old diffuse, C = 4.
+        normal: DirectX (Y down), C = 3.
+        roughness: perceptual roughness, C = 1.
+        metallic: C = 1.
+        ao: ambient occlusion, 255 = open, C = 1.
+        height: 255 = highest, C = 1.
+    """
+
+    albedo: Bytes
+    normal: Bytes
+    roughness: Bytes
+    metallic: Bytes
+    ao: Bytes
+    height: Bytes
+
+
+def write_texture(output: Path, name: PurePosixPath, stem: PurePosixPath, maps: PbrMaps) -> list[str]:
+    """Writes the DDS files and the JSON of a texture; they appear when all of them are written.
+
+    Args:
+        output: the folder of the mod.
+        name: path of the texture without ending, relative to the texture root.
+        stem: the same with the ending that meshes name the diffuse by.
+        maps: what to write.
+
+    Returns:
+        The paths written, relative to ``output``.
+
+    Raises:
+        DataError: a file cannot be written (no space left, no permission).
+    """
+    means = mean_normals(_unit_interval(maps.normal) * 2.0 - 1.0)
+    files = {
+        TEXTURES / f"{name}{suffix}.dds": data
+        for suffix, data in (
+            ("", _albedo(maps)),
+            ("_n", _normal(maps, means)),
+            ("_rmaos", _rmaos(maps, means)),
+            ("_p", _height(maps)),
+        )
+    }
+    entries = json.dumps([patch_entry(name, stem)], indent=2) + "\n"
+    write_together(output, {**files, PATCHES / f"{name}.json": entries.encode()})
+    return [path.as_posix() for path in files]
+
+
+def is_opaque(albedo: Bytes) -> bool:
+    """Whether no pixel of ``(H, W, 4)`` is transparent; block compression turns 255 into 253 at worst."""
+    return bool(albedo[..., 3].min() >= 253)
+
+
+def _albedo(maps: PbrMaps) -> bytes:
+    block = Block.BC1 if is_opaque(maps.albedo) else Block.BC7
+    levels = albedo_chain(maps.albedo)
+    if block is Block.BC1:
+        levels = [np.dstack((level[..., :3], np.full_like(level[..., 0], 255))) for level in levels]
+    return encode_dds(levels, block=block, srgb=True)
+
+
+def _unit_interval(pixels: Bytes) -> Floats:
+    return pixels.astype(np.float32) / np.float32(255.0)
+
+
+def _normal(maps: PbrMaps, means: list[Floats]) -> bytes:
+    below = encoded(means[1:], convert=lambda mean: unit(mean) * 0.5 + 0.5)
+    return encode_dds([rgba(_unit_interval(maps.normal)), *below], block=Block.BC7, srgb=False)
+
+
+def _rmaos(maps: PbrMaps, means: list[Floats]) -> bytes:
+    roughness = roughness_chain(_unit_interval(maps.roughness), means)
+    others = (chain(_unit_interval(x)) for x in (maps.metallic, maps.ao))
+    packed = [np.concatenate(level, axis=-1) for level in zip(roughness, *others, strict=True)]
+    return encode_dds(encoded(packed), block=Block.BC7, srgb=False)
+
+
+def _height(maps: PbrMaps) -> bytes:
+    return encode_dds(encoded(chain(_unit_interval(maps.height))), block=Block.BC4, srgb=False)
+
+
+def patch_entry(name: PurePosixPath, stem: PurePosixPath) -> dict[str, Any]:
+    r"""One object of a PBRNifPatcher file, with the keys that PGPatcher reads.
+
+    Paths are whole (``architecture\stone``), since a bare file name would match in every folder. A
+    diffuse whose name ends in ``_d`` is matched by that name and renamed to the files we write.
+    """
+    path, diffuse = ("\\".join(p.parts) for p in (name, stem))
+    match = {"texture": path} if path == diffuse else {"match_diffuse": diffuse, "rename": path}
+    return {
+        **match,
+        "pbr": True,
+        "emissive": False,
+        "parallax": True,
+        "specular_level": SPECULAR_LEVEL,
+        "roughness_scale": 1.0,
+        "displacement_scale": 1.0,
+        "subsurface_foliage": False,
+        "subsurface": False,
+        "subsurface_color": [1.0, 1.0, 1.0],
+        "subsurface_opacity": 1.0,
+    }
+
+
+def write_together(output: Path, files: Mapping[PurePosixPath, bytes]) -> None:
+    """Writes several files beside their places and, once all are whole, renames them.
+
+    Raises:
+        DataError: one cannot be written; nothing of this call is left behind.
+    """
+    waiting: list[tuple[Path, Path]] = []
+    place = output
+    try:
+        for relative, data in files.items():
+            place = output / relative
+            place.parent.mkdir(parents=True, exist_ok=True)
+            beside = place.with_name(f".{place.name}.{os.getpid()}.part")
+            waiting.append((beside, place))
+            beside.write_bytes(data)
+        for beside, place in waiting:
+            beside.replace(place)
+    except OSError as error:
+        for beside, _ in waiting:
+            beside.unlink(missing_ok=True)
+        raise DataError(
+            f"{place}: cannot be written ({error.strerror}). Make room or choose another folder."
+        ) from error

@@ -1,0 +1,130 @@
+"""Disposable child processes: a codec that kills its process costs one file, not the run.
+
+Each thread of a small pool owns one child and talks to it over a pipe. A child that dies or hangs is
+replaced, and only the call it was busy with fails; a ``ProcessPoolExecutor`` would fail every call in
+flight and could not say whose fault it was. Children import no torch, so that they start in a moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import resource
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from pbrlib.errors import DataError
+
+T = TypeVar("T")
+
+_SPAWN = multiprocessing.get_context("spawn")  # forking a process that runs torch's threads can deadlock
+_GOODBYE_S = 5.0
+
+
+class Workers:
+    """A pool of disposable children; use it as a context manager.
+
+    Args:
+        num_workers: children that work at once.
+        timeout_s: seconds after which a call has hung and its child is killed.
+    """
+
+    def __init__(self, num_workers: int, *, timeout_s: float = 300.0) -> None:
+        self._timeout_s = timeout_s
+        self._threads = ThreadPoolExecutor(num_workers, thread_name_prefix="codec")
+        self._local = threading.local()
+        self._children: set[_Child] = set()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._threads.shutdown(wait=error is None, cancel_futures=True)
+        for child in list(self._children):
+            child.stop()
+
+    def submit(self, place: str, function: Callable[..., T], *args: Any) -> Future[T]:
+        """Calls ``function(*args)`` in a child.
+
+        Args:
+            place: what is worked on, named in the error if the child dies.
+            function: a function of a module that the child can import.
+            args: what pickles.
+
+        Returns:
+            A future; it raises what the function raised, or DataError if the child died or hung.
+        """
+        return self._threads.submit(self._call, place, function, args)
+
+    def _call(self, place: str, function: Callable[..., T], args: tuple[Any, ...]) -> T:
+        child: _Child | None = getattr(self._local, "child", None)
+        if child is None:
+            child = self._local.child = _Child()
+            with self._lock:
+                self._children.add(child)
+        try:
+            succeeded, answer = child.call(function, args, timeout_s=self._timeout_s)
+        except _ChildLostError as lost:
+            self._local.child = None
+            with self._lock:
+                self._children.discard(child)
+            raise DataError(f"{place}: the codec {lost}. The file is left out; save it again.") from None
+        if not succeeded:
+            raise answer
+        result: T = answer
+        return result
+
+
+class _ChildLostError(Exception):
+    """The child ended or was ended; the message completes "the codec ..."."""
+
+
+class _Child:
+    def __init__(self) -> None:
+        self._pipe, theirs = _SPAWN.Pipe()
+        self._process = _SPAWN.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def call(
+        self, function: Callable[..., Any], args: tuple[Any, ...], *, timeout_s: float
+    ) -> tuple[bool, Any]:
+        try:
+            self._pipe.send((function, args))
+            if not self._pipe.poll(timeout_s):
+                self.stop()
+                raise _ChildLostError(f"did not answer within {timeout_s:g} s")
+            answer: tuple[bool, Any] = self._pipe.recv()
+        except (EOFError, OSError):
+            self._process.join(_GOODBYE_S)
+            code = self._process.exitcode
+            self.stop()
+            how = f"by {signal.Signals(-code).name}" if code is not None and code < 0 else f"with code {code}"
+            raise _ChildLostError(f"ended its process {how}") from None
+        return answer
+
+    def stop(self) -> None:
+        self._process.kill()  # before closing: it wakes a thread that waits for the answer
+        self._process.join(_GOODBYE_S)
+        self._pipe.close()
+
+
+def _serve(pipe: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers Ctrl-C for all
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash that is expected leaves no dump behind
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            function, args = pipe.recv()
+            try:
+                answer = (True, function(*args))
+            except Exception as error:  # it crosses to the parent, which raises it
+                answer = (False, error)
+            pipe.send(answer)
