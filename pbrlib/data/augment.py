@@ -78,7 +78,8 @@ def _augment(raw: RawBatch, spec: AugmentSpec) -> Batch:
     maps, raw = _baked(maps, raw, spec.bake)
     example = next(iter(raw.maps.values()))
     valid = torch.ones((len(raw), 1, *example.shape[-2:]), dtype=torch.bool, device=example.device)
-    return Batch(maps=maps, valid=valid, seeds=raw.seeds, ids=raw.ids, classes=raw.classes.to(example.device))
+    batch = Batch(maps, valid, seeds=raw.seeds, ids=raw.ids, classes=raw.classes, present=raw.present)
+    return batch.to(example.device)
 
 
 def _turned(raw: RawBatch, spec: AugmentSpec) -> RawBatch:

@@ -70,6 +70,8 @@ class Batch:
         seeds: The seed of each draw, on the CPU.
         ids: Ids of the samples.
         classes: Class id of each sample, 255 where it is unknown or not one.
+        present: For each map, which samples truly have it (a baked one counts): the others hold its
+            fill value, which is no target to learn from.
     """
 
     maps: dict[str, Shaped[Tensor, "n ..."]]
@@ -77,6 +79,7 @@ class Batch:
     seeds: Int64[Tensor, " n"]
     ids: tuple[str, ...]
     classes: Int[Tensor, " n"]
+    present: dict[str, Bool[Tensor, " n"]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
