@@ -41,8 +41,9 @@ def _decode(path: Path, header: Header, block: Block, data: bytes) -> Bytes:
 
     channels = {Block.BC4: 1, Block.BC5: 2}.get(block, 4)
     rows, columns = -(-header.height // 4) * 4, -(-header.width // 4) * 4
+    shape = (rows, columns) if channels == 1 else (rows, columns, channels)
     try:
-        pixels = imagecodecs.bcn_decode(data, block.value, shape=(rows, columns, channels))
+        pixels = imagecodecs.bcn_decode(data, block.value, shape=shape)
     except (ValueError, RuntimeError) as error:
         raise DataError(f"{path}: {block.name} blocks do not decode ({error}). Save it again.") from error
     whole: Bytes = np.asarray(pixels, dtype=np.uint8).reshape(rows, columns, channels)
