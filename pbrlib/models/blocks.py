@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -41,17 +42,18 @@ class DoubleConv(nn.Module):
 def blur_halve(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h_half w_half"]:
     """Half the height and width, low-passed by the binomial (1, 3, 3, 1)/8 along each axis, border repeated.
 
-    Three averages of two make the kernel; the first pads and leaves the padding out of its mean, which
-    repeats the border. So there is no kernel to store, and no gather to make the backward pass
-    nondeterministic on GPUs, as replicate padding has. Blur before stride: Zhang 2019, "Making
-    convolutional networks shift-invariant again".
+    Blur before stride: Zhang 2019, "Making convolutional networks shift-invariant again". Four taps, so
+    that a new pixel lies in the middle of the old ones it comes from, as bilinear doubling expects. The
+    kernel is filled in on the device rather than kept as a buffer, which every rank would broadcast.
 
     Args:
         x: Features with even height and width.
     """
-    x = F.avg_pool2d(x, 2, stride=1, padding=1, count_include_pad=False)
-    x = F.avg_pool2d(x, 2, stride=1)
-    return F.avg_pool2d(x, 2, stride=2)
+    taps = x.new_full((4,), 0.125)
+    taps[1:3] = 0.375
+    channels = x.shape[1]
+    kernel = torch.outer(taps, taps).expand(channels, 1, 4, 4)
+    return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), kernel, stride=2, groups=channels)
 
 
 def resize(x: Float[Tensor, "n c h w"], size: tuple[int, int]) -> Float[Tensor, "n c h_out w_out"]:

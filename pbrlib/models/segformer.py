@@ -202,6 +202,9 @@ def _load_pretrained(network: Segformer, source: str, *, config: SegformerConfig
 def _read_donor(source: str) -> tuple[SegformerForSemanticSegmentation, set[str]]:
     """The donor as transformers reads it, whatever layout its file has, and the names its file lacks."""
     try:
+        kind = SegformerConfig.get_config_dict(source)[0].get("model_type")
+        if kind != "segformer":
+            raise ValueError(f"a model of type {kind}, not segformer")
         donor, info = SegformerForSemanticSegmentation.from_pretrained(source, output_loading_info=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
