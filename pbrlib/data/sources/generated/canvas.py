@@ -1,0 +1,146 @@
+"""What a style paints with: named sizes, seeded draws, coordinates, colours, and the surface it returns.
+
+Lengths are fractions of the texture's width, colours are sRGB in [0, 1]. Random numbers are always drawn
+on the CPU and independently of the texture's size, so that one seed gives one material at every size and
+on every device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeAlias, TypeVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+RGB: TypeAlias = tuple[float, float, float]
+Palette: TypeAlias = Sequence[RGB]
+_T = TypeVar("_T")
+
+DYES: Palette = (
+    (0.62, 0.16, 0.14),
+    (0.20, 0.27, 0.45),
+    (0.24, 0.38, 0.26),
+    (0.72, 0.58, 0.32),
+    (0.42, 0.28, 0.40),
+    (0.30, 0.28, 0.26),
+    (0.78, 0.74, 0.66),
+    (0.52, 0.38, 0.26),
+)
+"""Colours that paint, dye and glaze share, so that a colour alone does not tell a class."""
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """A square texture to be painted: its size in pixels, its random numbers and its device."""
+
+    size: int
+    random: torch.Generator
+    device: torch.device
+
+    @classmethod
+    def seeded(cls, seed: int, *, size: int, device: torch.device | str = "cpu") -> Canvas:
+        """A canvas whose draws follow from ``seed`` alone."""
+        return cls(size, torch.Generator().manual_seed(seed), torch.device(device))
+
+    @cached_property
+    def _ticks(self) -> Tensor:
+        return (torch.arange(self.size, device=self.device, dtype=torch.float32) + 0.5) / self.size
+
+    @cached_property
+    def u(self) -> Float[Tensor, "h w"]:
+        """Position along a row at pixel centres, in (0, 1)."""
+        return self._ticks[None, :].expand(self.size, self.size)
+
+    @cached_property
+    def v(self) -> Float[Tensor, "h w"]:
+        """Position down a column at pixel centres, in (0, 1)."""
+        return self._ticks[:, None].expand(self.size, self.size)
+
+    def table(self, *shape: int) -> Tensor:
+        """Uniform numbers in [0, 1) of a shape that may not depend on the size of the texture."""
+        return torch.rand(*shape, generator=self.random).to(self.device)
+
+    def uniform(self, low: float, high: float) -> float:
+        """One uniform number in [low, high)."""
+        return low + (high - low) * float(torch.rand((), generator=self.random))
+
+    def integer(self, low: int, high: int) -> int:
+        """One integer in low..high, both included."""
+        return int(torch.randint(low, high + 1, (), generator=self.random))
+
+    def chance(self, probability: float) -> bool:
+        """True with the given probability."""
+        return self.uniform(0.0, 1.0) < probability
+
+    def choice(self, options: Sequence[_T]) -> _T:
+        """One of the options."""
+        return options[self.integer(0, len(options) - 1)]
+
+    def colour(self, palette: Palette, *, spread: float = 0.12) -> Float[Tensor, "3 1 1"]:
+        """A colour between two of a palette, its brightness and channels varied by ``spread``."""
+        first = torch.tensor(self.choice(palette))
+        second = torch.tensor(self.choice(palette))
+        mixed = torch.lerp(first, second, self.uniform(0.0, 0.5))
+        mixed = mixed * self.uniform(1.0 - spread, 1.0 + spread)
+        mixed = mixed + (torch.rand(3, generator=self.random) - 0.5) * spread * 0.5
+        return mixed.clamp(0.03, 0.93).to(self.device)[:, None, None]
+
+    def varied(
+        self, colour: Float[Tensor, "3 1 1"], *, index: Int[Tensor, "h w"], count: int, amount: float
+    ) -> Float[Tensor, "3 h w"]:
+        """A colour that differs from piece to piece: brightness by ``amount``, hue by a third of it."""
+        brightness = 1.0 + (self.table(1, count) - 0.5) * 2.0 * amount
+        hue = 1.0 + (self.table(3, count) - 0.5) * 0.7 * amount
+        return colour * (brightness * hue)[:, index]
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A painted material before quantisation.
+
+    ``elevation`` is the height in widths of the texture (no fixed offset), so that surfaces can be
+    laid over one another; ``albedo`` is sRGB in [0, 1]; ``roughness`` and ``metallic`` are in [0, 1];
+    ``mask`` holds class ids where the surface is made of several materials.
+    """
+
+    elevation: Float[Tensor, "h w"]
+    albedo: Float[Tensor, "3 h w"]
+    roughness: Float[Tensor, "h w"]
+    metallic: Float[Tensor, "h w"]
+    mask: Int[Tensor, "h w"] | None = None
+
+    def turned(self) -> Surface:
+        """The surface with rows and columns exchanged: horizontal planks become vertical ones."""
+        return Surface(
+            self.elevation.mT,
+            self.albedo.mT,
+            self.roughness.mT,
+            self.metallic.mT,
+            None if self.mask is None else self.mask.mT,
+        )
+
+    def scaled(self, factor: float) -> Surface:
+        """The surface with its elevation multiplied."""
+        return replace(self, elevation=self.elevation * factor)
+
+
+def dielectric(
+    elevation: Float[Tensor, "h w"], *, albedo: Float[Tensor, "3 h w"], roughness: Float[Tensor, "h w"]
+) -> Surface:
+    """A surface without metal."""
+    return Surface(elevation, albedo, roughness, torch.zeros_like(elevation))
+
+
+def ramp(x: Tensor, low: float, high: float) -> Tensor:
+    """Smooth step: 0 below ``low``, 1 above ``high``."""
+    t = ((x - low) / (high - low)).clamp(0.0, 1.0)
+    return t * t * (3.0 - 2.0 * t)
+
+
+def blend(below: Tensor | float, above: Tensor | float, share: Tensor) -> Tensor:
+    """``below`` where ``share`` is 0, ``above`` where it is 1."""
+    return below * (1.0 - share) + above * share

@@ -1,0 +1,227 @@
+"""The source of generated materials: which ones there are, and how one is made."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pbrlib.data.material import Entry, Material
+from pbrlib.data.sources.generated import ceramic, compose, fabric, ground, leather, metal, stone, wood
+from pbrlib.data.sources.generated.canvas import Canvas, Surface
+from pbrlib.errors import ConfigError, DataError
+from pbrlib.geometry.normals import normal_from_height
+from pbrlib.geometry.occlusion import ao_from_height
+from pbrlib.maps import CLASSES, MAPS, Stored
+from pbrlib.seeds import mix
+
+Style: TypeAlias = Callable[[Canvas], Surface]
+
+MIXED = "mixed"
+"""The first part of the family of textures of several materials."""
+
+STYLES: Mapping[str, Style] = {
+    "ceramic/square": ceramic.square,
+    "ceramic/hexagon": ceramic.hexagon,
+    "ceramic/mosaic": ceramic.mosaic,
+    "ceramic/painted": ceramic.painted,
+    "ceramic/roof": ceramic.roof,
+    "fabric/plain": fabric.plain,
+    "fabric/twill": fabric.twill,
+    "fabric/knit": fabric.knit,
+    "fabric/plaid": fabric.plaid,
+    "fabric/burlap": fabric.burlap,
+    "ground/gravel": ground.gravel,
+    "ground/soil": ground.soil,
+    "ground/leaves": ground.leaves,
+    "ground/grass": ground.grass,
+    "ground/mud": ground.mud,
+    "leather/pebbled": leather.pebbled,
+    "leather/cracked": leather.cracked,
+    "leather/stitched": leather.stitched,
+    "leather/scaled": leather.scaled,
+    "leather/creased": leather.creased,
+    "metal/plate": metal.plate,
+    "metal/brushed": metal.brushed,
+    "metal/tread": metal.tread,
+    "metal/hammered": metal.hammered,
+    "metal/chainmail": metal.chainmail,
+    "stone/brick": stone.brick,
+    "stone/cobble": stone.cobble,
+    "stone/ashlar": stone.ashlar,
+    "stone/marble": stone.marble,
+    "stone/rock": stone.rock,
+    "wood/plank": wood.plank,
+    "wood/floor": wood.floor,
+    "wood/bark": wood.bark,
+    "wood/veneer": wood.veneer,
+    "wood/shingle": wood.shingle,
+    "mixed/strapped": compose.strapped,
+    "mixed/overgrown": compose.overgrown,
+    "mixed/studded": compose.studded,
+    "mixed/broken": compose.broken,
+    "mixed/patched": compose.patched,
+    "mixed/framed": compose.framed,
+}
+"""What each family is painted by."""
+
+
+def paint(family: str, *, seed: int, size: int, device: torch.device | str = "cpu") -> Surface:
+    """One surface of a family, its mask filled; equal seeds give equal layouts at every size."""
+    canvas = Canvas.seeded(seed, size=size, device=device)
+    surface = STYLES[family](canvas)
+    name = family.partition("/")[0]
+    return surface if name == MIXED else compose.classed(surface, name)
+
+
+def maps_of(surface: Surface) -> dict[str, Stored]:
+    """Stored maps of a surface: height stretched to [0, 1], normal and AO derived from it."""
+    size = surface.elevation.shape[-1]
+    low, high = surface.elevation.amin(), surface.elevation.amax()
+    scale = (high - low).clamp_min(1e-6)
+    height = ((surface.elevation - low) / scale)[None, None]
+    scale_px = float(scale) * size
+    normal = normal_from_height(height, scale_px=scale_px, tileable=True)
+    ao = ao_from_height(height, scale_px=scale_px, tileable=True, radius_px=max(2, size // 16))
+    assert surface.mask is not None, "painted surfaces are classed"
+    decoded = {
+        "albedo": surface.albedo.clamp(0.015, 1.0),
+        "normal": normal[0],
+        "roughness": surface.roughness[None].clamp(0.03, 1.0),
+        "metallic": surface.metallic[None],
+        "ao": ao[0],
+        "height": height[0],
+    }
+    stored = {name: MAPS[name].quantise(_pixels(values)) for name, values in decoded.items()}
+    return stored | {"mask": surface.mask[:, :, None].cpu().numpy().astype(MAPS["mask"].dtype)}
+
+
+def _pixels(values: Float[Tensor, "c h w"]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    pixels: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = values.permute(1, 2, 0).cpu().numpy()
+    return pixels
+
+
+@dataclass(frozen=True)
+class GeneratedSource:
+    """Procedural materials of every class: needs no files, and one seed gives one set.
+
+    A material is a function of (``seed``, id, ``size``) alone, and the first entries stay the same when
+    more are asked for. Classes take turns, so any seven entries in a row from the start hold them all.
+
+    Attributes:
+        count: number of materials.
+        size: height and width in pixels, at least 16.
+        seed: of the whole set.
+        mixed_share: share of textures of several materials, in [0, 1); they come after the first seven.
+        name: of the source, as the index records it.
+        families: the families to make, all of them if None.
+    """
+
+    count: int
+    size: int
+    seed: int
+    mixed_share: float = 0.2
+    name: str = "generated"
+    families: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ConfigError(f"{self.name}: count is {self.count}. Ask for at least one material.")
+        if self.size < 16:
+            raise ConfigError(f"{self.name}: size is {self.size} px. Use 16 or more.")
+        if not 0.0 <= self.mixed_share < 1.0:
+            raise ConfigError(
+                f"{self.name}: mixed_share is {self.mixed_share}. Use a share from 0 to below 1; for mixed "
+                "textures alone name their families."
+            )
+        for family in self.families or ():
+            if family not in STYLES:
+                raise ConfigError(f"{self.name}: there is no family {family}. Known: {', '.join(STYLES)}.")
+        if self.families == ():
+            raise ConfigError(f"{self.name}: families is empty. Name some, or leave it out for all.")
+
+    @classmethod
+    def parse(cls, text: str) -> GeneratedSource:
+        """Reads ``generated:count=64,size=256,seed=1``; families are joined by ``+``.
+
+        Raises:
+            ConfigError: an unknown key, or a value that cannot be read.
+        """
+        head, _, body = text.partition(":")
+        readers: dict[str, Callable[[str], object]] = {
+            "count": int,
+            "size": int,
+            "seed": int,
+            "mixed_share": float,
+            "name": str,
+            "families": lambda value: tuple(value.split("+")),
+        }
+        assert readers.keys() == {field.name for field in fields(cls)}
+        values: dict[str, object] = {}
+        for part in filter(None, body.split(",")):
+            key, _, value = (piece.strip() for piece in part.partition("="))
+            if head != "generated" or key not in readers:
+                raise ConfigError(f"{text}: {key} is no setting of generated. Use {', '.join(readers)}.")
+            try:
+                values[key] = readers[key](value)
+            except ValueError:
+                raise ConfigError(f"{text}: {key} cannot be {value!r}. Use a number.") from None
+        missing = [key for key in ("count", "size", "seed") if key not in values]
+        if head != "generated" or missing:
+            raise ConfigError(
+                f"{text}: lacks {', '.join(missing)}. Write generated:count=64,size=256,seed=1."
+            )
+        return cls(**values)  # type: ignore[arg-type]
+
+    def entries(self) -> list[Entry]:
+        """The materials in a fixed order; ids count within a family."""
+        single, mixed = self._rotation()
+        numbers: Counter[str] = Counter()
+        entries: list[Entry] = []
+        num_mixed = 0
+        for position in range(self.count):
+            warmed_up = position >= len(CLASSES) or not single
+            if mixed and warmed_up and (not single or num_mixed < self.mixed_share * (position + 1) - 1e-9):
+                family = mixed[num_mixed % len(mixed)]
+                num_mixed += 1
+            else:
+                turn, group = divmod(position - num_mixed, len(single))
+                family = single[group][turn % len(single[group])]
+            entries.append(Entry(f"{family.replace('/', '-')}-{numbers[family]:04d}", family))
+            numbers[family] += 1
+        return entries
+
+    def _rotation(self) -> tuple[list[list[str]], list[str]]:
+        """Families by class, for the classes that have any, and the mixed families."""
+        wanted = STYLES if self.families is None else [f for f in STYLES if f in self.families]
+        by_class = [[f for f in wanted if f.startswith(f"{name}/")] for name in CLASSES]
+        return [group for group in by_class if group], [f for f in wanted if f.startswith(f"{MIXED}/")]
+
+    def load(self, entry: Entry) -> Material:
+        """Paints one material.
+
+        Raises:
+            DataError: the entry's family is not one of the generator's.
+        """
+        if entry.family not in STYLES:
+            raise DataError(
+                f"{self.name}: {entry.id} is of family {entry.family}, which is not generated here."
+            )
+        surface = paint(entry.family, seed=mix(self.seed, entry.id), size=self.size)
+        label = entry.family.partition("/")[0]
+        return Material(
+            id=entry.id,
+            family=entry.family,
+            source=self.name,
+            label=None if label == MIXED else label,
+            tileable=True,
+            licence="CC0-1.0",
+            attribution="pbrlib generated",
+            maps=maps_of(surface),
+        )
