@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from pbrlib.data.shards.index import IndexRow, Split
+from pbrlib.maps import MAPS
+
 SEGFORMER = """\
 name: segformer
 task:
@@ -61,3 +64,30 @@ def write(tmp_path: Path) -> Callable[[str], Path]:
         return path
 
     return write
+
+
+def row(name: str, *, split: Split = "train", tileable: bool = True, side: int = 256) -> IndexRow:
+    """A material of a shard set with every map."""
+    return IndexRow(
+        id=name,
+        source="generated",
+        family=name,
+        split=split,
+        label="stone",
+        shard=0,
+        first_row=0,
+        height=side,
+        width=side,
+        tileable=tileable,
+        maps=tuple(MAPS),
+        class_pixels=(0, 0, 0, 0, 0, side * side, 0),
+        means={},
+        licence="CC0",
+        attribution="",
+    )
+
+
+@pytest.fixture
+def rows() -> list[IndexRow]:
+    """Three materials to train on and one for validation."""
+    return [row("a"), row("b"), row("c"), row("d", split="val")]

@@ -50,7 +50,9 @@ def test_data_precision_and_micro_batches_belong_to_the_fingerprint(changes: dic
 
 def test_task_and_seed_belong_to_the_fingerprint() -> None:
     assert prints(SEGFORMER + "seed: 1\n")["S0"] != prints(SEGFORMER)["S0"]
-    assert prints(SEGFORMER.replace("decoder_width: 32", "decoder_width: 16"))["S0"] != prints(SEGFORMER)["S0"]
+    assert (
+        prints(SEGFORMER.replace("decoder_width: 32", "decoder_width: 16"))["S0"] != prints(SEGFORMER)["S0"]
+    )
 
 
 def test_donor_and_frozen_networks_belong_to_the_fingerprint() -> None:

@@ -155,7 +155,9 @@ def test_missing_folder_and_binary_files_are_errors(tmp_path: Path) -> None:
 
 
 def test_phase_names_its_own_metric_or_takes_that_of_the_task(write: Write) -> None:
-    text = SEGFORMER.replace("batch: 4", "batch: 4\n    select: {metric: val/generated/segmentation/miou, mode: max}")
+    text = SEGFORMER.replace(
+        "batch: 4", "batch: 4\n    select: {metric: val/generated/segmentation/miou, mode: max}"
+    )
     phases = load_curriculum(write(text)).phases
     assert phases["S0"].select.metric == "val/all/segmentation/miou"
     assert phases["S0"].select.mode == "max"

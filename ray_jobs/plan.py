@@ -1,0 +1,64 @@
+"""``pbr plan``: check curricula and show what they would train; no Ray, nothing is started."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import click
+from rich.console import Console
+
+from pbrlib.curriculum.check import check
+from pbrlib.curriculum.describe import describe, render
+from pbrlib.curriculum.load import load_curriculum, load_runtime
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.errors import ConfigError
+from pbrlib.train.spec import RuntimeSpec
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@click.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--data", metavar="SHARDS", help="A shard set: checks sources and maps, and counts the steps.")
+@click.option("--runtime", metavar="FILE", type=click.Path(path_type=Path), help="Workers and devices.")
+@click.option("--set", "overrides", metavar="PATH=VALUE", multiple=True, help="Changes one value.")
+@click.option("--json", "as_json", is_flag=True, help="Prints the same as JSON.")
+def command(
+    files: tuple[Path, ...],
+    data: str | None,
+    runtime: Path | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Check curricula and show their phases, steps, crops, rates and losses; start nothing."""
+    machines = load_runtime(runtime) if runtime is not None else RuntimeSpec()
+    rows = ShardSet.open(data).rows if data is not None else None
+    curricula = _every(lambda path: load_curriculum(path, overrides=overrides), files)
+    _every(
+        lambda pair: check(pair[1], place=str(pair[0]), runtime=machines, rows=rows, family=curricula),
+        list(zip(files, curricula, strict=True)),
+    )
+    plans = [describe(curriculum, runtime=machines, rows=rows) for curriculum in curricula]
+    if as_json:
+        click.echo(json.dumps(plans, indent=1))
+        return
+    console = Console(highlight=False)
+    for plan in plans:
+        console.print(render(plan))
+
+
+def _every(action: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """The action on every item; the mistakes of all of them in one error."""
+    results, errors = [], []
+    for item in items:
+        try:
+            results.append(action(item))
+        except ConfigError as error:
+            errors.append(str(error))
+    if errors:
+        raise ConfigError("\n".join(errors))
+    return results

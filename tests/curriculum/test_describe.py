@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from pbrlib.curriculum.describe import Described, compact, describe, render
+from pbrlib.curriculum.load import parse_curriculum
+from pbrlib.data.augment import AugmentSpec, SkyPhotometricSpec
+from pbrlib.data.plan import PlanRequest, make_plan
+from pbrlib.data.shards.index import IndexRow
+from pbrlib.tasks.spec import maps_required
+from pbrlib.train.spec import RuntimeSpec
+from ray_jobs.cli import main
+
+from .conftest import ROUGHNESS, SEGFORMER
+
+
+def shown(described: Described) -> str:
+    console = Console(width=110, highlight=False)
+    with console.capture() as capture:
+        console.print(render(described))
+    return capture.get()
+
+
+def test_steps_are_those_of_the_draw_plan(rows: list[IndexRow]) -> None:
+    curriculum = parse_curriculum(SEGFORMER)
+    many = [replace(one, id=f"{one.id}{copy}") for one in rows for copy in range(7)]
+    phases = describe(curriculum, runtime=RuntimeSpec(), rows=many)["phases"]
+    for name, phase in curriculum.phases.items():
+        plan = make_plan(
+            many,
+            PlanRequest(
+                mix=phase.data,
+                crop=phase.crop,
+                batch=phase.batch,
+                epochs=phase.epochs,
+                maps=maps_required(curriculum.task),
+                balance=phase.balance,
+                seed=0,
+                phase=name,
+            ),
+        )
+        assert phases[name]["steps_per_epoch"] == plan.steps_per_epoch
+        assert phases[name]["total_steps"] == plan.total_steps
+
+
+def test_without_data_the_steps_are_unknown_unless_the_phase_bounds_them() -> None:
+    text = SEGFORMER.replace("batch: 8", "batch: 8\n    steps_per_epoch: 5")
+    phases = describe(parse_curriculum(text), runtime=RuntimeSpec())["phases"]
+    assert phases["S0"]["total_steps"] == 10
+    assert phases["S1"]["total_steps"] is None
+
+
+def test_global_batch_is_split_over_workers_and_micro_batches() -> None:
+    runtime = RuntimeSpec(workers=3, batch_per_device=2)
+    phase = describe(parse_curriculum(SEGFORMER), runtime=runtime)["phases"]["S0"]
+    assert sorted(phase["batch_of_workers"]) == [2, 3, 3]
+    assert phase["micro_batches"] == 2
+    assert phase["per_micro_batch"] == ["dice"]
+
+
+def test_rates_of_groups_follow_layer_decay_and_schedule() -> None:
+    described = describe(parse_curriculum(SEGFORMER), runtime=RuntimeSpec())
+    first = {group["name"]: group for group in described["phases"]["S0"]["groups"]}
+    assert first["base"]["rates"] == pytest.approx({"first": 1e-4, "peak": 4e-4, "last": 1e-5})
+    second = {group["name"]: group for group in described["phases"]["S1"]["groups"]}
+    assert second["stem"]["frozen"]
+    assert second["stem"]["rates"] is None
+    assert second["base.stages.2"]["rates"] == pytest.approx({"first": 9e-5, "peak": 9e-5, "last": 7.2e-6})
+
+
+def test_tables_show_phases_losses_groups_and_donors() -> None:
+    text = shown(describe(parse_curriculum(SEGFORMER), runtime=RuntimeSpec()))
+    assert "0.6 CE(w_c) + 0.3 Focal(w_c, gamma per class) + 0.1 Dice" in text
+    assert "stem" in text
+    assert "frozen" in text
+    assert "8e-06" in text
+    assert "4 + 4" in text
+    text = shown(describe(parse_curriculum(ROUGHNESS), runtime=RuntimeSpec()))
+    assert "frozen before it: segformer, albedo.A2" in text
+
+
+def test_phrase_of_a_spec_names_what_differs_from_the_defaults() -> None:
+    assert compact(AugmentSpec()) == "-"
+    spec = AugmentSpec(flip=True, sky_photometric=SkyPhotometricSpec(p=0.6))
+    assert compact(spec) == "flip, sky_photometric(p 0.6, preset rev7)"
+
+
+def test_plan_command_gives_json_for_every_file(tmp_path: Path) -> None:
+    files = [tmp_path / "segformer.yaml", tmp_path / "roughness.yaml"]
+    for file, text in zip(files, (SEGFORMER, ROUGHNESS), strict=True):
+        file.write_text(text)
+    result = CliRunner().invoke(main, ["plan", *map(str, files), "--json", "--set", "seed=3"])
+    assert result.exit_code == 0, result.output
+    plans = json.loads(result.stdout)
+    assert [plan["name"] for plan in plans] == ["segformer", "roughness"]
+    assert plans[0]["seed"] == 3
+    assert plans[0]["phases"]["S1"]["starts_from"] == "S0"
+
+
+def test_plan_command_lists_the_mistakes_of_every_file_and_exits_with_2(tmp_path: Path) -> None:
+    files = [tmp_path / "segformer.yaml", tmp_path / "roughness.yaml"]
+    files[0].write_text(SEGFORMER.replace("crop: 96", "crop: 500"))
+    files[1].write_text(ROUGHNESS.replace("width: 8", "width: 12"))
+    result = CliRunner().invoke(main, ["plan", *map(str, files)])
+    assert result.exit_code == 2
+    assert "norm_groups 8 does not divide width 12" in result.stderr
+    assert result.stdout == ""
+    files[1].write_text(ROUGHNESS.replace("segformer: segformer", "segformer: segformer.S9"))
+    result = CliRunner().invoke(main, ["plan", *map(str, files)])
+    assert "phases.S1.crop: 500 is not a multiple of 32" in result.stderr
+    assert "task.segformer: segformer has no phase 'S9'" in result.stderr
+
+
+def test_planning_imports_no_ray() -> None:
+    code = "import sys, ray_jobs.plan; print([name for name in sys.modules if name.split('.')[0] == 'ray'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "[]"
