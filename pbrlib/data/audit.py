@@ -1,0 +1,217 @@
+"""Preflight of materials: what is wrong, doubtful or worth knowing, before a GPU learns from it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+
+from pbrlib.data.material import Entry, Material, Source
+from pbrlib.data.sources.pictures import seam_ratio
+from pbrlib.errors import DataError
+from pbrlib.maps import MAPS
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Severity: TypeAlias = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+
+REPORT_VERSION = 1
+
+CONSTANT = 2 / 255
+"""A map whose values span no more than this is constant: JPEG moves constants by a step or two."""
+
+EQUAL = 2 / 255
+"""A diffuse that differs from the albedo by no more than this on average is the albedo, saved again."""
+
+BLACK = 4 / 255
+"""A diffuse whose brightest value is no more than this is black."""
+
+SEAM = 2.0
+"""A seam ratio above this does not wrap: scanned sets that tile reach 1.3, cut ones start at 1.8."""
+
+_MAY_BE_CONSTANT = ("metallic", "mask", "gloss", "relief")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One remark on one material.
+
+    ``map`` is empty for the material as a whole, ``check`` is a stable name to filter by. An error
+    excludes the material, a warning does not, a note is only worth knowing.
+    """
+
+    material: str
+    map: str
+    check: str
+    severity: Severity
+    message: str
+
+
+@runtime_checkable
+class Surveyor(Protocol):
+    """A source that can say more of a material than the stored maps still show."""
+
+    def survey(self, entry: Entry) -> tuple[Material | None, tuple[Finding, ...]]:
+        """The material, or None if it cannot be read, and what the reading showed."""
+        ...
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """The findings over all materials that were read; ``num_materials`` counts those, excluded or not."""
+
+    num_materials: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """The ids with an error, sorted."""
+        return tuple(sorted({f.material for f in self.findings if f.severity == "error"}))
+
+    def count(self, severity: Severity) -> int:
+        """The number of findings of a severity."""
+        return sum(f.severity == severity for f in self.findings)
+
+    def to_json(self) -> str:
+        """The machine-readable report, one object."""
+        content = {
+            "format_version": REPORT_VERSION,
+            "materials": self.num_materials,
+            "excluded": self.excluded,
+            "counts": {severity: self.count(severity) for severity in SEVERITIES},
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+        return json.dumps(content, indent=2) + "\n"
+
+    def table(self, *, most: int = 60) -> Table:
+        """The findings as a table, gravest first; of long lists the first ``most`` and a count."""
+        from rich.markup import escape
+        from rich.table import Table
+
+        table = Table("material", "map", "check", "severity", "message", title="Audit", title_justify="left")
+        ordered = sorted(self.findings, key=lambda f: (SEVERITIES.index(f.severity), f.material))
+        colours = {"error": "red", "warning": "yellow", "note": "dim"}
+        for finding in ordered[:most]:
+            cells = (finding.material, finding.map, finding.check, finding.severity, finding.message)
+            table.add_row(*map(escape, cells), style=colours[finding.severity])
+        if len(ordered) > most:
+            rest = Counter(f.severity for f in ordered[most:])
+            table.add_row(
+                "...", "", "", "", ", ".join(f"{count} more {name}s" for name, count in rest.items())
+            )
+        return table
+
+
+def read_audited(source: Source, entry: Entry) -> tuple[Material | None, list[Finding]]:
+    """Reads one material and audits it.
+
+    Returns:
+        The material, or None if an error excludes it, and its findings. A diffuse that is black or the
+        albedo again is left out of the maps: the material is usable without.
+    """
+    try:
+        material, seen = source.survey(entry) if isinstance(source, Surveyor) else (source.load(entry), ())
+    except DataError as error:
+        return None, [Finding(entry.id, "", "unreadable", "error", str(error))]
+    findings = list(seen)
+    if material is None:
+        return None, findings
+    findings += audit(material)
+    if any(finding.severity == "error" for finding in findings):
+        return None, findings
+    useless = {f.map for f in findings if f.check in ("black", "duplicate")}
+    kept = {name: stored for name, stored in material.maps.items() if name not in useless}
+    return replace(material, maps=kept), findings
+
+
+def audit(material: Material) -> list[Finding]:
+    """The findings on the stored maps of a material."""
+    return [
+        *_layout(material),
+        *_constants(material),
+        *_diffuse(material),
+        *_orientation(material),
+        *_seams(material),
+        *_unknowns(material),
+    ]
+
+
+def _layout(material: Material) -> Iterable[Finding]:
+    height, width = material.size
+    for name, stored in material.maps.items():
+        kind = MAPS[name]
+        if stored.shape != (height, width, kind.channels) or stored.dtype != np.dtype(kind.dtype):
+            found = f"{'x'.join(map(str, stored.shape))} {stored.dtype}"
+            wanted = f"{height}x{width}x{kind.channels} {kind.dtype}"
+            yield Finding(material.id, name, "size", "error", f"{found} instead of {wanted}")
+
+
+def _constants(material: Material) -> Iterable[Finding]:
+    for name, stored in material.maps.items():
+        if name in _MAY_BE_CONSTANT:
+            continue
+        low, high = stored.min(axis=(0, 1)).astype(int), stored.max(axis=(0, 1)).astype(int)
+        if (high - low).max() <= CONSTANT * MAPS[name].maximum:
+            values = ", ".join(f"{value / MAPS[name].maximum:.2f}" for value in high)
+            yield Finding(material.id, name, "constant", "warning", f"the same everywhere ({values})")
+
+
+def _diffuse(material: Material) -> Iterable[Finding]:
+    diffuse, albedo = material.maps.get("diffuse"), material.maps.get("albedo")
+    if diffuse is None:
+        return
+    alone = albedo is None
+    if diffuse.max() <= BLACK * MAPS["diffuse"].maximum:
+        message = "black" + (", and there is no albedo" if alone else "; left out")
+        yield Finding(material.id, "diffuse", "black", "error" if alone else "warning", message)
+    if albedo is not None and albedo.shape == diffuse.shape:
+        apart = float(np.abs(diffuse.astype(np.int16) - albedo.astype(np.int16)).mean()) / 255
+        if apart <= EQUAL:
+            message = f"equals the albedo ({apart * 255:.1f} of 255 apart); left out"
+            yield Finding(material.id, "diffuse", "duplicate", "warning", message)
+
+
+def _orientation(material: Material) -> Iterable[Finding]:
+    import torch
+
+    from pbrlib.geometry import green_channel_verdict
+
+    raw = torch.from_numpy(np.ascontiguousarray(material.maps["normal"])).permute(2, 0, 1)[None]
+    if min(raw.shape[-2:]) < 8:
+        return
+    verdict = green_channel_verdict(MAPS["normal"].decode(raw), tileable=material.tileable)
+    if verdict == "directx":
+        message = 'green looks flipped (DirectX); say "normal_convention": "directx" in manifest.json'
+        yield Finding(material.id, "normal", "green", "warning", message)
+    elif verdict == "undecided":
+        yield Finding(material.id, "normal", "green", "note", "the sign of green cannot be told from the map")
+
+
+def _seams(material: Material) -> Iterable[Finding]:
+    if not material.tileable:
+        return
+    for name in ("albedo", "diffuse", "normal"):
+        stored = material.maps.get(name)
+        if stored is not None and (ratio := seam_ratio(stored)) > SEAM:
+            message = f"is said to tile, but the step across its border is {ratio:.1f} times those inside"
+            yield Finding(material.id, name, "seam", "warning", message)
+
+
+def _unknowns(material: Material) -> Iterable[Finding]:
+    if material.label == "metal" and "metallic" not in material.maps:
+        message = "a metal without a metallic map: unknown, left out of its training and score"
+        yield Finding(material.id, "metallic", "unknown", "note", message)
+
+
+def merged(reports: Sequence[AuditReport]) -> AuditReport:
+    """One report over several."""
+    return AuditReport(
+        num_materials=sum(report.num_materials for report in reports),
+        findings=tuple(finding for report in reports for finding in report.findings),
+    )

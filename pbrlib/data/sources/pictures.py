@@ -1,0 +1,226 @@
+"""Picture files into stored maps: decoding what may be hostile, conventions of the border, reduction."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from pbrlib.errors import DataError
+from pbrlib.maps import CLASSES, IGNORE, MASK, NORMAL, Encoding, MapType, Stored
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".dds")
+FORMATS = ("PNG", "JPEG", "WEBP", "DDS")
+
+PALETTE = {
+    "ceramic": (255, 198, 138),
+    "fabric": (216, 27, 96),
+    "ground": (139, 195, 74),
+    "leather": (141, 110, 99),
+    "metal": (0, 145, 233),
+    "stone": (120, 144, 156),
+    "wood": (229, 115, 115),
+}
+"""The colours of classes in masks."""
+
+Convention: TypeAlias = Literal["opengl", "directx"]
+Pixels: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
+
+_PACKED = 8
+"""Grey maps whose channels differ by more than this (of 255) on average are several maps in one file;
+chroma noise of JPEG stays below 2."""
+
+
+def read_pixels(path: Path) -> Pixels:
+    """Decodes a picture to ``(H, W, C)``: uint8 with one or three channels, or uint16 with one.
+
+    Alpha is dropped, palettes are looked up.
+
+    Raises:
+        DataError: The file is missing, damaged, of another format or mode, or absurdly large.
+    """
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as picture:
+                picture.load()
+                return _pixels_of(picture, path)
+    except DataError:
+        raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: {error} Reduce it to at most 8192 px a side.") from error
+    except Exception as error:  # a decoder raises what it likes: OSError, SyntaxError, struct.error ...
+        reason = str(error) or type(error).__name__
+        raise DataError(
+            f"{path}: does not decode ({reason}). Save it again as one of {', '.join(FORMATS)}."
+        ) from error
+
+
+def _pixels_of(picture: Any, path: Path) -> Pixels:
+    mode = picture.mode
+    if mode.startswith("I"):  # 16 bits of grey; Pillow holds some as 32
+        wide = np.asarray(picture)
+        if wide.min() < 0 or wide.max() > np.iinfo(np.uint16).max:
+            raise DataError(f"{path}: {wide.max()} does not fit 16 bits. Save it with 8 or 16 bits.")
+        return wide.astype(np.uint16)[..., None]
+    target = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "PA": "RGB", "RGB": "RGB", "RGBA": "RGB"}.get(mode)
+    if target is None:
+        raise DataError(f"{path}: colour mode {mode}. Save it as grey or RGB.")
+    if mode in ("P", "PA"):  # transparency of a palette is a warning or a channel, depending on its form
+        picture = picture.convert("RGBA")
+    pixels = np.array(picture.convert(target), dtype=np.uint8)
+    return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
+def to_stored(pixels: Pixels, kind: MapType, *, size: int, convention: Convention = "opengl") -> Stored:
+    """Brings decoded pixels into the stored form of a map, reduced to at most ``size`` px a side.
+
+    Colours are averaged in linear light, normals averaged and renormalised, masks taken from the nearest
+    pixel. Nothing is enlarged.
+
+    Args:
+        pixels: From ``read_pixels``.
+        kind: The map.
+        size: Upper bound of the longer side.
+        convention: Of a normal map.
+
+    Raises:
+        DataError: The channels are not those of the map; says what came, the caller names the file.
+    """
+    if kind is MASK:
+        return _reduced_labels(_labels(pixels), size)
+    if kind is NORMAL:
+        vectors = raw_vectors(pixels)
+        if convention == "directx":
+            vectors[..., 1] = -vectors[..., 1]
+        return kind.quantise(unit_vectors(_reduced(vectors, size)))
+    values = _with_channels(pixels, kind)
+    if max(values.shape[:2]) <= size and values.dtype == np.dtype(kind.dtype):
+        return values
+    unit = _unit(values)
+    if max(values.shape[:2]) <= size:
+        return kind.quantise(unit)
+    if kind.encoding is Encoding.SRGB:
+        return kind.quantise(_srgb(_reduced(_linear(unit), size)))
+    return kind.quantise(_reduced(unit, size))
+
+
+def raw_vectors(pixels: Pixels) -> Floats:
+    """The vectors of a normal map as they are written, ``(H, W, 3)``, not of unit length.
+
+    Two-channel block compression (BC5) decodes with an empty blue channel: z is then computed.
+
+    Raises:
+        DataError: The picture has one channel.
+    """
+    if pixels.shape[-1] != 3:
+        raise DataError("has one channel; a normal map has three. Is this a bump or height map?")
+    vectors = _unit(pixels) * np.float32(2.0) - np.float32(1.0)
+    if not pixels[..., 2].any():
+        square = np.square(vectors[..., :2]).sum(axis=-1)
+        vectors[..., 2] = np.sqrt(np.clip(1.0 - square, 0.0, 1.0))
+    return vectors
+
+
+def unit_vectors(vectors: Floats) -> Floats:
+    """Vectors of length 1; a vector without length becomes the flat normal."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    flat = np.array([0.0, 0.0, 1.0], np.float32)
+    unit: Floats = np.where(length > 1e-3, vectors / np.maximum(length, 1e-3), flat)
+    return unit
+
+
+def constant_map(value: float, kind: MapType, *, size: tuple[int, int]) -> Stored:
+    """A map of one value in [0, 1], of a height and width."""
+    return kind.quantise(np.full((*size, kind.channels), value, np.float32))
+
+
+def seam_ratio(pixels: Pixels) -> float:
+    """How much larger the step across the border is than between neighbouring lines inside; 1 wraps well.
+
+    The larger of both axes of mean absolute differences over the 95th percentile of those inside. A
+    picture that is flat along its whole border has ratio 0: it wraps, whatever it shows.
+    """
+    values = pixels.astype(np.float32)
+    ratios = []
+    for axis in (0, 1):
+        steps = np.abs(np.diff(values, axis=axis, append=np.take(values, [0], axis=axis)))
+        lines = steps.mean(axis=(1 - axis, 2))
+        ratios.append(float(lines[-1] / max(np.quantile(lines[:-1], 0.95), 1e-6)) if len(lines) > 1 else 0.0)
+    return max(ratios)
+
+
+def _with_channels(pixels: Pixels, kind: MapType) -> Pixels:
+    found = pixels.shape[-1]
+    if found == kind.channels:
+        return pixels
+    if found == 1:
+        return np.repeat(pixels, kind.channels, axis=-1)
+    spread = np.abs(pixels - pixels.mean(axis=-1, keepdims=True)).mean()
+    if spread > _PACKED:
+        raise DataError(
+            "has three different channels, so it is no grey map. Split a packed map into a file per map."
+        )
+    grey: Pixels = np.rint(pixels.mean(axis=-1, keepdims=True)).astype(pixels.dtype)
+    return grey
+
+
+def _labels(pixels: Pixels) -> Stored:
+    """Class ids from a mask: grey pixels are ids, others the palette; anything else is ignored."""
+    if pixels.dtype != np.uint8:
+        raise DataError("has 16 bits; a mask holds class ids or the palette in 8 bits.")
+    grey = pixels[..., 0]
+    labels = np.full(grey.shape, IGNORE, np.uint8)
+    is_grey = (pixels == pixels[..., :1]).all(axis=-1)
+    labels[is_grey & (grey < len(CLASSES))] = grey[is_grey & (grey < len(CLASSES))]
+    if pixels.shape[-1] == 3:
+        for number, name in enumerate(CLASSES):
+            labels[(pixels == np.array(PALETTE[name], np.uint8)).all(axis=-1)] = number
+    return labels[..., None]
+
+
+def _target(pixels: Pixels, size: int) -> tuple[int, int]:
+    height, width = pixels.shape[:2]
+    scale = size / max(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _reduced(values: Floats, size: int) -> Floats:
+    """Box-filtered, channel by channel, if larger than ``size``."""
+    if max(values.shape[:2]) <= size:
+        return values
+    return _resized(values, size, by="BOX")
+
+
+def _reduced_labels(labels: Stored, size: int) -> Stored:
+    if max(labels.shape[:2]) <= size:
+        return labels
+    return _resized(labels, size, by="NEAREST")
+
+
+def _resized(values: Pixels, size: int, *, by: Literal["BOX", "NEAREST"]) -> Pixels:
+    from PIL import Image
+
+    height, width = _target(values, size)
+    planes = [Image.fromarray(np.ascontiguousarray(plane)) for plane in np.moveaxis(values, -1, 0)]
+    return np.stack([np.asarray(p.resize((width, height), Image.Resampling[by])) for p in planes], axis=-1)
+
+
+def _unit(pixels: Pixels) -> Floats:
+    return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
+
+
+def _linear(unit: Floats) -> Floats:
+    """SRGB to linear light (IEC 61966-2-1)."""
+    return np.where(unit <= 0.04045, unit / 12.92, ((unit + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
+def _srgb(unit: Floats) -> Floats:
+    """Linear light to sRGB (IEC 61966-2-1)."""
+    root = np.clip(unit, 0.0, 1.0) ** (1.0 / 2.4)
+    return np.where(unit <= 0.0031308, unit * 12.92, 1.055 * root - 0.055).astype(np.float32)
