@@ -24,6 +24,17 @@ Stored: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 CLASSES = ("ceramic", "fabric", "ground", "leather", "metal", "stone", "wood")
 """The material classes; a class's id is its position."""
 
+CLASS_COLOURS = (
+    (255, 198, 138),
+    (216, 27, 96),
+    (139, 195, 74),
+    (141, 110, 99),
+    (0, 145, 233),
+    (120, 144, 156),
+    (229, 115, 115),
+)
+"""The palette of painted class masks (8-bit RGB), in the order of the classes."""
+
 IGNORE = 255
 """The id of a pixel without a class."""
 

@@ -11,7 +11,14 @@ import numpy as np
 import torch
 
 from pbrlib.curriculum.fingerprint import outside_donors, phase_fingerprints
-from pbrlib.curriculum.spec import CheckpointPath, Curriculum, OtherCurriculum, OwnPhase, frozen_networks, parse_donor
+from pbrlib.curriculum.spec import (
+    CheckpointPath,
+    Curriculum,
+    OtherCurriculum,
+    OwnPhase,
+    frozen_networks,
+    parse_donor,
+)
 from pbrlib.data.plan import PlanRequest, class_weights, make_plan
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.seeds import mix

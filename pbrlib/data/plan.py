@@ -116,7 +116,8 @@ def sampler_weights(rows: Sequence[IndexRow], *, spec: SamplerSpec, minority: Se
     pixels = np.asarray([row.class_pixels for row in rows], dtype=np.float64).reshape(len(rows), len(CLASSES))
     fraction = pixels[:, list(minority)].sum(axis=1) / np.maximum(pixels.sum(axis=1), 1.0)
     weights = np.maximum(fraction**spec.exponent, spec.floor)
-    return weights / weights.mean()
+    normalised: np.ndarray = weights / weights.mean()
+    return normalised
 
 
 def usable(rows: Sequence[IndexRow], *, maps: Sequence[str], crop: int) -> tuple[list[int], dict[str, int]]:

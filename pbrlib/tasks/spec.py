@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pbrlib.models.segformer import SegformerSpec
-from pbrlib.models.unet import UNetSpec
+from pbrlib.models.spec import SegformerSpec, UNetSpec
 from pbrlib.spec import Spec
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
 
+from pbrlib.errors import ConfigError
 from pbrlib.spec import Spec
 
 
@@ -15,7 +17,8 @@ class RuntimeSpec(Spec):
     ``threads_per_worker`` are torch's intra-op threads. ``batch_per_device`` is the largest micro-batch
     that fits a device: local batch and accumulation follow from it and the curriculum's global batch
     (None: the local batch in one piece). ``data_cpus`` are the logical CPUs each worker's data stream
-    may use. ``decode_threads`` collate batches ahead, ``prefetch`` of them.
+    may use. ``prefetch`` batches are collated ahead. ``record_batches`` writes a hash of every sample after
+    augmentation, which costs time: for proving that two runs saw the same.
     """
 
     workers: int = Field(default=2, ge=1)
@@ -23,7 +26,6 @@ class RuntimeSpec(Spec):
     cpus_per_worker: float = Field(default=1.0, gt=0.0)
     threads_per_worker: int = Field(default=1, ge=1)
     data_cpus: float = Field(default=1.0, gt=0.0)
-    decode_threads: int = Field(default=1, ge=1)
     prefetch: int = Field(default=2, ge=1)
     precision: Literal["fp32", "bf16"] = "fp32"
     batch_per_device: int | None = Field(default=None, ge=1)
@@ -31,8 +33,26 @@ class RuntimeSpec(Spec):
     compile: bool = False
     max_failures: int = Field(default=3, ge=0)
     ray_logs: bool = False
+    record_batches: bool = False
 
     def micro_batches(self, global_batch: int) -> int:
         """The number of micro-batches per step that keeps each within ``batch_per_device``."""
         local = -(-global_batch // self.workers)
         return 1 if self.batch_per_device is None else -(-local // self.batch_per_device)
+
+
+class Selection(Spec):
+    """The validation metric that chooses the best checkpoint of a phase."""
+
+    metric: str
+    mode: Literal["min", "max"]
+
+    def score(self, metrics: Mapping[str, float]) -> float:
+        """Larger is better; raises ConfigError when the metric is not among them."""
+        if self.metric not in metrics:
+            raise ConfigError(
+                f"the selection metric {self.metric} was not measured. "
+                f"Measured: {', '.join(sorted(metrics))}."
+            )
+        value = metrics[self.metric]
+        return value if self.mode == "max" else -value

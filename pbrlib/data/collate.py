@@ -1,0 +1,51 @@
+"""Fetched draws to a batch of raw tensors: decode, crop, stack. Runs in the worker's collate threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from pbrlib.data.batch import RawBatch
+from pbrlib.data.draw import crop_from_fetched
+from pbrlib.data.shards.index import IndexRow
+from pbrlib.maps import CLASSES, IGNORE, MAPS, Stored
+
+
+def collate(fetched: pa.Table, rows: Sequence[IndexRow], *, maps: Sequence[str]) -> RawBatch:
+    """One batch from the draws of ``fetched`` in their order; a map that a sample lacks is its fill value."""
+    draws = fetched.to_pylist()
+    crops = [crop_from_fetched(draw, rows[draw["sample"]], maps) for draw in draws]
+    return stack(
+        crops,
+        rows=[rows[draw["sample"]] for draw in draws],
+        seeds=[draw["seed"] for draw in draws],
+        maps=maps,
+    )
+
+
+def stack(
+    crops: Sequence[dict[str, Stored]], *, rows: Sequence[IndexRow], seeds: Sequence[int], maps: Sequence[str]
+) -> RawBatch:
+    """Stored crops ``(h, w, c)`` of one size to a batch ``(n, c, h, w)``."""
+    height, width = next(iter(crops[0].values())).shape[:2]
+    tensors: dict[str, torch.Tensor] = {}
+    present: dict[str, torch.Tensor] = {}
+    for name in maps:
+        kind = MAPS[name]
+        has = [name in crop for crop in crops]
+        stacked = np.full((len(crops), kind.channels, height, width), kind.fill, dtype=kind.dtype)
+        for number, crop in enumerate(crops):
+            if name in crop:
+                stacked[number] = crop[name].transpose(2, 0, 1)
+        tensors[name] = torch.from_numpy(stacked)
+        present[name] = torch.tensor(has)
+    return RawBatch(
+        maps=tensors,
+        present=present,
+        seeds=torch.tensor(list(seeds), dtype=torch.int64),
+        ids=tuple(row.id for row in rows),
+        classes=torch.tensor([IGNORE if row.label is None else CLASSES.index(row.label) for row in rows]),
+    )

@@ -1,0 +1,79 @@
+"""Learning albedo and the scalar maps: one U-Net each, conditioned on what the frozen chain sees."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pbrlib.data.batch import Batch
+from pbrlib.inference.chain import Chain, Condition
+from pbrlib.inference.networks import MapNetwork, build_unet, colour_input, map_input
+from pbrlib.losses.recipe import LossContext, LossTarget, Recipe
+from pbrlib.losses.spec import LossSpec
+from pbrlib.maps import CLASSES
+from pbrlib.metrics.images import map_metrics
+from pbrlib.metrics.sums import Sums
+from pbrlib.tasks.spec import AlbedoSpec, MapSpec
+from pbrlib.tasks.supervised import SupervisedPlayer, side_by_side
+from pbrlib.train.task import Example
+
+
+class MapTask:
+    """One map in [0, 1] from the old texture; ``chain`` holds the frozen networks before it."""
+
+    def __init__(self, spec: AlbedoSpec | MapSpec, *, chain: Chain, loss: LossSpec) -> None:
+        self.role = spec.kind
+        self.chain = chain
+        self.declared = MapNetwork(
+            role=spec.kind,
+            model=spec.model,
+            condition_channels=chain.segformer.cond_channels,
+            use_normal=spec.kind == "metallic" and spec.use_normal,
+        )
+        self.network = build_unet(self.declared)
+        if spec.kind == "metallic":
+            self.network.init_head_bias(spec.initial_share)
+        recipe = Recipe(loss, LossContext(class_weights=None, classes=CLASSES))
+        self.players = (SupervisedPlayer(self.declared, network=self.network, recipe=recipe),)
+
+    @torch.no_grad()
+    def inputs(self, batch: Batch) -> tuple[Tensor, Condition]:
+        """The network's input and the conditioning; the frozen networks run here."""
+        diffuse, normal = batch.maps["diffuse"], batch.maps["normal"]
+        condition = self.chain.condition(diffuse, normal)
+        if self.role == "albedo":
+            return colour_input(diffuse, normal), condition
+        reads_albedo = self.role in ("roughness", "metallic")
+        x = map_input(
+            self.declared,
+            albedo=self.chain.albedo_of(diffuse, normal, condition) if reads_albedo else None,
+            normal=normal,
+            probabilities=condition.probabilities,
+            relief=batch.maps.get("relief"),
+        )
+        return x, condition
+
+    def prepare(self, batch: Batch, *, training: bool) -> Example:
+        """The input of the map network, with the target map and, for height, the input normal."""
+        x, condition = self.inputs(batch)
+        target = LossTarget(
+            map=batch.maps[self.role], labels=None, valid=batch.valid, normal=batch.maps["normal"]
+        )
+        return Example(x=x, condition=condition.features, target=target)
+
+    def predict(self, batch: Batch) -> Float[Tensor, "n c h w"]:
+        """The map of whole textures whose sides the chain's stride divides, in [0, 1]."""
+        x, condition = self.inputs(batch)
+        logits: Tensor = self.network(x, condition.features)
+        return logits.float().sigmoid()
+
+    def evaluate(self, batch: Batch, *, prefix: str) -> Sums:
+        """L1, RMSE and SSIM of one texture."""
+        prediction = self.predict(batch)
+        return map_metrics(prediction, batch.maps[self.role], batch.valid, prefix=f"{prefix}/{self.role}")
+
+    def picture(self, batch: Batch) -> Float[Tensor, "3 h w"]:
+        """Diffuse, prediction, truth."""
+        prediction = self.predict(batch)
+        return side_by_side(batch.maps["diffuse"][0], prediction[0], batch.maps[self.role][0])

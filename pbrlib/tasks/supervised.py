@@ -1,0 +1,70 @@
+"""What the supervised tasks share: a network with its loss, and metrics over whole textures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from pbrlib.inference.networks import MapNetwork, NetworkSpec, SegmentationNetwork
+from pbrlib.losses.recipe import LossReport, Recipe
+from pbrlib.maps import CLASS_COLOURS
+from pbrlib.models.segformer import Segformer
+from pbrlib.models.unet import UNet
+from pbrlib.train.task import Example
+
+
+class LossOfNetwork(nn.Module):
+    """A network and its loss in one forward pass: what DDP wraps."""
+
+    def __init__(self, network: Segformer | UNet, recipe: Recipe) -> None:
+        super().__init__()
+        self.network, self.recipe = network, recipe
+
+    def forward(self, example: Example, step_counts: Tensor | None = None) -> LossReport:
+        """The loss of one micro-batch, reduced over all ranks."""
+        report: LossReport = self.recipe(
+            logits_of(self.network, example), example.target, step_counts=step_counts
+        )
+        return report
+
+
+def logits_of(network: Segformer | UNet, example: Example) -> Float[Tensor, "n k h w"]:
+    """The network's answer to an example."""
+    if isinstance(network, Segformer):
+        logits: Tensor = network(example.x).logits
+    else:
+        logits = network(example.x, example.condition)
+    return logits
+
+
+class SupervisedPlayer:
+    """The one player of a supervised task."""
+
+    def __init__(
+        self, spec: SegmentationNetwork | MapNetwork, *, network: Segformer | UNet, recipe: Recipe
+    ) -> None:
+        self.name = spec.role
+        self.network = network
+        self.module = LossOfNetwork(network, recipe)
+        self.declaration: Mapping[str, Any] = NetworkSpec(network=spec).model_dump(mode="json")["network"]
+        self._recipe = recipe
+
+    def counts(self, example: Example) -> Tensor:
+        """What each loss term will average over. Shape (terms,)."""
+        counts: Tensor = self._recipe.counts(example.target)
+        return counts
+
+
+def side_by_side(*pictures: Float[Tensor, "c h w"]) -> Float[Tensor, "3 h w"]:
+    """Pictures of one or three channels in a row, as RGB."""
+    return torch.cat([picture.expand(3, *picture.shape[-2:]).float() for picture in pictures], dim=-1)
+
+
+def class_colours(labels: Int64[Tensor, "h w"]) -> Float[Tensor, "3 h w"]:
+    """Class ids as colours in [0, 1]; a pixel without a class is black."""
+    palette = torch.tensor([*CLASS_COLOURS, (0, 0, 0)], device=labels.device) / 255
+    return palette[labels.clamp(max=len(CLASS_COLOURS))].permute(2, 0, 1)

@@ -1,0 +1,59 @@
+"""The written record of a phase: metrics.jsonl and TensorBoard, by rank 0 alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+METRICS = "metrics.jsonl"
+
+
+class Journal:
+    """Appends to ``DIRECTORY/metrics.jsonl`` and ``DIRECTORY/tensorboard``.
+
+    Opened at a resumed step it drops what an interrupted attempt wrote beyond that step, so that every
+    step stands once.
+    """
+
+    def __init__(self, directory: Path, *, first_step: int) -> None:
+        # TensorBoard takes a second to import; ranks without a journal do not pay it.
+        from torch.utils.tensorboard import SummaryWriter
+
+        directory.mkdir(parents=True, exist_ok=True)
+        path = directory / METRICS
+        kept = [line for line in _lines(path) if json.loads(line)["step"] <= first_step]
+        path.write_text("".join(f"{line}\n" for line in kept))
+        self._file = path.open("a", buffering=1)
+        self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=first_step + 1)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._board.close()
+
+    def scalars(self, kind: str, *, step: int, values: Mapping[str, Any]) -> None:
+        """One line of metrics.jsonl; numbers also go to TensorBoard."""
+        self._file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        for name, value in values.items():
+            if isinstance(value, float):
+                self._board.add_scalar(name, value, step)
+
+    def picture(self, name: str, *, step: int, image: Float[Tensor, "3 h w"]) -> None:
+        """An sRGB picture in [0, 1]."""
+        self._board.add_image(name, image.clamp(0, 1).cpu().numpy(), step)
+
+
+def _lines(path: Path) -> list[str]:
+    """The whole lines of a record; a line that an interrupted attempt left unfinished is no line."""
+    text = path.read_text() if path.exists() else ""
+    return text.split("\n")[:-1]

@@ -1,0 +1,274 @@
+"""One phase from its first step, or from its last checkpoint, to its end."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from pbrlib.data.augment import AugmentSpec, augment
+from pbrlib.data.batch import Batch, RawBatch
+from pbrlib.data.plan import DrawPlan
+from pbrlib.errors import NumericsError
+from pbrlib.losses.recipe import LossReport
+from pbrlib.metrics.sums import Sums
+from pbrlib.optim.groups import build_optimizer, frozen_modules
+from pbrlib.optim.schedules import ScheduleSpec, apply_rates
+from pbrlib.optim.spec import OptimizerSpec
+from pbrlib.seeds import mix
+from pbrlib.train.journal import Journal
+from pbrlib.train.record import BatchRecord
+from pbrlib.train.runtime import Runtime
+from pbrlib.train.spec import RuntimeSpec, Selection
+from pbrlib.train.state import State, restore, save
+from pbrlib.train.task import Example, Player, Task
+from pbrlib.train.validation import ValidationTexture
+
+
+@dataclass(frozen=True)
+class PhaseRun:
+    """All that one phase is, resolved: what the loop needs and nothing that knows a model.
+
+    ``segment_steps`` steps lie between two validations, each with a checkpoint; the last segment may be
+    shorter. ``maps`` are read for every draw.
+    """
+
+    name: str
+    fingerprint: str
+    seed: int
+    directory: Path
+    plan: DrawPlan
+    maps: Sequence[str]
+    segment_steps: int
+    micro_batches: int
+    augment: AugmentSpec
+    optimizer: OptimizerSpec
+    schedule: ScheduleSpec
+    grad_clip: float
+    selection: Selection
+    runtime: RuntimeSpec
+
+
+@dataclass
+class Clock:
+    """Where the wall time of a segment goes, in seconds."""
+
+    started: float = field(default_factory=time.monotonic)
+    waited: float = 0.0
+    samples: int = 0
+
+    def next(self, batches: Iterator[RawBatch]) -> RawBatch:
+        """The next batch, the wait for it on the account."""
+        asked = time.monotonic()
+        batch = next(batches)
+        self.waited += time.monotonic() - asked
+        return batch
+
+    def figures(self) -> dict[str, float]:
+        """Throughput in samples per second (global) and the share of time spent waiting for input."""
+        elapsed = max(time.monotonic() - self.started, 1e-9)
+        return {"samples_per_s": self.samples / elapsed, "input_stall": self.waited / elapsed}
+
+    def seconds_left(self, plan: DrawPlan, step: int) -> float:
+        """What the rest of the phase takes at the pace of this segment, in seconds."""
+        return (plan.total_steps - step) * plan.batch / self.figures()["samples_per_s"]
+
+
+def train_phase(
+    run: PhaseRun, task: Task, runtime: Runtime, *, validation: Sequence[ValidationTexture]
+) -> State:
+    """Trains a phase to its end and returns its last state.
+
+    ``validation`` is this rank's share of the validation textures. Raises
+    NumericsError, naming samples and terms, when a loss or gradient is not finite.
+    """
+    torch.set_num_threads(run.runtime.threads_per_worker)
+    learners = [_Learner(run, player, runtime) for player in task.players]
+    done = _resume(run, learners, runtime)
+    if done.step >= done.total_steps:
+        return done
+    journal = Journal(run.directory, first_step=done.step) if runtime.rank == 0 else None
+    record = BatchRecord(run.directory, rank=runtime.rank) if run.runtime.record_batches else None
+    with journal or nullcontext(), record or nullcontext():
+        batches = runtime.batches(run.plan, maps=run.maps, first_step=done.step)
+        step, total = done.step, run.plan.total_steps
+        while step < total:
+            stop = min(step + run.segment_steps - step % run.segment_steps, total)
+            clock, shown = Clock(), time.monotonic()
+            while step < stop:
+                micro = _micro_batches(run, clock.next(batches), runtime.device)
+                if record:
+                    record.write(step, micro)
+                for learner in learners:
+                    report = learner.step(task, micro, step=step)
+                step += 1
+                clock.samples += run.plan.batch
+                if journal and (time.monotonic() - shown > 1.0 or step == stop):
+                    shown = time.monotonic()
+                    journal.scalars(
+                        "step", step=step, values=_step_values(run, learners, report, clock, step)
+                    )
+            done = _end_segment(run, task, learners, runtime, journal, validation=validation, step=step)
+    return done
+
+
+class _Learner:
+    """A player with its optimizer and its wrapped module."""
+
+    def __init__(self, run: PhaseRun, player: Player, runtime: Runtime) -> None:
+        player.network.to(runtime.device)
+        if run.runtime.channels_last:
+            player.network.to(memory_format=torch.channels_last)
+        self.run, self.player, self.runtime = run, player, runtime
+        self.optimizer = build_optimizer(player.network, run.optimizer)
+        self.frozen = frozen_modules(player.network, run.optimizer)
+        module = player.module.to(runtime.device)
+        if run.runtime.compile:
+            module.compile()
+        self.module = runtime.wrap(module)
+
+    def step(self, task: Task, micro: Sequence[Batch], *, step: int) -> LossReport:
+        """One optimizer step over the micro-batches of this rank."""
+        run = self.run
+        self.player.module.train()
+        for module in self.frozen:
+            module.eval()
+        rates = apply_rates(
+            self.optimizer,
+            run.schedule,
+            step=step,
+            total_steps=run.plan.total_steps,
+            steps_per_epoch=run.plan.steps_per_epoch,
+        )
+        self.rates = rates
+        examples = [task.prepare(batch, training=True) for batch in micro]
+        counts = None
+        if len(examples) > 1:
+            counts = self.runtime.all_reduce(sum_counts(self.player, examples))
+        reports = []
+        for number, example in enumerate(examples):
+            torch.manual_seed(mix(run.seed, run.name, step, number, self.runtime.rank))
+            last = number == len(examples) - 1
+            with self._sync(last), self._autocast():
+                report: LossReport = self.module(example, counts)
+            with self._sync(last):
+                torch.autograd.backward(report.total)
+            reports.append(report)
+        total = LossReport.merge(reports)
+        norm = nn.utils.clip_grad_norm_(_trainable(self.player.network), run.grad_clip)
+        self._check(total, norm, micro, step)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return total
+
+    def _sync(self, last: bool) -> AbstractContextManager[None]:
+        """Gradients are averaged in the backward pass of the last micro-batch only."""
+        if last or not isinstance(self.module, DistributedDataParallel):
+            return nullcontext()
+        context: AbstractContextManager[None] = self.module.no_sync()
+        return context
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self.run.runtime.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.runtime.device.type, dtype=torch.bfloat16)
+
+    def _check(self, report: LossReport, norm: Tensor, micro: Sequence[Batch], step: int) -> None:
+        """One look at two numbers; their tensors are read only when something is wrong."""
+        if bool(torch.isfinite(report.total.detach() + norm)):
+            return
+        terms = [name for name, value in report.terms.items() if not math.isfinite(float(value))]
+        ids = sorted({sample for batch in micro for sample in batch.ids})
+        raise NumericsError(
+            f"phase {self.run.name}, step {step}, rank {self.runtime.rank}: the "
+            f"{'loss' if terms else 'gradient'} is not finite. Terms: {', '.join(terms) or 'all finite'}. "
+            f"Samples: {', '.join(ids)}. "
+            "Lower the learning rate, or look at these samples with `pbr shards inspect`."
+        )
+
+
+def sum_counts(player: Player, examples: Sequence[Example]) -> Tensor:
+    """What each loss term averages over in a whole step of this rank. Shape (terms,)."""
+    return torch.stack([player.counts(example) for example in examples]).sum(dim=0)
+
+
+def _micro_batches(run: PhaseRun, raw: RawBatch, device: torch.device) -> list[Batch]:
+    return [augment(part, run.augment, device=device) for part in raw.split(run.micro_batches)]
+
+
+def _trainable(network: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+
+def _step_values(
+    run: PhaseRun, learners: Sequence[_Learner], report: LossReport, clock: Clock, step: int
+) -> dict[str, object]:
+    rates = {f"rate/{name}": rate for learner in learners for name, rate in learner.rates.items()}
+    return {
+        "phase": run.name,
+        "total_steps": run.plan.total_steps,
+        "epoch": (step - 1) / run.plan.steps_per_epoch,
+        "train/loss": float(report.total),
+        **{f"train/{name}": float(value) for name, value in report.terms.items()},
+        **clock.figures(),
+        "seconds_left": clock.seconds_left(run.plan, step),
+        **rates,
+    }
+
+
+def _resume(run: PhaseRun, learners: Sequence[_Learner], runtime: Runtime) -> State:
+    (learner,) = learners
+    folder = runtime.latest_checkpoint()
+    if folder is None:
+        return State(run.name, run.fingerprint, 0, run.plan.total_steps, {}, learner.player.declaration)
+    return restore(
+        folder, fingerprint=run.fingerprint, network=learner.player.network, optimizer=learner.optimizer
+    )
+
+
+def _end_segment(
+    run: PhaseRun,
+    task: Task,
+    learners: Sequence[_Learner],
+    runtime: Runtime,
+    journal: Journal | None,
+    *,
+    validation: Sequence[ValidationTexture],
+    step: int,
+) -> State:
+    """Validates, writes a checkpoint and reports both together."""
+    metrics = validate(task, validation, runtime)
+    (learner,) = learners
+    state = State(run.name, run.fingerprint, step, run.plan.total_steps, metrics, learner.player.declaration)
+    folder = None
+    if journal:
+        journal.scalars("validation", step=step, values=metrics)
+        if validation:
+            shown = augment(validation[0].raw, AugmentSpec(), device=runtime.device)
+            with torch.no_grad():
+                journal.picture("validation", step=step, image=task.picture(shown))
+        folder = Path(tempfile.mkdtemp(prefix=".checkpoint-", dir=run.directory))
+        save(folder, state=state, network=learner.player.network, optimizer=learner.optimizer)
+    runtime.report(metrics, checkpoint=folder, step=step)
+    return state
+
+
+def validate(task: Task, validation: Sequence[ValidationTexture], runtime: Runtime) -> dict[str, float]:
+    """The metrics over the validation textures of all ranks, all together and by source; reduced once."""
+    for player in task.players:
+        player.module.eval()
+    sums = Sums()
+    with torch.no_grad():
+        for texture in validation:
+            batch = augment(texture.raw, AugmentSpec(), device=runtime.device)
+            for source in ("all", texture.source):
+                sums.merge(task.evaluate(batch, prefix=f"val/{source}"))
+    return sums.reduce(runtime.all_reduce).results()

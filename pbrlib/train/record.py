@@ -1,0 +1,36 @@
+"""A record of every batch after augmentation, to prove that two runs saw the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from pbrlib.data.batch import Batch, sample_hashes
+
+
+class BatchRecord:
+    """Appends ``{step, rank, samples: [[id, hash], ...]}`` to ``DIRECTORY/batches-rankN.jsonl``.
+
+    Samples stand in the order of their positions in the global batch, so the concatenation over ranks is
+    the same for any number of workers. A step that a resumed run repeats stands twice, and equally.
+    """
+
+    def __init__(self, directory: Path, *, rank: int) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._rank = rank
+        self._file = (directory / f"batches-rank{rank}.jsonl").open("a", buffering=1)
+
+    def __enter__(self) -> BatchRecord:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def write(self, step: int, micro: Sequence[Batch]) -> None:
+        """One line for this rank's part of a step."""
+        samples = [pair for batch in micro for pair in zip(batch.ids, sample_hashes(batch), strict=True)]
+        self._file.write(json.dumps({"step": step, "rank": self._rank, "samples": samples}) + "\n")

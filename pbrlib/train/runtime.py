@@ -1,0 +1,105 @@
+"""Where a phase runs: what the loop needs from its surroundings, and the plain one-process answer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from pbrlib.data.batch import RawBatch
+from pbrlib.data.collate import collate
+from pbrlib.data.draw import fetch
+from pbrlib.data.plan import DrawPlan
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.train.spec import Selection
+from pbrlib.train.state import is_complete
+
+
+class Runtime(Protocol):
+    """The surroundings of the loop on one rank."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """The module, its gradients averaged over the ranks after each backward pass."""
+        ...
+
+    def all_reduce(self, values: Tensor) -> Tensor:
+        """The sum over the ranks, on every rank."""
+        ...
+
+    def batches(self, plan: DrawPlan, *, maps: Sequence[str], first_step: int) -> Iterator[RawBatch]:
+        """This rank's part of every global batch from ``first_step`` on; one stream for the phase."""
+        ...
+
+    def report(self, metrics: Mapping[str, float], *, checkpoint: Path | None, step: int) -> None:
+        """Hands over metrics and (rank 0 only) a complete checkpoint folder, which it takes over."""
+        ...
+
+    def latest_checkpoint(self) -> Path | None:
+        """The newest complete checkpoint of this phase, readable on this rank."""
+        ...
+
+
+@dataclass
+class LocalRuntime:
+    """One process, no Ray: tests, debugging, profiling. Keeps the newest and the best checkpoint."""
+
+    shards: ShardSet
+    directory: Path
+    selection: Selection
+    device: torch.device
+    rank: int = 0
+    world_size: int = 1
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """The module itself: there is nobody to average with."""
+        return module
+
+    def all_reduce(self, values: Tensor) -> Tensor:
+        """The values themselves."""
+        return values
+
+    def batches(self, plan: DrawPlan, *, maps: Sequence[str], first_step: int) -> Iterator[RawBatch]:
+        """Fetches, decodes and collates in this thread."""
+        table = plan.rows_of(rank=0, world=1, first_step=first_step)
+        for start in range(0, table.num_rows, plan.batch):
+            draws = table.slice(start, plan.batch)
+            yield collate(fetch(draws, self.shards, maps), self.shards.rows, maps=maps)
+
+    def report(self, metrics: Mapping[str, float], *, checkpoint: Path | None, step: int) -> None:
+        """Moves the checkpoint into the phase's directory."""
+        if checkpoint is None:
+            return
+        target = self.directory / f"checkpoint_{step:08d}"
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.move(checkpoint, target)
+        keep = {target, self.best_checkpoint()}
+        for folder in self._checkpoints():
+            if folder not in keep:
+                shutil.rmtree(folder)
+
+    def latest_checkpoint(self) -> Path | None:
+        """The newest complete checkpoint in the phase's directory."""
+        return max(self._checkpoints(), default=None)
+
+    def best_checkpoint(self) -> Path | None:
+        """The complete checkpoint with the best selection metric, the newest of equals."""
+        scored = [(self.selection.score(_metrics(folder)), folder) for folder in self._checkpoints()]
+        return max(scored, default=(0.0, None), key=lambda pair: (pair[0], str(pair[1])))[1]
+
+    def _checkpoints(self) -> list[Path]:
+        return sorted(folder for folder in self.directory.glob("checkpoint_*") if is_complete(folder))
+
+
+def _metrics(folder: Path) -> Mapping[str, float]:
+    metrics: Mapping[str, float] = json.loads((folder / "state.json").read_text())["metrics"]
+    return metrics

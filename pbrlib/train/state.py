@@ -1,0 +1,124 @@
+"""What a checkpoint holds: a readable state, the weights, the optimizer.
+
+A folder counts as a checkpoint once its ``state.json`` stands, which is written last.
+Two verbs read one: ``restore`` continues the same phase and is strict; ``load_weights`` begins from the
+network alone.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from pbrlib.errors import CheckpointError
+
+FORMAT_VERSION = 1
+STATE, WEIGHTS, OPTIMIZER = "state.json", "model.safetensors", "optimizer.pt"
+
+
+@dataclass(frozen=True)
+class State:
+    """The readable part of a checkpoint.
+
+    ``step`` is the cursor: the number of finished steps. ``network`` declares the network, so that it can
+    be rebuilt from the checkpoint alone.
+    """
+
+    phase: str
+    fingerprint: str
+    step: int
+    total_steps: int
+    metrics: Mapping[str, float]
+    network: Mapping[str, Any]
+    format_version: int = FORMAT_VERSION
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether a folder is a checkpoint, not the beginning of one."""
+    return (folder / STATE).is_file()
+
+
+def save(folder: Path, *, state: State, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Writes a checkpoint; raises CheckpointError, and leaves nothing, when it cannot be written."""
+    weights = {name: tensor.detach().contiguous().cpu() for name, tensor in network.state_dict().items()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(weights, folder / WEIGHTS)
+        torch.save(optimizer.state_dict(), folder / OPTIMIZER)
+        (folder / STATE).write_text(json.dumps(asdict(state), indent=1))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        # Each writer has its own error for a full disk: OSError, torch's RuntimeError, SafetensorError.
+        shutil.rmtree(folder, ignore_errors=True)
+        raise CheckpointError(
+            f"{folder}: the checkpoint of step {state.step} could not be written ({error}). "
+            "Free space there or choose another --runs; the same command resumes."
+        ) from error
+
+
+def read_state(folder: Path) -> State:
+    """The readable part of a checkpoint; raises CheckpointError when it is missing or of another format."""
+    try:
+        fields = json.loads((folder / STATE).read_text())
+        state = State(**fields)
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"{folder / STATE}: not a readable state ({error}). Remove this checkpoint."
+        ) from error
+    if state.format_version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{folder / STATE}: format version {state.format_version}, this program reads {FORMAT_VERSION}. "
+            "Use the version of pbr that wrote it."
+        )
+    return state
+
+
+def load_weights(folder: Path, network: nn.Module) -> None:
+    """Loads a checkpoint's network, every tensor of it; raises CheckpointError for another architecture."""
+    try:
+        weights = load_file(folder / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{folder / WEIGHTS}: cannot be read ({error}). Use another checkpoint."
+        ) from error
+    wanted = network.state_dict()
+    problems = [f"{name} is missing" for name in wanted.keys() - weights.keys()]
+    problems += [f"{name} is not part of the network" for name in weights.keys() - wanted.keys()]
+    problems += [
+        f"{name} is {tuple(weights[name].shape)}, the network's is {tuple(wanted[name].shape)}"
+        for name in wanted.keys() & weights.keys()
+        if weights[name].shape != wanted[name].shape
+    ]
+    if problems:
+        shown = "; ".join(sorted(problems)[:3])
+        raise CheckpointError(
+            f"{folder}: a checkpoint of another architecture ({len(problems)} differences: {shown}). "
+            "Give the model the sizes it was trained with, or start from another checkpoint."
+        )
+    network.load_state_dict(weights)
+
+
+def restore(folder: Path, *, fingerprint: str, network: nn.Module, optimizer: torch.optim.Optimizer) -> State:
+    """Continues a phase: network, optimizer and cursor; strict about everything."""
+    state = read_state(folder)
+    if state.fingerprint != fingerprint:
+        raise CheckpointError(
+            f"{folder}: belongs to fingerprint {state.fingerprint[:8]}, this phase is {fingerprint[:8]}. "
+            "Use another --runs, or remove the folder."
+        )
+    load_weights(folder, network)
+    try:
+        optimizer.load_state_dict(torch.load(folder / OPTIMIZER, weights_only=True, map_location="cpu"))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder / OPTIMIZER}: cannot be read ({error}). Remove this checkpoint."
+        ) from error
+    return state

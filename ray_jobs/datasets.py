@@ -1,0 +1,69 @@
+"""The draw plan as one Ray Data execution per phase and rank."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import ray.data
+from ray.data.collate_fn import ArrowBatchCollateFn
+
+from pbrlib.data.batch import RawBatch
+from pbrlib.data.collate import collate
+from pbrlib.data.draw import fetch
+from pbrlib.data.shards.reader import ShardSet
+
+DRAWS_PER_BLOCK = 32
+"""Draws that one data task fetches: some 30 MB of compressed tiles."""
+
+STORE_BYTES = 512 * 2**20
+"""Compressed tiles that one rank's stream may hold in the object store."""
+
+
+class _Fetch:
+    """Adds the compressed tiles that each draw touches; opens the shard set once per process."""
+
+    def __init__(self, shards: ShardSet, maps: Sequence[str]) -> None:
+        self._shards, self._maps = shards, maps
+
+    def __call__(self, draws: pa.Table) -> pa.Table:
+        return fetch(draws, self._shards, self._maps)
+
+
+class _Collate(ArrowBatchCollateFn):
+    """Decodes, crops and stacks in the worker's threads: compressed bytes travel, pixels do not."""
+
+    def __init__(self, shards: ShardSet, maps: Sequence[str]) -> None:
+        self._rows, self._maps = shards.rows, maps
+
+    def __call__(self, batch: pa.Table) -> Any:
+        return collate(batch, self._rows, maps=self._maps)
+
+
+def stream(
+    draws: pa.Table, shards: ShardSet, *, maps: Sequence[str], batch: int, cpus: float, prefetch: int
+) -> Iterator[RawBatch]:
+    """Batches of ``batch`` consecutive draws, in their order, from one execution.
+
+    ``cpus`` bounds the logical CPUs of the fetch tasks; ``prefetch`` batches are collated ahead.
+    """
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_options.preserve_order = True
+    context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(
+        cpu=max(cpus, 1.0), object_store_memory=STORE_BYTES
+    )
+    blocks = [draws.slice(start, DRAWS_PER_BLOCK) for start in range(0, draws.num_rows, DRAWS_PER_BLOCK)]
+    dataset = ray.data.from_arrow(blocks).map_batches(
+        _Fetch(shards, maps),
+        batch_format="pyarrow",
+        batch_size=None,
+        zero_copy_batch=True,
+        num_cpus=min(cpus, 1.0),
+    )
+    batches: Any = dataset.iter_torch_batches(
+        batch_size=batch, collate_fn=_Collate(shards, maps), prefetch_batches=prefetch, device="cpu"
+    )
+    return iter(batches)

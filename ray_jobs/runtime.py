@@ -1,0 +1,75 @@
+"""The loop's surroundings on a Ray Train worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import ray.train
+import ray.train.torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from pbrlib.data.batch import RawBatch
+from pbrlib.data.plan import DrawPlan, share
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.errors import CheckpointError
+from pbrlib.train.spec import RuntimeSpec
+from ray_jobs.datasets import stream
+
+
+class RayRuntime:
+    """One rank of a TorchTrainer: DDP, one Ray Data execution, checkpoints through ``ray.train.report``."""
+
+    def __init__(self, shards: ShardSet, spec: RuntimeSpec) -> None:
+        context = ray.train.get_context()
+        self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
+        self.device = ray.train.torch.get_device()
+        self._shards, self._spec = shards, spec
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """DDP; batch norms are synchronised on GPUs, the only place where torch can."""
+        if self.device.type == "cuda":
+            module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
+            return DistributedDataParallel(module, device_ids=[self.device])
+        return DistributedDataParallel(module)
+
+    def all_reduce(self, values: Tensor) -> Tensor:
+        """The sum over the ranks."""
+        summed = values.detach().clone().to(self.device)
+        dist.all_reduce(summed)
+        return summed
+
+    def batches(self, plan: DrawPlan, *, maps: Sequence[str], first_step: int) -> Iterator[RawBatch]:
+        """This rank's part of every batch, from one Ray Data execution."""
+        start, stop = share(plan.batch, rank=self.rank, world=self.world_size)
+        return stream(
+            plan.rows_of(rank=self.rank, world=self.world_size, first_step=first_step),
+            self._shards,
+            maps=maps,
+            batch=stop - start,
+            cpus=self._spec.data_cpus,
+            prefetch=self._spec.prefetch,
+        )
+
+    def report(self, metrics: Mapping[str, float], *, checkpoint: Path | None, step: int) -> None:
+        """A barrier over the ranks; Ray copies the checkpoint to storage and enters it into its record."""
+        folder = None if checkpoint is None else ray.train.Checkpoint.from_directory(str(checkpoint))
+        try:
+            ray.train.report(
+                dict(metrics),
+                checkpoint=folder,
+                checkpoint_dir_name=f"checkpoint_{step:08d}",
+                delete_local_checkpoint_after_upload=True,
+            )
+        except OSError as error:
+            raise CheckpointError(
+                f"step {step}: the checkpoint could not be copied to the runs directory ({error}). "
+                "Free space there; the same command resumes."
+            ) from error
+
+    def latest_checkpoint(self) -> Path | None:
+        """The checkpoint that Ray recorded last."""
+        checkpoint = ray.train.get_checkpoint()
+        return None if checkpoint is None else Path(checkpoint.path)

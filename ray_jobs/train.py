@@ -1,0 +1,232 @@
+"""``pbr train``: the phases of one or several curricula in order, each one TorchTrainer fit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pbrlib import errors
+
+if TYPE_CHECKING:
+    from pbrlib.curriculum.run import PhaseJob
+    from pbrlib.curriculum.spec import Curriculum
+    from pbrlib.train.spec import RuntimeSpec
+
+FAILURE = "failure.json"
+"""What stopped a phase for good. A worker leaves it before it dies, so that no retry repeats the mistake."""
+
+
+@click.command("train")
+@click.argument("curricula", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--data", required=True, help="Shard set: a folder or s3:// address.")
+@click.option("--runs", required=True, type=click.Path(path_type=Path), help="Directory of all runs.")
+@click.option(
+    "--runtime",
+    "runtime_file",
+    type=click.Path(path_type=Path),
+    help="Runtime file; default: two CPU workers.",
+)
+@click.option("--phases", help="A phase or a range, S0..S1; default: all.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Override any address of a curriculum."
+)
+@click.option("--address", help="Ray cluster to join; default: RAY_ADDRESS, else a local one.")
+@click.option("--local", is_flag=True, help="One process without Ray, for debugging.")
+def command(
+    curricula: tuple[Path, ...],
+    data: str,
+    runs: Path,
+    runtime_file: Path | None,
+    phases: str | None,
+    overrides: tuple[str, ...],
+    address: str | None,
+    local: bool,
+) -> None:
+    """Train CURRICULA in order into --runs; the same command resumes what was interrupted."""
+    from pbrlib.curriculum.run import launch_local
+    from ray_jobs.progress import Progress
+
+    work = open_work(
+        curricula, data=data, runs=runs, runtime_file=runtime_file, overrides=overrides, phases=phases
+    )
+    if local:
+        work.train(launch_local)
+        return
+    from ray_jobs.session import ray_session
+
+    session = ray_session(address=address, num_cpus=work.logical_cpus, worker_output=work.runtime.ray_logs)
+    with session, Progress() as progress:
+        work.train(lambda job: launch_on_ray(job, progress))
+
+
+class Work:
+    """What one ``pbr train`` is to do, checked whole before anything starts."""
+
+    def __init__(
+        self,
+        curricula: Sequence[Curriculum],
+        *,
+        data: str,
+        runs: Path,
+        runtime: RuntimeSpec,
+        phases: Mapping[str, Sequence[str]],
+    ) -> None:
+        self.curricula, self.data, self.runs, self.runtime = curricula, data, runs, runtime
+        self.phases = phases
+
+    @property
+    def logical_cpus(self) -> int:
+        """CPUs that a local Ray needs: the workers', one for each data stream, one spare."""
+        import os
+
+        per_worker = self.runtime.cpus_per_worker + max(self.runtime.data_cpus, 1.0)
+        return max(int(self.runtime.workers * per_worker), len(os.sched_getaffinity(0)), 4)
+
+    def train(self, launch: Any) -> None:
+        """Runs every phase in order with ``launch``; finished ones are named and skipped."""
+        from pbrlib.curriculum.run import carry_out, resolve
+        from pbrlib.data.shards.reader import ShardSet
+
+        shards = ShardSet.open(self.data)
+        for curriculum in self.curricula:
+            write_resolved(curriculum, self.runs)
+            for phase in self.phases[curriculum.name]:
+                job = resolve(curriculum, phase, shards=shards, runs=self.runs, runtime=self.runtime)
+                known = job.run_directory.finished(phase, fingerprint=job.fingerprint)
+                name = f"{curriculum.name}/{phase}"
+                if known is None:
+                    click.echo(f"{name}: training into {job.directory}")
+                done = carry_out(job, launch)
+                metric = curriculum.phases[phase].select.metric
+                state = "finished" if known is None else "finished before"
+                figures = f"{metric} {done.metrics[metric]:.4f} at step {done.step} ({done.seconds:.0f} s)"
+                click.echo(f"{name}: {state}, {figures}")
+
+
+def open_work(
+    files: Sequence[Path],
+    *,
+    data: str,
+    runs: Path,
+    runtime_file: Path | None,
+    overrides: Sequence[str],
+    phases: str | None,
+) -> Work:
+    """Reads and checks everything; raises with all mistakes before a worker starts."""
+    from pbrlib.curriculum.check import check
+    from pbrlib.curriculum.load import load_curriculum, load_runtime
+    from pbrlib.data.shards.reader import ShardSet
+    from pbrlib.train.spec import RuntimeSpec
+
+    runtime = RuntimeSpec() if runtime_file is None else load_runtime(runtime_file)
+    curricula = [load_curriculum(path, overrides=overrides) for path in files]
+    names = [curriculum.name for curriculum in curricula]
+    if len(set(names)) < len(names):
+        raise errors.ConfigError(f"two of {', '.join(map(str, files))} have one name. Rename one curriculum.")
+    shards = ShardSet.open(data)
+    for path, curriculum in zip(files, curricula, strict=True):
+        check(curriculum, place=str(path), runtime=runtime, rows=shards.rows, family=curricula)
+    chosen = {curriculum.name: phase_range(tuple(curriculum.phases), phases) for curriculum in curricula}
+    location = data if "://" in data else str(Path(data).resolve())
+    return Work(curricula, data=location, runs=runs.resolve(), runtime=runtime, phases=chosen)
+
+
+def phase_range(names: Sequence[str], wanted: str | None) -> Sequence[str]:
+    """The phases of ``A..B`` (both included) or of a single name; raises ConfigError for an unknown one."""
+    if wanted is None:
+        return names
+    first, _, last = wanted.partition("..")
+    last = last or first
+    for name in (first, last):
+        if name not in names:
+            raise errors.ConfigError(f"--phases: no phase {name!r}. The phases are {', '.join(names)}.")
+    start, stop = names.index(first), names.index(last)
+    if start > stop:
+        raise errors.ConfigError(f"--phases: {wanted} runs backwards. Write {last}..{first}.")
+    return names[start : stop + 1]
+
+
+def write_resolved(curriculum: Curriculum, runs: Path) -> None:
+    """Leaves the resolved curriculum, overrides included, in its run directory."""
+    from pbrlib.curriculum.load import dump_yaml
+    from pbrlib.train.runs import write_atomically
+
+    write_atomically(runs / curriculum.name / "curriculum.yaml", dump_yaml(curriculum))
+
+
+def launch_on_ray(job: PhaseJob, progress: Any) -> Path:
+    """Trains a phase as one TorchTrainer fit and returns its best checkpoint.
+
+    Raises the worker's PbrError, as the one it was, when that is what stopped it.
+    """
+    import ray.train
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.v2.api.config import FailureConfig
+    from ray.train.v2.api.exceptions import TrainingFailedError
+
+    spec, runtime = job.curriculum.phases[job.phase], job.runtime
+    job.directory.mkdir(parents=True, exist_ok=True)
+    (job.directory / FAILURE).unlink(missing_ok=True)
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config={"job": job},
+        torch_config=TorchConfig(backend="nccl" if runtime.device == "cuda" else "gloo"),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=runtime.workers,
+            use_gpu=runtime.device == "cuda",
+            resources_per_worker={
+                "CPU": runtime.cpus_per_worker,
+                **({"GPU": 1} if runtime.device == "cuda" else {}),
+            },
+        ),
+        run_config=ray.train.RunConfig(
+            name=job.directory.name,
+            storage_path=str(job.run_directory.path),
+            failure_config=FailureConfig(max_failures=runtime.max_failures, controller_failure_limit=3),
+            checkpoint_config=ray.train.CheckpointConfig(
+                num_to_keep=2,
+                checkpoint_score_attribute=spec.select.metric,
+                checkpoint_score_order=spec.select.mode,
+            ),
+        ),
+    )
+    try:
+        with progress.follow(job.directory, title=f"{job.curriculum.name}/{job.phase}"):
+            result = trainer.fit()
+    except TrainingFailedError:
+        raise_failure(job.directory)
+        raise
+    raise_failure(job.directory)
+    best = result.get_best_checkpoint(spec.select.metric, spec.select.mode)
+    assert best is not None
+    return Path(best.path)
+
+
+def train_worker(config: Mapping[str, Any]) -> None:
+    """What every rank runs."""
+    from pbrlib.curriculum.run import run_phase
+    from pbrlib.data.shards.reader import ShardSet
+    from ray_jobs.runtime import RayRuntime
+
+    job: PhaseJob = config["job"]
+    if (job.directory / FAILURE).exists():
+        return
+    try:
+        run_phase(job, RayRuntime(ShardSet.open(job.shards), job.runtime))
+    except errors.PbrError as error:
+        note = {"kind": type(error).__name__, "message": str(error)}
+        (job.directory / FAILURE).write_text(json.dumps(note))
+        raise
+
+
+def raise_failure(directory: Path) -> None:
+    """Raises the PbrError that a worker left in the phase's folder, if one did."""
+    path = directory / FAILURE
+    if path.exists():
+        note = json.loads(path.read_text())
+        kind: type[errors.PbrError] = getattr(errors, note["kind"])
+        raise kind(note["message"])
