@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import click
 from rich.console import Console
@@ -13,12 +11,9 @@ from rich.console import Console
 from pbrlib.curriculum.check import check
 from pbrlib.curriculum.describe import describe, render
 from pbrlib.curriculum.load import load_curriculum, load_runtime
+from pbrlib.curriculum.mistakes import every
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.errors import ConfigError
 from pbrlib.train.spec import RuntimeSpec
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @click.command()
@@ -37,8 +32,8 @@ def command(
     """Check curricula and show their phases, steps, crops, rates and losses; start nothing."""
     machines = load_runtime(runtime) if runtime is not None else RuntimeSpec()
     rows = ShardSet.open(data).rows if data is not None else None
-    curricula = _every(lambda path: load_curriculum(path, overrides=overrides), files)
-    _every(
+    curricula = every(lambda path: load_curriculum(path, overrides=overrides), files)
+    every(
         lambda pair: check(pair[1], place=str(pair[0]), runtime=machines, rows=rows, family=curricula),
         list(zip(files, curricula, strict=True)),
     )
@@ -49,16 +44,3 @@ def command(
     console = Console(highlight=False)
     for plan in plans:
         console.print(render(plan))
-
-
-def _every(action: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """The action on every item; the mistakes of all of them in one error."""
-    results, errors = [], []
-    for item in items:
-        try:
-            results.append(action(item))
-        except ConfigError as error:
-            errors.append(str(error))
-    if errors:
-        raise ConfigError("\n".join(errors))
-    return results

@@ -115,6 +115,7 @@ def _mistakes(
             yield from _donor(place, phase.starts_from, own=curriculum, earlier=earlier, known=known)
         yield from _crop(f"{address}.crop", phase.crop, curriculum.task)
         yield from _loss(f"{address}.loss", phase, curriculum.task)
+        yield from _minority(f"{address}.balance.minority", phase.balance.minority or ())
         yield from _optimizer(address, phase, network)
         yield from _select(f"{address}.select.metric", phase, curriculum.task, rows)
         if runtime is not None:
@@ -175,6 +176,12 @@ def _loss(address: str, phase: PhaseSpec, task: TaskSpec) -> Iterator[Mistake]:
                 f"{address}.{name}",
                 f"does not apply to {task.kind}. Terms that do: {', '.join(sorted(fitting))}.",
             )
+
+
+def _minority(address: str, names: Sequence[str]) -> Iterator[Mistake]:
+    for name in names:
+        if name not in CLASSES:
+            yield Mistake(address, f"{name!r} is not a class. {suggestion(name, CLASSES)}")
 
 
 _RULE = re.compile(r"^optimizer\.groups\.([^.:]+)")

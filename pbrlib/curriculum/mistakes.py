@@ -9,14 +9,17 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from pbrlib.errors import ConfigError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,19 @@ def refuse(place: str, mistakes: Sequence[Mistake]) -> None:
     lines = dict.fromkeys(str(mistake) for mistake in mistakes)
     noun = "mistake" if len(lines) == 1 else "mistakes"
     raise ConfigError("\n  ".join([f"{len(lines)} {noun} in {place}:", *lines]))
+
+
+def every(action: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """The action on every item, such as a file; the mistakes of all of them in one ConfigError."""
+    results, errors = [], []
+    for item in items:
+        try:
+            results.append(action(item))
+        except ConfigError as error:
+            errors.append(str(error))
+    if errors:
+        raise ConfigError("\n".join(errors))
+    return results
 
 
 def suggestion(word: object, known: Iterable[str]) -> str:

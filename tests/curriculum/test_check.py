@@ -57,6 +57,13 @@ def test_term_of_another_task_is_refused_with_those_that_apply() -> None:
     assert "phases.M0.loss.normal_reproj: does not apply to roughness." in message
 
 
+def test_minority_that_is_no_class_is_refused() -> None:
+    text = SEGFORMER.replace("batch: 4", "batch: 4\n    balance: {minority: [ceramics, wood]}")
+    message = complaint(text)
+    assert "phases.S1.balance.minority: 'ceramics' is not a class. Did you mean `ceramic`?" in message
+    assert message.startswith("1 mistake ")
+
+
 def test_optimizer_rule_without_a_match_is_refused_with_the_names_there_are() -> None:
     message = complaint(SEGFORMER.replace("encoder.stages.0.*", "encoder.block.0.*"))
     assert "phases.S1.optimizer.groups.stem.match: 'encoder.block.0.*' matches no parameter." in message
