@@ -41,13 +41,13 @@ class TestUnconditionalUNet(NetworkContract):
 def test_recipe_unet_has_about_seventy_million_parameters() -> None:
     with torch.device("meta"):
         network = UNet(UNetSpec(), in_channels=6, out_channels=3, cond_channels=512)
-    assert 68e6 < sum(p.numel() for p in network.parameters()) < 76e6
+    assert 70e6 < sum(p.numel() for p in network.parameters()) < 80e6
 
 
 def test_names_are_the_ones_that_checkpoints_and_rules_use() -> None:
     network = UNet(UNetSpec(width=8, depth=1), in_channels=6, out_channels=3, cond_channels=5)
     layers = dict.fromkeys(name.rpartition(".")[0] for name, _ in network.named_parameters())
-    double = ("first.conv", "first.norm", "second.conv", "second.norm")
+    double = ("first.conv", "first.norm", "second.conv", "second.norm", "shortcut")
     assert set(layers) == {
         *(f"encoder.stages.{level}.{layer}" for level in (0, 1) for layer in double),
         "decoder.stages.0.refine.conv",
