@@ -28,7 +28,7 @@ from pbrlib.data.storage import Location
 from pbrlib.errors import DataError
 from pbrlib.maps import CLASSES, IGNORE, MAPS, Encoding, class_id
 
-ROWS_PER_GROUP = 4
+ROWS_PER_GROUP = 2
 
 SCHEMA = pa.schema(
     [pa.field(name, pa.int32(), nullable=False) for name in ("material", "ty", "tx")]

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pbrlib.data.shards.manifest import IndexInfo, Manifest, load_manifest
+from pbrlib.errors import DataError
+
+MANIFEST = Manifest(
+    version=1,
+    sources={"test": 1},
+    splits={"train": 1, "val": 0},
+    maps={"normal": 1},
+    class_pixels={"wood": 4},
+    sizes={"2x2": 1},
+    shards=(),
+    index=IndexInfo(file="index-0001.parquet", sha256="0"),
+)
+
+
+def write(root: Path, **changes: object) -> None:
+    content = {**json.loads(MANIFEST.model_dump_json()), **changes}
+    (root / "manifest.json").write_text(json.dumps(content))
+
+
+def test_a_manifest_survives_its_file(tmp_path: Path) -> None:
+    write(tmp_path)
+    loaded = load_manifest(tmp_path)
+    assert loaded == MANIFEST
+    assert loaded.fingerprint == MANIFEST.fingerprint
+
+
+def test_a_folder_without_manifest_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        load_manifest(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path}: no manifest.json, so this is not a finished shard set. "
+        f"Run `pbr prepare ... --out {tmp_path}`."
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "not JSON"),
+        ("[]", "format version None"),
+        ("{}", "format version None"),
+        ('{"format_version": 2}', "format version 2, this pbrlib reads 1"),
+        ('{"format_version": 1}', "version: Field required"),
+        ("\xff", "not JSON"),
+    ],
+)
+def test_a_manifest_of_another_form_is_a_data_error(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "manifest.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataError, match=said) as caught:
+        load_manifest(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path}/manifest.json: ")
+
+
+def test_an_unknown_key_is_named(tmp_path: Path) -> None:
+    write(tmp_path, colour="blue")
+    with pytest.raises(DataError, match="colour: Extra inputs"):
+        load_manifest(tmp_path)
+
+
+def test_the_fingerprint_tells_any_change() -> None:
+    changed = MANIFEST.model_copy(update={"splits": {"train": 0, "val": 1}})
+    assert changed.fingerprint != MANIFEST.fingerprint
+    assert MANIFEST.model_copy(deep=True).fingerprint == MANIFEST.fingerprint

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import pickle
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from subprocess import run
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from pbrlib.data.draw import Window
+from pbrlib.data.shards.codec import encode_tile
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.errors import DataError
+from pbrlib.maps import MAPS
+
+from .materials import make_set, material
+
+SIZES = [(256, 256), (300, 520), (1, 700), (257, 31)]
+
+
+@pytest.fixture(scope="module")
+def shared_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("set")
+    make_set(root, *[[material(n, size=size, maps=MAPS)] for n, size in enumerate(SIZES[:3])], [TINY, LAST])
+    return root
+
+
+TINY = material(8, size=(5, 7))
+LAST = material(3, size=SIZES[3], maps=MAPS, tileable=False)
+
+
+@pytest.fixture
+def root(shared_root: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(shared_root, tmp_path / "set")
+
+
+def flip(path: Path, position: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[position] ^= 0x10
+    path.write_bytes(data)
+
+
+def offset_of(path: Path, *, column: str, row_group: int = 0) -> int:
+    file = pq.ParquetFile(path)
+    chunk = file.metadata.row_group(row_group).column(file.schema_arrow.names.index(column))
+    return int(chunk.data_page_offset + chunk.total_compressed_size // 2)
+
+
+def test_whole_maps_come_back_exactly(shared_root: Path) -> None:
+    shards = ShardSet.open(shared_root)
+    for row in shards.rows:
+        one = TINY if row.id == "m8" else material(int(row.id[1:]), size=(row.height, row.width), maps=MAPS)
+        whole = shards.read_whole(row, row.maps)
+        assert set(whole) == set(one.maps)
+        for name, pixels in one.maps.items():
+            assert whole[name].dtype == pixels.dtype
+            np.testing.assert_array_equal(whole[name], pixels)
+
+
+def test_tiles_are_those_that_were_written(shared_root: Path) -> None:
+    shards = ShardSet.open(shared_root)
+    row, one = shards.rows[1], material(1, size=SIZES[1], maps=MAPS)
+    assert shards.tiles_of(row) == range(6)
+    tiles = shards.read_tiles(row, [5, 0, 4], ["height", "ao"])
+    for name in ("height", "ao"):
+        pixels = one.maps[name]
+        expected = [pixels[256:, 512:], pixels[:256, :256], pixels[256:, 256:512]]
+        assert tiles[name] == [encode_tile(tile) for tile in expected]
+
+
+def test_a_crop_reads_only_the_row_groups_it_touches(root: Path) -> None:
+    shards = ShardSet.open(root)
+    path = root / shards.manifest.shards[1].file
+    flip(path, offset_of(path, column="albedo", row_group=1))
+    assert shards.read_crop(shards.rows[1], Window(0, 0, 10, 10), ["albedo"])["albedo"].shape == (10, 10, 3)
+    with pytest.raises(DataError):
+        shards.read_whole(shards.rows[1], ["albedo"])
+
+
+@pytest.mark.parametrize("column", ["albedo", "height"])
+def test_a_flipped_byte_is_found_and_named(root: Path, column: str) -> None:
+    shards = ShardSet.open(root)
+    path = root / shards.manifest.shards[1].file
+    flip(path, offset_of(path, column=column))
+    with pytest.raises(DataError) as caught:
+        shards.read_whole(shards.rows[1], ["ao", column, "mask"])
+    message = str(caught.value)
+    assert message.startswith(f"{path}: m1: {column}: damaged (")
+    assert message.endswith("Copy the file again from where the set came from, or prepare the set again.")
+    assert shards.read_whole(shards.rows[1], ["ao"])["ao"].shape == (300, 520, 1)
+    with pytest.raises(DataError, match=rf"damaged \(SHA-256\): {shards.manifest.shards[1].file}\."):
+        shards.verify()
+
+
+def test_every_flipped_byte_is_found_by_verify_or_reading(root: Path) -> None:
+    shards = ShardSet.open(root)
+    path = root / shards.manifest.shards[3].file
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for position in [0, len(whole) - 1, len(whole) - 6, *rng.integers(0, len(whole), 40).tolist()]:
+        path.write_bytes(whole)
+        flip(path, position)
+        damaged = ShardSet.open(root)
+        with pytest.raises(DataError):
+            damaged.verify()
+        for row in damaged.rows[3:]:
+            one = TINY if row.id == "m8" else LAST
+            try:
+                read = damaged.read_whole(row, row.maps)
+            except DataError:
+                continue
+            for name, pixels in one.maps.items():
+                np.testing.assert_array_equal(read[name], pixels)
+
+
+def test_a_damaged_footer_names_the_shard(root: Path) -> None:
+    shards = ShardSet.open(root)
+    path = root / shards.manifest.shards[0].file
+    flip(path, path.stat().st_size - 2)
+    with pytest.raises(DataError) as caught:
+        shards.read_whole(shards.rows[0], ["ao", "height"])
+    assert str(caught.value).startswith(f"{path}: damaged (")
+
+
+def test_a_truncated_shard_is_found_when_the_set_is_opened(root: Path) -> None:
+    path = sorted((root / "shards").iterdir())[2]
+    size = path.stat().st_size
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(DataError, match=f"{path.name}: {size - 1000} bytes instead of {size}"):
+        ShardSet.open(root)
+
+
+def test_a_missing_file_of_the_set_is_named(root: Path) -> None:
+    manifest = ShardSet.open(root).manifest
+    index = root / manifest.index.file
+    index.rename(index.with_suffix(".away"))
+    with pytest.raises(DataError, match=f"{index.name}: missing"):
+        ShardSet.open(root)
+    index.with_suffix(".away").rename(index)
+    (root / manifest.shards[0].file).unlink()
+    with pytest.raises(DataError, match=f"{manifest.shards[0].file}: missing"):
+        ShardSet.open(root)
+
+
+def test_an_index_that_was_changed_is_refused(root: Path) -> None:
+    flip(root / "index-0001.parquet", 100)
+    with pytest.raises(DataError, match=r"index-0001\.parquet: not the file that the manifest names"):
+        ShardSet.open(root)
+
+
+def test_a_map_that_the_material_lacks_is_named(shared_root: Path) -> None:
+    shards = ShardSet.open(shared_root)
+    with pytest.raises(DataError, match=r"m8: no map ao\. It has albedo, normal, height\."):
+        shards.read_whole(shards.rows[3], ["ao"])
+
+
+def test_a_pickled_set_reads_the_same(shared_root: Path) -> None:
+    shards = ShardSet.open(shared_root)
+    shards.read_whole(shards.rows[0], ["ao"])
+    copy = pickle.loads(pickle.dumps(shards))
+    assert (copy.rows, copy.fingerprint) == (shards.rows, shards.fingerprint)
+    np.testing.assert_array_equal(
+        copy.read_whole(copy.rows[0], ["ao"])["ao"], shards.read_whole(shards.rows[0], ["ao"])["ao"]
+    )
+
+
+def test_threads_share_a_set(shared_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pbrlib.data.shards.reader._NUM_OPEN_FILES", 1)  # files come and go meanwhile
+    shards = ShardSet.open(shared_root)
+    expected = [shards.read_whole(row, ["normal", "height"]) for row in shards.rows]
+
+    def right(number: int) -> bool:
+        row, wanted = shards.rows[number % 5], expected[number % 5]
+        found = shards.read_whole(row, ["normal", "height"])
+        return all(np.array_equal(found[name], wanted[name]) for name in wanted)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(right, range(120)))
+
+
+def test_the_reader_starts_without_torch_and_ray() -> None:
+    code = (
+        "import sys, pbrlib.data.draw, pbrlib.data.shards.reader, pbrlib.data.shards.writer\n"
+        "sys.exit(bool({'torch', 'ray', 'boto3'} & set(sys.modules)))"
+    )
+    assert run([sys.executable, "-c", code], check=False).returncode == 0
