@@ -1,0 +1,50 @@
+# Everything runs in .venv, which `install` makes; nothing else on the machine is touched.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo
+SMOKE := $(addprefix configs/smoke/,$(addsuffix .yaml,segformer albedo roughness metallic height ao))
+
+.PHONY: help install demo test check bench constraints clean
+.DEFAULT_GOAL := help
+
+help:  ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+install: $(VENV)/.installed  ## Make .venv with the pinned versions, bytecode compiled
+
+$(VENV)/.installed: constraints.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 install")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --compile --require-hashes -r constraints.txt
+	$(BIN)/python -m pip install --quiet --no-deps -e .
+	touch $@
+
+demo: install  ## Generate materials, train all six networks, evaluate, convert: minutes on two cores
+	rm -rf $(DEMO)
+	$(BIN)/pbr prepare "generated:count=168,size=256,seed=1" --out $(DEMO)/shards --val-share 0 $(HOLD_OUT)
+	$(BIN)/pbr train $(SMOKE) --data $(DEMO)/shards --runs $(DEMO)/runs --runtime configs/runtime/cpu.yaml
+	$(BIN)/pbr evaluate $(DEMO)/runs --data $(DEMO)/shards --out $(DEMO)/evaluation
+	$(BIN)/pbr bake "generated:count=14,size=256,seed=2" --out $(DEMO)/old
+	$(BIN)/pbr convert $(DEMO)/runs $(DEMO)/old $(DEMO)/new
+
+test: install  ## Run the tests that take seconds
+	$(BIN)/pytest
+
+check: install  ## Format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install  ## Side-by-side measurements, printed as tables
+	for script in benchmarks/*.py; do $(BIN)/python $$script; done
+
+constraints:  ## Pin the newest versions that pyproject.toml admits (needs uv)
+	uv pip compile --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 \
+	  --extra dev pyproject.toml -o constraints.txt
+
+clean:  ## Remove what make made, .venv too
+	rm -rf $(VENV) $(DEMO) *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
