@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Self, cast
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -300,9 +300,10 @@ class Lpips(_PerSample):
         super().__init__(spec, context, name=f"{name}_random" if spec.backbone == "random" else name)
         self._frozen = (perceptual.load_lpips(net=spec.net, backbone=spec.backbone),)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Lpips:
         self._frozen[0]._apply(fn)  # type: ignore[no-untyped-call]
-        return cast("Self", super()._apply(fn, recurse))  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def _distance(self, image: Tensor, target: Tensor) -> Tensor:
         return perceptual.lpips_distance(self._frozen[0], image, target)

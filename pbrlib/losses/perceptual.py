@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-import lpips
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -89,6 +88,8 @@ def load_lpips(*, net: Trunk, backbone: str) -> nn.Module:
     Raises:
         ConfigError: the file is not there, or does not hold the weights of the trunk.
     """
+    import lpips  # two seconds of torchvision that only this term needs
+
     weights = None if backbone == "random" else _trunk_weights(Path(backbone))
     with torch.random.fork_rng(devices=()), warnings.catch_warnings():
         # lpips asks torchvision for its trunk by the deprecated argument `pretrained`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Self, assert_never
+from typing import TypeAlias, assert_never
 
 import torch
 import torch.distributed as dist
@@ -13,6 +13,9 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 
 from pbrlib.maps import CLASSES
+
+
+Number: TypeAlias = Tensor | float | int
 
 
 class Kind(StrEnum):
@@ -41,11 +44,11 @@ class Sums:
 
     _values: dict[Slot, Tensor] = field(default_factory=dict)
 
-    def add_mean(self, name: str, total: Tensor | float, count: Tensor | float) -> None:
+    def add_mean(self, name: str, total: Number, count: Number) -> None:
         """Adds to a mean: ``total / count`` in the end."""
         self._add_pair(name, Kind.MEAN, total, count)
 
-    def add_root_mean(self, name: str, total: Tensor | float, count: Tensor | float) -> None:
+    def add_root_mean(self, name: str, total: Number, count: Number) -> None:
         """Adds to the root of a mean, e.g. squared errors to an RMSE: ``sqrt(total / count)`` in the end."""
         self._add_pair(name, Kind.ROOT_MEAN, total, count)
 
@@ -75,19 +78,19 @@ class Sums:
         return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
 
     @classmethod
-    def load(cls, flat: Float[Tensor, " numbers"], *, layout: Sequence[Slot]) -> Self:
+    def load(cls, flat: Float[Tensor, " numbers"], *, layout: Sequence[Slot]) -> Sums:
         """The reverse of :meth:`flat`."""
         parts = torch.split(flat, [slot.size for slot in layout])
         return cls(dict(zip(layout, parts, strict=True)))
 
-    def reduce(self, all_reduce: Callable[[Tensor], Tensor]) -> Self:
+    def reduce(self, all_reduce: Callable[[Tensor], Tensor]) -> Sums:
         """The sums over all ranks: one exchange of names, since a rank may lack some, and one all-reduce."""
         layout = self.layout()
         if dist.is_available() and dist.is_initialized():
             layouts: list[tuple[Slot, ...]] = [()] * dist.get_world_size()
             dist.all_gather_object(layouts, layout)
             layout = tuple(sorted({slot for slots in layouts for slot in slots}))
-        return self.load(all_reduce(self.flat(layout)), layout=layout) if layout else type(self)()
+        return self.load(all_reduce(self.flat(layout)), layout=layout) if layout else Sums()
 
     def results(self) -> dict[str, float]:
         """The values, sorted by name; a metric that nothing counted for is absent."""
@@ -96,7 +99,7 @@ class Sums:
             found.update(_values(slot, self._values[slot].cpu()))
         return dict(sorted(found.items()))
 
-    def _add_pair(self, name: str, kind: Kind, total: Tensor | float, count: Tensor | float) -> None:
+    def _add_pair(self, name: str, kind: Kind, total: Number, count: Number) -> None:
         pair = [torch.as_tensor(number).detach().double() for number in (total, count)]
         device = pair[0].device
         self._add(Slot(name, kind, 2), torch.stack([number.to(device) for number in pair]))
