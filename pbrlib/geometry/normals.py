@@ -39,7 +39,8 @@ def normal_from_height(
     """
     p = difference(height, dim=-1, tileable=tileable) * scale_px
     q = difference(height, dim=-2, tileable=tileable) * scale_px
-    return torch.nn.functional.normalize(torch.cat((-p, q, torch.ones_like(p)), dim=1), dim=1)
+    z = (p.square() + q.square() + 1.0).rsqrt()
+    return torch.cat((-p * z, q * z, z), dim=1)
 
 
 def mean_curvature(normal: Float[Tensor, "n 3 h w"], *, tileable: bool) -> Float[Tensor, "n 1 h w"]:

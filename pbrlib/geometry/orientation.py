@@ -6,6 +6,7 @@ All functions take decoded floats or raw integers alike: a raw component ``v`` i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -49,8 +50,7 @@ def rotate90(x: Shaped[Tensor, "n c h w"], *, turns: int, normal: bool) -> Shape
 class Orientation:
     """One of the eight orientations of a square for each sample: transposed, then mirrored.
 
-    A batch is turned with three selections whatever its size and mix, so a sample's result
-    never depends on its neighbours.
+    A batch is turned with at most three selections whatever its size and mix. The flags stay on the CPU.
     """
 
     transposed: Bool[Tensor, " n"]
@@ -71,13 +71,18 @@ class Orientation:
 
     def apply(self, x: Shaped[Tensor, "n c s s"], *, normal: bool) -> Shaped[Tensor, "n c s s"]:
         """Brings square pictures into this orientation, the vectors of a normal map included."""
-        transposed, mirrored_x, mirrored_y = (
-            flag.to(x.device).view(-1, 1, 1, 1)
-            for flag in (self.transposed, self.mirrored_x, self.mirrored_y)
-        )
-        x = torch.where(transposed, _transposed(x, normal=normal), x)
-        x = torch.where(mirrored_x, flip_horizontal(x, normal=normal), x)
-        return torch.where(mirrored_y, flip_vertical(x, normal=normal), x)
+        x = _where(self.transposed, lambda: _transposed(x, normal=normal), x)
+        x = _where(self.mirrored_x, lambda: flip_horizontal(x, normal=normal), x)
+        return _where(self.mirrored_y, lambda: flip_vertical(x, normal=normal), x)
+
+
+def _where(chosen: Tensor, turned: Callable[[], Tensor], x: Tensor) -> Tensor:
+    """Replaces the chosen samples; nothing is computed or selected where all samples agree."""
+    if not chosen.any():
+        return x
+    if chosen.all():
+        return turned()
+    return torch.where(chosen.to(x.device).view(-1, 1, 1, 1), turned(), x)
 
 
 def _transposed(x: Tensor, *, normal: bool) -> Tensor:

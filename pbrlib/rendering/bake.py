@@ -146,7 +146,7 @@ def _lit(maps: Mapping[str, Tensor], params: BakeParams) -> Tensor:
     normal, metallic, direction = maps["normal"], maps["metallic"], params.direction
     albedo: Tensor = rgb_to_linear_rgb(maps["albedo"])
     toward = direction[:, 2:]
-    lambert = (normal * direction).sum(dim=1, keepdim=True).clamp_min(0.0) / toward
+    lambert = _dot(normal, direction).clamp_min(0.0) / toward
     shade = 1.0 + params.light * (lambert - 1.0)
     shade = shade * maps["ao"].clamp_min(1e-3).pow(params.occlusion)
     shade = shade * (1.0 + params.cavity * _cavity(normal, params.cavity_gain))
@@ -159,10 +159,15 @@ def _lit(maps: Mapping[str, Tensor], params: BakeParams) -> Tensor:
 def _highlight(normal: Tensor, gloss: Tensor, direction: Tensor) -> Tensor:
     """A broad Blinn lobe: painted highlights are blurred ones, stronger where glossier."""
     half = direction + direction.new_tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1)
-    half = half / half.square().sum(dim=1, keepdim=True).sqrt()
-    facing = (normal * half).sum(dim=1, keepdim=True).clamp_min(0.0)
+    half = half / _dot(half, half).sqrt()
+    facing = _dot(normal, half).clamp_min(0.0)
     lobe = facing.square().square()
     return gloss * (lobe.square() * lobe)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Scalar product over channels."""
+    return (a * b).sum(dim=1, keepdim=True)
 
 
 def _cavity(normal: Tensor, gain: Tensor) -> Tensor:
