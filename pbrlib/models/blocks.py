@@ -29,9 +29,9 @@ class DoubleConv(nn.Module):
     """Two 3x3 convolutions, each with GroupNorm and SiLU, beside a 1x1 convolution that is not normalised.
 
     The shortcut carries absolute values past the norms. Without it the answer has to find the brightness
-    of the picture again from what is left after every group was scaled to unit spread: on de-lit noise
-    pictures (width 16, depth 3, 400 steps) the error was 0.116 without and 0.034 with it, 0.096 being the
-    input itself.
+    of the picture again from what is left after every group was scaled to unit spread: taking painted
+    light off noise pictures (width 16, depth 3, 400 steps of 8, two seeds), the L1 error was 0.116 and
+    0.068 without, 0.034 and 0.031 with it; the input itself lies at 0.096.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, norm_groups: int) -> None:

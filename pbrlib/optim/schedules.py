@@ -193,8 +193,8 @@ def check_schedule(
         if schedule.kind == "constant":
             if group.final is not None:
                 raise ConfigError(
-                    f"optimizer group {group.name}: final {group.final:g} beside a constant schedule. "
-                    "Leave it out, or choose schedule.kind: cosine."
+                    f"schedule.kind: constant, which does not read the final {group.final:g} of group "
+                    f"{group.name}. Leave that out, or choose cosine."
                 )
             continue
         end = group.factor * (_end_rate(schedule, reference_lr) if group.final is None else group.final)

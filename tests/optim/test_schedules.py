@@ -174,7 +174,7 @@ def test_polish_phase_of_the_recipe_gives_each_group_its_own_ends() -> None:
 @pytest.mark.parametrize(
     ("schedule", "message"),
     [
-        ({"kind": "constant"}, r"group encoder\.stages\.0: final 2e-06 beside a constant schedule"),
+        ({"kind": "constant"}, r"constant, which does not read the final 2e-06 of group encoder\.stages\.0"),
         ({"kind": "cosine", "final": 2e-5}, r"group base would rise from 1e-05 to an end rate of 2e-05"),
         (
             {"kind": "warmup_cosine", "warmup_epochs": 6, "final": 1e-6},
