@@ -1,0 +1,138 @@
+"""What many tests share: a small real shard set, tiny curricula, torch on one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from pbrlib.curriculum.load import parse_curriculum
+from pbrlib.curriculum.spec import Curriculum
+from pbrlib.data.material import Material
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.shards.writer import publish, shard_name, write_shard
+from pbrlib.data.sources.generated import GeneratedSource
+from pbrlib.geometry import relief
+from pbrlib.maps import NORMAL, RELIEF
+from pbrlib.train.spec import RuntimeSpec
+
+SEGFORMER = """
+name: segformer
+task:
+  kind: segmentation
+  model: {kind: segformer, backbone: custom, hidden_sizes: [8, 8, 16, 16], depths: [1, 1, 1, 1],
+          num_heads: [1, 1, 2, 2], decoder_width: 16}
+phases:
+  S0:
+    epochs: 1
+    steps_per_epoch: 2
+    crop: 64
+    batch: 4
+    data: {generated: 1.0}
+    augment: {flip: true, rotate90: true}
+    optimizer: {lr: 1.0e-3}
+    schedule: {kind: constant}
+    loss: {cross_entropy: 0.6, focal: {weight: 0.3, gamma: 1.0}, dice: 0.1}
+"""
+
+ALBEDO = """
+name: albedo
+task:
+  kind: albedo
+  model: {width: 8, depth: 2, film_dropout: 0.0}
+phases:
+  A1:
+    epochs: 2
+    steps_per_epoch: 4
+    crop: 64
+    batch: 6
+    data: {generated: 1.0}
+    augment: {flip: true, rotate90: true}
+    optimizer: {lr: 1.0e-3}
+    schedule: {kind: cosine, final: 1.0e-4}
+    loss: {l1: 1.0, ms_ssim: 0.15}
+"""
+
+METALLIC = """
+name: metallic
+task:
+  kind: metallic
+  model: {width: 8, depth: 2, film_dropout: 0.0}
+phases:
+  M0:
+    epochs: 1
+    steps_per_epoch: 6
+    crop: 64
+    batch: 5
+    data: {generated: 1.0}
+    optimizer: {lr: 1.0e-3}
+    schedule: {kind: constant}
+    loss: {focal_bce: 1.0, focal_tversky: 0.7, sobel: 0.05, l1: 0.05}
+"""
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def _with_relief(material: Material) -> Material:
+    stored = torch.from_numpy(material.maps["normal"].transpose(2, 0, 1)[None].copy())
+    derived = relief(NORMAL.decode(stored), tileable=True)[0].permute(1, 2, 0).numpy()
+    return replace(material, maps={**material.maps, "relief": RELIEF.quantise(derived)})
+
+
+@pytest.fixture(scope="session")
+def shard_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """21 generated materials of 128 px, every third one for validation."""
+    root = tmp_path_factory.mktemp("shards")
+    source = GeneratedSource(count=21, size=128, seed=3)
+    order = {entry.id: number for number, entry in enumerate(source.entries())}
+    info, rows = write_shard(
+        root / shard_name(version=1, ordinal=0),
+        (_with_relief(source.load(entry)) for entry in source.entries()),
+        split_for=lambda material: "val" if order[material.id] % 3 == 2 else "train",
+    )
+    publish(root, shards=[info], rows=[rows], previous=None)
+    return root
+
+
+@pytest.fixture(scope="session")
+def shard_set(shard_folder: Path) -> ShardSet:
+    return ShardSet.open(shard_folder)
+
+
+@pytest.fixture
+def segformer_curriculum() -> Curriculum:
+    return parse_curriculum(SEGFORMER)
+
+
+@pytest.fixture
+def albedo_curriculum() -> Curriculum:
+    return parse_curriculum(ALBEDO)
+
+
+@pytest.fixture
+def metallic_curriculum() -> Curriculum:
+    return parse_curriculum(METALLIC)
+
+
+@pytest.fixture(scope="session")
+def trained_runs(shard_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A runs directory with a segmentation and an albedo network, trained for a few steps."""
+    from pbrlib.curriculum.run import carry_out, launch_local, resolve
+
+    runs = tmp_path_factory.mktemp("runs")
+    shards, runtime = ShardSet.open(shard_folder), RuntimeSpec(workers=1)
+    for text in (SEGFORMER, ALBEDO):
+        curriculum = parse_curriculum(text)
+        for phase in curriculum.phases:
+            job = resolve(curriculum, phase, shards=shards, runs=runs, runtime=runtime)
+            carry_out(job, launch_local)
+    return runs

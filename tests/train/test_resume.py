@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pbrlib.curriculum.run import PhaseJob, carry_out, launch_local, resolve
+from pbrlib.curriculum.spec import Curriculum
+from pbrlib.data.batch import RawBatch
+from pbrlib.data.plan import DrawPlan
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.errors import CheckpointError
+from pbrlib.train.runs import RunDirectory
+from pbrlib.train.runtime import LocalRuntime
+from pbrlib.train.spec import RuntimeSpec
+from pbrlib.train.state import STATE, WEIGHTS, read_state
+
+
+class Killed(BaseException):
+    """Nothing catches it, as nothing catches a kill."""
+
+
+@pytest.fixture
+def job(trained_runs: Path, shard_set: ShardSet, albedo_curriculum: Curriculum, tmp_path: Path) -> PhaseJob:
+    """The albedo phase, with the trained segmentation of the session's runs, into a directory of its own."""
+    runtime = RuntimeSpec(workers=1, record_batches=True)
+    found = resolve(albedo_curriculum, "A1", shards=shard_set, runs=trained_runs, runtime=runtime)
+    return PhaseJob(**{**found.__dict__, "runs": tmp_path})
+
+
+def elsewhere(job: PhaseJob, runs: Path) -> PhaseJob:
+    return PhaseJob(**{**job.__dict__, "runs": runs})
+
+
+def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stops the run when it asks for the batch of a step, in the middle of a segment."""
+    whole = LocalRuntime.batches
+
+    def batches(
+        self: LocalRuntime, plan: DrawPlan, *, maps: Sequence[str], first_step: int
+    ) -> Iterator[RawBatch]:
+        for number, batch in enumerate(whole(self, plan, maps=maps, first_step=first_step)):
+            if first_step + number == step:
+                raise Killed
+            yield batch
+
+    monkeypatch.setattr(LocalRuntime, "batches", batches)
+
+
+def recorded(directory: Path) -> dict[int, Any]:
+    lines = (directory / "batches-rank0.jsonl").read_text().splitlines()
+    return {entry["step"]: entry["samples"] for entry in map(json.loads, lines)}
+
+
+@pytest.mark.parametrize("step", [1, 6])
+def test_resumed_run_equals_uninterrupted_run(
+    job: PhaseJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    straight = elsewhere(job, tmp_path / "straight")
+    best = launch_local(straight)
+
+    broken = elsewhere(job, tmp_path / "broken")
+    with monkeypatch.context() as patch:
+        kill_at(step, patch)
+        with pytest.raises(Killed):
+            launch_local(broken)
+    resumed = launch_local(broken)
+
+    assert (resumed / WEIGHTS).read_bytes() == (best / WEIGHTS).read_bytes()
+    assert read_state(resumed) == read_state(best)
+    assert recorded(broken.directory) == recorded(straight.directory)
+    assert len(recorded(broken.directory)) == 8
+
+
+def test_the_journal_of_a_resumed_run_holds_every_step_once(
+    job: PhaseJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        kill_at(6, patch)
+        with pytest.raises(Killed):
+            launch_local(job)
+    launch_local(job)
+    lines = [json.loads(line) for line in (job.directory / "metrics.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in lines if line["kind"] == "step"]
+    assert steps == sorted(set(steps))
+    assert [line["step"] for line in lines if line["kind"] == "validation"] == [4, 8]
+
+
+def test_a_finished_phase_is_not_run_again(job: PhaseJob) -> None:
+    first = carry_out(job, launch_local)
+
+    def refuse(job: PhaseJob) -> Path:
+        raise AssertionError("a finished phase was launched")
+
+    assert carry_out(job, refuse) == first
+    assert RunDirectory(job.runs, name="albedo").best()[1] == first
+
+
+def test_a_checkpoint_without_its_state_does_not_exist(job: PhaseJob) -> None:
+    best = launch_local(job)
+    (best / STATE).unlink()
+    again = launch_local(job)
+    assert read_state(again).step == 8
+
+
+def test_a_checkpoint_of_another_fingerprint_is_refused(job: PhaseJob) -> None:
+    best = launch_local(job)
+    state = json.loads((best / STATE).read_text())
+    (best / STATE).write_text(json.dumps({**state, "fingerprint": "0" * 64}))
+    with pytest.raises(CheckpointError, match=r"belongs to fingerprint 00000000"):
+        launch_local(job)
