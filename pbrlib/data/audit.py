@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -90,21 +90,24 @@ class AuditReport:
         return json.dumps(content, indent=2) + "\n"
 
     def table(self, *, most: int = 60) -> Table:
-        """The findings as a table, gravest first; of long lists the first ``most`` and a count."""
+        """Errors, then warnings, at most ``most`` of them; notes counted by kind, with one example each."""
         from rich.markup import escape
         from rich.table import Table
 
-        table = Table("material", "map", "check", "severity", "message", title="Audit", title_justify="left")
-        ordered = sorted(self.findings, key=lambda f: (SEVERITIES.index(f.severity), f.material))
-        colours = {"error": "red", "warning": "yellow", "note": "dim"}
-        for finding in ordered[:most]:
-            cells = (finding.material, finding.map, finding.check, finding.severity, finding.message)
-            table.add_row(*map(escape, cells), style=colours[finding.severity])
-        if len(ordered) > most:
-            rest = Counter(f.severity for f in ordered[most:])
-            table.add_row(
-                "...", "", "", "", ", ".join(f"{count} more {name}s" for name, count in rest.items())
-            )
+        table = Table(title="Audit", title_justify="left")
+        for heading in ("severity", "material", "map", "message"):
+            table.add_column(heading, overflow="fold")
+        grave = [f for severity in ("error", "warning") for f in self.findings if f.severity == severity]
+        for finding in grave[:most]:
+            cells = (finding.severity, finding.material, finding.map, finding.message)
+            table.add_row(*map(escape, cells), style="red" if finding.severity == "error" else "yellow")
+        if len(grave) > most:
+            table.add_row("...", f"{len(grave) - most} more", "", "see the report")
+        notes = Counter((f.map, f.check) for f in self.findings if f.severity == "note")
+        for (name, check), count in notes.most_common():
+            first = next(f for f in self.findings if (f.map, f.check, f.severity) == (name, check, "note"))
+            more = f" and {count - 1} more" if count > 1 else ""
+            table.add_row("note", escape(first.material) + more, name, escape(first.message), style="dim")
         return table
 
 
@@ -207,11 +210,3 @@ def _unknowns(material: Material) -> Iterable[Finding]:
     if material.label == "metal" and "metallic" not in material.maps:
         message = "a metal without a metallic map: unknown, left out of its training and score"
         yield Finding(material.id, "metallic", "unknown", "note", message)
-
-
-def merged(reports: Sequence[AuditReport]) -> AuditReport:
-    """One report over several."""
-    return AuditReport(
-        num_materials=sum(report.num_materials for report in reports),
-        findings=tuple(finding for report in reports for finding in report.findings),
-    )

@@ -44,7 +44,10 @@ class Material:
 class Source(Protocol):
     """Where materials come from. Pickles, so that Ray tasks can read entries in parallel."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Of the source, in the index and in metrics."""
+        ...
 
     def entries(self) -> Iterable[Entry]:
         """Lists the materials, cheaply, in a stable order; raises DataError if there is no such source."""

@@ -126,6 +126,10 @@ class FolderSource:
         )
         return material, tuple(reading.findings)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the listing: a task that reads a few materials need not carry thousands."""
+        return {**self.__dict__, "_found": None}
+
     def _listing(self) -> dict[str, _Found]:
         if self._found is None:
             self._found = _listing(self.root)

@@ -1,0 +1,53 @@
+"""The Ray tasks that write shards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from pbrlib.data.audit import Finding
+from pbrlib.data.prepare import Group, Written, write_group
+from pbrlib.errors import DataError, PbrError
+
+
+def write_groups(
+    groups: Sequence[Group], out: str, *, alone: Callable[[Group], list[Group]]
+) -> Iterator[tuple[Group, Written]]:
+    """Runs the groups as tasks and yields each as it ends; what kills its task costs its material only."""
+    write = ray.remote(num_cpus=1, max_retries=0)(_write)
+    pending = {write.remote(group, out): group for group in groups}
+    try:
+        while pending:
+            (done, *_), _ = ray.wait(list(pending), num_returns=1)
+            group = pending.pop(done)
+            try:
+                result = ray.get(done)
+            except RayTaskError:
+                raise  # our bug: its traceback is wanted
+            except RayError as error:
+                if len(group.members) > 1:
+                    pending |= {write.remote(one, out): one for one in alone(group)}
+                    continue
+                result = _killed(group, error)
+            if isinstance(result, str):
+                raise DataError(result)
+            yield group, result
+    finally:
+        for reference in pending:
+            ray.cancel(reference, force=True)
+
+
+def _write(group: Group, out: str) -> Written | str:
+    """The task; an error of the user's travels as text, since Ray would wrap it in a traceback."""
+    try:
+        return write_group(group, out=out)
+    except PbrError as error:
+        return str(error)
+
+
+def _killed(group: Group, error: Exception) -> Written:
+    reason = str(error).strip().splitlines()[0]
+    message = f"reading it killed its process ({reason}). Save its files again, or reduce them."
+    return Written(None, (), (Finding(group.members[0].entry.id, "", "killed", "error", message),))
