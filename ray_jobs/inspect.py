@@ -1,0 +1,146 @@
+"""``pbr shards inspect``: what a shard set holds, as tables and as a picture; starts no Ray."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pbrlib.errors import DataError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from pbrlib.data.shards.index import IndexRow
+    from pbrlib.data.shards.reader import ShardSet
+
+UNLABELLED = "(mixed or unknown)"
+
+
+@click.group("shards")
+def shards() -> None:
+    """Look into a shard set."""
+
+
+@shards.command("inspect")
+@click.argument("location", metavar="SHARDS")
+@click.option(
+    "--contact-sheet",
+    metavar="PNG",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Picture of samples.",
+)
+@click.option(
+    "--rows", default=21, show_default=True, type=click.IntRange(1), help="Materials on the contact sheet."
+)
+def inspect(location: str, contact_sheet: Path | None, rows: int) -> None:
+    """Show counts, classes, sizes and maps of a shard set, and a contact sheet of samples."""
+    from rich.console import Console
+
+    from pbrlib.data.shards.reader import ShardSet
+
+    opened = ShardSet.open(location)
+    console = Console()
+    manifest = opened.manifest
+    num_bytes = sum(info.bytes for info in manifest.shards)
+    console.print(
+        f"{location}: version {manifest.version}, {len(opened.rows)} materials, {len(manifest.shards)} shards, "
+        f"{num_bytes / 2**20:.1f} MiB, fingerprint {opened.fingerprint[:12]}"
+    )
+    console.print(f"sizes: {_listed(manifest.sizes)}")
+    console.print(counts_table(opened.rows))
+    console.print(maps_table(opened.rows))
+    if contact_sheet is not None:
+        write_contact_sheet(opened, contact_sheet, most=rows)
+        console.print(f"contact sheet: {contact_sheet}")
+
+
+def counts_table(rows: Sequence[IndexRow]) -> Table:
+    """Materials by source, split and class, and the share of each class in the pixels of each split."""
+    from rich.table import Table
+
+    from pbrlib.maps import CLASSES
+
+    groups = sorted({(row.source, row.split) for row in rows})
+    table = Table("class", title="Materials, share of labelled pixels", title_justify="left")
+    for source, split in groups:
+        table.add_column(f"{source} {split}", justify="right")
+    members = {group: [row for row in rows if (row.source, row.split) == group] for group in groups}
+    for number, name in enumerate(CLASSES):
+        cells = []
+        for group in groups:
+            pixels = [sum(row.class_pixels[i] for row in members[group]) for i in range(len(CLASSES))]
+            share = pixels[number] / max(sum(pixels), 1)
+            cells.append(f"{sum(row.label == name for row in members[group])}  {share:6.1%}")
+        table.add_row(name, *cells)
+    without = [str(sum(row.label is None for row in members[group])) + " " * 8 for group in groups]
+    table.add_row(UNLABELLED, *without)
+    table.add_section()
+    table.add_row("all", *(str(len(members[group])) + " " * 8 for group in groups))
+    return table
+
+
+def maps_table(rows: Sequence[IndexRow]) -> Table:
+    """How many materials of each split have each map, and the mean of the map over them."""
+    from rich.table import Table
+
+    from pbrlib.maps import MAPS
+
+    table = Table("map", title="Maps", title_justify="left")
+    for heading in ("train", "val", "mean of stored / maximum"):
+        table.add_column(heading, justify="right")
+    for name in MAPS:
+        having = [row for row in rows if name in row.maps]
+        if not having:
+            continue
+        splits = Counter(row.split for row in having)
+        means = [row.means[name] for row in having if name in row.means]
+        averaged = [sum(channel) / len(means) for channel in zip(*means, strict=True)]
+        table.add_row(name, str(splits["train"]), str(splits["val"]), " ".join(f"{m:.3f}" for m in averaged))
+    return table
+
+
+def write_contact_sheet(opened: ShardSet, path: Path, *, most: int) -> None:
+    """A PNG of at most ``most`` materials, classes in turn, a column for each map of the set.
+
+    Raises:
+        DataError: A shard is damaged, or the picture cannot be written.
+    """
+    from pbrlib.data.contact import as_picture, contact_sheet
+    from pbrlib.maps import MAPS
+
+    columns = [name for name in MAPS if any(name in row.maps for row in opened.rows)]
+    rows = []
+    for row in _chosen(opened.rows, most):
+        maps = opened.read_whole(row, row.maps)
+        caption = f"{row.id}  {row.label or UNLABELLED}  {row.source} {row.split}  {row.width}x{row.height}"
+        rows.append((caption, {name: as_picture(stored, MAPS[name]) for name, stored in maps.items()}))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(contact_sheet(rows, columns=columns))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror}). Name another file.") from error
+
+
+def _chosen(rows: Sequence[IndexRow], most: int) -> list[IndexRow]:
+    """Materials of every class in turn, evenly through each, so that a few show the whole set."""
+    by_class: dict[str, list[IndexRow]] = {}
+    for row in rows:
+        by_class.setdefault(row.label or UNLABELLED, []).append(row)
+    each = -(-most // len(by_class)) if by_class else 0
+    turns = [list(_evenly(by_class[name], each)) for name in sorted(by_class)]
+    in_turn = [turn[i] for i in range(each) for turn in turns if i < len(turn)]
+    return in_turn[:most]
+
+
+def _evenly(rows: Sequence[IndexRow], count: int) -> Iterator[IndexRow]:
+    for i in range(min(count, len(rows))):
+        yield rows[i * len(rows) // min(count, len(rows))]
+
+
+def _listed(counts: dict[str, int]) -> str:
+    shown = [f"{size} ({count})" for size, count in Counter(counts).most_common(8)]
+    return ", ".join(shown) + (f" and {len(counts) - 8} more" if len(counts) > 8 else "")
