@@ -39,7 +39,8 @@ class Workers:
         self._threads = ThreadPoolExecutor(num_workers, thread_name_prefix="codec")
         self._local = threading.local()
         self._children: set[_Child] = set()
-        self._lock = threading.Lock()
+        self._closed = False
+        self._lock = threading.Lock()  # over both above: no child starts once the pool is left
 
     def __enter__(self) -> Self:
         return self
@@ -48,8 +49,10 @@ class Workers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._threads.shutdown(wait=error is None, cancel_futures=True)
-        for child in list(self._children):
-            child.stop()
+        with self._lock:
+            self._closed = True
+            for child in self._children:
+                child.stop()
 
     def submit(self, place: str, function: Callable[..., T], *args: Any) -> Future[T]:
         """Calls ``function(*args)`` in a child.
@@ -67,9 +70,7 @@ class Workers:
     def _call(self, place: str, function: Callable[..., T], args: tuple[Any, ...]) -> T:
         child: _Child | None = getattr(self._local, "child", None)
         if child is None:
-            child = self._local.child = _Child()
-            with self._lock:
-                self._children.add(child)
+            child = self._local.child = self._start(place)
         try:
             succeeded, answer = child.call(function, args, timeout_s=self._timeout_s)
         except _ChildLostError as lost:
@@ -81,6 +82,14 @@ class Workers:
             raise answer
         result: T = answer
         return result
+
+    def _start(self, place: str) -> _Child:
+        with self._lock:
+            if self._closed:
+                raise DataError(f"{place}: not begun, since the run ended. Run it again.")
+            child = _Child()
+            self._children.add(child)
+            return child
 
 
 class _ChildLostError(Exception):

@@ -1,6 +1,5 @@
 """Small DDS files and texture trees for the tests of conversion."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ from torch import Tensor
 
 from pbrlib.convert.blocks import Bytes, encode_dds
 from pbrlib.convert.dds import Block, full_chain
-from pbrlib.convert.decode import read_picture
 from pbrlib.inference.chain import TextureInput
 
 
@@ -72,18 +70,3 @@ class FakeNetworks:
             "height": grey,
             "segmentation": torch.full_like(grey, 1 / 7).expand(7, -1, -1),
         }
-
-
-def crashing_reader(path: Path) -> Bytes:
-    """A decoder that kills its process over files named ``crash*`` and hangs over ``hang*``."""
-    if path.name.startswith("crash"):
-        os.abort()
-    if path.name.startswith("hang"):
-        while True:
-            pass
-    return read_picture(path)
-
-
-def exiting_reader(path: Path) -> Bytes:
-    """A decoder that ends its process quietly."""
-    os._exit(3)

@@ -1,0 +1,99 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pbrlib.convert.inputs import prepare, store
+from pbrlib.convert.seams import SeamRatio, seam_ratio
+from pbrlib.errors import CheckpointError, DataError
+
+from .textures import FakeNetworks, normal, picture
+
+
+def test_directx_normals_become_opengl_and_the_original_again() -> None:
+    prepared = prepare(picture(), normal())
+    assert prepared.texture.normal[1, -1, 0] == pytest.approx(-0.707, abs=0.01)
+    written = store(prepared, FakeNetworks().predict(prepared.texture)).normal
+    assert np.abs(written.astype(int) - normal()[..., :3]).max() <= 1
+
+
+def test_normals_are_of_unit_length() -> None:
+    flattened = normal()
+    flattened[..., 2] = 200
+    lengths = prepare(picture(), flattened).texture.normal.norm(dim=0)
+    torch.testing.assert_close(lengths, torch.ones_like(lengths))
+
+
+def test_z_of_two_channel_normals_follows_from_unit_length() -> None:
+    full = prepare(picture(), normal()).texture.normal
+    two = prepare(picture(), np.ascontiguousarray(normal()[..., :2]))
+    torch.testing.assert_close(two.texture.normal, full, atol=0.02, rtol=0)
+    assert two.texture.gloss is None
+    assert "no gloss in the normal's alpha" in two.notes
+
+
+def test_gloss_is_the_alpha_of_the_normal_unless_it_is_all_white() -> None:
+    gloss = prepare(picture(), normal(gloss=51)).texture.gloss
+    assert gloss is not None
+    torch.testing.assert_close(gloss, torch.full((1, 16, 16), 0.2))
+    assert prepare(picture(), normal(gloss=255)).texture.gloss is None
+
+
+def test_a_normal_of_another_size_is_brought_to_the_diffuse() -> None:
+    prepared = prepare(picture(16, 16), normal(32, 32))
+    assert prepared.texture.normal.shape == (3, 16, 16)
+    assert prepared.notes == ("normal of 32 x 32 px resized to the diffuse",)
+    torch.testing.assert_close(prepared.texture.normal.norm(dim=0), torch.ones(16, 16))
+
+
+def test_sides_become_multiples_of_four_and_the_report_says_so() -> None:
+    prepared = prepare(picture(10, 13), normal(10, 13))
+    assert prepared.texture.diffuse.shape == (3, 12, 16)
+    assert prepared.notes == ("13 x 10 px resized to 16 x 12, multiples of 4",)
+
+
+def test_the_alpha_of_the_diffuse_is_kept() -> None:
+    prepared = prepare(picture(alpha=51), normal())
+    maps = store(prepared, FakeNetworks().predict(prepared.texture))
+    assert set(np.unique(maps.albedo[..., 3])) == {51}
+
+
+def test_a_missing_network_is_named() -> None:
+    prepared = prepare(picture(), normal())
+    maps = FakeNetworks().predict(prepared.texture)
+    del maps["ao"], maps["metallic"]
+    with pytest.raises(CheckpointError, match="no trained network for metallic and ao"):
+        store(prepared, maps)
+
+
+def test_formats_of_the_wrong_kind_are_refused() -> None:
+    with pytest.raises(DataError, match="two channels"):
+        prepare(np.zeros((4, 4, 2), np.uint8), normal())
+    with pytest.raises(DataError, match="one channel"):
+        prepare(picture(), np.zeros((4, 4, 1), np.uint8))
+
+
+def test_the_seam_ratio_is_one_where_the_border_is_like_any_other_place() -> None:
+    noise = seam_ratio(torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0)))
+    assert (noise.columns, noise.rows) == (pytest.approx(1.0, abs=0.15), pytest.approx(1.0, abs=0.15))
+    assert noise.tiles
+
+
+def test_the_seam_ratio_of_a_ramp_is_large_along_it_and_one_across() -> None:
+    ramp = seam_ratio(torch.arange(64).expand(1, 64, 64) / 63.0)
+    assert ramp.columns > 10
+    assert ramp.rows == 1.0
+    assert not ramp.tiles
+
+
+def test_whether_a_texture_tiles_is_told_to_the_networks() -> None:
+    assert prepare(picture(64, 64), normal(64, 64)).texture.tileable
+    cut = np.ascontiguousarray(picture(64, 64)[:40])
+    assert not prepare(cut, normal(40, 64)).texture.tileable
+
+
+def test_both_borders_must_tile() -> None:
+    good = SeamRatio(columns=1.0, rows=1.0)
+    assert good.tiles
+    assert not replace(good, rows=2.0).tiles

@@ -1,0 +1,135 @@
+import json
+import resource
+import signal
+import struct
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pytest
+
+from pbrlib.convert.blocks import read_dds
+from pbrlib.convert.dds import Block, read_header
+from pbrlib.convert.truepbr import PbrMaps, patch_entry, write_texture
+from pbrlib.errors import DataError
+
+from .textures import normal, picture
+
+NAME = PurePosixPath("stone/wall")
+
+
+def maps(size: int = 16, *, alpha: int = 255) -> PbrMaps:
+    def flat(value: int) -> np.ndarray:
+        return np.full((size, size, 1), value, np.uint8)
+
+    return PbrMaps(
+        albedo=picture(size, size, alpha=alpha),
+        normal=np.ascontiguousarray(normal(size, size)[..., :3]),
+        roughness=flat(128),
+        metallic=flat(255),
+        ao=flat(200),
+        height=flat(60),
+    )
+
+
+def dxgi(path: Path) -> int:
+    code: int = struct.unpack_from("<I", path.read_bytes(), 128)[0]
+    return code
+
+
+def test_the_four_files_carry_their_formats_and_full_chains(tmp_path: Path) -> None:
+    files = write_texture(tmp_path, NAME, NAME, maps())
+    folder = tmp_path / "textures/PBR/stone"
+    assert {path.name: dxgi(path) for path in folder.iterdir()} == {
+        "wall.dds": 72,
+        "wall_n.dds": 98,
+        "wall_rmaos.dds": 98,
+        "wall_p.dds": 80,
+    }
+    assert sorted(files) == sorted(path.relative_to(tmp_path).as_posix() for path in folder.iterdir())
+    assert {read_header(path).num_mips for path in folder.iterdir()} == {5}
+
+
+def test_a_transparent_diffuse_gives_a_bc7_albedo_with_its_alpha(tmp_path: Path) -> None:
+    write_texture(tmp_path, NAME, NAME, maps(alpha=100))
+    path = tmp_path / "textures/PBR/stone/wall.dds"
+    assert dxgi(path) == 99
+    assert np.abs(read_dds(path)[..., 3].astype(int) - 100).max() <= 4
+
+
+def test_rmaos_holds_roughness_metallic_ao_and_full_specular(tmp_path: Path) -> None:
+    write_texture(tmp_path, NAME, NAME, maps())
+    pixels = read_dds(tmp_path / "textures/PBR/stone/wall_rmaos.dds").astype(int)
+    assert np.abs(pixels - (128, 255, 200, 255)).max() <= 2
+
+
+def test_the_normal_is_written_as_it_came_and_the_height_in_one_channel(tmp_path: Path) -> None:
+    write_texture(tmp_path, NAME, NAME, maps())
+    folder = tmp_path / "textures/PBR/stone"
+    assert np.abs(read_dds(folder / "wall_n.dds")[..., :3].astype(int) - normal()[..., :3]).max() <= 3
+    assert read_header(folder / "wall_p.dds").pixels is Block.BC4
+    assert np.abs(read_dds(folder / "wall_p.dds").astype(int) - 60).max() <= 1
+
+
+def test_small_mips_are_rougher_where_normals_disagree(tmp_path: Path) -> None:
+    write_texture(tmp_path, NAME, NAME, maps())
+    data = (tmp_path / "textures/PBR/stone/wall_rmaos.dds").read_bytes()
+    last = tmp_path / "last.dds"
+    header = bytearray(data[:148])
+    struct.pack_into("<II", header, 12, 1, 1)
+    struct.pack_into("<I", header, 28, 1)
+    last.write_bytes(bytes(header) + data[-16:])
+    assert read_dds(last)[0, 0, 0] > 150
+
+
+def test_a_plain_texture_is_matched_by_its_whole_path(tmp_path: Path) -> None:
+    write_texture(tmp_path, NAME, NAME, maps())
+    (entry,) = json.loads((tmp_path / "PBRNifPatcher/stone/wall.json").read_text())
+    assert entry["texture"] == "stone\\wall"
+    assert entry["pbr"] is True
+    assert entry["parallax"] is True
+    assert entry["emissive"] is False
+    assert entry["specular_level"] == 0.04
+
+
+def test_a_suffixed_diffuse_is_matched_by_its_name_and_renamed() -> None:
+    entry = patch_entry(NAME, PurePosixPath("stone/wall_d"))
+    assert entry["match_diffuse"] == "stone\\wall_d"
+    assert entry["rename"] == "stone\\wall"
+    assert "texture" not in entry
+
+
+def test_the_patch_has_the_keys_and_types_that_pgpatcher_reads() -> None:
+    kinds = {key: type(value) for key, value in patch_entry(NAME, NAME).items()}
+    assert kinds == {
+        "texture": str,
+        **dict.fromkeys(("pbr", "emissive", "parallax", "subsurface_foliage", "subsurface"), bool),
+        **dict.fromkeys(
+            ("specular_level", "roughness_scale", "displacement_scale", "subsurface_opacity"), float
+        ),
+        "subsurface_color": list,
+    }
+
+
+@pytest.fixture
+def no_room() -> Iterator[None]:
+    """Files may not grow over 256 bytes."""
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (256, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, ignored)
+
+
+@pytest.mark.usefixtures("no_room")
+def test_no_room_on_the_disk_leaves_no_file_behind(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"wall.*\.dds: cannot be written \(File too large\)"):
+        write_texture(tmp_path, NAME, NAME, maps(64))
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_an_output_that_cannot_be_made_is_a_data_error(tmp_path: Path) -> None:
+    (tmp_path / "textures").write_text("in the way")
+    with pytest.raises(DataError, match="cannot be written"):
+        write_texture(tmp_path, NAME, NAME, maps())

@@ -1,0 +1,78 @@
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from pbrlib.convert.decode import read_picture
+from pbrlib.convert.workers import Workers
+from pbrlib.errors import DataError
+
+from .readers import crashing_reader, exiting_reader
+from .textures import picture, save_png
+
+
+def test_a_call_runs_in_another_process() -> None:
+    with Workers(1) as workers:
+        assert workers.submit("here", os.getpid).result() != os.getpid()
+
+
+def test_a_child_serves_many_calls() -> None:
+    with Workers(1) as workers:
+        assert len({workers.submit("here", os.getpid).result() for _ in range(3)}) == 1
+
+
+def test_a_crash_fails_the_call_it_happened_in_and_no_other(tmp_path: Path) -> None:
+    names = ["a.png", "b.png", "crash.png", "c.png", "d.png"]
+    for name in names:
+        save_png(tmp_path / name, picture())
+    with Workers(2) as workers:
+        calls = [workers.submit(name, crashing_reader, tmp_path / name) for name in names]
+        failures = {name: call.exception() for name, call in zip(names, calls, strict=True)}
+    assert [name for name, error in failures.items() if error] == ["crash.png"]
+    assert isinstance(failures["crash.png"], DataError)
+    assert "crash.png: the codec ended its process by SIGABRT" in str(failures["crash.png"])
+
+
+def test_a_child_that_ends_quietly_is_a_data_error(tmp_path: Path) -> None:
+    with (
+        Workers(1) as workers,
+        pytest.raises(DataError, match=r"x\.dds: the codec ended its process with code 3"),
+    ):
+        workers.submit("x.dds", exiting_reader, tmp_path).result()
+
+
+def test_a_call_that_hangs_is_ended_and_the_next_one_works(tmp_path: Path) -> None:
+    save_png(tmp_path / "a.png", picture())
+    start = time.perf_counter()
+    with Workers(1, timeout_s=6.0) as workers:
+        hanging = workers.submit("hang.png", crashing_reader, tmp_path / "hang.png")
+        good = workers.submit("a.png", crashing_reader, tmp_path / "a.png")
+        assert "did not answer within 6 s" in str(hanging.exception())
+        assert good.result().shape == (16, 16, 4)
+    assert time.perf_counter() - start < 60
+
+
+def test_errors_of_the_function_arrive_as_they_were(tmp_path: Path) -> None:
+    (tmp_path / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with Workers(1) as workers, pytest.raises(DataError, match="not a PNG picture"):
+        workers.submit("cut", read_picture, tmp_path / "cut.png").result()
+
+
+def test_leaving_by_an_error_does_not_wait_for_a_hanging_child(tmp_path: Path) -> None:
+    start = time.perf_counter()
+    with pytest.raises(RuntimeError, match="stop"), Workers(1, timeout_s=200.0) as workers:
+        call = workers.submit("hang", crashing_reader, tmp_path / "hang.png")
+        while not call.running():
+            time.sleep(0.01)
+        raise RuntimeError("stop")
+    assert isinstance(call.exception(timeout=60), DataError)
+    assert time.perf_counter() - start < 60
+
+
+def test_a_truncated_png_is_a_data_error_that_names_it(tmp_path: Path) -> None:
+    save_png(tmp_path / "a.png", picture(64, 64))
+    data = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(data[: len(data) // 2])
+    with pytest.raises(DataError, match=r"a\.png: does not decode"):
+        read_picture(tmp_path / "a.png")
