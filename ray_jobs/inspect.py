@@ -47,8 +47,8 @@ def inspect(location: str, contact_sheet: Path | None, rows: int) -> None:
     manifest = opened.manifest
     num_bytes = sum(info.bytes for info in manifest.shards)
     console.print(
-        f"{location}: version {manifest.version}, {len(opened.rows)} materials, {len(manifest.shards)} shards, "
-        f"{num_bytes / 2**20:.1f} MiB, fingerprint {opened.fingerprint[:12]}"
+        f"{location}: version {manifest.version}, {len(opened.rows)} materials, "
+        f"{len(manifest.shards)} shards, {num_bytes / 2**20:.1f} MiB, fingerprint {opened.fingerprint[:12]}"
     )
     console.print(f"sizes: {_listed(manifest.sizes)}")
     console.print(counts_table(opened.rows))
@@ -130,7 +130,9 @@ def _chosen(rows: Sequence[IndexRow], most: int) -> list[IndexRow]:
     by_class: dict[str, list[IndexRow]] = {}
     for row in rows:
         by_class.setdefault(row.label or UNLABELLED, []).append(row)
-    each = -(-most // len(by_class)) if by_class else 0
+    each = 1
+    while sum(min(each, len(group)) for group in by_class.values()) < min(most, len(rows)):
+        each += 1
     turns = [list(_evenly(by_class[name], each)) for name in sorted(by_class)]
     in_turn = [turn[i] for i in range(each) for turn in turns if i < len(turn)]
     return in_turn[:most]
