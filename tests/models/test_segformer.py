@@ -46,9 +46,14 @@ def donor_config(*, labels: int = 11, depths: tuple[int, ...] = SIZES["depths"])
 
 
 def save_donor(folder: Path, *, layout: str) -> Donor:
-    """A three-channel SegFormer on disk, with the parameter names of saved files or of its modules."""
+    """A three-channel SegFormer on disk, with the parameter names of saved files or of its modules.
+
+    Its weights are far from a fresh network's small ones, so that a mix-up shows in the logits.
+    """
     torch.manual_seed(3)
     donor = Donor(donor_config()).eval()
+    for parameter in donor.parameters():
+        nn.init.normal_(parameter, std=0.3)
     for buffer in (donor.decode_head.batch_norm.running_mean, donor.decode_head.batch_norm.running_var):
         buffer.uniform_(0.5, 1.5)
     donor.save_pretrained(folder)
@@ -83,6 +88,7 @@ def test_pretrained_encoder_answers_as_its_donor_where_the_normal_is_unheard(
         theirs = donor((colour - mean) / std, output_hidden_states=True)
         ours = network(torch.cat((colour, torch.rand(1, 3, 64, 96)), dim=1))
     torch.testing.assert_close(ours.features, theirs.hidden_states[-1])
+    assert theirs.logits.std() > 0.1
     expected = F.interpolate(theirs.logits[:, :7], size=(64, 96), mode="bilinear")
     torch.testing.assert_close(ours.logits, expected, atol=1e-5, rtol=1e-4)
 
