@@ -234,3 +234,13 @@ def test_v4_is_cold_and_darkens_occluded_pixels():
 def test_a_probability_over_one_is_refused():
     with pytest.raises(ValidationError, match="less than or equal to 1"):
         AugmentSpec.model_validate({"sky_photometric": {"p": 1.5}})
+
+
+def test_grain_differs_between_seeds_and_is_the_same_at_any_position():
+    grey = torch.full((3, 3, 32, 32), 0.5)
+    together = photometric(grey, ao=None, seeds=[1, 2, 1], preset="rev7")
+    grain = [x[0] - x[0].mean() for x in together]
+    assert torch.equal(together[0], together[2])
+    assert abs(float(torch.corrcoef(torch.stack([g.flatten() for g in grain[:2]]))[0, 1])) < 0.2
+    alone = photometric(grey[:1], ao=None, seeds=[2], preset="rev7")
+    torch.testing.assert_close(alone[0], together[1], atol=1e-6, rtol=0)
