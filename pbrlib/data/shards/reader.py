@@ -22,6 +22,7 @@ from pbrlib.errors import DataError
 from pbrlib.maps import Stored
 
 _NUM_OPEN_FILES = 64
+_DAMAGE = (OSError, pa.ArrowException, UnicodeDecodeError)  # the last: of a name of a column
 _REMEDY = "Copy the file again from where the set came from, or prepare the set again."
 
 
@@ -152,7 +153,7 @@ class ShardSet:
         shard = draws[0][0].shard
         try:
             return self._files.read(self.manifest.shards[shard].file, needed, maps)
-        except (OSError, pa.ArrowException) as error:
+        except _DAMAGE as error:
             raise DataError(f"{self._culprit(draws, maps)}: damaged ({error}). {_REMEDY}") from error
 
     def _culprit(self, draws: Sequence[tuple[IndexRow, Sequence[int]]], maps: Sequence[str]) -> str:
@@ -163,7 +164,7 @@ class ShardSet:
             for name in maps:
                 try:
                     self._files.read(file, needed, [name])
-                except (OSError, pa.ArrowException):
+                except _DAMAGE:
                     broken.append(f"{self._place(row)}: {name}")
         whole = len(broken) == len(draws) * len(maps) > 1
         return self._shard(draws[0][0].shard) if whole or not broken else broken[0]
@@ -204,6 +205,8 @@ class _OpenFiles:
             page_checksum_verification=True,
         )
         table = reader.read_row_groups(groups, columns=list(maps), use_threads=False)
+        if set(table.column_names) != set(maps):
+            raise pa.ArrowInvalid(f"its columns are {', '.join(reader.schema_arrow.names)}")
         size = file.rows_per_group
         rows = [group * size + place for group in groups for place in range(size)]
         return table, {row: position for position, row in enumerate(rows)}
