@@ -17,12 +17,15 @@ from pbrlib.convert.blocks import Bytes
 from pbrlib.convert.seams import SeamRatio, seam_ratio
 from pbrlib.convert.truepbr import PbrMaps
 from pbrlib.errors import CheckpointError, DataError
-from pbrlib.geometry import flip_green
+from pbrlib.geometry import flip_green, green_channel_verdict
 from pbrlib.inference.chain import TextureInput
 from pbrlib.maps import ALBEDO, AO, HEIGHT, METALLIC, NORMAL, ROUGHNESS, UNIT_TARGETS, MapType
 
 BLOCK = 4
 """Sides of what is written are multiples of the block of the compressions."""
+
+_LOOKED_AT = 512
+"""Pixels of the middle by which the green channel is judged; whole textures say no more and cost seconds."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ def prepare(diffuse: Bytes, normal: Bytes) -> Prepared:
         notes.append(f"normal of {_size(vectors)} px resized to the diffuse")
     if gloss is None:
         notes.append("no gloss in the normal's alpha")
+    if green_channel_verdict(_middle(vectors), tileable=False) == "directx":
+        notes.append("the normal looks like OpenGL (Y up), but was read as DirectX, as the game does")
     seam = seam_ratio(colour[0, :3])
     colour, vectors = _resized(colour, size), F.normalize(_resized(vectors, size), dim=1)
     texture = TextureInput(
@@ -120,6 +125,12 @@ def _split_normal(raw: Tensor) -> tuple[Tensor, Tensor | None]:
     alpha = raw[:, 3:]
     gloss = None if bool((alpha == 255).all()) else alpha.float() / 255.0
     return flip_green(NORMAL.decode(raw[:, :3])), gloss
+
+
+def _middle(x: Tensor) -> Tensor:
+    height, width = (min(side, _LOOKED_AT) for side in x.shape[-2:])
+    top, left = (x.shape[-2] - height) // 2, (x.shape[-1] - width) // 2
+    return x[..., top : top + height, left : left + width]
 
 
 def _resized(x: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -22,6 +22,7 @@ from pbrlib.convert.sheet import Sheet, thumbnails
 from pbrlib.convert.textures import Aside, Fate, Listing, Pair, find_textures
 from pbrlib.convert.truepbr import PbrMaps, is_opaque, write_texture, write_together
 from pbrlib.convert.workers import Workers
+from pbrlib.data.contact import Picture
 from pbrlib.errors import ConfigError, DataError
 from pbrlib.inference.chain import TextureInput
 from pbrlib.maps import UNIT_TARGETS
@@ -60,7 +61,7 @@ class _Writing:
 
     pair: Pair
     summary: Converted
-    row: list[Tensor]
+    row: Mapping[str, Picture]
     files: Future[list[str]]
 
 

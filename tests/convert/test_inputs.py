@@ -7,6 +7,8 @@ import torch
 from pbrlib.convert.inputs import prepare, store
 from pbrlib.convert.seams import SeamRatio, seam_ratio
 from pbrlib.errors import CheckpointError, DataError
+from pbrlib.geometry import flip_green, normal_from_height
+from pbrlib.maps import NORMAL
 
 from .textures import FakeNetworks, normal, picture
 
@@ -51,6 +53,19 @@ def test_sides_become_multiples_of_four_and_the_report_says_so() -> None:
     prepared = prepare(picture(10, 13), normal(10, 13))
     assert prepared.texture.diffuse.shape == (3, 12, 16)
     assert prepared.notes == ("13 x 10 px resized to 16 x 12, multiples of 4",)
+
+
+def test_a_normal_with_the_wrong_green_channel_is_noted() -> None:
+    y, x = torch.meshgrid(torch.linspace(-2, 2, 96), torch.linspace(-2, 2, 96), indexing="ij")
+    height = torch.exp(-x.square() - y.square())[None, None]
+    opengl = normal_from_height(height, scale_px=40.0, tileable=False)
+    notes = []
+    for vectors in (flip_green(opengl), opengl):
+        pixels = NORMAL.quantise(vectors[0].permute(1, 2, 0).numpy())
+        pixels = np.concatenate((pixels, np.full_like(pixels[..., :1], 90)), axis=-1)
+        notes.append(prepare(picture(96, 96), pixels).notes)
+    assert notes[0] == ()
+    assert notes[1] == ("the normal looks like OpenGL (Y up), but was read as DirectX, as the game does",)
 
 
 def test_the_alpha_of_the_diffuse_is_kept() -> None:
