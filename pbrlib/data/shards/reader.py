@@ -118,8 +118,7 @@ class ShardSet:
                 for row, numbers in draws
             ]
             offsets = np.cumsum([0, *(len(one) for one in lists)], dtype=np.int32)
-            order = pa.array([place for one in lists for place in one], pa.int64())
-            values = together[name].combine_chunks().take(order)
+            values = _gather(together[name], [place for one in lists for place in one])
             columns[name] = pa.ListArray.from_arrays(pa.array(offsets), values)
         return columns
 
@@ -228,6 +227,12 @@ class _OpenFiles:
 
 def _restore(location: str, manifest: Manifest, rows: tuple[IndexRow, ...]) -> ShardSet:
     return ShardSet(location, manifest=manifest, rows=rows)
+
+
+def _gather(column: Any, places: Sequence[int]) -> Any:
+    """Values of a chunked column as one array, copied once (``take`` first joins all chunks)."""
+    single = [column.slice(place, 1).chunk(0) for place in places]
+    return pa.concat_arrays(single) if single else pa.array([], column.type)
 
 
 def _shard_rows(row: IndexRow, tiles: Sequence[int]) -> list[int]:
