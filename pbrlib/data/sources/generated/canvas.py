@@ -86,15 +86,15 @@ class Canvas:
         second = torch.tensor(self.choice(palette))
         mixed = torch.lerp(first, second, self.uniform(0.0, 0.5))
         mixed = mixed * self.uniform(1.0 - spread, 1.0 + spread)
-        mixed = mixed + (torch.rand(3, generator=self.random) - 0.5) * spread * 0.5
+        mixed = mixed * (1.0 + (torch.rand(3, generator=self.random) - 0.5) * spread)
         return mixed.clamp(0.03, 0.93).to(self.device)[:, None, None]
 
     def varied(
         self, colour: Float[Tensor, "3 1 1"], *, index: Int[Tensor, "h w"], count: int, amount: float
     ) -> Float[Tensor, "3 h w"]:
-        """A colour that differs from piece to piece: brightness by ``amount``, hue by a third of it."""
+        """A colour that differs from piece to piece: brightness by ``amount``, hue by a quarter of it."""
         brightness = 1.0 + (self.table(1, count) - 0.5) * 2.0 * amount
-        hue = 1.0 + (self.table(3, count) - 0.5) * 0.7 * amount
+        hue = 1.0 + (self.table(3, count) - 0.5) * 0.5 * amount
         return colour * (brightness * hue)[:, index]
 
 
@@ -115,13 +115,10 @@ class Surface:
 
     def turned(self) -> Surface:
         """The surface with rows and columns exchanged: horizontal planks become vertical ones."""
-        return Surface(
-            self.elevation.mT,
-            self.albedo.mT,
-            self.roughness.mT,
-            self.metallic.mT,
-            None if self.mask is None else self.mask.mT,
-        )
+        fields = (self.elevation, self.albedo, self.roughness, self.metallic)
+        elevation, albedo, roughness, metallic = (field.mT.contiguous() for field in fields)
+        mask = None if self.mask is None else self.mask.mT.contiguous()
+        return Surface(elevation, albedo, roughness, metallic, mask)
 
     def scaled(self, factor: float) -> Surface:
         """The surface with its elevation multiplied."""

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from pbrlib.data.sources.generated.canvas import DYES, Canvas, Palette, Surface, blend, dielectric, ramp
+from pbrlib.data.sources.generated.lattice import cells
 from pbrlib.data.sources.generated.layout import Tiles, courses, hexagons
-from pbrlib.data.sources.generated.noise import cells, noise
+from pbrlib.data.sources.generated.noise import noise
 
 _GLAZES: Palette = (
     (0.86, 0.84, 0.79),
@@ -33,7 +34,7 @@ def _set_in_grout(canvas: Canvas, tiles: Tiles, *, glaze: Tensor, edge: Tensor, 
     wave = noise(canvas, low=3, high=16, slope=1.0) * canvas.uniform(0.0002, 0.0007)
     pillow = rise * (1.0 - torch.exp(-inside.clamp_min(0.0) / canvas.uniform(0.003, 0.010)))
     body = pillow + tilt[0][tiles.index] * tiles.x + tilt[1][tiles.index] * tiles.y + wave
-    elevation = blend(sand * 0.0004, body, face)
+    elevation = blend(sand * 0.0002, body, face)
 
     cloud = noise(canvas, low=1, high=48, slope=1.3)
     grout = canvas.colour(_GROUTS) * (1.0 + 0.07 * sand + 0.08 * cloud)
@@ -124,8 +125,8 @@ def roof(canvas: Canvas) -> Surface:
     barrel = (1.0 - (2.0 * tiles.x).square()).clamp_min(0.0).sqrt()
     lip = ramp(1.0 - down, 0.0, 0.04)
     grain = noise(canvas, low=16, high=200, slope=0.8)
-    height = barrel * 0.35 / columns + down * lip * (0.10 + 0.04 * lift[0][tiles.index]) / rows
-    elevation = height + 0.012 * (lift[1][tiles.index] - 0.5) / columns + grain * 0.0004
+    height = barrel * 0.28 / columns + down * lip * (0.10 + 0.04 * lift[0][tiles.index]) / rows
+    elevation = height + 0.012 * (lift[1][tiles.index] - 0.5) / columns + grain * 0.00015
     glazed = canvas.chance(0.3)
     palette = _GLAZES[2:6] if glazed else _CLAYS
     clay = canvas.varied(canvas.colour(palette), index=tiles.index, count=tiles.count, amount=0.25)

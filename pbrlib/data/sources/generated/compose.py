@@ -8,8 +8,9 @@ from torch import Tensor
 
 from pbrlib.data.sources.generated import ceramic, fabric, ground, leather, metal, stone, wood
 from pbrlib.data.sources.generated.canvas import Canvas, Surface, blend, ramp
+from pbrlib.data.sources.generated.lattice import cells
 from pbrlib.data.sources.generated.layout import courses
-from pbrlib.data.sources.generated.noise import blur, cells, noise
+from pbrlib.data.sources.generated.noise import blur, noise
 from pbrlib.maps import class_id
 
 

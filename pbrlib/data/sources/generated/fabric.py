@@ -31,9 +31,9 @@ def _weave(
         slack: how far threads wander, in threads.
     """
     period = over.shape[0]
-    sway = noise(canvas, low=2, high=threads / 2, slope=0.8) * (slack / threads)
-    x = (canvas.u + sway) * threads
-    y = (canvas.v - sway) * threads
+    sway = noise(canvas, low=2, high=threads / 2, slope=0.8, stretch=(1.0, 3.0)) * (slack / threads)
+    sag = noise(canvas, low=2, high=threads / 2, slope=0.8, stretch=(3.0, 1.0)) * (slack / threads)
+    x, y = (canvas.u + sway) * threads, (canvas.v + sag) * threads
     i, j = x.floor().long() % threads, y.floor().long() % threads
     fx, fy = x - x.floor() - 0.5, y - y.floor() - 0.5
 
@@ -56,10 +56,10 @@ def _weave(
         torch.cos(2.0 * torch.pi * (ply * y + twist * fx)),
         torch.cos(2.0 * torch.pi * (ply * x - twist * fy)),
     )
-    bulk = canvas.uniform(0.22, 0.36) / threads
+    bulk = canvas.uniform(0.12, 0.22) / threads
     top = torch.maximum(warp_top, weft_top)
     fibre = noise(canvas, low=32, high=256, slope=0.5)
-    elevation = (top + 0.08 * strand + 0.04 * fibre) * bulk + _fold(canvas)
+    elevation = (top + 0.08 * strand + 0.02 * fibre) * bulk + _fold(canvas)
     colour = torch.where(warp_top > weft_top, warp[:, i], weft[:, j])
     return _cloth(canvas, elevation, colour=colour, depth=ramp(top, -0.4, 1.1), strand=strand, fibre=fibre)
 
@@ -125,7 +125,7 @@ def burlap(canvas: Canvas) -> Surface:
     block = canvas.choice((1, 1, 2))
     over = torch.eye(2).repeat_interleave(block, 0).repeat_interleave(block, 1)
     threads -= threads % (2 * block)
-    return _weave(canvas, over, threads=threads, warp=warp, weft=weft, slack=0.3)
+    return _weave(canvas, over, threads=threads, warp=warp, weft=weft, slack=0.2)
 
 
 def knit(canvas: Canvas) -> Surface:
@@ -142,7 +142,7 @@ def knit(canvas: Canvas) -> Surface:
     top = limb * (0.35 + 0.65 * loop)
     strand = torch.cos(2.0 * torch.pi * (2.0 * fy + 2.0 * fx.abs() * 2.0)) * limb
     fibre = noise(canvas, low=24, high=256, slope=0.5)
-    elevation = (top + 0.07 * strand + 0.05 * fibre) * (0.42 / columns) + _fold(canvas)
+    elevation = (top + 0.07 * strand + 0.05 * fibre) * (0.16 / columns) + _fold(canvas)
     stitch = (y.floor().long() % rows) * columns + x.floor().long() % columns
     band = canvas.integer(1, rows // 2)
     striped = ((y.floor().long() % rows) // band % 2).float() * float(canvas.chance(0.4))

@@ -6,30 +6,31 @@ import torch
 from torch import Tensor
 
 from pbrlib.data.sources.generated.canvas import Canvas, Palette, Surface, blend, dielectric, ramp
-from pbrlib.data.sources.generated.noise import cavity, cells, noise, scatter
+from pbrlib.data.sources.generated.lattice import cells, scatter
+from pbrlib.data.sources.generated.noise import cavity, noise
 
 _EARTHS: Palette = (
-    (0.36, 0.28, 0.20),
-    (0.46, 0.38, 0.28),
-    (0.28, 0.22, 0.17),
-    (0.60, 0.52, 0.40),
-    (0.44, 0.30, 0.20),
-    (0.35, 0.33, 0.30),
+    (0.40, 0.32, 0.23),
+    (0.50, 0.42, 0.31),
+    (0.32, 0.26, 0.20),
+    (0.64, 0.56, 0.44),
+    (0.47, 0.34, 0.23),
+    (0.40, 0.38, 0.35),
 )
-_PEBBLES: Palette = ((0.45, 0.44, 0.41), (0.36, 0.35, 0.34), (0.55, 0.50, 0.43), (0.40, 0.33, 0.27))
+_PEBBLES: Palette = ((0.50, 0.49, 0.46), (0.40, 0.39, 0.38), (0.60, 0.55, 0.47), (0.46, 0.38, 0.31))
 _LITTER: Palette = ((0.58, 0.40, 0.16), (0.45, 0.30, 0.16), (0.56, 0.50, 0.34), (0.36, 0.25, 0.15))
-_GREENS: Palette = ((0.29, 0.36, 0.15), (0.36, 0.42, 0.20), (0.45, 0.45, 0.22), (0.24, 0.30, 0.14))
+_GREENS: Palette = ((0.35, 0.42, 0.18), (0.42, 0.48, 0.23), (0.54, 0.52, 0.27), (0.28, 0.35, 0.16))
 
 
 def earth(canvas: Canvas) -> Surface:
     """Bare crumbly earth: the bed that every other ground lies on."""
-    lumps = noise(canvas, low=2, high=180, slope=1.35)
+    lumps = noise(canvas, low=2, high=200, slope=1.7)
     crumb = noise(canvas, low=40, high=256, slope=0.7)
     clods = cells(canvas, rows=36, columns=36, warp=(lumps * 0.004, lumps * 0.004))
     size = canvas.table(clods.count)[clods.index]
     clod = (1.0 - clods.near * (1.6 + size)).clamp_min(0.0) * ramp(size, 0.5, 1.0)
-    elevation = lumps * 0.006 + clod * 0.008 + crumb * 0.0006
-    hollow = cavity(elevation, radius=0.015, depth=0.008)
+    elevation = lumps * 0.005 + clod * 0.0035 + crumb * 0.00016
+    hollow = cavity(elevation, radius=0.015, depth=0.006)
     shade = 1.0 + 0.10 * crumb + 0.08 * lumps - 0.35 * hollow
     cloud = noise(canvas, low=1, high=32, slope=1.2)
     colour = blend(canvas.colour(_EARTHS), canvas.colour(_EARTHS), ramp(cloud, -1.2, 1.2))
@@ -45,39 +46,41 @@ def soil(canvas: Canvas) -> Surface:
     return _pebbles(canvas, bed, across=canvas.integer(14, 22), share=canvas.uniform(0.1, 0.35))
 
 
-def _pebbles(canvas: Canvas, bed: Surface, *, across: int, share: float) -> Surface:
-    lobes = noise(canvas, low=8, high=48, slope=1.0) * (0.12 / across)
+def _pebbles(canvas: Canvas, bed: Surface, *, across: int, share: float, round_off: float = 0.5) -> Surface:
+    """Lays stones on a bed; ``round_off`` 0 gives broken stones that fill their cells, 1 round pebbles."""
+    lobes = noise(canvas, low=across / 2, high=across * 3, slope=1.0) * (0.05 / across)
     stones = cells(canvas, rows=across, columns=across, warp=(lobes, lobes.mT))
     table = canvas.table(2, stones.count)
-    reach = (0.35 + 0.4 * table[0][stones.index]) * 0.62
-    dome = (1.0 - (stones.near / reach).square()) * (table[1] < share)[stones.index]
-    rise = dome.clamp_min(0.0).sqrt() * (0.35 / across)
-    face = ramp(dome, 0.0, 0.3) * ramp(rise * across, 0.02, 0.12)
-    grain = noise(canvas, low=24, high=256, slope=0.8)
-    colour = canvas.varied(canvas.colour(_PEBBLES), index=stones.index, count=stones.count, amount=0.35)
+    reach = 0.28 + 0.30 * table[0][stones.index]
+    inside = torch.minimum(stones.edge, (reach - stones.near) * 0.6 + (1.0 - round_off) * 0.25)
+    laid = (table[1] < share)[stones.index]
+    shoulder = 1.0 - (inside / 0.22).clamp(0.0, 1.0)
+    dome = (1.0 - shoulder.square()).sqrt() * laid
+    face = ramp(inside, 0.0, 0.06) * laid
+    contact = ramp(inside, -0.15, 0.0) * laid * (1.0 - face)
+    grain = noise(canvas, low=24, high=256, slope=0.9)
+    colour = canvas.varied(canvas.colour(_PEBBLES), index=stones.index, count=stones.count, amount=0.30)
     return dielectric(
-        bed.elevation + rise + face * grain * 0.0003,
-        albedo=blend(
-            bed.albedo * (1.0 - 0.3 * ramp(dome, -0.5, 0.0) * (1 - face)), colour * (1 + 0.08 * grain), face
-        ),
+        bed.elevation + dome * (0.11 + 0.08 * table[0][stones.index]) / across + face * grain * 0.00015,
+        albedo=blend(bed.albedo * (1.0 - 0.4 * contact), colour * (0.8 + 0.2 * dome + 0.07 * grain), face),
         roughness=blend(bed.roughness, canvas.uniform(0.6, 0.85) + 0.03 * grain, face),
     )
 
 
 def gravel(canvas: Canvas) -> Surface:
     """Stones of three sizes heaped on earth."""
-    surface = earth(canvas).scaled(0.5)
-    base = canvas.integer(8, 12)
-    for across, share in ((base * 4, 0.95), (base * 2, 0.75), (base, canvas.uniform(0.2, 0.5))):
-        surface = _pebbles(canvas, surface.scaled(0.8), across=across, share=share)
+    surface = earth(canvas).scaled(0.4)
+    base, round_off = canvas.integer(8, 11), canvas.uniform(0.0, 0.9)
+    for across, share in ((base * 4, 0.95), (base * 2, 0.8), (base, canvas.uniform(0.25, 0.5))):
+        surface = _pebbles(canvas, surface.scaled(0.8), across=across, share=share, round_off=round_off)
     return surface
 
 
 def mud(canvas: Canvas) -> Surface:
     """Dried mud, cracked into curled plates, those cracked again."""
     across = canvas.integer(6, 10)
-    bend = noise(canvas, low=3, high=48, slope=1.3) * (0.09 / across)
-    sway = noise(canvas, low=3, high=48, slope=1.3) * (0.09 / across)
+    bend = noise(canvas, low=3, high=40, slope=1.6) * (0.08 / across)
+    sway = noise(canvas, low=3, high=40, slope=1.6) * (0.08 / across)
     plates = cells(canvas, rows=across, columns=across, warp=(bend, sway))
     shards = cells(canvas, rows=across * 2, columns=across * 2, warp=(bend * 1.4, sway * 1.4))
     open_share = canvas.uniform(0.03, 0.08)
@@ -88,7 +91,7 @@ def mud(canvas: Canvas) -> Surface:
     curl = torch.exp(-plates.edge / 0.16) * canvas.uniform(0.1, 0.3)
     level = (canvas.table(plates.count)[plates.index] - 0.5) * 0.12
     height = (1.0 - crack) * (0.32 + curl + level) - 0.14 * split
-    elevation = height * (0.3 / across) + grain * 0.0006
+    elevation = height * (0.2 / across) + grain * 0.0002
     mudcolour = canvas.varied(canvas.colour(_EARTHS), index=plates.index, count=plates.count, amount=0.12)
     cloud = noise(canvas, low=1, high=64, slope=1.2)
     shade = (1.0 + 0.05 * grain + 0.07 * cloud + 0.25 * curl) * (1.0 - 0.6 * crack) * (1.0 - 0.35 * split)
@@ -105,7 +108,7 @@ def _strewn(
     def shape(x: Tensor, y: Tensor, key: Tensor) -> Tensor:
         reach = (x / 0.66).square()
         width = slim * (0.6 + 0.4 * key) * (1.0 - reach).clamp_min(0.0)
-        across_leaf = y + 0.12 * (key - 0.5) * torch.cos(4.0 * x)
+        across_leaf = (y.abs() - 0.16 * (x + 0.66)) if blade else y + 0.12 * (key - 0.5) * torch.cos(4.0 * x)
         inside = 1.0 - (across_leaf / width.clamp_min(1e-4)).square()
         cup = 0.25 * across_leaf.abs() / slim + 0.25 * (key - 0.3) * reach
         return torch.where((inside > 0.0) & (width > 0.0), (0.35 + cup).clamp_min(0.02), -1.0)
@@ -126,7 +129,7 @@ def _strewn(
         * (1.0 + 0.07 * grain + 0.12 * vein)
     )
     covered = pile.covered
-    thick = 0.10 / across
+    thick = (0.05 if blade else 0.10) / across
     return dielectric(
         torch.where(covered, bed.elevation * 0.4 + (pile.top + 0.06 * vein) * thick, bed.elevation * 0.4),
         albedo=torch.where(covered, colour * shade, bed.albedo * 0.6),
@@ -147,4 +150,4 @@ def grass(canvas: Canvas) -> Surface:
     bed = earth(canvas)
     palette = _GREENS if canvas.chance(0.7) else (*_GREENS[2:3], *_EARTHS[3:4], *_LITTER[2:3])
     across = canvas.integer(9, 14)
-    return _strewn(canvas, bed, across=across, layers=canvas.integer(6, 9), blade=True, palette=palette)
+    return _strewn(canvas, bed, across=across, layers=canvas.integer(4, 6), blade=True, palette=palette)

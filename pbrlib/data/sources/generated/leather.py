@@ -6,16 +6,17 @@ import torch
 from torch import Tensor
 
 from pbrlib.data.sources.generated.canvas import DYES, Canvas, Palette, Surface, blend, dielectric, ramp
+from pbrlib.data.sources.generated.lattice import cells
 from pbrlib.data.sources.generated.layout import courses
-from pbrlib.data.sources.generated.noise import cavity, cells, noise
+from pbrlib.data.sources.generated.noise import cavity, noise
 
 _HIDES: Palette = (
-    (0.36, 0.22, 0.14),
-    (0.24, 0.15, 0.11),
-    (0.50, 0.33, 0.20),
-    (0.15, 0.13, 0.12),
-    (0.40, 0.13, 0.11),
-    (0.58, 0.44, 0.30),
+    (0.42, 0.27, 0.17),
+    (0.30, 0.20, 0.15),
+    (0.56, 0.38, 0.24),
+    (0.19, 0.17, 0.16),
+    (0.46, 0.16, 0.14),
+    (0.64, 0.50, 0.35),
     *DYES[:3],
 )
 _RAW: Palette = ((0.62, 0.48, 0.34), (0.54, 0.42, 0.31))
@@ -35,7 +36,7 @@ def _grain(canvas: Canvas, *, across: int, depth: float) -> tuple[Tensor, Tensor
 def hide(canvas: Canvas, *, across: int | None = None, depth: float | None = None) -> Surface:
     """Plain leather: the piece that every style is cut from."""
     across = across or canvas.integer(26, 44)
-    bulge, openness = _grain(canvas, across=across, depth=depth or canvas.uniform(0.10, 0.28))
+    bulge, openness = _grain(canvas, across=across, depth=depth or canvas.uniform(0.06, 0.14))
     cloud = noise(canvas, low=1, high=40, slope=1.4)
     fine = noise(canvas, low=48, high=256, slope=0.6)
     soft = noise(canvas, low=1, high=12, slope=1.8) * 0.002
@@ -45,18 +46,18 @@ def hide(canvas: Canvas, *, across: int | None = None, depth: float | None = Non
     albedo = blend(dye * shade, dye * 0.6 + canvas.colour(_RAW) * 0.4, rubbed)
     gloss = canvas.uniform(0.32, 0.60)
     rough = gloss + 0.18 * (1.0 - openness) + 0.03 * fine + 0.05 * cloud + 0.15 * rubbed
-    return dielectric(bulge + fine * 0.00012 + soft, albedo=albedo, roughness=rough)
+    return dielectric(bulge + fine * 0.00006 + soft, albedo=albedo, roughness=rough)
 
 
 def pebbled(canvas: Canvas) -> Surface:
     """Coarse full grain with a few soft folds."""
-    skin = hide(canvas, across=canvas.integer(20, 34), depth=canvas.uniform(0.2, 0.32))
+    skin = hide(canvas, across=canvas.integer(20, 34), depth=canvas.uniform(0.09, 0.16))
     return _folded(canvas, skin, amount=canvas.uniform(0.0, 0.5))
 
 
 def creased(canvas: Canvas) -> Surface:
     """Worn smooth leather with a net of creases where it bends."""
-    skin = hide(canvas, across=canvas.integer(44, 64), depth=0.12)
+    skin = hide(canvas, across=canvas.integer(44, 64), depth=0.06)
     return _folded(canvas, skin, amount=canvas.uniform(0.7, 1.0))
 
 
@@ -148,7 +149,7 @@ def scaled(canvas: Canvas) -> Surface:
     tone = canvas.varied(
         torch.ones(3, 1, 1, device=canvas.device), index=scales.index, count=scales.count, amount=0.14
     )
-    height = skin.elevation + dome * (0.14 + 0.06 * level) / max(rows, columns) + crease * 0.0006
+    height = skin.elevation + dome * (0.14 + 0.06 * level) / max(rows, columns) + crease * 0.0004
     return dielectric(
         height,
         albedo=skin.albedo * tone * (1.0 - 0.6 * furrow) * blend(0.85, 1.08, dome),

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from pbrlib.data.sources.generated.canvas import Canvas, Palette, Surface, blend, ramp
+from pbrlib.data.sources.generated.lattice import cells
 from pbrlib.data.sources.generated.layout import courses
-from pbrlib.data.sources.generated.noise import blur, cavity, cells, noise
+from pbrlib.data.sources.generated.noise import blur, cavity, noise
 
 METALS: Palette = (
     (0.77, 0.77, 0.78),  # steel
@@ -48,7 +49,7 @@ def corroded(
     stain = ramp(eagerness - level, -0.9, 0.0)  # tarnish around the crust is still metal
     bare = blend(surface.albedo, surface.albedo * (colour / colour.amax()).clamp_min(0.3), 0.45 * stain)
     return Surface(
-        surface.elevation + crust * (0.0012 + 0.0007 * fleck + 0.001 * deep),
+        surface.elevation + crust * (0.0010 + 0.0002 * fleck + 0.001 * deep),
         blend(bare, colour, crust),
         blend(surface.roughness + 0.12 * stain, rough, crust),
         surface.metallic * (crust < 0.5),
@@ -67,7 +68,7 @@ def sheet(canvas: Canvas, *, palette: Palette = METALS) -> Surface:
     shine = canvas.uniform(0.16, 0.42)
     rough = shine + 0.05 * cloud + 0.03 * brush + 0.02 * fine + 0.12 * scratch
     albedo = base * (1.0 + 0.04 * cloud + 0.02 * brush + 0.02 * fine + 0.08 * scratch)
-    elevation = brush * 0.00008 - 0.0003 * scratch + cloud * 0.0004
+    elevation = brush * 0.00003 - 0.0003 * scratch + cloud * 0.0004
     return Surface(elevation, albedo.expand(3, -1, -1), rough, torch.ones_like(rough))
 
 
@@ -124,7 +125,7 @@ def brushed(canvas: Canvas) -> Surface:
     broad = noise(canvas, low=1, high=48, slope=1.0, stretch=(6.0, 1.0))
     depth = canvas.uniform(0.5, 1.0)
     streaked = Surface(
-        metal.elevation + streak * 0.0004 * depth,
+        metal.elevation + streak * 0.00008 * depth,
         metal.albedo * (1.0 + 0.07 * depth * streak + 0.05 * broad),
         metal.roughness + 0.07 * depth * streak + 0.06 * broad,
         metal.metallic,
@@ -178,7 +179,7 @@ def hammered(canvas: Canvas) -> Surface:
 def chainmail(canvas: Canvas) -> Surface:
     """Rings that run through their neighbours, over darkness."""
     metal = sheet(canvas, palette=METALS[:5])
-    across = 2 * canvas.integer(4, 7)
+    across = 2 * canvas.integer(3, 5)
     top = torch.full_like(canvas.u, -1.0)
     tone = torch.ones_like(top)
     lean = canvas.table(2, across * across)

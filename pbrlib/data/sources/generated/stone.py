@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from pbrlib.data.sources.generated.canvas import Canvas, Palette, Surface, blend, dielectric, ramp
+from pbrlib.data.sources.generated.lattice import cells
 from pbrlib.data.sources.generated.layout import Tiles, courses
-from pbrlib.data.sources.generated.noise import cavity, cells, noise, shifted
+from pbrlib.data.sources.generated.noise import cavity, noise, shifted
 
 _BRICKS: Palette = ((0.55, 0.30, 0.22), (0.46, 0.27, 0.21), (0.62, 0.46, 0.34), (0.40, 0.34, 0.31))
 _ROCKS: Palette = (
@@ -32,7 +33,7 @@ _LICHEN: Palette = ((0.42, 0.45, 0.28), (0.58, 0.55, 0.38), (0.30, 0.34, 0.22))
 def _weathered(canvas: Canvas, surface: Surface) -> Surface:
     """Lichen and streaks that grow where the stone is rough, and dirt in its hollows."""
     growth = noise(canvas, low=2, high=128, slope=1.2)
-    lichen = ramp(growth, 1.1, 1.5) * canvas.uniform(0.0, 0.8)
+    lichen = ramp(growth, 1.2, 1.9) * canvas.choice((0.0, canvas.uniform(0.2, 0.8)))
     hollow = cavity(surface.elevation, radius=0.012, depth=0.008)
     return dielectric(
         surface.elevation + lichen * 0.0006,
@@ -45,17 +46,17 @@ def _masonry(
     canvas: Canvas, tiles: Tiles, *, edge: Tensor, joint: float, colour: Tensor, face: Tensor
 ) -> Surface:
     """Blocks in mortar: ``face`` is the relief of the blocks, ``edge`` the distance to their border."""
-    chips = noise(canvas, low=6, high=120, slope=1.1)
+    chips = noise(canvas, low=6, high=120, slope=1.5)
     inside = edge - joint * (1.0 + 0.28 * chips)
     block = ramp(inside, -0.002, 0.004)
-    body = 0.016 * (1.0 - torch.exp(-inside.clamp_min(0.0) / canvas.uniform(0.004, 0.014)))
+    body = 0.012 * (1.0 - torch.exp(-inside.clamp_min(0.0) / canvas.uniform(0.004, 0.014)))
     tilt = (canvas.table(3, tiles.count) - 0.5) * canvas.uniform(0.004, 0.014)
     lean = tilt[0][tiles.index] * tiles.x + tilt[1][tiles.index] * tiles.y + tilt[2][tiles.index]
     sand = noise(canvas, low=24, high=256, slope=0.8)
-    elevation = blend(sand * 0.0008 + chips * 0.001, body + lean + face + sand * 0.0004, block)
+    elevation = blend(sand * 0.0003 + chips * 0.001, body + lean + face + sand * 0.00012, block)
     cloud = noise(canvas, low=2, high=96, slope=1.1)
     mortar = canvas.colour(_MORTARS) * (1.0 + 0.08 * sand + 0.07 * cloud)
-    stone = colour * (1.0 + 0.06 * sand + 0.10 * cloud + 24.0 * face.clamp(-0.006, 0.006))
+    stone = colour * (1.0 + 0.06 * sand + 0.10 * cloud + 30.0 * face.clamp(-0.006, 0.006))
     rough = blend(0.92 + 0.02 * sand, canvas.uniform(0.68, 0.88) + 0.03 * sand + 0.04 * cloud, block)
     return dielectric(elevation, albedo=blend(mortar, stone, block), roughness=rough)
 
@@ -69,8 +70,8 @@ def brick(canvas: Canvas) -> Surface:
     colour = canvas.varied(canvas.colour(_BRICKS), index=tiles.index, count=tiles.count, amount=0.26)
     burnt = (canvas.table(tiles.count) > 0.88)[tiles.index]
     colour = colour * torch.where(burnt, canvas.uniform(0.5, 0.8), 1.0)
-    pits = noise(canvas, low=10, high=200, slope=0.9)
-    face = -0.004 * ramp(shifted(pits, index=tiles.index, offsets=canvas.table(2, tiles.count)), 0.9, 2.2)
+    pits = noise(canvas, low=10, high=160, slope=1.3)
+    face = -0.003 * ramp(shifted(pits, index=tiles.index, offsets=canvas.table(2, tiles.count)), 0.9, 2.2)
     edge = tiles.edge(corner=0.006)
     return _weathered(
         canvas,
@@ -86,7 +87,7 @@ def ashlar(canvas: Canvas) -> Surface:
         canvas, rows=rows, columns=columns, shift=canvas.table(rows), jitter=0.32, warp=(sway, sway.mT)
     )
     colour = canvas.varied(canvas.colour(_ROCKS), index=tiles.index, count=tiles.count, amount=0.20)
-    hewn = noise(canvas, low=3, high=160, slope=1.35)
+    hewn = noise(canvas, low=3, high=200, slope=1.75)
     face = shifted(hewn, index=tiles.index, offsets=canvas.table(2, tiles.count)) * canvas.uniform(
         0.002, 0.006
     )
@@ -109,9 +110,9 @@ def cobble(canvas: Canvas) -> Surface:
     edge = stones.edge / across
     tiles = Tiles(edge, edge, stones.x, stones.y, stones.index, stones.count)
     colour = canvas.varied(canvas.colour(_ROCKS), index=stones.index, count=stones.count, amount=0.22)
-    hewn = noise(canvas, low=4, high=160, slope=1.25)
-    dome = 0.18 / across * (1.0 - torch.exp(-(edge * across) / 0.22))
-    face = shifted(hewn, index=stones.index, offsets=canvas.table(2, stones.count)) * 0.0016
+    hewn = noise(canvas, low=4, high=200, slope=1.7)
+    dome = 0.12 / across * (1.0 - torch.exp(-(edge * across) / 0.22))
+    face = shifted(hewn, index=stones.index, offsets=canvas.table(2, stones.count)) * 0.0014
     laid = _masonry(canvas, tiles, edge=edge, joint=0.05 / across, colour=colour, face=face)
     return _weathered(canvas, dielectric(laid.elevation + dome, albedo=laid.albedo, roughness=laid.roughness))
 
@@ -152,11 +153,11 @@ def rock(canvas: Canvas) -> Surface:
         facets = cells(canvas, rows=across, columns=across, warp=(bend, sway))
         tilt = canvas.table(3, facets.count) - 0.5
         plane = tilt[0][facets.index] * facets.x + tilt[1][facets.index] * facets.y
-        body = body + weight * (0.16 / across) * (plane + 0.5 * tilt[2][facets.index])
+        body = body + weight * (0.12 / across) * (plane + 0.5 * tilt[2][facets.index])
         crack = torch.maximum(crack, weight * torch.exp(-(facets.edge / 0.035).square()))
         tone = tone + weight * tilt[2][facets.index]
-    rough_face = noise(canvas, low=6, high=256, slope=1.2)
-    elevation = body + rough_face * 0.0028 - crack * 0.009
+    rough_face = noise(canvas, low=4, high=256, slope=1.75)
+    elevation = body + rough_face * 0.0030 - crack * 0.005
     cloud = noise(canvas, low=1, high=96, slope=1.1)
     colour = blend(canvas.colour(_ROCKS), canvas.colour(_ROCKS), ramp(cloud, -1.0, 1.4))
     albedo = colour * (1.0 + 0.14 * tone + 0.08 * rough_face + 0.05 * cloud) * (1.0 - 0.4 * crack)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from pbrlib.data.sources.generated.canvas import DYES, Canvas, Palette, Surface, blend, dielectric, ramp
+from pbrlib.data.sources.generated.lattice import cells
 from pbrlib.data.sources.generated.layout import Tiles, courses, parquet
-from pbrlib.data.sources.generated.noise import cavity, cells, noise, shifted
+from pbrlib.data.sources.generated.noise import cavity, noise, shifted
 
 _TIMBERS: Palette = (
     (0.48, 0.33, 0.20),
@@ -74,11 +75,11 @@ def _boards(
     face = ramp(edge, -0.001, 0.003)
     tilt = (canvas.table(3, tiles.count) - 0.5) * (0.002 + 0.010 * wear)
     level = tilt[0][tiles.index] * tiles.y + tilt[1][tiles.index] * tiles.x + 0.7 * tilt[2][tiles.index]
-    body = 0.010 * (1.0 - torch.exp(-edge.clamp_min(0.0) / 0.003))
-    raised = (0.0004 + 0.0018 * wear) * (1.0 - grain.rings) + (0.0001 + 0.0005 * wear) * grain.fibre
+    body = (0.002 + 0.008 * wear) * (1.0 - torch.exp(-edge.clamp_min(0.0) / 0.003))
+    raised = (0.0004 + 0.0018 * wear) * (1.0 - grain.rings) + (0.00004 + 0.00022 * wear) * grain.fibre
     split = noise(canvas, low=4, high=160, slope=0.8, stretch=(16.0, 1.0))
     split = ramp(shifted(split, index=tiles.index, offsets=canvas.table(2, tiles.count)), 1.9, 2.5) * wear
-    elevation = face * (body + level + raised - 0.0007 * grain.pores - 0.006 * split)
+    elevation = face * (body + level + raised - (0.0001 + 0.0005 * wear) * grain.pores - 0.006 * split)
     cloud = noise(canvas, low=1, high=64, slope=1.3)
     timber = _figured(canvas, grain, colour) * (1.0 + 0.07 * cloud)
     dirt = ramp(0.012 - edge, 0.0, 0.012) * ramp(cloud, -1.0, 1.5) * (0.25 + 0.4 * wear)
@@ -126,7 +127,7 @@ def floor(canvas: Canvas) -> Surface:
     grain = grain.moved(tiles.index, canvas.table(2, tiles.count))
     colour = canvas.varied(canvas.colour(_TIMBERS), index=tiles.index, count=tiles.count, amount=0.22)
     gloss = canvas.uniform(0.22, 0.50)
-    return _boards(canvas, tiles, grain, colour=colour, joint=0.0012, wear=0.1, gloss=gloss)
+    return _boards(canvas, tiles, grain, colour=colour, joint=0.0006, wear=0.1, gloss=gloss)
 
 
 def veneer(canvas: Canvas) -> Surface:
@@ -134,7 +135,7 @@ def veneer(canvas: Canvas) -> Surface:
     grain = _grain(canvas, rings=canvas.integer(5, 12))
     cloud = noise(canvas, low=1, high=32, slope=1.4)
     albedo = _figured(canvas, grain, canvas.colour(_TIMBERS)) * (1.0 + 0.06 * cloud)
-    elevation = 0.0006 * (1.0 - grain.rings) + 0.00015 * grain.fibre - 0.0006 * grain.pores + 0.0006 * cloud
+    elevation = 0.0006 * (1.0 - grain.rings) + 0.00004 * grain.fibre - 0.0002 * grain.pores + 0.0006 * cloud
     rough = canvas.uniform(0.20, 0.50) + 0.05 * grain.rings + 0.02 * grain.fibre + 0.12 * grain.pores
     surface = dielectric(elevation, albedo=albedo, roughness=rough)
     return surface.turned() if canvas.chance(0.5) else surface
@@ -147,11 +148,11 @@ def bark(canvas: Canvas) -> Surface:
     sway = noise(canvas, low=2, high=64, slope=1.3) * (0.25 / rows)
     plates = cells(canvas, rows=rows, columns=columns, jitter=0.95, warp=(bend, sway))
     furrow = torch.exp(-plates.edge.clamp_min(0.0) / 0.12)
-    ridges = noise(canvas, low=5, high=200, slope=1.0, stretch=(1.0, 5.0))
-    flakes = noise(canvas, low=6, high=256, slope=1.1, stretch=(1.0, 2.0))
+    ridges = noise(canvas, low=5, high=200, slope=1.4, stretch=(1.0, 5.0))
+    flakes = noise(canvas, low=6, high=256, slope=1.5, stretch=(1.0, 2.0))
     level = canvas.table(plates.count)[plates.index] - 0.5
     height = (1.0 - furrow) * (0.40 + 0.2 * level) + 0.09 * ridges + 0.05 * flakes
-    elevation = height * (0.45 / columns)
+    elevation = height * (0.24 / columns)
     colour = canvas.varied(canvas.colour(_BARKS), index=plates.index, count=plates.count, amount=0.14)
     shade = (1.0 + 0.10 * ridges + 0.10 * flakes) * (1.0 - 0.55 * furrow)
     moss = ramp(noise(canvas, low=1, high=96, slope=1.2), 0.9, 1.8) * canvas.uniform(0.0, 0.7)
