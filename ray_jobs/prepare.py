@@ -108,17 +108,25 @@ class _Run:
 
     @contextmanager
     def files(self) -> Iterator[None]:
-        """Removes the shards of this run at the end, unless they are kept.
+        """At the end removes what killed tasks left half written, and the shards unless they are kept.
 
-        On S3 they stay, and belong to no set, since no manifest names them.
+        On S3 shards stay, and belong to no set, since no manifest names them.
         """
         from pbrlib.data import storage
+        from pbrlib.data.shards.manifest import SHARD_FOLDER
 
+        if storage.is_remote(self._out):
+            yield
+            return
+        folder = Path(self._out, SHARD_FOLDER)
+        before = set(folder.glob(".partial-*"))
         try:
             yield
         finally:
-            if not storage.is_remote(self._out):
-                for file in self._files:
+            for partial in set(folder.glob(".partial-*")) - before:
+                partial.unlink(missing_ok=True)
+            for file in self._files:
+                if folder.is_dir():
                     Path(self._out, file).unlink(missing_ok=True)
 
     def keep(self) -> None:
@@ -170,6 +178,8 @@ def _previous(out: str, *, append: bool) -> Manifest | None:
     from pbrlib.data import storage
     from pbrlib.data.shards.manifest import FILE_NAME, load_manifest
 
+    if not storage.is_remote(out) and Path(out).exists() and not Path(out).is_dir():
+        raise DataError(f"{out}: is a file. Name a folder for the shard set.")
     there = storage.exists(storage.join(out, FILE_NAME))
     if there and not append:
         raise DataError(

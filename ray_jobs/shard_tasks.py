@@ -11,6 +11,8 @@ from pbrlib.data.audit import Finding
 from pbrlib.data.prepare import Group, Written, write_group
 from pbrlib.errors import DataError, PbrError
 
+CANCEL_TIMEOUT_S = 30.0
+
 
 def write_groups(
     groups: Sequence[Group], out: str, *, alone: Callable[[Group], list[Group]]
@@ -37,6 +39,8 @@ def write_groups(
     finally:
         for reference in pending:
             ray.cancel(reference, force=True)
+        if pending:  # a task that is still writing would outlive the removal of its files
+            ray.wait(list(pending), num_returns=len(pending), timeout=CANCEL_TIMEOUT_S)
 
 
 def _write(group: Group, out: str) -> Written | str:

@@ -1,0 +1,42 @@
+"""Sources that fail in the middle; here, so that Ray's workers can import them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+
+from pbrlib.data.material import Entry, Material
+from pbrlib.data.sources.folder import FolderSource
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """A source whose third material kills the process that reads it."""
+
+    root: str
+    name: str = "deadly"
+
+    def entries(self) -> list[Entry]:
+        return FolderSource(self.root).entries()
+
+    def load(self, entry: Entry) -> Material:
+        if entry == self.entries()[2]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return FolderSource(self.root).load(entry)
+
+
+@dataclass(frozen=True)
+class Defective:
+    """A source with a bug in its second half."""
+
+    root: str
+    name: str = "defective"
+
+    def entries(self) -> list[Entry]:
+        return FolderSource(self.root).entries()
+
+    def load(self, entry: Entry) -> Material:
+        if entry.id > "wood 500":
+            raise ZeroDivisionError
+        return FolderSource(self.root).load(entry)

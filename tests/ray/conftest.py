@@ -1,0 +1,28 @@
+"""One local Ray for all tests that need it: starting one takes seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ray_jobs.session import ray_session
+
+NUM_CPUS = 4
+TIMEOUT_S = 180
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Ray hangs rather than raises, so every test that starts it has a limit of its own."""
+    for item in items:
+        here = Path(__file__).parent in item.path.parents
+        if here and item.get_closest_marker("ray") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(TIMEOUT_S))
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """A local Ray with four logical CPUs; every ``ray_session`` inside a test joins it."""
+    with ray_session(num_cpus=NUM_CPUS):
+        yield

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.sources.folder import FolderSource
+from pbrlib.data.sources.generated import GeneratedSource
+from pbrlib.errors import DataError
+from ray_jobs.cli import main
+from ray_jobs.prepare import parse_source, prepare
+from tests.data.sources.failing import Deadly, Defective
+from tests.data.sources.folders import colours, write_manifest, write_material
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["prepare", *map(str, arguments)])
+
+
+def files(root: Path) -> set[str]:
+    return (
+        {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+        if root.exists()
+        else set()
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Ten materials, enough for two shards."""
+    root = tmp_path / "in"
+    for number in range(10):
+        write_material(root, f"wood {number}00", seed=number)
+    write_manifest(root, *({"id": f"wood {number}00", "class": "wood"} for number in range(10)))
+    return root
+
+
+def test_a_folder_becomes_a_set_that_reads_back_the_same(folder: Path, tmp_path: Path) -> None:
+    result = run(folder, "--out", tmp_path / "out", "--report", tmp_path / "audit.json", "--name", "trees")
+    assert result.exit_code == 0, result.output
+    opened, source = ShardSet.open(tmp_path / "out"), FolderSource(str(folder))
+    opened.verify()
+    loaded = {entry.id: source.load(entry) for entry in source.entries()}
+    assert [row.id for row in opened.rows] == list(loaded)
+    assert len(opened.manifest.shards) == 2
+    for row in opened.rows:
+        assert row.source == "trees"
+        assert "relief" in row.maps
+        stored = opened.read_whole(row, ("albedo", "normal", "mask"))
+        for name, pixels in stored.items():
+            assert (pixels == loaded[row.id].maps[name]).all(), (row.id, name)
+    assert json.loads((tmp_path / "audit.json").read_text())["materials"] == 10
+
+
+def test_the_same_sources_give_the_same_set(folder: Path, tmp_path: Path) -> None:
+    sets = []
+    for name in ("a", "b"):
+        prepare([FolderSource(str(folder))], out=str(tmp_path / name))
+        sets.append(ShardSet.open(tmp_path / name))
+    assert sets[0].fingerprint == sets[1].fingerprint
+
+
+def test_appending_skips_what_is_there_and_moves_nothing(tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    few = GeneratedSource(count=9, size=32, seed=1)
+    prepare([few], out=out, val_share=0.5)
+    before = {row.id: row.split for row in ShardSet.open(out).rows}
+    assert set(before.values()) == {"train", "val"}
+    result = prepare([GeneratedSource(count=12, size=32, seed=1)], out=out, val_share=0.0, append=True)
+    after = {row.id: row.split for row in ShardSet.open(out).rows}
+    assert set(result.skipped) == set(before)
+    assert len(after) == 12
+    assert before.items() <= after.items()
+    assert result.manifest is not None
+    assert result.manifest.version == 2
+    again = prepare([few], out=out, append=True)
+    assert again.manifest == result.manifest
+
+
+def test_an_existing_set_is_refused_without_append(tmp_path: Path) -> None:
+    assert run("generated:count=2,size=32,seed=1", "--out", tmp_path).exit_code == 0
+    result = run("generated:count=2,size=32,seed=2", "--out", tmp_path)
+    assert result.exit_code == 2
+    assert "holds a shard set already. Add to it with --append" in result.output
+
+
+def test_held_out_patterns_are_validated(folder: Path, tmp_path: Path) -> None:
+    result = run(folder, "--out", tmp_path / "out", "--val-share", 0, "--hold-out", "wood 30*")
+    assert result.exit_code == 0, result.output
+    assert [row.id for row in ShardSet.open(tmp_path / "out").rows if row.split == "val"] == ["wood 300"]
+
+
+def test_a_truncated_png_is_left_out_and_said(folder: Path, tmp_path: Path) -> None:
+    albedo = folder / "wood 300" / "albedo.png"
+    albedo.write_bytes(albedo.read_bytes()[:-300])
+    result = run(folder, "--out", tmp_path / "out", "--report", tmp_path / "audit.json")
+    assert result.exit_code == 1
+    assert "1 left out" in result.output
+    assert "Traceback" not in result.output
+    content = json.loads((tmp_path / "audit.json").read_text())
+    assert content["excluded"] == ["wood 300"]
+    assert f"{albedo}: does not decode" in content["findings"][0]["message"]
+    assert len(ShardSet.open(tmp_path / "out").rows) == 9
+
+
+@pytest.mark.parametrize("arguments", [["--strict"], []])
+def test_strict_publishes_nothing_on_a_warning(tmp_path: Path, arguments: list[str]) -> None:
+    write_material(tmp_path / "in", "planks", height=np.full((32, 32), 9, np.uint8))
+    result = run(tmp_path / "in", "--out", tmp_path / "out", *arguments)
+    assert result.exit_code == (2 if arguments else 0)
+    assert ("manifest.json" in files(tmp_path / "out")) is not bool(arguments)
+    assert bool(files(tmp_path / "out")) is not bool(arguments)
+
+
+def test_nothing_fit_publishes_nothing(tmp_path: Path) -> None:
+    (write_material(tmp_path / "in", "planks") / "normal.png").unlink()
+    result = run(tmp_path / "in", "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "Nothing published: no material is fit" in result.output
+    assert files(tmp_path / "out") == set()
+
+
+def test_an_id_in_two_sources_is_an_input_error(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_material(tmp_path / name, "planks")
+    result = run(tmp_path / "a", tmp_path / "b", "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "planks: in a and b" in result.output
+
+
+def test_a_file_as_output_is_an_input_error(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file, no folder")
+    result = run("generated:count=2,size=32,seed=1", "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "is a file. Name a folder" in result.output.replace("\n", " ")
+
+
+def test_an_output_that_cannot_be_written_is_an_input_error_without_a_traceback(
+    folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "shards").write_text("a file, no folder")
+    result = run(folder, "--out", tmp_path / "out")
+    assert result.exit_code == 2, result.exception
+    assert "cannot be written" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_a_material_that_kills_its_process_costs_itself_alone(folder: Path, tmp_path: Path) -> None:
+    result = prepare([Deadly(str(folder))], out=str(tmp_path / "out"))
+    assert result.report.excluded == ("wood 200",)
+    assert result.report.findings[0].check == "killed"
+    opened = ShardSet.open(tmp_path / "out")
+    opened.verify()
+    assert len(opened.rows) == 9
+    shards = {info.file for info in opened.manifest.shards}
+    assert files(tmp_path / "out") == {"manifest.json", "index-0001.parquet", *shards}
+
+
+def test_a_failed_run_leaves_no_file(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        prepare([Defective(str(folder))], out=str(tmp_path / "out"))
+    assert files(tmp_path / "out") == set()
+
+
+def test_a_source_is_named_like_its_folder(tmp_path: Path) -> None:
+    assert parse_source(str(tmp_path / "Old oak.v2"), size=64, name=None).name == "Old_oak_v2"
+    assert parse_source("generated:count=3,size=64,seed=1", size=64, name="x").name == "generated"
+    with pytest.raises(DataError, match="no such folder"):
+        prepare([parse_source(str(tmp_path / "nowhere"), size=64, name=None)], out=str(tmp_path / "out"))
+
+
+def test_inspect_shows_what_is_in_a_set(folder: Path, tmp_path: Path) -> None:
+    write_material(folder, "sheet", ao=colours(7)[..., 0])
+    assert run(folder, "--out", tmp_path / "out", "--val-share", 0, "--hold-out", "sheet").exit_code == 0
+    sheet = tmp_path / "pictures" / "sheet.png"
+    shown = CliRunner().invoke(
+        main, ["shards", "inspect", str(tmp_path / "out"), "--contact-sheet", str(sheet)]
+    )
+    assert shown.exit_code == 0, shown.output
+    assert "11 materials, 2 shards" in shown.output.replace("\n", " ")
+    assert "32x32 (11)" in shown.output
+    wood = next(line for line in shown.output.splitlines() if "wood" in line and "│" in line)
+    assert wood.split()[3:6] == ["10", "100.0%", "│"]
+    assert sheet.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_inspect_refuses_a_folder_that_is_no_set(tmp_path: Path) -> None:
+    shown = CliRunner().invoke(main, ["shards", "inspect", str(tmp_path)])
+    assert shown.exit_code == 2
+    assert "no manifest.json" in shown.output
