@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,11 +31,10 @@ def ms_ssim(prediction: Float[Tensor, "n c h w"], target: Float[Tensor, "n c h w
     the same with as many of the finest scales as fit and their weights renormalised to sum 1 (said in the
     log, once). Raises ValueError for a side under 11 px.
     """
-    scales = num_scales(min(prediction.shape[-2:]))
+    scales = _announced_scales(min(prediction.shape[-2:]))
     if scales == len(SCALE_WEIGHTS):
         value: Tensor = library_ms_ssim(prediction, target, data_range=1.0, size_average=False)
         return value
-    _say_that_scales_are_fewer(scales)
     return ms_ssim_of_scales(prediction, target, scales=scales)
 
 
@@ -48,9 +46,17 @@ def num_scales(side_px: int) -> int:
     return fitting[-1]
 
 
-@cache
-def _say_that_scales_are_fewer(scales: int) -> None:
-    log.warning("MS-SSIM uses %d of its 5 scales: all of them need crops of more than 160 px.", scales)
+_announced: set[int] = set()
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _announced_scales(side_px: int) -> int:
+    """:func:`num_scales`, said once a size where it is not all; a constant to a compiled graph."""
+    scales = num_scales(side_px)
+    if scales < len(SCALE_WEIGHTS) and side_px not in _announced:
+        _announced.add(side_px)
+        log.warning("MS-SSIM uses %d of 5 scales at %d px: all need over 160 px.", scales, side_px)
+    return scales
 
 
 def ms_ssim_of_scales(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -35,34 +34,43 @@ class LossTarget:
         assert self.map is not None, "this loss term compares maps, and the target has none"
         return self.map
 
-    @cached_property
+    @property
     def labelled(self) -> Bool[Tensor, "n h w"]:
         """The pixels that count and have a class."""
         assert self.labels is not None, "this loss term compares classes, and the target has no labels"
         return self.valid[:, 0] & (self.labels != IGNORE)
 
-    @cached_property
+    @property
     def class_ids(self) -> Int64[Tensor, "n h w"]:
         """The labels with 0 in place of ignore, so that they can index; mask with ``labelled``."""
         assert self.labels is not None, "this loss term compares classes, and the target has no labels"
         return torch.where(self.labels == IGNORE, 0, self.labels)
 
 
-@dataclass(frozen=True)
 class Output:
-    """The logits of a network, and what several terms make of them."""
+    """The logits of a network, and what several terms make of them, made once.
 
-    logits: Float[Tensor, "n c h w"]
+    (Not by ``functools.cached_property``, whose lock splits a compiled graph on Python 3.11.)
+    """
 
-    @cached_property
+    def __init__(self, logits: Float[Tensor, "n c h w"]) -> None:
+        self.logits = logits
+        self._image: Tensor | None = None
+        self._log_probabilities: Tensor | None = None
+
+    @property
     def image(self) -> Float[Tensor, "n c h w"]:
         """The predicted map in [0, 1]."""
-        return self.logits.sigmoid()
+        if self._image is None:
+            self._image = self.logits.sigmoid()
+        return self._image
 
-    @cached_property
+    @property
     def log_probabilities(self) -> Float[Tensor, "n c h w"]:
         """Log probabilities of the classes."""
-        return F.log_softmax(self.logits, dim=1)
+        if self._log_probabilities is None:
+            self._log_probabilities = F.log_softmax(self.logits, dim=1)
+        return self._log_probabilities
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ def _blur(x: Tensor) -> Tensor:
     taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], dtype=x.dtype, device=x.device) / 16.0
     planes = x.flatten(0, 1).unsqueeze(1)
     planes = F.conv2d(planes, taps.view(1, 1, 1, 5), padding=(0, 2))
-    return F.conv2d(planes, taps.view(1, 1, 5, 1), padding=(2, 0)).view_as(x)
+    return F.conv2d(planes, taps.view(1, 1, 5, 1), padding=(2, 0)).reshape(x.shape)
 
 
 def focal_relative_l1(

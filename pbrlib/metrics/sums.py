@@ -14,7 +14,6 @@ from torch import Tensor
 
 from pbrlib.maps import CLASSES
 
-
 Number: TypeAlias = Tensor | float | int
 
 

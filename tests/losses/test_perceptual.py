@@ -54,12 +54,12 @@ def test_ms_ssim_refuses_a_picture_below_its_window():
 
 
 def test_fewer_scales_are_said_once(caplog):
-    perceptual._say_that_scales_are_fewer.cache_clear()
+    perceptual._announced.clear()
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             perceptual.ms_ssim(*pictures(64))
     assert len(caplog.records) == 1
-    assert "3 of its 5 scales" in caplog.text
+    assert "3 of 5 scales at 64 px" in caplog.text
 
 
 def test_ms_ssim_gradient_is_finite_where_structure_is_inverted():

@@ -166,6 +166,27 @@ def test_loss_is_float32_whatever_autocast_says(declared):
     torch.testing.assert_close(under_autocast, exact)
 
 
+@pytest.mark.parametrize("name", TERMS)
+def test_memory_format_changes_nothing(name):
+    logits, target = batch_for(name)
+    if target.map is not None:
+        logits = logits.expand(-1, 3, -1, -1) if name != "normal_reproj" else logits
+        target = dataclasses.replace(target, map=target.map.expand_as(logits).contiguous())
+    loss = only(name)
+    last = logits.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(loss(last, target).total, loss(logits.contiguous(), target).total)
+
+
+@pytest.mark.parametrize(
+    "declared", [SEGMENTATION_LOSS, pytest.param({**IMAGE_LOSS, **METALLIC_LOSS}, marks=pytest.mark.slow)]
+)
+def test_loss_compiles_to_one_graph(declared):
+    logits, target = label_batch(2) if declared is SEGMENTATION_LOSS else image_batch(2)
+    loss = recipe(declared)
+    compiled = torch.compile(loss, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(logits, target).total, loss(logits, target).total)
+
+
 def test_target_without_what_a_term_compares_is_our_mistake():
     logits, target = image_batch(1)
     with pytest.raises(AssertionError, match="input normal"):
