@@ -85,7 +85,7 @@ def thirteen_channels(material: Material) -> Crop:
     maps.setdefault("height", maps["ao"].astype(np.uint16) * 257)
     shade = 0.6 + 0.4 * maps["ao"] / 255
     maps.setdefault("diffuse", np.rint(maps["albedo"] * shade).astype(np.uint8))
-    return {name: maps[name] for name in NAMES}
+    return {name: np.ascontiguousarray(maps[name]) for name in NAMES}
 
 
 def doubled(pixels: Stored) -> Stored:
@@ -122,7 +122,7 @@ def crop_of(maps: Mapping[str, Stored], window: Window) -> Crop:
 
 
 def read_png(root: Path, decode: Callable[[bytes], Stored], number: int, window: Window) -> Crop:
-    crop = {}
+    crop: Crop = {}
     for name in NAMES:
         pixels = decode((root / "png" / f"{number}" / f"{name}.png").read_bytes())
         pixels = pixels[..., None] if pixels.ndim == 2 else pixels
