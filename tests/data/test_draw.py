@@ -61,6 +61,7 @@ def test_a_crop_inside_any_texture_is_plain_indexing(height: int, width: int, da
     np.testing.assert_array_equal(found, pixels[y : y + tall, x : x + wide])
 
 
+@settings(deadline=None)
 @given(side, side, start, start, side, side)
 def test_touched_tiles_are_exactly_those_under_the_window(
     height: int, width: int, y: int, x: int, tall: int, wide: int
@@ -72,6 +73,7 @@ def test_touched_tiles_are_exactly_those_under_the_window(
     assert touched_tiles(Window(y, x, tall, wide), height=height, width=width, tileable=True) == expected
 
 
+@settings(deadline=None)
 @given(side, side, start, start, side, side)
 def test_a_window_outside_a_texture_that_does_not_tile_is_the_planners_mistake(
     height: int, width: int, y: int, x: int, tall: int, wide: int

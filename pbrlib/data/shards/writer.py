@@ -23,7 +23,15 @@ from pbrlib.data import storage
 from pbrlib.data.material import Material
 from pbrlib.data.shards.codec import TILE, encode_tile
 from pbrlib.data.shards.index import IndexRow, Split, tile_order, to_table
-from pbrlib.data.shards.manifest import FILE_NAME, SHARD_FOLDER, IndexInfo, Manifest, ShardInfo, read_index
+from pbrlib.data.shards.manifest import (
+    FILE_NAME,
+    SHARD_FOLDER,
+    IndexInfo,
+    Manifest,
+    ShardInfo,
+    load_manifest,
+    read_index,
+)
 from pbrlib.data.storage import Location
 from pbrlib.errors import DataError
 from pbrlib.maps import CLASSES, IGNORE, MAPS, Encoding, class_id
@@ -100,8 +108,10 @@ def publish(
         The new manifest, which is in force when this returns.
 
     Raises:
-        DataError: An id occurs twice, or a file cannot be written.
+        DataError: An id occurs twice, ``previous`` is not the version in force, or a file cannot be
+            written.
     """
+    _check_in_force(root, previous)
     old_rows: tuple[IndexRow, ...] = () if previous is None else read_index(root, manifest=previous)
     old_shards = () if previous is None else previous.shards
     version = 1 if previous is None else previous.version + 1
@@ -229,6 +239,15 @@ def _statistics(rows: Sequence[IndexRow]) -> dict[str, dict[str, int]]:
         "class_pixels": {name: sum(row.class_pixels[i] for row in rows) for i, name in enumerate(CLASSES)},
         "sizes": {f"{height}x{width}": count for (height, width), count in sorted(sizes.items())},
     }
+
+
+def _check_in_force(root: Location, previous: Manifest | None) -> None:
+    found = load_manifest(root) if storage.exists(storage.join(root, FILE_NAME)) else None
+    if found == previous:
+        return
+    if previous is None:
+        raise DataError(f"{root}: holds a shard set already. Append to it, or choose a new folder.")
+    raise DataError(f"{root}: its manifest changed meanwhile. Let one run end, then append again.")
 
 
 def _check_ids(root: Location, rows: Sequence[IndexRow]) -> None:

@@ -134,6 +134,16 @@ def test_an_id_cannot_be_in_a_set_twice(tmp_path: Path) -> None:
     assert load_manifest(tmp_path) == first
 
 
+def test_a_set_is_neither_overwritten_nor_appended_to_twice_at_once(tmp_path: Path) -> None:
+    first = add_version(tmp_path, [[material(0)]])
+    with pytest.raises(DataError, match="holds a shard set already"):
+        add_version(tmp_path, [[material(1)]])
+    add_version(tmp_path, [[material(1)]], previous=first)
+    with pytest.raises(DataError, match="its manifest changed meanwhile"):
+        publish(tmp_path, shards=[], rows=[], previous=first)
+    assert ids(ShardSet.open(tmp_path)) == ["m0", "m1"]
+
+
 @pytest.mark.parametrize("writes", [0, 1, 2])
 def test_a_crash_while_publishing_leaves_the_version_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
