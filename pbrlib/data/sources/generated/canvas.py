@@ -35,16 +35,22 @@ DYES: Palette = (
 
 @dataclass(frozen=True)
 class Canvas:
-    """A square texture to be painted: its size in pixels, its random numbers and its device."""
+    """A square texture to be painted: its size in pixels, its random numbers and its device.
+
+    ``phase`` moves coordinates along and down, so that no joint lies on the border by habit.
+    """
 
     size: int
     random: torch.Generator
     device: torch.device
+    phase: tuple[float, float]
 
     @classmethod
     def seeded(cls, seed: int, *, size: int, device: torch.device | str = "cpu") -> Canvas:
         """A canvas whose draws follow from ``seed`` alone."""
-        return cls(size, torch.Generator().manual_seed(seed), torch.device(device))
+        random = torch.Generator().manual_seed(seed)
+        along, down = torch.rand(2, generator=random).tolist()
+        return cls(size, random, torch.device(device), (along, down))
 
     @cached_property
     def _ticks(self) -> Tensor:
@@ -52,13 +58,13 @@ class Canvas:
 
     @cached_property
     def u(self) -> Float[Tensor, "h w"]:
-        """Position along a row at pixel centres, in (0, 1)."""
-        return self._ticks[None, :].expand(self.size, self.size)
+        """Position along a row at pixel centres, in (0, 2); patterns repeat with period 1."""
+        return (self._ticks + self.phase[0])[None, :].expand(self.size, self.size)
 
     @cached_property
     def v(self) -> Float[Tensor, "h w"]:
-        """Position down a column at pixel centres, in (0, 1)."""
-        return self._ticks[:, None].expand(self.size, self.size)
+        """Position down a column at pixel centres, in (0, 2); patterns repeat with period 1."""
+        return (self._ticks + self.phase[1])[:, None].expand(self.size, self.size)
 
     def table(self, *shape: int) -> Tensor:
         """Uniform numbers in [0, 1) of a shape that may not depend on the size of the texture."""
@@ -86,15 +92,15 @@ class Canvas:
         second = torch.tensor(self.choice(palette))
         mixed = torch.lerp(first, second, self.uniform(0.0, 0.5))
         mixed = mixed * self.uniform(1.0 - spread, 1.0 + spread)
-        mixed = mixed * (1.0 + (torch.rand(3, generator=self.random) - 0.5) * spread)
+        mixed = mixed * (1.0 + (torch.rand(3, generator=self.random) - 0.5) * spread * 0.7)
         return mixed.clamp(0.03, 0.93).to(self.device)[:, None, None]
 
     def varied(
         self, colour: Float[Tensor, "3 1 1"], *, index: Int[Tensor, "h w"], count: int, amount: float
     ) -> Float[Tensor, "3 h w"]:
-        """A colour that differs from piece to piece: brightness by ``amount``, hue by a quarter of it."""
+        """A colour that differs from piece to piece: brightness by ``amount``, hue by an eighth of it."""
         brightness = 1.0 + (self.table(1, count) - 0.5) * 2.0 * amount
-        hue = 1.0 + (self.table(3, count) - 0.5) * 0.5 * amount
+        hue = 1.0 + (self.table(3, count) - 0.5) * 0.25 * amount
         return colour * (brightness * hue)[:, index]
 
 

@@ -119,7 +119,7 @@ def plaid(canvas: Canvas) -> Surface:
 
 def burlap(canvas: Canvas) -> Surface:
     """Sackcloth: coarse uneven threads with holes between them."""
-    threads = 2 * canvas.integer(7, 12)
+    threads = 2 * canvas.integer(9, 14)
     warp = _yarn(canvas, _JUTE, threads=threads, amount=0.3)
     weft = _yarn(canvas, _JUTE, threads=threads, amount=0.3) * 0.3 + warp.flip(1) * 0.7
     block = canvas.choice((1, 1, 2))

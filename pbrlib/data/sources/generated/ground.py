@@ -43,12 +43,14 @@ def earth(canvas: Canvas) -> Surface:
 def soil(canvas: Canvas) -> Surface:
     """Earth with scattered pebbles."""
     bed = earth(canvas)
-    return _pebbles(canvas, bed, across=canvas.integer(14, 22), share=canvas.uniform(0.1, 0.35))
+    return _pebbles(
+        canvas, bed, across=canvas.integer(14, 22), share=canvas.uniform(0.1, 0.35), round_off=0.9
+    )
 
 
 def _pebbles(canvas: Canvas, bed: Surface, *, across: int, share: float, round_off: float = 0.5) -> Surface:
     """Lays stones on a bed; ``round_off`` 0 gives broken stones that fill their cells, 1 round pebbles."""
-    lobes = noise(canvas, low=across / 2, high=across * 3, slope=1.0) * (0.05 / across)
+    lobes = noise(canvas, low=across / 2, high=across * 3, slope=1.0) * (0.022 / across)
     stones = cells(canvas, rows=across, columns=across, warp=(lobes, lobes.mT))
     table = canvas.table(2, stones.count)
     reach = 0.28 + 0.30 * table[0][stones.index]
@@ -103,7 +105,7 @@ def _strewn(
     canvas: Canvas, bed: Surface, *, across: int, layers: int, blade: bool, palette: Palette
 ) -> Surface:
     """Leaves (oval, ribbed) or blades of grass (long, narrow) strewn over a bed."""
-    slim = 0.07 if blade else canvas.uniform(0.24, 0.34)
+    slim = 0.07 if blade else canvas.uniform(0.28, 0.42)
 
     def shape(x: Tensor, y: Tensor, key: Tensor) -> Tensor:
         reach = (x / 0.66).square()
@@ -141,7 +143,7 @@ def leaves(canvas: Canvas) -> Surface:
     """Leaf litter of one autumn on bare earth."""
     bed = earth(canvas)
     palette = _LITTER if canvas.chance(0.8) else (*_LITTER[:2], *_GREENS[:2])
-    across, layers = canvas.integer(7, 11), canvas.integer(3, 5)
+    across, layers = canvas.integer(7, 11), canvas.integer(4, 6)
     return _strewn(canvas, bed, across=across, layers=layers, blade=False, palette=palette)
 
 

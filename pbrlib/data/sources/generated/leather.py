@@ -63,16 +63,16 @@ def creased(canvas: Canvas) -> Surface:
 
 def _folded(canvas: Canvas, skin: Surface, *, amount: float) -> Surface:
     sway = noise(canvas, low=2, high=20, slope=1.2) * 0.02
-    lines = noise(canvas, low=3, high=40, slope=1.3, stretch=(canvas.uniform(1.0, 2.5), 1.0))
-    wide = torch.exp(-((lines + sway * 8.0) / 0.10).square())
+    lines = noise(canvas, low=2, high=24, slope=1.6, stretch=(canvas.uniform(1.0, 2.5), 1.0))
+    wide = torch.exp(-(lines / 0.07).square())
     where = ramp(noise(canvas, low=1, high=6, slope=1.0), -0.8, 0.8)
     net = cells(canvas, rows=9, columns=9, warp=(sway, sway.mT))
-    thin = torch.exp(-(net.edge / 0.05).square()) * 0.6
+    thin = torch.exp(-(net.edge / 0.04).square()) * 0.8
     fold = torch.maximum(wide, thin) * where * amount
     swell = noise(canvas, low=3, high=14, slope=1.4) * 0.003 * amount
     return dielectric(
-        skin.elevation - fold * 0.005 + swell,
-        albedo=skin.albedo * (1.0 - 0.35 * fold),
+        skin.elevation - fold * 0.004 + swell,
+        albedo=skin.albedo * (1.0 - 0.45 * fold),
         roughness=skin.roughness + 0.14 * fold,
     )
 
@@ -85,7 +85,7 @@ def cracked(canvas: Canvas) -> Surface:
     sway = noise(canvas, low=4, high=96, slope=1.2) * (0.14 / across)
     coarse = cells(canvas, rows=across, columns=across, warp=(bend, sway))
     fine = cells(canvas, rows=across * 2, columns=across * 2, warp=(sway, bend))
-    dry = ramp(noise(canvas, low=1, high=10, slope=1.1), -1.0, 0.9)
+    dry = ramp(noise(canvas, low=1, high=10, slope=1.1), -1.6, 0.3)
     wide = 1.0 - ramp(coarse.edge, 0.02, 0.02 + 0.12 * canvas.uniform(0.6, 1.0))
     crack = torch.maximum(wide, 0.8 * (1.0 - ramp(fine.edge, 0.02, 0.11)) * dry) * dry
     lifted = torch.exp(-coarse.edge / 0.10) * dry * 0.0025

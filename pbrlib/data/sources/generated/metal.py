@@ -31,16 +31,18 @@ def corroded(
     Args:
         canvas: where it is painted.
         surface: the bare metal.
-        amount: about the share of the area that corrodes, in [0, 1].
+        amount: about the share of the area that corrodes, below 1; none from 0 down.
         palette: sRGB colours of the crust.
         hollows: how strongly the crust prefers hollows.
     """
+    if amount <= 0.0:
+        return surface
     patches = noise(canvas, low=1, high=128, slope=1.25)
     fleck = noise(canvas, low=20, high=256, slope=0.7)
     eagerness = (
         patches + 0.25 * fleck + hollows * (cavity(surface.elevation, radius=0.012, depth=0.004) * 1.5 - 0.2)
     )
-    level = float(torch.special.ndtri(torch.tensor(1.0 - min(max(amount, 1e-3), 1.0 - 1e-3))))
+    level = float(torch.special.ndtri(torch.tensor(1.0 - amount)))
     crust = ramp(eagerness, level * 1.05 - 0.06, level * 1.05 + 0.06)
     deep = ramp(eagerness - level, 0.0, 1.6)
     tone = blend(canvas.colour(palette), canvas.colour(palette), deep)
@@ -105,7 +107,7 @@ def plate(canvas: Canvas) -> Surface:
         metal.roughness + 0.2 * seam,
         metal.metallic,
     )
-    return corroded(canvas, riveted, amount=canvas.uniform(0.08, 0.55), palette=RUSTS)
+    return corroded(canvas, riveted, amount=canvas.uniform(0.0, 0.55), palette=RUSTS)
 
 
 def _rivet_heads(canvas: Canvas, *, across: Tensor, down: Tensor, inset: float, per: int) -> Tensor:
@@ -130,7 +132,7 @@ def brushed(canvas: Canvas) -> Surface:
         metal.roughness + 0.07 * depth * streak + 0.06 * broad,
         metal.metallic,
     )
-    return corroded(canvas, streaked, amount=canvas.uniform(0.0, 0.12), palette=RUSTS, hollows=0.3)
+    return corroded(canvas, streaked, amount=canvas.uniform(-0.06, 0.12), palette=RUSTS, hollows=0.3)
 
 
 def tread(canvas: Canvas) -> Surface:
@@ -153,7 +155,7 @@ def tread(canvas: Canvas) -> Surface:
         metal.roughness - 0.10 * bar * worn + 0.25 * grime,
         metal.metallic,
     )
-    return corroded(canvas, raised, amount=canvas.uniform(0.02, 0.35), palette=RUSTS)
+    return corroded(canvas, raised, amount=canvas.uniform(-0.10, 0.35), palette=RUSTS)
 
 
 def hammered(canvas: Canvas) -> Surface:
@@ -173,7 +175,7 @@ def hammered(canvas: Canvas) -> Surface:
         metal.metallic,
     )
     palette = canvas.choice((RUSTS, _PATINAS))
-    return corroded(canvas, beaten, amount=canvas.uniform(0.03, 0.30), palette=palette, hollows=0.2)
+    return corroded(canvas, beaten, amount=canvas.uniform(-0.10, 0.30), palette=palette, hollows=0.2)
 
 
 def chainmail(canvas: Canvas) -> Surface:
@@ -190,9 +192,9 @@ def chainmail(canvas: Canvas) -> Surface:
                 column, row = x.round() + step_x, y.round() + step_y
                 dx, dy = x - column, y - row
                 ring = row.long() % across * across + column.long() % across
-                radius = torch.hypot(dx, dy) - 0.56
-                wire = (1.0 - (radius / 0.15).square()).clamp_min(0.0)
-                height = wire.sqrt() * 0.3 + 0.55 * tilt * dx + 0.1 * (lean[lattice][ring] - 0.5)
+                radius = torch.hypot(dx, dy) - 0.54
+                wire = (1.0 - (radius / 0.105).square()).clamp_min(0.0)
+                height = wire.sqrt() * 0.21 + 0.5 * tilt * dx + 0.1 * (lean[lattice][ring] - 0.5)
                 above = (wire > 0.0) & (height > top)
                 top = torch.where(above, height, top)
                 tone = torch.where(above, 0.85 + 0.3 * lean[lattice][ring], tone)
@@ -205,4 +207,4 @@ def chainmail(canvas: Canvas) -> Surface:
         metal.roughness + 0.25 * (1.0 - lit),
         metal.metallic,
     )
-    return corroded(canvas, mail, amount=canvas.uniform(0.0, 0.25), palette=RUSTS, hollows=0.2)
+    return corroded(canvas, mail, amount=canvas.uniform(-0.10, 0.25), palette=RUSTS, hollows=0.2)

@@ -129,9 +129,9 @@ def marble(canvas: Canvas) -> Surface:
     tiles = courses(canvas, rows=2, columns=2)
     slabs = canvas.chance(0.5)
     joint = (1.0 - ramp(tiles.edge(), 0.001, 0.004)) * float(slabs)
-    layered = blend(
-        canvas.colour(_MARBLES), canvas.colour(_MARBLES), ramp(0.6 * bands + 0.6 * sway, -1.2, 1.2)
-    )
+    first = canvas.colour(_MARBLES)
+    second = torch.lerp(first, canvas.colour(_MARBLES), canvas.uniform(0.2, 0.7))
+    layered = blend(first, second, ramp(0.6 * bands + 0.6 * sway, -1.2, 1.2))
     fine = noise(canvas, low=12, high=256, slope=0.9)
     colour = layered * (1.0 + 0.05 * sway + 0.03 * fine)
     colour = blend(colour, canvas.colour(_MARBLES), (0.8 * veins).maximum(0.5 * hair))

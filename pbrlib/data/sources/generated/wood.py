@@ -46,13 +46,13 @@ class _Grain:
 def _grain(canvas: Canvas, *, rings: int | None = None) -> _Grain:
     """Grain along the rows."""
     count = rings or canvas.integer(7, 15)
-    wander = noise(canvas, low=1, high=24, slope=1.5, stretch=(canvas.uniform(2.5, 5.0), 1.0))
+    wander = noise(canvas, low=1, high=24, slope=1.5, stretch=(canvas.uniform(4.0, 9.0), 1.0))
     knots = cells(canvas, rows=3, columns=2)
     kept = (canvas.table(knots.count) < canvas.uniform(0.0, 0.6))[knots.index]
     bulge = (
         torch.exp(-((knots.x * 3.0).square() + (knots.y * 3.5).square())) * kept * ramp(knots.edge, 0.0, 0.25)
     )
-    phase = canvas.v * count + wander * canvas.uniform(0.6, 1.4) + 2.6 * bulge
+    phase = canvas.v * count + wander * canvas.uniform(0.4, 1.1) + 2.6 * bulge
     saw = phase.remainder(1.0)
     late = ramp(saw, 0.1, 0.85) * (1.0 - ramp(saw, 0.88, 1.0))
     fibre = noise(canvas, low=10, high=256, slope=0.45, stretch=(14.0, 1.0))
@@ -144,10 +144,10 @@ def veneer(canvas: Canvas) -> Surface:
 def bark(canvas: Canvas) -> Surface:
     """Furrowed bark: long plates that split and flake."""
     rows, columns = canvas.integer(4, 6), canvas.integer(10, 16)
-    bend = noise(canvas, low=2, high=64, slope=1.2, stretch=(1.0, 2.0)) * (0.30 / columns)
-    sway = noise(canvas, low=2, high=64, slope=1.3) * (0.25 / rows)
+    bend = noise(canvas, low=2, high=64, slope=1.2, stretch=(1.0, 2.0)) * (0.16 / columns)
+    sway = noise(canvas, low=2, high=64, slope=1.3) * (0.12 / rows)
     plates = cells(canvas, rows=rows, columns=columns, jitter=0.95, warp=(bend, sway))
-    furrow = torch.exp(-plates.edge.clamp_min(0.0) / 0.12)
+    furrow = torch.exp(-(plates.edge.clamp_min(0.0) / 0.13).square())
     ridges = noise(canvas, low=5, high=200, slope=1.4, stretch=(1.0, 5.0))
     flakes = noise(canvas, low=6, high=256, slope=1.5, stretch=(1.0, 2.0))
     level = canvas.table(plates.count)[plates.index] - 0.5
