@@ -151,7 +151,7 @@ class _Conversion:
                 writing.append(self._convert(current))
             except DataError as error:
                 yield self._failed(current.pair, error)
-            while len(writing) > ahead:
+            while writing and (len(writing) > ahead or writing[0].files.done()):
                 yield self._finished(writing.popleft())
         while writing:
             yield self._finished(writing.popleft())
