@@ -140,18 +140,25 @@ def constant_map(value: float, kind: MapType, *, size: tuple[int, int]) -> Store
     return kind.quantise(np.full((*size, kind.channels), value, np.float32))
 
 
-def seam_ratio(pixels: Pixels) -> float:
+def seam_ratio(pixels: Pixels, *, quantile: float) -> float:
     """How much larger the step across the border is than between neighbouring lines inside; 1 wraps well.
 
-    The larger of both axes of mean absolute differences over the 95th percentile of those inside. A
-    picture that is flat along its whole border has ratio 0: it wraps, whatever it shows.
+    The larger of both axes of mean absolute differences. A picture that is flat along its whole border
+    has ratio 0: it wraps, whatever it shows.
+
+    Args:
+        pixels: ``(H, W, C)``.
+        quantile: Of the steps inside, which to compare with: 0.95 notices most seams, 1 only those that
+            are larger than every edge of the picture.
     """
     values = pixels.astype(np.float32)
     ratios = []
     for axis in (0, 1):
         steps = np.abs(np.diff(values, axis=axis, append=np.take(values, [0], axis=axis)))
         lines = steps.mean(axis=(1 - axis, 2))
-        ratios.append(float(lines[-1] / max(np.quantile(lines[:-1], 0.95), 1e-6)) if len(lines) > 1 else 0.0)
+        ratios.append(
+            float(lines[-1] / max(np.quantile(lines[:-1], quantile), 1e-6)) if len(lines) > 1 else 0.0
+        )
     return max(ratios)
 
 
