@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pbrlib.errors import CheckpointError
 from pbrlib.geometry import relief as relief_of
 from pbrlib.inference.networks import MapNetwork, SegmentationNetwork, colour_input, map_input, open_network
-from pbrlib.inference.padding import pad_to_stride
+from pbrlib.inference.padding import mirror_signs, pad_to_stride
 from pbrlib.maps import SCALAR_TARGETS
 from pbrlib.models.segformer import Segformer
 from pbrlib.models.unet import UNet
@@ -131,39 +131,33 @@ class Chain:
         diffuse, normal = texture.diffuse[None].to(self.device), texture.normal[None].to(self.device)
         relief = relief_of(normal, tileable=texture.tileable)
         height, width = diffuse.shape[-2:]
-        stack, (top, left) = pad_to_stride(
+        stack = pad_to_stride(
             torch.cat([diffuse, normal, relief], dim=1),
             stride=self.stride,
             margin=MARGIN,
             tileable=texture.tileable,
         )
-        diffuse, normal, padded_relief = torch.split(stack, [3, 3, 2], dim=1)
+        diffuse, normal, relief = torch.split(stack, [3, 3, 2], dim=1)
         if not texture.tileable:
-            normal = mirrored_normal(normal, top=top, left=left, height=height, width=width)
+            normal = mirrored_normal(normal, height=height, width=width, stride=self.stride)
         condition = self.condition(diffuse, normal)
-        answers = {"segmentation": condition.probabilities, "relief": padded_relief}
+        answers = {"segmentation": condition.probabilities, "relief": relief}
         albedo = self.albedo_of(diffuse, normal, condition) if self.albedo else None
         if albedo is not None:
             answers["albedo"] = albedo
         for role in self.maps:
             answers[role] = self.map_of(
-                role, albedo=albedo, normal=normal, relief=padded_relief, condition=condition
+                role, albedo=albedo, normal=normal, relief=relief, condition=condition
             )
-        return {name: x[0, :, top : top + height, left : left + width] for name, x in answers.items()}
+        return {
+            name: x[0, :, MARGIN : MARGIN + height, MARGIN : MARGIN + width] for name, x in answers.items()
+        }
 
 
 def mirrored_normal(
-    normal: Float[Tensor, "n 3 p q"], *, top: int, left: int, height: int, width: int
+    normal: Float[Tensor, "n 3 p q"], *, height: int, width: int, stride: int
 ) -> Float[Tensor, "n 3 p q"]:
     """Turns the normals of a mirrored border: a mirror image of a slope slopes the other way."""
-    rows = torch.arange(normal.shape[-2], device=normal.device) - top
-    columns = torch.arange(normal.shape[-1], device=normal.device) - left
-    sign_x = _mirror_sign(columns, width)[None, :].expand(normal.shape[-2:])
-    sign_y = _mirror_sign(rows, height)[:, None].expand(normal.shape[-2:])
-    return normal * torch.stack([sign_x, sign_y, torch.ones_like(sign_x)])
-
-
-def _mirror_sign(position: Tensor, size: int) -> Tensor:
-    """-1 where a reflection without repeated border shows the texture reversed, +1 elsewhere."""
-    period = max(2 * (size - 1), 1)
-    return torch.where(position.remainder(period) < size, 1.0, -1.0)
+    sign_y = mirror_signs(height, stride=stride, margin=MARGIN)[:, None].expand(normal.shape[-2:])
+    sign_x = mirror_signs(width, stride=stride, margin=MARGIN).expand(normal.shape[-2:])
+    return normal * torch.stack([sign_x, sign_y, torch.ones_like(sign_x)]).to(normal.device)

@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 
 def pad_to_stride(
     x: Float[Tensor, "n c h w"], *, stride: int, margin: int, tileable: bool
-) -> tuple[Float[Tensor, "n c p q"], tuple[int, int]]:
-    """Pads by at least ``margin`` on every side to multiples of ``stride``; gives the offset of the origin.
+) -> Float[Tensor, "n c p q"]:
+    """Pads to multiples of ``stride``, by ``margin`` at the top and left and at least that elsewhere.
 
-    Circular where the texture tiles, mirrored elsewhere. A margin larger than the texture is cut to it.
+    Circular where the texture tiles, mirrored without repeating the border elsewhere; a small texture is
+    repeated as often as it takes. The origin of the texture lies at ``(margin, margin)``.
     """
-    height, width = x.shape[-2:]
-    top, bottom = _sides(height, stride=stride, margin=margin)
-    left, right = _sides(width, stride=stride, margin=margin)
-    mode = "circular" if tileable else "reflect"
-    padded = x
-    # One call pads by less than the side itself, so a small texture takes several.
-    while top or bottom or left or right:
-        limit_y, limit_x = padded.shape[-2] - 1, padded.shape[-1] - 1
-        now = (min(left, limit_x), min(right, limit_x), min(top, limit_y), min(bottom, limit_y))
-        padded = F.pad(padded, now, mode=mode)
-        left, right, top, bottom = left - now[0], right - now[1], top - now[2], bottom - now[3]
-    return padded, (
-        _sides(height, stride=stride, margin=margin)[0],
-        _sides(width, stride=stride, margin=margin)[0],
+    rows, columns = (
+        _positions(size, stride=stride, margin=margin, tileable=tileable).to(x.device)
+        for size in x.shape[-2:]
     )
+    return x[..., rows[:, None], columns]
 
 
-def _sides(size: int, *, stride: int, margin: int) -> tuple[int, int]:
-    total = -(-(size + 2 * margin) // stride) * stride
-    return margin, total - size - margin
+def mirror_signs(size: int, *, stride: int, margin: int) -> Float[Tensor, " p"]:
+    """-1 where mirrored padding shows the texture reversed, +1 elsewhere."""
+    position = _unwrapped(size, stride=stride, margin=margin)
+    return torch.where(position.remainder(_period(size)) < size, 1.0, -1.0)
+
+
+def _positions(size: int, *, stride: int, margin: int, tileable: bool) -> Tensor:
+    """For each padded pixel the pixel of the texture that it shows."""
+    position = _unwrapped(size, stride=stride, margin=margin)
+    if tileable:
+        return position.remainder(size)
+    folded = position.remainder(_period(size))
+    return torch.minimum(folded, _period(size) - folded)
+
+
+def _unwrapped(size: int, *, stride: int, margin: int) -> Tensor:
+    padded = -(-(size + 2 * margin) // stride) * stride
+    return torch.arange(padded) - margin
+
+
+def _period(size: int) -> int:
+    return max(2 * (size - 1), 1)

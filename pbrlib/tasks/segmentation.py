@@ -48,7 +48,7 @@ class SegmentationTask:
         """One confusion matrix: mean IoU and the IoU of every class."""
         predicted = self.predict(batch).argmax(dim=1)
         sums = Sums()
-        matrix = confusion(predicted, batch.maps["mask"], num_classes=len(CLASSES))
+        matrix = confusion(predicted, batch.maps["mask"], num_classes=len(CLASSES), valid=batch.valid[:, 0])
         sums.add_confusion(f"{prefix}/segmentation", matrix)
         return sums
 

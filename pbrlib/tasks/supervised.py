@@ -24,10 +24,12 @@ class LossOfNetwork(nn.Module):
         super().__init__()
         self.network, self.recipe = network, recipe
 
-    def forward(self, example: Example, step_counts: Tensor | None = None) -> LossReport:
-        """The loss of one micro-batch, reduced over all ranks."""
+    def forward(
+        self, example: Example, step_counts: Tensor | None = None, progress: float = 0.0
+    ) -> LossReport:
+        """The loss of one micro-batch over all ranks; ``progress`` is the share of the phase done."""
         report: LossReport = self.recipe(
-            logits_of(self.network, example), example.target, step_counts=step_counts
+            logits_of(self.network, example), example.target, step_counts=step_counts, progress=progress
         )
         return report
 

@@ -130,10 +130,9 @@ class _Learner:
         self.run, self.player, self.runtime = run, player, runtime
         self.optimizer = build_optimizer(player.network, run.optimizer)
         self.frozen = frozen_modules(player.network, run.optimizer)
-        module = player.module.to(runtime.device)
         if run.runtime.compile:
-            module.compile()
-        self.module = runtime.wrap(module)
+            player.network.compile()
+        self.module = runtime.wrap(player.module.to(runtime.device))
 
     def step(self, task: Task, micro: Sequence[Batch], *, step: int) -> LossReport:
         """One optimizer step over the micro-batches of this rank."""
@@ -153,12 +152,12 @@ class _Learner:
         counts = None
         if len(examples) > 1:
             counts = self.runtime.all_reduce(sum_counts(self.player, examples))
-        reports = []
+        reports, progress = [], step / max(run.plan.total_steps - 1, 1)
         for number, example in enumerate(examples):
             torch.manual_seed(mix(run.seed, run.name, step, number, self.runtime.rank))
             last = number == len(examples) - 1
             with self._sync(last), self._autocast():
-                report: LossReport = self.module(example, counts)
+                report: LossReport = self.module(example, counts, progress)
             with self._sync(last):
                 torch.autograd.backward(report.total)
             reports.append(report)

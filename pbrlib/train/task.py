@@ -33,7 +33,7 @@ class Player(Protocol):
 
     @property
     def module(self) -> nn.Module:
-        """forward(example, step_counts) -> LossReport: ends in its loss, so DDP wraps exactly this."""
+        """forward(example, step_counts, progress) -> LossReport, ending in its loss: what DDP wraps."""
         ...
 
     @property

@@ -1,0 +1,134 @@
+"""One worker, several workers and no Ray at all train the same network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pbrlib.curriculum.run import PhaseJob, launch_local, resolve
+from pbrlib.curriculum.spec import Curriculum
+from pbrlib.data.plan import BalanceSpec, PlanRequest, make_plan
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.errors import NumericsError
+from pbrlib.train.spec import RuntimeSpec
+from pbrlib.train.state import WEIGHTS, read_state
+from ray_jobs.datasets import stream
+from ray_jobs.progress import Progress
+from ray_jobs.train import launch_on_ray
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+
+
+def job_for(
+    curriculum: Curriculum, phase: str, *, shards: ShardSet, donors: Path, runs: Path, workers: int
+) -> PhaseJob:
+    runtime = RuntimeSpec(workers=workers, record_batches=True)
+    found = resolve(curriculum, phase, shards=shards, runs=donors, runtime=runtime)
+    return replace(found, runs=runs)
+
+
+def train(job: PhaseJob) -> Path:
+    with Progress() as progress:
+        return launch_on_ray(job, progress)
+
+
+def global_batches(directory: Path, *, workers: int) -> dict[int, list[Any]]:
+    """The samples of every step with their hashes, in the order of the global batch."""
+    steps: dict[int, list[Any]] = {}
+    for rank in range(workers):
+        for line in (directory / f"batches-rank{rank}.jsonl").read_text().splitlines():
+            entry = json.loads(line)
+            steps.setdefault(entry["step"], []).extend(entry["samples"])
+    return steps
+
+
+def difference(first: Path, second: Path) -> float:
+    """Root mean square over all weights."""
+    ours, theirs = load_file(first / WEIGHTS), load_file(second / WEIGHTS)
+    assert ours.keys() == theirs.keys()
+    return float(torch.cat([(ours[name] - theirs[name]).flatten() for name in ours]).square().mean().sqrt())
+
+
+def test_one_ray_worker_equals_the_local_runtime_bit_for_bit(
+    ray_cluster: None, shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path
+) -> None:
+    given = {"shards": shard_set, "donors": trained_runs, "workers": 1}
+    local = job_for(albedo_curriculum, "A1", runs=tmp_path / "local", **given)
+    on_ray = job_for(albedo_curriculum, "A1", runs=tmp_path / "ray", **given)
+    ours, theirs = launch_local(local), train(on_ray)
+    assert (ours / WEIGHTS).read_bytes() == (theirs / WEIGHTS).read_bytes()
+    assert read_state(ours).metrics == read_state(theirs).metrics
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_several_workers_equal_one_with_ratio_losses_and_uneven_batches(
+    ray_cluster: None,
+    shard_set: ShardSet,
+    trained_runs: Path,
+    metallic_curriculum: Curriculum,
+    tmp_path: Path,
+    workers: int,
+) -> None:
+    given = {"shards": shard_set, "donors": trained_runs}
+    one = job_for(metallic_curriculum, "M0", runs=tmp_path / "one", workers=1, **given)
+    many = job_for(metallic_curriculum, "M0", runs=tmp_path / "many", workers=workers, **given)
+    ours, theirs = launch_local(one), train(many)
+    batches = global_batches(many.directory, workers=workers)
+    assert batches == global_batches(one.directory, workers=1)
+    assert [len(batches[step]) for step in range(6)] == [5] * 6
+    assert one.fingerprint == many.fingerprint
+    # Adam moves a weight by some 1e-3 a step whatever its gradient; where that is all rounding it may go
+    # either way. The mean over all weights tells equal training from another weighting of the samples.
+    assert difference(ours, theirs) < 1e-4
+    metrics, reference = read_state(theirs).metrics, read_state(ours).metrics
+    assert metrics == pytest.approx(reference, abs=1e-4)
+
+
+def test_ray_data_delivers_to_each_rank_exactly_its_rows_in_order(
+    ray_cluster: None, shard_set: ShardSet
+) -> None:
+    rows = shard_set.rows
+    maps: Sequence[str] = ("normal", "albedo", "height")
+    plan = make_plan(
+        rows,
+        PlanRequest(
+            mix={"generated": 1.0},
+            crop=64,
+            batch=7,
+            epochs=6,
+            maps=("normal",),
+            seed=1,
+            phase="X",
+            balance=BalanceSpec(),
+        ),
+    )
+    for rank in range(2):
+        draws = plan.rows_of(rank=rank, world=2, first_step=1)
+        local = 3 + rank
+        batches = list(stream(draws, shard_set, maps=maps, batch=local, cpus=1.0, prefetch=2))
+        assert [len(batch) for batch in batches] == [local] * (plan.total_steps - 1)
+        delivered = [seed for batch in batches for seed in batch.seeds.tolist()]
+        assert delivered == draws["seed"].to_pylist()
+        first = draws.slice(0, 1).to_pylist()[0]
+        row = rows[first["sample"]]
+        whole = shard_set.read_whole(row, ["height"])["height"][..., 0]
+        wanted = torch.from_numpy(whole).roll((-first["y"], -first["x"]), (0, 1))[:64, :64]
+        assert torch.equal(batches[0].maps["height"][0, 0], wanted)
+
+
+def test_a_loss_that_is_not_finite_stops_at_once_and_names_samples_and_terms(
+    ray_cluster: None, shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path
+) -> None:
+    phase = albedo_curriculum.phases["A1"]
+    wild = phase.model_copy(update={"optimizer": phase.optimizer.model_copy(update={"lr": 1e30})})
+    curriculum = albedo_curriculum.model_copy(update={"phases": {"A1": wild}})
+    job = job_for(curriculum, "A1", shards=shard_set, donors=trained_runs, runs=tmp_path, workers=1)
+    with pytest.raises(NumericsError, match=r"phase A1, step \d.*not finite\. Terms: .*Samples: [a-z]+-"):
+        train(job)
