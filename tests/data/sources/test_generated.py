@@ -197,6 +197,13 @@ def test_structure_keeps_its_scale_at_every_size() -> None:
         assert float(torch.corrcoef(pair)[0, 1]) > 0.7, family
 
 
+@pytest.mark.parametrize("family", STYLES)
+def test_every_style_stays_on_its_device(family: str) -> None:
+    surface = paint(family, seed=1, size=32, device="meta")
+    assert surface.albedo.is_meta
+    assert surface.elevation.is_meta
+
+
 def test_noise_has_zero_mean_and_unit_variance_at_every_size() -> None:
     for size in (64, 200):
         field = noise(Canvas.seeded(1, size=size), high=24, slope=1.0, stretch=(2.0, 1.0))

@@ -85,7 +85,7 @@ def _yarn(canvas: Canvas, palette: Palette, *, threads: int, amount: float) -> T
 
 def plain(canvas: Canvas) -> Surface:
     """Linen and canvas: one over, one under; sometimes two dyes."""
-    threads = 2 * canvas.integer(11, 20)
+    threads = 2 * canvas.integer(9, 16)
     warp = _yarn(canvas, _YARNS, threads=threads, amount=0.14)
     weft = warp.flip(1) if canvas.chance(0.6) else _yarn(canvas, _YARNS, threads=threads, amount=0.14)
     return _weave(canvas, torch.eye(2), threads=threads, warp=warp, weft=weft)
@@ -93,7 +93,7 @@ def plain(canvas: Canvas) -> Surface:
 
 def twill(canvas: Canvas) -> Surface:
     """Denim and wool: two over, two under, one further each time; sometimes in a herringbone."""
-    threads = 8 * canvas.integer(3, 5)
+    threads = 8 * canvas.integer(2, 4)
     steps = torch.arange(8)
     lead = torch.where(steps < 4, steps, 7 - steps) if canvas.chance(0.3) else steps % 4
     over = ((torch.arange(8)[:, None] + lead) % 4 < canvas.choice((2, 2, 3))).float()
@@ -106,9 +106,9 @@ def twill(canvas: Canvas) -> Surface:
 def plaid(canvas: Canvas) -> Surface:
     """Tartan: the same sequence of dyed stripes in both directions."""
     repeats = canvas.choice((1, 2))
-    sett = canvas.choice((16, 20))
+    sett = canvas.choice((12, 16))
     dyes = torch.stack([canvas.colour(_YARNS)[:, 0, 0] for _ in range(4)], dim=1)
-    edges = (canvas.table(5) * sett).long().sort().values.cpu()
+    edges = torch.tensor(sorted(canvas.integer(0, sett - 1) for _ in range(5)))
     stripe = torch.bucketize(torch.arange(sett), edges, right=True) % 4
     threads = sett * repeats if repeats > 1 else sett * 2
     yarn = dyes[:, stripe.repeat_interleave(threads // (sett * repeats)).repeat(repeats)]
