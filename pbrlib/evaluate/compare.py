@@ -1,0 +1,159 @@
+"""Networks beside baselines: means over textures with bootstrap intervals, and paired differences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from pbrlib.evaluate.scores import NET, SEGMENTATION, Scores
+from pbrlib.maps import CLASSES
+from pbrlib.metrics.bootstrap import Interval, bootstrap_interval
+
+Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
+
+FEWEST = 5
+"""Textures below which no bootstrap interval is called certain: it would be far too narrow."""
+
+_RESAMPLES = 2000
+_TAIL = 0.025
+
+
+class Verdict(StrEnum):
+    """How the networks stand to the baselines of a figure."""
+
+    BEATS = "beats all"  # better than every baseline, each 95 % interval of the difference excludes 0
+    AHEAD = "ahead of all, not certain"  # better than every baseline on average
+    BEHIND = "does not beat"  # at least one baseline is as good or better
+    ALONE = "no baseline"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One figure of one map.
+
+    Attributes:
+        map: Name of the map, or ``segmentation``.
+        metric: E.g. ``rmse``, ``miou``, ``iou/wood``.
+        num_textures: Textures behind the networks' figure.
+        methods: Mean over textures by method, ``net`` among them; of classes the figure of all pixels.
+        differences: Networks minus baseline on the textures that both have, by baseline.
+    """
+
+    map: str
+    metric: str
+    num_textures: int
+    methods: Mapping[str, Interval]
+    differences: Mapping[str, Interval]
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a larger figure is a better one."""
+        return higher_is_better(self.metric)
+
+    @property
+    def best_baseline(self) -> str | None:
+        """The baseline that the networks have the hardest time with."""
+        if not self.differences:
+            return None
+        return min(self.differences, key=lambda name: self._lead(self.differences[name])[0])
+
+    @property
+    def beaten_by(self) -> tuple[str, ...]:
+        """The baselines that are as good as the networks or better."""
+        return tuple(name for name, found in self.differences.items() if self._lead(found)[0] <= 0)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Against all baselines at once."""
+        if not self.differences:
+            return Verdict.ALONE
+        if self.beaten_by:
+            return Verdict.BEHIND
+        surest = min(self._lead(found)[1] for found in self.differences.values())
+        return Verdict.BEATS if surest > 0 and self.num_textures >= FEWEST else Verdict.AHEAD
+
+    def _lead(self, difference: Interval) -> tuple[float, float]:
+        """By how much the networks are better: on average, and at the unlucky end of the interval."""
+        if self.higher_is_better:
+            return difference.mean, difference.low
+        return -difference.mean, -difference.high
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether a larger figure is a better one; errors and distances are better small."""
+    return metric.startswith(("ssim", "miou", "iou"))
+
+
+def compare(scores: Scores) -> list[Comparison]:
+    """Every figure of every map that the networks answered, in the order in which they were added."""
+    found = [
+        _compared(name, metric, methods)
+        for name, metrics in scores.values.items()
+        for metric, methods in metrics.items()
+        if NET in methods
+    ]
+    return found + list(_compared_classes(scores.confusions))
+
+
+def _compared(name: str, metric: str, methods: Mapping[str, Mapping[str, float]]) -> Comparison:
+    net = methods[NET]
+    differences = {}
+    for method, values in methods.items():
+        common = [sample for sample in net if sample in values]
+        if method != NET and common:
+            differences[method] = bootstrap_interval([net[sample] - values[sample] for sample in common])
+    intervals = {method: bootstrap_interval(list(values.values())) for method, values in methods.items()}
+    return Comparison(name, metric, len(net), intervals, differences)
+
+
+def _compared_classes(confusions: Mapping[str, Mapping[str, Int64[Tensor, "k k"]]]) -> Iterator[Comparison]:
+    """Mean IoU and the IoU of each class from one matrix a method; textures are resampled, not figures."""
+    if NET not in confusions:
+        return
+    matrices = {
+        method: torch.stack([own[sample] for sample in confusions[NET]]).double().numpy()
+        for method, own in confusions.items()
+    }
+    num = len(matrices[NET])
+    weights = np.random.default_rng(0).multinomial(num, np.full(num, 1.0 / num), size=_RESAMPLES)
+    exact = {method: iou(own.sum(axis=0)[None]) for method, own in matrices.items()}
+    drawn = {method: iou(np.tensordot(weights, own, axes=1)) for method, own in matrices.items()}
+    present = ~np.isnan(exact[NET][0])
+    figures: dict[str, Callable[[Floats], Floats]] = {"miou": lambda ious: np.nanmean(ious, axis=1)}
+    for number, name in enumerate(CLASSES):
+        if present[number]:
+            figures[f"iou/{name}"] = lambda ious, number=number: ious[:, number]  # type: ignore[misc]
+    for metric, figure in figures.items():
+        values = {method: (float(figure(exact[method])[0]), figure(drawn[method])) for method in matrices}
+        net, net_drawn = values[NET]
+        yield Comparison(
+            SEGMENTATION,
+            metric,
+            num,
+            {method: _interval(value, resampled) for method, (value, resampled) in values.items()},
+            {
+                method: _interval(net - value, net_drawn - resampled)
+                for method, (value, resampled) in values.items()
+                if method != NET
+            },
+        )
+
+
+def iou(matrices: Floats) -> Floats:
+    """IoU by class ``(n, k)`` of matrices ``(n, k, k)``; NaN for a class that the truth does not hold."""
+    hits = np.diagonal(matrices, axis1=1, axis2=2)
+    true, predicted = matrices.sum(axis=2), matrices.sum(axis=1)
+    found: Floats = np.where(true > 0, hits / np.maximum(true + predicted - hits, 1.0), np.nan)
+    return found
+
+
+def _interval(value: float, resampled: Floats) -> Interval:
+    low, high = np.nanquantile(resampled, (_TAIL, 1.0 - _TAIL))
+    return Interval(value, float(low), float(high))

@@ -1,0 +1,127 @@
+"""The trained chain over a shard set's validation textures, beside the trivial baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.errors import DataError
+from pbrlib.evaluate.baselines import (
+    TrainingStatistics,
+    class_baselines,
+    map_baselines,
+    training_statistics,
+)
+from pbrlib.evaluate.picture import Row, sheet_rows, sheets, shown
+from pbrlib.evaluate.report import Evaluation
+from pbrlib.evaluate.scores import NET, SEGMENTATION, Lpips, Scores
+from pbrlib.evaluate.texture import Texture, validation_rows, validation_textures
+from pbrlib.inference.chain import TextureInput
+from pbrlib.maps import IGNORE, UNIT_TARGETS
+from pbrlib.train.runs import RECORD, RunDirectory
+from pbrlib.train.validation import MULTIPLE, SIDE
+
+_PROTOCOL = (
+    f"validation split, whole textures to {SIDE} px, sides cut to multiples of {MULTIPLE}, one bake per id; "
+    "baselines fitted on the training split; 'true class' baselines are told the true class of each pixel; "
+    "fitted height: after least-squares scale (at least 0) and shift a texture"
+)
+
+
+class Predictor(Protocol):
+    """What is measured: ``pbrlib.inference.chain.Chain``, or anything that answers like it."""
+
+    def predict(self, texture: TextureInput) -> dict[str, Tensor]:
+        """Maps (C, H, W) in [0, 1] and class probabilities at the size of the texture."""
+        ...
+
+
+def evaluate(
+    predictor: Predictor,
+    *,
+    shards: ShardSet,
+    lpips: Lpips | None = None,
+    checkpoints: Mapping[str, Any] | None = None,
+    watch: Callable[[int, int], None] = lambda done, total: None,
+) -> Evaluation:
+    """Measures every validation texture; only the maps that the predictor answers are scored.
+
+    Args:
+        predictor: The trained networks.
+        shards: With a validation split; the training split gives the baselines.
+        lpips: For albedo, if its weights are at hand.
+        checkpoints: What the networks are, for the report.
+        watch: Called with the numbers of finished and of all textures.
+
+    Raises:
+        DataError: No texture can be measured, or a shard is damaged.
+    """
+    rows = validation_rows(shards)
+    if not rows:
+        raise DataError(
+            f"{shards.location}: no validation texture with a normal and a diffuse or albedo of "
+            f"{MULTIPLE} px or more. Prepare the set with --val-share or --hold-out."
+        )
+    statistics = training_statistics(shards)
+    scores = Scores(lpips=lpips)
+    pictures: list[list[Row]] = []
+    chosen = shown(rows)
+    for number, texture in enumerate(validation_textures(shards)):
+        predicted = {name: x.detach().cpu() for name, x in predictor.predict(texture.given).items()}
+        score_texture(scores, texture, predicted=predicted, statistics=statistics)
+        if texture.id in chosen:
+            pictures.append(sheet_rows(texture, predicted))
+        watch(number + 1, len(rows))
+    return Evaluation(
+        title=f"{len(rows)} validation textures of {shards.location}",
+        scores=scores,
+        about={
+            "data": {"location": shards.location, "fingerprint": shards.fingerprint},
+            "textures": [
+                {"id": row.id, "source": row.source, "class": row.label, "size": [row.height, row.width]}
+                for row in rows
+            ],
+            "checkpoints": dict(checkpoints or {}),
+            "protocol": _PROTOCOL,
+            "training_statistics": statistics.as_dict(),
+        },
+        notes=[_PROTOCOL[0].upper() + _PROTOCOL[1:] + "."],
+        sheets=sheets(pictures),
+    )
+
+
+def score_texture(
+    scores: Scores, texture: Texture, *, predicted: Mapping[str, Tensor], statistics: TrainingStatistics
+) -> None:
+    """Adds the networks' answer and all baselines of one texture, for the maps that were predicted."""
+    baselines = map_baselines(texture, statistics)
+    for name in UNIT_TARGETS:
+        if name not in predicted:
+            continue
+        if name not in texture.truth:
+            scores.leave_out([name], sample=texture.id)
+            continue
+        methods = {NET: predicted[name], **baselines[name]}
+        scores.add_map(name, methods, sample=texture.id, truth=texture.truth[name], valid=texture.valid)
+    if SEGMENTATION in predicted:
+        classes = {NET: predicted[SEGMENTATION].argmax(dim=0), **class_baselines(texture, statistics)}
+        known = texture.mask.masked_fill(~texture.valid[0], IGNORE)
+        scores.add_classes(classes, sample=texture.id, truth=known)
+
+
+def checkpoints_of(runs: Path) -> dict[str, Any]:
+    """The checkpoints that ``Chain.open`` takes from a runs directory, by curriculum."""
+    found = {}
+    for record in sorted(runs.glob(f"*/{RECORD}")):
+        folder, phase = RunDirectory(runs, name=record.parent.name).best()
+        found[record.parent.name] = {
+            "checkpoint": str(folder),
+            "fingerprint": phase.fingerprint,
+            "step": phase.step,
+            "metrics": dict(phase.metrics),
+        }
+    return found

@@ -1,0 +1,107 @@
+"""Contact sheets of an evaluation: inputs, prediction, truth and error of some textures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from pbrlib.data.contact import Picture, as_picture, contact_sheet
+from pbrlib.data.shards.index import IndexRow
+from pbrlib.evaluate.scores import SEGMENTATION
+from pbrlib.evaluate.texture import Texture
+from pbrlib.maps import ALBEDO, DIFFUSE, GLOSS, IGNORE, MASK, NORMAL, UNIT_TARGETS
+
+MOST_TEXTURES = 12
+TEXTURES_A_SHEET = 4
+CELL = 192
+"""Pixels of a side of a picture on the sheet."""
+
+ERROR_SCALE = 0.5
+"""The mean absolute error that is white; black is none, red and yellow lie between."""
+
+_INPUT = "input"
+
+Row = tuple[str, Mapping[str, Picture]]
+
+
+def shown(rows: Sequence[IndexRow], *, most: int = MOST_TEXTURES) -> frozenset[str]:
+    """The ids of the textures to show: classes in turn, so that a few show them all."""
+    by_class: dict[str, list[str]] = {}
+    for row in rows:
+        by_class.setdefault(row.label or "", []).append(row.id)
+    turns = [
+        ids[turn]
+        for turn in range(max((len(ids) for ids in by_class.values()), default=0))
+        for _, ids in sorted(by_class.items())
+        if turn < len(ids)
+    ]
+    return frozenset(turns[:most])
+
+
+def sheet_rows(texture: Texture, predicted: Mapping[str, Tensor]) -> list[Row]:
+    """Three lines of a texture: prediction, truth, error; the input's maps stand before them.
+
+    Args:
+        texture: With its truth.
+        predicted: Maps (C, H, W) in [0, 1] and class probabilities, as the chain answers.
+    """
+    given = texture.given
+    prediction: dict[str, Picture] = {_INPUT: _shown(given.diffuse)}
+    truth: dict[str, Picture] = {_INPUT: _shown(given.normal * 0.5 + 0.5)}
+    error: dict[str, Picture] = {} if given.gloss is None else {_INPUT: _shown(given.gloss)}
+    for name in UNIT_TARGETS:
+        if name in predicted:
+            prediction[name] = _shown(predicted[name].cpu())
+            if name in texture.truth:
+                truth[name] = _shown(texture.truth[name])
+                error[name] = _heat(predicted[name].cpu() - texture.truth[name])
+    if SEGMENTATION in predicted:
+        labels = predicted[SEGMENTATION].cpu().argmax(dim=0)
+        prediction[SEGMENTATION] = _classes(labels)
+        truth[SEGMENTATION] = _classes(texture.mask)
+        wrong = (labels != texture.mask) & (texture.mask != IGNORE)
+        error[SEGMENTATION] = _heat(wrong[None].float() * ERROR_SCALE)
+    name = f"{texture.id}  ({texture.label or 'several or unknown'})"
+    return [
+        (f"{name}   PREDICTION   input: {DIFFUSE.name}", prediction),
+        (f"{name}   TRUTH   input: {NORMAL.name}", truth),
+        (f"{name}   ERROR, white from {ERROR_SCALE}   input: {GLOSS.name}", error),
+    ]
+
+
+def sheets(textures: Sequence[Sequence[Row]]) -> list[bytes]:
+    """PNG files with the lines of a few textures each; maps that nobody predicted have no column."""
+    names = {name for rows in textures for _, pictures in rows for name in pictures}
+    columns = [name for name in (_INPUT, *UNIT_TARGETS, SEGMENTATION) if name in names]
+    parts = [textures[i : i + TEXTURES_A_SHEET] for i in range(0, len(textures), TEXTURES_A_SHEET)]
+    return [
+        contact_sheet([row for rows in part for row in rows], columns=columns, thumbnail=CELL)
+        for part in parts
+    ]
+
+
+def _shown(x: Float[Tensor, "c h w"]) -> Picture:
+    small = _small(x.float())
+    kind = ALBEDO if len(small) == ALBEDO.channels else GLOSS
+    return as_picture(kind.quantise(small.permute(1, 2, 0).numpy()), kind)
+
+
+def _heat(error: Float[Tensor, "c h w"]) -> Picture:
+    """Black, red, yellow, white with the mean absolute error over channels."""
+    share = error.abs().mean(dim=0, keepdim=True) / ERROR_SCALE * 3.0
+    ramp = share.expand(3, -1, -1) - share.new_tensor([0.0, 1.0, 2.0]).view(3, 1, 1)
+    return _shown(ramp.clamp(0.0, 1.0))
+
+
+def _classes(labels: Int64[Tensor, "h w"]) -> Picture:
+    step = max(1, min(labels.shape) // CELL)
+    return as_picture(labels[::step, ::step, None].numpy(), MASK)
+
+
+def _small(x: Tensor) -> Tensor:
+    """At most about twice the cell, which the sheet then fits: whole maps would fill the memory."""
+    factor = max(1, min(x.shape[-2:]) // (2 * CELL))
+    return F.avg_pool2d(x, factor) if factor > 1 else x

@@ -1,0 +1,93 @@
+"""``pbr evaluate RUN --data SHARDS``: trained networks beside trivial baselines; one process, no Ray."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from pbrlib.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+    from pbrlib.evaluate.scores import Lpips
+
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command("evaluate")
+@click.argument("run", type=_FOLDER)
+@click.option("--data", metavar="SHARDS", required=True, help="The shard set whose validation split counts.")
+@click.option("--out", metavar="DIR", type=_FOLDER, help="Where the results go; default: RUN/evaluation.")
+@click.option("--device", default="auto", show_default=True, help="Where the networks run: auto, cpu, cuda.")
+@click.option(
+    "--lpips",
+    "weights",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Torchvision's weights of the LPIPS trunk, for albedo; without it there is no LPIPS.",
+)
+@click.option("--lpips-net", type=click.Choice(["alex", "vgg", "squeeze"]), default="alex", show_default=True)
+def command(
+    *,
+    run: Path,
+    data: str,
+    out: Path | None,
+    device: str,
+    weights: Path | None,
+    lpips_net: Literal["alex", "vgg", "squeeze"],
+) -> None:
+    """Measure the networks in RUN, the directory given to pbr train --runs, on SHARDS.
+
+    Writes evaluation.json and contact-1.png, contact-2.png ... into DIR.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from pbrlib.data.shards.reader import ShardSet
+    from pbrlib.evaluate.measure import checkpoints_of, evaluate
+    from pbrlib.evaluate.report import FILE
+    from pbrlib.inference.chain import Chain
+
+    chain = Chain.open(run, device=_device(device))
+    shards = ShardSet.open(data)
+    lpips = None if weights is None else _lpips(lpips_net, weights)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("evaluate", total=None)
+        evaluation = evaluate(
+            chain,
+            shards=shards,
+            lpips=lpips,
+            checkpoints=checkpoints_of(run),
+            watch=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    files = evaluation.write((out or run / "evaluation") / FILE)
+    console = Console(highlight=False)
+    console.print(evaluation.table())
+    console.print("Figures: " + str(files[0]), "Pictures: " + ", ".join(map(str, files[1:])), sep="\n")
+
+
+def _lpips(net: Literal["alex", "vgg", "squeeze"], weights: Path) -> Lpips:
+    from pbrlib.evaluate.scores import Lpips
+    from pbrlib.losses.perceptual import load_lpips
+
+    # A whole path, since the bare word `random` would ask for random weights, and that is no LPIPS.
+    place = str(weights.resolve())
+    return Lpips(load_lpips(net=net, backbone=place), net, place)
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"--device {name}: no such device. Use auto, cpu or cuda.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"--device {name}: this machine has no CUDA device. Use auto or cpu.")
+    return device
