@@ -19,6 +19,8 @@ SUBCOMMANDS = {
     "train": ("ray_jobs.train:command", "Train a curriculum; the same command resumes it."),
     "evaluate": ("ray_jobs.evaluate:command", "Measure trained networks beside trivial baselines."),
     "convert": ("ray_jobs.convert:command", "Convert a folder of old textures to True PBR."),
+    "score": ("ray_jobs.score:command", "Score a converted folder against the materials it was made of."),
+    "bake": ("ray_jobs.bake:command", "Bake modern materials into a folder of old textures."),
 }
 """Name of a subcommand -> (module:attribute, the line that ``pbr --help`` shows for it)."""
 

@@ -63,7 +63,7 @@ def sheet_rows(texture: Texture, predicted: Mapping[str, Tensor]) -> list[Row]:
         prediction[SEGMENTATION] = _classes(labels)
         truth[SEGMENTATION] = _classes(texture.mask)
         wrong = (labels != texture.mask) & (texture.mask != IGNORE)
-        error[SEGMENTATION] = _heat(wrong[None].float() * ERROR_SCALE)
+        error[SEGMENTATION] = _heat(wrong[None] * (ERROR_SCALE / 3.0))  # red
     name = f"{texture.id}  ({texture.label or 'several or unknown'})"
     return [
         (f"{name}   PREDICTION   input: {DIFFUSE.name}", prediction),

@@ -1,0 +1,206 @@
+"""Modern materials to an old game's texture tree, with the modern maps beside it as the truth.
+
+What a conversion of such a tree answers can be scored. In the folder that is written lie
+``textures/<class>/<id>.dds`` and ``<id>_n.dds``, ``index.json``, and ``materials/<id>/*.png`` with their
+``manifest.json``. A conversion takes the whole folder as its input: beside ``textures/`` it looks at nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pbrlib.convert.blocks import encode_dds
+from pbrlib.convert.dds import Block
+from pbrlib.convert.mips import albedo_chain, chain, encoded, mean_normals, unit
+from pbrlib.convert.textures import DIFFUSE_SUFFIXES, NORMAL_SUFFIXES, OTHER_SUFFIXES
+from pbrlib.convert.truepbr import write_together
+from pbrlib.data.contact import as_picture
+from pbrlib.data.material import Entry, Material, Source
+from pbrlib.data.prepare import assign_splits
+from pbrlib.errors import DataError
+from pbrlib.geometry import flip_green
+from pbrlib.maps import ALBEDO, AO, MAPS, MASK, METALLIC, NORMAL, ROUGHNESS, Encoding, Stored
+from pbrlib.rendering.bake import BAKE_INPUTS, Baked, BakeSpec, bake, draw_params
+from pbrlib.seeds import mix
+
+INDEX = "index.json"
+MATERIALS = "materials"
+TEXTURES = "textures"
+SEVERAL = "mixed"
+"""The folder of textures of several or unknown classes."""
+
+_BLOCK = 4
+_TRUTHS = (ALBEDO.name, NORMAL.name, ROUGHNESS.name, METALLIC.name, AO.name, "height", MASK.name)
+
+
+@dataclass(frozen=True)
+class BakedTree:
+    """The ids that were baked, and those that were not with the reason."""
+
+    baked: tuple[str, ...]
+    left_out: Mapping[str, str]
+
+
+def bake_tree(
+    source: Source,
+    *,
+    output: Path,
+    hold_out: Sequence[str] = (),
+    watch: Callable[[int, int], None] = lambda done, total: None,
+) -> BakedTree:
+    """Writes the old tree of a source's materials; files of the same names are replaced.
+
+    Args:
+        source: Of modern materials.
+        output: The folder of the tree.
+        hold_out: Patterns as ``pbr prepare --hold-out`` takes them; only what they hold out is baked.
+        watch: Called with the numbers of finished and of all materials.
+
+    Raises:
+        DataError: The source cannot be listed, a pattern matches nothing, no material can be baked, or a
+            file cannot be written.
+    """
+    entries = _chosen(list(source.entries()), hold_out)
+    listed, index, left_out = [], [], {}
+    for number, entry in enumerate(entries):
+        try:
+            material = _trimmed(source.load(entry))
+        except DataError as error:
+            left_out[entry.id] = str(error)
+        else:
+            index.append(_write_textures(material, output))
+            listed.append(_write_truth(material, output))
+        watch(number + 1, len(entries))
+    if not index:
+        reason = next(iter(left_out.values()), "it has none")
+        raise DataError(f"{source.name}: no material can be baked ({reason})")
+    lists = {PurePosixPath(INDEX): index, PurePosixPath(MATERIALS, "manifest.json"): listed}
+    write_together(output, {path: _json(content) for path, content in lists.items()})
+    return BakedTree(tuple(item["id"] for item in index), left_out)
+
+
+def file_stem(name: str) -> str:
+    """A file name for an id that no converter takes for a normal or another kind of map."""
+    head, underscore, ending = name.rpartition("_")
+    taken = {*DIFFUSE_SUFFIXES, *NORMAL_SUFFIXES, *OTHER_SUFFIXES, "_lod"}
+    return f"{head}-{ending}" if underscore and f"_{ending.lower()}" in taken else name
+
+
+def _chosen(entries: Sequence[Entry], hold_out: Sequence[str]) -> list[Entry]:
+    if not hold_out:
+        return list(entries)
+    splits = assign_splits(entries, val_share=0.0, hold_out=hold_out)
+    return [entry for entry in entries if splits[entry.family] == "val"]
+
+
+def _trimmed(material: Material) -> Material:
+    """Cuts the sides to multiples of a block of the compressions."""
+    if ALBEDO.name not in material.maps:
+        raise DataError(f"{material.id}: no albedo to bake an old texture of. Leave it out.")
+    height, width = (side // _BLOCK * _BLOCK for side in material.size)
+    if min(height, width) == 0:
+        raise DataError(f"{material.id}: {material.size} px. Textures have {_BLOCK} px or more.")
+    maps = {name: np.ascontiguousarray(stored[:height, :width]) for name, stored in material.maps.items()}
+    return Material(
+        id=material.id,
+        family=material.family,
+        source=material.source,
+        label=material.label,
+        tileable=material.tileable and (height, width) == material.size,
+        licence=material.licence,
+        attribution=material.attribution,
+        maps=maps,
+    )
+
+
+def _write_textures(material: Material, output: Path) -> dict[str, Any]:
+    maps = {name: _decoded(material, name) for name in BAKE_INPUTS}
+    seeds = torch.tensor([mix("old tree", material.id)])
+    baked = bake(maps, params=draw_params(seeds, spec=BakeSpec()))
+    stem = PurePosixPath(TEXTURES, material.label or SEVERAL, file_stem(material.id))
+    diffuse, normal = stem.with_name(f"{stem.name}.dds"), stem.with_name(f"{stem.name}_n.dds")
+    write_together(output, {diffuse: _diffuse_dds(baked.diffuse), normal: _normal_dds(maps["normal"], baked)})
+    height, width = material.size
+    return {
+        "id": material.id,
+        "diffuse": str(diffuse),
+        "normal": str(normal),
+        "size": max(height, width),
+        "diffuse_format": "BC1 DX10 sRGB",
+        "normal_format": "BC3 DX10",
+        "alpha": False,
+    }
+
+
+def _decoded(material: Material, name: str) -> Tensor:
+    """A decoded map (1, C, H, W); its fill value where the material lacks it, as in training."""
+    kind = MAPS[name]
+    stored = material.maps.get(name)
+    if stored is None:
+        stored = np.full((*material.size, kind.channels), kind.fill, kind.dtype)
+    return kind.decode(torch.from_numpy(stored.transpose(2, 0, 1).copy())[None])
+
+
+def _pixels(x: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
+    pixels: np.ndarray[Any, np.dtype[np.float32]] = x[0].permute(1, 2, 0).numpy()
+    return pixels
+
+
+def _diffuse_dds(diffuse: Tensor) -> bytes:
+    colours = ALBEDO.quantise(_pixels(diffuse))
+    opaque = np.concatenate((colours, np.full_like(colours[..., :1], 255)), axis=-1)
+    return encode_dds(albedo_chain(opaque), block=Block.BC1, srgb=True)
+
+
+def _normal_dds(normal: Tensor, baked: Baked) -> bytes:
+    """DirectX normals with gloss in alpha; both are averaged in the mips, normals as directions."""
+    directions = mean_normals(_pixels(flip_green(normal)))
+    gloss = chain(_pixels(baked.gloss))
+    levels = [
+        np.concatenate((unit(mean) * 0.5 + 0.5, alpha), axis=-1)
+        for mean, alpha in zip(directions, gloss, strict=True)
+    ]
+    return encode_dds(encoded(levels), block=Block.BC3, srgb=False)
+
+
+def _write_truth(material: Material, output: Path) -> dict[str, Any]:
+    folder = PurePosixPath(MATERIALS, material.id)
+    maps = {name: material.maps[name] for name in _TRUTHS if name in material.maps}
+    write_together(output, {folder / f"{name}.png": _png(stored, name) for name, stored in maps.items()})
+    height, width = material.size
+    return {
+        "id": material.id,
+        **({} if material.label is None else {"class": material.label}),
+        "family": material.family,
+        "licence": material.licence,
+        "attribution": material.attribution,
+        "normal_convention": "opengl",
+        "tileable": material.tileable,
+        "maps": {
+            name: {"file": f"{material.id}/{name}.png", "width": width, "height": height} for name in maps
+        },
+    }
+
+
+def _png(stored: Stored, name: str) -> bytes:
+    from PIL import Image
+
+    if MAPS[name].encoding is Encoding.LABEL:
+        stored = as_picture(stored, MASK)
+    pixels = stored[..., 0] if stored.shape[-1] == 1 else stored
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG")
+    return file.getvalue()
+
+
+def _json(content: object) -> bytes:
+    return (json.dumps(content, indent=1) + "\n").encode()

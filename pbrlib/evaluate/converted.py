@@ -1,0 +1,264 @@
+"""A converted tree against the material sets that its old textures were made of.
+
+The decoder is given: this package does not know how textures are stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from torch import Tensor
+
+from pbrlib.data.material import Entry, Material, Source
+from pbrlib.errors import DataError
+from pbrlib.evaluate.baselines import ColourFit, untrained_baselines
+from pbrlib.evaluate.picture import Row, sheet_rows, sheets
+from pbrlib.evaluate.report import Evaluation
+from pbrlib.evaluate.scores import NET, Scores
+from pbrlib.evaluate.texture import Texture
+from pbrlib.geometry import flip_green
+from pbrlib.inference.chain import TextureInput
+from pbrlib.maps import IGNORE, MAPS, NORMAL, UNIT_TARGETS
+
+Pixels: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
+Read: TypeAlias = Callable[[Path], Pixels]
+
+MOST_SHOWN = 12
+_TEXTURES = "textures"
+_DIFFUSE_ENDINGS = ("", "_d", "_diff", "_diffuse")
+_PBR = PurePosixPath("textures/PBR")
+
+_PROTOCOL = (
+    "maps as they are stored in the converted files against the material's maps, area-averaged to the size "
+    "of the texture; fitted height: after least-squares scale (at least 0) and shift a texture"
+)
+
+
+class Indexed(BaseModel):
+    """A pair of the old tree: the id of its material set and its files, relative to the index."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    id: str
+    diffuse: str
+    normal: str
+
+
+_INDEX = TypeAdapter(list[Indexed])
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """An old texture with its truth, and what the conversion made of it."""
+
+    texture: Texture
+    predicted: Mapping[str, Tensor]
+
+
+def read_index(path: Path) -> list[Indexed]:
+    """Reads an ``index.json``; raises DataError when it is not a list of ids, diffuses and normals."""
+    try:
+        return _INDEX.validate_json(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}). Name the tree's index.json.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise DataError(
+            f"{path}: {place}: {first['msg']}. It is a list of objects with id, diffuse and normal."
+        ) from error
+
+
+def choose(indexed: Sequence[Indexed], patterns: Sequence[str]) -> list[Indexed]:
+    """The entries whose id one of the patterns matches, all without any; raises DataError for an idle one."""
+    for pattern in patterns:
+        if not any(fnmatchcase(item.id, pattern) for item in indexed):
+            near = get_close_matches(pattern, [item.id for item in indexed], n=1, cutoff=0.5)
+            hint = f"Did you mean {near[0]}?" if near else "Give ids of the index, * for any characters."
+            raise DataError(f"--only {pattern}: matches no texture. {hint}")
+    return [
+        item for item in indexed if not patterns or any(fnmatchcase(item.id, pattern) for pattern in patterns)
+    ]
+
+
+def score_converted(
+    converted: Path,
+    *,
+    index: Path,
+    materials: Callable[[int], Source],
+    read: Read,
+    only: Sequence[str] = (),
+    watch: Callable[[int, int], None] = lambda done, total: None,
+) -> Evaluation:
+    """Scores a True PBR tree, and the old textures themselves as baselines.
+
+    The gain of the diffuse is fitted on the textures that ``only`` leaves out; if none are left, on those
+    that are scored, which flatters that baseline.
+
+    Args:
+        converted: The output of a conversion.
+        index: The ``index.json`` beside the old tree.
+        materials: The source of the truth, reduced to a longer side in pixels.
+        read: Decodes a texture file to ``(H, W, C)`` uint8.
+        only: Patterns of ids.
+        watch: Called with the numbers of finished and of all textures.
+
+    Raises:
+        DataError: An index, texture or material that cannot be read, or nothing was converted.
+    """
+    indexed = read_index(index)
+    chosen = choose(indexed, only)
+    names = {item.id for item in chosen}
+    others = [item for item in indexed if item.id not in names]
+    fit = ColourFit()
+    for item in others or chosen:
+        fit.add(_texture(item, index.parent, materials, read))
+    scores, rows, missing = Scores(), list[list[Row]](), list[str]()
+    for number, item in enumerate(chosen):
+        pair = _pair(converted, item, index.parent, materials, read)
+        if pair is None:
+            missing.append(item.id)
+        else:
+            _score(scores, pair, gain=fit.gain)
+            if len(rows) < MOST_SHOWN:
+                rows.append(sheet_rows(pair.texture, pair.predicted))
+        watch(number + 1, len(chosen))
+    if len(missing) == len(chosen):
+        raise DataError(f"{converted}: none of {len(chosen)} textures is in it. Convert the tree first.")
+    fitted_on = "the textures not scored" if others else "the scored textures themselves"
+    notes = [f"Gain fitted on {fitted_on} ({fit.num_textures})."]
+    if missing:
+        notes.append(f"Not converted, so not scored: {', '.join(missing)}.")
+    return Evaluation(
+        title=f"{len(chosen) - len(missing)} converted textures of {converted}",
+        scores=scores,
+        about={
+            "converted": str(converted),
+            "index": str(index),
+            "textures": [item.id for item in chosen],
+            "not_converted": missing,
+            "albedo_gain": {"value": fit.gain.tolist(), "fitted_on": fitted_on, "textures": fit.num_textures},
+            "protocol": _PROTOCOL,
+        },
+        notes=notes,
+        sheets=sheets(rows),
+    )
+
+
+def _score(scores: Scores, pair: _Pair, *, gain: Tensor) -> None:
+    baselines = untrained_baselines(pair.texture.given, gain=gain)
+    for name in UNIT_TARGETS:
+        truth = pair.texture.truth.get(name)
+        if truth is None:
+            scores.leave_out([name], sample=pair.texture.id)
+        else:
+            methods = {NET: pair.predicted[name], **baselines[name]}
+            scores.add_map(name, methods, sample=pair.texture.id, truth=truth, valid=pair.texture.valid)
+
+
+def _pair(
+    converted: Path, item: Indexed, root: Path, materials: Callable[[int], Source], read: Read
+) -> _Pair | None:
+    """The texture at the size of its conversion; None if it was not converted."""
+    files = _converted_files(converted, item)
+    if files is None:
+        return None
+    planes = {suffix: _planes(read(path)) for suffix, path in files.items()}
+    # The first three channels of _rmaos are roughness, metallic and occlusion; the fourth is the reflectance.
+    rmaos = planes["_rmaos"]
+    predicted = {
+        "albedo": planes[""][:3],
+        "roughness": rmaos[:1],
+        "metallic": rmaos[1:2],
+        "ao": rmaos[2:3],
+        "height": planes["_p"][:1],
+    }
+    texture = _texture(item, root, materials, read)
+    size = predicted["albedo"].shape[-2:]
+    return _Pair(texture if texture.mask.shape == size else _resized_texture(texture, size), predicted)
+
+
+def _converted_files(converted: Path, item: Indexed) -> dict[str, Path] | None:
+    """The files that a conversion made of a texture, by their suffix; None if it did not.
+
+    A diffuse ``stone_d`` whose normal is ``stone_n`` becomes ``stone``.
+    """
+    diffuse = PurePosixPath(item.diffuse).with_suffix("")
+    if diffuse.parts[0].lower() == _TEXTURES:
+        diffuse = diffuse.relative_to(diffuse.parts[0])
+    for ending in _DIFFUSE_ENDINGS:
+        name = str(diffuse).removesuffix(ending)
+        files = {suffix: converted / _PBR / f"{name}{suffix}.dds" for suffix in ("", "_rmaos", "_p")}
+        if all(path.is_file() for path in files.values()):
+            return files
+    return None
+
+
+def _texture(item: Indexed, root: Path, materials: Callable[[int], Source], read: Read) -> Texture:
+    diffuse = _planes(read(root / item.diffuse))[:3]
+    old_normal = torch.from_numpy(read(root / item.normal).transpose(2, 0, 1).copy())[None]
+    size = diffuse.shape[-2:]
+    gloss = None
+    if old_normal.shape[1] == 4 and bool((old_normal[:, 3:] != 255).any()):
+        gloss = _area(old_normal[0, 3:].float() / 255.0, size)
+    vectors = flip_green(NORMAL.decode(old_normal[:, : NORMAL.channels]))[0]
+    material = _material(materials(max(size)), item.id)
+    given = TextureInput(
+        diffuse=diffuse,
+        normal=F.normalize(_area(vectors, size), dim=0),
+        gloss=gloss,
+        tileable=material.tileable,
+    )
+    truth = {name: _area(_decoded(material, name), size) for name in UNIT_TARGETS if name in material.maps}
+    mask = torch.from_numpy(material.maps["mask"][..., 0].astype(np.int64))
+    if mask.shape != size:
+        mask = torch.full(size, IGNORE)
+    valid = torch.ones((1, *size), dtype=torch.bool)
+    return Texture(item.id, material.label, given, truth, mask, valid)
+
+
+def _material(source: Source, name: str) -> Material:
+    entry = next((entry for entry in source.entries() if entry.id == name), None)
+    if entry is None:
+        raise DataError(f"{source.name}: no material {name}, which the index names. Check --materials.")
+    return source.load(Entry(entry.id, entry.family))
+
+
+def _decoded(material: Material, name: str) -> Tensor:
+    raw = torch.from_numpy(material.maps[name].transpose(2, 0, 1).copy())[None]
+    return MAPS[name].decode(raw)[0]
+
+
+def _planes(pixels: Pixels) -> Tensor:
+    return torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float() / 255.0
+
+
+def _area(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Averaged to a height and width; what is smaller is repeated."""
+    if x.shape[-2:] == torch.Size(size):
+        return x
+    return F.interpolate(x[None], size=tuple(size), mode="area")[0]
+
+
+def _resized_texture(texture: Texture, size: torch.Size) -> Texture:
+    given = texture.given
+    return replace(
+        texture,
+        given=TextureInput(
+            diffuse=_area(given.diffuse, size),
+            normal=F.normalize(_area(given.normal, size), dim=0),
+            gloss=None if given.gloss is None else _area(given.gloss, size),
+            tileable=given.tileable,
+        ),
+        truth={name: _area(x, size) for name, x in texture.truth.items()},
+        mask=torch.full(tuple(size), IGNORE),
+        valid=torch.ones((1, *size), dtype=torch.bool),
+    )
