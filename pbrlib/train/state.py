@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError  # raised by torch's own reader, which runs no pickle
 from typing import Any
 
 import torch
@@ -117,7 +118,7 @@ def restore(folder: Path, *, fingerprint: str, network: nn.Module, optimizer: to
     load_weights(folder, network)
     try:
         optimizer.load_state_dict(torch.load(folder / OPTIMIZER, weights_only=True, map_location="cpu"))
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, UnpicklingError) as error:
         raise CheckpointError(
             f"{folder / OPTIMIZER}: cannot be read ({error}). Remove this checkpoint."
         ) from error
