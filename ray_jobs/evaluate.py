@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -12,8 +13,10 @@ from pbrlib.errors import ConfigError
 if TYPE_CHECKING:
     import torch
 
+    from pbrlib.evaluate.report import Evaluation
     from pbrlib.evaluate.scores import Lpips
 
+_WIDTH = 140
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
@@ -65,9 +68,19 @@ def command(
             watch=lambda done, total: bar.update(task, completed=done, total=total),
         )
     files = evaluation.write((out or run / "evaluation") / FILE)
+    show(evaluation, files)
+
+
+def show(evaluation: Evaluation, files: Sequence[Path]) -> None:
+    """Prints the table, and where the files are; into a log as wide as the table needs."""
+    from rich.console import Console
+
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, _WIDTH)
     console.print(evaluation.table())
-    console.print("Figures: " + str(files[0]), "Pictures: " + ", ".join(map(str, files[1:])), sep="\n")
+    console.print(f"Figures: {files[0]}", soft_wrap=True)
+    console.print(f"Pictures: {', '.join(map(str, files[1:]))}", soft_wrap=True)
 
 
 def _lpips(net: Literal["alex", "vgg", "squeeze"], weights: Path) -> Lpips:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from ray_jobs.evaluate import show
+
 _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 
 
@@ -57,6 +59,4 @@ def command(
             watch=lambda done, total: bar.update(task, completed=done, total=total),
         )
     files = evaluation.write(out or converted / FILE)
-    console = Console(highlight=False)
-    console.print(evaluation.table())
-    console.print("Figures: " + str(files[0]), "Pictures: " + ", ".join(map(str, files[1:])), sep="\n")
+    show(evaluation, files)

@@ -160,7 +160,7 @@ def class_baselines(texture: Texture, statistics: TrainingStatistics) -> dict[st
     distances = differences.square().sum(dim=-1).nan_to_num(nan=torch.inf)
     return {
         "majority class": torch.full_like(texture.mask, statistics.majority),
-        "nearest class colour, per pixel": distances.argmin(dim=1).view(texture.mask.shape),
+        "nearest class colour": distances.argmin(dim=1).view(texture.mask.shape),
     }
 
 

@@ -28,9 +28,9 @@ _TAIL = 0.025
 class Verdict(StrEnum):
     """How the networks stand to the baselines of a figure."""
 
-    BEATS = "beats all"  # better than every baseline, each 95 % interval of the difference excludes 0
-    AHEAD = "ahead of all, not certain"  # better than every baseline on average
-    BEHIND = "does not beat"  # at least one baseline is as good or better
+    BEATS = "better than all"  # better than every baseline, each 95 % interval of the difference excludes 0
+    AHEAD = "ahead of all, unsure"  # better than every baseline on average
+    BEHIND = "not better"  # at least one baseline is as good or better
     ALONE = "no baseline"
 
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 FILE = "evaluation.json"
 
 _MARKS = {
-    Verdict.BEATS: "[green]beats all[/]",
-    Verdict.AHEAD: "[yellow]ahead, not certain[/]",
-    Verdict.BEHIND: "[red]does not beat[/]",
+    Verdict.BEATS: "[green]better than all[/]",
+    Verdict.AHEAD: "[yellow]ahead, unsure[/]",
+    Verdict.BEHIND: "[red]NOT better[/]",
     Verdict.ALONE: "",
 }
 
@@ -87,16 +87,21 @@ class Evaluation:
 
     def table(self) -> Table:
         """One line a figure: the networks, the hardest baseline, the paired difference, and who wins."""
+        from rich import box
         from rich.markup import escape
         from rich.table import Table
 
-        table = Table(title=escape(self.title), caption=escape("\n".join(self._captions())))
-        for heading, right in (("map", 0), ("metric", 0), ("n", 1), ("net [95 %]", 1)):
-            table.add_column(heading, justify="right" if right else "left")
+        table = Table(
+            title=escape(self.title), caption=escape("\n".join(self._captions())), box=box.SIMPLE_HEAD
+        )
+        for heading in ("map", "metric"):
+            table.add_column(heading, no_wrap=True)
+        for heading in ("n", "net [95 %]"):
+            table.add_column(heading, justify="right", no_wrap=True)
         table.add_column("hardest baseline")
-        table.add_column("its mean", justify="right")
-        table.add_column("net - baseline [95 %]", justify="right")
-        table.add_column("net against all baselines")
+        table.add_column("its mean", justify="right", no_wrap=True)
+        table.add_column("net - baseline [95 %]", justify="right", no_wrap=True)
+        table.add_column("net is", no_wrap=True)
         previous = ""
         for found in compare(self.scores):
             if previous and found.map != previous:
@@ -110,7 +115,8 @@ class Evaluation:
         lines = [
             "Means over textures with bootstrap intervals; IoU from one confusion matrix of all pixels, "
             "textures resampled.",
-            f"beats all: every interval of net - baseline excludes 0, with at least {FEWEST} textures.",
+            f"Better than all: every interval of net - baseline excludes 0, with at least {FEWEST} textures. "
+            "NOT better k/n: k of n baselines are as good as the net or better.",
             *self.notes,
         ]
         return [*lines, f"Left out, as their truth is unknown: {', '.join(missing)}."] if missing else lines
@@ -122,16 +128,16 @@ def _cells(found: Comparison) -> list[str]:
     arrow = "↑" if found.higher_is_better else "↓"
     net = found.methods[NET]
     cells = [f"{found.metric} {arrow}", str(found.num_textures)]
-    cells.append(escape(f"{net.mean:.4f} [{net.low:.4f}, {net.high:.4f}]"))
+    cells.append(escape(f"{net.mean:.3f} [{net.low:.3f}, {net.high:.3f}]"))
     name = found.best_baseline
     if name is None:
         return [*cells, "-", "", "", ""]
     gap = found.differences[name]
     mark = _MARKS[found.verdict]
     if len(found.beaten_by) > 1:
-        mark += f" {len(found.beaten_by)} of {len(found.differences)}"
-    difference = escape(f"{gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]")
-    return [*cells, escape(name), f"{found.methods[name].mean:.4f}", difference, mark]
+        mark += f" {len(found.beaten_by)}/{len(found.differences)}"
+    difference = escape(f"{gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]")
+    return [*cells, escape(name), f"{found.methods[name].mean:.3f}", difference, mark]
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -95,7 +95,8 @@ class Scores:
         found = texture_metrics(prediction, truth, valid)
         if name == HEIGHT.name and found:
             fitted = fit_height(prediction, truth=truth, valid=valid)
-            found |= {f"{key}_fitted": value for key, value in texture_metrics(fitted, truth, valid).items()}
+            errors = texture_metrics(fitted, truth, valid)
+            found |= {f"{key}_fitted": errors[key] for key in ("mae", "rmse")}
         if name == ALBEDO.name and self.lpips is not None and min(truth.shape[-2:]) >= _LPIPS_SIDE:
             with torch.no_grad():
                 distance = lpips_distance(self.lpips.network, prediction[None], truth[None])
