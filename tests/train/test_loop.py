@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pbrlib.curriculum.run import launch_local, resolve
+from pbrlib.curriculum.spec import Curriculum
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.train.spec import RuntimeSpec
+from pbrlib.train.state import WEIGHTS, read_state
+
+
+def trained(
+    curriculum: Curriculum, phase: str, *, shards: ShardSet, donors: Path, runs: Path, **runtime: object
+) -> Path:
+    spec = RuntimeSpec.model_validate({"workers": 1, **runtime})
+    job = resolve(curriculum, phase, shards=shards, runs=donors, runtime=spec)
+    return launch_local(replace(job, runs=runs))
+
+
+def difference(first: Path, second: Path) -> float:
+    """Root mean square over all weights."""
+    ours, theirs = load_file(first / WEIGHTS), load_file(second / WEIGHTS)
+    return float(torch.cat([(ours[name] - theirs[name]).flatten() for name in ours]).square().mean().sqrt())
+
+
+def test_accumulated_micro_batches_train_like_the_whole_batch(
+    shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path
+) -> None:
+    given = {"shards": shard_set, "donors": trained_runs}
+    whole = trained(albedo_curriculum, "A1", runs=tmp_path / "whole", **given)
+    parts = trained(albedo_curriculum, "A1", runs=tmp_path / "parts", batch_per_device=4, **given)
+    # 6 samples in micro-batches of 3 and 3; the other learning rate shows what a real difference is.
+    other = albedo_curriculum.phases["A1"]
+    slower = other.model_copy(update={"optimizer": other.optimizer.model_copy(update={"lr": 0.9e-3})})
+    changed = albedo_curriculum.model_copy(update={"phases": {"A1": slower}})
+    control = trained(changed, "A1", runs=tmp_path / "control", **given)
+    assert difference(whole, parts) < 0.2 * difference(whole, control)
+    assert read_state(parts).metrics == pytest.approx(read_state(whole).metrics, abs=2e-4)
+    assert read_state(parts).fingerprint != read_state(whole).fingerprint
+
+
+def test_bf16_and_channels_last_train_to_about_the_same_place(
+    shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path
+) -> None:
+    given = {"shards": shard_set, "donors": trained_runs}
+    plain = trained(albedo_curriculum, "A1", runs=tmp_path / "plain", **given)
+    fast = trained(
+        albedo_curriculum, "A1", runs=tmp_path / "fast", precision="bf16", channels_last=True, **given
+    )
+    name = "val/all/albedo/l1"
+    assert read_state(fast).metrics[name] == pytest.approx(read_state(plain).metrics[name], rel=0.05)
+    assert difference(plain, fast) > 0
+
+
+@pytest.mark.slow
+def test_a_compiled_network_trains_to_about_the_same_place(
+    shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path
+) -> None:
+    given = {"shards": shard_set, "donors": trained_runs}
+    plain = trained(albedo_curriculum, "A1", runs=tmp_path / "plain", **given)
+    fast = trained(albedo_curriculum, "A1", runs=tmp_path / "fast", compile=True, **given)
+    name = "val/all/albedo/l1"
+    assert read_state(fast).metrics[name] == pytest.approx(read_state(plain).metrics[name], rel=0.02)
+
+
+def test_the_journal_names_loss_terms_rates_and_throughput(
+    shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path
+) -> None:
+    best = trained(albedo_curriculum, "A1", shards=shard_set, donors=trained_runs, runs=tmp_path)
+    lines = [json.loads(line) for line in (best.parent / "metrics.jsonl").read_text().splitlines()]
+    last = [line for line in lines if line["kind"] == "step"][-1]
+    assert last["step"] == last["total_steps"] == 8
+    assert last["seconds_left"] == 0
+    assert {"train/loss", "train/l1", "train/ms_ssim", "samples_per_s", "input_stall"} <= last.keys()
+    assert last["rate/base"] == pytest.approx(1e-4)
+    validated = [line for line in lines if line["kind"] == "validation"]
+    assert [line["step"] for line in validated] == [4, 8]
+    assert validated[0]["val/all/albedo/l1"] == validated[0]["val/generated/albedo/l1"]
+    assert list((best.parent / "tensorboard").glob("events.*"))
+
+
+def test_a_later_phase_starts_from_the_best_weights_of_the_earlier_one(
+    shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path
+) -> None:
+    first = albedo_curriculum.phases["A1"]
+    # A rate of almost nothing: what the second phase ends with is what it started from.
+    still = first.model_copy(
+        update={
+            "starts_from": "A1",
+            "epochs": 1,
+            "optimizer": first.optimizer.model_copy(update={"lr": 1e-12, "weight_decay": 0.0}),
+            "schedule": type(first.schedule)(final=1e-12),
+        }
+    )
+    both = albedo_curriculum.model_copy(update={"phases": {"A1": first, "A2": still}})
+    from pbrlib.curriculum.run import carry_out
+
+    runtime = RuntimeSpec(workers=1)
+    for phase in ("A1", "A2"):
+        job = resolve(
+            both, phase, shards=shard_set, runs=trained_copy(trained_runs, tmp_path), runtime=runtime
+        )
+        done = carry_out(job, launch_local)
+        if phase == "A1":
+            expected = job.run_directory.path / done.checkpoint
+    reached = job.run_directory.path / done.checkpoint
+    assert job.starts_from == expected
+    assert difference(expected, reached) < 1e-9
+
+
+def trained_copy(runs: Path, folder: Path) -> Path:
+    """The session's runs without their albedo, so that this test trains its own."""
+    import shutil
+
+    own = folder / "runs"
+    if not own.exists():
+        shutil.copytree(runs / "segformer", own / "segformer")
+    return own
