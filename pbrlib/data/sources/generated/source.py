@@ -204,7 +204,7 @@ class GeneratedSource:
         return [group for group in by_class if group], [f for f in wanted if f.startswith(f"{MIXED}/")]
 
     def load(self, entry: Entry) -> Material:
-        """Paints one material.
+        """Paints one material, on the GPU where there is one; its last bits depend on the device.
 
         Raises:
             DataError: the entry's family is not one of the generator's.
@@ -213,7 +213,8 @@ class GeneratedSource:
             raise DataError(
                 f"{self.name}: {entry.id} is of family {entry.family}, which is not generated here."
             )
-        surface = paint(entry.family, seed=mix(self.seed, entry.id), size=self.size)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        surface = paint(entry.family, seed=mix(self.seed, entry.id), size=self.size, device=device)
         label = entry.family.partition("/")[0]
         return Material(
             id=entry.id,
