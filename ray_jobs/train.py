@@ -119,17 +119,23 @@ def open_work(
     """Reads and checks everything; raises with all mistakes before a worker starts."""
     from pbrlib.curriculum.check import check
     from pbrlib.curriculum.load import load_curriculum, load_runtime
+    from pbrlib.curriculum.mistakes import every
+    from pbrlib.curriculum.run import check_donors
     from pbrlib.data.shards.reader import ShardSet
     from pbrlib.train.spec import RuntimeSpec
 
     runtime = RuntimeSpec() if runtime_file is None else load_runtime(runtime_file)
-    curricula = [load_curriculum(path, overrides=overrides) for path in files]
+    curricula = every(lambda path: load_curriculum(path, overrides=overrides), files)
     names = [curriculum.name for curriculum in curricula]
     if len(set(names)) < len(names):
         raise errors.ConfigError(f"two of {', '.join(map(str, files))} have one name. Rename one curriculum.")
     shards = ShardSet.open(data)
-    for path, curriculum in zip(files, curricula, strict=True):
-        check(curriculum, place=str(path), runtime=runtime, rows=shards.rows, family=curricula)
+    every(
+        lambda pair: check(pair[1], place=str(pair[0]), runtime=runtime, rows=shards.rows, family=curricula),
+        list(zip(files, curricula, strict=True)),
+    )
+    for number, curriculum in enumerate(curricula):
+        check_donors(curriculum, runs=runs, trained_before=names[:number])
     chosen = {curriculum.name: phase_range(tuple(curriculum.phases), phases) for curriculum in curricula}
     location = data if "://" in data else str(Path(data).resolve())
     return Work(curricula, data=location, runs=runs.resolve(), runtime=runtime, phases=chosen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +88,17 @@ def resolve(
         starts_from=starts_from,
         frozen={field: outside[name] for field, name in frozen_networks(curriculum.task).items()},
     )
+
+
+def check_donors(curriculum: Curriculum, *, runs: Path, trained_before: Collection[str]) -> None:
+    """Raises CheckpointError when a network from outside is neither trained nor about to be.
+
+    ``trained_before`` names the curricula that the same command trains first.
+    """
+    for reference in outside_donors(curriculum):
+        donor = parse_donor(reference)
+        if not (isinstance(donor, OtherCurriculum) and donor.curriculum in trained_before):
+            _outside(reference, runs=runs)
 
 
 def _outside(reference: str, *, runs: Path) -> Path:

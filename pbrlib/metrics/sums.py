@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TypeAlias, assert_never
 
@@ -59,6 +59,12 @@ class Sums:
         """Adds everything that another holds."""
         for slot, value in other._values.items():
             self._add(slot, value)
+
+    def under(self, prefix: str) -> Self:
+        """The same sums with ``prefix/`` before every name."""
+        return type(self)(
+            {replace(slot, name=f"{prefix}/{slot.name}"): v for slot, v in self._values.items()}
+        )
 
     def layout(self) -> tuple[Slot, ...]:
         """What this holds, sorted by name."""

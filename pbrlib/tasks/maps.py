@@ -68,10 +68,10 @@ class MapTask:
         logits: Tensor = self.network(x, condition.features)
         return logits.float().sigmoid()
 
-    def evaluate(self, batch: Batch, *, prefix: str) -> Sums:
+    def evaluate(self, batch: Batch) -> Sums:
         """L1, RMSE and SSIM of one texture."""
         prediction = self.predict(batch)
-        return map_metrics(prediction, batch.maps[self.role], batch.valid, prefix=f"{prefix}/{self.role}")
+        return map_metrics(prediction, batch.maps[self.role], batch.valid, prefix=self.role)
 
     def picture(self, batch: Batch) -> Float[Tensor, "3 h w"]:
         """Diffuse, prediction, truth."""

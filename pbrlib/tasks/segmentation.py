@@ -44,12 +44,12 @@ class SegmentationTask:
         logits: Tensor = self.network(self.prepare(batch, training=False).x).logits
         return logits
 
-    def evaluate(self, batch: Batch, *, prefix: str) -> Sums:
+    def evaluate(self, batch: Batch) -> Sums:
         """One confusion matrix: mean IoU and the IoU of every class."""
         predicted = self.predict(batch).argmax(dim=1)
         sums = Sums()
         matrix = confusion(predicted, batch.maps["mask"], num_classes=len(CLASSES), valid=batch.valid[:, 0])
-        sums.add_confusion(f"{prefix}/segmentation", matrix)
+        sums.add_confusion("segmentation", matrix)
         return sums
 
     def picture(self, batch: Batch) -> Float[Tensor, "3 h w"]:

@@ -268,6 +268,7 @@ def validate(task: Task, validation: Sequence[ValidationTexture], runtime: Runti
     with torch.no_grad():
         for texture in validation:
             batch = augment(texture.raw, AugmentSpec(), device=runtime.device)
+            measured = task.evaluate(batch)
             for source in ("all", texture.source):
-                sums.merge(task.evaluate(batch, prefix=f"val/{source}"))
+                sums.merge(measured.under(f"val/{source}"))
     return sums.reduce(runtime.all_reduce).results()

@@ -63,8 +63,8 @@ class Task(Protocol):
         """A batch as the network sees it; frozen networks add their part here, without gradient."""
         ...
 
-    def evaluate(self, batch: Batch, *, prefix: str) -> Sums:
-        """The validation metrics of one whole texture, as sums and counts, each name under ``prefix``."""
+    def evaluate(self, batch: Batch) -> Sums:
+        """The validation metrics of one whole texture, as sums and counts; names say map and unit."""
         ...
 
     def picture(self, batch: Batch) -> Float[Tensor, "3 h w"]:

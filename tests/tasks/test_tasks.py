@@ -122,10 +122,10 @@ def test_evaluation_measures_the_target_map_alone(kind: str, shard_set: ShardSet
     batch = batch_of(shard_set, spec)
     task.players[0].module.eval()
     with torch.no_grad():
-        results = task.evaluate(batch, prefix="val/all").results()
+        results = task.evaluate(batch).results()
         picture = task.picture(batch)
     assert results
-    assert all(name.startswith(f"val/all/{kind}/") for name in results)
+    assert all(name.startswith(f"{kind}/") for name in results)
     assert picture.shape == (3, 64, 3 * 64)
     assert 0 <= float(picture.min()) <= float(picture.max()) <= 1
 
