@@ -73,8 +73,7 @@ def training_statistics(shards: ShardSet) -> TrainingStatistics:
     rows = [row for row in shards.rows if row.split == "train"]
     fit = ColourFit()
     readable = [row for row in rows if "normal" in row.maps and "albedo" in row.maps]
-    chosen = [readable[i] for i in sorted({i * len(readable) // MOST_TEXTURES for i in range(MOST_TEXTURES)})]
-    for row in chosen if readable else ():
+    for row in readable[:: max(1, -(-len(readable) // MOST_TEXTURES))]:
         fit.add(_training_texture(shards, row))
     pixels = [sum(row.class_pixels[number] for row in rows) for number in range(len(CLASSES))]
     return TrainingStatistics(

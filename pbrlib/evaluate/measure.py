@@ -27,7 +27,8 @@ from pbrlib.train.validation import MULTIPLE, SIDE
 
 _PROTOCOL = (
     f"validation split, whole textures to {SIDE} px, sides cut to multiples of {MULTIPLE}, one bake per id; "
-    "baselines fitted on the training split; 'true class' baselines are told the true class of each pixel, the nearest class colour is found a pixel; "
+    "baselines fitted on the training split; 'true class' baselines are told the true class of each pixel, "
+    "the nearest class colour is found pixel by pixel; "
     "fitted height: after least-squares scale (at least 0) and shift a texture"
 )
 

@@ -1,0 +1,111 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pbrlib.convert.dds import Block, read_header
+from pbrlib.convert.decode import read_picture
+from pbrlib.convert.oldtree import bake_tree, file_stem
+from pbrlib.convert.textures import find_textures
+from pbrlib.data.material import Entry, Material
+from pbrlib.data.sources.folder import FolderSource
+from pbrlib.data.sources.generated import GeneratedSource
+from pbrlib.errors import DataError
+
+SOURCE = GeneratedSource(count=9, size=64, seed=2)
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("old")
+    bake_tree(SOURCE, output=root)
+    return root
+
+
+def test_a_conversion_finds_every_pair_and_nothing_else(tree: Path) -> None:
+    listing = find_textures(tree)
+    index = json.loads((tree / "index.json").read_text())
+    assert not listing.asides
+    assert {str(pair.diffuse.relative_to(tree)) for pair in listing.pairs} == {i["diffuse"] for i in index}
+    assert {str(pair.normal.relative_to(tree)) for pair in listing.pairs} == {i["normal"] for i in index}
+    assert [item["id"] for item in index] == [entry.id for entry in SOURCE.entries()]
+
+
+def test_files_have_the_game_s_formats_and_all_mips(tree: Path) -> None:
+    for item in json.loads((tree / "index.json").read_text()):
+        diffuse, normal = read_header(tree / item["diffuse"]), read_header(tree / item["normal"])
+        assert (diffuse.pixels, normal.pixels) == (Block.BC1, Block.BC3)
+        assert diffuse.num_mips == normal.num_mips == 7
+        assert (diffuse.width, normal.height, item["size"]) == (64, 64, 64)
+
+
+def test_the_truth_is_a_folder_of_materials_with_the_very_same_maps(tree: Path) -> None:
+    truth = FolderSource(str(tree / "materials"), size=1024)
+    assert [entry.id for entry in truth.entries()] == sorted(entry.id for entry in SOURCE.entries())
+    for entry in SOURCE.entries():
+        made, read = SOURCE.load(entry), truth.load(entry)
+        assert (read.label, read.family, read.tileable) == (made.label, made.family, made.tileable)
+        for name, stored in made.maps.items():
+            difference = np.abs(read.maps[name].astype(int) - stored.astype(int))
+            assert difference.max() <= (1 if name == "normal" else 0), name
+
+
+def test_normals_are_directx_with_gloss_in_alpha(tree: Path) -> None:
+    item = next(i for i in json.loads((tree / "index.json").read_text()) if i["id"].startswith("stone"))
+    entry = next(entry for entry in SOURCE.entries() if entry.id == item["id"])
+    opengl = SOURCE.load(entry).maps["normal"].astype(int)
+    stored = read_picture(tree / item["normal"]).astype(int)
+    # BC3 keeps one line of colours a block, so the vectors of a rough texture agree only roughly.
+    assert np.corrcoef(opengl[..., 0].ravel(), stored[..., 0].ravel())[0, 1] > 0.4
+    assert np.corrcoef(opengl[..., 1].ravel(), stored[..., 1].ravel())[0, 1] < -0.4
+    alphas = [read_picture(path)[..., 3] for path in sorted(tree.glob("textures/*/*_n.dds"))]
+    assert any(alpha.std() > 1 for alpha in alphas)
+
+
+def test_the_same_source_bakes_to_the_same_bytes(tree: Path, tmp_path: Path) -> None:
+    bake_tree(GeneratedSource(count=2, size=64, seed=2), output=tmp_path)
+    for path in sorted(tmp_path.glob("textures/**/*.dds")):
+        assert path.read_bytes() == (tree / path.relative_to(tmp_path)).read_bytes()
+
+
+def test_only_what_prepare_would_hold_out_is_baked(tmp_path: Path) -> None:
+    found = bake_tree(SOURCE, output=tmp_path, hold_out=["stone/*", "mixed-*"])
+    assert found.baked
+    assert all(name.startswith(("stone", "mixed")) for name in found.baked)
+    with pytest.raises(DataError, match="--hold-out stoen"):
+        bake_tree(SOURCE, output=tmp_path, hold_out=["stoen/*"])
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [("bark_014", "bark_014"), ("metal_049_b", "metal_049-b"), ("plate_N", "plate-N"), ("_d", "-d")],
+)
+def test_no_file_is_named_like_another_kind_of_map(name: str, stem: str) -> None:
+    assert file_stem(name) == stem
+
+
+class Flawed:
+    """Three materials: one of an odd size, one without albedo, one that cannot be read."""
+
+    name = "flawed"
+
+    def entries(self) -> list[Entry]:
+        return [Entry(name, name) for name in ("odd", "old", "damaged")]
+
+    def load(self, entry: Entry) -> Material:
+        if entry.id == "damaged":
+            raise DataError("damaged.png: cut short. Replace it.")
+        maps = {"normal": np.full((18, 21, 3), (128, 128, 255), np.uint8)}
+        maps["albedo" if entry.id == "odd" else "diffuse"] = np.full((18, 21, 3), 90, np.uint8)
+        return Material(entry.id, entry.id, "flawed", "wood", True, "CC0-1.0", "", maps)
+
+
+def test_what_cannot_be_baked_is_named_and_the_rest_is_baked_in_whole_blocks(tmp_path: Path) -> None:
+    found = bake_tree(Flawed(), output=tmp_path)
+    assert found.baked == ("odd",)
+    assert "no albedo" in found.left_out["old"]
+    assert "cut short" in found.left_out["damaged"]
+    header = read_header(tmp_path / "textures/wood/odd.dds")
+    assert (header.width, header.height) == (20, 16)
+    assert not FolderSource(str(tmp_path / "materials")).load(Entry("odd", "odd")).tileable

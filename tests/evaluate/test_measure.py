@@ -1,0 +1,146 @@
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from rich.console import Console
+
+from pbrlib.data.augment import AugmentSpec, augment
+from pbrlib.data.shards.index import IndexRow
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.errors import DataError
+from pbrlib.evaluate.compare import Verdict, compare
+from pbrlib.evaluate.measure import evaluate
+from pbrlib.evaluate.report import Evaluation
+from pbrlib.evaluate.texture import validation_rows, validation_textures
+from pbrlib.maps import UNIT_TARGETS
+from pbrlib.train.validation import load_validation
+from ray_jobs.cli import main
+from tests.evaluate.textures import Copycat, Oracle
+
+
+def with_rows(shards: ShardSet, rows: Sequence[IndexRow]) -> ShardSet:
+    return ShardSet(shards.location, manifest=shards.manifest, rows=tuple(rows))
+
+
+def printed(evaluation: Evaluation) -> str:
+    console = Console(width=200, record=True, file=None, quiet=True)
+    with console.capture() as capture:
+        console.quiet = False
+        console.print(evaluation.table())
+    return capture.get()
+
+
+@pytest.fixture(scope="module")
+def perfect(shard_set: ShardSet) -> Evaluation:
+    return evaluate(Oracle(shard_set), shards=shard_set)
+
+
+@pytest.fixture(scope="module")
+def trivial(shard_set: ShardSet) -> Evaluation:
+    return evaluate(Copycat(), shards=shard_set)
+
+
+def test_the_input_is_that_of_training_s_validation(shard_set: ShardSet) -> None:
+    maps = ("diffuse", "albedo", "normal", "roughness", "metallic", "ao")
+    theirs = load_validation(shard_set, maps=maps, required=("normal", "albedo"), rank=0, world=1)
+    ours = list(validation_textures(shard_set))
+    assert [one.id for one in ours] == [one.raw.ids[0] for one in theirs]
+    for one, other in zip(ours, theirs, strict=True):
+        batch = augment(other.raw, AugmentSpec(), device="cpu")
+        assert torch.equal(one.given.diffuse, batch.maps["diffuse"][0])
+        assert torch.equal(one.given.normal, batch.maps["normal"][0])
+
+
+def test_an_oracle_is_perfect_and_beats_every_baseline(perfect: Evaluation) -> None:
+    found = {(each.map, each.metric): each for each in compare(perfect.scores)}
+    assert {name for name, _ in found} == {*UNIT_TARGETS, "segmentation"}
+    for (_, metric), each in found.items():
+        best = 1.0 if each.higher_is_better else 0.0
+        assert each.methods["net"].mean == pytest.approx(best, abs=1e-4)
+        assert not each.beaten_by or metric.startswith("ssim"), each
+    # Of a texture without metal the baselines know the metallic as well as the oracle.
+    for name in set(UNIT_TARGETS) - {"metallic"}:
+        assert found[name, "rmse"].verdict is Verdict.BEATS
+    assert found["segmentation", "miou"].verdict is Verdict.BEATS
+
+
+def test_who_answers_the_baselines_beats_none_and_the_table_says_so(trivial: Evaluation) -> None:
+    for each in compare(trivial.scores):
+        assert each.verdict is Verdict.BEHIND, each
+    text = printed(trivial)
+    assert "NOT better" in text
+    assert "better than all " not in text
+    assert "segmentation" not in text
+
+
+def test_only_what_is_answered_is_scored(trivial: Evaluation) -> None:
+    assert set(trivial.scores.values) == {"albedo", "metallic", "ao"}
+    assert not trivial.scores.confusions
+
+
+def test_a_texture_without_the_truth_of_a_map_is_left_out_of_that_map_and_counted(
+    shard_set: ShardSet,
+) -> None:
+    first = next(row for row in shard_set.rows if row.split == "val")
+    lacking = replace(first, maps=tuple(name for name in first.maps if name != "ao"))
+    rows = [lacking if row.id == first.id else row for row in shard_set.rows]
+    found = evaluate(Copycat(), shards=with_rows(shard_set, rows))
+    assert found.as_dict()["left_out"] == {"ao": [first.id]}
+    num = len(validation_rows(shard_set))
+    assert found.as_dict()["maps"]["ao"]["rmse"]["num_textures"] == num - 1
+    assert found.as_dict()["maps"]["albedo"]["rmse"]["num_textures"] == num
+    assert first.id not in found.scores.values["ao"]["rmse"]["1"]
+    assert "ao 1" in printed(found)
+
+
+def test_the_json_holds_every_figure_and_can_be_read_back(perfect: Evaluation, tmp_path: Path) -> None:
+    files = perfect.write(tmp_path / "deep" / "evaluation.json")
+    content = json.loads(files[0].read_text())
+    ids = [item["id"] for item in content["textures"]]
+    assert len(ids) == 7
+    assert content["lpips"] is None
+    assert content["training_statistics"]["num_training_textures"] == 14
+    for name in UNIT_TARGETS:
+        for metric, figure in content["maps"][name].items():
+            values = content["per_texture"][name][metric]
+            assert set(values) == set(figure["methods"])
+            assert list(values["net"]) == ids
+            mean = sum(values["net"].values()) / len(ids)
+            assert figure["methods"]["net"]["mean"] == pytest.approx(mean)
+            assert set(figure["net_minus_baseline"]) == set(figure["methods"]) - {"net"}
+    assert set(content["confusions"]["net"]) == set(ids)
+    for path in files[1:]:
+        with Image.open(path) as picture:
+            assert picture.width == 192 * 7  # the input, five maps, segmentation
+
+
+def test_a_set_without_validation_textures_is_refused(shard_set: ShardSet) -> None:
+    train = [row for row in shard_set.rows if row.split == "train"]
+    with pytest.raises(DataError, match=r"no validation texture.*--val-share"):
+        evaluate(Copycat(), shards=with_rows(shard_set, train))
+
+
+def test_the_command_measures_trained_networks(
+    trained_runs: Path, shard_folder: Path, tmp_path: Path
+) -> None:
+    arguments = ["evaluate", str(trained_runs), "--data", str(shard_folder), "--out", str(tmp_path)]
+    result = CliRunner().invoke(main, [*arguments, "--device", "cpu"])
+    assert result.exit_code == 0, result.output
+    content = json.loads((tmp_path / "evaluation.json").read_text())
+    assert set(content["maps"]) == {"albedo", "segmentation"}
+    assert set(content["checkpoints"]) == {"segformer", "albedo"}
+    assert Path(content["checkpoints"]["albedo"]["checkpoint"]).is_dir()
+    assert "albedo" in result.stdout
+    assert str(tmp_path / "contact-1.png") in result.stdout
+
+
+def test_lpips_weights_that_are_not_there_are_an_input_error(trained_runs: Path, shard_folder: Path) -> None:
+    arguments = ["evaluate", str(trained_runs), "--data", str(shard_folder), "--lpips", "random"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert "there is no file" in result.stderr
