@@ -7,14 +7,8 @@ machine and is not started.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
-
-from pbrlib.errors import ConfigError
-
-if TYPE_CHECKING:
-    import torch
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -40,9 +34,10 @@ def command(
     from pbrlib.convert.runner import Progress as Done
     from pbrlib.convert.runner import convert_tree, refuse_overlap
     from pbrlib.inference.chain import Chain
+    from ray_jobs.device import parse_device
 
     refuse_overlap(source=source, output=output)
-    chain = Chain.open(run, device=_device(device))
+    chain = Chain.open(run, device=parse_device(device))
     console = Console()
     columns = (
         TextColumn("converting"),
@@ -64,17 +59,3 @@ def command(
         f"{counts} in {report.seconds:.1f} s. Report and pictures: {output}/report.json, contact.png"
     )
     context.exit(report.exit_code)
-
-
-def _device(name: str) -> torch.device:
-    import torch
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"--device {name}: no such device. Use auto, cpu or cuda.") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"--device {name}: this machine has no CUDA device. Use auto or cpu.")
-    return device

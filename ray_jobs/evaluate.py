@@ -8,11 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from pbrlib.errors import ConfigError
-
 if TYPE_CHECKING:
-    import torch
-
     from pbrlib.evaluate.report import Evaluation
     from pbrlib.evaluate.scores import Lpips
 
@@ -53,8 +49,9 @@ def command(
     from pbrlib.evaluate.measure import checkpoints_of, evaluate
     from pbrlib.evaluate.report import FILE
     from pbrlib.inference.chain import Chain
+    from ray_jobs.device import parse_device
 
-    chain = Chain.open(run, device=_device(device))
+    chain = Chain.open(run, device=parse_device(device))
     shards = ShardSet.open(data)
     lpips = None if weights is None else _lpips(lpips_net, weights)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -90,17 +87,3 @@ def _lpips(net: Literal["alex", "vgg", "squeeze"], weights: Path) -> Lpips:
     # A whole path, since the bare word `random` would ask for random weights, and that is no LPIPS.
     place = str(weights.resolve())
     return Lpips(load_lpips(net=net, backbone=place), net, place)
-
-
-def _device(name: str) -> torch.device:
-    import torch
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"--device {name}: no such device. Use auto, cpu or cuda.") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"--device {name}: this machine has no CUDA device. Use auto or cpu.")
-    return device

@@ -6,13 +6,11 @@ Numpy, since it runs in children that should start in a moment. Pictures are ``(
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
 
 import numpy as np
 
+from pbrlib.colour import Floats, linear_to_srgb, srgb_to_linear
 from pbrlib.convert.blocks import Bytes
-
-Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 
 _SHORTEST = 1e-6
 _SMOOTHEST = 1e-3  # alpha below which the Toksvig exponent would leave float32
@@ -52,18 +50,6 @@ def chain(picture: Floats) -> list[Floats]:
     while max(levels[-1].shape[:2]) > 1:
         levels.append(halve(levels[-1]))
     return levels
-
-
-def srgb_to_linear(values: Floats) -> Floats:
-    """The sRGB transfer curve undone (IEC 61966-2-1); values in [0, 1]."""
-    linear: Floats = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-    return linear.astype(np.float32)
-
-
-def linear_to_srgb(values: Floats) -> Floats:
-    """The sRGB transfer curve applied (IEC 61966-2-1); values in [0, 1]."""
-    curved: Floats = np.where(values <= 0.0031308, values * 12.92, 1.055 * values ** (1 / 2.4) - 0.055)
-    return curved.astype(np.float32)
 
 
 def albedo_chain(pixels: Bytes) -> list[Bytes]:

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from pbrlib.colour import Floats
 from pbrlib.convert.blocks import Bytes, encode_dds
 from pbrlib.convert.dds import Block
 from pbrlib.convert.mips import (
-    Floats,
     albedo_chain,
     chain,
     encoded,

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from pbrlib.colour import linear_to_srgb, srgb_to_linear
 from pbrlib.errors import DataError
 from pbrlib.maps import CLASSES, IGNORE, MASK, NORMAL, Encoding, MapType, Stored
 
@@ -106,7 +107,7 @@ def to_stored(pixels: Pixels, kind: MapType, *, size: int, convention: Conventio
     if max(values.shape[:2]) <= size:
         return kind.quantise(unit)
     if kind.encoding is Encoding.SRGB:
-        return kind.quantise(_srgb(_reduced(_linear(unit), size)))
+        return kind.quantise(linear_to_srgb(_reduced(srgb_to_linear(unit), size)))
     return kind.quantise(_reduced(unit, size))
 
 
@@ -220,14 +221,3 @@ def _resized(values: Pixels, size: int, *, by: Literal["BOX", "NEAREST"]) -> Pix
 
 def _unit(pixels: Pixels) -> Floats:
     return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
-
-
-def _linear(unit: Floats) -> Floats:
-    """SRGB to linear light (IEC 61966-2-1)."""
-    return np.where(unit <= 0.04045, unit / 12.92, ((unit + 0.055) / 1.055) ** 2.4).astype(np.float32)
-
-
-def _srgb(unit: Floats) -> Floats:
-    """Linear light to sRGB (IEC 61966-2-1)."""
-    root = np.clip(unit, 0.0, 1.0) ** (1.0 / 2.4)
-    return np.where(unit <= 0.0031308, unit * 12.92, 1.055 * root - 0.055).astype(np.float32)
