@@ -33,7 +33,7 @@ import imagecodecs
 import numpy as np
 import torch
 from PIL import Image
-from timing import Goal, Line, Spread, checksum, children, interleaved, show, tree_cpu
+from timing import EQUAL_PRIORITY, Goal, Line, Spread, checksum, children, interleaved, show, tree_cpu
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -299,6 +299,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two short rounds, to see that it runs")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    os.environ.update(EQUAL_PRIORITY)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     extent, rounds = (QUICK, 2) if options.quick else (FULL, options.rounds)
     with tempfile.TemporaryDirectory(prefix="delivery-") as folder:

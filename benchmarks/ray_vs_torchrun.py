@@ -28,7 +28,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from timing import Goal, Line, Spread, checksum, interleaved, show, tree_cpu
+from timing import EQUAL_PRIORITY, Goal, Line, Spread, checksum, interleaved, show, tree_cpu
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -304,7 +304,7 @@ def run_side(side: str, setting: Setting) -> Step:
         capture_output=True,
         text=True,
         timeout=300,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | EQUAL_PRIORITY | {"OMP_NUM_THREADS": "1"},
     )
     if done.returncode:
         sys.exit(f"{side} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")

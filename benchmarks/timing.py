@@ -20,6 +20,9 @@ from rich.table import Table
 from torch import Tensor
 
 T = TypeVar("T")
+EQUAL_PRIORITY = {"RAY_worker_niceness": "0"}
+"""For the environment: Ray runs its workers at nice 15, so other work on the machine slows them alone."""
+
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 

@@ -1,18 +1,23 @@
-"""The draw plan as one Ray Data execution per phase and rank."""
+"""The draw plan as one Ray Data execution per phase and rank.
+
+The processes of the fetch tasks import this module, so it imports no torch: that would be most of their
+start-up, once for each process that Ray gives a task to, in the middle of a stream too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import ray.data
 from ray.data.collate_fn import ArrowBatchCollateFn
 
-from pbrlib.data.batch import RawBatch
-from pbrlib.data.collate import collate
 from pbrlib.data.draw import fetch
 from pbrlib.data.shards.reader import ShardSet
+
+if TYPE_CHECKING:
+    from pbrlib.data.batch import RawBatch
 
 DRAWS_PER_BLOCK = 32
 """Draws that one data task fetches: some 30 MB of compressed tiles."""
@@ -38,6 +43,8 @@ class _Collate(ArrowBatchCollateFn):
         self._rows, self._maps = shards.rows, maps
 
     def __call__(self, batch: pa.Table) -> Any:
+        from pbrlib.data.collate import collate
+
         return collate(batch, self._rows, maps=self._maps)
 
 
