@@ -133,6 +133,38 @@ def test_an_orientation_equals_its_turns_and_flips_one_after_another(seed, turns
         assert torch.equal(result[i : i + 1], expected)
 
 
+def every_orientation() -> Orientation:
+    numbers = torch.arange(8)
+    flipped = numbers >= 4
+    return Orientation.of(numbers % 4, horizontal=flipped, vertical=torch.zeros(8, dtype=torch.bool))
+
+
+def sixteen_bits(channels: int) -> Tensor:
+    drawn = torch.randint(0, 1 << 16, (8, channels, 6, 6), generator=torch.Generator().manual_seed(5))
+    return drawn.to(torch.uint16)
+
+
+@pytest.mark.parametrize("normal", [True, False])
+def test_sixteen_bits_turn_like_the_same_numbers_in_more_bits(normal):
+    x = sixteen_bits(3)
+    turned = every_orientation().apply(x, normal=normal)
+    wide = x.double() * 2.0 - 65535.0
+    assert turned.dtype == torch.uint16
+    assert torch.equal(turned.double() * 2.0 - 65535.0, every_orientation().apply(wide, normal=normal))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("channels", "normal"), [(1, False), (2, False), (3, True)])
+def test_sixteen_bits_turn_on_the_gpu_as_on_the_cpu(channels, normal):
+    x, orientation = sixteen_bits(channels), every_orientation()
+    for some in (slice(None), slice(0, 1), slice(3, 4), slice(4, 6)):  # all, none, one, or some samples turn
+        part = Orientation(
+            orientation.transposed[some], orientation.mirrored_x[some], orientation.mirrored_y[some]
+        )
+        on_gpu = part.apply(x[some].cuda(), normal=normal).cpu()
+        assert torch.equal(on_gpu, part.apply(x[some], normal=normal))
+
+
 @pytest.mark.parametrize("name", TURNS)
 def test_integers_turn_to_what_their_decoded_vectors_turn_to(name):
     raw = torch.randint(0, 256, (2, 3, 8, 8), generator=torch.Generator().manual_seed(3), dtype=torch.uint8)

@@ -1,6 +1,6 @@
 """Flips and quarter turns of pictures, in which normal vectors turn with the picture.
 
-All functions take decoded floats or raw integers alike: a raw component ``v`` is negated as
+All functions take decoded floats or raw unsigned integers alike: a raw component ``v`` is negated as
 ``maximum - v``, which decodes to the negated value, so batches can turn as uint8 and decode later.
 """
 
@@ -71,6 +71,9 @@ class Orientation:
 
     def apply(self, x: Shaped[Tensor, "n c s s"], *, normal: bool) -> Shaped[Tensor, "n c s s"]:
         """Brings square pictures into this orientation, the vectors of a normal map included."""
+        if x.dtype == torch.uint16:
+            # CUDA has few kernels for uint16; moving and negating are the same on the bits seen as int16.
+            return self.apply(x.view(torch.int16), normal=normal).view(torch.uint16)
         x = _where(self.transposed, lambda: _transposed(x, normal=normal), x)
         x = _where(self.mirrored_x, lambda: flip_horizontal(x, normal=normal), x)
         return _where(self.mirrored_y, lambda: flip_vertical(x, normal=normal), x)
@@ -97,4 +100,4 @@ def _transposed(x: Tensor, *, normal: bool) -> Tensor:
 def _negated(component: Tensor) -> Tensor:
     if component.is_floating_point():
         return -component
-    return torch.iinfo(component.dtype).max - component
+    return ~component  # maximum - v of unsigned integers, also of their bits seen as signed ones
