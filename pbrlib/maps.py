@@ -101,7 +101,8 @@ DIFFUSE = MapType("diffuse", 3, Encoding.SRGB)  # old texture, light painted in
 GLOSS = MapType("gloss", 1, Encoding.LINEAR)  # alpha of the old normal map, uncalibrated
 ALBEDO = MapType("albedo", 3, Encoding.SRGB)
 NORMAL = MapType("normal", 3, Encoding.NORMAL, fill=128)
-ROUGHNESS = MapType("roughness", 1, Encoding.LINEAR)
+# A material whose roughness is unknown is baked mid-rough: as 0 it would shine like a mirror.
+ROUGHNESS = MapType("roughness", 1, Encoding.LINEAR, fill=180)
 METALLIC = MapType("metallic", 1, Encoding.LINEAR)
 AO = MapType("ao", 1, Encoding.LINEAR, fill=255)
 HEIGHT = MapType("height", 1, Encoding.LINEAR, "uint16")

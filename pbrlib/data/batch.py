@@ -122,8 +122,3 @@ def sample_hashes(batch: Batch) -> list[str]:
             digest.update(own.view(torch.uint8).numpy().tobytes())
         hashes.append(digest.hexdigest())
     return hashes
-
-
-def batch_hash(batch: Batch) -> str:
-    """SHA-256 over the hashes of its samples, in their order."""
-    return hashlib.sha256("".join(sample_hashes(batch)).encode()).hexdigest()
