@@ -53,13 +53,6 @@ def windows(valid: Bool[Tensor, "n 1 h w"]) -> Bool[Tensor, "n 1 h w"]:
     return F.max_pool2d((~valid).float(), 3, stride=1, padding=1) == 0
 
 
-def squared_error(
-    prediction: Float[Tensor, "n c h w"], target: Float[Tensor, "n c h w"]
-) -> Float[Tensor, "n c h w"]:
-    """Squared difference per pixel."""
-    return (prediction - target).square()
-
-
 def l1(prediction: Float[Tensor, "n c h w"], target: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
     """Absolute difference. Weights: the valid pixels."""
     return (prediction - target).abs()
