@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pbrlib.convert.blocks import Bytes
-from pbrlib.convert.seams import SeamRatio, seam_ratio
+from pbrlib.convert.seams import SeamRatio, seam_over_mean
 from pbrlib.convert.truepbr import PbrMaps
 from pbrlib.errors import CheckpointError, DataError
 from pbrlib.geometry import flip_green, green_channel_verdict
@@ -73,7 +73,7 @@ def prepare(diffuse: Bytes, normal: Bytes) -> Prepared:
         notes.append("no gloss in the normal's alpha")
     if green_channel_verdict(_middle(vectors), tileable=False) == "directx":
         notes.append("the normal looks like OpenGL (Y up), but was read as DirectX, as the game does")
-    seam = seam_ratio(colour[0, :3])
+    seam = seam_over_mean(colour[0, :3])
     colour, vectors = _resized(colour, size), F.normalize(_resized(vectors, size), dim=1)
     texture = TextureInput(
         diffuse=colour[0, :3],

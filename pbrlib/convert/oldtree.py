@@ -21,7 +21,6 @@ from torch import Tensor
 from pbrlib.convert.blocks import encode_dds
 from pbrlib.convert.dds import Block
 from pbrlib.convert.mips import albedo_chain, chain, encoded, mean_normals, unit
-from pbrlib.convert.textures import DIFFUSE_SUFFIXES, NORMAL_SUFFIXES, OTHER_SUFFIXES
 from pbrlib.convert.truepbr import write_together
 from pbrlib.data.contact import as_picture
 from pbrlib.data.material import Entry, Material, Source
@@ -31,6 +30,7 @@ from pbrlib.geometry import flip_green
 from pbrlib.maps import ALBEDO, AO, MAPS, MASK, METALLIC, NORMAL, ROUGHNESS, Encoding, Stored
 from pbrlib.rendering.bake import BAKE_INPUTS, Baked, BakeSpec, bake, draw_params
 from pbrlib.seeds import mix
+from pbrlib.skyrim import DIFFUSE_SUFFIXES, NORMAL_SUFFIXES, OTHER_SUFFIXES
 
 INDEX = "index.json"
 MATERIALS = "materials"

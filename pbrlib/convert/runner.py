@@ -16,7 +16,7 @@ from pbrlib.convert.blocks import Bytes
 from pbrlib.convert.decode import read_picture
 from pbrlib.convert.inputs import Prepared, prepare, store
 from pbrlib.convert.report import FILE, Converted, Report
-from pbrlib.convert.seams import seam_ratio
+from pbrlib.convert.seams import seam_over_mean
 from pbrlib.convert.sheet import NAME as SHEET
 from pbrlib.convert.sheet import Sheet, thumbnails
 from pbrlib.convert.textures import Aside, Fate, Listing, Pair, find_textures
@@ -196,7 +196,7 @@ def _summary(
 ) -> Converted:
     texture = prepared.texture
     height, width = texture.diffuse.shape[-2:]
-    seams = {"diffuse": prepared.seam, "normal": seam_ratio(texture.normal * 0.5 + 0.5)}
+    seams = {"diffuse": prepared.seam, "normal": seam_over_mean(texture.normal * 0.5 + 0.5)}
     return Converted(
         name=pair.name.as_posix(),
         width=width,
@@ -204,7 +204,7 @@ def _summary(
         tiles=texture.tileable,
         opaque=opaque,
         seconds=round(seconds, 3),
-        seams={**seams, **{name: seam_ratio(x) for name, x in predicted.items()}},
+        seams={**seams, **{name: seam_over_mean(x) for name, x in predicted.items()}},
         notes=prepared.notes,
         files=(),
     )

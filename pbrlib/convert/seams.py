@@ -35,7 +35,7 @@ class SeamRatio:
         return max(self.columns, self.rows) < TILES_BELOW
 
 
-def seam_ratio(picture: Float[Tensor, "c h w"]) -> SeamRatio:
+def seam_over_mean(picture: Float[Tensor, "c h w"]) -> SeamRatio:
     """Measures both borders of a picture of any range near [0, 1]; absolute differences, mean of channels."""
     return SeamRatio(columns=_ratio(picture, dim=-1), rows=_ratio(picture, dim=-2))
 

@@ -14,50 +14,10 @@ from pathlib import Path, PurePosixPath
 
 from pbrlib.convert.decode import SUFFIXES, read_size
 from pbrlib.errors import DataError
+from pbrlib.skyrim import DIFFUSE_SUFFIXES, NORMAL_SUFFIXES, OTHER_FOLDERS, OTHER_SUFFIXES
 
 MAX_SIDE = 2048
 """Pixels of the longest side that is converted in one pass."""
-
-DIFFUSE_SUFFIXES = ("", "_d", "_diff", "_diffuse")
-NORMAL_SUFFIXES = ("_n", "_norm", "_normal")
-
-OTHER_SUFFIXES = {
-    "_msn": "a model-space normal",
-    "_sk": "a skin tint",
-    "_e": "an environment map",
-    "_m": "an environment mask",
-    "_em": "an environment mask",
-    "_envmask": "an environment mask",
-    "_f": "a fuzz map",
-    "_i": "an inner layer",
-    "_s": "a subsurface or specular map",
-    "_b": "a backlight map",
-    "_bl": "a backlight map",
-    "_flow": "a flow map",
-    "_cnr": "a coat normal",
-    "_g": "a glow map",
-    "_p": "a height map",
-    "_rmaos": "a True PBR map",
-    "_mask": "a class mask",
-}
-"""Endings of maps that are neither diffuse nor tangent-space normal, and what they are."""
-
-OTHER_FOLDERS = {
-    "interface": "UI",
-    "ui": "UI",
-    "sky": "sky",
-    "effects": "effects",
-    "lod": "LOD",
-    "dyndolod": "LOD",
-    "terrain": "LOD",
-    "facegendata": "faces",
-    "facegen": "faces",
-    "facetint": "faces",
-    "facetints": "faces",
-    "cubemaps": "cube maps",
-    "pbr": "True PBR already",
-}
-"""Folders, at any depth, whose textures are no materials, and what they hold."""
 
 
 class Fate(StrEnum):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkabl
 import numpy as np
 
 from pbrlib.data.material import Entry, Material, Source
-from pbrlib.data.sources.pictures import seam_ratio
+from pbrlib.data.sources.pictures import seam_over_quantile
 from pbrlib.errors import DataError
 from pbrlib.maps import MAPS
 
@@ -202,7 +202,7 @@ def _seams(material: Material) -> Iterable[Finding]:
         return
     for name in ("albedo", "diffuse", "normal"):
         stored = material.maps.get(name)
-        if stored is not None and (ratio := seam_ratio(stored, quantile=1.0)) > SEAM:
+        if stored is not None and (ratio := seam_over_quantile(stored, quantile=1.0)) > SEAM:
             message = (
                 f"is said to tile, but the step across its border is {ratio:.1f} times the largest inside"
             )

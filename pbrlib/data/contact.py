@@ -8,8 +8,7 @@ from typing import Any, TypeAlias, assert_never
 
 import numpy as np
 
-from pbrlib.data.sources.pictures import PALETTE
-from pbrlib.maps import CLASSES, IGNORE, Encoding, MapType, Stored
+from pbrlib.maps import CLASS_COLOURS, IGNORE, Encoding, MapType, Stored
 
 Picture: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -26,7 +25,7 @@ def as_picture(stored: Stored, kind: MapType) -> Picture:
     match kind.encoding:
         case Encoding.LABEL:
             colours = np.zeros((IGNORE + 1, 3), np.uint8)
-            colours[: len(CLASSES)] = [PALETTE[name] for name in CLASSES]
+            colours[: len(CLASS_COLOURS)] = CLASS_COLOURS
             return colours[stored[..., 0]]
         case Encoding.SRGB | Encoding.LINEAR | Encoding.SIGNED | Encoding.NORMAL:
             shown = stored if kind.channels == 3 else stored[..., :1]

@@ -28,13 +28,13 @@ from pbrlib.evaluate.texture import Texture
 from pbrlib.geometry import flip_green
 from pbrlib.inference.chain import TextureInput
 from pbrlib.maps import IGNORE, MAPS, NORMAL, UNIT_TARGETS
+from pbrlib.skyrim import DIFFUSE_SUFFIXES
 
 Pixels: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 Read: TypeAlias = Callable[[Path], Pixels]
 
 MOST_SHOWN = 12
 _TEXTURES = "textures"
-_DIFFUSE_ENDINGS = ("", "_d", "_diff", "_diffuse")
 _PBR = PurePosixPath("textures/PBR")
 
 _PROTOCOL = (
@@ -194,7 +194,7 @@ def _converted_files(converted: Path, item: Indexed) -> dict[str, Path] | None:
     diffuse = PurePosixPath(item.diffuse).with_suffix("")
     if diffuse.parts[0].lower() == _TEXTURES:
         diffuse = diffuse.relative_to(diffuse.parts[0])
-    for ending in _DIFFUSE_ENDINGS:
+    for ending in DIFFUSE_SUFFIXES:
         name = str(diffuse).removesuffix(ending)
         files = {suffix: converted / _PBR / f"{name}{suffix}.dds" for suffix in ("", "_rmaos", "_p")}
         if all(path.is_file() for path in files.values()):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pbrlib.convert.inputs import prepare, store
-from pbrlib.convert.seams import SeamRatio, seam_ratio
+from pbrlib.convert.seams import SeamRatio, seam_over_mean
 from pbrlib.errors import CheckpointError, DataError
 from pbrlib.geometry import flip_green, normal_from_height
 from pbrlib.maps import NORMAL
@@ -90,13 +90,13 @@ def test_formats_of_the_wrong_kind_are_refused() -> None:
 
 
 def test_the_seam_ratio_is_one_where_the_border_is_like_any_other_place() -> None:
-    noise = seam_ratio(torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0)))
+    noise = seam_over_mean(torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0)))
     assert (noise.columns, noise.rows) == (pytest.approx(1.0, abs=0.15), pytest.approx(1.0, abs=0.15))
     assert noise.tiles
 
 
 def test_the_seam_ratio_of_a_ramp_is_large_along_it_and_one_across() -> None:
-    ramp = seam_ratio(torch.arange(64).expand(1, 64, 64) / 63.0)
+    ramp = seam_over_mean(torch.arange(64).expand(1, 64, 64) / 63.0)
     assert ramp.columns > 10
     assert ramp.rows == 1.0
     assert not ramp.tiles

@@ -6,8 +6,7 @@ import numpy as np
 from PIL import Image
 
 from pbrlib.data.contact import as_picture, contact_sheet
-from pbrlib.data.sources.pictures import PALETTE
-from pbrlib.maps import HEIGHT, IGNORE, MAPS, MASK, RELIEF, class_id
+from pbrlib.maps import CLASS_COLOURS, HEIGHT, IGNORE, MAPS, MASK, RELIEF, class_id
 
 
 def test_every_map_becomes_a_picture() -> None:
@@ -23,7 +22,7 @@ def test_sixteen_bits_span_the_greys_and_labels_take_their_colours() -> None:
     two = np.stack((np.full((1, 1), 65535), np.full((1, 1), 0)), axis=-1).astype(np.uint16)
     assert as_picture(two, RELIEF).tolist() == [[[255, 255, 255]]]
     labels = np.array([[[class_id("wood")], [IGNORE]]], np.uint8)
-    assert as_picture(labels, MASK).tolist() == [[list(PALETTE["wood"]), [0, 0, 0]]]
+    assert as_picture(labels, MASK).tolist() == [[list(CLASS_COLOURS[class_id("wood")]), [0, 0, 0]]]
 
 
 def test_the_sheet_shows_every_picture_in_its_place() -> None:

@@ -191,7 +191,7 @@ class _Reading:
         if name == NORMAL.name:
             self._check_vectors(pixels)
         if name in ("albedo", "diffuse", "normal") and self._found.listed.tileable is None:
-            self._seams.append(pictures.seam_ratio(pixels, quantile=0.95))
+            self._seams.append(pictures.seam_over_quantile(pixels, quantile=0.95))
         return stored
 
     def _completed(self, stored: dict[str, Stored]) -> dict[str, Stored]:

@@ -10,21 +10,10 @@ import numpy as np
 
 from pbrlib.colour import linear_to_srgb, srgb_to_linear
 from pbrlib.errors import DataError
-from pbrlib.maps import CLASSES, IGNORE, MASK, NORMAL, Encoding, MapType, Stored
+from pbrlib.maps import CLASS_COLOURS, CLASSES, IGNORE, MASK, NORMAL, Encoding, MapType, Stored
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".dds")
 FORMATS = ("PNG", "JPEG", "WEBP", "DDS")
-
-PALETTE = {
-    "ceramic": (255, 198, 138),
-    "fabric": (216, 27, 96),
-    "ground": (139, 195, 74),
-    "leather": (141, 110, 99),
-    "metal": (0, 145, 233),
-    "stone": (120, 144, 156),
-    "wood": (229, 115, 115),
-}
-"""The colours of classes in masks."""
 
 Convention: TypeAlias = Literal["opengl", "directx"]
 Pixels: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -141,8 +130,8 @@ def constant_map(value: float, kind: MapType, *, size: tuple[int, int]) -> Store
     return kind.quantise(np.full((*size, kind.channels), value, np.float32))
 
 
-def seam_ratio(pixels: Pixels, *, quantile: float) -> float:
-    """How much larger the step across the border is than between neighbouring lines inside; 1 wraps well.
+def seam_over_quantile(pixels: Pixels, *, quantile: float) -> float:
+    """The step across the border over a quantile of the steps between neighbouring lines; 1 wraps well.
 
     The larger of both axes of mean absolute differences. A picture that is flat along its whole border
     has ratio 0: it wraps, whatever it shows.
@@ -187,8 +176,8 @@ def _labels(pixels: Pixels) -> Stored:
     is_grey = (pixels == pixels[..., :1]).all(axis=-1)
     labels[is_grey & (grey < len(CLASSES))] = grey[is_grey & (grey < len(CLASSES))]
     if pixels.shape[-1] == 3:
-        for number, name in enumerate(CLASSES):
-            labels[(pixels == np.array(PALETTE[name], np.uint8)).all(axis=-1)] = number
+        for number, colour in enumerate(CLASS_COLOURS):
+            labels[(pixels == np.array(colour, np.uint8)).all(axis=-1)] = number
     return labels[..., None]
 
 

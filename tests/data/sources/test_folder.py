@@ -11,9 +11,8 @@ from PIL import Image
 
 from pbrlib.data.material import Material
 from pbrlib.data.sources.folder import FolderSource, family_of
-from pbrlib.data.sources.pictures import PALETTE
 from pbrlib.errors import DataError
-from pbrlib.maps import CLASSES, IGNORE, MAPS, class_id
+from pbrlib.maps import CLASS_COLOURS, IGNORE, MAPS, class_id
 from tests.data.sources.folders import bumps, colours, write, write_manifest, write_material
 
 
@@ -102,8 +101,8 @@ def test_nothing_is_enlarged_and_long_sides_are_bounded(tmp_path: Path) -> None:
 
 def test_palette_masks_become_class_ids(tmp_path: Path) -> None:
     mask = np.full((32, 32, 3), 3, np.uint8) + np.array([0, 1, 2], np.uint8)  # no colour of the palette
-    for number, name in enumerate(CLASSES):
-        mask[number] = PALETTE[name]
+    for number, colour in enumerate(CLASS_COLOURS):
+        mask[number] = colour
     write_material(tmp_path, "planks", mask=mask)
     labels = load(tmp_path).maps["mask"][..., 0]
     assert [int(label) for label in labels[:, 0][:8]] == [*range(7), IGNORE]
