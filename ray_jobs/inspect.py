@@ -36,8 +36,12 @@ def shards() -> None:
 @click.option(
     "--rows", default=21, show_default=True, type=click.IntRange(1), help="Materials on the contact sheet."
 )
-def inspect(location: str, contact_sheet: Path | None, rows: int) -> None:
-    """Show counts, classes, sizes and maps of a shard set, and a contact sheet of samples."""
+@click.option("--verify", is_flag=True, help="Read every shard whole and compare its checksum.")
+def inspect(*, location: str, contact_sheet: Path | None, rows: int, verify: bool) -> None:
+    """Show counts, classes, sizes and maps of a shard set, and a contact sheet of samples.
+
+    Exit code 2 if the set cannot be read, or --verify finds a damaged shard; all of them are named.
+    """
     from rich.console import Console
 
     from pbrlib.data.shards.reader import ShardSet
@@ -50,6 +54,9 @@ def inspect(location: str, contact_sheet: Path | None, rows: int) -> None:
         f"{location}: version {manifest.version}, {len(opened.rows)} materials, "
         f"{len(manifest.shards)} shards, {num_bytes / 2**20:.1f} MiB, fingerprint {opened.fingerprint[:12]}"
     )
+    if verify:
+        opened.verify()
+        console.print(f"checksums: all {len(manifest.shards)} shards are as they were written")
     console.print(f"sizes: {_listed(manifest.sizes)}")
     console.print(counts_table(opened.rows))
     console.print(maps_table(opened.rows))

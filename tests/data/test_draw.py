@@ -138,7 +138,7 @@ def test_fetch_holds_the_touched_tiles_and_nothing_for_a_missing_map(shards: Sha
     fetched = fetch(draws((0, 0, 250, 20), (1, 0, 0, 8)), shards, ["height"])
     assert fetched.schema.field("tiles.height").type == pa.list_(pa.binary())
     first, second = fetched["tiles.height"].to_pylist()
-    assert first == shards.read_tiles(shards.rows[0], [0, 1], ["height"])["height"]
+    assert first == tiles_of(MATERIALS[0].maps["height"], [0, 1])
     assert second == []
 
 
@@ -153,7 +153,7 @@ def test_draws_of_one_shard_share_one_read(shards: ShardSet, monkeypatch: pytest
 def test_fetch_from_a_damaged_shard_names_material_and_map(tmp_path: Path) -> None:
     damaged = make_set(tmp_path, [MATERIALS[0], MATERIALS[3]])
     path = tmp_path / damaged.manifest.shards[0].file
-    blob = damaged.read_tiles(damaged.rows[1], [0], ["normal"])["normal"][0]
+    blob = tiles_of(MATERIALS[3].maps["normal"], [0])[0]
     data = bytearray(path.read_bytes())
     data[data.index(blob) + 1000] ^= 1
     path.write_bytes(data)

@@ -55,21 +55,12 @@ class ShardSet:
         """Of the manifest: equal for equal content."""
         return self.manifest.fingerprint
 
-    def tiles_of(self, row: IndexRow) -> range:
-        """The numbers of all tiles of a material, by rows of its texture."""
-        return range(-(-row.height // TILE) * -(-row.width // TILE))
-
-    def read_tiles(self, row: IndexRow, tiles: Sequence[int], maps: Sequence[str]) -> dict[str, list[bytes]]:
-        """Some tiles of some maps of a material, still compressed, in the given order.
+    def read_crop(self, row: IndexRow, window: Window, maps: Sequence[str]) -> dict[str, Stored]:
+        """A window of some maps, as ``pbrlib.data.draw.assemble`` gives it.
 
         Raises:
             DataError: The shard is damaged or the material lacks a map; names file, material and map.
         """
-        blobs = self._buffers(row, tiles, maps)
-        return {name: [bytes(blob) for blob in found] for name, found in blobs.items()}
-
-    def read_crop(self, row: IndexRow, window: Window, maps: Sequence[str]) -> dict[str, Stored]:
-        """A window of some maps, as ``pbrlib.data.draw.assemble`` gives it; errors as for tiles."""
         tiles = touched_tiles(window, height=row.height, width=row.width, tileable=row.tileable)
         blobs = self._buffers(row, tiles, maps)
         try:
@@ -78,7 +69,7 @@ class ShardSet:
             raise DataError(f"{self._place(row)}: {error}. {_REMEDY}") from error
 
     def read_whole(self, row: IndexRow, maps: Sequence[str]) -> dict[str, Stored]:
-        """Whole maps of a material; errors as for tiles."""
+        """Whole maps of a material; errors as for a crop."""
         return self.read_crop(row, Window(0, 0, row.height, row.width), maps)
 
     def read_columns(
