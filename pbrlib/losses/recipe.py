@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pbrlib.losses.base import Term
 from pbrlib.losses.collectives import all_reduce_sum
-from pbrlib.losses.modules import TERMS, Term
+from pbrlib.losses.modules import TERMS
 from pbrlib.losses.spec import LossSpec
 from pbrlib.losses.target import LossContext, LossTarget, Output
 
