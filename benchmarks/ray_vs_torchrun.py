@@ -303,7 +303,7 @@ def run_side(side: str, setting: Setting) -> Step:
         check=False,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         env=os.environ | EQUAL_PRIORITY | {"OMP_NUM_THREADS": "1"},
     )
     if done.returncode:
