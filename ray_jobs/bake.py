@@ -39,7 +39,7 @@ def command(ctx: click.Context, *, source: str, out: Path, size: int, hold_out: 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from pbrlib.convert.oldtree import bake_tree
-    from ray_jobs.prepare import parse_source
+    from ray_jobs.source import parse_source
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:

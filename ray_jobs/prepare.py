@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pbrlib.errors import DataError
+from ray_jobs.source import parse_source
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -186,24 +186,6 @@ def _previous(out: str, *, append: bool) -> Manifest | None:
             f"{out}: holds a shard set already. Add to it with --append, or choose another folder."
         )
     return load_manifest(out) if there else None
-
-
-def parse_source(text: str, *, size: int, name: str | None) -> Source:
-    """A source from the command line: a folder, or ``generated:count=...,size=...,seed=...``.
-
-    A folder's source is called like the folder unless ``name`` is given.
-
-    Raises:
-        PbrError: The settings of ``generated`` cannot be read.
-    """
-    if text.startswith("generated:"):
-        from pbrlib.data.sources.generated import GeneratedSource
-
-        return GeneratedSource.parse(text)
-    from pbrlib.data.sources.folder import FolderSource
-
-    root = Path(text).resolve()
-    return FolderSource(str(root), size, name or re.sub(r"[^A-Za-z0-9_-]+", "_", root.name) or "materials")
 
 
 @click.command("prepare")
