@@ -20,7 +20,7 @@ plus = $(subst $(empty) $(empty),+,$(strip $(1)))
 TRAIN_SOURCE := generated:count=170,size=256,seed=1,families=$(call plus,$(TRAINED))
 TEST_SOURCE := generated:count=14,size=256,seed=9,families=$(call plus,$(HELD_OUT))
 
-.PHONY: help install demo test check bench constraints clean
+.PHONY: help install demo test test-slow check bench constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -48,6 +48,9 @@ demo: install  ## Generate materials, train all six networks, evaluate, convert:
 
 test: install  ## Run the tests that take seconds
 	$(BIN)/pytest
+
+test-slow: install  ## Run the tests that take minutes
+	$(BIN)/pytest -m slow
 
 check: install  ## Format, lint, types, layers
 	$(BIN)/ruff format --check .

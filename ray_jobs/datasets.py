@@ -59,6 +59,8 @@ def stream(
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_options.preserve_order = True
+    # A damaged shard should arrive as the DataError that it is.
+    context.raise_original_map_exception = True
     context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(
         cpu=max(cpus, 1.0), object_store_memory=STORE_BYTES
     )

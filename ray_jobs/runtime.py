@@ -41,6 +41,17 @@ class RayRuntime:
         dist.all_reduce(summed)
         return summed
 
+    def gather(self, value: list[str]) -> list[list[str]]:
+        """The values of all ranks."""
+        values: list[list[str]] = [[] for _ in range(self.world_size)]
+        dist.all_gather_object(values, value)
+        return values
+
+    def share_buffers(self, module: nn.Module) -> None:
+        """One broadcast a buffer."""
+        for buffer in module.buffers():
+            dist.broadcast(buffer, src=0)
+
     def batches(self, plan: DrawPlan, *, maps: Sequence[str], first_step: int) -> Iterator[RawBatch]:
         """This rank's part of every batch, from one Ray Data execution."""
         start, stop = share(plan.batch, rank=self.rank, world=self.world_size)

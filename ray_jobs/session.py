@@ -26,6 +26,8 @@ _ENVIRONMENT = {
     # Ray hides the GPUs from tasks that ask for none, and warns that it will stop doing so.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    # Train's workers would change their directory, and relative paths in a curriculum would point elsewhere.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
 
 

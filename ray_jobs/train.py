@@ -32,7 +32,11 @@ FAILURE = "failure.json"
 )
 @click.option("--phases", help="A phase or a range, S0..S1; default: all.")
 @click.option(
-    "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Override any address of a curriculum."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Override any address of the one curriculum.",
 )
 @click.option("--address", help="Ray cluster to join; default: RAY_ADDRESS, else a local one.")
 @click.option("--local", is_flag=True, help="One process without Ray, for debugging.")
@@ -46,7 +50,7 @@ def command(
     address: str | None,
     local: bool,
 ) -> None:
-    """Train CURRICULA in order into --runs; the same command resumes what was interrupted."""
+    """Train CURRICULA into --runs, donors first; the same command resumes what was interrupted."""
     from pbrlib.curriculum.run import launch_local
     from ray_jobs.progress import Progress
 
@@ -80,11 +84,12 @@ class Work:
 
     @property
     def logical_cpus(self) -> int:
-        """CPUs that a local Ray needs: the workers', one for each data stream, one spare."""
+        """CPUs that a local Ray needs: those of the workers and of their data streams."""
+        import math
         import os
 
         per_worker = self.runtime.cpus_per_worker + max(self.runtime.data_cpus, 1.0)
-        return max(int(self.runtime.workers * per_worker), len(os.sched_getaffinity(0)), 4)
+        return max(math.ceil(self.runtime.workers * per_worker), len(os.sched_getaffinity(0)), 4)
 
     def train(self, launch: Any) -> None:
         """Runs every phase in order with ``launch``; finished ones are named and skipped."""
@@ -120,25 +125,35 @@ def open_work(
     from pbrlib.curriculum.check import check
     from pbrlib.curriculum.load import load_curriculum, load_runtime
     from pbrlib.curriculum.mistakes import every
-    from pbrlib.curriculum.run import check_donors
+    from pbrlib.curriculum.run import check_donors, in_order
     from pbrlib.data.shards.reader import ShardSet
     from pbrlib.train.spec import RuntimeSpec
 
     runtime = RuntimeSpec() if runtime_file is None else load_runtime(runtime_file)
+    if overrides and len(files) > 1:
+        raise errors.ConfigError(
+            "--set: an address belongs to one curriculum, and several are given. Train that one by itself."
+        )
     curricula = every(lambda path: load_curriculum(path, overrides=overrides), files)
     names = [curriculum.name for curriculum in curricula]
     if len(set(names)) < len(names):
         raise errors.ConfigError(f"two of {', '.join(map(str, files))} have one name. Rename one curriculum.")
-    shards = ShardSet.open(data)
-    every(
-        lambda pair: check(pair[1], place=str(pair[0]), runtime=runtime, rows=shards.rows, family=curricula),
-        list(zip(files, curricula, strict=True)),
-    )
-    for number, curriculum in enumerate(curricula):
-        check_donors(curriculum, runs=runs, trained_before=names[:number])
     chosen = {curriculum.name: phase_range(tuple(curriculum.phases), phases) for curriculum in curricula}
+    shards = ShardSet.open(data)
+
+    def check_one(pair: tuple[Path, Curriculum]) -> None:
+        path, curriculum = pair
+        running = chosen[curriculum.name]
+        check(
+            curriculum, place=str(path), runtime=runtime, rows=shards.rows, family=curricula, running=running
+        )
+
+    every(check_one, list(zip(files, curricula, strict=True)))
+    ordered = in_order(curricula)
+    for number, curriculum in enumerate(ordered):
+        check_donors(curriculum, runs=runs, trained_before=[other.name for other in ordered[:number]])
     location = data if "://" in data else str(Path(data).resolve())
-    return Work(curricula, data=location, runs=runs.resolve(), runtime=runtime, phases=chosen)
+    return Work(ordered, data=location, runs=runs.resolve(), runtime=runtime, phases=chosen)
 
 
 def phase_range(names: Sequence[str], wanted: str | None) -> Sequence[str]:
@@ -216,6 +231,7 @@ def train_worker(config: Mapping[str, Any]) -> None:
     """What every rank runs."""
     from pbrlib.curriculum.run import run_phase
     from pbrlib.data.shards.reader import ShardSet
+    from pbrlib.train.runs import write_atomically
     from ray_jobs.runtime import RayRuntime
 
     job: PhaseJob = config["job"]
@@ -223,10 +239,20 @@ def train_worker(config: Mapping[str, Any]) -> None:
         return
     try:
         run_phase(job, RayRuntime(ShardSet.open(job.shards), job.runtime))
-    except errors.PbrError as error:
-        note = {"kind": type(error).__name__, "message": str(error)}
-        (job.directory / FAILURE).write_text(json.dumps(note))
+    except Exception as error:
+        if (mistake := pbr_error_in(error)) is not None:
+            note = {"kind": type(mistake).__name__, "message": str(mistake)}
+            write_atomically(job.directory / FAILURE, json.dumps(note))
         raise
+
+
+def pbr_error_in(error: BaseException | None) -> errors.PbrError | None:
+    """The PbrError that an error is or was caused by; Ray Data wraps those of its tasks."""
+    while error is not None:
+        if isinstance(error, errors.PbrError) and type(error).__module__ == errors.__name__:
+            return error
+        error = getattr(error, "cause", None) or error.__cause__
+    return None
 
 
 def raise_failure(directory: Path) -> None:

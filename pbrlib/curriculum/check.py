@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -45,6 +45,7 @@ def check(
     runtime: RuntimeSpec | None = None,
     rows: Sequence[IndexRow] | None = None,
     family: Sequence[Curriculum] = (),
+    running: Collection[str] | None = None,
 ) -> None:
     """Refuses a curriculum that cannot run as written.
 
@@ -54,11 +55,13 @@ def check(
         runtime: Where given, batches are checked against workers and devices.
         rows: The index of the shard set; where given, sources, maps and sizes are checked.
         family: Curricula that run beside this one, whose phases its donors may name.
+        running: The phases that this runtime will run; None is all of them.
 
     Raises:
         ConfigError: Lists every mistake with its address.
     """
-    refuse(place, list(_mistakes(curriculum, runtime, rows, family)))
+    running = curriculum.phases if running is None else running
+    refuse(place, list(_mistakes(curriculum, runtime, rows, family, running)))
 
 
 def network_on_meta(task: TaskSpec) -> nn.Module:
@@ -101,6 +104,7 @@ def _mistakes(
     runtime: RuntimeSpec | None,
     rows: Sequence[IndexRow] | None,
     family: Sequence[Curriculum],
+    running: Collection[str],
 ) -> Iterator[Mistake]:
     network = network_on_meta(curriculum.task)
     known = {other.name: other for other in family if other.name != curriculum.name}
@@ -118,7 +122,7 @@ def _mistakes(
         yield from _minority(f"{address}.balance.minority", phase.balance.minority or ())
         yield from _optimizer(address, phase, network)
         yield from _select(f"{address}.select.metric", phase, curriculum.task, rows)
-        if runtime is not None:
+        if runtime is not None and name in running:
             yield from _batch(f"{address}.batch", phase.batch, runtime)
         if rows is not None:
             yield from _data(f"{address}.data", phase, curriculum.task, rows)

@@ -8,9 +8,6 @@ from collections.abc import Mapping
 
 from pbrlib.curriculum.spec import Curriculum, OwnPhase, frozen_networks, parse_donor, plain
 
-SHORT = 8
-"""Characters of a fingerprint in the name of a folder."""
-
 
 def phase_fingerprints(
     curriculum: Curriculum,
@@ -19,6 +16,7 @@ def phase_fingerprints(
     precision: str,
     micro_batches: Mapping[str, int],
     donors: Mapping[str, str],
+    trained: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """The fingerprint of every phase, in order.
 
@@ -33,6 +31,8 @@ def phase_fingerprints(
         micro_batches: Phase -> number of micro-batches per step.
         donors: Reference as written (``segformer``, ``albedo.A2``, a path) -> fingerprint of that
             checkpoint, for every donor and frozen network from outside; see :func:`outside_donors`.
+        trained: Phase -> fingerprint with which it stands in the run's record. A phase descends from the
+            weights that are there, so these count in the chain before the phases as now declared.
     """
     task = plain(curriculum.task)
     frozen = {name: donors[reference] for name, reference in frozen_networks(curriculum.task).items()}
@@ -44,7 +44,7 @@ def phase_fingerprints(
                 "name": name,
                 "task": task,
                 "seed": curriculum.seed,
-                "donor": _donor(phase.starts_from, prints, donors),
+                "donor": _donor(phase.starts_from, {**prints, **(trained or {})}, donors),
                 "frozen": frozen,
                 "shards": shards,
                 "precision": precision,

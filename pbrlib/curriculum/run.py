@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from pbrlib.curriculum.spec import (
 )
 from pbrlib.data.plan import PlanRequest, class_weights, make_plan
 from pbrlib.data.shards.reader import ShardSet
+from pbrlib.errors import ConfigError
 from pbrlib.seeds import mix
 from pbrlib.tasks.build import build_task
 from pbrlib.tasks.spec import maps_read, maps_required
@@ -72,6 +73,7 @@ def resolve(
         precision=runtime.precision,
         micro_batches={name: runtime.micro_batches(spec.batch) for name, spec in curriculum.phases.items()},
         donors={reference: read_state(folder).fingerprint for reference, folder in outside.items()},
+        trained={name: done.fingerprint for name, done in own.phases().items()},
     )
     reference = curriculum.phases[phase].starts_from
     starts_from = None
@@ -88,6 +90,27 @@ def resolve(
         starts_from=starts_from,
         frozen={field: outside[name] for field, name in frozen_networks(curriculum.task).items()},
     )
+
+
+def in_order(curricula: Sequence[Curriculum]) -> list[Curriculum]:
+    """The curricula with every donor before those that build on it, else as given.
+
+    Raises ConfigError when they wait for each other.
+    """
+    waiting, ordered = list(curricula), []
+    while waiting:
+        names = {curriculum.name for curriculum in waiting}
+        ready = next((c for c in waiting if not _donors_of(c) & (names - {c.name})), None)
+        if ready is None:
+            raise ConfigError(f"{', '.join(sorted(names))} build on each other. Break the circle of donors.")
+        waiting.remove(ready)
+        ordered.append(ready)
+    return ordered
+
+
+def _donors_of(curriculum: Curriculum) -> set[str]:
+    donors = [parse_donor(reference) for reference in outside_donors(curriculum)]
+    return {donor.curriculum for donor in donors if isinstance(donor, OtherCurriculum)}
 
 
 def check_donors(curriculum: Curriculum, *, runs: Path, trained_before: Collection[str]) -> None:
@@ -156,6 +179,7 @@ def run_phase(job: PhaseJob, runtime: Runtime) -> State:
         schedule=spec.schedule,
         grad_clip=spec.grad_clip,
         selection=spec.select,
+        frozen={field: read_state(folder).fingerprint for field, folder in job.frozen.items()},
         runtime=job.runtime,
     )
     validation = load_validation(
@@ -199,5 +223,5 @@ def carry_out(job: PhaseJob, launch: Launcher) -> FinishedPhase:
         metrics=state.metrics,
         seconds=time.monotonic() - started,
     )
-    run.finish(job.phase, finished)
+    run.finish(job.phase, finished, order=tuple(job.curriculum.phases))
     return finished

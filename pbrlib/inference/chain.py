@@ -6,7 +6,7 @@ run all of it over whole textures.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from pbrlib.maps import SCALAR_TARGETS
 from pbrlib.models.segformer import Segformer
 from pbrlib.models.unet import UNet
 from pbrlib.train.runs import RECORD, RunDirectory
+from pbrlib.train.state import read_state
 
 MARGIN = 64
 """Pixels of context around a whole texture: the border sees what a tile or a mirror would show."""
@@ -65,8 +66,10 @@ class Chain:
         Raises CheckpointError when there is no segmentation or no albedo among them, or two for one role.
         """
         found: dict[str, tuple[str, SegmentationNetwork | MapNetwork, nn.Module]] = {}
+        folders: list[Path] = []
         for record in sorted(runs.glob(f"*/{RECORD}")):
             folder, _ = RunDirectory(runs, name=record.parent.name).best()
+            folders.append(folder)
             spec, network = open_network(folder, device=device)
             if spec.role in found:
                 raise CheckpointError(
@@ -81,6 +84,7 @@ class Chain:
                 f"(found: {', '.join(found) or 'none'}). Train those families into this directory first, "
                 "or name the directory given to pbr train --runs."
             )
+        _check_lineage(folders)
         segformer, albedo = found["segmentation"][2], found["albedo"][2]
         assert isinstance(segformer, Segformer)
         assert isinstance(albedo, UNet)
@@ -152,6 +156,19 @@ class Chain:
         return {
             name: x[0, :, MARGIN : MARGIN + height, MARGIN : MARGIN + width] for name, x in answers.items()
         }
+
+
+def _check_lineage(folders: Sequence[Path]) -> None:
+    """Raises CheckpointError when a network was trained behind others than those it would now run behind."""
+    states = {folder: read_state(folder) for folder in folders}
+    here = {state.fingerprint for state in states.values()}
+    for folder, state in states.items():
+        for field, fingerprint in state.frozen.items():
+            if fingerprint not in here:
+                raise CheckpointError(
+                    f"{folder}: was trained behind another {field} ({fingerprint[:8]}) than the newest "
+                    "here. Train it again, or keep that one's phase the last of its curriculum."
+                )
 
 
 def mirrored_normal(

@@ -34,8 +34,8 @@ class SegmentationTask:
         colour = batch.maps["diffuse"]
         if training and "albedo" in batch.maps:
             shown = [uniform(seed, "albedo") < self.spec.albedo_share for seed in batch.seeds.tolist()]
-            choose = torch.tensor(shown, device=colour.device)[:, None, None, None]
-            colour = torch.where(choose, batch.maps["albedo"], colour)
+            choose = torch.tensor(shown) & batch.present["albedo"]
+            colour = torch.where(choose.to(colour.device)[:, None, None, None], batch.maps["albedo"], colour)
         target = LossTarget(map=None, labels=batch.maps["mask"], valid=batch.valid, normal=None)
         return Example(x=colour_input(colour, batch.maps["normal"]), condition=None, target=target)
 

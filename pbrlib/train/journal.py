@@ -11,6 +11,8 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from pbrlib.train.runs import write_atomically
+
 METRICS = "metrics.jsonl"
 
 
@@ -28,7 +30,8 @@ class Journal:
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / METRICS
         kept = [line for line in _lines(path) if json.loads(line)["step"] <= first_step]
-        path.write_text("".join(f"{line}\n" for line in kept))
+        # A new file in its place, so that who follows the old one notices.
+        write_atomically(path, "".join(f"{line}\n" for line in kept))
         self._file = path.open("a", buffering=1)
         self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=first_step + 1)
 

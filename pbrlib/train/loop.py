@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +28,7 @@ from pbrlib.train.journal import Journal
 from pbrlib.train.record import BatchRecord
 from pbrlib.train.runtime import Runtime
 from pbrlib.train.spec import RuntimeSpec, Selection
-from pbrlib.train.state import State, restore, save
+from pbrlib.train.state import UNFINISHED, State, remove_unfinished, restore, save
 from pbrlib.train.task import Example, Player, Task
 from pbrlib.train.validation import ValidationTexture
 
@@ -38,7 +38,8 @@ class PhaseRun:
     """All that one phase is, resolved: what the loop needs and nothing that knows a model.
 
     ``segment_steps`` steps lie between two validations, each with a checkpoint; the last segment may be
-    shorter. ``maps`` are read for every draw.
+    shorter. ``maps`` are read for every draw; ``frozen`` are the fingerprints of the networks before this
+    one.
     """
 
     name: str
@@ -54,6 +55,7 @@ class PhaseRun:
     schedule: ScheduleSpec
     grad_clip: float
     selection: Selection
+    frozen: Mapping[str, str]
     runtime: RuntimeSpec
 
 
@@ -91,11 +93,16 @@ def train_phase(
     NumericsError, naming samples and terms, when a loss or gradient is not finite.
     """
     torch.set_num_threads(run.runtime.threads_per_worker)
+    if run.runtime.precision == "bf16":
+        torch.set_float32_matmul_precision("high")
     learners = [_Learner(run, player, runtime) for player in task.players]
     done = _resume(run, learners, runtime)
     if done.step >= done.total_steps:
         return done
-    journal = Journal(run.directory, first_step=done.step) if runtime.rank == 0 else None
+    journal = None
+    if runtime.rank == 0:
+        remove_unfinished(run.directory)
+        journal = Journal(run.directory, first_step=done.step)
     record = BatchRecord(run.directory, rank=runtime.rank) if run.runtime.record_batches else None
     with journal or nullcontext(), record or nullcontext():
         batches = runtime.batches(run.plan, maps=run.maps, first_step=done.step)
@@ -129,10 +136,11 @@ class _Learner:
             player.network.to(memory_format=torch.channels_last)
         self.run, self.player, self.runtime = run, player, runtime
         self.optimizer = build_optimizer(player.network, run.optimizer)
-        self.frozen = frozen_modules(player.network, run.optimizer)
         if run.runtime.compile:
             player.network.compile()
         self.module = runtime.wrap(player.module.to(runtime.device))
+        # After the wrapping, which may have put other batch norms in the place of these.
+        self.frozen = frozen_modules(player.network, run.optimizer)
 
     def step(self, task: Task, micro: Sequence[Batch], *, step: int) -> LossReport:
         """One optimizer step over the micro-batches of this rank."""
@@ -148,7 +156,8 @@ class _Learner:
             steps_per_epoch=run.plan.steps_per_epoch,
         )
         self.rates = rates
-        examples = [task.prepare(batch, training=True) for batch in micro]
+        with self._autocast():
+            examples = [task.prepare(batch, training=True) for batch in micro]
         counts = None
         if len(examples) > 1:
             counts = self.runtime.all_reduce(sum_counts(self.player, examples))
@@ -185,9 +194,11 @@ class _Learner:
         if bool(torch.isfinite(report.total.detach() + norm)):
             return
         terms = [name for name, value in report.terms.items() if not math.isfinite(float(value))]
-        ids = sorted({sample for batch in micro for sample in batch.ids})
+        # Loss and gradient are the same on every rank, so all of them come here together.
+        parts = self.runtime.gather([sample for batch in micro for sample in batch.ids])
+        ids = sorted({sample for part in parts for sample in part})
         raise NumericsError(
-            f"phase {self.run.name}, step {step}, rank {self.runtime.rank}: the "
+            f"phase {self.run.name}, step {step}: the "
             f"{'loss' if terms else 'gradient'} is not finite. Terms: {', '.join(terms) or 'all finite'}. "
             f"Samples: {', '.join(ids)}. "
             "Lower the learning rate, or look at these samples with `pbr shards inspect`."
@@ -227,9 +238,21 @@ def _resume(run: PhaseRun, learners: Sequence[_Learner], runtime: Runtime) -> St
     (learner,) = learners
     folder = runtime.latest_checkpoint()
     if folder is None:
-        return State(run.name, run.fingerprint, 0, run.plan.total_steps, {}, learner.player.declaration)
+        return _state(run, learner.player, step=0, metrics={})
     return restore(
         folder, fingerprint=run.fingerprint, network=learner.player.network, optimizer=learner.optimizer
+    )
+
+
+def _state(run: PhaseRun, player: Player, *, step: int, metrics: Mapping[str, float]) -> State:
+    return State(
+        phase=run.name,
+        fingerprint=run.fingerprint,
+        step=step,
+        total_steps=run.plan.total_steps,
+        metrics=metrics,
+        network=player.declaration,
+        frozen=run.frozen,
     )
 
 
@@ -244,9 +267,11 @@ def _end_segment(
     step: int,
 ) -> State:
     """Validates, writes a checkpoint and reports both together."""
+    for learner in learners:
+        runtime.share_buffers(learner.player.network)
     metrics = validate(task, validation, runtime)
     (learner,) = learners
-    state = State(run.name, run.fingerprint, step, run.plan.total_steps, metrics, learner.player.declaration)
+    state = _state(run, learner.player, step=step, metrics=metrics)
     folder = None
     if journal:
         journal.scalars("validation", step=step, values=metrics)
@@ -254,7 +279,7 @@ def _end_segment(
             shown = augment(validation[0].raw, AugmentSpec(), device=runtime.device)
             with torch.no_grad():
                 journal.picture("validation", step=step, image=task.picture(shown))
-        folder = Path(tempfile.mkdtemp(prefix=".checkpoint-", dir=run.directory))
+        folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=run.directory))
         save(folder, state=state, network=learner.player.network, optimizer=learner.optimizer)
     runtime.report(metrics, checkpoint=folder, step=step)
     return state

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -46,14 +46,19 @@ class RunDirectory:
         known = self.phases().get(phase)
         return known if known is not None and known.fingerprint == fingerprint else None
 
-    def finish(self, phase: str, record: FinishedPhase) -> None:
-        """Enters a phase into the record; phases that come later in it are forgotten when they differ."""
-        phases = {**self.phases(), phase: record}
+    def finish(self, phase: str, record: FinishedPhase, *, order: Sequence[str]) -> None:
+        """Enters a phase that was just trained into the record, which keeps the curriculum's ``order``.
+
+        Later phases are forgotten: what they were trained on is gone.
+        """
+        known = self.phases()
+        earlier = {name: known[name] for name in order[: order.index(phase)] if name in known}
+        phases = {**earlier, phase: record}
         text = json.dumps({"phases": {name: asdict(entry) for name, entry in phases.items()}}, indent=1)
         write_atomically(self.path / RECORD, text)
 
     def phases(self) -> dict[str, FinishedPhase]:
-        """The finished phases, in the order in which they were finished first."""
+        """The finished phases, in the order of the curriculum."""
         path = self.path / RECORD
         if not path.exists():
             return {}

@@ -36,6 +36,14 @@ class Runtime(Protocol):
         """The sum over the ranks, on every rank."""
         ...
 
+    def gather(self, value: list[str]) -> list[list[str]]:
+        """The values of all ranks, on every rank."""
+        ...
+
+    def share_buffers(self, module: nn.Module) -> None:
+        """Gives every rank the buffers of rank 0, which are those that a checkpoint holds."""
+        ...
+
     def batches(self, plan: DrawPlan, *, maps: Sequence[str], first_step: int) -> Iterator[RawBatch]:
         """This rank's part of every global batch from ``first_step`` on; one stream for the phase."""
         ...
@@ -67,6 +75,13 @@ class LocalRuntime:
     def all_reduce(self, values: Tensor) -> Tensor:
         """The values themselves."""
         return values
+
+    def gather(self, value: list[str]) -> list[list[str]]:
+        """The one value."""
+        return [value]
+
+    def share_buffers(self, module: nn.Module) -> None:
+        """There is nobody to share with."""
 
     def batches(self, plan: DrawPlan, *, maps: Sequence[str], first_step: int) -> Iterator[RawBatch]:
         """Fetches, decodes and collates in this thread."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError  # raised by torch's own reader, which runs no pickle
 from typing import Any
@@ -24,6 +24,8 @@ from pbrlib.errors import CheckpointError
 
 FORMAT_VERSION = 1
 STATE, WEIGHTS, OPTIMIZER = "state.json", "model.safetensors", "optimizer.pt"
+UNFINISHED = ".checkpoint-"
+"""How the name of a checkpoint begins while it is being written."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class State:
     """The readable part of a checkpoint.
 
     ``step`` is the cursor: the number of finished steps. ``network`` declares the network, so that it can
-    be rebuilt from the checkpoint alone.
+    be rebuilt from the checkpoint alone; ``frozen`` are the fingerprints of the networks before it.
     """
 
     phase: str
@@ -40,12 +42,19 @@ class State:
     total_steps: int
     metrics: Mapping[str, float]
     network: Mapping[str, Any]
+    frozen: Mapping[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
 
 def is_complete(folder: Path) -> bool:
     """Whether a folder is a checkpoint, not the beginning of one."""
     return (folder / STATE).is_file()
+
+
+def remove_unfinished(directory: Path) -> None:
+    """Removes what a killed run left of checkpoints that it was writing."""
+    for folder in directory.glob(f"{UNFINISHED}*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def save(folder: Path, *, state: State, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:

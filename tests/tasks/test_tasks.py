@@ -186,3 +186,13 @@ def test_what_a_task_requires_is_part_of_what_it_reads(kind: str) -> None:
     spec = TASKS[kind][0]
     assert set(maps_required(spec)) <= set(maps_read(spec))
     assert target_map(spec) in maps_required(spec)
+
+
+def test_segmentation_never_shows_an_albedo_that_a_sample_lacks(shard_set: ShardSet) -> None:
+    spec = SegmentationSpec(model=SEGFORMER, albedo_share=1.0)
+    task = SegmentationTask(spec, loss=LossSpec.model_validate({"dice": 1.0}), class_weights=None)
+    base = batch_of(shard_set, spec)
+    lacking = {**base.present, "albedo": torch.tensor([True, False, True, False])}
+    colour = task.prepare(Batch(**{**base.__dict__, "present": lacking}), training=True).x[:, :3]
+    for number, shown in enumerate(("albedo", "diffuse", "albedo", "diffuse")):
+        assert torch.equal(colour[number], base.maps[shown][number])

@@ -13,7 +13,7 @@ from pbrlib.data.batch import RawBatch
 from pbrlib.data.plan import DrawPlan
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import CheckpointError
-from pbrlib.train.runs import RunDirectory
+from pbrlib.train.runs import FinishedPhase, RunDirectory
 from pbrlib.train.runtime import LocalRuntime
 from pbrlib.train.spec import RuntimeSpec
 from pbrlib.train.state import STATE, WEIGHTS, read_state
@@ -112,3 +112,16 @@ def test_a_checkpoint_of_another_fingerprint_is_refused(job: PhaseJob) -> None:
     (best / STATE).write_text(json.dumps({**state, "fingerprint": "0" * 64}))
     with pytest.raises(CheckpointError, match=r"belongs to fingerprint 00000000"):
         launch_local(job)
+
+
+def test_a_phase_trained_again_makes_the_record_forget_what_built_on_it(job: PhaseJob) -> None:
+    run = RunDirectory(job.runs, name="albedo")
+    order = ("A1", "A2", "A3")
+
+    def done(fingerprint: str) -> FinishedPhase:
+        return FinishedPhase(fingerprint, f"{fingerprint}/checkpoint", 1, {}, 0.0)
+
+    for phase in order:
+        run.finish(phase, done(phase.lower()), order=order)
+    run.finish("A2", done("edited"), order=order)
+    assert {name: phase.fingerprint for name, phase in run.phases().items()} == {"A1": "a1", "A2": "edited"}
