@@ -17,7 +17,7 @@ TRAINED := ceramic/square ceramic/hexagon ceramic/mosaic ceramic/roof fabric/pla
   mixed/overgrown mixed/studded mixed/broken mixed/patched mixed/framed
 empty :=
 plus = $(subst $(empty) $(empty),+,$(strip $(1)))
-TRAIN_SOURCE := generated:count=170,size=256,seed=1,families=$(call plus,$(TRAINED))
+TRAIN_SOURCE := generated:count=340,size=256,seed=1,families=$(call plus,$(TRAINED))
 TEST_SOURCE := generated:count=14,size=256,seed=9,families=$(call plus,$(HELD_OUT))
 
 .PHONY: help install demo test test-slow check bench constraints clean
@@ -37,7 +37,7 @@ $(VENV)/.installed: constraints.txt pyproject.toml
 
 demo: install  ## Generate materials, train all six networks, evaluate, convert: minutes on two cores
 	rm -rf $(DEMO)
-	@echo "pbr prepare: 170 materials to train on, 14 of other families to measure by"
+	@echo "pbr prepare: 340 materials to train on, 14 of other families to measure by"
 	@$(BIN)/pbr prepare "$(TRAIN_SOURCE)" "$(TEST_SOURCE)" --out $(DEMO)/shards --val-share 0 \
 	  $(addprefix --hold-out ,$(HELD_OUT))
 	$(BIN)/pbr train $(SMOKE) --data $(DEMO)/shards --runs $(DEMO)/runs --runtime configs/runtime/cpu.yaml
