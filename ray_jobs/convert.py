@@ -26,11 +26,13 @@ def command(
     """Convert the textures of INPUT with the networks of RUN into the mod folder OUTPUT.
 
     INPUT is a game's Data folder or a texture folder (DDS or PNG). Files of the same names in OUTPUT are
-    replaced. Exit code 1 if a texture failed; report.json says why.
+    replaced. Exit code 1 if a texture failed; report.json says why. 2 if nothing could be converted, as
+    when RUN lacks a network.
     """
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from pbrlib.convert.inputs import require_maps
     from pbrlib.convert.runner import Progress as Done
     from pbrlib.convert.runner import convert_tree, refuse_overlap
     from pbrlib.inference.chain import Chain
@@ -38,6 +40,7 @@ def command(
 
     refuse_overlap(source=source, output=output)
     chain = Chain.open(run, device=parse_device(device))
+    require_maps(("segmentation", "albedo", *chain.maps), place=str(run))
     console = Console()
     columns = (
         TextColumn("converting"),

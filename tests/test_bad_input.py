@@ -16,8 +16,10 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from pbrlib.inference.chain import Chain
 from ray_jobs.cli import main
 from tests.conftest import ALBEDO, METALLIC, SEGFORMER
+from tests.convert.textures import FakeNetworks
 
 Train = Callable[..., Result]
 
@@ -63,7 +65,8 @@ def picture(path: Path, colour: tuple[int, int, int] = (128, 128, 255)) -> None:
 
 
 def test_1_unknown_key(train: Train) -> None:
-    refused(train(SEGFORMER.replace("crop: 64", "crop: 64\n    lerning_rate: 3")), "phases.S0.lerning_rate")
+    result = train(SEGFORMER.replace("crop: 64", "crop: 64\n    lerning_rate: 3"))
+    refused(result, "phases.S0.lerning_rate: unknown key. Known: ", "optimizer", "crop")
 
 
 def test_2_unknown_loss_term_with_a_suggestion(train: Train) -> None:
@@ -132,7 +135,8 @@ def test_11_a_loss_that_is_not_finite(train: Train, own_runs: Path) -> None:
     refused(result, "phase A1, step", "not finite", "Terms: ", "Samples: ")
 
 
-def test_12_dds_with_an_absurd_header(own_runs: Path, tmp_path: Path) -> None:
+def test_12_dds_with_an_absurd_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Chain, "open", lambda runs, *, device: FakeNetworks())
     old = tmp_path / "old" / "textures"
     picture(old / "good_n.png")
     header = bytearray(128)
@@ -140,12 +144,23 @@ def test_12_dds_with_an_absurd_header(own_runs: Path, tmp_path: Path) -> None:
     header[12:16] = header[16:20] = (2**31).to_bytes(4, "little")
     header[80:84], header[84:88] = (4).to_bytes(4, "little"), b"DXT1"
     (old / "good.dds").write_bytes(header)
-    result = run("convert", str(own_runs), str(tmp_path / "old"), str(tmp_path / "new"))
+    result = run("convert", str(tmp_path / "runs"), str(tmp_path / "old"), str(tmp_path / "new"))
     # A file that cannot be read costs itself, not the run: exit code 1, listed with its reason.
-    assert result.exit_code in (1, 2), result.output
+    assert result.exit_code == 1, result.output
     assert "Traceback" not in result.output
+    (failed,) = json.loads((tmp_path / "new" / "report.json").read_text())["left_out"]
+    assert (failed["path"], failed["fate"]) == ("good.dds", "failed")
+    assert "width 2147483648 is not in 1..16384" in failed["reason"]
     assert "good.dds" in result.output
-    assert "2147483648" in result.output
+
+
+def test_a_chain_without_every_map_converts_nothing(own_runs: Path, tmp_path: Path) -> None:
+    picture(tmp_path / "old" / "rock.png")
+    picture(tmp_path / "old" / "rock_n.png")
+    result = run("convert", str(own_runs), str(tmp_path / "old"), str(tmp_path / "new"))
+    missing = "no trained network for roughness, metallic, height, ao"
+    refused(result, f"{own_runs}: {missing}", "found: albedo, segmentation", "Train those families")
+    assert not (tmp_path / "new").exists()
 
 
 def test_the_command_line_leaves_nothing_half_written(train: Train, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ The one place where Skyrim's DirectX normals become OpenGL, and OpenGL normals D
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,18 +84,23 @@ def prepare(diffuse: Bytes, normal: Bytes) -> Prepared:
     return Prepared(texture=texture, alpha=colour[0, 3:], seam=seam, notes=tuple(notes))
 
 
+def require_maps(names: Collection[str], *, place: str) -> None:
+    """Raises CheckpointError, as of ``place``, when a map that True PBR needs is not among the names."""
+    missing = [name for name in UNIT_TARGETS if name not in names]
+    if missing:
+        raise CheckpointError(
+            f"{place}: no trained network for {', '.join(missing)}, which True PBR needs "
+            f"(found: {', '.join(sorted(names))}). Train those families into the same runs directory first."
+        )
+
+
 def store(prepared: Prepared, maps: Mapping[str, Tensor]) -> PbrMaps:
     """Predicted maps (C, H, W) in [0, 1] and the original normal as the bytes that are written.
 
     Raises:
         CheckpointError: a map that True PBR needs was not predicted.
     """
-    missing = [name for name in UNIT_TARGETS if name not in maps]
-    if missing:
-        raise CheckpointError(
-            f"no trained network for {' and '.join(missing)}, which True PBR needs. "
-            "Train those families into the same runs directory first."
-        )
+    require_maps(maps, place="the prediction")
     directx = flip_green(prepared.texture.normal[None])[0]
     albedo = torch.cat((maps["albedo"].cpu(), prepared.alpha))
     return PbrMaps(

@@ -78,7 +78,7 @@ def test_a_missing_network_is_named() -> None:
     prepared = prepare(picture(), normal())
     maps = FakeNetworks().predict(prepared.texture)
     del maps["ao"], maps["metallic"]
-    with pytest.raises(CheckpointError, match="no trained network for metallic and ao"):
+    with pytest.raises(CheckpointError, match="no trained network for metallic, ao"):
         store(prepared, maps)
 
 

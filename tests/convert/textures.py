@@ -10,6 +10,7 @@ from torch import Tensor
 from pbrlib.convert.blocks import Bytes, encode_dds
 from pbrlib.convert.dds import Block, full_chain
 from pbrlib.inference.chain import TextureInput
+from pbrlib.maps import SCALAR_TARGETS
 
 
 def picture(height: int = 16, width: int = 16, *, alpha: int = 255, seed: int = 0) -> Bytes:
@@ -55,6 +56,8 @@ def save_png(path: Path, pixels: Bytes) -> None:
 
 class FakeNetworks:
     """Answers simple functions of the input, and remembers the inputs."""
+
+    maps = dict.fromkeys(SCALAR_TARGETS)
 
     def __init__(self) -> None:
         self.seen: list[TextureInput] = []

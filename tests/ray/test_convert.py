@@ -8,10 +8,13 @@ from torch import Tensor
 from pbrlib.convert.blocks import encode_dds
 from pbrlib.convert.dds import Block
 from pbrlib.inference.chain import Chain, TextureInput
+from pbrlib.maps import SCALAR_TARGETS
 from ray_jobs.cli import main
 
 
 class GreyNetworks:
+    maps = dict.fromkeys(SCALAR_TARGETS)
+
     def predict(self, texture: TextureInput) -> dict[str, Tensor]:
         grey = texture.diffuse.mean(dim=0, keepdim=True)
         return {"albedo": texture.diffuse, **dict.fromkeys(("roughness", "metallic", "ao", "height"), grey)}
