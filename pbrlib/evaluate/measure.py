@@ -26,6 +26,7 @@ from pbrlib.train.runs import RECORD, RunDirectory
 from pbrlib.train.validation import MULTIPLE, SIDE
 
 _PROTOCOL = (
+    "validation figures, not test figures: the validation split also chose each phase's best checkpoint; "
     f"validation split, whole textures to {SIDE} px, sides cut to multiples of {MULTIPLE}, one bake per id; "
     "baselines fitted on the training split; 'true class' baselines are told the true class of each pixel, "
     "the nearest class colour is found pixel by pixel; "

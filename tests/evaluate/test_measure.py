@@ -104,6 +104,7 @@ def test_the_json_holds_every_figure_and_can_be_read_back(perfect: Evaluation, t
     ids = [item["id"] for item in content["textures"]]
     assert len(ids) == 7
     assert content["lpips"] is None
+    assert "the validation split also chose each phase's best checkpoint" in content["protocol"]
     assert content["training_statistics"]["num_training_textures"] == 14
     for name in UNIT_TARGETS:
         for metric, figure in content["maps"][name].items():
