@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
+import ray
 import torch
 from safetensors.torch import load_file
 
@@ -16,7 +19,7 @@ from pbrlib.curriculum.run import PhaseJob, launch_local, resolve
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.plan import BalanceSpec, PlanRequest, make_plan
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.errors import NumericsError
+from pbrlib.errors import DataError, NumericsError
 from pbrlib.train.spec import RuntimeSpec
 from pbrlib.train.state import WEIGHTS, read_state
 from ray_jobs.datasets import stream
@@ -49,6 +52,13 @@ def global_batches(directory: Path, *, workers: int) -> dict[int, list[Any]]:
     return steps
 
 
+def data_executions() -> set[str]:
+    """The Ray Data executions that this cluster has seen."""
+    from ray.data._internal.stats import get_or_create_stats_actor
+
+    return set(ray.get(get_or_create_stats_actor().get_datasets.remote()))
+
+
 def difference(first: Path, second: Path) -> float:
     """Root mean square over all weights."""
     ours, theirs = load_file(first / WEIGHTS), load_file(second / WEIGHTS)
@@ -79,7 +89,10 @@ def test_several_workers_equal_one_with_ratio_losses_and_uneven_batches(
     given = {"shards": shard_set, "donors": trained_runs}
     one = job_for(metallic_curriculum, "M0", runs=tmp_path / "one", workers=1, **given)
     many = job_for(metallic_curriculum, "M0", runs=tmp_path / "many", workers=workers, **given)
-    ours, theirs = launch_local(one), train(many)
+    ours = launch_local(one)
+    before = data_executions()
+    theirs = train(many)
+    assert len(data_executions() - before) == workers, "one Ray Data execution per phase and rank"
     batches = global_batches(many.directory, workers=workers)
     assert batches == global_batches(one.directory, workers=1)
     assert [len(batches[step]) for step in range(6)] == [5] * 6
@@ -129,6 +142,31 @@ def test_a_loss_that_is_not_finite_stops_at_once_and_names_samples_and_terms(
     phase = albedo_curriculum.phases["A1"]
     wild = phase.model_copy(update={"optimizer": phase.optimizer.model_copy(update={"lr": 1e30})})
     curriculum = albedo_curriculum.model_copy(update={"phases": {"A1": wild}})
-    job = job_for(curriculum, "A1", shards=shard_set, donors=trained_runs, runs=tmp_path, workers=1)
-    with pytest.raises(NumericsError, match=r"phase A1, step \d.*not finite\. Terms: .*Samples: [a-z]+-"):
+    job = job_for(curriculum, "A1", shards=shard_set, donors=trained_runs, runs=tmp_path, workers=2)
+    with pytest.raises(NumericsError, match=r"phase A1, step \d.*not finite\. Terms: .*Samples: ") as caught:
+        train(job)
+    step = int(str(caught.value).split("step ")[1].split(":")[0])
+    named = set(str(caught.value).split("Samples: ")[1].split(". ")[0].split(", "))
+    batches = global_batches(job.directory, workers=2)
+    assert named == {sample for sample, _ in batches[step]}, "the samples of both ranks are named"
+
+
+def test_a_damaged_shard_stops_at_once_and_is_named(
+    ray_cluster: None, shard_folder: Path, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(shard_folder, tmp_path / "shards"))
+    shards = ShardSet.open(folder)
+    (path,) = (folder / "shards").glob("*.parquet")
+    layout = pq.ParquetFile(path).metadata
+    content = bytearray(path.read_bytes())
+    # Only what the data tasks read: the albedo of materials that are trained on.
+    for row in (row for row in shards.rows if row.split == "train"):
+        group = layout.row_group(row.first_row * layout.num_row_groups // layout.num_rows)
+        (column,) = [c for c in map(group.column, range(group.num_columns)) if c.path_in_schema == "albedo"]
+        content[column.data_page_offset + column.total_compressed_size // 2] ^= 0xFF
+    path.write_bytes(content)
+    job = job_for(
+        albedo_curriculum, "A1", shards=shards, donors=trained_runs, runs=tmp_path / "runs", workers=1
+    )
+    with pytest.raises(DataError, match=path.name):
         train(job)
