@@ -139,6 +139,13 @@ class TorchrunRuntime:
         dist.all_reduce(summed)
         return summed
 
+    def gather(self, value: list[str]) -> list[list[str]]:
+        """The own value: nothing here asks for those of other ranks."""
+        return [value]
+
+    def share_buffers(self, module: nn.Module) -> None:
+        """Nothing to share: the U-Net has no buffers."""
+
     def batches(self, plan: DrawPlan, *, maps: Sequence[str], first_step: int) -> Iterator[RawBatch]:
         """What lies in memory."""
         return iter(self._batches)
@@ -203,6 +210,7 @@ def phase_run(plan: DrawPlan, *, directory: Path) -> PhaseRun:
         schedule=ConstantSpec(),
         grad_clip=1.0,
         selection=Selection(metric="val/all/albedo/l1", mode="min"),
+        frozen={},
         runtime=RuntimeSpec(workers=WORKERS),
     )
 
