@@ -15,6 +15,7 @@ from ray.data.collate_fn import ArrowBatchCollateFn
 
 from pbrlib.data.draw import fetch
 from pbrlib.data.shards.reader import ShardSet
+from ray_jobs.pace import Pace
 
 if TYPE_CHECKING:
     from pbrlib.data.batch import RawBatch
@@ -61,6 +62,7 @@ def stream(
     context.execution_options.preserve_order = True
     # A damaged shard should arrive as the DataError that it is.
     context.raise_original_map_exception = True
+    context.custom_execution_callback_classes = [Pace]
     context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(
         cpu=max(cpus, 1.0), object_store_memory=STORE_BYTES
     )
