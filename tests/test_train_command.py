@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from pbrlib.curriculum.load import load_curriculum
+from pbrlib.train.runs import RunDirectory
+from ray_jobs.cli import main
+from tests.conftest import ALBEDO, SEGFORMER
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    texts = {"albedo": ALBEDO, "segformer": SEGFORMER}
+    found = {name: tmp_path / f"{name}.yaml" for name in texts}
+    for name, path in found.items():
+        path.write_text(texts[name])
+    return found
+
+
+def train(*files: Path, shards: Path, runs: Path, more: tuple[str, ...] = ()) -> Result:
+    places = ("--data", str(shards), "--runs", str(runs))
+    return CliRunner().invoke(main, ["train", *map(str, files), *places, "--local", *more])
+
+
+def test_curricula_train_donors_first_and_a_second_time_not_at_all(
+    files: dict[str, Path], shard_folder: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    first = train(files["albedo"], files["segformer"], shards=shard_folder, runs=runs)
+    assert first.exit_code == 0, first.output
+    assert first.output.index("segformer/S0: finished") < first.output.index("albedo/A1: training")
+    best = RunDirectory(runs, name="albedo").best()[0]
+    stamp = (best / "state.json").stat().st_mtime_ns
+    second = train(files["albedo"], files["segformer"], shards=shard_folder, runs=runs)
+    assert second.exit_code == 0, second.output
+    assert "albedo/A1: finished before" in second.output
+    assert (best / "state.json").stat().st_mtime_ns == stamp
+
+
+def test_the_resolved_curriculum_lies_in_the_run_directory_with_its_overrides(
+    files: dict[str, Path], shard_folder: Path, tmp_path: Path
+) -> None:
+    override = ("--set", "phases.S0.steps_per_epoch=1")
+    done = train(files["segformer"], shards=shard_folder, runs=tmp_path / "runs", more=override)
+    assert done.exit_code == 0, done.output
+    resolved = load_curriculum(tmp_path / "runs" / "segformer" / "curriculum.yaml")
+    assert resolved == load_curriculum(files["segformer"], overrides=["phases.S0.steps_per_epoch=1"])
+    assert resolved.phases["S0"].steps_per_epoch == 1
+
+
+def test_an_edited_phase_is_a_new_one(files: dict[str, Path], shard_folder: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    train(files["segformer"], shards=shard_folder, runs=runs)
+    edited = train(
+        files["segformer"], shards=shard_folder, runs=runs, more=("--set", "phases.S0.optimizer.lr=2e-3")
+    )
+    assert "segformer/S0: training into" in edited.output
+    assert len(list((runs / "segformer").glob("S0-*"))) == 2
+
+
+def test_several_curricula_take_no_overrides(
+    files: dict[str, Path], shard_folder: Path, tmp_path: Path
+) -> None:
+    refused = train(*files.values(), shards=shard_folder, runs=tmp_path / "runs", more=("--set", "seed=1"))
+    assert refused.exit_code == 2
+    assert "an address belongs to one curriculum" in refused.output
+
+
+def test_an_unknown_phase_range_names_the_phases(
+    files: dict[str, Path], shard_folder: Path, tmp_path: Path
+) -> None:
+    refused = train(files["segformer"], shards=shard_folder, runs=tmp_path, more=("--phases", "S0..S9"))
+    assert refused.exit_code == 2
+    assert "no phase 'S9'. The phases are S0." in refused.output
