@@ -22,7 +22,7 @@ from pbrlib.train.state import WEIGHTS
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(420)]
 
-WORKERS, SEGMENT, STEPS = 2, 15, 60
+WORKERS, SEGMENT, STEPS = 2, 15, 90
 
 
 class Training:
@@ -134,7 +134,7 @@ def long_albedo() -> Curriculum:
 
 def random_step_inside_a_segment() -> int:
     """Not the first or last step of a segment, and early enough for the kill to come before the end."""
-    step = random.SystemRandom().randrange(SEGMENT, STEPS - SEGMENT)
+    step = random.SystemRandom().randrange(SEGMENT, STEPS - 2 * SEGMENT)
     while step % SEGMENT in (0, SEGMENT - 1):
         step += 1
     return step
