@@ -80,11 +80,11 @@ def open_network(
         spec = NetworkSpec.model_validate({"network": state.network}).network
     except ValidationError as error:
         raise CheckpointError(f"{folder}: declares no network that this program knows ({error}).") from error
+    # The weights come from the checkpoint: nothing is to be fetched.
+    unfetched = type(spec.model).model_fields["pretrained"].default
+    spec = spec.model_copy(update={"model": spec.model.model_copy(update={"pretrained": unfetched})})
     if isinstance(spec, SegmentationNetwork):
-        # The weights come from the checkpoint: nothing is to be fetched.
-        spec = spec.model_copy(update={"model": spec.model.model_copy(update={"pretrained": "none"})})
-        segformer = build_segformer(spec)
-        return spec, _frozen(segformer, folder, device)
+        return spec, _frozen(build_segformer(spec), folder, device)
     return spec, _frozen(build_unet(spec), folder, device)
 
 

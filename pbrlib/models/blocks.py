@@ -7,6 +7,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Of the pictures that published encoders are trained on: sRGB in [0, 1], by channel."""
+
 
 class ConvNormAct(nn.Module):
     """Convolution, GroupNorm, SiLU, at the size of the input.
@@ -66,3 +70,11 @@ def blur_halve(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h_half w_half"
 def resize(x: Float[Tensor, "n c h w"], size: tuple[int, int]) -> Float[Tensor, "n c h_out w_out"]:
     """Bilinear resampling between pixel centres (``align_corners=False``) to ``(height, width)``."""
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+def widen_input(weight: Float[Tensor, "c c_in kh kw"], *, channels: int) -> Float[Tensor, "c c_out kh kw"]:
+    """A convolution's weight for more input channels: kaiming normal (He et al. 2015) for the new ones."""
+    wide = weight.new_empty(weight.shape[0], channels, *weight.shape[2:])
+    nn.init.kaiming_normal_(wide, nonlinearity="relu")
+    wide[:, : weight.shape[1]] = weight
+    return wide

@@ -8,6 +8,9 @@ from pydantic import Field, PositiveInt, model_validator
 
 from pbrlib.spec import Spec
 
+RESNET_DEPTH = 5
+"""How often a ResNet halves the resolution."""
+
 FourSizes: TypeAlias = tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt]
 
 
@@ -19,6 +22,9 @@ class UNetSpec(Spec):
         depth: Number of halvings; the sides of an input are multiples of ``2**depth``.
         norm_groups: Groups of every GroupNorm; divides ``width``.
         film_dropout: Share of training samples that see no conditioning, so the net also works without.
+        encoder: A ResNet in the place of the recipe's own encoder, below full resolution; it sets the
+            channels there, and has at most five halvings.
+        pretrained: Of that ResNet: ``none``, or a local file of torchvision's weights.
     """
 
     kind: Literal["unet"] = "unet"
@@ -26,6 +32,16 @@ class UNetSpec(Spec):
     depth: Annotated[int, Field(ge=1, le=6)] = 4
     norm_groups: PositiveInt = 8
     film_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    encoder: Literal["resnet18", "resnet34", "resnet50"] | None = None
+    pretrained: str | None = None
+
+    @model_validator(mode="after")
+    def _resnet_as_it_is(self) -> Self:
+        if self.encoder is None and self.pretrained is not None:
+            raise ValueError("pretrained belongs to a ResNet. Name one as encoder, or leave pretrained out.")
+        if self.encoder is not None and self.depth > RESNET_DEPTH:
+            raise ValueError(f"depth {self.depth}: a ResNet halves {RESNET_DEPTH} times at most. Use that.")
+        return self
 
     @model_validator(mode="after")
     def _groups_divide_width(self) -> Self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -13,6 +14,9 @@ from pbrlib.models.blocks import ConvNormAct, DoubleConv, blur_halve, resize
 from pbrlib.models.film import FiLM
 from pbrlib.models.spec import UNetSpec
 
+if TYPE_CHECKING:
+    from pbrlib.models.resnet import ResNetEncoder
+
 __all__ = ["UNet", "UNetSpec"]
 
 
@@ -21,6 +25,7 @@ class _Encoder(nn.Module):
 
     def __init__(self, in_channels: int, widths: list[int], *, norm_groups: int) -> None:
         super().__init__()
+        self.widths = widths
         self.stages = nn.ModuleList(
             DoubleConv(before, width, norm_groups=norm_groups)
             for before, width in pairwise([in_channels, *widths])
@@ -62,6 +67,16 @@ class _Decoder(nn.Module):
         return deep
 
 
+def _encoder(spec: UNetSpec, in_channels: int) -> _Encoder | ResNetEncoder:
+    if spec.encoder is not None:
+        # Its library takes a second to import, in every worker.
+        from pbrlib.models.resnet import ResNetEncoder
+
+        return ResNetEncoder(in_channels, spec)
+    widths = [spec.width * 2**level for level in range(spec.depth + 1)]
+    return _Encoder(in_channels, widths, norm_groups=spec.norm_groups)
+
+
 class UNet(nn.Module):
     """Maps a picture to a picture of the same size, conditioned on features of another network.
 
@@ -77,8 +92,8 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         self.spec = spec
-        widths = [spec.width * 2**level for level in range(spec.depth + 1)]
-        self.encoder = _Encoder(in_channels, widths, norm_groups=spec.norm_groups)
+        self.encoder = _encoder(spec, in_channels)
+        widths = self.encoder.widths
         self.decoder = _Decoder(widths, norm_groups=spec.norm_groups)
         self.film = (
             None if cond_channels is None else FiLM(widths[-1], cond_channels, dropout=spec.film_dropout)

@@ -11,7 +11,8 @@ from transformers import BertConfig, BertModel, SegformerConfig, SegformerForIma
 from transformers import SegformerForSemanticSegmentation as Donor
 
 from pbrlib.errors import CheckpointError
-from pbrlib.models.segformer import IMAGENET_MEAN, IMAGENET_STD, Segformer
+from pbrlib.models.blocks import IMAGENET_MEAN, IMAGENET_STD
+from pbrlib.models.segformer import Segformer
 from pbrlib.models.spec import SegformerSpec
 
 from .contract import NetworkContract

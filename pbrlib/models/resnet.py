@@ -1,0 +1,92 @@
+"""A ResNet of segmentation-models-pytorch as the encoder of the U-Net, for weights trained on photographs."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from pickle import UnpicklingError  # raised by torch's own reader, which runs no pickle
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from segmentation_models_pytorch.encoders import get_encoder
+from torch import Tensor, nn
+
+from pbrlib.errors import CheckpointError
+from pbrlib.models.blocks import IMAGENET_MEAN, IMAGENET_STD, DoubleConv, widen_input
+from pbrlib.models.spec import UNetSpec
+
+PICTURE = len(IMAGENET_MEAN)
+"""The first channels of an input, which the weights know: colour, or the normal where there is none."""
+
+
+class ResNetEncoder(nn.Module):
+    """Stage 0 is our double convolution at full resolution, stage k the ResNet's at ``1 / 2**k``.
+
+    The first three channels are scaled as the pictures that ResNets are trained on; the ResNet halves by
+    stride, not free of aliases as the recipe's own encoder does.
+
+    Args:
+        in_channels: Channels of the input, at least three.
+        spec: Names the ResNet and its weights. On the meta device no weights are read.
+
+    Raises:
+        CheckpointError: ``spec.pretrained`` cannot be read, or is another architecture.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, in_channels: int, spec: UNetSpec) -> None:
+        super().__init__()
+        assert spec.encoder is not None
+        trunk = get_encoder(spec.encoder, in_channels=PICTURE, depth=spec.depth, weights=None)
+        if spec.pretrained not in (None, "none") and not trunk.conv1.weight.is_meta:
+            _load(trunk, Path(str(spec.pretrained)))
+        trunk.conv1.weight = nn.Parameter(widen_input(trunk.conv1.weight.detach(), channels=in_channels))
+        trunk.conv1.in_channels = in_channels
+        stem = nn.Sequential(trunk.conv1, trunk.bn1, trunk.relu)
+        first = nn.Sequential(trunk.maxpool, trunk.layer1)
+        stages = islice((stem, first, trunk.layer2, trunk.layer3, trunk.layer4), spec.depth)
+        self.widths = [spec.width, *trunk.out_channels[1:]]
+        self.stages = nn.ModuleList(
+            [DoubleConv(in_channels, spec.width, norm_groups=spec.norm_groups), *stages]
+        )
+        others = in_channels - PICTURE
+        mean = torch.tensor((*IMAGENET_MEAN, *(0.0,) * others)).view(1, -1, 1, 1)
+        std = torch.tensor((*IMAGENET_STD, *(1.0,) * others)).view(1, -1, 1, 1)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """The features of every level, the finest first."""
+        features = [self.stages[0](x)]
+        deep = (x - self.mean) / self.std
+        for stage in self.stages[1:]:
+            deep = stage(deep)
+            features.append(deep)
+        return features
+
+
+def _load(trunk: nn.Module, path: Path) -> None:
+    """Reads weights in torchvision's layout, whole but for the classifier."""
+    try:
+        if path.suffix == ".safetensors":
+            weights = load_file(path)
+        else:
+            weights = torch.load(path, weights_only=True, map_location="cpu")
+    except (OSError, RuntimeError, ValueError, SafetensorError, UnpicklingError) as error:
+        raise CheckpointError(
+            f"pretrained: {path} cannot be read ({error}). "
+            "Set pretrained to a local file of torchvision's ResNet weights, or to none."
+        ) from error
+    wanted = {name: value for name, value in weights.items() if not name.startswith("fc.")}
+    try:
+        trunk.load_state_dict(wanted)
+    except RuntimeError as error:
+        lacking = [name for name in trunk.state_dict() if name not in wanted]
+        which = f"{len(lacking)} tensors are missing, {lacking[0]} first" if lacking else "its tensors differ"
+        raise CheckpointError(
+            f"pretrained: {path} holds another network ({which}). "
+            "Name weights of the same encoder, or set pretrained: none."
+        ) from error
