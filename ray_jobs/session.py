@@ -28,6 +28,12 @@ _ENVIRONMENT = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     # Train's workers would change their directory, and relative paths in a curriculum would point elsewhere.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # ``report`` returns when the controller has looked, by default every two seconds.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    # glibc gives what torch frees back to the kernel, and every step faults it in again: without, a step on a
+    # CPU costs an eighth less.
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
 }
 
 
