@@ -50,6 +50,7 @@ from pbrlib.tasks.maps import MapTask
 from pbrlib.tasks.spec import AlbedoSpec, maps_read, maps_required
 from pbrlib.train.loop import PhaseRun, train_phase
 from pbrlib.train.spec import RuntimeSpec, Selection
+from ray_jobs.session import KEPT_MEMORY
 
 WORKERS = 2
 WARM_UP = 8
@@ -312,7 +313,7 @@ def run_side(side: str, setting: Setting) -> Step:
         capture_output=True,
         text=True,
         timeout=900,
-        env=os.environ | EQUAL_PRIORITY | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | EQUAL_PRIORITY | KEPT_MEMORY | {"OMP_NUM_THREADS": "1"},
     )
     if done.returncode:
         sys.exit(f"{side} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
