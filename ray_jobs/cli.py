@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import Any
 
@@ -47,6 +48,9 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the subcommand; an input error becomes its message and exit code 2, an interrupt 130."""
+        # torch's threads spin while they wait, by default: beside any other work on the machine that made
+        # conversion take three times as long. It has to be said before torch is imported.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
             return super().invoke(ctx)
         except PbrError as error:
