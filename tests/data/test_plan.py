@@ -42,6 +42,7 @@ def row(
         "tileable": False,
         "maps": ("normal", "albedo"),
         "class_pixels": pixels,
+        "cells": b"",
         "means": {},
         "licence": "",
         "attribution": "",
