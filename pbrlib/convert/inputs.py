@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pbrlib.convert.blocks import Bytes
 from pbrlib.convert.seams import SeamRatio, seam_over_mean
 from pbrlib.convert.truepbr import PbrMaps
 from pbrlib.errors import CheckpointError, DataError
 from pbrlib.geometry import flip_green, green_channel_verdict
 from pbrlib.inference.chain import TextureInput
 from pbrlib.maps import ALBEDO, AO, HEIGHT, METALLIC, NORMAL, ROUGHNESS, UNIT_TARGETS, MapType
+from pbrlib.textures.blocks import Bytes
 
 BLOCK = 4
 """Sides of what is written are multiples of the block of the compressions."""

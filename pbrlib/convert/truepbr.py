@@ -16,8 +16,6 @@ from typing import Any
 import numpy as np
 
 from pbrlib.colour import Floats
-from pbrlib.convert.blocks import Bytes, encode_dds
-from pbrlib.convert.dds import Block
 from pbrlib.convert.mips import (
     albedo_chain,
     chain,
@@ -28,6 +26,8 @@ from pbrlib.convert.mips import (
     unit,
 )
 from pbrlib.errors import DataError
+from pbrlib.textures.blocks import Bytes, encode_dds
+from pbrlib.textures.dds import Block
 
 TEXTURES = PurePosixPath("textures/PBR")
 PATCHES = PurePosixPath("PBRNifPatcher")

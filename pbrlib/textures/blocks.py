@@ -14,8 +14,8 @@ from typing import Any, TypeAlias, assert_never
 
 import numpy as np
 
-from pbrlib.convert.dds import Block, Header, Masks, build, read_top
 from pbrlib.errors import DataError
+from pbrlib.textures.dds import Block, Header, Masks, build, read_top
 
 Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 
