@@ -14,6 +14,7 @@ from pbrlib.geometry.normals import (
 from pbrlib.geometry.occlusion import ao_from_height
 from pbrlib.geometry.orientation import Orientation, flip_green, flip_horizontal, flip_vertical, rotate90
 from pbrlib.geometry.poisson import poisson_height, relief
+from pbrlib.geometry.warp import smooth_displacement, warp, warp_labels, warp_normal
 
 __all__ = [
     "Orientation",
@@ -29,4 +30,8 @@ __all__ = [
     "relief",
     "rotate90",
     "slopes",
+    "smooth_displacement",
+    "warp",
+    "warp_labels",
+    "warp_normal",
 ]
