@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from pbrlib.curriculum.fingerprint import outside_donors, phase_fingerprints
 from pbrlib.curriculum.spec import (
@@ -16,20 +16,24 @@ from pbrlib.curriculum.spec import (
     Curriculum,
     OtherCurriculum,
     OwnPhase,
+    PhaseSpec,
     frozen_networks,
     parse_donor,
 )
-from pbrlib.data.plan import PlanRequest, class_weights, make_plan
+from pbrlib.data.balance import class_pixels, class_weights, merged
+from pbrlib.data.plan import PlanRequest, make_plan
+from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import ConfigError
 from pbrlib.seeds import mix
-from pbrlib.tasks.build import build_task
-from pbrlib.tasks.spec import maps_read, maps_required
+from pbrlib.tasks.build import build_task, measured
+from pbrlib.tasks.spec import maps_read, maps_required, merged_classes
+from pbrlib.tasks.start import start_from
 from pbrlib.train.loop import PhaseRun, train_phase
 from pbrlib.train.runs import FinishedPhase, RunDirectory
 from pbrlib.train.runtime import LocalRuntime, Runtime
 from pbrlib.train.spec import RuntimeSpec
-from pbrlib.train.state import State, load_weights, read_state
+from pbrlib.train.state import State, read_state
 from pbrlib.train.validation import load_validation
 
 
@@ -139,20 +143,22 @@ def run_phase(job: PhaseJob, runtime: Runtime) -> State:
     shards = ShardSet.open(job.shards)
     seed = job.curriculum.seed
     torch.manual_seed(mix(seed, job.phase, "weights"))
-    trained_on = [row.class_pixels for row in shards.rows if row.split == "train" and row.source in spec.data]
-    weights = torch.tensor(class_weights(np.sum(trained_on, axis=0).tolist()), dtype=torch.float32)
+    rows = merged(shards.rows, merged_classes(job.curriculum.task))
+    weights = loss_weights(spec, rows)
     task = build_task(
-        job.curriculum.task,
+        measured(job.curriculum.task, shards.rows, mix=spec.data),
         loss=spec.loss,
-        class_weights=weights.to(runtime.device) if spec.balance.class_weights else None,
+        class_weights=None if weights is None else weights.to(runtime.device),
+        mask_dropout=spec.balance.mask_dropout or {},
         frozen=job.frozen,
         device=runtime.device,
     )
+    start = None
     if job.starts_from is not None:
-        load_weights(job.starts_from, task.network)
+        start = start_from(job.starts_from, task, seed=mix(seed, job.phase, "warm start"))
     maps, required = maps_read(job.curriculum.task), maps_required(job.curriculum.task)
     plan = make_plan(
-        shards.rows,
+        rows,
         PlanRequest(
             mix=spec.data,
             crop=spec.crop,
@@ -179,6 +185,7 @@ def run_phase(job: PhaseJob, runtime: Runtime) -> State:
         schedule=spec.schedule,
         grad_clip=spec.grad_clip,
         selection=spec.select,
+        start=start,
         frozen={field: read_state(folder).fingerprint for field, folder in job.frozen.items()},
         runtime=job.runtime,
     )
@@ -186,6 +193,14 @@ def run_phase(job: PhaseJob, runtime: Runtime) -> State:
         shards, maps=maps, required=required, rank=runtime.rank, world=runtime.world_size
     )
     return train_phase(run, task, runtime, validation=validation)
+
+
+def loss_weights(phase: PhaseSpec, rows: Sequence[IndexRow]) -> Tensor | None:
+    """w_c of a phase, from the training textures of its sources; None where the phase switches it off."""
+    if not phase.balance.class_weights:
+        return None
+    own = [row for row in rows if row.split == "train" and row.source in phase.data]
+    return torch.tensor(class_weights(class_pixels(own)), dtype=torch.float32)
 
 
 Launcher = Callable[[PhaseJob], Path]

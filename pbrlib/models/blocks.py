@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -66,3 +68,25 @@ def blur_halve(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h_half w_half"
 def resize(x: Float[Tensor, "n c h w"], size: tuple[int, int]) -> Float[Tensor, "n c h_out w_out"]:
     """Bilinear resampling between pixel centres (``align_corners=False``) to ``(height, width)``."""
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+def rechannel(
+    weight: Float[Tensor, "c_out c_donor kh kw"],
+    sources: Sequence[int | None],
+    *,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "c_out c_in kh kw"]:
+    """The weight of a convolution for other input channels.
+
+    Args:
+        weight: The donor's.
+        sources: For each new input channel the donor's that it continues, or None for one that the donor
+            lacks: kaiming normal (He et al. 2015) over the fan-in of all new channels.
+        generator: Draws those; None is torch's global one.
+    """
+    fresh = weight.new_empty(weight.shape[0], len(sources), *weight.shape[2:])
+    nn.init.kaiming_normal_(fresh, nonlinearity="relu", generator=generator)
+    for channel, source in enumerate(sources):
+        if source is not None:
+            fresh[:, channel] = weight[:, source]
+    return fresh

@@ -18,7 +18,7 @@ from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
 from pbrlib.errors import CheckpointError
 from pbrlib.maps import CLASSES, DIFFUSE, NORMAL
-from pbrlib.models.blocks import resize
+from pbrlib.models.blocks import rechannel, resize
 from pbrlib.models.spec import SegformerSpec
 
 __all__ = ["SegOutput", "Segformer", "SegformerSpec"]
@@ -193,7 +193,8 @@ def _load_pretrained(network: Segformer, source: str, *, config: SegformerConfig
         )
     encoder = _Encoder(donor.segformer.stages).state_dict()
     stem = "stages.0.patch_embeddings.proj.weight"
-    encoder[stem] = _widen(encoder[stem], channels=config.num_channels)
+    colour = range(encoder[stem].shape[1])
+    encoder[stem] = rechannel(encoder[stem], [*colour, *[None] * (config.num_channels - len(colour))])
     network.encoder.load_state_dict(encoder)
     if not any(name.startswith("decode_head.linear") for name in absent):
         network.decoder.load_state_dict(_Decoder(donor.decode_head).state_dict())
@@ -213,11 +214,3 @@ def _read_donor(source: str) -> tuple[SegformerForSemanticSegmentation, set[str]
             "Set pretrained to a local folder written by save_pretrained, or to none."
         ) from error
     return donor, set(info["missing_keys"])
-
-
-def _widen(weight: Float[Tensor, "c 3 kh kw"], *, channels: int) -> Float[Tensor, "c channels kh kw"]:
-    """The weight for more input channels: the donor's first, kaiming normal (He et al. 2015) for the rest."""
-    wide = weight.new_empty(weight.shape[0], channels, *weight.shape[2:])
-    nn.init.kaiming_normal_(wide, nonlinearity="relu")
-    wide[:, : weight.shape[1]] = weight
-    return wide

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -71,6 +72,12 @@ class UNet(nn.Module):
         out_channels: Channels of the logits.
         cond_channels: Channels of the conditioning; None builds a net without FiLM.
     """
+
+    STEM: ClassVar = ("encoder.stages.0.first.conv.weight", "encoder.stages.0.shortcut.weight")
+    """The weights that read the input, channel by channel."""
+
+    HEAD: ClassVar = ("head.weight", "head.bias")
+    """What gives the logits."""
 
     def __init__(
         self, spec: UNetSpec, *, in_channels: int, out_channels: int, cond_channels: int | None

@@ -8,15 +8,27 @@ from torch import Tensor
 
 from pbrlib.data.batch import Batch
 from pbrlib.inference.chain import Chain, Condition
-from pbrlib.inference.networks import MapNetwork, build_unet, colour_input, map_input
+from pbrlib.inference.networks import MapNetwork, build_unet, colour_input, gloss_input, map_input
 from pbrlib.losses.recipe import LossContext, LossTarget, Recipe
 from pbrlib.losses.spec import LossSpec
 from pbrlib.maps import CLASSES
 from pbrlib.metrics.images import map_metrics
 from pbrlib.metrics.sums import Sums
-from pbrlib.tasks.spec import AlbedoSpec, MapSpec
+from pbrlib.seeds import uniform
+from pbrlib.tasks.spec import AlbedoSpec, GlossInput, MapSpec
 from pbrlib.tasks.supervised import SupervisedPlayer, side_by_side
 from pbrlib.train.task import Example
+
+
+def map_network(spec: AlbedoSpec | MapSpec, *, condition_channels: int) -> MapNetwork:
+    """The network of a task."""
+    return MapNetwork(
+        role=spec.kind,
+        model=spec.model,
+        condition_channels=condition_channels,
+        use_normal=spec.kind == "metallic" and spec.use_normal,
+        use_gloss=isinstance(spec, GlossInput) and bool(spec.use_gloss),
+    )
 
 
 class MapTask:
@@ -25,38 +37,34 @@ class MapTask:
     def __init__(self, spec: AlbedoSpec | MapSpec, *, chain: Chain, loss: LossSpec) -> None:
         self.role = spec.kind
         self.chain = chain
-        self.declared = MapNetwork(
-            role=spec.kind,
-            model=spec.model,
-            condition_channels=chain.segformer.cond_channels,
-            use_normal=spec.kind == "metallic" and spec.use_normal,
-        )
+        self.declared = map_network(spec, condition_channels=chain.segformer.cond_channels)
+        self.gloss_dropout = spec.gloss_dropout or 0.0 if isinstance(spec, GlossInput) else 0.0
         self.network = build_unet(self.declared)
         if spec.kind == "metallic":
+            assert not isinstance(spec.initial_share, str), "a measured share is filled in before"
             self.network.init_head_bias(spec.initial_share)
         recipe = Recipe(loss, LossContext(class_weights=None, classes=CLASSES))
         self.players = (SupervisedPlayer(self.declared, network=self.network, recipe=recipe),)
 
     @torch.no_grad()
-    def inputs(self, batch: Batch) -> tuple[Tensor, Condition]:
+    def inputs(self, batch: Batch, *, gloss_dropout: float) -> tuple[Tensor, Condition]:
         """The network's input and the conditioning; the frozen networks run here."""
-        diffuse, normal = batch.maps["diffuse"], batch.maps["normal"]
+        diffuse, normal, reads = batch.maps["diffuse"], batch.maps["normal"], self.declared.inputs
         condition = self.chain.condition(diffuse, normal)
         if self.role == "albedo":
             return colour_input(diffuse, normal), condition
-        reads_albedo = self.role in ("roughness", "metallic")
-        x = map_input(
-            self.declared,
-            albedo=self.chain.albedo_of(diffuse, normal, condition) if reads_albedo else None,
-            normal=normal,
-            probabilities=condition.probabilities,
-            relief=batch.maps.get("relief"),
-        )
-        return x, condition
+        given = {
+            "colour": self.chain.albedo_of(diffuse, normal, condition) if "colour" in reads else None,
+            "normal": normal,
+            "classes": condition.probabilities,
+            "relief": batch.maps.get("relief"),
+            "gloss": _gloss(batch, dropout=gloss_dropout) if "gloss" in reads else None,
+        }
+        return map_input(self.declared, given), condition
 
     def prepare(self, batch: Batch, *, training: bool) -> Example:
         """The input of the map network, with the target map and, for height, the input normal."""
-        x, condition = self.inputs(batch)
+        x, condition = self.inputs(batch, gloss_dropout=self.gloss_dropout if training else 0.0)
         target = LossTarget(
             map=batch.maps[self.role], labels=None, valid=batch.valid, normal=batch.maps["normal"]
         )
@@ -64,7 +72,7 @@ class MapTask:
 
     def predict(self, batch: Batch) -> Float[Tensor, "n c h w"]:
         """The map of whole textures whose sides the chain's stride divides, in [0, 1]."""
-        x, condition = self.inputs(batch)
+        x, condition = self.inputs(batch, gloss_dropout=0.0)
         logits: Tensor = self.network(x, condition.features)
         return logits.float().sigmoid()
 
@@ -77,3 +85,10 @@ class MapTask:
         """Diffuse, prediction, truth."""
         prediction = self.predict(batch)
         return side_by_side(batch.maps["diffuse"][0], prediction[0], batch.maps[self.role][0])
+
+
+def _gloss(batch: Batch, *, dropout: float) -> Float[Tensor, "n 2 h w"]:
+    """The gloss of the samples that have one, left out of a share of them by their own seeds."""
+    present = batch.present["gloss"]
+    kept = [uniform(seed, "gloss") >= dropout for seed in batch.seeds.tolist()]
+    return gloss_input(batch.maps["gloss"], shown=present & torch.tensor(kept, device=present.device))

@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -31,6 +31,7 @@ from pbrlib.train.spec import RuntimeSpec, Selection
 from pbrlib.train.state import UNFINISHED, State, remove_unfinished, restore, save
 from pbrlib.train.task import Example, Player, Task
 from pbrlib.train.validation import ValidationTexture
+from pbrlib.train.warmstart import WarmStart
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class PhaseRun:
     """All that one phase is, resolved: what the loop needs and nothing that knows a model.
 
     ``segment_steps`` steps lie between two validations, each with a checkpoint; the last segment may be
-    shorter. ``maps`` are read for every draw; ``frozen`` are the fingerprints of the networks before this
-    one.
+    shorter. ``maps`` are read for every draw; ``start`` says what was taken from the weights of another role;
+    ``frozen`` are the fingerprints of the networks before this one.
     """
 
     name: str
@@ -57,6 +58,7 @@ class PhaseRun:
     selection: Selection
     frozen: Mapping[str, str]
     runtime: RuntimeSpec
+    start: WarmStart | None = None
 
 
 @dataclass
@@ -103,6 +105,8 @@ def train_phase(
     if runtime.rank == 0:
         remove_unfinished(run.directory)
         journal = Journal(run.directory, first_step=done.step)
+        if run.start is not None and done.step == 0:
+            journal.scalars("warm_start", step=0, values=asdict(run.start))
     record = BatchRecord(run.directory, rank=runtime.rank) if run.runtime.record_batches else None
     with journal or nullcontext(), record or nullcontext():
         batches = runtime.batches(run.plan, maps=run.maps, first_step=done.step)

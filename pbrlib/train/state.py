@@ -2,7 +2,8 @@
 
 A folder counts as a checkpoint once its ``state.json`` stands, which is written last.
 Two verbs read one: ``restore`` continues the same phase and is strict; ``load_weights`` begins from the
-network alone.
+network alone, and is as strict about it. What learned something else is the matter of
+`pbrlib.train.warmstart`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from pbrlib.errors import CheckpointError
 
@@ -91,14 +92,20 @@ def read_state(folder: Path) -> State:
     return state
 
 
-def load_weights(folder: Path, network: nn.Module) -> None:
-    """Loads a checkpoint's network, every tensor of it; raises CheckpointError for another architecture."""
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint's network by name; raises CheckpointError when they cannot be read."""
     try:
-        weights = load_file(folder / WEIGHTS)
+        weights: dict[str, Tensor] = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"{folder / WEIGHTS}: cannot be read ({error}). Use another checkpoint."
         ) from error
+    return weights
+
+
+def load_weights(folder: Path, network: nn.Module) -> None:
+    """Loads a checkpoint's network, every tensor of it; raises CheckpointError for another architecture."""
+    weights = read_weights(folder)
     wanted = network.state_dict()
     problems = [f"{name} is missing" for name in wanted.keys() - weights.keys()]
     problems += [f"{name} is not part of the network" for name in weights.keys() - wanted.keys()]
