@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from pbrlib.curriculum.check_balance import balance_mistakes, merge_mistakes
 from pbrlib.curriculum.mistakes import Mistake, refuse, suggestion
 from pbrlib.curriculum.spec import (
     CheckpointPath,
@@ -110,6 +111,7 @@ def _mistakes(
     known = {other.name: other for other in family if other.name != curriculum.name}
     for field, reference in frozen_networks(curriculum.task).items():
         yield from _donor(f"task.{field}", reference, own=None, earlier=(), known=known)
+    yield from merge_mistakes(curriculum.task)
     if rows is not None:
         yield from _validation(curriculum.task, rows)
     for name, phase in curriculum.phases.items():
@@ -119,7 +121,7 @@ def _mistakes(
             yield from _donor(place, phase.starts_from, own=curriculum, earlier=earlier, known=known)
         yield from _crop(f"{address}.crop", phase.crop, curriculum.task)
         yield from _loss(f"{address}.loss", phase, curriculum.task)
-        yield from _minority(f"{address}.balance.minority", phase.balance.minority or ())
+        yield from balance_mistakes(f"{address}.balance", phase.balance, curriculum.task)
         yield from _optimizer(address, phase, network)
         yield from _select(f"{address}.select.metric", phase, curriculum.task, rows)
         if runtime is not None and name in running:
@@ -180,12 +182,6 @@ def _loss(address: str, phase: PhaseSpec, task: TaskSpec) -> Iterator[Mistake]:
                 f"{address}.{name}",
                 f"does not apply to {task.kind}. Terms that do: {', '.join(sorted(fitting))}.",
             )
-
-
-def _minority(address: str, names: Sequence[str]) -> Iterator[Mistake]:
-    for name in names:
-        if name not in CLASSES:
-            yield Mistake(address, f"{name!r} is not a class. {suggestion(name, CLASSES)}")
 
 
 _RULE = re.compile(r"^optimizer\.groups\.([^.:]+)")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from pbrlib.data.augment import AugmentSpec
-from pbrlib.data.plan import BalanceSpec
+from pbrlib.data.balance import BalanceSpec
 from pbrlib.losses.spec import LossSpec
 from pbrlib.optim.schedules import ScheduleSpec
 from pbrlib.optim.spec import OptimizerSpec

@@ -8,9 +8,10 @@ import sys
 import pytest
 import torch
 
+from pbrlib.data.balance import BalanceSpec
 from pbrlib.data.collate import collate
 from pbrlib.data.draw import fetch
-from pbrlib.data.plan import BalanceSpec, PlanRequest, make_plan
+from pbrlib.data.plan import PlanRequest, make_plan
 from pbrlib.data.shards.reader import ShardSet
 from ray_jobs.datasets import DRAWS_PER_BLOCK, stream
 

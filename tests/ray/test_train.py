@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 
 from pbrlib.curriculum.run import PhaseJob, launch_local, resolve
 from pbrlib.curriculum.spec import Curriculum
-from pbrlib.data.plan import BalanceSpec, PlanRequest, make_plan
+from pbrlib.data.balance import BalanceSpec
+from pbrlib.data.plan import PlanRequest, make_plan
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DataError, NumericsError
 from pbrlib.train.spec import RuntimeSpec
