@@ -58,7 +58,7 @@ class MapTask:
             "normal": normal,
             "classes": condition.probabilities,
             "relief": batch.maps.get("relief"),
-            "gloss": _gloss(batch, dropout=gloss_dropout) if "gloss" in reads else None,
+            "gloss": shown_gloss(batch, dropout=gloss_dropout) if "gloss" in reads else None,
         }
         return map_input(self.declared, given), condition
 
@@ -87,7 +87,7 @@ class MapTask:
         return side_by_side(batch.maps["diffuse"][0], prediction[0], batch.maps[self.role][0])
 
 
-def _gloss(batch: Batch, *, dropout: float) -> Float[Tensor, "n 2 h w"]:
+def shown_gloss(batch: Batch, *, dropout: float) -> Float[Tensor, "n 2 h w"]:
     """The gloss of the samples that have one, left out of a share of them by their own seeds."""
     present = batch.present["gloss"]
     kept = [uniform(seed, "gloss") >= dropout for seed in batch.seeds.tolist()]
