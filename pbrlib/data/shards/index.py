@@ -22,7 +22,8 @@ class IndexRow:
     ``shard`` is a position in the manifest's list of shards, ``first_row`` the row of the material's first
     tile there. ``class_pixels`` counts pixels by class id, ignored ones left out, and ``cells`` says where
     they are (:func:`pbrlib.data.shards.cells.cells_of` reads it). ``means`` holds for each map that is not a
-    label map the mean of stored / maximum, by channel, in [0, 1].
+    label map the mean of stored / maximum, by channel, in [0, 1]. ``phash`` is the albedo's, or else the
+    diffuse's, :func:`pbrlib.data.duplicates.perceptual_hash`; None where that has none.
     """
 
     id: str
@@ -41,6 +42,7 @@ class IndexRow:
     means: dict[str, tuple[float, ...]]
     licence: str
     attribution: str
+    phash: int | None = None
 
 
 SCHEMA = pa.schema(
@@ -61,6 +63,7 @@ SCHEMA = pa.schema(
         pa.field("means", pa.map_(pa.string(), pa.list_(pa.float64())), nullable=False),
         pa.field("licence", pa.string(), nullable=False),
         pa.field("attribution", pa.string(), nullable=False),
+        pa.field("phash", pa.uint64()),
     ]
 )
 

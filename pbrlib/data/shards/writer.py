@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pbrlib.data import storage
+from pbrlib.data.duplicates import HASHED, perceptual_hash
 from pbrlib.data.material import Material
 from pbrlib.data.shards.cells import count_cells, pack_cells
 from pbrlib.data.shards.codec import TILE, encode_tile
@@ -217,7 +218,13 @@ def _index_row(material: Material, *, split: Split, first_row: int) -> IndexRow:
         },
         licence=material.licence,
         attribution=material.attribution,
+        phash=_phash(material),
     )
+
+
+def _phash(material: Material) -> int | None:
+    hashed = next((material.maps[name] for name in HASHED if name in material.maps), None)
+    return None if hashed is None else perceptual_hash(hashed)
 
 
 def _class_statistics(material: Material) -> tuple[tuple[int, ...], bytes]:
