@@ -12,12 +12,13 @@ from torch import nn
 
 from pbrlib.curriculum.check import NOMINAL_STEPS, network_on_meta
 from pbrlib.curriculum.spec import Curriculum, PhaseSpec, frozen_networks, plain
+from pbrlib.data.balance import merged, minority_of, minority_tiles
 from pbrlib.data.plan import share, usable
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.optim.groups import ParamGroup, parameter_groups
 from pbrlib.optim.schedules import rate
 from pbrlib.spec import Spec
-from pbrlib.tasks.spec import TaskSpec, maps_required
+from pbrlib.tasks.spec import TaskSpec, maps_required, merged_classes
 from pbrlib.train.spec import RuntimeSpec
 
 Described = dict[str, Any]
@@ -78,6 +79,7 @@ def _phase(
         "per_micro_batch": noted if micro_batches > 1 else [],
         "augment": plain(phase.augment),
         "balance": plain(phase.balance),
+        "minority_tiles": _minority_tiles(phase, task, rows),
         "select": plain(phase.select),
         "text": {"augment": compact(phase.augment), "balance": compact(phase.balance)},
     }
@@ -99,6 +101,20 @@ def _epoch(phase: PhaseSpec, task: TaskSpec, rows: Sequence[IndexRow] | None) ->
         "steps_per_epoch": steps,
         "total_steps": None if steps is None else steps * phase.epochs,
     }
+
+
+def _minority_tiles(
+    phase: PhaseSpec, task: TaskSpec, rows: Sequence[IndexRow] | None
+) -> dict[str, int] | None:
+    """How many minority tiles each source has to draw from; None where none are drawn or data is unknown."""
+    if rows is None or not phase.balance.minority_tiles:
+        return None
+    own = merged([row for row in rows if row.source in phase.data], merged_classes(task))
+    kept, _ = usable(own, maps=maps_required(task), crop=phase.crop)
+    drawn = [own[number] for number in kept]
+    tiles = minority_tiles(drawn, crop=phase.crop, minority=minority_of(drawn, phase.balance))
+    sources = [drawn[number].source for number in tiles.row]
+    return {name: sources.count(name) for name in phase.data}
 
 
 def _groups(phase: PhaseSpec, network: nn.Module, *, steps_per_epoch: int) -> list[Described]:
@@ -200,13 +216,20 @@ def _details(phase: Described) -> Table:
     table.add_row("loss", Text(loss))
     table.add_row("schedule", Text(f"{phase['schedule']}; gradient norm at most {phase['grad_clip']:g}"))
     table.add_row("augment", Text(phase["text"]["augment"]))
-    table.add_row("balance", Text(phase["text"]["balance"]))
+    table.add_row("balance", Text(phase["text"]["balance"] + _tiles(phase["minority_tiles"])))
     select = phase["select"]
     table.add_row("select", Text(f"{select['mode']} {select['metric']}, {_segments(phase)}"))
     if phase["left_out"]:
         reasons = "; ".join(f"{count} with {reason}" for reason, count in phase["left_out"].items())
         table.add_row("left out", Text(reasons))
     return table
+
+
+def _tiles(found: Mapping[str, int] | None) -> str:
+    if found is None:
+        return ""
+    counts = (f"{count or 'none'} in {name}" for name, count in found.items())
+    return f" (minority tiles to draw: {', '.join(counts)})"
 
 
 def _segments(phase: Described) -> str:

@@ -50,6 +50,24 @@ def test_steps_are_those_of_the_draw_plan(rows: list[IndexRow]) -> None:
         assert phases[name]["total_steps"] == plan.total_steps
 
 
+def test_minority_tiles_are_counted_by_source(rows: list[IndexRow]) -> None:
+    ceramic = (256 * 256, 0, 0, 0, 0, 0, 0)
+    own = [
+        *rows,
+        replace(rows[0], id="e", class_pixels=ceramic),
+        replace(rows[3], id="f", class_pixels=ceramic),
+    ]
+    other = [replace(rows[0], id=f"g{number}", source="other") for number in range(3)]
+    text = SEGFORMER.replace("crop: 96", "crop: 128").replace(
+        "batch: 4\n    data: {generated: 1.0}",
+        "batch: 4\n    data: {generated: 1.0, other: 1.0}\n    balance: {minority_tiles: 0.2}",
+    )
+    described = describe(parse_curriculum(text), runtime=RuntimeSpec(), rows=[*own, *other])
+    assert described["phases"]["S0"]["minority_tiles"] is None
+    assert described["phases"]["S1"]["minority_tiles"] == {"generated": 9, "other": 0}
+    assert "minority tiles to draw: 9 in generated, none in other" in " ".join(shown(described).split())
+
+
 def test_without_data_the_steps_are_unknown_unless_the_phase_bounds_them() -> None:
     text = SEGFORMER.replace("batch: 8", "batch: 8\n    steps_per_epoch: 5")
     phases = describe(parse_curriculum(text), runtime=RuntimeSpec())["phases"]
