@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pbrlib.curriculum.fingerprint import outside_donors, phase_fingerprints
+from pbrlib.curriculum.scale import scaled
 from pbrlib.curriculum.spec import (
     CheckpointPath,
     Curriculum,
@@ -33,7 +34,7 @@ from pbrlib.train.loop import PhaseRun, train_phase
 from pbrlib.train.runs import FinishedPhase, RunDirectory
 from pbrlib.train.runtime import LocalRuntime, Runtime
 from pbrlib.train.spec import RuntimeSpec
-from pbrlib.train.state import State, read_state
+from pbrlib.train.state import State, checkpoints, read_state
 from pbrlib.train.validation import load_validation
 
 
@@ -69,6 +70,7 @@ def resolve(
     curriculum: Curriculum, phase: str, *, shards: ShardSet, runs: Path, runtime: RuntimeSpec
 ) -> PhaseJob:
     """Finds the donors of a phase and its fingerprint; raises CheckpointError when a donor is not trained."""
+    curriculum = scaled(curriculum)
     own = RunDirectory(runs, name=curriculum.name)
     outside = {reference: _outside(reference, runs=runs) for reference in outside_donors(curriculum)}
     fingerprints = phase_fingerprints(
@@ -186,6 +188,7 @@ def run_phase(job: PhaseJob, runtime: Runtime) -> State:
         grad_clip=spec.grad_clip,
         selection=spec.select,
         start=start,
+        plateau_steps=None if spec.plateau is None else spec.plateau * plan.steps_per_epoch,
         frozen={field: read_state(folder).fingerprint for field, folder in job.frozen.items()},
         runtime=job.runtime,
     )
@@ -230,13 +233,15 @@ def carry_out(job: PhaseJob, launch: Launcher) -> FinishedPhase:
         return known
     started = time.monotonic()
     best = launch(job)
-    state = read_state(best)
+    state, last = read_state(best), read_state(checkpoints(best.parent)[-1])
     finished = FinishedPhase(
         fingerprint=job.fingerprint,
         checkpoint=str(best.relative_to(run.path)),
         step=state.step,
         metrics=state.metrics,
         seconds=time.monotonic() - started,
+        history=last.history,
+        stopped=last.stopped,
     )
     run.finish(job.phase, finished, order=tuple(job.curriculum.phases))
     return finished

@@ -23,10 +23,21 @@ from torch import Tensor, nn
 
 from pbrlib.errors import CheckpointError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE = (1, 2)
+"""Formats that can be read; the first one knew no history."""
+
 STATE, WEIGHTS, OPTIMIZER = "state.json", "model.safetensors", "optimizer.pt"
 UNFINISHED = ".checkpoint-"
 """How the name of a checkpoint begins while it is being written."""
+
+
+@dataclass(frozen=True)
+class Validated:
+    """One validation: after how many steps, and what it measured."""
+
+    step: int
+    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,8 @@ class State:
 
     ``step`` is the cursor: the number of finished steps. ``network`` declares the network, so that it can
     be rebuilt from the checkpoint alone; ``frozen`` are the fingerprints of the networks before it.
+    ``history`` are all validations of the phase until then, this one the last. ``stopped`` says what ended
+    the phase before its last step; None where nothing did.
     """
 
     phase: str
@@ -44,12 +57,24 @@ class State:
     metrics: Mapping[str, float]
     network: Mapping[str, Any]
     frozen: Mapping[str, str] = field(default_factory=dict)
+    history: tuple[Validated, ...] = ()
+    stopped: str | None = None
     format_version: int = FORMAT_VERSION
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the phase is over."""
+        return self.step >= self.total_steps or self.stopped is not None
 
 
 def is_complete(folder: Path) -> bool:
     """Whether a folder is a checkpoint, not the beginning of one."""
     return (folder / STATE).is_file()
+
+
+def checkpoints(directory: Path) -> list[Path]:
+    """The complete checkpoints in the folder of a phase, the oldest first."""
+    return sorted(folder for folder in directory.glob("checkpoint_*") if is_complete(folder))
 
 
 def remove_unfinished(directory: Path) -> None:
@@ -79,15 +104,16 @@ def read_state(folder: Path) -> State:
     """The readable part of a checkpoint; raises CheckpointError when it is missing or of another format."""
     try:
         fields = json.loads((folder / STATE).read_text())
-        state = State(**fields)
+        history = tuple(Validated(**entry) for entry in fields.pop("history", ()))
+        state = State(**fields, history=history)
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(
             f"{folder / STATE}: not a readable state ({error}). Remove this checkpoint."
         ) from error
-    if state.format_version != FORMAT_VERSION:
+    if state.format_version not in READABLE:
         raise CheckpointError(
-            f"{folder / STATE}: format version {state.format_version}, this program reads {FORMAT_VERSION}. "
-            "Use the version of pbr that wrote it."
+            f"{folder / STATE}: format version {state.format_version}, this program reads "
+            f"{' and '.join(map(str, READABLE))}. Use the version of pbr that wrote it."
         )
     return state
 
