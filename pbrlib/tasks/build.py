@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from pbrlib.data.category import CategorySpec
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.errors import CheckpointError, ConfigError
 from pbrlib.inference.chain import Chain
@@ -28,11 +29,13 @@ def build_task(
     frozen: Mapping[str, Path],
     device: torch.device,
     mask_dropout: Mapping[str, float] | None = None,
+    category: CategorySpec | None = None,
 ) -> SegmentationTask | MapTask:
     """The task with fresh weights; ``frozen`` are the checkpoints of the networks before it, by role.
 
     ``mask_dropout`` is the share of the pixels of each class that leave the loss while a segmentation
-    trains. Raises CheckpointError when a checkpoint holds a network of another role.
+    trains; by ``category`` a map task changes samples without a label whose class its SegFormer is sure of.
+    Raises CheckpointError when a checkpoint holds a network of another role.
     """
     if spec.kind == "segmentation":
         return SegmentationTask(spec, loss=loss, class_weights=class_weights, mask_dropout=mask_dropout)
@@ -43,7 +46,7 @@ def build_task(
     assert isinstance(segformer, Segformer)
     assert albedo is None or isinstance(albedo, UNet)
     chain = Chain(segformer=segformer, albedo=albedo, maps={}, device=device)
-    return MapTask(spec, chain=chain, loss=loss)
+    return MapTask(spec, chain=chain, loss=loss, category=category)
 
 
 def measured(spec: TaskSpec, rows: Sequence[IndexRow], *, mix: Mapping[str, float]) -> TaskSpec:

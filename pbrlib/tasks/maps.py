@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from pbrlib.data.batch import Batch
+from pbrlib.data.category import CategorySpec, confident_classes, draw_changes, with_changes
 from pbrlib.inference.chain import Chain, Condition
 from pbrlib.inference.networks import MapNetwork, build_unet, colour_input, gloss_input, map_input
 from pbrlib.losses.recipe import LossContext, LossTarget, Recipe
 from pbrlib.losses.spec import LossSpec
-from pbrlib.maps import CLASSES
+from pbrlib.maps import CLASSES, IGNORE
 from pbrlib.metrics.images import map_metrics
 from pbrlib.metrics.sums import Sums
 from pbrlib.seeds import uniform
@@ -34,9 +37,17 @@ def map_network(spec: AlbedoSpec | MapSpec, *, condition_channels: int) -> MapNe
 class MapTask:
     """One map in [0, 1] from the old texture; ``chain`` holds the frozen networks before it."""
 
-    def __init__(self, spec: AlbedoSpec | MapSpec, *, chain: Chain, loss: LossSpec) -> None:
+    def __init__(
+        self,
+        spec: AlbedoSpec | MapSpec,
+        *,
+        chain: Chain,
+        loss: LossSpec,
+        category: CategorySpec | None = None,
+    ) -> None:
         self.role = spec.kind
         self.chain = chain
+        self.category = category
         self.declared = map_network(spec, condition_channels=chain.segformer.cond_channels)
         self.gloss_dropout = spec.gloss_dropout or 0.0 if isinstance(spec, GlossInput) else 0.0
         self.network = build_unet(self.declared)
@@ -47,12 +58,16 @@ class MapTask:
         self.players = (SupervisedPlayer(self.declared, network=self.network, recipe=recipe),)
 
     @torch.no_grad()
-    def inputs(self, batch: Batch, *, gloss_dropout: float) -> tuple[Tensor, Condition]:
-        """The network's input and the conditioning; the frozen networks run here."""
+    def condition(self, batch: Batch) -> Condition:
+        """What the frozen SegFormer says of a batch."""
+        return self.chain.condition(batch.maps["diffuse"], batch.maps["normal"])
+
+    @torch.no_grad()
+    def inputs(self, batch: Batch, *, condition: Condition, gloss_dropout: float) -> Tensor:
+        """The network's input; the frozen albedo network runs here."""
         diffuse, normal, reads = batch.maps["diffuse"], batch.maps["normal"], self.declared.inputs
-        condition = self.chain.condition(diffuse, normal)
         if self.role == "albedo":
-            return colour_input(diffuse, normal), condition
+            return colour_input(diffuse, normal)
         given = {
             "colour": self.chain.albedo_of(diffuse, normal, condition) if "colour" in reads else None,
             "normal": normal,
@@ -60,19 +75,45 @@ class MapTask:
             "relief": batch.maps.get("relief"),
             "gloss": shown_gloss(batch, dropout=gloss_dropout) if "gloss" in reads else None,
         }
-        return map_input(self.declared, given), condition
+        return map_input(self.declared, given)
 
     def prepare(self, batch: Batch, *, training: bool) -> Example:
         """The input of the map network, with the target map and, for height, the input normal."""
-        x, condition = self.inputs(batch, gloss_dropout=self.gloss_dropout if training else 0.0)
+        condition = self.condition(batch)
+        if training and self.category:
+            batch, condition = self._with_confident_classes(batch, condition, self.category)
+        gloss_dropout = self.gloss_dropout if training else 0.0
+        x = self.inputs(batch, condition=condition, gloss_dropout=gloss_dropout)
         target = LossTarget(
             map=batch.maps[self.role], labels=None, valid=batch.valid, normal=batch.maps["normal"]
         )
         return Example(x=x, condition=condition.features, target=target)
 
+    @torch.no_grad()
+    def _with_confident_classes(
+        self, batch: Batch, condition: Condition, spec: CategorySpec
+    ) -> tuple[Batch, Condition]:
+        """Changes samples without a label by the class that the SegFormer is sure of, and asks it again."""
+        labels = batch.classes.tolist()
+        if IGNORE not in labels:
+            return batch, condition
+        sure = confident_classes(condition.probabilities, confidence=spec.confidence)
+        unlabelled = [c if label == IGNORE else IGNORE for c, label in zip(sure, labels, strict=True)]
+        changes = draw_changes(unlabelled, seeds=batch.seeds.tolist(), spec=spec)
+        if not changes:
+            return batch, condition
+        batch = replace(batch, maps=with_changes(batch.maps, changes))
+        index = torch.tensor(list(changes)).to(batch.maps["diffuse"].device)
+        again = self.chain.condition(*(batch.maps[name][index] for name in ("diffuse", "normal")))
+        return batch, Condition(
+            probabilities=condition.probabilities.index_copy(0, index, again.probabilities),
+            features=condition.features.index_copy(0, index, again.features),
+        )
+
     def predict(self, batch: Batch) -> Float[Tensor, "n c h w"]:
         """The map of whole textures whose sides the chain's stride divides, in [0, 1]."""
-        x, condition = self.inputs(batch, gloss_dropout=0.0)
+        condition = self.condition(batch)
+        x = self.inputs(batch, condition=condition, gloss_dropout=0.0)
         logits: Tensor = self.network(x, condition.features)
         return logits.float().sigmoid()
 
