@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from pbrlib.data.assembly import assembled
 from pbrlib.data.batch import Batch, RawBatch
 from pbrlib.data.category import CategorySpec, draw_changes, with_changes
 from pbrlib.data.jitter import ColourJitterSpec, jittered
@@ -63,17 +64,20 @@ def augment(raw: RawBatch, spec: AugmentSpec, *, device: torch.device | str) -> 
 
     Samples that have an albedo and no diffuse get a baked ``diffuse`` and ``gloss``, which takes the maps
     ``BAKE_INPUTS``; what a sample neither has nor gets keeps its fill value. A batch with albedos has a
-    diffuse and a gloss map even if it came without.
+    diffuse and a gloss map even if it came without. Mosaics are put together at the end, of parts that were
+    augmented as samples of their own.
 
     Raises:
         DataError: A sample needs the bake and the batch lacks one of its inputs.
     """
-    moved = _with_old_maps(raw).to(device)
-    if torch.device(device).type != "cpu":
-        return _augment(moved, spec)
-    # The CPU's vectorised functions round the last few elements of a block another way than the rest,
-    # and the blocks follow the size of the batch: sample by sample, a result is the same in any batch.
-    return Batch.concatenate([_augment(part, spec) for part in moved.split(max(1, len(moved)))])
+    rows = replace(_with_old_maps(raw), layouts=None).to(device)
+    if torch.device(device).type == "cpu":
+        # The CPU's vectorised functions round the last few elements of a block another way than the rest,
+        # and the blocks follow the size of the batch: sample by sample, a result is the same in any batch.
+        batch = Batch.concatenate([_augment(row, spec) for row in rows.split(max(1, len(rows)))])
+    else:
+        batch = _augment(rows, spec)
+    return batch if raw.layouts is None else assembled(batch, raw.layouts)
 
 
 def _augment(raw: RawBatch, spec: AugmentSpec) -> Batch:

@@ -20,6 +20,7 @@ from pbrlib.data.balance import (
     sampler_weights,
     tile_side,
 )
+from pbrlib.data.mosaic import Layout, MosaicSpec, draw_layouts
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.errors import DataError
 from pbrlib.seeds import mix
@@ -38,14 +39,16 @@ class PlanRequest:
     seed: int
     phase: str
     steps_per_epoch: int | None = None
+    mosaic: MosaicSpec | None = None
 
 
 @dataclass(frozen=True)
 class DrawPlan:
     """A phase's draws, ordered by step and position, and how they divide into epochs.
 
-    ``table`` has the columns step, position, sample (row of the index), y, x, crop, seed and minority
-    (whether the window is a minority tile).
+    ``table`` has the columns step, position, sample (row of the index), y, x, crop, seed, minority (whether
+    the window is a minority tile), layout (a :class:`pbrlib.data.mosaic.Layout`) and partners: for each
+    further part of a mosaic its sample, y, x and seed.
     ``left_out`` counts the training textures that the phase cannot use, by reason.
     """
 
@@ -135,7 +138,7 @@ def make_plan(rows: Sequence[IndexRow], request: PlanRequest) -> DrawPlan:
         [_epoch(sources, request, epoch=e, draws=steps * request.batch) for e in range(request.epochs)]
     )
     total = steps * request.epochs
-    table = _windows(rows, chosen, request, total=total)
+    table = _with_mosaics(_windows(rows, chosen, request, total=total), rows, pools, request)
     return DrawPlan(
         table=table, steps_per_epoch=steps, total_steps=total, batch=request.batch, left_out=left_out
     )
@@ -208,10 +211,9 @@ def _windows(rows: Sequence[IndexRow], chosen: np.ndarray, request: PlanRequest,
     rng = np.random.default_rng(mix(request.seed, request.phase, "windows"))
     samples, corners = chosen[:, 0], chosen[:, 1:].T
     minority = corners[0] >= 0
-    tileable = np.asarray([row.tileable for row in rows])[samples]
-    size = np.asarray([(row.height, row.width) for row in rows])[samples].T
-    room = np.where(tileable, size, size - request.crop + 1)
-    room = np.where(minority, tile_side(request.crop) - request.crop + 1, room)
+    room = np.where(
+        minority, tile_side(request.crop) - request.crop + 1, _room(rows, samples, crop=request.crop)
+    )
     places = np.floor(rng.random(room.shape) * room) + np.where(minority, corners, 0)
     y, x = places.astype(np.int32)
     step = np.repeat(np.arange(total, dtype=np.int32), request.batch)
@@ -229,3 +231,45 @@ def _windows(rows: Sequence[IndexRow], chosen: np.ndarray, request: PlanRequest,
             "minority": minority,
         }
     )
+
+
+def _room(rows: Sequence[IndexRow], samples: np.ndarray, *, crop: int) -> np.ndarray:
+    """How many corners a window can have along y and x. Shape (2, n)."""
+    tileable = np.asarray([row.tileable for row in rows])[samples]
+    size = np.asarray([(row.height, row.width) for row in rows])[samples].T
+    room: np.ndarray = np.where(tileable, size, size - crop + 1)
+    return room
+
+
+PARTNERS = pa.list_(
+    pa.struct([("sample", pa.int32()), ("y", pa.int32()), ("x", pa.int32()), ("seed", pa.int64())])
+)
+
+
+def _with_mosaics(
+    table: pa.Table, rows: Sequence[IndexRow], pools: Mapping[str, list[int]], request: PlanRequest
+) -> pa.Table:
+    """Adds the layout of every draw, and the further parts of mosaics: usable textures of their sources."""
+    layouts = np.zeros(table.num_rows, dtype=np.int8)
+    partners: list[list[dict[str, int]]] = [[] for _ in layouts]
+    if spec := request.mosaic:
+        belongs = np.asarray([row.source in spec.sources for row in rows])
+        layouts = draw_layouts(
+            spec,
+            belongs[table["sample"].to_numpy()],
+            whole=table["minority"].to_numpy(),
+            epochs=request.epochs,
+            seed=mix(request.seed, request.phase),
+        )
+        pool = [number for name in spec.sources for number in pools.get(name, [])]
+        rng = np.random.default_rng(mix(request.seed, request.phase, "partners"))
+        owners = np.repeat(np.arange(len(layouts)), [Layout(layout).parts - 1 for layout in layouts])
+        samples = rng.choice(pool, size=len(owners)) if len(owners) else np.arange(0)
+        room = _room(rows, samples, crop=request.crop)
+        places = np.floor(rng.random(room.shape) * room).astype(int)
+        seeds = table["seed"].to_pylist()
+        for owner, sample, y, x in zip(owners, samples.tolist(), *places.tolist(), strict=True):
+            seed = mix(seeds[owner], "partner", len(partners[owner]))
+            partners[owner].append({"sample": sample, "y": y, "x": x, "seed": seed})
+    table = table.append_column("layout", pa.array(layouts))
+    return table.append_column("partners", pa.array(partners, type=PARTNERS))
