@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from pbrlib.data.augment import AugmentSpec, SkyPhotometricSpec, augment
 from pbrlib.data.batch import Batch, RawBatch, sample_hashes
 from pbrlib.errors import DataError
-from pbrlib.geometry import rotate90
+from pbrlib.geometry import normal_from_height, rotate90
 from pbrlib.maps import AO, IGNORE, MAPS, ROUGHNESS
+from tests.test_geometry import smooth_height
 
 NAMES = ("diffuse", "gloss", "albedo", "normal", "roughness", "metallic", "ao", "height", "mask", "relief")
 
@@ -131,6 +132,23 @@ def test_every_map_turns_alike():
         vectors = rotate90(still.maps["normal"][i : i + 1], turns=options[0], normal=True)
         torch.testing.assert_close(vectors, turned.maps["normal"][i : i + 1])
     assert seen == {0, 1, 2, 3}
+
+
+@given(seed=st.integers(0, 2**40), tileable=st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_augmenting_then_deriving_the_normal_equals_deriving_then_augmenting(seed, tileable):
+    """Through the integers of the shards, with every flip and turn; no other map is needed for it."""
+    heights = torch.cat([smooth_height(seed + i) for i in range(8)])
+    stored = ((heights - heights.min()) / (heights.max() - heights.min()) * 65535).round()
+    normal = normal_from_height(stored / 65535, scale_px=12.0, tileable=tileable)
+    raw = replace(
+        raw_batch(8, size=32, names=("height", "normal")), seeds=torch.arange(8, dtype=torch.int64) + seed
+    )
+    raw.maps["height"] = stored.to(torch.uint16)
+    raw.maps["normal"] = ((normal * 0.5 + 0.5) * 255.0).round().to(torch.uint8)
+    batch = augment(raw, AugmentSpec(flip=True, rotate90=True), device="cpu")
+    derived = normal_from_height(batch.maps["height"], scale_px=12.0, tileable=tileable)
+    torch.testing.assert_close(batch.maps["normal"], derived, atol=0.012, rtol=0)
 
 
 def test_flips_alone_never_rotate():
