@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
-from pbrlib.errors import PbrError
+from pbrlib.errors import GateError, PbrError
 
 INPUT_ERROR = 2
+GATE_CLOSED = 3
 INTERRUPTED = 130
 
 SUBCOMMANDS = {
@@ -46,12 +47,15 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, help_line) for name, (_, help_line) in SUBCOMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the subcommand; an input error becomes its message and exit code 2, an interrupt 130."""
+        """Runs the subcommand; an input error becomes its message and exit code 2, an interrupt 130.
+
+        A phase that did not pass its gate is neither a mistake nor a success: 3.
+        """
         try:
             return super().invoke(ctx)
         except PbrError as error:
             click.echo(f"pbr: {error}", err=True)
-            ctx.exit(INPUT_ERROR)
+            ctx.exit(GATE_CLOSED if isinstance(error, GateError) else INPUT_ERROR)
         except KeyboardInterrupt:
             click.echo("pbr: interrupted", err=True)
             ctx.exit(INTERRUPTED)

@@ -14,6 +14,7 @@ from pbrlib import errors
 if TYPE_CHECKING:
     from pbrlib.curriculum.run import PhaseJob
     from pbrlib.curriculum.spec import Curriculum
+    from pbrlib.train.runs import FinishedPhase
     from pbrlib.train.spec import RuntimeSpec
 
 FAILURE = "failure.json"
@@ -40,6 +41,11 @@ FAILURE = "failure.json"
 )
 @click.option("--address", help="Ray cluster to join; default: RAY_ADDRESS, else a local one.")
 @click.option("--local", is_flag=True, help="One process without Ray, for debugging.")
+@click.option(
+    "--force",
+    metavar="REASON",
+    help="Go on past gates that phases fail; the reason is recorded beside the figures.",
+)
 def command(
     curricula: tuple[Path, ...],
     data: str,
@@ -49,22 +55,28 @@ def command(
     overrides: tuple[str, ...],
     address: str | None,
     local: bool,
+    force: str | None,
 ) -> None:
-    """Train CURRICULA into --runs, donors first; the same command resumes what was interrupted."""
+    """Train CURRICULA into --runs, donors first; the same command resumes what was interrupted.
+
+    Exit code 3 when a phase does not pass its gate.
+    """
     from pbrlib.curriculum.run import launch_local
     from ray_jobs.progress import Progress
 
+    if force is not None and not force.strip():
+        raise errors.ConfigError('--force: no reason came. Write why, as in --force "one texture is broken".')
     work = open_work(
         curricula, data=data, runs=runs, runtime_file=runtime_file, overrides=overrides, phases=phases
     )
     if local:
-        work.train(launch_local)
+        work.train(launch_local, force=force)
         return
     from ray_jobs.session import ray_session
 
     session = ray_session(address=address, num_cpus=work.logical_cpus, worker_output=work.runtime.ray_logs)
     with session, Progress() as progress:
-        work.train(lambda job: launch_on_ray(job, progress))
+        work.train(lambda job: launch_on_ray(job, progress), force=force)
 
 
 class Work:
@@ -91,8 +103,11 @@ class Work:
         per_worker = self.runtime.cpus_per_worker + max(self.runtime.data_cpus, 1.0)
         return max(math.ceil(self.runtime.workers * per_worker), len(os.sched_getaffinity(0)), 4)
 
-    def train(self, launch: Any) -> None:
-        """Runs every phase in order with ``launch``; finished ones are named and skipped."""
+    def train(self, launch: Any, *, force: str | None = None) -> None:
+        """Runs every phase in order with ``launch``; finished ones are named and skipped.
+
+        Raises GateError when a phase does not pass its gate and no reason is given to ``force`` it.
+        """
         from pbrlib.curriculum.run import carry_out, resolve
         from pbrlib.data.shards.reader import ShardSet
 
@@ -105,11 +120,21 @@ class Work:
                 name = f"{curriculum.name}/{phase}"
                 if known is None:
                     click.echo(f"{name}: training into {job.directory}")
-                done = carry_out(job, launch)
+                done = carry_out(job, launch, force=force)
                 metric = curriculum.phases[phase].select.metric
                 state = "finished" if known is None else "finished before"
                 figures = f"{metric} {done.metrics[metric]:.4f} at step {done.step} ({done.seconds:.0f} s)"
-                click.echo(f"{name}: {state}, {figures}")
+                click.echo(f"{name}: {state}, {figures}{ending(done)}")
+
+
+def ending(done: FinishedPhase) -> str:
+    """What else there is to say of a finished phase: why it ended early, what its gate said."""
+    early = f"; ended early at a {done.stopped}" if done.stopped else ""
+    if done.gate is None:
+        return early
+    forced = done.gate["forced"]
+    verdict = "passed its gate" if done.gate["passed"] else f"forced past its gate: {forced}"
+    return f"{early}; {verdict}"
 
 
 def open_work(

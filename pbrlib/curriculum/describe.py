@@ -11,6 +11,8 @@ from rich.text import Text
 from torch import nn
 
 from pbrlib.curriculum.check import NOMINAL_STEPS, network_on_meta
+from pbrlib.curriculum.gate import compared_with
+from pbrlib.curriculum.scale import scaled
 from pbrlib.curriculum.spec import Curriculum, PhaseSpec, frozen_networks, plain
 from pbrlib.data.balance import merged, minority_of, minority_tiles
 from pbrlib.data.plan import share, usable
@@ -35,16 +37,21 @@ def describe(
     ``rows``, the index of a shard set, gives the number of steps; without it a phase knows its steps only
     if it bounds its epochs. Rates are those of the first step, the peak, and the last step.
     """
+    batch_scale, curriculum = curriculum.batch_scale, scaled(curriculum)
     network = network_on_meta(curriculum.task)
     return {
         "name": curriculum.name,
         "seed": curriculum.seed,
+        "batch_scale": plain(batch_scale),
         "task": plain(curriculum.task),
         "frozen_networks": frozen_networks(curriculum.task),
         "precision": runtime.precision,
         "workers": runtime.workers,
         "phases": {
-            name: _phase(phase, curriculum.task, network=network, runtime=runtime, rows=rows)
+            name: {
+                **_phase(phase, curriculum.task, network=network, runtime=runtime, rows=rows),
+                "gate": _gate(curriculum, name),
+            }
             for name, phase in curriculum.phases.items()
         },
     }
@@ -81,7 +88,19 @@ def _phase(
         "balance": plain(phase.balance),
         "minority_tiles": _minority_tiles(phase, task, rows),
         "select": plain(phase.select),
+        "plateau": phase.plateau,
         "text": {"augment": compact(phase.augment), "balance": compact(phase.balance)},
+    }
+
+
+def _gate(curriculum: Curriculum, phase: str) -> Described | None:
+    gate = curriculum.phases[phase].gate
+    if gate is None:
+        return None
+    return {
+        "against": compared_with(curriculum, phase),
+        "ratios": dict(gate.ratios),
+        "window": gate.window,
     }
 
 
@@ -173,6 +192,8 @@ def render(described: Described) -> RenderableType:
     title = f"{described['name']}: {described['task']['kind']}, seed {described['seed']}"
     if frozen:
         title += ", frozen before it: " + ", ".join(frozen.values())
+    if (scale := described["batch_scale"]) is not None:
+        title += f", batches x {scale['factor']} (rates: {scale['learning_rate']})"
     blocks: list[RenderableType] = [Text(title, style="bold"), _overview(described)]
     for name, phase in described["phases"].items():
         blocks += [Text(f"\n{name}", style="bold"), _details(phase), _rate_table(phase["groups"])]
@@ -219,6 +240,12 @@ def _details(phase: Described) -> Table:
     table.add_row("balance", Text(phase["text"]["balance"] + _tiles(phase["minority_tiles"])))
     select = phase["select"]
     table.add_row("select", Text(f"{select['mode']} {select['metric']}, {_segments(phase)}"))
+    if phase["plateau"] is not None:
+        table.add_row("plateau", Text(f"ends after {phase['plateau']} epochs without improvement"))
+    if (gate := phase["gate"]) is not None:
+        limits = ", ".join(f"{source} at most {ratio:g} x" for source, ratio in gate["ratios"].items())
+        over = f"mean error of the last {gate['window']} validations"
+        table.add_row("gate", Text(f"against {gate['against']}: {limits}; {over}"))
     if phase["left_out"]:
         reasons = "; ".join(f"{count} with {reason}" for reason, count in phase["left_out"].items())
         table.add_row("left out", Text(reasons))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pbrlib.curriculum.fingerprint import outside_donors, phase_fingerprints
+from pbrlib.curriculum.gate import enter, pass_gate
 from pbrlib.curriculum.scale import scaled
 from pbrlib.curriculum.spec import (
     CheckpointPath,
@@ -29,7 +30,7 @@ from pbrlib.errors import ConfigError
 from pbrlib.seeds import mix
 from pbrlib.tasks.build import build_task, measured
 from pbrlib.tasks.spec import maps_read, maps_required, merged_classes
-from pbrlib.tasks.start import start_from
+from pbrlib.tasks.start import check_start, start_from
 from pbrlib.train.loop import PhaseRun, train_phase
 from pbrlib.train.runs import FinishedPhase, RunDirectory
 from pbrlib.train.runtime import LocalRuntime, Runtime
@@ -120,14 +121,18 @@ def _donors_of(curriculum: Curriculum) -> set[str]:
 
 
 def check_donors(curriculum: Curriculum, *, runs: Path, trained_before: Collection[str]) -> None:
-    """Raises CheckpointError when a network from outside is neither trained nor about to be.
+    """Raises CheckpointError when a network from outside is neither trained nor about to be, or does not fit.
 
     ``trained_before`` names the curricula that the same command trains first.
     """
+    starts = {phase.starts_from: f"phases.{name}.starts_from" for name, phase in curriculum.phases.items()}
     for reference in outside_donors(curriculum):
         donor = parse_donor(reference)
-        if not (isinstance(donor, OtherCurriculum) and donor.curriculum in trained_before):
-            _outside(reference, runs=runs)
+        if isinstance(donor, OtherCurriculum) and donor.curriculum in trained_before:
+            continue
+        folder = _outside(reference, runs=runs)
+        if reference in starts:
+            check_start(folder, curriculum.task, place=f"{curriculum.name}: {starts[reference]}")
 
 
 def _outside(reference: str, *, runs: Path) -> Path:
@@ -152,6 +157,7 @@ def run_phase(job: PhaseJob, runtime: Runtime) -> State:
         loss=spec.loss,
         class_weights=None if weights is None else weights.to(runtime.device),
         mask_dropout=spec.balance.mask_dropout or {},
+        category=spec.augment.category,
         frozen=job.frozen,
         device=runtime.device,
     )
@@ -171,6 +177,7 @@ def run_phase(job: PhaseJob, runtime: Runtime) -> State:
             seed=seed,
             phase=job.phase,
             steps_per_epoch=spec.steps_per_epoch,
+            mosaic=spec.mosaic,
         ),
     )
     run = PhaseRun(
@@ -225,12 +232,23 @@ def launch_local(job: PhaseJob) -> Path:
     return best
 
 
-def carry_out(job: PhaseJob, launch: Launcher) -> FinishedPhase:
-    """Runs a phase unless it is finished, and enters it into the run's record."""
+def carry_out(job: PhaseJob, launch: Launcher, *, force: str | None = None) -> FinishedPhase:
+    """Runs a phase unless it is finished, enters it into the run's record, and sends it through its gate.
+
+    Raises GateError, before it starts, when an earlier phase has not passed its gate, and after it has ended
+    when it does not pass its own; ``force``, a reason for the record, goes on all the same.
+    """
     run = job.run_directory
-    known = run.finished(job.phase, fingerprint=job.fingerprint)
-    if known is not None:
-        return known
+    enter(job.curriculum, job.phase, run=run, force=force)
+    if run.finished(job.phase, fingerprint=job.fingerprint) is None:
+        _train(job, launch)
+    pass_gate(job.curriculum, job.phase, run=run, force=force)
+    return run.phases()[job.phase]
+
+
+def _train(job: PhaseJob, launch: Launcher) -> None:
+    """Runs a phase to its end and enters it into the run's record."""
+    run = job.run_directory
     started = time.monotonic()
     best = launch(job)
     state, last = read_state(best), read_state(checkpoints(best.parent)[-1])
@@ -244,4 +262,3 @@ def carry_out(job: PhaseJob, launch: Launcher) -> FinishedPhase:
         stopped=last.stopped,
     )
     run.finish(job.phase, finished, order=tuple(job.curriculum.phases))
-    return finished

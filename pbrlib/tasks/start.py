@@ -42,6 +42,19 @@ def differences(donor: Declared, own: Declared) -> list[str]:
     return misfits(_sizes(donor), _sizes(own), own=nothing_differs, theirs=())
 
 
+def check_start(folder: Path, task: TaskSpec, *, place: str) -> None:
+    """Raises CheckpointError, of ``place``, when a task cannot begin from a checkpoint; reads no weights."""
+    donor = declared_network(folder)
+    # What conditions the network comes from elsewhere and is not known yet.
+    conditioned = donor.condition_channels if isinstance(donor, MapNetwork) else 1
+    found = differences(donor, declared_by(task, condition_channels=conditioned))
+    if found:
+        raise CheckpointError(
+            f"{place}: {folder} does not fit ({len(found)} differences: {found[0]}). "
+            "Give both models the same sizes, or name another donor."
+        )
+
+
 def start_from(folder: Path, task: SegmentationTask | MapTask, *, seed: int) -> WarmStart | None:
     """Gives a task's fresh network the weights of a checkpoint.
 
