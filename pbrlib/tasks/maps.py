@@ -97,6 +97,9 @@ class MapTask:
         labels = batch.classes.tolist()
         if IGNORE not in labels:
             return batch, condition
+        if batch.regions is not None:  # a mosaic is no single material, and its parts have had their changes
+            mosaics = batch.regions.flatten(1).any(dim=1).tolist()
+            labels = [None if mosaic else label for mosaic, label in zip(mosaics, labels, strict=True)]
         sure = confident_classes(condition.probabilities, confidence=spec.confidence)
         unlabelled = [c if label == IGNORE else IGNORE for c, label in zip(sure, labels, strict=True)]
         changes = draw_changes(unlabelled, seeds=batch.seeds.tolist(), spec=spec)

@@ -93,6 +93,17 @@ def test_a_sample_with_a_label_is_not_changed_a_second_time() -> None:
     assert torch.equal(example.x[:, :3], batch.maps["diffuse"])
 
 
+def test_a_mosaic_is_not_changed_as_one_material() -> None:
+    batch = unlabelled(2)
+    regions = torch.zeros(2, 1, 32, 32, dtype=torch.uint8)
+    regions[0, :, :, 16:] = 1
+    example = task_with([("metal", 0.9), ("metal", 0.9)]).prepare(
+        replace(batch, regions=regions), training=True
+    )
+    assert torch.equal(example.x[0, :3], batch.maps["diffuse"][0])
+    assert not torch.equal(example.x[1, :3], batch.maps["diffuse"][1])
+
+
 @pytest.mark.parametrize(("training", "category"), [(False, SPEC), (True, None)])
 def test_nothing_changes_while_validating_or_without_category_changes(
     training: bool, category: CategorySpec | None
