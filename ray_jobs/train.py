@@ -111,6 +111,11 @@ class Work:
         from pbrlib.curriculum.run import carry_out, resolve
         from pbrlib.data.shards.reader import ShardSet
 
+        def announced(job: PhaseJob) -> Path:
+            click.echo(f"{job.curriculum.name}/{job.phase}: training into {job.directory}")
+            folder: Path = launch(job)
+            return folder
+
         shards = ShardSet.open(self.data)
         for curriculum in self.curricula:
             write_resolved(curriculum, self.runs)
@@ -118,9 +123,7 @@ class Work:
                 job = resolve(curriculum, phase, shards=shards, runs=self.runs, runtime=self.runtime)
                 known = job.run_directory.finished(phase, fingerprint=job.fingerprint)
                 name = f"{curriculum.name}/{phase}"
-                if known is None:
-                    click.echo(f"{name}: training into {job.directory}")
-                done = carry_out(job, launch, force=force)
+                done = carry_out(job, announced, force=force)
                 metric = curriculum.phases[phase].select.metric
                 state = "finished" if known is None else "finished before"
                 figures = f"{metric} {done.metrics[metric]:.4f} at step {done.step} ({done.seconds:.0f} s)"
