@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pbrlib.curriculum.draws import phase_plan
 from pbrlib.curriculum.fingerprint import outside_donors, phase_fingerprints
 from pbrlib.curriculum.gate import enter, pass_gate
 from pbrlib.curriculum.scale import scaled
@@ -23,7 +24,6 @@ from pbrlib.curriculum.spec import (
     parse_donor,
 )
 from pbrlib.data.balance import class_pixels, class_weights, merged
-from pbrlib.data.plan import PlanRequest, make_plan
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import ConfigError
@@ -165,21 +165,7 @@ def run_phase(job: PhaseJob, runtime: Runtime) -> State:
     if job.starts_from is not None:
         start = start_from(job.starts_from, task, seed=mix(seed, job.phase, "warm start"))
     maps, required = maps_read(job.curriculum.task), maps_required(job.curriculum.task)
-    plan = make_plan(
-        rows,
-        PlanRequest(
-            mix=spec.data,
-            crop=spec.crop,
-            batch=spec.batch,
-            epochs=spec.epochs,
-            maps=required,
-            balance=spec.balance,
-            seed=seed,
-            phase=job.phase,
-            steps_per_epoch=spec.steps_per_epoch,
-            mosaic=spec.mosaic,
-        ),
-    )
+    plan = phase_plan(job.curriculum, job.phase, shards.rows)
     run = PhaseRun(
         name=job.phase,
         fingerprint=job.fingerprint,
