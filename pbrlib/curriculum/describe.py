@@ -87,6 +87,7 @@ def _phase(
         "augment": plain(phase.augment),
         "balance": plain(phase.balance),
         "minority_tiles": _minority_tiles(phase, task, rows),
+        "mosaic": plain(phase.mosaic),
         "select": plain(phase.select),
         "plateau": phase.plateau,
         "text": {"augment": compact(phase.augment), "balance": compact(phase.balance)},
@@ -238,6 +239,9 @@ def _details(phase: Described) -> Table:
     table.add_row("schedule", Text(f"{phase['schedule']}; gradient norm at most {phase['grad_clip']:g}"))
     table.add_row("augment", Text(phase["text"]["augment"]))
     table.add_row("balance", Text(phase["text"]["balance"] + _tiles(phase["minority_tiles"])))
+    if mosaic := phase["mosaic"]:
+        shares = f"{mosaic['two']:.0%} in halves, {mosaic['four']:.0%} in quarters"
+        table.add_row("mosaic", Text(f"of {', '.join(mosaic['sources'])} {shares}"))
     select = phase["select"]
     table.add_row("select", Text(f"{select['mode']} {select['metric']}, {_segments(phase)}"))
     if phase["plateau"] is not None:

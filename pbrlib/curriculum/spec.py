@@ -11,6 +11,7 @@ from pydantic import Field, PositiveFloat, StringConstraints, field_validator, m
 
 from pbrlib.data.augment import AugmentSpec
 from pbrlib.data.balance import BalanceSpec
+from pbrlib.data.mosaic import MosaicSpec
 from pbrlib.losses.spec import LossSpec
 from pbrlib.optim.schedules import ScheduleSpec
 from pbrlib.optim.spec import OptimizerSpec
@@ -71,6 +72,7 @@ class PhaseSpec(Spec):
         batch: Samples per optimizer step over all workers together.
         data: Share of each source in the draws; written in any proportion, kept with sum 1.
         balance: What counters the rarity of classes.
+        mosaic: Which draws are put together from several textures; None is none.
         augment: What happens to a batch on the device.
         optimizer: Rates and groups of parameters.
         schedule: How the rates change with the steps.
@@ -91,6 +93,7 @@ class PhaseSpec(Spec):
     batch: int = Field(ge=1)
     data: Mapping[str, Share] = Field(min_length=1)
     balance: BalanceSpec = BalanceSpec()
+    mosaic: MosaicSpec | None = None
     augment: AugmentSpec = AugmentSpec()
     optimizer: OptimizerSpec
     schedule: ScheduleSpec

@@ -28,13 +28,13 @@ def slopes(normal: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n 1 h w"], 
 
 
 def normal_from_height(
-    height: Float[Tensor, "n 1 h w"], *, scale_px: float | Float[Tensor, "n 1 1 1"], tileable: bool
+    height: Float[Tensor, "n 1 h w"], *, scale_px: float | Float[Tensor, "n 1 #h #w"], tileable: bool
 ) -> Float[Tensor, "n 3 h w"]:
     """Unit OpenGL normals of a height map by central differences.
 
     Args:
         height: heights, any range.
-        scale_px: pixels that one unit of height stands for.
+        scale_px: pixels that one unit of height stands for, everywhere or at each pixel.
         tileable: differences wrap around the border; otherwise they are one-sided there.
     """
     p = difference(height, dim=-1, tileable=tileable) * scale_px

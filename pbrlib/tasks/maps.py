@@ -22,6 +22,9 @@ from pbrlib.tasks.spec import AlbedoSpec, GlossInput, MapSpec
 from pbrlib.tasks.supervised import SupervisedPlayer, side_by_side
 from pbrlib.train.task import Example
 
+SEAMLESS = ("height", "ao")
+"""Maps of which no term looks at the seam of a mosaic: a step between two textures belongs to neither."""
+
 
 def map_network(spec: AlbedoSpec | MapSpec, *, condition_channels: int) -> MapNetwork:
     """The network of a task."""
@@ -85,8 +88,14 @@ class MapTask:
         gloss_dropout = self.gloss_dropout if training else 0.0
         x = self.inputs(batch, condition=condition, gloss_dropout=gloss_dropout)
         target = LossTarget(
-            map=batch.maps[self.role], labels=None, valid=batch.valid, normal=batch.maps["normal"]
+            map=batch.maps[self.role],
+            labels=None,
+            valid=batch.valid,
+            normal=batch.maps["normal"],
+            regions=batch.regions,
         )
+        if self.role in SEAMLESS:
+            target = replace(target, valid=target.off_seams)
         return Example(x=x, condition=condition.features, target=target)
 
     @torch.no_grad()

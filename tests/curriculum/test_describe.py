@@ -68,6 +68,19 @@ def test_minority_tiles_are_counted_by_source(rows: list[IndexRow]) -> None:
     assert "minority tiles to draw: 9 in generated, none in other" in " ".join(shown(described).split())
 
 
+def test_mosaics_are_shown_where_there_are_any() -> None:
+    spec = "{sources: [generated], two: 0.25, four: 0.1}"
+    described = describe(
+        parse_curriculum(SEGFORMER.replace("batch: 4", f"batch: 4\n    mosaic: {spec}")),
+        runtime=RuntimeSpec(),
+    )
+    assert described["phases"]["S0"]["mosaic"] is None
+    assert described["phases"]["S1"]["mosaic"] == {"sources": ["generated"], "two": 0.25, "four": 0.1}
+    text = shown(described)
+    assert "of generated 25% in halves, 10% in quarters" in text
+    assert text.count("mosaic") == 1
+
+
 def test_without_data_the_steps_are_unknown_unless_the_phase_bounds_them() -> None:
     text = SEGFORMER.replace("batch: 8", "batch: 8\n    steps_per_epoch: 5")
     phases = describe(parse_curriculum(text), runtime=RuntimeSpec())["phases"]

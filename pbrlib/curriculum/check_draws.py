@@ -1,10 +1,11 @@
-"""What the balance of a phase must agree with: the classes there are, and those that are merged away."""
+"""What the draws of a phase must agree with: the classes there are and its sources."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
 from pbrlib.curriculum.mistakes import Mistake, suggestion
+from pbrlib.curriculum.spec import PhaseSpec
 from pbrlib.data.balance import BalanceSpec
 from pbrlib.maps import CLASSES
 from pbrlib.tasks.spec import TaskSpec, merged_classes
@@ -28,6 +29,26 @@ def balance_mistakes(address: str, balance: BalanceSpec, task: TaskSpec) -> Iter
     if balance.mask_dropout and task.kind != "segmentation":
         yield Mistake(
             f"{address}.mask_dropout", f"{task.kind} has no class labels to drop. Leave mask_dropout out."
+        )
+
+
+def mosaic_mistakes(address: str, phase: PhaseSpec) -> Iterator[Mistake]:
+    """Sources that the phase does not draw from, and shares that leave no room for minority tiles."""
+    spec = phase.mosaic
+    if spec is None:
+        return
+    for name in spec.sources:
+        if name not in phase.data:
+            yield Mistake(
+                f"{address}.sources",
+                f"{name!r} is not in the data of the phase. {suggestion(name, phase.data)}",
+            )
+    taken = spec.two + spec.four + (phase.balance.minority_tiles or 0.0)
+    if taken > 1.0 + 1e-9:
+        yield Mistake(
+            address,
+            f"two, four and balance.minority_tiles are {taken:g} together, more than all draws "
+            "(minority tiles stay whole). Lower one of them.",
         )
 
 
