@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,7 +16,7 @@ from pydantic import ValidationError
 
 from pbrlib.data.assembly import region_map
 from pbrlib.data.augment import AugmentSpec, augment
-from pbrlib.data.balance import BalanceSpec
+from pbrlib.data.balance import BalanceSpec, SamplerSpec
 from pbrlib.data.batch import Batch, RawBatch, sample_hashes
 from pbrlib.data.collate import collate
 from pbrlib.data.draw import fetch
@@ -212,6 +214,28 @@ def test_planned_mosaics_arrive_as_planned(tmp_path: Path) -> None:
         assert shards.rows[part["sample"]].id == raw.ids[number]
         rolled = torch.from_numpy(stored.astype("int32")).roll((-part["y"], -part["x"]), (0, 1))
         assert torch.equal(raw.maps["height"][number, 0].int(), rolled[:32, :32])
+
+
+@pytest.mark.parametrize("world", [2, 3, 5])
+def test_any_number_of_workers_sees_the_same_global_batches(tmp_path: Path, world: int) -> None:
+    names = ("normal", "albedo", "roughness", "metallic", "ao", "mask")
+    shards = make_set(tmp_path, [material(n, size=(160, 160), maps=names) for n in range(8)])
+    balance = BalanceSpec(sampler=SamplerSpec(), minority=("metal",), minority_tiles=0.2)
+    spec = MosaicSpec(sources=("test",), two=0.3, four=0.2)
+    plan = make_plan(
+        shards.rows,
+        request(mix={"test": 1.0}, maps=names, batch=5, crop=48, epochs=2, balance=balance, mosaic=spec),
+    )
+
+    def hashes(rank: int, of: int) -> list[list[str]]:
+        """Of each step the samples of one rank, after augmentation."""
+        table = plan.rows_of(rank=rank, world=of, first_step=0)
+        steps = [table.filter(pc.field("step") == step) for step in range(plan.total_steps)]
+        raws = [collate(fetch(draws, shards, names), shards.rows, maps=names) for draws in steps]
+        return [sample_hashes(augment(raw, EVERYTHING, device="cpu")) for raw in raws]
+
+    ranks = [hashes(rank, world) for rank in range(world)]
+    assert [list(chain(*parts)) for parts in zip(*ranks, strict=True)] == hashes(0, 1)
 
 
 def test_a_batch_of_whole_crops_knows_no_layouts(tmp_path: Path) -> None:
