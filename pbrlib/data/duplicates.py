@@ -77,5 +77,6 @@ def _hashes(rows: Sequence[IndexRow]) -> Hashes:
 def _basis() -> np.ndarray[Any, np.dtype[np.float64]]:
     """Rows 1 to 8 of the orthonormal DCT-II: a constant, row 0, says nothing of a picture."""
     frequency, place = np.arange(1, _FREQUENCIES + 1)[:, None], np.arange(_SIDE)[None]
-    waves: np.ndarray[Any, np.dtype[np.float64]] = np.cos(np.pi * (2 * place + 1) * frequency / (2 * _SIDE))
-    return waves * np.sqrt(2 / _SIDE)
+    waves = np.cos(np.pi * (2 * place + 1) * frequency / (2 * _SIDE))
+    basis: np.ndarray[Any, np.dtype[np.float64]] = np.sqrt(2 / _SIDE) * waves
+    return basis
