@@ -17,6 +17,7 @@ SUBCOMMANDS = {
     "prepare": ("ray_jobs.prepare:command", "Read a source of materials and write a shard set."),
     "shards": ("ray_jobs.inspect:shards", "Look into a shard set."),
     "plan": ("ray_jobs.plan:command", "Check curricula and show what they would train; start nothing."),
+    "augment-preview": ("ray_jobs.preview:command", "Draw a picture of what the network of a phase sees."),
     "train": ("ray_jobs.train:command", "Train a curriculum; the same command resumes it."),
     "evaluate": ("ray_jobs.evaluate:command", "Measure trained networks beside trivial baselines."),
     "convert": ("ray_jobs.convert:command", "Convert a folder of old textures to True PBR."),
