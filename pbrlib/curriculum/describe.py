@@ -175,16 +175,17 @@ def compact(spec: Spec) -> str:
         value = getattr(spec, name)
         if value == field.get_default(call_default_factory=True) or value is None:
             continue
-        if isinstance(value, Spec):
-            inside = ", ".join(f"{key} {entry}" for key, entry in plain(value).items())
-            phrases.append(f"{name}({inside})")
-        elif isinstance(value, bool):
+        if isinstance(value, bool):
             phrases.append(name if value else f"no {name}")
-        elif isinstance(value, Mapping):
-            phrases.append(f"{name}({', '.join(f'{key} {entry}' for key, entry in value.items())})")
         else:
-            phrases.append(f"{name} {value}")
+            phrases.append(_phrase(name, plain(value) if isinstance(value, Spec) else value))
     return ", ".join(phrases) or "-"
+
+
+def _phrase(name: str, value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return f"{name} {value}"
+    return f"{name}({', '.join(_phrase(key, plain(entry)) for key, entry in value.items())})"
 
 
 def render(described: Described) -> RenderableType:

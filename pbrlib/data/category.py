@@ -86,9 +86,11 @@ class CategorySpec(Spec):
             if label not in CLASSES:
                 raise ValueError(f"may: {label!r} is not a class. Classes: {', '.join(CLASSES)}.")
             for name, most in LIMITS[label].items():
-                if (getattr(changes, name) or 0.0) > most:
-                    advice = f"Use at most {most:g}" if most else "Leave it out"
-                    raise ValueError(f"may.{label}.{name}: {label} never sees so much of it. {advice}.")
+                came = getattr(changes, name) or 0.0
+                if came > most:
+                    bound = f"at most {most:g} of it. Use {most:g} or less" if most else "it. Leave it out"
+                    never = "sees" if most else "never sees"
+                    raise ValueError(f"may.{label}.{name} is {came:g}, and {label} {never} {bound}.")
         return self
 
     def limit(self, class_id: int, change: Literal["hue", "saturation"]) -> float:

@@ -121,6 +121,16 @@ def test_phrase_of_a_spec_names_what_differs_from_the_defaults() -> None:
     assert compact(AugmentSpec()) == "-"
     spec = AugmentSpec(flip=True, sky_photometric=SkyPhotometricSpec(p=0.6))
     assert compact(spec) == "flip, sky_photometric(p 0.6, preset rev7)"
+    spec = AugmentSpec.model_validate(
+        {
+            "category": {
+                "p": 0.5,
+                "confidence": 0.8,
+                "may": {"wood": {"hue": 0.05}, "metal": {"specular": 0.15}},
+            }
+        }
+    )
+    assert compact(spec) == "category(p 0.5, confidence 0.8, may(wood(hue 0.05), metal(specular 0.15)))"
 
 
 def test_plan_command_gives_json_for_every_file(tmp_path: Path) -> None:
