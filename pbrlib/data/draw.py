@@ -1,6 +1,6 @@
 """One draw of the plan, in two halves: fetch its tiles compressed, then decode and crop them.
 
-The halves run on different machines: ``fetch`` in the data tasks, ``crop_from_fetched`` in the collate
+The halves run on different machines: ``fetch`` in the data tasks, ``crops_from_fetched`` in the collate
 threads of the training worker, since compressed bytes travel cheaper than pixels.
 """
 

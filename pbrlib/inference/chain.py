@@ -7,7 +7,7 @@ run all of it over whole textures.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -59,12 +59,16 @@ class Condition:
 
 @dataclass(frozen=True)
 class Chain:
-    """Trained networks, frozen. ``maps`` holds those that were trained, by role."""
+    """Trained networks, frozen. ``maps`` holds those that were trained, by role.
+
+    ``merge`` names the classes that the segmentation never answers, and those that stand for them.
+    """
 
     segformer: Segformer
     albedo: UNet | None
     maps: Mapping[str, tuple[MapNetwork, UNet]]
     device: torch.device
+    merge: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def open(cls, runs: Path, *, device: torch.device) -> Chain:
@@ -100,7 +104,9 @@ class Chain:
             for role, (_, spec, network) in found.items()
             if isinstance(spec, MapNetwork) and isinstance(network, UNet) and role in SCALAR_TARGETS
         }
-        return cls(segformer, albedo, maps, device)
+        declared = found["segmentation"][1]
+        merge = (declared.merge or {}) if isinstance(declared, SegmentationNetwork) else {}
+        return cls(segformer, albedo, maps, device, merge)
 
     @property
     def stride(self) -> int:
@@ -183,10 +189,10 @@ def _check_lineage(folders: Sequence[Path]) -> None:
     states = {folder: read_state(folder) for folder in folders}
     here = {state.fingerprint for state in states.values()}
     for folder, state in states.items():
-        for field, fingerprint in state.frozen.items():
+        for role, fingerprint in state.frozen.items():
             if fingerprint not in here:
                 raise CheckpointError(
-                    f"{folder}: was trained behind another {field} ({fingerprint[:8]}) than the newest "
+                    f"{folder}: was trained behind another {role} ({fingerprint[:8]}) than the newest "
                     "here. Train it again, or keep that one's phase the last of its curriculum."
                 )
 

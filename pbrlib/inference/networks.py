@@ -32,10 +32,14 @@ INPUTS = {
 
 
 class SegmentationNetwork(Spec):
-    """Class logits from (diffuse or albedo) and normal; gives the features that condition the others."""
+    """Class logits from (diffuse or albedo) and normal; gives the features that condition the others.
+
+    ``merge`` names classes that it never answers, and those that stand for them.
+    """
 
     role: Literal["segmentation"] = "segmentation"
     model: SegformerSpec
+    merge: Mapping[str, str] | None = None
 
 
 class MapNetwork(Spec):

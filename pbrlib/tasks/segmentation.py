@@ -34,7 +34,7 @@ class SegmentationTask:
     ) -> None:
         self.spec = spec
         self._mask_dropout = mask_dropout or {}
-        self.declared = SegmentationNetwork(model=spec.model)
+        self.declared = SegmentationNetwork(model=spec.model, merge=spec.merge)
         self.network = build_segformer(self.declared)
         recipe = Recipe(loss, LossContext(class_weights=class_weights, classes=CLASSES))
         self.players = (SupervisedPlayer(self.declared, network=self.network, recipe=recipe),)
@@ -81,7 +81,7 @@ class SegmentationTask:
         return merge_labels(batch.maps["mask"], merged_classes(self.spec))
 
 
-def merge_labels(labels: Int64[Tensor, "n h w"], merge: Mapping[str, str]) -> Int64[Tensor, "n h w"]:
+def merge_labels(labels: Int64[Tensor, "*shape"], merge: Mapping[str, str]) -> Int64[Tensor, "*shape"]:
     """Class ids after merging, by names: ``{ceramic: stone}`` makes every ceramic pixel one of stone."""
     for source, target in merge.items():
         labels = torch.where(labels == class_id(source), class_id(target), labels)

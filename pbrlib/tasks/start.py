@@ -28,7 +28,7 @@ Declared: TypeAlias = SegmentationNetwork | MapNetwork
 def declared_by(task: TaskSpec, *, condition_channels: int) -> Declared:
     """The network of a task whose conditioning has that many channels."""
     if isinstance(task, SegmentationSpec):
-        return SegmentationNetwork(model=task.model)
+        return SegmentationNetwork(model=task.model, merge=task.merge)
     return map_network(task, condition_channels=condition_channels)
 
 

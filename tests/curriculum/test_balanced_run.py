@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import torch
+
 from pbrlib.curriculum.check import check
 from pbrlib.curriculum.load import parse_curriculum
 from pbrlib.curriculum.run import carry_out, launch_local, resolve
 from pbrlib.data.shards.reader import ShardSet
+from pbrlib.inference.networks import SegmentationNetwork, open_network
 from pbrlib.train.spec import RuntimeSpec
 
 from ..conftest import SEGFORMER
@@ -34,6 +37,9 @@ def test_a_phase_trains_with_every_layer_of_balance_and_mosaics(shard_folder: Pa
     done = carry_out(job, launch_local)
     assert "val/all/segmentation/miou" in done.metrics
     assert "val/all/segmentation/iou/ceramic" not in done.metrics
+    declared, _ = open_network(tmp_path / "segformer" / done.checkpoint, device=torch.device("cpu"))
+    assert isinstance(declared, SegmentationNetwork)
+    assert declared.merge == {"ceramic": "stone"}
     lines = (job.directory / "batches-rank0.jsonl").read_text().splitlines()
     ids = [sample for line in lines for sample, _ in json.loads(line)["samples"]]
     assert sorted(1 + name.count("+") for name in ids) == [1] * 4 + [2] * 2 + [4] * 2
