@@ -268,6 +268,19 @@ def test_a_batch_in_parts_equals_the_whole_bit_for_bit(num: int, parts: int, see
     assert sample_hashes(Batch.concatenate(split)) == sample_hashes(augment(raw, spec, device="cpu"))
 
 
+@pytest.mark.gpu
+def test_changes_on_the_gpu_are_those_on_the_cpu() -> None:
+    """But for the grain, whose noise is drawn on the device."""
+    may = {name: {k: v for k, v in changes.items() if k != "grain"} for name, changes in MAY.items()}
+    category = CategorySpec.model_validate({"p": 0.7, "confidence": 0.8, "may": may})
+    spec = EVERYTHING.model_copy(update={"category": category})
+    raw = raw_batch(14, size=64)
+    here, there = augment(raw, spec, device="cpu"), augment(raw, spec, device="cuda").to("cpu")
+    for name in set(here.maps) - {"mask"}:
+        torch.testing.assert_close(there.maps[name], here.maps[name], atol=1e-3, rtol=0)
+    assert float((there.maps["mask"] != here.maps["mask"]).float().mean()) < 1e-3
+
+
 def test_confidence_is_the_mean_probability_of_one_class() -> None:
     sure, torn, halves = torch.zeros(3, 7, 4, 4).unbind(0)
     sure[5] = 0.9
