@@ -108,10 +108,9 @@ class NormalReproj(Sobel):
     spec: NormalReprojSpec
 
     def weight(self, progress: float) -> float:
-        """Moves linearly to the final weight, where there is one."""
-        final = self.spec.final_weight
-        start = self.spec.weight
-        return start if final is None else start + (final - start) * progress
+        """Moves linearly to the final weight, where there is one; exact at both ends."""
+        start, final = self.spec.weight, self.spec.final_weight
+        return start if final is None else start * (1.0 - progress) + final * progress
 
     def _errors(self, output: Output, target: LossTarget) -> Sequence[Tensor]:
         assert target.normal is not None, (
