@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
-from pbrlib.data.material import Entry, Material, Source
+from pbrlib.data.material import Material, Source
 from pbrlib.errors import DataError
 from pbrlib.evaluate.baselines import ColourFit, untrained_baselines
 from pbrlib.evaluate.picture import Row, sheet_rows, sheets
@@ -229,7 +229,7 @@ def _material(source: Source, name: str) -> Material:
     entry = next((entry for entry in source.entries() if entry.id == name), None)
     if entry is None:
         raise DataError(f"{source.name}: no material {name}, which the index names. Check --materials.")
-    return source.load(Entry(entry.id, entry.family))
+    return source.load(entry)
 
 
 def _decoded(material: Material, name: str) -> Tensor:

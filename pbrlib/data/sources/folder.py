@@ -28,10 +28,6 @@ from pbrlib.maps import CLASSES, IGNORE, MAPS, MASK, METALLIC, NORMAL, Stored, c
 FILE_MAPS = ("albedo", "normal", "roughness", "metallic", "ao", "height", "diffuse", "mask")
 """The maps that a folder may hold."""
 
-WRAPS = 1.4
-"""A material that does not say whether it tiles does so below this seam ratio: of 25 scanned sets those
-that tile reach 1.3; unwrapped objects start at 2, nearly all pictures cut from a larger one at 1.8."""
-
 LENGTH_TOLERANCE = 0.1
 _MANY = 0.5
 
@@ -183,7 +179,7 @@ class _Reading:
     def tileable(self) -> bool:
         """Whether the material tiles, by the manifest or by its borders."""
         said = self._found.listed.tileable
-        return said if said is not None else max(self._seams, default=np.inf) < WRAPS
+        return said if said is not None else pictures.tiles(self._seams)
 
     def _stored(self, name: str, pixels: Pixels) -> Stored:
         convention = self._found.listed.normal_convention
