@@ -9,9 +9,10 @@ import click
 from rich.console import Console
 
 from pbrlib.curriculum.check import check
-from pbrlib.curriculum.describe import describe, render
+from pbrlib.curriculum.describe import describe
 from pbrlib.curriculum.load import load_curriculum, load_runtime
 from pbrlib.curriculum.mistakes import every
+from pbrlib.curriculum.tables import render
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.train.spec import RuntimeSpec
 
@@ -37,7 +38,7 @@ def command(
         lambda pair: check(pair[1], place=str(pair[0]), runtime=machines, rows=rows, family=curricula),
         list(zip(files, curricula, strict=True)),
     )
-    plans = [describe(curriculum, runtime=machines, rows=rows) for curriculum in curricula]
+    plans = [describe(curriculum, runtime=machines, rows=rows, family=curricula) for curriculum in curricula]
     if as_json:
         click.echo(json.dumps(plans, indent=1))
         return

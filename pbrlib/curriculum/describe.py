@@ -1,19 +1,23 @@
-"""What a curriculum would do, as data and as tables; nothing is started."""
+"""What a curriculum would do, as data; nothing is started."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 from torch import nn
 
 from pbrlib.curriculum.check import NOMINAL_STEPS, network_on_meta
 from pbrlib.curriculum.gate import compared_with
 from pbrlib.curriculum.scale import scaled
-from pbrlib.curriculum.spec import Curriculum, PhaseSpec, frozen_networks, plain
+from pbrlib.curriculum.spec import (
+    Curriculum,
+    OtherCurriculum,
+    PhaseSpec,
+    frozen_networks,
+    parse_donor,
+    plain,
+)
 from pbrlib.data.balance import merged, minority_of, minority_tiles
 from pbrlib.data.plan import share, usable
 from pbrlib.data.shards.index import IndexRow
@@ -21,6 +25,7 @@ from pbrlib.optim.groups import ParamGroup, parameter_groups
 from pbrlib.optim.schedules import rate
 from pbrlib.spec import Spec
 from pbrlib.tasks.spec import TaskSpec, maps_required, merged_classes
+from pbrlib.tasks.start import declared_by, renewed
 from pbrlib.train.spec import RuntimeSpec
 
 Described = dict[str, Any]
@@ -30,12 +35,17 @@ PER_MICRO_BATCH = ("dice", "focal_tversky")
 
 
 def describe(
-    curriculum: Curriculum, *, runtime: RuntimeSpec, rows: Sequence[IndexRow] | None = None
+    curriculum: Curriculum,
+    *,
+    runtime: RuntimeSpec,
+    rows: Sequence[IndexRow] | None = None,
+    family: Sequence[Curriculum] = (),
 ) -> Described:
     """A curriculum that :func:`pbrlib.curriculum.check.check` accepts, resolved to plain values for JSON.
 
     ``rows``, the index of a shard set, gives the number of steps; without it a phase knows its steps only
-    if it bounds its epochs. Rates are those of the first step, the peak, and the last step.
+    if it bounds its epochs. ``family``, the curricula beside this one, tells what a phase that begins from
+    one of them draws anew. Rates are those of the first step, the peak, and the last step.
     """
     batch_scale, curriculum = curriculum.batch_scale, scaled(curriculum)
     network = network_on_meta(curriculum.task)
@@ -50,6 +60,7 @@ def describe(
         "phases": {
             name: {
                 **_phase(phase, curriculum.task, network=network, runtime=runtime, rows=rows),
+                "drawn_anew": _drawn_anew(phase.starts_from, curriculum, family),
                 "gate": _gate(curriculum, name),
             }
             for name, phase in curriculum.phases.items()
@@ -92,6 +103,20 @@ def _phase(
         "plateau": phase.plateau,
         "text": {"augment": compact(phase.augment), "balance": compact(phase.balance)},
     }
+
+
+def _drawn_anew(
+    reference: str | None, curriculum: Curriculum, family: Sequence[Curriculum]
+) -> Described | None:
+    """Channels and tensors that do not come from a donor of another role; None where that is not known."""
+    donor = None if reference is None else parse_donor(reference, own_phases=tuple(curriculum.phases))
+    tasks = {other.name: other.task for other in family}
+    if not isinstance(donor, OtherCurriculum) or donor.curriculum not in tasks:
+        return None
+    theirs, own = (
+        declared_by(task, condition_channels=1) for task in (tasks[donor.curriculum], curriculum.task)
+    )
+    return {name: list(found) for name, found in renewed(theirs, own).items()} or None
 
 
 def _gate(curriculum: Curriculum, phase: str) -> Described | None:
@@ -186,111 +211,3 @@ def _phrase(name: str, value: Any) -> str:
     if not isinstance(value, Mapping):
         return f"{name} {value}"
     return f"{name}({', '.join(_phrase(key, plain(entry)) for key, entry in value.items())})"
-
-
-def render(described: Described) -> RenderableType:
-    """The tables of one curriculum for a terminal."""
-    frozen = described["frozen_networks"]
-    title = f"{described['name']}: {described['task']['kind']}, seed {described['seed']}"
-    if frozen:
-        title += ", frozen before it: " + ", ".join(frozen.values())
-    if (scale := described["batch_scale"]) is not None:
-        title += f", batches x {scale['factor']} (rates: {scale['learning_rate']})"
-    blocks: list[RenderableType] = [Text(title, style="bold"), _overview(described)]
-    for name, phase in described["phases"].items():
-        blocks += [Text(f"\n{name}", style="bold"), _details(phase), _rate_table(phase["groups"])]
-    return Group(*blocks, Text())
-
-
-def _overview(described: Described) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in ("phase", "starts from", "data"):
-        table.add_column(column, overflow="fold")
-    for column in ("crop", "batch", "per worker", "micro", "epochs", "steps"):
-        table.add_column(column, justify="right")
-    for name, phase in described["phases"].items():
-        table.add_row(
-            Text(name),
-            Text(phase["starts_from"] or "fresh"),
-            Text(_mix(phase["data"])),
-            str(phase["crop"]),
-            str(phase["batch"]),
-            " + ".join(map(str, phase["batch_of_workers"])) if described["workers"] <= 4 else _span(phase),
-            str(phase["micro_batches"]),
-            str(phase["epochs"]),
-            "by data" if phase["total_steps"] is None else str(phase["total_steps"]),
-        )
-    return table
-
-
-def _span(phase: Described) -> str:
-    parts = phase["batch_of_workers"]
-    low, high = min(parts), max(parts)
-    return f"{len(parts)} x {low}" if low == high else f"{len(parts)} x {low} to {high}"
-
-
-def _details(phase: Described) -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    loss = phase["loss"]
-    if phase["per_micro_batch"]:
-        loss += f"   ({', '.join(phase['per_micro_batch'])} per micro-batch, over all workers)"
-    table.add_row("loss", Text(loss))
-    table.add_row("schedule", Text(f"{phase['schedule']}; gradient norm at most {phase['grad_clip']:g}"))
-    table.add_row("augment", Text(phase["text"]["augment"]))
-    table.add_row("balance", Text(phase["text"]["balance"] + _tiles(phase["minority_tiles"])))
-    if mosaic := phase["mosaic"]:
-        shares = f"{mosaic['two']:.0%} in halves, {mosaic['four']:.0%} in quarters"
-        table.add_row("mosaic", Text(f"of {', '.join(mosaic['sources'])} {shares}"))
-    select = phase["select"]
-    table.add_row("select", Text(f"{select['mode']} {select['metric']}, {_segments(phase)}"))
-    if phase["plateau"] is not None:
-        table.add_row("plateau", Text(f"ends after {phase['plateau']} epochs without improvement"))
-    if (gate := phase["gate"]) is not None:
-        limits = ", ".join(f"{source} at most {ratio:g} x" for source, ratio in gate["ratios"].items())
-        over = f"mean error of the last {gate['window']} validations"
-        table.add_row("gate", Text(f"against {gate['against']}: {limits}; {over}"))
-    if phase["left_out"]:
-        reasons = "; ".join(f"{count} with {reason}" for reason, count in phase["left_out"].items())
-        table.add_row("left out", Text(reasons))
-    return table
-
-
-def _tiles(found: Mapping[str, int] | None) -> str:
-    if found is None:
-        return ""
-    counts = (f"{count or 'none'} in {name}" for name, count in found.items())
-    return f" (minority tiles to draw: {', '.join(counts)})"
-
-
-def _segments(phase: Described) -> str:
-    steps = phase["segment_steps"]
-    return "validated every epoch" if steps is None else f"validated every {steps} steps"
-
-
-def _mix(data: Mapping[str, float]) -> str:
-    return (
-        next(iter(data)) if len(data) == 1 else ", ".join(f"{name} {part:.0%}" for name, part in data.items())
-    )
-
-
-def _rate_table(groups: Sequence[Described]) -> Table:
-    """One line a group; parameters without weight decay share the line of those with it."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("group")
-    for column in ("first rate", "peak", "last", "weight decay", "tensors"):
-        table.add_column(column, justify="right")
-    lines: dict[str, list[Described]] = {}
-    for group in groups:
-        lines.setdefault(group["name"].removesuffix("/no_decay"), []).append(group)
-    for name, members in lines.items():
-        tensors = str(sum(member["tensors"] for member in members))
-        rates = members[0]["rates"]
-        if rates is None:
-            table.add_row(Text(name), "frozen", "", "", "", tensors)
-            continue
-        decay = max(member["weight_decay"] for member in members)
-        shown = [f"{rates[key]:.3g}" for key in ("first", "peak", "last")]
-        table.add_row(Text(name), *shown, f"{decay:g}", tensors)
-    return table

@@ -42,6 +42,17 @@ def differences(donor: Declared, own: Declared) -> list[str]:
     return misfits(_sizes(donor), _sizes(own), own=nothing_differs, theirs=())
 
 
+def renewed(donor: Declared, own: Declared) -> dict[str, tuple[str, ...]]:
+    """What a network does not take from a donor that fits: by name its input channels and its tensors.
+
+    Empty where both have the same role.
+    """
+    if donor.role == own.role or not (isinstance(donor, MapNetwork) and isinstance(own, MapNetwork)):
+        return {}
+    new = tuple(name for name in own.channels if name not in donor.channels)
+    return {"channels": new, "tensors": UNet.HEAD}
+
+
 def check_start(folder: Path, task: TaskSpec, *, place: str) -> None:
     """Raises CheckpointError, of ``place``, when a task cannot begin from a checkpoint; reads no weights."""
     donor = declared_network(folder)

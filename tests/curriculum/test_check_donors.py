@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from pbrlib.curriculum.check import check
+from pbrlib.curriculum.describe import describe
 from pbrlib.curriculum.load import parse_curriculum
 from pbrlib.curriculum.run import check_donors
 from pbrlib.curriculum.spec import Curriculum
+from pbrlib.curriculum.tables import render
 from pbrlib.errors import CheckpointError, ConfigError
+from pbrlib.train.spec import RuntimeSpec
 
 from .conftest import ROUGHNESS, SEGFORMER
 
@@ -73,3 +77,19 @@ def test_a_trained_donor_that_does_not_fit_is_found_before_anything_starts(
         runs=trained_runs,
         trained_before=["albedo", "segformer"],
     )
+
+
+def test_a_plan_says_what_a_map_does_not_take_from_the_albedo_net() -> None:
+    text = ROUGHNESS.replace("kind: roughness,", "kind: roughness, use_gloss: true, gloss_dropout: 0.3,")
+    family = [parse_curriculum(ALBEDO), parse_curriculum(text)]
+    described = describe(family[1], runtime=RuntimeSpec(), family=family)
+    anew = described["phases"]["M0"]["drawn_anew"]
+    assert anew["channels"] == [*(f"classes.{number}" for number in range(7)), "gloss.0", "gloss.1"]
+    assert anew["tensors"] == ["head.weight", "head.bias"]
+    console = Console(width=120, highlight=False)
+    with console.capture() as capture:
+        console.print(render(described))
+    assert "input classes, input gloss, head.weight, head.bias" in capture.get()
+    assert describe(family[1], runtime=RuntimeSpec())["phases"]["M0"]["drawn_anew"] is None
+    within = describe(parse_curriculum(SEGFORMER), runtime=RuntimeSpec(), family=family)
+    assert within["phases"]["S1"]["drawn_anew"] is None

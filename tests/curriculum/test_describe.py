@@ -9,8 +9,9 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from pbrlib.curriculum.describe import Described, compact, describe, render
+from pbrlib.curriculum.describe import Described, compact, describe
 from pbrlib.curriculum.load import parse_curriculum
+from pbrlib.curriculum.tables import render
 from pbrlib.data.augment import AugmentSpec, SkyPhotometricSpec
 from pbrlib.data.plan import PlanRequest, make_plan
 from pbrlib.data.shards.index import IndexRow

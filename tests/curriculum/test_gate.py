@@ -8,10 +8,11 @@ import pytest
 from rich.console import Console
 
 from pbrlib.curriculum.check import check
-from pbrlib.curriculum.describe import describe, render
+from pbrlib.curriculum.describe import describe
 from pbrlib.curriculum.gate import enter, judge, pass_gate
 from pbrlib.curriculum.load import dump_yaml, parse_curriculum
 from pbrlib.curriculum.spec import Curriculum, GateSpec
+from pbrlib.curriculum.tables import render
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.errors import ConfigError, GateError
 from pbrlib.train.runs import FinishedPhase, RunDirectory
