@@ -9,6 +9,7 @@ from pbrlib.geometry.normals import (
     green_channel_verdict,
     mean_curvature,
     normal_from_height,
+    relief_scale,
     slopes,
 )
 from pbrlib.geometry.occlusion import ao_from_height
@@ -28,6 +29,7 @@ __all__ = [
     "normal_from_height",
     "poisson_height",
     "relief",
+    "relief_scale",
     "rotate90",
     "slopes",
     "smooth_displacement",

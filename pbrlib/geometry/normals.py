@@ -43,6 +43,21 @@ def normal_from_height(
     return torch.cat((-p * z, q * z, z), dim=1)
 
 
+def relief_scale(
+    height: Float[Tensor, "n 1 h w"], normal: Float[Tensor, "n 3 h w"], *, tileable: bool
+) -> Float[Tensor, "n 1 1 1"]:
+    """Pixels per unit of height that bring its slopes nearest to those of the normals, by least squares.
+
+    0 for a flat height or flat normals; negative where bumps of one are dents of the other.
+    """
+    p, q = slopes(normal)
+    dx = difference(height, dim=-1, tileable=tileable)
+    dy = difference(height, dim=-2, tileable=tileable)
+    product = (dx * p + dy * q).sum(dim=(1, 2, 3), keepdim=True)
+    square = (dx.square() + dy.square()).sum(dim=(1, 2, 3), keepdim=True)
+    return product / torch.where(square > 0, square, 1.0)
+
+
 def mean_curvature(normal: Float[Tensor, "n 3 h w"], *, tileable: bool) -> Float[Tensor, "n 1 h w"]:
     """Mean curvature ``0.5 (dn_x/dcol - dn_y/drow)``, a bump positive, in [-1, 1].
 
