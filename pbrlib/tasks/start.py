@@ -61,7 +61,7 @@ def check_start(folder: Path, task: TaskSpec, *, place: str) -> None:
     found = differences(donor, declared_by(task, condition_channels=conditioned))
     if found:
         raise CheckpointError(
-            f"{place}: {folder} does not fit ({len(found)} differences: {found[0]}). "
+            f"{place}: {folder} is of another architecture ({len(found)} differences: {found[0]}). "
             "Give both models the same sizes, or name another donor."
         )
 
