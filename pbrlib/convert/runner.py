@@ -18,13 +18,13 @@ from pbrlib.convert.seams import seam_over_mean
 from pbrlib.convert.sheet import NAME as SHEET
 from pbrlib.convert.sheet import Sheet, thumbnails
 from pbrlib.convert.textures import find_textures
-from pbrlib.convert.truepbr import PbrMaps, is_opaque, write_texture, write_together
+from pbrlib.convert.truepbr import PbrMaps, write_texture, write_together
 from pbrlib.convert.workers import Workers
 from pbrlib.data.contact import Picture
 from pbrlib.errors import ConfigError, DataError
 from pbrlib.inference.chain import TextureInput
 from pbrlib.maps import UNIT_TARGETS
-from pbrlib.textures.blocks import Bytes
+from pbrlib.textures.blocks import Bytes, is_opaque
 from pbrlib.textures.decode import read_picture
 from pbrlib.textures.pairs import Aside, Fate, Listing, Pair
 
@@ -171,7 +171,9 @@ class _Conversion:
         predicted = {name: x.cpu() for name, x in answer.items() if name in UNIT_TARGETS}
         maps = store(prepared, predicted)
         seconds = time.perf_counter() - start
-        summary = _summary(loading.pair, prepared, predicted, opaque=is_opaque(maps.albedo), seconds=seconds)
+        summary = _summary(
+            loading.pair, prepared, predicted, opaque=is_opaque(maps.albedo[..., 3]), seconds=seconds
+        )
         row = thumbnails(prepared.texture, predicted)
         return _Writing(loading.pair, summary, row, self._write(loading.pair, maps))
 

@@ -29,6 +29,7 @@ from pbrlib.geometry import flip_green
 from pbrlib.inference.chain import TextureInput
 from pbrlib.maps import IGNORE, MAPS, NORMAL, UNIT_TARGETS
 from pbrlib.skyrim import DIFFUSE_SUFFIXES
+from pbrlib.textures.blocks import is_opaque
 
 Pixels: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 Read: TypeAlias = Callable[[Path], Pixels]
@@ -207,7 +208,7 @@ def _texture(item: Indexed, root: Path, materials: Callable[[int], Source], read
     old_normal = torch.from_numpy(read(root / item.normal).transpose(2, 0, 1).copy())[None]
     size = diffuse.shape[-2:]
     gloss = None
-    if old_normal.shape[1] == 4 and bool((old_normal[:, 3:] != 255).any()):
+    if old_normal.shape[1] == 4 and not is_opaque(old_normal[:, 3:].numpy()):
         gloss = _area(old_normal[0, 3:].float() / 255.0, size)
     vectors = flip_green(NORMAL.decode(old_normal[:, : NORMAL.channels]))[0]
     material = _material(materials(max(size)), item.id)

@@ -20,6 +20,15 @@ from pbrlib.textures.dds import Block, Header, Masks, build, read_top
 Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 
 
+OPAQUE = 253
+"""Least alpha of an opaque picture: block compression turns 255 into this at worst."""
+
+
+def is_opaque(alpha: Bytes) -> bool:
+    """Whether no pixel of an alpha channel, in any shape, is transparent."""
+    return bool(alpha.min() >= OPAQUE)
+
+
 def read_dds(path: Path) -> Bytes:
     """The largest mip level, ``(H, W, C)`` uint8: C is 1 (BC4), 2 (BC5) or 4 (everything else, RGBA).
 

@@ -81,7 +81,9 @@ def _pixels_of(picture: Any, place: str) -> Pixels:
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
-def to_stored(pixels: Pixels, kind: MapType, *, size: int, convention: Convention = "opengl") -> Stored:
+def to_stored(
+    pixels: Pixels, kind: MapType, *, size: int | tuple[int, int], convention: Convention = "opengl"
+) -> Stored:
     """Brings decoded pixels into the stored form of a map, reduced to at most ``size`` px a side.
 
     Colours are averaged in linear light, normals averaged and renormalised, masks taken from the nearest
@@ -90,27 +92,33 @@ def to_stored(pixels: Pixels, kind: MapType, *, size: int, convention: Conventio
     Args:
         pixels: From ``read_pixels``.
         kind: The map.
-        size: Upper bound of the longer side.
+        size: Upper bound of the longer side, or a height and width that are no larger than the picture's.
         convention: Of a normal map.
 
     Raises:
         DataError: The channels are not those of the map; says what came, the caller names the file.
     """
+    target = bounded(pixels.shape[:2], most=size) if isinstance(size, int) else size
     if kind is MASK:
-        return _reduced_labels(_labels(pixels), size)
+        return _resized(_labels(pixels), target, by="NEAREST")
     if kind is NORMAL:
         vectors = raw_vectors(pixels)
         if convention == "directx":
             vectors[..., 1] = -vectors[..., 1]
-        return kind.quantise(unit_vectors(_reduced(vectors, size)))
+        return kind.quantise(unit_vectors(_resized(vectors, target, by="BOX")))
     values = _with_channels(pixels, kind)
-    if max(values.shape[:2]) <= size and values.dtype == np.dtype(kind.dtype):
+    if values.shape[:2] == target and values.dtype == np.dtype(kind.dtype):
         return values
-    if max(values.shape[:2]) <= size:
-        return kind.quantise(_unit(values))
-    if kind.encoding is Encoding.SRGB:
-        return kind.quantise(linear_to_srgb(_reduced(_light(values), size)))
-    return kind.quantise(_reduced(_unit(values), size))
+    if kind.encoding is Encoding.SRGB and values.shape[:2] != target:
+        return kind.quantise(linear_to_srgb(_resized(_light(values), target, by="BOX")))
+    return kind.quantise(_resized(_unit(values), target, by="BOX"))
+
+
+def bounded(size: tuple[int, int], *, most: int) -> tuple[int, int]:
+    """A height and width in proportion, the longer side at most ``most`` px."""
+    height, width = size
+    scale = min(1.0, most / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def raw_vectors(pixels: Pixels) -> Floats:
@@ -199,29 +207,13 @@ def _labels(pixels: Pixels) -> Stored:
     return labels[..., None]
 
 
-def _target(pixels: Pixels, size: int) -> tuple[int, int]:
-    height, width = pixels.shape[:2]
-    scale = size / max(height, width)
-    return max(1, round(height * scale)), max(1, round(width * scale))
-
-
-def _reduced(values: Floats, size: int) -> Floats:
-    """Box-filtered, channel by channel, if larger than ``size``."""
-    if max(values.shape[:2]) <= size:
-        return values
-    return _resized(values, size, by="BOX")
-
-
-def _reduced_labels(labels: Stored, size: int) -> Stored:
-    if max(labels.shape[:2]) <= size:
-        return labels
-    return _resized(labels, size, by="NEAREST")
-
-
-def _resized(values: Pixels, size: int, *, by: Literal["BOX", "NEAREST"]) -> Pixels:
+def _resized(values: Pixels, size: tuple[int, int], *, by: Literal["BOX", "NEAREST"]) -> Pixels:
+    """Channel by channel, to a height and width."""
     from PIL import Image
 
-    height, width = _target(values, size)
+    if values.shape[:2] == size:
+        return values
+    height, width = size
     planes = [Image.fromarray(np.ascontiguousarray(plane)) for plane in np.moveaxis(values, -1, 0)]
     return np.stack([np.asarray(p.resize((width, height), Image.Resampling[by])) for p in planes], axis=-1)
 
