@@ -62,6 +62,15 @@ class Surveyor(Protocol):
         ...
 
 
+@runtime_checkable
+class Chooser(Protocol):
+    """A source that does not offer all that it holds."""
+
+    def left_out(self) -> list[Finding]:
+        """A note on everything that ``entries`` leaves out; raises as that does."""
+        ...
+
+
 @dataclass(frozen=True)
 class AuditReport:
     """The findings over all materials that were read; ``num_materials`` counts those, excluded or not."""
@@ -208,7 +217,10 @@ def _orientation(material: Material) -> Iterable[Finding]:
         return
     verdict = green_channel_verdict(MAPS["normal"].decode(raw), tileable=material.tileable)
     if verdict == "directx":
-        message = 'green looks flipped (DirectX); say "normal_convention": "directx" in manifest.json'
+        message = (
+            "green looks flipped, as if read in the wrong convention; a folder names its own in "
+            'manifest.json ("normal_convention": "directx")'
+        )
         yield Finding(material.id, "normal", "green", "warning", message)
     elif verdict == "undecided":
         yield Finding(material.id, "normal", "green", "note", "the sign of green cannot be told from the map")
