@@ -239,7 +239,7 @@ def command(
     report: Path | None,
     num_cpus: int | None,
 ) -> None:
-    r"""Audit materials and write them as a shard set.
+    """Audit materials and write them as a shard set.
 
     \b
     SOURCE is one of
@@ -250,7 +250,7 @@ def command(
 
     Exit code 0: all materials are in the set. 1: the set is published, but materials with an error were
     left out. 2: nothing was published.
-    """
+    """  # noqa: D301 (click reads the control character)
     result = prepare(
         [parse_source(text, size=size, name=name) for text in sources],
         out=out,
