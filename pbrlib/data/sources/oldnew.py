@@ -97,7 +97,10 @@ class Reading:
         """The height and width that all maps get, or None if the pictures have different shapes."""
         given = {name: one.shape[:2] for name, one in pixels.items()}
         sizes = {name: given[name] for name, one in pixels.items() if not _is_plain(one)} or given
-        listing = ", ".join(f"{name} {width}x{height}" for name, (height, width) in sizes.items())
+        listing = "; ".join(
+            f"{width}x{height} {', '.join(name for name, size in sizes.items() if size == (height, width))}"
+            for height, width in dict.fromkeys(sizes.values())
+        )
         ratios = [math.log(height / width) for height, width in sizes.values()]
         if max(ratios) - min(ratios) > SAME_SHAPE:
             self._add("", "size", f"{self._name}: pictures of different shape: {listing}. Cut them alike.")
