@@ -22,7 +22,7 @@ HASHED = (ALBEDO.name, DIFFUSE.name)
 """The maps that stand for a material, the one that is taken first at the front."""
 
 NEAR = 8
-"""Bits by which the hashes of near-duplicates differ at most. Of 25 scanned and 1 010 generated albedos no two
+"""Bits by which the hashes of near-duplicates differ at most. No two of 25 scanned and 1 010 generated albedos
 are nearer than 12, two unrelated pictures differ by 32. Block compression changes 6 at most; 10 in one scan
 that is nearly plain."""
 
