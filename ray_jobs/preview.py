@@ -67,12 +67,12 @@ def command(
 
 def curriculum_with(phase: str, *, folder: Path) -> Path:
     """The one curriculum file of a folder with a phase of that name; ConfigError for none or several."""
-    from pbrlib.curriculum.load import parse_yaml
+    from pbrlib.curriculum.yamlfile import read_yaml
     from pbrlib.errors import ConfigError
 
     found = []
     for path in sorted(folder.glob("*.yaml")):
-        content = parse_yaml(path.read_text(encoding="utf-8"), place=str(path))
+        content = read_yaml(path)
         phases = content.get("phases") if isinstance(content, dict) else None
         if isinstance(phases, dict) and phase in phases:
             found.append(path)

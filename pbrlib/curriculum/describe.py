@@ -1,14 +1,18 @@
-"""What a curriculum would do, as data; nothing is started."""
+"""What a ladder would do, as data; nothing is started."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 from pbrlib.curriculum.check import NOMINAL_STEPS, network_on_meta
+from pbrlib.curriculum.departures import departures
 from pbrlib.curriculum.gate import compared_with
+from pbrlib.curriculum.ladder import Ladder
+from pbrlib.curriculum.phrases import phrases
 from pbrlib.curriculum.scale import scaled
 from pbrlib.curriculum.spec import (
     Curriculum,
@@ -21,17 +25,30 @@ from pbrlib.curriculum.spec import (
 from pbrlib.data.balance import merged, minority_of, minority_tiles
 from pbrlib.data.plan import share, usable
 from pbrlib.data.shards.index import IndexRow
+from pbrlib.inference.networks import INPUTS, SegmentationNetwork, build_segformer, build_unet
+from pbrlib.maps import CLASSES, MAPS
 from pbrlib.optim.groups import ParamGroup, parameter_groups
 from pbrlib.optim.schedules import rate
-from pbrlib.spec import Spec
-from pbrlib.tasks.spec import TaskSpec, maps_required, merged_classes
+from pbrlib.tasks.spec import SegmentationSpec, TaskSpec, maps_required, merged_classes
 from pbrlib.tasks.start import declared_by, renewed
 from pbrlib.train.spec import RuntimeSpec
 
 Described = dict[str, Any]
 
-PER_MICRO_BATCH = ("dice", "focal_tversky")
-"""Terms that are ratios of sums over a micro-batch: accumulation changes them, so a plan says so."""
+
+def describe_ladder(
+    ladder: Ladder, *, runtime: RuntimeSpec, rows: Sequence[IndexRow] | None = None
+) -> Described:
+    """Every family of a ladder that `pbrlib.curriculum.check.check` accepts, and their waves, for JSON."""
+    curricula = ladder.curricula
+    return {
+        "waves": [[family.curriculum.name for family in wave] for wave in ladder.waves],
+        "runtime": plain(runtime),
+        "families": {
+            curriculum.name: describe(curriculum, runtime=runtime, rows=rows, family=curricula)
+            for curriculum in curricula
+        },
+    }
 
 
 def describe(
@@ -41,7 +58,7 @@ def describe(
     rows: Sequence[IndexRow] | None = None,
     family: Sequence[Curriculum] = (),
 ) -> Described:
-    """A curriculum that :func:`pbrlib.curriculum.check.check` accepts, resolved to plain values for JSON.
+    """A curriculum resolved to plain values, with what follows from them.
 
     ``rows``, the index of a shard set, gives the number of steps; without it a phase knows its steps only
     if it bounds its epochs. ``family``, the curricula beside this one, tells what a phase that begins from
@@ -54,9 +71,8 @@ def describe(
         "seed": curriculum.seed,
         "batch_scale": plain(batch_scale),
         "task": plain(curriculum.task),
+        "network": _network(curriculum.task, family),
         "frozen_networks": frozen_networks(curriculum.task),
-        "precision": runtime.precision,
-        "workers": runtime.workers,
         "phases": {
             name: {
                 **_phase(phase, curriculum.task, network=network, runtime=runtime, rows=rows),
@@ -68,6 +84,44 @@ def describe(
     }
 
 
+def _network(task: TaskSpec, family: Sequence[Curriculum]) -> Described:
+    """Channels by meaning, and sizes; those that hang on a network outside the family are None."""
+    conditioned = _condition_channels(task, family)
+    declared = declared_by(task, condition_channels=conditioned or 1)
+    known = isinstance(declared, SegmentationNetwork) or conditioned is not None
+    with torch.device("meta"):
+        if isinstance(declared, SegmentationNetwork):
+            inputs: tuple[str, ...] = ("colour", "normal")
+            outputs = dict.fromkeys(CLASSES, 1)
+            network: nn.Module = build_segformer(declared)
+        else:
+            inputs, outputs = declared.inputs, {declared.role: MAPS[declared.role].channels}
+            network = build_unet(declared)
+    return {
+        "inputs": {name: INPUTS[name] for name in inputs},
+        "outputs": outputs,
+        "condition_channels": conditioned,
+        "parameters": _count(network) if known else None,
+    }
+
+
+def _count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _condition_channels(task: TaskSpec, family: Sequence[Curriculum]) -> int | None:
+    """Those of the SegFormer that a map network is conditioned on, where its curriculum is known."""
+    reference = frozen_networks(task).get("segformer")
+    donor = None if reference is None else parse_donor(reference)
+    for other in family:
+        if not (isinstance(donor, OtherCurriculum) and donor.curriculum == other.name):
+            continue
+        if isinstance(other.task, SegmentationSpec):
+            with torch.device("meta"):
+                return build_segformer(SegmentationNetwork(model=other.task.model)).cond_channels
+    return None
+
+
 def _phase(
     phase: PhaseSpec,
     task: TaskSpec,
@@ -77,31 +131,30 @@ def _phase(
     rows: Sequence[IndexRow] | None,
 ) -> Described:
     epoch = _epoch(phase, task, rows)
-    micro_batches = runtime.micro_batches(phase.batch)
     parts = [share(phase.batch, rank=rank, world=runtime.workers) for rank in range(runtime.workers)]
-    noted = [name for name in PER_MICRO_BATCH if name in phase.loss.terms()]
     return {
         "starts_from": phase.starts_from,
         "data": dict(phase.data),
         "crop": phase.crop,
         "batch": phase.batch,
         "batch_of_workers": [stop - start for start, stop in parts],
-        "micro_batches": micro_batches,
+        "micro_batches": runtime.micro_batches(phase.batch),
         "epochs": phase.epochs,
         **epoch,
         "segment_steps": phase.segment_steps or epoch["steps_per_epoch"],
+        "optimizer": {"kind": phase.optimizer.kind, "betas": list(phase.optimizer.betas)},
         "groups": _groups(phase, network, steps_per_epoch=epoch["steps_per_epoch"] or NOMINAL_STEPS),
-        "schedule": phase.schedule.describe(),
+        "schedule": {**plain(phase.schedule), "text": phase.schedule.describe()},
         "grad_clip": phase.grad_clip,
-        "loss": phase.loss.formula(),
-        "per_micro_batch": noted if micro_batches > 1 else [],
+        "loss": {"terms": plain(phase.loss), "formula": phase.loss.formula()},
         "augment": plain(phase.augment),
         "balance": plain(phase.balance),
         "minority_tiles": _minority_tiles(phase, task, rows),
         "mosaic": plain(phase.mosaic),
         "select": plain(phase.select),
         "plateau": phase.plateau,
-        "text": {"augment": compact(phase.augment), "balance": compact(phase.balance)},
+        "departures": departures(phase, task, runtime),
+        "text": {"augment": phrases(phase.augment), "balance": phrases(phase.balance)},
     }
 
 
@@ -166,8 +219,10 @@ def _groups(phase: PhaseSpec, network: nn.Module, *, steps_per_epoch: int) -> li
     return [
         {
             "name": group.name,
+            "parts": list(dict.fromkeys(name.partition(".")[0] for name in group.names)),
             "frozen": group.frozen,
             "tensors": len(group.names),
+            "layer_factor": group.factor,
             "weight_decay": group.weight_decay,
             "rates": None if group.frozen else _rates(group, phase, steps_per_epoch=steps_per_epoch),
         }
@@ -191,23 +246,3 @@ def _rates(group: ParamGroup, phase: PhaseSpec, *, steps_per_epoch: int) -> Desc
         )
 
     return {"first": at(0), "peak": group.lr, "last": at(total - 1)}
-
-
-def compact(spec: Spec) -> str:
-    """What a spec sets apart from its defaults, in a phrase: ``flip, sky_photometric(p 0.6)``."""
-    phrases = []
-    for name, field in type(spec).model_fields.items():
-        value = getattr(spec, name)
-        if value == field.get_default(call_default_factory=True) or value is None:
-            continue
-        if isinstance(value, bool):
-            phrases.append(name if value else f"no {name}")
-        else:
-            phrases.append(_phrase(name, plain(value) if isinstance(value, Spec) else value))
-    return ", ".join(phrases) or "-"
-
-
-def _phrase(name: str, value: Any) -> str:
-    if not isinstance(value, Mapping):
-        return f"{name} {value}"
-    return f"{name}({', '.join(_phrase(key, plain(entry)) for key, entry in value.items())})"

@@ -26,7 +26,6 @@ from pbrlib.curriculum.spec import (
 from pbrlib.data.balance import class_pixels, class_weights, merged
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.errors import ConfigError
 from pbrlib.seeds import mix
 from pbrlib.tasks.build import build_task, measured
 from pbrlib.tasks.spec import maps_read, maps_required, merged_classes
@@ -97,27 +96,6 @@ def resolve(
         starts_from=starts_from,
         frozen={field: outside[name] for field, name in frozen_networks(curriculum.task).items()},
     )
-
-
-def in_order(curricula: Sequence[Curriculum]) -> list[Curriculum]:
-    """The curricula with every donor before those that build on it, else as given.
-
-    Raises ConfigError when they wait for each other.
-    """
-    waiting, ordered = list(curricula), []
-    while waiting:
-        names = {curriculum.name for curriculum in waiting}
-        ready = next((c for c in waiting if not _donors_of(c) & (names - {c.name})), None)
-        if ready is None:
-            raise ConfigError(f"{', '.join(sorted(names))} build on each other. Break the circle of donors.")
-        waiting.remove(ready)
-        ordered.append(ready)
-    return ordered
-
-
-def _donors_of(curriculum: Curriculum) -> set[str]:
-    donors = [parse_donor(reference) for reference in outside_donors(curriculum)]
-    return {donor.curriculum for donor in donors if isinstance(donor, OtherCurriculum)}
 
 
 def check_donors(curriculum: Curriculum, *, runs: Path, trained_before: Collection[str]) -> None:

@@ -238,4 +238,4 @@ def test_a_plan_shows_gates_and_plateaus() -> None:
         console.print(render(described))
     shown = capture.get()
     assert "against S0: skyrim at most 0.95 x, matsynth at most 1.1 x" in shown
-    assert "ends after 4 epochs without improvement" in shown
+    assert "ends after 4 epochs without a better one" in shown
