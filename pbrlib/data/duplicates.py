@@ -22,8 +22,8 @@ HASHED = (ALBEDO.name, DIFFUSE.name)
 """The maps that stand for a material, the one that is taken first at the front."""
 
 NEAR = 8
-"""Bits by which the hashes of near-duplicates differ at most. No two of 25 scanned and 1 010 generated albedos
-are nearer than 12, two unrelated pictures differ by 32. Block compression changes 6 at most; 10 in one scan
+"""Bits by which the hashes of near-duplicates differ at most. Two unrelated pictures differ by 32; no two of
+25 scanned and 1 010 generated albedos are nearer than 12. Block compression changes 6 at most; 10 in one scan
 that is nearly plain."""
 
 LEAST_CONTRAST = 0.5

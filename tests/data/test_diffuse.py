@@ -54,6 +54,10 @@ def test_baked_light_is_no_albedo(family: str) -> None:
     assert [same(baked(material, seed), material) for seed in range(4)] == [None] * 4
 
 
+def test_half_of_the_albedo_is_how_bare_metal_is_painted(bricks: Material) -> None:
+    assert same(bricks.maps["albedo"] // 2, bricks) is None
+
+
 def test_another_picture_is_no_albedo(bricks: Material) -> None:
     assert same(np.roll(bricks.maps["albedo"], 37, axis=1), bricks) is None
 

@@ -75,6 +75,14 @@ def test_another_exposure_leaves_a_picture_near_itself(seed: int, gain: float, o
     assert distance(hashed(picture), hashed(other)) <= NEAR
 
 
+def test_the_hash_of_a_picture_never_changes() -> None:
+    """A known value: with another hash, what is appended to a set would be compared with it in vain."""
+    rows, cols = np.mgrid[0:64, 0:64] / 64
+    waves = np.sin(9 * rows + 4 * cols**2) * np.cos(17 * cols - 8 * rows * cols) + rows * cols
+    picture = np.rint(waves * 50 + 110).astype(np.uint8)[..., None].repeat(3, axis=-1)
+    assert hashed(picture) == 10194348287409250723
+
+
 @pytest.mark.parametrize("value", [0, 90, 255])
 def test_a_plain_colour_has_no_hash(value: int) -> None:
     assert perceptual_hash(np.full((64, 64, 3), value, np.uint8)) is None

@@ -68,7 +68,7 @@ class Reading:
         stored: dict[str, Stored] = {}
         for name, one in pixels.items():
             try:
-                stored[name] = _stored(one, name, size=target)
+                stored[name] = pictures.to_stored(one, MAPS[name], size=target, convention="directx")
             except DataError as error:
                 self._add(name, "channels", f"{self._name}: {name} {error}")
         return None if self._errors() else {name: stored[name] for name in MAPS if name in stored}
@@ -148,14 +148,6 @@ def _normal_and_gloss(pixels: Pixels, path: Path) -> dict[str, Pixels]:
         return {"normal": np.concatenate((pixels, np.zeros_like(pixels[..., :1])), axis=-1)}
     alpha = pixels[..., 3:]
     return {"normal": pixels[..., :3]} | ({} if is_opaque(alpha) else {"gloss": alpha})
-
-
-def _stored(pixels: Pixels, name: str, *, size: tuple[int, int]) -> Stored:
-    kind = MAPS[name]
-    if _is_plain(pixels):
-        one = pictures.to_stored(pixels[:1, :1], kind, size=(1, 1), convention="directx")
-        return np.ascontiguousarray(np.broadcast_to(one, (*size, kind.channels)))
-    return pictures.to_stored(pixels, kind, size=size, convention="directx")
 
 
 def _is_plain(pixels: Pixels) -> bool:

@@ -87,12 +87,12 @@ def to_stored(
     """Brings decoded pixels into the stored form of a map, reduced to at most ``size`` px a side.
 
     Colours are averaged in linear light, normals averaged and renormalised, masks taken from the nearest
-    pixel. Nothing is enlarged.
+    pixel. An upper bound enlarges nothing.
 
     Args:
         pixels: From ``read_pixels``.
         kind: The map.
-        size: Upper bound of the longer side, or a height and width that are no larger than the picture's.
+        size: Upper bound of the longer side, or a height and width.
         convention: Of a normal map.
 
     Raises:
