@@ -116,11 +116,11 @@ def test_sources_that_choose_say_what_they_leave_out(tmp_path: Path) -> None:
     assert [(n.material, n.severity) for n in list_left_out(sources)] == [("b", "note")]
 
 
-def test_an_id_in_two_sources_is_refused() -> None:
-    source = GeneratedSource(count=3, size=16, seed=0)
-    other = GeneratedSource(count=3, size=16, seed=1, name="others")
-    with pytest.raises(DataError, match="in generated and others, and 2 more"):
-        list_sources([source, other])
+def test_an_id_in_two_sources_is_refused(tmp_path: Path) -> None:
+    for name in ("oak", "ash", "elm"):
+        write_material(tmp_path, name)
+    with pytest.raises(DataError, match="in one and other, and 2 more"):
+        list_sources([FolderSource(str(tmp_path), name=name) for name in ("one", "other")])
 
 
 @given(st.integers(0, 100))
