@@ -37,9 +37,10 @@ from timing import EQUAL_PRIORITY, Goal, Line, Spread, checksum, children, inter
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from pbrlib.data.balance import BalanceSpec
 from pbrlib.data.collate import collate
 from pbrlib.data.draw import fetch
-from pbrlib.data.plan import BalanceSpec, DrawPlan, PlanRequest, make_plan
+from pbrlib.data.plan import DrawPlan, PlanRequest, make_plan
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
 from pbrlib.data.sources.generated import GeneratedSource

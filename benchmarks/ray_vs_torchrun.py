@@ -33,10 +33,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pbrlib.data.augment import AugmentSpec
+from pbrlib.data.balance import BalanceSpec
 from pbrlib.data.batch import RawBatch
 from pbrlib.data.collate import collate
 from pbrlib.data.draw import fetch
-from pbrlib.data.plan import BalanceSpec, DrawPlan, PlanRequest, make_plan, share
+from pbrlib.data.plan import DrawPlan, PlanRequest, make_plan, share
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
 from pbrlib.data.sources.generated import GeneratedSource

@@ -21,3 +21,7 @@ class CheckpointError(PbrError):
 
 class NumericsError(PbrError):
     """A loss or gradient that is not finite."""
+
+
+class GateError(PbrError):
+    """A phase that did not pass its gate: no mistake in the input, and the command line exits with 3."""

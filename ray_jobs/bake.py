@@ -31,9 +31,9 @@ INCOMPLETE = 1
 def command(ctx: click.Context, *, source: str, out: Path, size: int, hold_out: tuple[str, ...]) -> None:
     """Bake modern materials into an old texture tree, with their maps beside it as the truth.
 
-    SOURCE is a folder with a subfolder for each material, or generated:count=8,size=256,seed=1. DIR can
-    be given to pbr convert, and DIR/index.json and DIR/materials to pbr score. Exit code 1 if some
-    material could not be baked.
+    SOURCE is one as pbr prepare takes it: a folder with a subfolder for each material, or
+    generated:count=8,size=256,seed=1. DIR can be given to pbr convert, and DIR/index.json and DIR/materials
+    to pbr score. Exit code 1 if some material could not be baked.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn

@@ -8,15 +8,17 @@ from typing import Any
 
 import click
 
-from pbrlib.errors import PbrError
+from pbrlib.errors import GateError, PbrError
 
 INPUT_ERROR = 2
+GATE_CLOSED = 3
 INTERRUPTED = 130
 
 SUBCOMMANDS = {
     "prepare": ("ray_jobs.prepare:command", "Read a source of materials and write a shard set."),
     "shards": ("ray_jobs.inspect:shards", "Look into a shard set."),
     "plan": ("ray_jobs.plan:command", "Check curricula and show what they would train; start nothing."),
+    "augment-preview": ("ray_jobs.preview:command", "Draw a picture of what the network of a phase sees."),
     "train": ("ray_jobs.train:command", "Train a curriculum; the same command resumes it."),
     "evaluate": ("ray_jobs.evaluate:command", "Measure trained networks beside trivial baselines."),
     "convert": ("ray_jobs.convert:command", "Convert a folder of old textures to True PBR."),
@@ -47,7 +49,10 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, help_line) for name, (_, help_line) in SUBCOMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the subcommand; an input error becomes its message and exit code 2, an interrupt 130."""
+        """Runs the subcommand; an input error becomes its message and exit code 2, an interrupt 130.
+
+        A phase that did not pass its gate is neither a mistake nor a success: 3.
+        """
         # torch's threads spin while they wait, by default: beside any other work on the machine that made
         # conversion take three times as long. It has to be said before torch is imported.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -55,7 +60,7 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except PbrError as error:
             click.echo(f"pbr: {error}", err=True)
-            ctx.exit(INPUT_ERROR)
+            ctx.exit(GATE_CLOSED if isinstance(error, GateError) else INPUT_ERROR)
         except KeyboardInterrupt:
             click.echo("pbr: interrupted", err=True)
             ctx.exit(INTERRUPTED)

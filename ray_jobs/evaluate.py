@@ -62,6 +62,7 @@ def command(
             shards=shards,
             lpips=lpips,
             checkpoints=checkpoints_of(run),
+            merge=chain.merge,
             watch=lambda done, total: bar.update(task, completed=done, total=total),
         )
     files = evaluation.write((out or run / "evaluation") / FILE)

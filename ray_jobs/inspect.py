@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 UNLABELLED = "(mixed or unknown)"
 
+CROPS = (256, 512, 768, 1024)
+"""The crops for which minority tiles are counted, where textures are that large."""
+
+SMALL_CROP = 128
+"""Counted too where a texture is smaller than the first of those."""
+
 
 @click.group("shards")
 def shards() -> None:
@@ -59,6 +65,7 @@ def inspect(*, location: str, contact_sheet: Path | None, rows: int, verify: boo
         console.print(f"checksums: all {len(manifest.shards)} shards are as they were written")
     console.print(f"sizes: {_listed(manifest.sizes)}")
     console.print(counts_table(opened.rows))
+    console.print(balance_table(opened.rows))
     console.print(maps_table(opened.rows))
     if contact_sheet is not None:
         write_contact_sheet(opened, contact_sheet, most=rows)
@@ -87,6 +94,35 @@ def counts_table(rows: Sequence[IndexRow]) -> Table:
     table.add_row(UNLABELLED, *without)
     table.add_section()
     table.add_row("all", *(str(len(members[group])) + " " * 8 for group in groups))
+    return table
+
+
+def balance_table(rows: Sequence[IndexRow]) -> Table:
+    """By training source: shares and weights of the classes, what a sampler does, minority tiles by crop."""
+    from rich.table import Table
+
+    from pbrlib.data.balance import balance_statistics
+    from pbrlib.maps import CLASSES
+
+    train = [row for row in rows if row.split == "train"]
+    sides = [min(row.height, row.width) for row in train]
+    small = (SMALL_CROP,) if min(sides, default=0) < CROPS[0] else ()
+    crops = [crop for crop in (*small, *CROPS) if crop <= max(sides, default=0)]
+    table = Table("class", title="Balance: share of training pixels, w_c, * minority", title_justify="left")
+    found = []
+    for source in sorted({row.source for row in train}):
+        table.add_column(source, justify="right")
+        found.append(balance_statistics([row for row in train if row.source == source], crops=crops))
+    for name in CLASSES:
+        marks = ("*" if name in one.minority else " " for one in found)
+        shown = (f"{one.shares[name]:.1%}  {one.class_weights[name]:.2f}" for one in found)
+        table.add_row(name, *(f"{text} {mark}" for text, mark in zip(shown, marks, strict=True)))
+    table.add_section()
+    weights = [one.sampler for one in found]
+    table.add_row("sampler weight, least to most", *(f"{w.min():.2f} to {w.max():.2f}" for w in weights))
+    table.add_row("heaviest texture is drawn", *(f"{w.max():.1f} times as often" for w in weights))
+    for crop in crops:
+        table.add_row(f"minority tiles of {crop} px", *(str(one.tiles[crop]) for one in found))
     return table
 
 

@@ -9,9 +9,10 @@ import click
 from rich.console import Console
 
 from pbrlib.curriculum.check import check
-from pbrlib.curriculum.describe import describe, render
-from pbrlib.curriculum.load import load_curriculum, load_runtime
+from pbrlib.curriculum.describe import describe_ladder
+from pbrlib.curriculum.load import load_ladder, load_runtime
 from pbrlib.curriculum.mistakes import every
+from pbrlib.curriculum.tables import WIDTH, render_ladder
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.train.spec import RuntimeSpec
 
@@ -29,18 +30,24 @@ def command(
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Check curricula and show their phases, steps, crops, rates and losses; start nothing."""
+    """Check a ladder or curricula and show their phases, steps, crops, rates and losses; start nothing.
+
+    FILE is one ladder, or one or several curricula.
+    """
     machines = load_runtime(runtime) if runtime is not None else RuntimeSpec()
     rows = ShardSet.open(data).rows if data is not None else None
-    curricula = every(lambda path: load_curriculum(path, overrides=overrides), files)
+    ladder = load_ladder(files, overrides=overrides)
     every(
-        lambda pair: check(pair[1], place=str(pair[0]), runtime=machines, rows=rows, family=curricula),
-        list(zip(files, curricula, strict=True)),
+        lambda family: check(
+            family.curriculum, place=str(family.file), runtime=machines, rows=rows, family=ladder.curricula
+        ),
+        ladder.families,
     )
-    plans = [describe(curriculum, runtime=machines, rows=rows) for curriculum in curricula]
+    plan = describe_ladder(ladder, runtime=machines, rows=rows)
     if as_json:
-        click.echo(json.dumps(plans, indent=1))
+        click.echo(json.dumps(plan, indent=1))
         return
     console = Console(highlight=False)
-    for plan in plans:
-        console.print(render(plan))
+    if not console.is_terminal:
+        console.width = max(console.width, WIDTH)
+    console.print(render_ladder(plan))

@@ -51,7 +51,8 @@ def prepare(
 ) -> PrepareResult:
     """Reads sources, audits every material, and publishes those without an error as a shard set.
 
-    Splits are ``pbrlib.data.prepare.assign_splits``'s. Nothing is published, and no file stays, if
+    Splits are ``pbrlib.data.prepare.assign_splits``'s; what is a part of families of both is left out, and
+    near-duplicates across them are warned of. Nothing is published, and no file stays, if
     the run fails, if ``strict`` and there is a warning or an error, or if no material is fit.
 
     Args:
@@ -69,7 +70,13 @@ def prepare(
     """
     from pbrlib.data import storage
     from pbrlib.data.audit import AuditReport
-    from pbrlib.data.prepare import assign_splits, list_sources
+    from pbrlib.data.prepare import (
+        apart_from_relatives,
+        assign_splits,
+        list_left_out,
+        list_sources,
+        near_duplicates,
+    )
     from pbrlib.data.shards.manifest import read_index
     from pbrlib.data.shards.writer import publish
 
@@ -79,15 +86,19 @@ def prepare(
     listed = list_sources(sources)
     entries = [one.entry for one in listed]
     splits = assign_splits(entries, val_share=val_share, hold_out=hold_out, earlier=earlier)
+    listed, straddling = apart_from_relatives(listed, splits=splits)
+    aside = [*list_left_out(sources), *straddling]
     known = {row.id for row in earlier}
     skipped = tuple(one.entry.id for one in listed if one.entry.id in known)
     fresh = [one for one in listed if one.entry.id not in known]
     run = _Run(out, version=1 if previous is None else previous.version + 1, splits=splits)
     with run.files():
         written = run.write(fresh, num_cpus=num_cpus)
-        findings = tuple(finding for one in written for finding in one.findings)
-        report = AuditReport(num_materials=len(fresh), findings=findings)
         stored = [one for one in written if one.shard is not None]
+        rows = [row for one in stored for row in one.rows]
+        audited = [finding for one in written for finding in one.findings]
+        findings = (*audited, *near_duplicates(earlier, rows), *aside)
+        report = AuditReport(num_materials=len(fresh), findings=findings)
         if not fresh:
             return PrepareResult(previous, report, skipped)
         if not stored or (strict and (report.count("error") or report.count("warning"))):
@@ -230,11 +241,16 @@ def command(
 ) -> None:
     """Audit materials and write them as a shard set.
 
-    SOURCE is a folder with a subfolder for each material, or generated:count=64,size=256,seed=1.
+    \b
+    SOURCE is one of
+      a folder with a subfolder for each material
+      "matsynth:path=/data/matsynth/*.parquet,licences=CC0+CC-BY,keep_marble=false"
+      skyrim:old=/data/old,new=/data/new,masks=/data/masks
+      generated:count=64,size=256,seed=1
 
     Exit code 0: all materials are in the set. 1: the set is published, but materials with an error were
     left out. 2: nothing was published.
-    """
+    """  # noqa: D301 (click reads the control character)
     result = prepare(
         [parse_source(text, size=size, name=name) for text in sources],
         out=out,

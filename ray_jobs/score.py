@@ -38,10 +38,10 @@ def command(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from pbrlib.convert.decode import read_picture
     from pbrlib.data.sources.folder import FolderSource
     from pbrlib.evaluate.converted import score_converted
     from pbrlib.evaluate.report import FILE
+    from pbrlib.textures.decode import read_picture
 
     @cache
     def source(size: int) -> FolderSource:

@@ -12,8 +12,10 @@ import click
 from pbrlib import errors
 
 if TYPE_CHECKING:
+    from pbrlib.curriculum.ladder import Family, Ladder
     from pbrlib.curriculum.run import PhaseJob
     from pbrlib.curriculum.spec import Curriculum
+    from pbrlib.train.runs import FinishedPhase
     from pbrlib.train.spec import RuntimeSpec
 
 FAILURE = "failure.json"
@@ -21,7 +23,7 @@ FAILURE = "failure.json"
 
 
 @click.command("train")
-@click.argument("curricula", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--data", required=True, help="Shard set: a folder or s3:// address.")
 @click.option("--runs", required=True, type=click.Path(path_type=Path), help="Directory of all runs.")
 @click.option(
@@ -30,18 +32,25 @@ FAILURE = "failure.json"
     type=click.Path(path_type=Path),
     help="Runtime file; default: two CPU workers.",
 )
-@click.option("--phases", help="A phase or a range, S0..S1; default: all.")
+@click.option(
+    "--phases", help="A phase or a range, S0..S1, of the curricula that have it; default: all of all."
+)
 @click.option(
     "--set",
     "overrides",
     multiple=True,
     metavar="PATH=VALUE",
-    help="Override any address of the one curriculum.",
+    help="Override any address; of several curricula it begins with the name of one.",
 )
 @click.option("--address", help="Ray cluster to join; default: RAY_ADDRESS, else a local one.")
 @click.option("--local", is_flag=True, help="One process without Ray, for debugging.")
+@click.option(
+    "--force",
+    metavar="REASON",
+    help="Go on past gates that phases fail; the reason is recorded beside the figures.",
+)
 def command(
-    curricula: tuple[Path, ...],
+    files: tuple[Path, ...],
     data: str,
     runs: Path,
     runtime_file: Path | None,
@@ -49,22 +58,28 @@ def command(
     overrides: tuple[str, ...],
     address: str | None,
     local: bool,
+    force: str | None,
 ) -> None:
-    """Train CURRICULA into --runs, donors first; the same command resumes what was interrupted."""
+    """Train a ladder or curricula into --runs, donors first; the same command resumes what was interrupted.
+
+    FILE is one ladder, or one or several curricula. Exit code 3 when a phase does not pass its gate.
+    """
     from pbrlib.curriculum.run import launch_local
     from ray_jobs.progress import Progress
 
+    if force is not None and not force.strip():
+        raise errors.ConfigError('--force: no reason came. Write why, as in --force "one texture is broken".')
     work = open_work(
-        curricula, data=data, runs=runs, runtime_file=runtime_file, overrides=overrides, phases=phases
+        files, data=data, runs=runs, runtime_file=runtime_file, overrides=overrides, phases=phases
     )
     if local:
-        work.train(launch_local)
+        work.train(launch_local, force=force)
         return
     from ray_jobs.session import ray_session
 
     session = ray_session(address=address, num_cpus=work.logical_cpus, worker_output=work.runtime.ray_logs)
     with session, Progress() as progress:
-        work.train(lambda job: launch_on_ray(job, progress))
+        work.train(lambda job: launch_on_ray(job, progress), force=force)
 
 
 class Work:
@@ -72,14 +87,14 @@ class Work:
 
     def __init__(
         self,
-        curricula: Sequence[Curriculum],
+        ladder: Ladder,
         *,
         data: str,
         runs: Path,
         runtime: RuntimeSpec,
         phases: Mapping[str, Sequence[str]],
     ) -> None:
-        self.curricula, self.data, self.runs, self.runtime = curricula, data, runs, runtime
+        self.ladder, self.data, self.runs, self.runtime = ladder, data, runs, runtime
         self.phases = phases
 
     @property
@@ -91,25 +106,41 @@ class Work:
         per_worker = self.runtime.cpus_per_worker + max(self.runtime.data_cpus, 1.0)
         return max(math.ceil(self.runtime.workers * per_worker), len(os.sched_getaffinity(0)), 4)
 
-    def train(self, launch: Any) -> None:
-        """Runs every phase in order with ``launch``; finished ones are named and skipped."""
+    def train(self, launch: Any, *, force: str | None = None) -> None:
+        """Runs every phase in order with ``launch``; finished ones are named and skipped.
+
+        Raises GateError when a phase does not pass its gate and no reason is given to ``force`` it.
+        """
         from pbrlib.curriculum.run import carry_out, resolve
         from pbrlib.data.shards.reader import ShardSet
 
+        def announced(job: PhaseJob) -> Path:
+            click.echo(f"{job.curriculum.name}/{job.phase}: training into {job.directory}")
+            folder: Path = launch(job)
+            return folder
+
         shards = ShardSet.open(self.data)
-        for curriculum in self.curricula:
+        for curriculum in self.ladder.curricula:
             write_resolved(curriculum, self.runs)
             for phase in self.phases[curriculum.name]:
                 job = resolve(curriculum, phase, shards=shards, runs=self.runs, runtime=self.runtime)
                 known = job.run_directory.finished(phase, fingerprint=job.fingerprint)
                 name = f"{curriculum.name}/{phase}"
-                if known is None:
-                    click.echo(f"{name}: training into {job.directory}")
-                done = carry_out(job, launch)
+                done = carry_out(job, announced, force=force)
                 metric = curriculum.phases[phase].select.metric
                 state = "finished" if known is None else "finished before"
                 figures = f"{metric} {done.metrics[metric]:.4f} at step {done.step} ({done.seconds:.0f} s)"
-                click.echo(f"{name}: {state}, {figures}")
+                click.echo(f"{name}: {state}, {figures}{ending(done)}")
+
+
+def ending(done: FinishedPhase) -> str:
+    """What else there is to say of a finished phase: why it ended early, what its gate said."""
+    early = f"; ended early at a {done.stopped}" if done.stopped else ""
+    if done.gate is None:
+        return early
+    forced = done.gate["forced"]
+    verdict = "passed its gate" if done.gate["passed"] else f"forced past its gate: {forced}"
+    return f"{early}; {verdict}"
 
 
 def open_work(
@@ -123,52 +154,36 @@ def open_work(
 ) -> Work:
     """Reads and checks everything; raises with all mistakes before a worker starts."""
     from pbrlib.curriculum.check import check
-    from pbrlib.curriculum.load import load_curriculum, load_runtime
+    from pbrlib.curriculum.ladder import chosen_phases
+    from pbrlib.curriculum.load import load_ladder, load_runtime
     from pbrlib.curriculum.mistakes import every
-    from pbrlib.curriculum.run import check_donors, in_order
+    from pbrlib.curriculum.run import check_donors
     from pbrlib.data.shards.reader import ShardSet
     from pbrlib.train.spec import RuntimeSpec
 
     runtime = RuntimeSpec() if runtime_file is None else load_runtime(runtime_file)
-    if overrides and len(files) > 1:
-        raise errors.ConfigError(
-            "--set: an address belongs to one curriculum, and several are given. Train that one by itself."
-        )
-    curricula = every(lambda path: load_curriculum(path, overrides=overrides), files)
-    names = [curriculum.name for curriculum in curricula]
-    if len(set(names)) < len(names):
-        raise errors.ConfigError(f"two of {', '.join(map(str, files))} have one name. Rename one curriculum.")
-    chosen = {curriculum.name: phase_range(tuple(curriculum.phases), phases) for curriculum in curricula}
+    whole = load_ladder(files, overrides=overrides)
+    chosen = chosen_phases(whole, phases)
+    ladder = whole.only(chosen)
     shards = ShardSet.open(data)
 
-    def check_one(pair: tuple[Path, Curriculum]) -> None:
-        path, curriculum = pair
-        running = chosen[curriculum.name]
+    def check_one(family: Family) -> None:
         check(
-            curriculum, place=str(path), runtime=runtime, rows=shards.rows, family=curricula, running=running
+            family.curriculum,
+            place=str(family.file),
+            runtime=runtime,
+            rows=shards.rows,
+            family=whole.curricula,
+            running=chosen[family.curriculum.name],
         )
 
-    every(check_one, list(zip(files, curricula, strict=True)))
-    ordered = in_order(curricula)
-    for number, curriculum in enumerate(ordered):
-        check_donors(curriculum, runs=runs, trained_before=[other.name for other in ordered[:number]])
+    every(check_one, ladder.families)
+    before: list[str] = []
+    for curriculum in ladder.curricula:
+        check_donors(curriculum, runs=runs, trained_before=before)
+        before.append(curriculum.name)
     location = data if "://" in data else str(Path(data).resolve())
-    return Work(ordered, data=location, runs=runs.resolve(), runtime=runtime, phases=chosen)
-
-
-def phase_range(names: Sequence[str], wanted: str | None) -> Sequence[str]:
-    """The phases of ``A..B`` (both included) or of a single name; raises ConfigError for an unknown one."""
-    if wanted is None:
-        return names
-    first, _, last = wanted.partition("..")
-    last = last or first
-    for name in (first, last):
-        if name not in names:
-            raise errors.ConfigError(f"--phases: no phase {name!r}. The phases are {', '.join(names)}.")
-    start, stop = names.index(first), names.index(last)
-    if start > stop:
-        raise errors.ConfigError(f"--phases: {wanted} runs backwards. Write {last}..{first}.")
-    return names[start : stop + 1]
+    return Work(ladder, data=location, runs=runs.resolve(), runtime=runtime, phases=chosen)
 
 
 def write_resolved(curriculum: Curriculum, runs: Path) -> None:

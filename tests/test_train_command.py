@@ -61,12 +61,23 @@ def test_an_edited_phase_is_a_new_one(files: dict[str, Path], shard_folder: Path
     assert len(list((runs / "segformer").glob("S0-*"))) == 2
 
 
-def test_several_curricula_take_no_overrides(
+def test_overrides_of_several_curricula_begin_with_the_name_of_one(
     files: dict[str, Path], shard_folder: Path, tmp_path: Path
 ) -> None:
-    refused = train(*files.values(), shards=shard_folder, runs=tmp_path / "runs", more=("--set", "seed=1"))
+    runs = tmp_path / "runs"
+    refused = train(*files.values(), shards=shard_folder, runs=runs, more=("--set", "seed=1"))
     assert refused.exit_code == 2
-    assert "an address belongs to one curriculum" in refused.output
+    assert "--set seed: of several curricula an address begins with the name of one" in refused.output
+    assert not runs.exists()
+    more = ("--set", "albedo.seed=1", "--set", "albedo.phases.A1.epochs=1", "--phases", "S0")
+    done = train(*files.values(), shards=shard_folder, runs=runs, more=more)
+    assert done.exit_code == 0, done.output
+    assert not (runs / "albedo").exists(), "a curriculum without the phases that are asked for is left out"
+    more = ("--set", "albedo.seed=1", "--set", "albedo.phases.A1.epochs=1")
+    done = train(*files.values(), shards=shard_folder, runs=runs, more=more)
+    assert done.exit_code == 0, done.output
+    assert "segformer/S0: finished before" in done.output
+    assert load_curriculum(runs / "albedo" / "curriculum.yaml").seed == 1
 
 
 def test_an_unknown_phase_range_names_the_phases(

@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pbrlib.convert.blocks import Bytes
 from pbrlib.convert.seams import SeamRatio, seam_over_mean
 from pbrlib.convert.truepbr import PbrMaps
 from pbrlib.errors import CheckpointError, DataError
 from pbrlib.geometry import flip_green, green_channel_verdict
 from pbrlib.inference.chain import TextureInput
 from pbrlib.maps import ALBEDO, AO, HEIGHT, METALLIC, NORMAL, ROUGHNESS, UNIT_TARGETS, MapType
+from pbrlib.textures.blocks import Bytes, is_opaque
 
 BLOCK = 4
 """Sides of what is written are multiples of the block of the compressions."""
@@ -128,7 +128,7 @@ def _split_normal(raw: Tensor) -> tuple[Tensor, Tensor | None]:
         z = (1.0 - flat.square().sum(dim=1, keepdim=True)).clamp_min(0.0).sqrt()
         return flip_green(F.normalize(torch.cat((flat, z), dim=1), dim=1)), None
     alpha = raw[:, 3:]
-    gloss = None if bool((alpha == 255).all()) else alpha.float() / 255.0
+    gloss = None if is_opaque(alpha.numpy()) else alpha.float() / 255.0
     return flip_green(NORMAL.decode(raw[:, :3])), gloss
 
 

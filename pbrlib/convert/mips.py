@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from pbrlib.colour import Floats, linear_to_srgb, srgb_to_linear
-from pbrlib.convert.blocks import Bytes
+from pbrlib.textures.blocks import Bytes
 
 _SHORTEST = 1e-6
 _SMOOTHEST = 1e-3  # alpha below which the Toksvig exponent would leave float32

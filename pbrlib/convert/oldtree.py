@@ -18,8 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pbrlib.convert.blocks import encode_dds
-from pbrlib.convert.dds import Block
 from pbrlib.convert.mips import albedo_chain, chain, encoded, mean_normals, unit
 from pbrlib.convert.truepbr import write_together
 from pbrlib.data.contact import as_picture
@@ -31,6 +29,8 @@ from pbrlib.maps import ALBEDO, AO, MAPS, MASK, METALLIC, NORMAL, ROUGHNESS, Enc
 from pbrlib.rendering.bake import BAKE_INPUTS, Baked, BakeSpec, bake, draw_params
 from pbrlib.seeds import mix
 from pbrlib.skyrim import DIFFUSE_SUFFIXES, NORMAL_SUFFIXES, OTHER_SUFFIXES
+from pbrlib.textures.blocks import encode_dds
+from pbrlib.textures.dds import Block
 
 INDEX = "index.json"
 MATERIALS = "materials"

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pbrlib.convert.seams import SeamRatio
-from pbrlib.convert.textures import Aside, Fate
+from pbrlib.textures.pairs import Aside, Fate
 
 if TYPE_CHECKING:
     from rich.table import Table

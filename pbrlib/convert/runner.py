@@ -12,20 +12,21 @@ from typing import Protocol
 
 from torch import Tensor
 
-from pbrlib.convert.blocks import Bytes
-from pbrlib.convert.decode import read_picture
 from pbrlib.convert.inputs import Prepared, prepare, store
 from pbrlib.convert.report import FILE, Converted, Report
 from pbrlib.convert.seams import seam_over_mean
 from pbrlib.convert.sheet import NAME as SHEET
 from pbrlib.convert.sheet import Sheet, thumbnails
-from pbrlib.convert.textures import Aside, Fate, Listing, Pair, find_textures
-from pbrlib.convert.truepbr import PbrMaps, is_opaque, write_texture, write_together
+from pbrlib.convert.textures import find_textures
+from pbrlib.convert.truepbr import PbrMaps, write_texture, write_together
 from pbrlib.convert.workers import Workers
 from pbrlib.data.contact import Picture
 from pbrlib.errors import ConfigError, DataError
 from pbrlib.inference.chain import TextureInput
 from pbrlib.maps import UNIT_TARGETS
+from pbrlib.textures.blocks import Bytes, is_opaque
+from pbrlib.textures.decode import read_picture
+from pbrlib.textures.pairs import Aside, Fate, Listing, Pair
 
 AHEAD = 2
 """Textures per worker that wait decoded, and that wait to be written: bounds the memory."""
@@ -170,7 +171,9 @@ class _Conversion:
         predicted = {name: x.cpu() for name, x in answer.items() if name in UNIT_TARGETS}
         maps = store(prepared, predicted)
         seconds = time.perf_counter() - start
-        summary = _summary(loading.pair, prepared, predicted, opaque=is_opaque(maps.albedo), seconds=seconds)
+        summary = _summary(
+            loading.pair, prepared, predicted, opaque=is_opaque(maps.albedo[..., 3]), seconds=seconds
+        )
         row = thumbnails(prepared.texture, predicted)
         return _Writing(loading.pair, summary, row, self._write(loading.pair, maps))
 

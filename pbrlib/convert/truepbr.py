@@ -16,8 +16,6 @@ from typing import Any
 import numpy as np
 
 from pbrlib.colour import Floats
-from pbrlib.convert.blocks import Bytes, encode_dds
-from pbrlib.convert.dds import Block
 from pbrlib.convert.mips import (
     albedo_chain,
     chain,
@@ -28,6 +26,8 @@ from pbrlib.convert.mips import (
     unit,
 )
 from pbrlib.errors import DataError
+from pbrlib.textures.blocks import Bytes, encode_dds, is_opaque
+from pbrlib.textures.dds import Block
 
 TEXTURES = PurePosixPath("textures/PBR")
 PATCHES = PurePosixPath("PBRNifPatcher")
@@ -87,13 +87,8 @@ def write_texture(output: Path, name: PurePosixPath, stem: PurePosixPath, maps: 
     return [path.as_posix() for path in files]
 
 
-def is_opaque(albedo: Bytes) -> bool:
-    """Whether no pixel of ``(H, W, 4)`` is transparent; block compression turns 255 into 253 at worst."""
-    return bool(albedo[..., 3].min() >= 253)
-
-
 def _albedo(maps: PbrMaps) -> bytes:
-    block = Block.BC1 if is_opaque(maps.albedo) else Block.BC7
+    block = Block.BC1 if is_opaque(maps.albedo[..., 3]) else Block.BC7
     levels = albedo_chain(maps.albedo)
     if block is Block.BC1:
         levels = [np.dstack((level[..., :3], np.full_like(level[..., 0], 255))) for level in levels]

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 from torch import nn
 
+from pbrlib.curriculum.check_donors import donor_mistakes
+from pbrlib.curriculum.check_draws import balance_mistakes, merge_mistakes, mosaic_mistakes
+from pbrlib.curriculum.gate import gate_mistakes
 from pbrlib.curriculum.mistakes import Mistake, refuse, suggestion
-from pbrlib.curriculum.spec import (
-    CheckpointPath,
-    Curriculum,
-    OtherCurriculum,
-    OwnPhase,
-    PhaseSpec,
-    frozen_networks,
-    parse_donor,
-)
+from pbrlib.curriculum.scale import scaled
+from pbrlib.curriculum.spec import Curriculum, PhaseSpec, frozen_networks
 from pbrlib.data.plan import usable
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.errors import ConfigError
-from pbrlib.inference.networks import MapNetwork, SegmentationNetwork, build_segformer, build_unet
+from pbrlib.inference.networks import SegmentationNetwork, build_segformer, build_unet
 from pbrlib.losses.spec import IMAGE_TERMS, SEGMENTATION_TERMS
 from pbrlib.maps import CLASSES
 from pbrlib.metrics.images import map_metrics
@@ -30,9 +25,10 @@ from pbrlib.metrics.sums import Sums
 from pbrlib.optim.groups import parameter_groups
 from pbrlib.optim.schedules import check_schedule
 from pbrlib.optim.spec import OptimizerSpec
+from pbrlib.tasks.build import measured
 from pbrlib.tasks.spec import SegmentationSpec, TaskSpec, maps_required
+from pbrlib.tasks.start import declared_by
 from pbrlib.train.spec import RuntimeSpec
-from pbrlib.train.state import is_complete
 
 NOMINAL_STEPS = 100
 """Steps of an epoch where neither data nor the phase say how many: enough for the form of a schedule."""
@@ -60,6 +56,7 @@ def check(
     Raises:
         ConfigError: Lists every mistake with its address.
     """
+    curriculum = scaled(curriculum)
     running = curriculum.phases if running is None else running
     refuse(place, list(_mistakes(curriculum, runtime, rows, family, running)))
 
@@ -70,9 +67,10 @@ def network_on_meta(task: TaskSpec) -> nn.Module:
     The width of the conditioning belongs to the donor; one channel stands for it.
     """
     with torch.device("meta"):
-        if isinstance(task, SegmentationSpec):
-            return build_segformer(SegmentationNetwork(model=task.model))
-        return build_unet(MapNetwork(role=task.kind, model=task.model, condition_channels=1))
+        declared = declared_by(task, condition_channels=1)
+        if isinstance(declared, SegmentationNetwork):
+            return build_segformer(declared)
+        return build_unet(declared)
 
 
 def stride(task: TaskSpec) -> tuple[int, str]:
@@ -109,55 +107,28 @@ def _mistakes(
     network = network_on_meta(curriculum.task)
     known = {other.name: other for other in family if other.name != curriculum.name}
     for field, reference in frozen_networks(curriculum.task).items():
-        yield from _donor(f"task.{field}", reference, own=None, earlier=(), known=known)
+        yield from donor_mistakes(f"task.{field}", reference, own=None, earlier=(), known=known)
+    yield from merge_mistakes(curriculum.task)
     if rows is not None:
         yield from _validation(curriculum.task, rows)
+        yield from _measured(curriculum, rows)
     for name, phase in curriculum.phases.items():
         address = f"phases.{name}"
         if phase.starts_from is not None:
             place, earlier = f"{address}.starts_from", curriculum.earlier(name)
-            yield from _donor(place, phase.starts_from, own=curriculum, earlier=earlier, known=known)
+            yield from donor_mistakes(place, phase.starts_from, own=curriculum, earlier=earlier, known=known)
         yield from _crop(f"{address}.crop", phase.crop, curriculum.task)
         yield from _loss(f"{address}.loss", phase, curriculum.task)
-        yield from _minority(f"{address}.balance.minority", phase.balance.minority or ())
+        yield from balance_mistakes(f"{address}.balance", phase.balance, curriculum.task)
+        yield from mosaic_mistakes(f"{address}.mosaic", phase)
         yield from _optimizer(address, phase, network)
         yield from _select(f"{address}.select.metric", phase, curriculum.task, rows)
         if runtime is not None and name in running:
             yield from _batch(f"{address}.batch", phase.batch, runtime)
+        held_out = None if rows is None else {row.source for row in _usable_val(curriculum.task, rows)}
+        yield from gate_mistakes(curriculum, name, sources=None if held_out is None else sorted(held_out))
         if rows is not None:
             yield from _data(f"{address}.data", phase, curriculum.task, rows)
-
-
-def _donor(
-    address: str,
-    reference: str,
-    *,
-    own: Curriculum | None,
-    earlier: tuple[str, ...],
-    known: Mapping[str, Curriculum],
-) -> Iterator[Mistake]:
-    own_phases = tuple(own.phases) if own is not None else ()
-    match parse_donor(reference, own_phases=own_phases):
-        case OwnPhase(phase):
-            if phase not in earlier:
-                yield Mistake(
-                    address,
-                    f"{phase} is not earlier. Earlier phases: {', '.join(earlier) or 'none'}. "
-                    "Name one of them, move the phase, or leave starts_from out.",
-                )
-        case OtherCurriculum(name, phase) if own is not None and name == own.name:
-            yield Mistake(address, f"{reference!r} is this curriculum. Write {phase or 'an earlier phase'}.")
-        case OtherCurriculum(name, phase):
-            if phase is not None and name in known and phase not in known[name].phases:
-                yield Mistake(
-                    address, f"{name} has no phase {phase!r}. {suggestion(phase, known[name].phases)}"
-                )
-        case CheckpointPath(path) if "://" not in path and not is_complete(Path(path)):
-            yield Mistake(
-                address,
-                f"{path!r} is neither an earlier phase, nor a curriculum, nor the folder of a checkpoint. "
-                f"{suggestion(path, earlier)}".rstrip(),
-            )
 
 
 def _crop(address: str, crop: int, task: TaskSpec) -> Iterator[Mistake]:
@@ -180,12 +151,6 @@ def _loss(address: str, phase: PhaseSpec, task: TaskSpec) -> Iterator[Mistake]:
                 f"{address}.{name}",
                 f"does not apply to {task.kind}. Terms that do: {', '.join(sorted(fitting))}.",
             )
-
-
-def _minority(address: str, names: Sequence[str]) -> Iterator[Mistake]:
-    for name in names:
-        if name not in CLASSES:
-            yield Mistake(address, f"{name!r} is not a class. {suggestion(name, CLASSES)}")
 
 
 _RULE = re.compile(r"^optimizer\.groups\.([^.:]+)")
@@ -285,6 +250,14 @@ def _validation(task: TaskSpec, rows: Sequence[IndexRow]) -> Iterator[Mistake]:
             f"no validation texture of the shard set has {', '.join(maps_required(task))}, so no checkpoint "
             "could be chosen. Prepare the set with a larger --val-share.",
         )
+
+
+def _measured(curriculum: Curriculum, rows: Sequence[IndexRow]) -> Iterator[Mistake]:
+    for phase in curriculum.phases.values():
+        try:
+            measured(curriculum.task, rows, mix=phase.data)
+        except ConfigError as error:
+            yield Mistake("", str(error))
 
 
 def _usable_val(task: TaskSpec, rows: Sequence[IndexRow]) -> list[IndexRow]:

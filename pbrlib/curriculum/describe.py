@@ -1,52 +1,125 @@
-"""What a curriculum would do, as data and as tables; nothing is started."""
+"""What a ladder would do, as data; nothing is started."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
+import torch
 from torch import nn
 
 from pbrlib.curriculum.check import NOMINAL_STEPS, network_on_meta
-from pbrlib.curriculum.spec import Curriculum, PhaseSpec, frozen_networks, plain
+from pbrlib.curriculum.departures import departures
+from pbrlib.curriculum.gate import compared_with
+from pbrlib.curriculum.ladder import Ladder
+from pbrlib.curriculum.phrases import phrases
+from pbrlib.curriculum.scale import scaled
+from pbrlib.curriculum.spec import (
+    Curriculum,
+    OtherCurriculum,
+    PhaseSpec,
+    frozen_networks,
+    parse_donor,
+    plain,
+)
+from pbrlib.data.balance import merged, minority_of, minority_tiles
 from pbrlib.data.plan import share, usable
 from pbrlib.data.shards.index import IndexRow
+from pbrlib.inference.networks import INPUTS, SegmentationNetwork, build_segformer, build_unet
+from pbrlib.maps import CLASSES, MAPS
 from pbrlib.optim.groups import ParamGroup, parameter_groups
 from pbrlib.optim.schedules import rate
-from pbrlib.spec import Spec
-from pbrlib.tasks.spec import TaskSpec, maps_required
+from pbrlib.tasks.spec import SegmentationSpec, TaskSpec, maps_required, merged_classes
+from pbrlib.tasks.start import declared_by, renewed
 from pbrlib.train.spec import RuntimeSpec
 
 Described = dict[str, Any]
 
-PER_MICRO_BATCH = ("dice", "focal_tversky")
-"""Terms that are ratios of sums over a micro-batch: accumulation changes them, so a plan says so."""
+
+def describe_ladder(
+    ladder: Ladder, *, runtime: RuntimeSpec, rows: Sequence[IndexRow] | None = None
+) -> Described:
+    """Every family of a ladder that `pbrlib.curriculum.check.check` accepts, and their waves, for JSON."""
+    curricula = ladder.curricula
+    return {
+        "waves": [[family.curriculum.name for family in wave] for wave in ladder.waves],
+        "runtime": plain(runtime),
+        "families": {
+            curriculum.name: describe(curriculum, runtime=runtime, rows=rows, family=curricula)
+            for curriculum in curricula
+        },
+    }
 
 
 def describe(
-    curriculum: Curriculum, *, runtime: RuntimeSpec, rows: Sequence[IndexRow] | None = None
+    curriculum: Curriculum,
+    *,
+    runtime: RuntimeSpec,
+    rows: Sequence[IndexRow] | None = None,
+    family: Sequence[Curriculum] = (),
 ) -> Described:
-    """A curriculum that :func:`pbrlib.curriculum.check.check` accepts, resolved to plain values for JSON.
+    """A curriculum resolved to plain values, with what follows from them.
 
     ``rows``, the index of a shard set, gives the number of steps; without it a phase knows its steps only
-    if it bounds its epochs. Rates are those of the first step, the peak, and the last step.
+    if it bounds its epochs. ``family``, the curricula beside this one, tells what a phase that begins from
+    one of them draws anew. Rates are those of the first step, the peak, and the last step.
     """
+    batch_scale, curriculum = curriculum.batch_scale, scaled(curriculum)
     network = network_on_meta(curriculum.task)
     return {
         "name": curriculum.name,
         "seed": curriculum.seed,
+        "batch_scale": plain(batch_scale),
         "task": plain(curriculum.task),
+        "network": _network(curriculum.task, family),
         "frozen_networks": frozen_networks(curriculum.task),
-        "precision": runtime.precision,
-        "workers": runtime.workers,
         "phases": {
-            name: _phase(phase, curriculum.task, network=network, runtime=runtime, rows=rows)
+            name: {
+                **_phase(phase, curriculum.task, network=network, runtime=runtime, rows=rows),
+                "drawn_anew": _drawn_anew(phase.starts_from, curriculum, family),
+                "gate": _gate(curriculum, name),
+            }
             for name, phase in curriculum.phases.items()
         },
     }
+
+
+def _network(task: TaskSpec, family: Sequence[Curriculum]) -> Described:
+    """Channels by meaning, and sizes; those that hang on a network outside the family are None."""
+    conditioned = _condition_channels(task, family)
+    declared = declared_by(task, condition_channels=conditioned or 1)
+    known = isinstance(declared, SegmentationNetwork) or conditioned is not None
+    with torch.device("meta"):
+        if isinstance(declared, SegmentationNetwork):
+            inputs: tuple[str, ...] = ("colour", "normal")
+            outputs = dict.fromkeys(CLASSES, 1)
+            network: nn.Module = build_segformer(declared)
+        else:
+            inputs, outputs = declared.inputs, {declared.role: MAPS[declared.role].channels}
+            network = build_unet(declared)
+    return {
+        "inputs": {name: INPUTS[name] for name in inputs},
+        "outputs": outputs,
+        "condition_channels": conditioned,
+        "parameters": _count(network) if known else None,
+    }
+
+
+def _count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _condition_channels(task: TaskSpec, family: Sequence[Curriculum]) -> int | None:
+    """Those of the SegFormer that a map network is conditioned on, where its curriculum is known."""
+    reference = frozen_networks(task).get("segformer")
+    donor = None if reference is None else parse_donor(reference)
+    for other in family:
+        if not (isinstance(donor, OtherCurriculum) and donor.curriculum == other.name):
+            continue
+        if isinstance(other.task, SegmentationSpec):
+            with torch.device("meta"):
+                return build_segformer(SegmentationNetwork(model=other.task.model)).cond_channels
+    return None
 
 
 def _phase(
@@ -58,28 +131,55 @@ def _phase(
     rows: Sequence[IndexRow] | None,
 ) -> Described:
     epoch = _epoch(phase, task, rows)
-    micro_batches = runtime.micro_batches(phase.batch)
     parts = [share(phase.batch, rank=rank, world=runtime.workers) for rank in range(runtime.workers)]
-    noted = [name for name in PER_MICRO_BATCH if name in phase.loss.terms()]
     return {
         "starts_from": phase.starts_from,
         "data": dict(phase.data),
         "crop": phase.crop,
         "batch": phase.batch,
         "batch_of_workers": [stop - start for start, stop in parts],
-        "micro_batches": micro_batches,
+        "micro_batches": runtime.micro_batches(phase.batch),
         "epochs": phase.epochs,
         **epoch,
         "segment_steps": phase.segment_steps or epoch["steps_per_epoch"],
+        "optimizer": {"kind": phase.optimizer.kind, "betas": list(phase.optimizer.betas)},
         "groups": _groups(phase, network, steps_per_epoch=epoch["steps_per_epoch"] or NOMINAL_STEPS),
-        "schedule": phase.schedule.describe(),
+        "schedule": {**plain(phase.schedule), "text": phase.schedule.describe()},
         "grad_clip": phase.grad_clip,
-        "loss": phase.loss.formula(),
-        "per_micro_batch": noted if micro_batches > 1 else [],
+        "loss": {"terms": plain(phase.loss), "formula": phase.loss.formula()},
         "augment": plain(phase.augment),
         "balance": plain(phase.balance),
+        "minority_tiles": _minority_tiles(phase, task, rows),
+        "mosaic": plain(phase.mosaic),
         "select": plain(phase.select),
-        "text": {"augment": compact(phase.augment), "balance": compact(phase.balance)},
+        "plateau": phase.plateau,
+        "departures": departures(phase, task, runtime),
+        "text": {"augment": phrases(phase.augment), "balance": phrases(phase.balance)},
+    }
+
+
+def _drawn_anew(
+    reference: str | None, curriculum: Curriculum, family: Sequence[Curriculum]
+) -> Described | None:
+    """Channels and tensors that do not come from a donor of another role; None where that is not known."""
+    donor = None if reference is None else parse_donor(reference, own_phases=tuple(curriculum.phases))
+    tasks = {other.name: other.task for other in family}
+    if not isinstance(donor, OtherCurriculum) or donor.curriculum not in tasks:
+        return None
+    theirs, own = (
+        declared_by(task, condition_channels=1) for task in (tasks[donor.curriculum], curriculum.task)
+    )
+    return {name: list(found) for name, found in renewed(theirs, own).items()} or None
+
+
+def _gate(curriculum: Curriculum, phase: str) -> Described | None:
+    gate = curriculum.phases[phase].gate
+    if gate is None:
+        return None
+    return {
+        "against": compared_with(curriculum, phase),
+        "ratios": dict(gate.ratios),
+        "window": gate.window,
     }
 
 
@@ -101,12 +201,28 @@ def _epoch(phase: PhaseSpec, task: TaskSpec, rows: Sequence[IndexRow] | None) ->
     }
 
 
+def _minority_tiles(
+    phase: PhaseSpec, task: TaskSpec, rows: Sequence[IndexRow] | None
+) -> dict[str, int] | None:
+    """How many minority tiles each source has to draw from; None where none are drawn or data is unknown."""
+    if rows is None or not phase.balance.minority_tiles:
+        return None
+    own = merged([row for row in rows if row.source in phase.data], merged_classes(task))
+    kept, _ = usable(own, maps=maps_required(task), crop=phase.crop)
+    drawn = [own[number] for number in kept]
+    tiles = minority_tiles(drawn, crop=phase.crop, minority=minority_of(drawn, phase.balance))
+    sources = [drawn[number].source for number in tiles.row]
+    return {name: sources.count(name) for name in phase.data}
+
+
 def _groups(phase: PhaseSpec, network: nn.Module, *, steps_per_epoch: int) -> list[Described]:
     return [
         {
             "name": group.name,
+            "parts": list(dict.fromkeys(name.partition(".")[0] for name in group.names)),
             "frozen": group.frozen,
             "tensors": len(group.names),
+            "layer_factor": group.factor,
             "weight_decay": group.weight_decay,
             "rates": None if group.frozen else _rates(group, phase, steps_per_epoch=steps_per_epoch),
         }
@@ -130,112 +246,3 @@ def _rates(group: ParamGroup, phase: PhaseSpec, *, steps_per_epoch: int) -> Desc
         )
 
     return {"first": at(0), "peak": group.lr, "last": at(total - 1)}
-
-
-def compact(spec: Spec) -> str:
-    """What a spec sets apart from its defaults, in a phrase: ``flip, sky_photometric(p 0.6)``."""
-    phrases = []
-    for name, field in type(spec).model_fields.items():
-        value = getattr(spec, name)
-        if value == field.get_default(call_default_factory=True) or value is None:
-            continue
-        if isinstance(value, Spec):
-            inside = ", ".join(f"{key} {entry}" for key, entry in plain(value).items())
-            phrases.append(f"{name}({inside})")
-        elif isinstance(value, bool):
-            phrases.append(name if value else f"no {name}")
-        elif isinstance(value, Mapping):
-            phrases.append(f"{name}({', '.join(f'{key} {entry}' for key, entry in value.items())})")
-        else:
-            phrases.append(f"{name} {value}")
-    return ", ".join(phrases) or "-"
-
-
-def render(described: Described) -> RenderableType:
-    """The tables of one curriculum for a terminal."""
-    frozen = described["frozen_networks"]
-    title = f"{described['name']}: {described['task']['kind']}, seed {described['seed']}"
-    if frozen:
-        title += ", frozen before it: " + ", ".join(frozen.values())
-    blocks: list[RenderableType] = [Text(title, style="bold"), _overview(described)]
-    for name, phase in described["phases"].items():
-        blocks += [Text(f"\n{name}", style="bold"), _details(phase), _rate_table(phase["groups"])]
-    return Group(*blocks, Text())
-
-
-def _overview(described: Described) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in ("phase", "starts from", "data"):
-        table.add_column(column, overflow="fold")
-    for column in ("crop", "batch", "per worker", "micro", "epochs", "steps"):
-        table.add_column(column, justify="right")
-    for name, phase in described["phases"].items():
-        table.add_row(
-            Text(name),
-            Text(phase["starts_from"] or "fresh"),
-            Text(_mix(phase["data"])),
-            str(phase["crop"]),
-            str(phase["batch"]),
-            " + ".join(map(str, phase["batch_of_workers"])) if described["workers"] <= 4 else _span(phase),
-            str(phase["micro_batches"]),
-            str(phase["epochs"]),
-            "by data" if phase["total_steps"] is None else str(phase["total_steps"]),
-        )
-    return table
-
-
-def _span(phase: Described) -> str:
-    parts = phase["batch_of_workers"]
-    low, high = min(parts), max(parts)
-    return f"{len(parts)} x {low}" if low == high else f"{len(parts)} x {low} to {high}"
-
-
-def _details(phase: Described) -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    loss = phase["loss"]
-    if phase["per_micro_batch"]:
-        loss += f"   ({', '.join(phase['per_micro_batch'])} per micro-batch, over all workers)"
-    table.add_row("loss", Text(loss))
-    table.add_row("schedule", Text(f"{phase['schedule']}; gradient norm at most {phase['grad_clip']:g}"))
-    table.add_row("augment", Text(phase["text"]["augment"]))
-    table.add_row("balance", Text(phase["text"]["balance"]))
-    select = phase["select"]
-    table.add_row("select", Text(f"{select['mode']} {select['metric']}, {_segments(phase)}"))
-    if phase["left_out"]:
-        reasons = "; ".join(f"{count} with {reason}" for reason, count in phase["left_out"].items())
-        table.add_row("left out", Text(reasons))
-    return table
-
-
-def _segments(phase: Described) -> str:
-    steps = phase["segment_steps"]
-    return "validated every epoch" if steps is None else f"validated every {steps} steps"
-
-
-def _mix(data: Mapping[str, float]) -> str:
-    return (
-        next(iter(data)) if len(data) == 1 else ", ".join(f"{name} {part:.0%}" for name, part in data.items())
-    )
-
-
-def _rate_table(groups: Sequence[Described]) -> Table:
-    """One line a group; parameters without weight decay share the line of those with it."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("group")
-    for column in ("first rate", "peak", "last", "weight decay", "tensors"):
-        table.add_column(column, justify="right")
-    lines: dict[str, list[Described]] = {}
-    for group in groups:
-        lines.setdefault(group["name"].removesuffix("/no_decay"), []).append(group)
-    for name, members in lines.items():
-        tensors = str(sum(member["tensors"] for member in members))
-        rates = members[0]["rates"]
-        if rates is None:
-            table.add_row(Text(name), "frozen", "", "", "", tensors)
-            continue
-        decay = max(member["weight_decay"] for member in members)
-        shown = [f"{rates[key]:.3g}" for key in ("first", "peak", "last")]
-        table.add_row(Text(name), *shown, f"{decay:g}", tensors)
-    return table

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 
+from pbrlib.curriculum.scale import scaled
 from pbrlib.curriculum.spec import Curriculum, OwnPhase, frozen_networks, parse_donor, plain
 
 
@@ -21,7 +22,8 @@ def phase_fingerprints(
     """The fingerprint of every phase, in order.
 
     Depends on the phase, the task, the seed, the donors' fingerprints, the shard manifest, the precision
-    and the number of micro-batches; not on the number of workers, the name of the curriculum or a time.
+    and the number of micro-batches; not on the number of workers, the name of the curriculum, a gate or a
+    time. Batches and rates count as scaled.
     An edited phase changes its own fingerprint and those of the phases that descend from it.
 
     Args:
@@ -34,13 +36,14 @@ def phase_fingerprints(
         trained: Phase -> fingerprint with which it stands in the run's record. A phase descends from the
             weights that are there, so these count in the chain before the phases as now declared.
     """
+    curriculum = scaled(curriculum)
     task = plain(curriculum.task)
     frozen = {name: donors[reference] for name, reference in frozen_networks(curriculum.task).items()}
     prints: dict[str, str] = {}
     for name, phase in curriculum.phases.items():
         prints[name] = _digest(
             {
-                "phase": plain(phase),
+                "phase": plain(phase.model_copy(update={"gate": None})),
                 "name": name,
                 "task": task,
                 "seed": curriculum.seed,

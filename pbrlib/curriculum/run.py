@@ -7,29 +7,34 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
+from torch import Tensor
 
+from pbrlib.curriculum.draws import phase_plan
 from pbrlib.curriculum.fingerprint import outside_donors, phase_fingerprints
+from pbrlib.curriculum.gate import enter, pass_gate
+from pbrlib.curriculum.scale import scaled
 from pbrlib.curriculum.spec import (
     CheckpointPath,
     Curriculum,
     OtherCurriculum,
     OwnPhase,
+    PhaseSpec,
     frozen_networks,
     parse_donor,
 )
-from pbrlib.data.plan import PlanRequest, class_weights, make_plan
+from pbrlib.data.balance import class_pixels, class_weights, merged
+from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.errors import ConfigError
 from pbrlib.seeds import mix
-from pbrlib.tasks.build import build_task
-from pbrlib.tasks.spec import maps_read, maps_required
+from pbrlib.tasks.build import build_task, measured
+from pbrlib.tasks.spec import maps_read, maps_required, merged_classes
+from pbrlib.tasks.start import check_start, start_from
 from pbrlib.train.loop import PhaseRun, train_phase
 from pbrlib.train.runs import FinishedPhase, RunDirectory
 from pbrlib.train.runtime import LocalRuntime, Runtime
 from pbrlib.train.spec import RuntimeSpec
-from pbrlib.train.state import State, load_weights, read_state
+from pbrlib.train.state import State, checkpoints, read_state
 from pbrlib.train.validation import load_validation
 
 
@@ -65,6 +70,7 @@ def resolve(
     curriculum: Curriculum, phase: str, *, shards: ShardSet, runs: Path, runtime: RuntimeSpec
 ) -> PhaseJob:
     """Finds the donors of a phase and its fingerprint; raises CheckpointError when a donor is not trained."""
+    curriculum = scaled(curriculum)
     own = RunDirectory(runs, name=curriculum.name)
     outside = {reference: _outside(reference, runs=runs) for reference in outside_donors(curriculum)}
     fingerprints = phase_fingerprints(
@@ -92,36 +98,19 @@ def resolve(
     )
 
 
-def in_order(curricula: Sequence[Curriculum]) -> list[Curriculum]:
-    """The curricula with every donor before those that build on it, else as given.
-
-    Raises ConfigError when they wait for each other.
-    """
-    waiting, ordered = list(curricula), []
-    while waiting:
-        names = {curriculum.name for curriculum in waiting}
-        ready = next((c for c in waiting if not _donors_of(c) & (names - {c.name})), None)
-        if ready is None:
-            raise ConfigError(f"{', '.join(sorted(names))} build on each other. Break the circle of donors.")
-        waiting.remove(ready)
-        ordered.append(ready)
-    return ordered
-
-
-def _donors_of(curriculum: Curriculum) -> set[str]:
-    donors = [parse_donor(reference) for reference in outside_donors(curriculum)]
-    return {donor.curriculum for donor in donors if isinstance(donor, OtherCurriculum)}
-
-
 def check_donors(curriculum: Curriculum, *, runs: Path, trained_before: Collection[str]) -> None:
-    """Raises CheckpointError when a network from outside is neither trained nor about to be.
+    """Raises CheckpointError when a network from outside is neither trained nor about to be, or does not fit.
 
     ``trained_before`` names the curricula that the same command trains first.
     """
+    starts = {phase.starts_from: f"phases.{name}.starts_from" for name, phase in curriculum.phases.items()}
     for reference in outside_donors(curriculum):
         donor = parse_donor(reference)
-        if not (isinstance(donor, OtherCurriculum) and donor.curriculum in trained_before):
-            _outside(reference, runs=runs)
+        if isinstance(donor, OtherCurriculum) and donor.curriculum in trained_before:
+            continue
+        folder = _outside(reference, runs=runs)
+        if reference in starts:
+            check_start(folder, curriculum.task, place=f"{curriculum.name}: {starts[reference]}")
 
 
 def _outside(reference: str, *, runs: Path) -> Path:
@@ -139,32 +128,22 @@ def run_phase(job: PhaseJob, runtime: Runtime) -> State:
     shards = ShardSet.open(job.shards)
     seed = job.curriculum.seed
     torch.manual_seed(mix(seed, job.phase, "weights"))
-    trained_on = [row.class_pixels for row in shards.rows if row.split == "train" and row.source in spec.data]
-    weights = torch.tensor(class_weights(np.sum(trained_on, axis=0).tolist()), dtype=torch.float32)
+    rows = merged(shards.rows, merged_classes(job.curriculum.task))
+    weights = loss_weights(spec, rows)
     task = build_task(
-        job.curriculum.task,
+        measured(job.curriculum.task, shards.rows, mix=spec.data),
         loss=spec.loss,
-        class_weights=weights.to(runtime.device) if spec.balance.class_weights else None,
+        class_weights=None if weights is None else weights.to(runtime.device),
+        mask_dropout=spec.balance.mask_dropout or {},
+        category=spec.augment.category,
         frozen=job.frozen,
         device=runtime.device,
     )
+    start = None
     if job.starts_from is not None:
-        load_weights(job.starts_from, task.network)
+        start = start_from(job.starts_from, task, seed=mix(seed, job.phase, "warm start"))
     maps, required = maps_read(job.curriculum.task), maps_required(job.curriculum.task)
-    plan = make_plan(
-        shards.rows,
-        PlanRequest(
-            mix=spec.data,
-            crop=spec.crop,
-            batch=spec.batch,
-            epochs=spec.epochs,
-            maps=required,
-            balance=spec.balance,
-            seed=seed,
-            phase=job.phase,
-            steps_per_epoch=spec.steps_per_epoch,
-        ),
-    )
+    plan = phase_plan(job.curriculum, job.phase, shards.rows)
     run = PhaseRun(
         name=job.phase,
         fingerprint=job.fingerprint,
@@ -179,6 +158,8 @@ def run_phase(job: PhaseJob, runtime: Runtime) -> State:
         schedule=spec.schedule,
         grad_clip=spec.grad_clip,
         selection=spec.select,
+        start=start,
+        plateau_steps=None if spec.plateau is None else spec.plateau * plan.steps_per_epoch,
         frozen={field: read_state(folder).fingerprint for field, folder in job.frozen.items()},
         runtime=job.runtime,
     )
@@ -186,6 +167,14 @@ def run_phase(job: PhaseJob, runtime: Runtime) -> State:
         shards, maps=maps, required=required, rank=runtime.rank, world=runtime.world_size
     )
     return train_phase(run, task, runtime, validation=validation)
+
+
+def loss_weights(phase: PhaseSpec, rows: Sequence[IndexRow]) -> Tensor | None:
+    """w_c of a phase, from the training textures of its sources; None where the phase switches it off."""
+    if not phase.balance.class_weights:
+        return None
+    own = [row for row in rows if row.split == "train" and row.source in phase.data]
+    return torch.tensor(class_weights(class_pixels(own)), dtype=torch.float32)
 
 
 Launcher = Callable[[PhaseJob], Path]
@@ -207,21 +196,33 @@ def launch_local(job: PhaseJob) -> Path:
     return best
 
 
-def carry_out(job: PhaseJob, launch: Launcher) -> FinishedPhase:
-    """Runs a phase unless it is finished, and enters it into the run's record."""
+def carry_out(job: PhaseJob, launch: Launcher, *, force: str | None = None) -> FinishedPhase:
+    """Runs a phase unless it is finished, enters it into the run's record, and sends it through its gate.
+
+    Raises GateError, before it starts, when an earlier phase has not passed its gate, and after it has ended
+    when it does not pass its own; ``force``, a reason for the record, goes on all the same.
+    """
     run = job.run_directory
-    known = run.finished(job.phase, fingerprint=job.fingerprint)
-    if known is not None:
-        return known
+    enter(job.curriculum, job.phase, run=run, force=force)
+    if run.finished(job.phase, fingerprint=job.fingerprint) is None:
+        _train(job, launch)
+    pass_gate(job.curriculum, job.phase, run=run, force=force)
+    return run.phases()[job.phase]
+
+
+def _train(job: PhaseJob, launch: Launcher) -> None:
+    """Runs a phase to its end and enters it into the run's record."""
+    run = job.run_directory
     started = time.monotonic()
     best = launch(job)
-    state = read_state(best)
+    state, last = read_state(best), read_state(checkpoints(best.parent)[-1])
     finished = FinishedPhase(
         fingerprint=job.fingerprint,
         checkpoint=str(best.relative_to(run.path)),
         step=state.step,
         metrics=state.metrics,
         seconds=time.monotonic() - started,
+        history=last.history,
+        stopped=last.stopped,
     )
     run.finish(job.phase, finished, order=tuple(job.curriculum.phases))
-    return finished

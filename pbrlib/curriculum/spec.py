@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, PositiveFloat, StringConstraints, field_validator, model_validator
 
 from pbrlib.data.augment import AugmentSpec
-from pbrlib.data.plan import BalanceSpec
+from pbrlib.data.balance import BalanceSpec
+from pbrlib.data.mosaic import MosaicSpec
 from pbrlib.losses.spec import LossSpec
 from pbrlib.optim.schedules import ScheduleSpec
 from pbrlib.optim.spec import OptimizerSpec
@@ -25,6 +26,41 @@ Share: TypeAlias = Annotated[float, Field(gt=0)]
 _REFERENCE = re.compile(r"^(?P<curriculum>[a-z0-9][a-z0-9_-]*)(?:\.(?P<phase>[A-Za-z][A-Za-z0-9_-]*))?$")
 
 
+class GateSpec(Spec):
+    """What a phase must reach for the ladder to go on, beside a phase before it.
+
+    The error is the family's own (1 - mIoU, or L1) over whole validation textures of one source. A gate
+    decides on what follows and changes nothing of the phase, so it is no part of its fingerprint.
+
+    Attributes:
+        against: The phase compared with; None is the one before in the curriculum.
+        ratios: For each source the largest allowed share of that phase's error.
+        window: The last validations of each phase whose mean is compared; all of them where there are fewer.
+    """
+
+    against: str | None = None
+    ratios: Mapping[str, PositiveFloat] = Field(min_length=1)
+    window: int = Field(ge=1)
+
+
+class BatchScale(Spec):
+    """Larger batches for large machines, all phases alike.
+
+    Attributes:
+        factor: Multiplies every batch.
+        learning_rate: How every rate follows: not at all, with the root of the factor, or in proportion.
+    """
+
+    factor: int = Field(ge=1)
+    learning_rate: Literal["none", "sqrt", "linear"]
+
+    @property
+    def rate_factor(self) -> float:
+        """What multiplies every learning rate."""
+        powers = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}
+        return float(self.factor ** powers[self.learning_rate])
+
+
 class PhaseSpec(Spec):
     """One stage of training: where it starts, what it sees, how it learns.
 
@@ -36,6 +72,7 @@ class PhaseSpec(Spec):
         batch: Samples per optimizer step over all workers together.
         data: Share of each source in the draws; written in any proportion, kept with sum 1.
         balance: What counters the rarity of classes.
+        mosaic: Which draws are put together from several textures; None is none.
         augment: What happens to a batch on the device.
         optimizer: Rates and groups of parameters.
         schedule: How the rates change with the steps.
@@ -45,6 +82,9 @@ class PhaseSpec(Spec):
         steps_per_epoch: Bounds an epoch to that many steps whatever the number of textures, so that a
             smoke run costs the same on any shard set.
         grad_clip: Largest norm of the gradient.
+        plateau: Ends the phase at the first validation after that many epochs in which the selection metric
+            has not improved; None goes on to the last epoch.
+        gate: What the phase must reach for the next one to start.
     """
 
     starts_from: str | None = None
@@ -53,6 +93,7 @@ class PhaseSpec(Spec):
     batch: int = Field(ge=1)
     data: Mapping[str, Share] = Field(min_length=1)
     balance: BalanceSpec = BalanceSpec()
+    mosaic: MosaicSpec | None = None
     augment: AugmentSpec = AugmentSpec()
     optimizer: OptimizerSpec
     schedule: ScheduleSpec
@@ -61,6 +102,8 @@ class PhaseSpec(Spec):
     segment_steps: int | None = Field(default=None, ge=1)
     steps_per_epoch: int | None = Field(default=None, ge=1)
     grad_clip: float = Field(default=1.0, gt=0)
+    plateau: int | None = Field(default=None, ge=1)
+    gate: GateSpec | None = None
 
     @field_validator("data")
     @classmethod
@@ -72,10 +115,14 @@ class PhaseSpec(Spec):
 
 
 class Curriculum(Spec):
-    """The phases of one task in order; the name is the folder of the run."""
+    """The phases of one task in order; the name is the folder of the run.
+
+    Batches and rates stand as for ``batch_scale`` 1; `pbrlib.curriculum.scale.scaled` applies it.
+    """
 
     name: Slug
     seed: int = Field(default=0, ge=0)
+    batch_scale: BatchScale | None = None
     task: TaskSpec
     phases: Mapping[PhaseName, PhaseSpec] = Field(min_length=1)
 

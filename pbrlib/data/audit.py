@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkabl
 
 import numpy as np
 
+from pbrlib.data.diffuse import is_metal, sameness, spans
 from pbrlib.data.material import Entry, Material, Source
 from pbrlib.data.sources.pictures import seam_over_quantile
 from pbrlib.errors import DataError
-from pbrlib.maps import MAPS
+from pbrlib.maps import MAPS, Stored
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,9 +27,6 @@ REPORT_VERSION = 1
 CONSTANT = 2 / 255
 """A map whose values span no more than this is constant: JPEG moves constants by a step or two."""
 
-EQUAL = 2 / 255
-"""A diffuse that differs from the albedo by no more than this on average is the albedo, saved again."""
-
 BLACK = 4 / 255
 """A diffuse whose brightest value is no more than this is black."""
 
@@ -37,6 +35,7 @@ SEAM = 2.0
 sets that do reach 1.1, generated ones with joints along the border 1.7, most cut ones exceed 2."""
 
 _MAY_BE_CONSTANT = ("metallic", "mask", "gloss", "relief")
+_USELESS = ("black", "plain", "duplicate")
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,15 @@ class Surveyor(Protocol):
 
     def survey(self, entry: Entry) -> tuple[Material | None, tuple[Finding, ...]]:
         """The material, or None if it cannot be read, and what the reading showed."""
+        ...
+
+
+@runtime_checkable
+class Chooser(Protocol):
+    """A source that does not offer all that it holds."""
+
+    def left_out(self) -> list[Finding]:
+        """A note on everything that ``entries`` leaves out; raises as that does."""
         ...
 
 
@@ -116,8 +124,9 @@ def read_audited(source: Source, entry: Entry) -> tuple[Material | None, list[Fi
     """Reads one material and audits it.
 
     Returns:
-        The material, or None if an error excludes it, and its findings. A diffuse that is black or the
-        albedo again is left out of the maps: the material is usable without.
+        The material, or None if an error excludes it, and its findings. A diffuse that is black, one
+        colour or the albedo again is left out of the maps: such a pair would teach that an old texture is
+        its albedo. The material is usable without, its diffuse baked like that of a modern one.
     """
     try:
         material, seen = source.survey(entry) if isinstance(source, Surveyor) else (source.load(entry), ())
@@ -129,7 +138,7 @@ def read_audited(source: Source, entry: Entry) -> tuple[Material | None, list[Fi
     findings += audit(material)
     if any(finding.severity == "error" for finding in findings):
         return None, findings
-    useless = {f.map for f in findings if f.check in ("black", "duplicate")}
+    useless = {f.map for f in findings if f.check in _USELESS}
     kept = {name: stored for name, stored in material.maps.items() if name not in useless}
     return replace(material, maps=kept), findings
 
@@ -158,27 +167,44 @@ def _layout(material: Material) -> Iterable[Finding]:
 
 def _constants(material: Material) -> Iterable[Finding]:
     for name, stored in material.maps.items():
-        if name in _MAY_BE_CONSTANT:
-            continue
-        low, high = stored.min(axis=(0, 1)).astype(int), stored.max(axis=(0, 1)).astype(int)
-        if (high - low).max() <= CONSTANT * MAPS[name].maximum:
-            values = ", ".join(f"{value / MAPS[name].maximum:.2f}" for value in high)
-            yield Finding(material.id, name, "constant", "warning", f"the same everywhere ({values})")
+        if name not in _MAY_BE_CONSTANT and name != "diffuse" and spans(stored, name) <= CONSTANT:
+            yield _constant(material, name)
+
+
+def _constant(material: Material, name: str) -> Finding:
+    high = material.maps[name].max(axis=(0, 1)).astype(int)
+    values = ", ".join(f"{value / MAPS[name].maximum:.2f}" for value in high)
+    return Finding(material.id, name, "constant", "warning", f"the same everywhere ({values})")
 
 
 def _diffuse(material: Material) -> Iterable[Finding]:
     diffuse, albedo = material.maps.get("diffuse"), material.maps.get("albedo")
     if diffuse is None:
         return
-    alone = albedo is None
-    if diffuse.max() <= BLACK * MAPS["diffuse"].maximum:
-        message = "black" + (", and there is no albedo" if alone else "; left out")
-        yield Finding(material.id, "diffuse", "black", "error" if alone else "warning", message)
-    if albedo is not None and albedo.shape == diffuse.shape:
-        apart = float(np.abs(diffuse.astype(np.int16) - albedo.astype(np.int16)).mean()) / 255
-        if apart <= EQUAL:
-            message = f"equals the albedo ({apart * 255:.1f} of 255 apart); left out"
-            yield Finding(material.id, "diffuse", "duplicate", "warning", message)
+    black = diffuse.max() <= BLACK * MAPS["diffuse"].maximum
+    if albedo is None:
+        if black:
+            yield Finding(material.id, "diffuse", "black", "error", "black, and there is no albedo")
+        elif spans(diffuse, "diffuse") <= CONSTANT:
+            yield _constant(material, "diffuse")
+    elif black or spans(diffuse, "diffuse") <= CONSTANT:
+        yield _empty(material, "black" if black else "plain", albedo)
+    elif len({albedo.shape, diffuse.shape, material.maps["normal"].shape}) == 1 and (
+        said := sameness(diffuse, albedo, normal=material.maps["normal"])
+    ):
+        yield Finding(material.id, "diffuse", "duplicate", "warning", f"{said}; left out")
+
+
+def _empty(material: Material, check: str, albedo: Stored) -> Finding:
+    """What a diffuse of one colour means beside an albedo: bare metals have none, others lost theirs."""
+    if check == "plain" and spans(albedo, "albedo") <= CONSTANT:
+        return _constant(material, "diffuse")
+    said = "black" if check == "black" else "one colour, though the albedo has many"
+    if is_metal(material):
+        message = f"{said}: a bare metal has no diffuse, its colour is the albedo's; left out"
+        return Finding(material.id, "diffuse", check, "note", message)
+    message = f"{said}, and it is no metal: a mistake of a conversion, save it again; left out"
+    return Finding(material.id, "diffuse", check, "warning", message)
 
 
 def _orientation(material: Material) -> Iterable[Finding]:
@@ -191,7 +217,10 @@ def _orientation(material: Material) -> Iterable[Finding]:
         return
     verdict = green_channel_verdict(MAPS["normal"].decode(raw), tileable=material.tileable)
     if verdict == "directx":
-        message = 'green looks flipped (DirectX); say "normal_convention": "directx" in manifest.json'
+        message = (
+            "green looks flipped, as if read in the wrong convention; a folder names its own in "
+            'manifest.json ("normal_convention": "directx")'
+        )
         yield Finding(material.id, "normal", "green", "warning", message)
     elif verdict == "undecided":
         yield Finding(material.id, "normal", "green", "note", "the sign of green cannot be told from the map")

@@ -1,4 +1,4 @@
-"""Raw batches to what networks see: turn, decode, bake an old texture where none is, change its light.
+"""Raw batches to what networks see: turn, decode, bake an old texture where none is, change light and colour.
 
 Every random choice of a sample comes from its own seed, and no operation sees more than one sample, so
 a result depends neither on the batch nor on the position in it: the same draw gives the same bits with
@@ -13,7 +13,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from pbrlib.data.assembly import assembled
 from pbrlib.data.batch import Batch, RawBatch
+from pbrlib.data.category import CategorySpec, draw_changes, with_changes
+from pbrlib.data.jitter import ColourJitterSpec, jittered
 from pbrlib.data.photometric import Preset, photometric
 from pbrlib.errors import DataError
 from pbrlib.geometry import Orientation
@@ -42,12 +45,17 @@ class AugmentSpec(Spec):
         flip: Mirror left-right and top-bottom, each with probability one half.
         rotate90: Turn by 0, 90, 180 or 270 degrees, equally likely.
         sky_photometric: Change the light of diffuse textures that were not baked here.
+        colour_jitter: Change hue and saturation of materials whose diffuse was baked here.
+        category: Changes by material class; they stand in for the colour jitter of the draws that see
+            any, and what they forbid to a class binds the jitter too.
         bake: How to make an old diffuse and gloss of materials that have none.
     """
 
     flip: bool = False
     rotate90: bool = False
     sky_photometric: SkyPhotometricSpec | None = None
+    colour_jitter: ColourJitterSpec | None = None
+    category: CategorySpec | None = None
     bake: BakeSpec = BakeSpec()
 
 
@@ -56,17 +64,20 @@ def augment(raw: RawBatch, spec: AugmentSpec, *, device: torch.device | str) -> 
 
     Samples that have an albedo and no diffuse get a baked ``diffuse`` and ``gloss``, which takes the maps
     ``BAKE_INPUTS``; what a sample neither has nor gets keeps its fill value. A batch with albedos has a
-    diffuse and a gloss map even if it came without.
+    diffuse and a gloss map even if it came without. Mosaics are put together at the end, of parts that were
+    augmented as samples of their own.
 
     Raises:
         DataError: A sample needs the bake and the batch lacks one of its inputs.
     """
-    moved = _with_old_maps(raw).to(device)
-    if torch.device(device).type != "cpu":
-        return _augment(moved, spec)
-    # The CPU's vectorised functions round the last few elements of a block another way than the rest,
-    # and the blocks follow the size of the batch: sample by sample, a result is the same in any batch.
-    return Batch.concatenate([_augment(part, spec) for part in moved.split(max(1, len(moved)))])
+    rows = replace(_with_old_maps(raw), layouts=None).to(device)
+    if torch.device(device).type == "cpu":
+        # The CPU's vectorised functions round the last few elements of a block another way than the rest,
+        # and the blocks follow the size of the batch: sample by sample, a result is the same in any batch.
+        batch = Batch.concatenate([_augment(row, spec) for row in rows.split(max(1, len(rows)))])
+    else:
+        batch = _augment(rows, spec)
+    return batch if raw.layouts is None else assembled(batch, raw.layouts)
 
 
 def _augment(raw: RawBatch, spec: AugmentSpec) -> Batch:
@@ -75,7 +86,9 @@ def _augment(raw: RawBatch, spec: AugmentSpec) -> Batch:
     maps = {name: _decoded(name, x) for name, x in raw.maps.items()}
     if spec.sky_photometric:
         maps = _with_other_light(maps, raw, spec.sky_photometric)
+    modern = _without_diffuse(raw)
     maps, raw = _baked(maps, raw, spec.bake)
+    maps = _with_other_colour(maps, raw, spec, modern=modern)
     example = next(iter(raw.maps.values()))
     valid = torch.ones((len(raw), 1, *example.shape[-2:]), dtype=torch.bool, device=example.device)
     batch = Batch(maps, valid, seeds=raw.seeds, ids=raw.ids, classes=raw.classes, present=raw.present)
@@ -121,10 +134,7 @@ def _with_old_maps(raw: RawBatch) -> RawBatch:
 
 def _baked(maps: dict[str, Tensor], raw: RawBatch, spec: BakeSpec) -> tuple[dict[str, Tensor], RawBatch]:
     """Gives a diffuse and a gloss to the samples that have an albedo and no diffuse."""
-    if ALBEDO.name not in maps:
-        return maps, raw
-    lacking = raw.present[ALBEDO.name] & ~raw.present[DIFFUSE.name]
-    chosen = lacking.nonzero().squeeze(1)
+    chosen = _without_diffuse(raw)
     if len(chosen) == 0:
         return maps, raw
     missing = [name for name in BAKE_INPUTS if name not in maps]
@@ -142,8 +152,37 @@ def _baked(maps: dict[str, Tensor], raw: RawBatch, spec: BakeSpec) -> tuple[dict
         DIFFUSE.name: maps[DIFFUSE.name].index_copy(0, index, baked.diffuse),
         GLOSS.name: maps[GLOSS.name].index_copy(0, index, baked.gloss),
     }
-    present = raw.present | {name: raw.present[name] | lacking for name in (DIFFUSE.name, GLOSS.name)}
+    present = raw.present | {
+        name: raw.present[name].index_fill(0, chosen, True) for name in (DIFFUSE.name, GLOSS.name)
+    }
     return maps, replace(raw, present=present)
+
+
+def _without_diffuse(raw: RawBatch) -> Tensor:
+    """Positions of the modern samples: those with an albedo and no diffuse of their own."""
+    if ALBEDO.name not in raw.maps:
+        return torch.zeros(0, dtype=torch.int64)
+    return (raw.present[ALBEDO.name] & ~raw.present[DIFFUSE.name]).nonzero().squeeze(1)
+
+
+def _with_other_colour(
+    maps: dict[str, Tensor], raw: RawBatch, spec: AugmentSpec, *, modern: Tensor
+) -> dict[str, Tensor]:
+    """Changes materials by their class, and the colour of the other modern ones."""
+    seeds, classes = raw.seeds.tolist(), raw.classes.tolist()
+    changes = draw_changes(classes, seeds=seeds, spec=spec.category) if spec.category else {}
+    others = {position: seeds[position] for position in modern.tolist() if position not in changes}
+    if spec.colour_jitter and others:
+        bounds = [_jitter_of(classes[position], spec.colour_jitter, spec.category) for position in others]
+        maps = jittered(maps, seeds=others, bounds=bounds)
+    return with_changes(maps, changes) if changes else maps
+
+
+def _jitter_of(class_id: int, jitter: ColourJitterSpec, category: CategorySpec | None) -> ColourJitterSpec:
+    if category is None:
+        return jitter
+    hue, saturation = category.limit(class_id, "hue"), category.limit(class_id, "saturation")
+    return ColourJitterSpec(hue=min(jitter.hue, hue), saturation=min(jitter.saturation, saturation))
 
 
 def _with_other_light(maps: dict[str, Tensor], raw: RawBatch, spec: SkyPhotometricSpec) -> dict[str, Tensor]:

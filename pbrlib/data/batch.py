@@ -7,23 +7,26 @@ import itertools
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Bool, Int, Int64, Shaped
+from jaxtyping import Bool, Int, Int64, Shaped, UInt8
 from torch import Tensor
+
+from pbrlib.data.mosaic import Layout
 
 
 @dataclass(frozen=True)
 class RawBatch:
-    """Crops in the integers of the shards.
+    """Crops in the integers of the shards: a row for each draw, or for each part of a mosaic.
 
-    ``present``, ``seeds`` and ``classes`` stay on the CPU: they decide what is done to a sample, and
-    reading a decision back from the device would stall it.
+    The length is the number of draws. ``present``, ``seeds`` and ``classes`` stay on the CPU: they decide
+    what is done to a sample, and reading a decision back from the device would stall it.
 
     Attributes:
         maps: Raw maps by name; where a sample lacks one, its fill value.
         present: For each map, which samples truly have it.
-        seeds: One seed per draw: two draws of one texture differ.
+        seeds: One seed per row: two draws of one texture differ.
         ids: Ids of the samples.
         classes: Class id of each sample, 255 where it is unknown or not one.
+        layouts: The layout of each draw, whose parts are consecutive rows; None where every row is a draw.
     """
 
     maps: dict[str, Shaped[Tensor, "n c h w"]]
@@ -31,18 +34,19 @@ class RawBatch:
     seeds: Int64[Tensor, " n"]
     ids: tuple[str, ...]
     classes: Int64[Tensor, " n"]
+    layouts: tuple[Layout, ...] | None = None
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.ids if self.layouts is None else self.layouts)
 
     def to(self, device: torch.device | str) -> RawBatch:
         """Moves the maps."""
         return replace(self, maps={name: x.to(device, non_blocking=True) for name, x in self.maps.items()})
 
     def split(self, num: int) -> list[RawBatch]:
-        """Exactly ``num`` consecutive parts, the first ones larger by at most a sample.
+        """Exactly ``num`` consecutive parts, the first ones larger by at most a draw.
 
-        With more parts than samples the last are empty, since every rank must take as many micro-steps.
+        With more parts than draws the last are empty, since every rank must take as many micro-steps.
         """
         share, larger = divmod(len(self), num)
         bounds = [0]
@@ -50,13 +54,19 @@ class RawBatch:
             bounds.append(bounds[-1] + share + (part < larger))
         return [self._part(start, end) for start, end in itertools.pairwise(bounds)]
 
-    def _part(self, start: int, end: int) -> RawBatch:
+    def _part(self, first: int, last: int) -> RawBatch:
+        start, end, layouts = first, last, None
+        if self.layouts is not None:
+            start = sum(layout.parts for layout in self.layouts[:first])
+            layouts = self.layouts[first:last]
+            end = start + sum(layout.parts for layout in layouts)
         return RawBatch(
             maps={name: x[start:end] for name, x in self.maps.items()},
             present={name: flags[start:end] for name, flags in self.present.items()},
             seeds=self.seeds[start:end],
             ids=self.ids[start:end],
             classes=self.classes[start:end],
+            layouts=layouts,
         )
 
 
@@ -72,6 +82,8 @@ class Batch:
         classes: Class id of each sample, 255 where it is unknown or not one.
         present: For each map, which samples truly have it (a baked one counts): the others hold its
             fill value, which is no target to learn from.
+        regions: For each pixel the number of the part of its mosaic, 0 in a whole crop; None where all
+            crops are whole.
     """
 
     maps: dict[str, Shaped[Tensor, "n ..."]]
@@ -80,6 +92,7 @@ class Batch:
     ids: tuple[str, ...]
     classes: Int[Tensor, " n"]
     present: dict[str, Bool[Tensor, " n"]] = field(default_factory=dict)
+    regions: UInt8[Tensor, "n 1 h w"] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -92,6 +105,7 @@ class Batch:
             valid=self.valid.to(device, non_blocking=True),
             classes=self.classes.to(device, non_blocking=True),
             present={name: x.to(device, non_blocking=True) for name, x in self.present.items()},
+            regions=None if self.regions is None else self.regions.to(device, non_blocking=True),
         )
 
     @staticmethod
@@ -106,12 +120,27 @@ class Batch:
             ids=tuple(sample for part in parts for sample in part.ids),
             classes=torch.cat([part.classes for part in parts]),
             present={name: torch.cat([part.present[name] for part in parts]) for name in parts[0].present},
+            regions=None
+            if all(part.regions is None for part in parts)
+            else torch.cat([_regions(part) for part in parts]),
         )
 
 
+def _regions(batch: Batch) -> UInt8[Tensor, "n 1 h w"]:
+    return torch.zeros_like(batch.valid, dtype=torch.uint8) if batch.regions is None else batch.regions
+
+
 def sample_hashes(batch: Batch) -> list[str]:
-    """For each sample a SHA-256 over its id and the names, types, shapes and bytes of all its maps."""
-    tensors = {"valid": batch.valid, "classes": batch.classes, **batch.maps}
+    """For each sample a SHA-256 over its id and the names, types, shapes and bytes of all its maps.
+
+    A whole crop has the same hash beside mosaics as without them.
+    """
+    tensors = {
+        "valid": batch.valid,
+        "classes": batch.classes,
+        "regions": _regions(batch),
+        **batch.maps,
+    }
     host = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())}
     hashes = []
     for number, sample in enumerate(batch.ids):

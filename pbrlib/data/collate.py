@@ -9,7 +9,8 @@ import pyarrow as pa
 import torch
 
 from pbrlib.data.batch import RawBatch
-from pbrlib.data.draw import crop_from_fetched
+from pbrlib.data.draw import crops_from_fetched, parts_of
+from pbrlib.data.mosaic import Layout
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.maps import CLASSES, IGNORE, MAPS, Stored
 
@@ -17,19 +18,26 @@ from pbrlib.maps import CLASSES, IGNORE, MAPS, Stored
 def collate(fetched: pa.Table, rows: Sequence[IndexRow], *, maps: Sequence[str]) -> RawBatch:
     """One batch from the draws of ``fetched`` in their order; a map that a sample lacks is its fill value."""
     draws = fetched.to_pylist()
-    crops = [crop_from_fetched(draw, rows[draw["sample"]], maps) for draw in draws]
+    parts = [part for draw in draws for part in parts_of(draw)]
+    layouts = tuple(Layout(draw["layout"]) for draw in draws)
     return stack(
-        crops,
-        rows=[rows[draw["sample"]] for draw in draws],
-        seeds=[draw["seed"] for draw in draws],
+        [crop for draw in draws for crop in crops_from_fetched(draw, rows, maps)],
+        rows=[rows[part["sample"]] for part in parts],
+        seeds=[part["seed"] for part in parts],
         maps=maps,
+        layouts=layouts if any(layouts) else None,
     )
 
 
 def stack(
-    crops: Sequence[dict[str, Stored]], *, rows: Sequence[IndexRow], seeds: Sequence[int], maps: Sequence[str]
+    crops: Sequence[dict[str, Stored]],
+    *,
+    rows: Sequence[IndexRow],
+    seeds: Sequence[int],
+    maps: Sequence[str],
+    layouts: tuple[Layout, ...] | None = None,
 ) -> RawBatch:
-    """Stored crops ``(h, w, c)`` of one size to a batch ``(n, c, h, w)``."""
+    """Stored crops ``(h, w, c)`` of one size to a batch ``(n, c, h, w)``; ``layouts`` as in RawBatch."""
     height, width = next(iter(crops[0].values())).shape[:2]
     tensors: dict[str, torch.Tensor] = {}
     present: dict[str, torch.Tensor] = {}
@@ -48,4 +56,5 @@ def stack(
         seeds=torch.tensor(list(seeds), dtype=torch.int64),
         ids=tuple(row.id for row in rows),
         classes=torch.tensor([IGNORE if row.label is None else CLASSES.index(row.label) for row in rows]),
+        layouts=layouts,
     )

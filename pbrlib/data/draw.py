@@ -1,6 +1,6 @@
 """One draw of the plan, in two halves: fetch its tiles compressed, then decode and crop them.
 
-The halves run on different machines: ``fetch`` in the data tasks, ``crop_from_fetched`` in the collate
+The halves run on different machines: ``fetch`` in the data tasks, ``crops_from_fetched`` in the collate
 threads of the training worker, since compressed bytes travel cheaper than pixels.
 """
 
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from pbrlib.data.shards.codec import TILE, Blob, Planar, decode_part, decode_tile
 from pbrlib.data.shards.index import IndexRow
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from pbrlib.data.shards.reader import ShardSet
 
 TILES_PREFIX = "tiles."
+
+_WINDOW_COLUMNS = ["sample", "y", "x", "crop", "partners"]
 
 
 @dataclass(frozen=True)
@@ -90,43 +94,69 @@ def fetch(table: Any, shards: ShardSet, maps: Sequence[str]) -> Any:
     """Adds the touched tiles of each draw, still compressed, to a table of draws.
 
     Args:
-        table: A ``pyarrow.Table`` with the columns ``sample`` (position in ``shards.rows``), ``y``, ``x``
-            and ``crop`` (side of a square window), and any others.
+        table: A ``pyarrow.Table`` with the columns ``sample`` (position in ``shards.rows``), ``y``, ``x``,
+            ``crop`` (side of a square window) and ``partners`` (further windows, with a sample, y and x
+            each), and any others.
         shards: The set that the draws are from.
         maps: The maps to fetch.
 
     Returns:
-        The table with one more column ``tiles.<map>`` (list of binary) a map, empty where the material
-        lacks the map. Draws of one table that share a shard share its read.
+        The table with one more column ``tiles.<map>`` (list of binary) a map: the tiles of a draw's own
+        window, then those of its partners; of a material that lacks the map none. Draws of one table that
+        share a shard share its read.
 
     Raises:
         DataError: A shard is damaged.
     """
-    rows = [shards.rows[sample] for sample in table["sample"].to_pylist()]
-    corners = zip(*(table[name].to_pylist() for name in ("y", "x", "crop")), strict=True)
-    wanted = [
-        touched_tiles(Window(y, x, crop, crop), height=row.height, width=row.width, tileable=row.tileable)
-        for row, (y, x, crop) in zip(rows, corners, strict=True)
-    ]
+    draws = [parts_of(draw) for draw in table.select(_WINDOW_COLUMNS).to_pylist()]
+    parts = [part for draw in draws for part in draw]
+    rows = [shards.rows[part["sample"]] for part in parts]
+    wanted = [_tiles_of(part, row) for part, row in zip(parts, rows, strict=True)]
+    starts = pa.array(list(accumulate(map(len, draws), initial=0)))
     for name, column in shards.read_columns(rows, wanted, maps).items():
-        table = table.append_column(TILES_PREFIX + name, column)
+        of_draws = pa.ListArray.from_arrays(column.offsets.take(starts), column.values)
+        table = table.append_column(TILES_PREFIX + name, of_draws)
     return table
 
 
-def crop_from_fetched(draw: Mapping[str, Any], row: IndexRow, maps: Sequence[str]) -> dict[str, Stored]:
-    """Decodes and crops one draw of a table made by ``fetch``; maps that the material lacks are left out.
+def parts_of(draw: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The windows of a draw, its own and those of its partners: sample, y, x, crop, and seed if it has one.
+
+    Every part is a window of the whole crop, of which a mosaic shows a half or a quarter: that decodes more
+    than is seen, and in return a part is turned, baked and changed like any other sample, at its full size.
+    """
+    return [{**draw, **part} for part in ({}, *draw["partners"])]
+
+
+def crops_from_fetched(
+    draw: Mapping[str, Any], rows: Sequence[IndexRow], maps: Sequence[str]
+) -> list[dict[str, Stored]]:
+    """Decodes and crops the parts of one draw of a table made by ``fetch``, its own window first.
 
     Args:
-        draw: ``y``, ``x``, ``crop`` and for each map ``tiles.<map>``, as ``pyarrow.Table.to_pylist`` gives.
-        row: The material of the draw.
-        maps: The maps to decode.
+        draw: A row of the table with all its columns, as ``pyarrow.Table.to_pylist`` gives it.
+        rows: The materials of the set.
+        maps: The maps to decode; those that a material lacks are left out of its crop.
 
     Returns:
-        As for ``assemble``, and so are the errors.
+        For each part what ``assemble`` gives, and so are the errors.
     """
-    window = Window(draw["y"], draw["x"], draw["crop"], draw["crop"])
-    blobs = {name: draw[TILES_PREFIX + name] for name in maps if name in row.maps}
-    return assemble(blobs, window, row=row)
+    tiles = {name: iter(draw[TILES_PREFIX + name]) for name in maps}
+    crops = []
+    for part in parts_of(draw):
+        row = rows[part["sample"]]
+        count = len(_tiles_of(part, row))
+        blobs = {name: list(islice(tiles[name], count)) for name in maps if name in row.maps}
+        crops.append(assemble(blobs, _window(part), row=row))
+    return crops
+
+
+def _window(part: Mapping[str, Any]) -> Window:
+    return Window(part["y"], part["x"], part["crop"], part["crop"])
+
+
+def _tiles_of(part: Mapping[str, Any], row: IndexRow) -> list[int]:
+    return touched_tiles(_window(part), height=row.height, width=row.width, tileable=row.tileable)
 
 
 def _check(window: Window, height: int, width: int, tileable: bool) -> None:

@@ -11,10 +11,16 @@ from pbrlib.maps import Stored
 
 @dataclass(frozen=True)
 class Entry:
-    """What a source says of a material before reading it."""
+    """What a source says of a material before reading it.
+
+    ``relatives`` are further families of which it holds a part: a material blended of two. ``place`` is
+    where the source finds it again, in its own words, so that a task that loads a few need not list all.
+    """
 
     id: str
     family: str
+    relatives: tuple[str, ...] = ()
+    place: str = ""
 
 
 @dataclass(frozen=True)

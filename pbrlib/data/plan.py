@@ -11,33 +11,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
 
+from pbrlib.data.balance import (
+    BalanceSpec,
+    Tiles,
+    minority_of,
+    minority_tiles,
+    sampler_weights,
+    tile_side,
+)
+from pbrlib.data.mosaic import Layout, MosaicSpec, draw_layouts
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.errors import DataError
-from pbrlib.maps import CLASSES
 from pbrlib.seeds import mix
-from pbrlib.spec import Spec
-
-
-class SamplerSpec(Spec):
-    """Weighted sampling with replacement: ``max(minority_fraction ** exponent, floor)``, mean 1."""
-
-    exponent: float = Field(default=0.4, gt=0.0)
-    floor: float = Field(default=0.3, gt=0.0, le=1.0)
-
-
-class BalanceSpec(Spec):
-    """What counters the rarity of classes. Without a sampler every sample of a source is drawn equally often.
-
-    ``class_weights`` switches w_c = 1 / sqrt(pixel share), mean 1 over the classes present, in the loss.
-    ``minority`` names the minority classes; None computes them from the index (share under half of the
-    median share).
-    """
-
-    sampler: SamplerSpec | None = None
-    class_weights: bool = True
-    minority: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,13 +39,16 @@ class PlanRequest:
     seed: int
     phase: str
     steps_per_epoch: int | None = None
+    mosaic: MosaicSpec | None = None
 
 
 @dataclass(frozen=True)
 class DrawPlan:
     """A phase's draws, ordered by step and position, and how they divide into epochs.
 
-    ``table`` has the columns step, position, sample (row of the index), y, x, crop and seed (uint64).
+    ``table`` has the columns step, position, sample (row of the index), y, x, crop, seed, minority (whether
+    the window is a minority tile), layout (a :class:`pbrlib.data.mosaic.Layout`) and partners: for each
+    further part of a mosaic its sample, y, x and seed.
     ``left_out`` counts the training textures that the phase cannot use, by reason.
     """
 
@@ -88,36 +77,6 @@ class DrawPlan:
 def share(total: int, *, rank: int, world: int) -> tuple[int, int]:
     """The half-open range of ``total`` items that belongs to one rank."""
     return rank * total // world, (rank + 1) * total // world
-
-
-def minority_classes(class_pixels: Sequence[int]) -> tuple[int, ...]:
-    """The classes present whose pixel share is under half of the median share of the classes present."""
-    pixels = np.asarray(class_pixels, dtype=np.float64)
-    present = pixels > 0
-    if not present.any():
-        return ()
-    threshold = 0.5 * np.median(pixels[present])
-    return tuple(int(c) for c in np.flatnonzero(present & (pixels < threshold)))
-
-
-def class_weights(class_pixels: Sequence[int]) -> np.ndarray:
-    """w_c = 1 / sqrt(share of c), mean 1 over the classes present; an absent class weighs 1. Shape (K,)."""
-    pixels = np.asarray(class_pixels, dtype=np.float64)
-    weights = np.ones_like(pixels)
-    present = pixels > 0
-    if present.any():
-        raw = 1.0 / np.sqrt(pixels[present] / pixels.sum())
-        weights[present] = raw / raw.mean()
-    return weights
-
-
-def sampler_weights(rows: Sequence[IndexRow], *, spec: SamplerSpec, minority: Sequence[int]) -> np.ndarray:
-    """One weight per row, mean 1: ``max(minority_fraction ** exponent, floor)``. Shape (n,)."""
-    pixels = np.asarray([row.class_pixels for row in rows], dtype=np.float64).reshape(len(rows), len(CLASSES))
-    fraction = pixels[:, list(minority)].sum(axis=1) / np.maximum(pixels.sum(axis=1), 1.0)
-    weights = np.maximum(fraction**spec.exponent, spec.floor)
-    normalised: np.ndarray = weights / weights.mean()
-    return normalised
 
 
 def usable(rows: Sequence[IndexRow], *, maps: Sequence[str], crop: int) -> tuple[list[int], dict[str, int]]:
@@ -174,64 +133,89 @@ def make_plan(rows: Sequence[IndexRow], request: PlanRequest) -> DrawPlan:
             )
     drawable = sum(len(pool) for pool in pools.values())
     steps = request.steps_per_epoch or -(-drawable // request.batch)
-    weights = _pool_weights(rows, pools, request.balance)
-    samples = np.concatenate(
-        [_epoch(pools, weights, request, epoch=e, draws=steps * request.batch) for e in range(request.epochs)]
+    sources = _sources(rows, pools, request)
+    chosen = np.concatenate(
+        [_epoch(sources, request, epoch=e, draws=steps * request.batch) for e in range(request.epochs)]
     )
     total = steps * request.epochs
-    table = _windows(rows, samples, request, total=total)
+    table = _with_mosaics(_windows(rows, chosen, request, total=total), rows, pools, request)
     return DrawPlan(
         table=table, steps_per_epoch=steps, total_steps=total, batch=request.batch, left_out=left_out
     )
 
 
-def _pool_weights(
-    rows: Sequence[IndexRow], pools: Mapping[str, list[int]], balance: BalanceSpec
-) -> dict[str, np.ndarray | None]:
-    if balance.sampler is None:
-        return dict.fromkeys(pools)
-    everything = [rows[i] for pool in pools.values() for i in pool]
-    if balance.minority is None:
-        minority = minority_classes(np.sum([row.class_pixels for row in everything], axis=0).tolist())
-    else:
-        minority = tuple(CLASSES.index(name) for name in balance.minority)
+@dataclass(frozen=True)
+class _Source:
+    """The textures of one source, with their sampler weights and the minority tiles that are drawn."""
+
+    pool: np.ndarray
+    weights: np.ndarray | None
+    tiles: Tiles | None
+
+
+def _sources(
+    rows: Sequence[IndexRow], pools: Mapping[str, list[int]], request: PlanRequest
+) -> dict[str, _Source]:
+    balance = request.balance
+    minority = minority_of([rows[i] for pool in pools.values() for i in pool], balance)
+    weights: dict[str, np.ndarray | None] = dict.fromkeys(pools)
+    if balance.sampler is not None:
+        for name, pool in pools.items():
+            weights[name] = sampler_weights([rows[i] for i in pool], spec=balance.sampler, minority=minority)
+    tiles = minority_tiles(rows, crop=request.crop, minority=minority) if balance.minority_tiles else None
     return {
-        name: sampler_weights([rows[i] for i in pool], spec=balance.sampler, minority=minority)
+        name: _Source(np.asarray(pool), weights[name], tiles.among(pool) if tiles else None)
         for name, pool in pools.items()
     }
 
 
-def _epoch(
-    pools: Mapping[str, list[int]],
-    weights: Mapping[str, np.ndarray | None],
-    request: PlanRequest,
-    *,
-    epoch: int,
-    draws: int,
-) -> np.ndarray:
-    """The samples of one epoch in order. Shape (draws,)."""
+def _epoch(sources: Mapping[str, _Source], request: PlanRequest, *, epoch: int, draws: int) -> np.ndarray:
+    """The draws of one epoch: sample, and the corner of its minority tile or -1. Shape (draws, 3)."""
     rng = np.random.default_rng(mix(request.seed, request.phase, "epoch", epoch))
     parts = []
     for name, count in apportion(draws, request.mix).items():
-        pool, weight = np.asarray(pools[name]), weights[name]
-        if weight is None:
-            rounds = [rng.permutation(pool) for _ in range(-(-count // len(pool)))]
-            parts.append(np.concatenate([np.arange(0), *rounds])[:count])
-        else:
-            parts.append(rng.choice(pool, size=count, p=weight / weight.sum()))
-    order: np.ndarray = rng.permutation(np.concatenate(parts)).astype(np.int64)
+        source = sources[name]
+        in_tiles = _tile_draws(source, count, request.balance)
+        samples = _sampled(source, count - in_tiles, rng)
+        parts.append(np.stack([samples, *np.full((2, len(samples)), -1)], axis=1))
+        if source.tiles is not None and in_tiles:
+            tile = rng.integers(len(source.tiles), size=in_tiles)
+            parts.append(
+                np.stack([source.tiles.row[tile], source.tiles.y[tile], source.tiles.x[tile]], axis=1)
+            )
+    together = np.concatenate(parts).astype(np.int64)
+    order: np.ndarray = together[rng.permutation(len(together))]
     return order
 
 
-def _windows(rows: Sequence[IndexRow], samples: np.ndarray, request: PlanRequest, *, total: int) -> pa.Table:
-    """A window for every draw: anywhere where the texture tiles (it wraps), inside it elsewhere."""
+def _tile_draws(source: _Source, count: int, balance: BalanceSpec) -> int:
+    """How many of a source's draws are minority tiles: the declared share, as near as whole draws come."""
+    if not (balance.minority_tiles and source.tiles):
+        return 0
+    return apportion(count, {"tile": balance.minority_tiles, "whole": 1.0 - balance.minority_tiles})["tile"]
+
+
+def _sampled(source: _Source, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Textures by weight with replacement, or each once before any is drawn again. Shape (count,)."""
+    if source.weights is not None:
+        return rng.choice(source.pool, size=count, p=source.weights / source.weights.sum())
+    rounds = [rng.permutation(source.pool) for _ in range(-(-count // len(source.pool)))]
+    return np.concatenate([np.arange(0), *rounds])[:count]
+
+
+def _windows(rows: Sequence[IndexRow], chosen: np.ndarray, request: PlanRequest, *, total: int) -> pa.Table:
+    """A window for every draw: anywhere where the texture tiles (it wraps), inside it elsewhere.
+
+    The window of a minority tile is the tile, or lies inside it where the crop is smaller.
+    """
     rng = np.random.default_rng(mix(request.seed, request.phase, "windows"))
-    u, v = rng.random((2, len(samples)))
-    tileable = np.asarray([row.tileable for row in rows])[samples]
-    height = np.asarray([row.height for row in rows])[samples]
-    width = np.asarray([row.width for row in rows])[samples]
-    y = np.floor(u * np.where(tileable, height, height - request.crop + 1)).astype(np.int32)
-    x = np.floor(v * np.where(tileable, width, width - request.crop + 1)).astype(np.int32)
+    samples, corners = chosen[:, 0], chosen[:, 1:].T
+    minority = corners[0] >= 0
+    room = np.where(
+        minority, tile_side(request.crop) - request.crop + 1, _room(rows, samples, crop=request.crop)
+    )
+    places = np.floor(rng.random(room.shape) * room) + np.where(minority, corners, 0)
+    y, x = places.astype(np.int32)
     step = np.repeat(np.arange(total, dtype=np.int32), request.batch)
     position = np.tile(np.arange(request.batch, dtype=np.int32), total)
     seeds = [mix(request.seed, request.phase, int(s), int(p)) for s, p in zip(step, position, strict=True)]
@@ -244,5 +228,48 @@ def _windows(rows: Sequence[IndexRow], samples: np.ndarray, request: PlanRequest
             "x": x,
             "crop": np.full(len(samples), request.crop, dtype=np.int32),
             "seed": pa.array(seeds, type=pa.int64()),
+            "minority": minority,
         }
     )
+
+
+def _room(rows: Sequence[IndexRow], samples: np.ndarray, *, crop: int) -> np.ndarray:
+    """How many corners a window can have along y and x. Shape (2, n)."""
+    tileable = np.asarray([row.tileable for row in rows])[samples]
+    size = np.asarray([(row.height, row.width) for row in rows])[samples].T
+    room: np.ndarray = np.where(tileable, size, size - crop + 1)
+    return room
+
+
+PARTNERS = pa.list_(
+    pa.struct([("sample", pa.int32()), ("y", pa.int32()), ("x", pa.int32()), ("seed", pa.int64())])
+)
+
+
+def _with_mosaics(
+    table: pa.Table, rows: Sequence[IndexRow], pools: Mapping[str, list[int]], request: PlanRequest
+) -> pa.Table:
+    """Adds the layout of every draw, and the further parts of mosaics: usable textures of their sources."""
+    layouts = np.zeros(table.num_rows, dtype=np.int8)
+    partners: list[list[dict[str, int]]] = [[] for _ in layouts]
+    if spec := request.mosaic:
+        belongs = np.asarray([row.source in spec.sources for row in rows])
+        layouts = draw_layouts(
+            spec,
+            belongs[table["sample"].to_numpy()],
+            whole=table["minority"].to_numpy(),
+            epochs=request.epochs,
+            seed=mix(request.seed, request.phase),
+        )
+        pool = [number for name in spec.sources for number in pools.get(name, [])]
+        rng = np.random.default_rng(mix(request.seed, request.phase, "partners"))
+        owners = np.repeat(np.arange(len(layouts)), [Layout(layout).parts - 1 for layout in layouts])
+        samples = rng.choice(pool, size=len(owners)) if len(owners) else np.arange(0)
+        room = _room(rows, samples, crop=request.crop)
+        places = np.floor(rng.random(room.shape) * room).astype(int)
+        seeds = table["seed"].to_pylist()
+        for owner, sample, y, x in zip(owners, samples.tolist(), *places.tolist(), strict=True):
+            seed = mix(seeds[owner], "partner", len(partners[owner]))
+            partners[owner].append({"sample": sample, "y": y, "x": x, "seed": seed})
+    table = table.append_column("layout", pa.array(layouts))
+    return table.append_column("partners", pa.array(partners, type=PARTNERS))

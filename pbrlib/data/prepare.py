@@ -12,7 +12,8 @@ from itertools import chain, pairwise
 import numpy as np
 
 from pbrlib.data import storage
-from pbrlib.data.audit import Finding, read_audited
+from pbrlib.data.audit import Chooser, Finding, read_audited
+from pbrlib.data.duplicates import HASHED, across_splits
 from pbrlib.data.material import Entry, Material, Source
 from pbrlib.data.shards.index import IndexRow, Split, split_of
 from pbrlib.data.shards.manifest import ShardInfo
@@ -65,6 +66,11 @@ def list_sources(sources: Sequence[Source]) -> list[Listed]:
     return listed
 
 
+def list_left_out(sources: Sequence[Source]) -> list[Finding]:
+    """The notes of sources that do not offer all that they hold."""
+    return [finding for source in sources if isinstance(source, Chooser) for finding in source.left_out()]
+
+
 def assign_splits(
     entries: Sequence[Entry],
     *,
@@ -104,6 +110,43 @@ def assign_splits(
         for entry in entries
     }
     return fresh | kept
+
+
+def apart_from_relatives(
+    listed: Sequence[Listed], *, splits: Mapping[str, Split]
+) -> tuple[list[Listed], list[Finding]]:
+    """Leaves out what holds a part of a family of the other split: a blend of two originals, for one.
+
+    Returns:
+        The rest in order, and a note on each that is left out.
+    """
+    kept: list[Listed] = []
+    notes: list[Finding] = []
+    for one in listed:
+        own = splits[one.entry.family]
+        others = [family for family in one.entry.relatives if splits.get(family, own) != own]
+        if others:
+            why = f"of {one.entry.family} ({own}) and of {others[0]} ({splits[others[0]]}); left out"
+            notes.append(Finding(one.entry.id, "", "both splits", "note", why))
+        else:
+            kept.append(one)
+    return kept, notes
+
+
+def near_duplicates(earlier: Sequence[IndexRow], fresh: Sequence[IndexRow]) -> list[Finding]:
+    """A warning on every pair of near-duplicates across the splits of which one is fresh."""
+    new = {row.id for row in fresh}
+    findings = []
+    for held, seen, apart in across_splits([*earlier, *fresh]):
+        if held.id in new or seen.id in new:
+            hashed = next(name for name in HASHED if name in held.maps)
+            message = (
+                f"nearly the same as {seen.id}: {held.id} is to validate and {seen.id} to train on "
+                f"({apart} of 64 bits of their perceptual hashes differ). Hold out both (--hold-out), "
+                "or leave one out."
+            )
+            findings.append(Finding(held.id, hashed, "near-duplicate", "warning", message))
+    return findings
 
 
 def grouped(listed: Sequence[Listed]) -> list[tuple[Listed, ...]]:

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
-from pbrlib.data.material import Entry, Material, Source
+from pbrlib.data.material import Material, Source
 from pbrlib.errors import DataError
 from pbrlib.evaluate.baselines import ColourFit, untrained_baselines
 from pbrlib.evaluate.picture import Row, sheet_rows, sheets
@@ -29,6 +29,7 @@ from pbrlib.geometry import flip_green
 from pbrlib.inference.chain import TextureInput
 from pbrlib.maps import IGNORE, MAPS, NORMAL, UNIT_TARGETS
 from pbrlib.skyrim import DIFFUSE_SUFFIXES
+from pbrlib.textures.blocks import is_opaque
 
 Pixels: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 Read: TypeAlias = Callable[[Path], Pixels]
@@ -207,7 +208,7 @@ def _texture(item: Indexed, root: Path, materials: Callable[[int], Source], read
     old_normal = torch.from_numpy(read(root / item.normal).transpose(2, 0, 1).copy())[None]
     size = diffuse.shape[-2:]
     gloss = None
-    if old_normal.shape[1] == 4 and bool((old_normal[:, 3:] != 255).any()):
+    if old_normal.shape[1] == 4 and not is_opaque(old_normal[:, 3:].numpy()):
         gloss = _area(old_normal[0, 3:].float() / 255.0, size)
     vectors = flip_green(NORMAL.decode(old_normal[:, : NORMAL.channels]))[0]
     material = _material(materials(max(size)), item.id)
@@ -229,7 +230,7 @@ def _material(source: Source, name: str) -> Material:
     entry = next((entry for entry in source.entries() if entry.id == name), None)
     if entry is None:
         raise DataError(f"{source.name}: no material {name}, which the index names. Check --materials.")
-    return source.load(Entry(entry.id, entry.family))
+    return source.load(entry)
 
 
 def _decoded(material: Material, name: str) -> Tensor:

@@ -22,6 +22,7 @@ from pbrlib.evaluate.scores import NET, SEGMENTATION, Lpips, Scores
 from pbrlib.evaluate.texture import Texture, validation_rows, validation_textures
 from pbrlib.inference.chain import TextureInput
 from pbrlib.maps import IGNORE, UNIT_TARGETS
+from pbrlib.tasks.segmentation import merge_labels
 from pbrlib.train.runs import RECORD, RunDirectory
 from pbrlib.train.validation import MULTIPLE, SIDE
 
@@ -48,6 +49,7 @@ def evaluate(
     shards: ShardSet,
     lpips: Lpips | None = None,
     checkpoints: Mapping[str, Any] | None = None,
+    merge: Mapping[str, str] | None = None,
     watch: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
     """Measures every validation texture; only the maps that the predictor answers are scored.
@@ -57,6 +59,7 @@ def evaluate(
         shards: With a validation split; the training split gives the baselines.
         lpips: For albedo, if its weights are at hand.
         checkpoints: What the networks are, for the report.
+        merge: Classes whose pixels count as another one, as the segmentation was trained.
         watch: Called with the numbers of finished and of all textures.
 
     Raises:
@@ -74,7 +77,7 @@ def evaluate(
     chosen = shown(rows)
     for number, texture in enumerate(validation_textures(shards)):
         predicted = {name: x.detach().cpu() for name, x in predictor.predict(texture.given).items()}
-        score_texture(scores, texture, predicted=predicted, statistics=statistics)
+        score_texture(scores, texture, predicted=predicted, statistics=statistics, merge=merge or {})
         if texture.id in chosen:
             pictures.append(sheet_rows(texture, predicted))
         watch(number + 1, len(rows))
@@ -97,7 +100,12 @@ def evaluate(
 
 
 def score_texture(
-    scores: Scores, texture: Texture, *, predicted: Mapping[str, Tensor], statistics: TrainingStatistics
+    scores: Scores,
+    texture: Texture,
+    *,
+    predicted: Mapping[str, Tensor],
+    statistics: TrainingStatistics,
+    merge: Mapping[str, str],
 ) -> None:
     """Adds the networks' answer and all baselines of one texture, for the maps that were predicted."""
     baselines = map_baselines(texture, statistics)
@@ -112,7 +120,8 @@ def score_texture(
     if SEGMENTATION in predicted:
         classes = {NET: predicted[SEGMENTATION].argmax(dim=0), **class_baselines(texture, statistics)}
         known = texture.mask.masked_fill(~texture.valid[0], IGNORE)
-        scores.add_classes(classes, sample=texture.id, truth=known)
+        merged = {name: merge_labels(labels, merge) for name, labels in classes.items()}
+        scores.add_classes(merged, sample=texture.id, truth=merge_labels(known, merge))
 
 
 def checkpoints_of(runs: Path) -> dict[str, Any]:

@@ -9,11 +9,13 @@ from pbrlib.geometry.normals import (
     green_channel_verdict,
     mean_curvature,
     normal_from_height,
+    relief_scale,
     slopes,
 )
 from pbrlib.geometry.occlusion import ao_from_height
 from pbrlib.geometry.orientation import Orientation, flip_green, flip_horizontal, flip_vertical, rotate90
 from pbrlib.geometry.poisson import poisson_height, relief
+from pbrlib.geometry.warp import smooth_displacement, warp, warp_labels, warp_normal
 
 __all__ = [
     "Orientation",
@@ -27,6 +29,11 @@ __all__ = [
     "normal_from_height",
     "poisson_height",
     "relief",
+    "relief_scale",
     "rotate90",
     "slopes",
+    "smooth_displacement",
+    "warp",
+    "warp_labels",
+    "warp_normal",
 ]

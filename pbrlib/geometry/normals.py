@@ -28,19 +28,34 @@ def slopes(normal: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n 1 h w"], 
 
 
 def normal_from_height(
-    height: Float[Tensor, "n 1 h w"], *, scale_px: float | Float[Tensor, "n 1 1 1"], tileable: bool
+    height: Float[Tensor, "n 1 h w"], *, scale_px: float | Float[Tensor, "n 1 #h #w"], tileable: bool
 ) -> Float[Tensor, "n 3 h w"]:
     """Unit OpenGL normals of a height map by central differences.
 
     Args:
         height: heights, any range.
-        scale_px: pixels that one unit of height stands for.
+        scale_px: pixels that one unit of height stands for, everywhere or at each pixel.
         tileable: differences wrap around the border; otherwise they are one-sided there.
     """
     p = difference(height, dim=-1, tileable=tileable) * scale_px
     q = difference(height, dim=-2, tileable=tileable) * scale_px
     z = (p.square() + q.square() + 1.0).rsqrt()
     return torch.cat((-p * z, q * z, z), dim=1)
+
+
+def relief_scale(
+    height: Float[Tensor, "n 1 h w"], normal: Float[Tensor, "n 3 h w"], *, tileable: bool
+) -> Float[Tensor, "n 1 1 1"]:
+    """Pixels per unit of height that bring its slopes nearest to those of the normals, by least squares.
+
+    0 for a flat height or flat normals; negative where bumps of one are dents of the other.
+    """
+    p, q = slopes(normal)
+    dx = difference(height, dim=-1, tileable=tileable)
+    dy = difference(height, dim=-2, tileable=tileable)
+    product = (dx * p + dy * q).sum(dim=(1, 2, 3), keepdim=True)
+    square = (dx.square() + dy.square()).sum(dim=(1, 2, 3), keepdim=True)
+    return product / torch.where(square > 0, square, 1.0)
 
 
 def mean_curvature(normal: Float[Tensor, "n 3 h w"], *, tileable: bool) -> Float[Tensor, "n 1 h w"]:

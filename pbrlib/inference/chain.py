@@ -7,7 +7,7 @@ run all of it over whole textures.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -16,7 +16,14 @@ from torch import Tensor, nn
 
 from pbrlib.errors import CheckpointError
 from pbrlib.geometry import relief as relief_of
-from pbrlib.inference.networks import MapNetwork, SegmentationNetwork, colour_input, map_input, open_network
+from pbrlib.inference.networks import (
+    MapNetwork,
+    SegmentationNetwork,
+    colour_input,
+    gloss_input,
+    map_input,
+    open_network,
+)
 from pbrlib.inference.padding import mirror_signs, pad_to_stride
 from pbrlib.maps import SCALAR_TARGETS
 from pbrlib.models.segformer import Segformer
@@ -52,12 +59,16 @@ class Condition:
 
 @dataclass(frozen=True)
 class Chain:
-    """Trained networks, frozen. ``maps`` holds those that were trained, by role."""
+    """Trained networks, frozen. ``maps`` holds those that were trained, by role.
+
+    ``merge`` names the classes that the segmentation never answers, and those that stand for them.
+    """
 
     segformer: Segformer
     albedo: UNet | None
     maps: Mapping[str, tuple[MapNetwork, UNet]]
     device: torch.device
+    merge: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def open(cls, runs: Path, *, device: torch.device) -> Chain:
@@ -93,7 +104,9 @@ class Chain:
             for role, (_, spec, network) in found.items()
             if isinstance(spec, MapNetwork) and isinstance(network, UNet) and role in SCALAR_TARGETS
         }
-        return cls(segformer, albedo, maps, device)
+        declared = found["segmentation"][1]
+        merge = (declared.merge or {}) if isinstance(declared, SegmentationNetwork) else {}
+        return cls(segformer, albedo, maps, device, merge)
 
     @property
     def stride(self) -> int:
@@ -115,14 +128,25 @@ class Chain:
         return logits.float().sigmoid()
 
     def map_of(
-        self, role: str, *, albedo: Tensor | None, normal: Tensor, relief: Tensor, condition: Condition
+        self,
+        role: str,
+        *,
+        albedo: Tensor | None,
+        normal: Tensor,
+        relief: Tensor,
+        gloss: Tensor,
+        condition: Condition,
     ) -> Float[Tensor, "n 1 h w"]:
-        """One predicted map in [0, 1]."""
+        """One predicted map in [0, 1]; ``gloss`` (N, 2, H, W) as `gloss_input` gives it."""
         spec, network = self.maps[role]
-        x = map_input(
-            spec, albedo=albedo, normal=normal, probabilities=condition.probabilities, relief=relief
-        )
-        logits: Tensor = network(x, condition.features)
+        given = {
+            "colour": albedo,
+            "normal": normal,
+            "classes": condition.probabilities,
+            "relief": relief,
+            "gloss": gloss,
+        }
+        logits: Tensor = network(map_input(spec, given), condition.features)
         return logits.float().sigmoid()
 
     @torch.no_grad()
@@ -134,14 +158,16 @@ class Chain:
         """
         diffuse, normal = texture.diffuse[None].to(self.device), texture.normal[None].to(self.device)
         relief = relief_of(normal, tileable=texture.tileable)
+        gloss = torch.zeros_like(diffuse[:, :1]) if texture.gloss is None else texture.gloss[None]
+        gloss = gloss_input(gloss.to(self.device), shown=torch.tensor([texture.gloss is not None]))
         height, width = diffuse.shape[-2:]
         stack = pad_to_stride(
-            torch.cat([diffuse, normal, relief], dim=1),
+            torch.cat([diffuse, normal, relief, gloss], dim=1),
             stride=self.stride,
             margin=MARGIN,
             tileable=texture.tileable,
         )
-        diffuse, normal, relief = torch.split(stack, [3, 3, 2], dim=1)
+        diffuse, normal, relief, gloss = torch.split(stack, [3, 3, 2, 2], dim=1)
         if not texture.tileable:
             normal = mirrored_normal(normal, height=height, width=width, stride=self.stride)
         condition = self.condition(diffuse, normal)
@@ -151,7 +177,7 @@ class Chain:
             answers["albedo"] = albedo
         for role in self.maps:
             answers[role] = self.map_of(
-                role, albedo=albedo, normal=normal, relief=relief, condition=condition
+                role, albedo=albedo, normal=normal, relief=relief, gloss=gloss, condition=condition
             )
         return {
             name: x[0, :, MARGIN : MARGIN + height, MARGIN : MARGIN + width] for name, x in answers.items()
@@ -163,10 +189,10 @@ def _check_lineage(folders: Sequence[Path]) -> None:
     states = {folder: read_state(folder) for folder in folders}
     here = {state.fingerprint for state in states.values()}
     for folder, state in states.items():
-        for field, fingerprint in state.frozen.items():
+        for role, fingerprint in state.frozen.items():
             if fingerprint not in here:
                 raise CheckpointError(
-                    f"{folder}: was trained behind another {field} ({fingerprint[:8]}) than the newest "
+                    f"{folder}: was trained behind another {role} ({fingerprint[:8]}) than the newest "
                     "here. Train it again, or keep that one's phase the last of its curriculum."
                 )
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import Field, ValidationError
 from torch import Tensor, nn
 
 from pbrlib.errors import CheckpointError
-from pbrlib.maps import ALBEDO, CLASSES, DIFFUSE, MAPS, NORMAL, RELIEF
+from pbrlib.maps import CLASSES, DIFFUSE, GLOSS, MAPS, NORMAL, RELIEF
 from pbrlib.models.segformer import Segformer
 from pbrlib.models.spec import SegformerSpec, UNetSpec
 from pbrlib.models.unet import UNet
@@ -20,34 +21,57 @@ from pbrlib.train.state import load_weights, read_state
 
 Network = TypeVar("Network", bound=nn.Module)
 
+INPUTS = {
+    "colour": DIFFUSE.channels,  # the diffuse, or in its place the albedo
+    "normal": NORMAL.channels,
+    "classes": len(CLASSES),
+    "relief": RELIEF.channels,
+    "gloss": GLOSS.channels + 1,  # with a flag that says whether there is one
+}
+"""What a map network can read, by meaning, and the channels of each."""
+
 
 class SegmentationNetwork(Spec):
-    """Class logits from (diffuse or albedo) and normal; gives the features that condition the others."""
+    """Class logits from (diffuse or albedo) and normal; gives the features that condition the others.
+
+    ``merge`` names classes that it never answers, and those that stand for them.
+    """
 
     role: Literal["segmentation"] = "segmentation"
     model: SegformerSpec
+    merge: Mapping[str, str] | None = None
 
 
 class MapNetwork(Spec):
-    """One map from what its role reads; ``condition_channels`` are those of the SegFormer's last stage."""
+    """One map from what its role reads; ``condition_channels`` are those of the SegFormer's last stage.
+
+    ``use_normal`` belongs to metallic, ``use_gloss`` to roughness and metallic.
+    """
 
     role: Literal["albedo", "roughness", "metallic", "height", "ao"]
     model: UNetSpec
     condition_channels: int
     use_normal: bool = False
+    use_gloss: bool = False
 
     @property
-    def in_channels(self) -> int:
-        """Channels of the network's input."""
+    def inputs(self) -> tuple[str, ...]:
+        """What the network reads, in order; each a key of ``INPUTS``."""
+        gloss = ("gloss",) if self.use_gloss else ()
         match self.role:
             case "albedo":
-                return DIFFUSE.channels + NORMAL.channels
+                return ("colour", "normal")
             case "roughness":
-                return ALBEDO.channels + NORMAL.channels + len(CLASSES)
+                return ("colour", "normal", "classes", *gloss)
             case "metallic":
-                return ALBEDO.channels + len(CLASSES) + (NORMAL.channels if self.use_normal else 0)
+                return ("colour", "classes", *(("normal",) if self.use_normal else ()), *gloss)
             case "height" | "ao":
-                return NORMAL.channels + RELIEF.channels
+                return ("normal", "relief")
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The meaning of each input channel, such as ``normal.1``; equal in every network that reads it."""
+        return tuple(f"{name}.{number}" for name in self.inputs for number in range(INPUTS[name]))
 
 
 class NetworkSpec(Spec):
@@ -65,7 +89,7 @@ def build_unet(spec: MapNetwork) -> UNet:
     """A fresh map network."""
     return UNet(
         spec.model,
-        in_channels=spec.in_channels,
+        in_channels=len(spec.channels),
         out_channels=MAPS[spec.role].channels,
         cond_channels=spec.condition_channels,
     )
@@ -75,17 +99,22 @@ def open_network(
     folder: Path, *, device: torch.device
 ) -> tuple[SegmentationNetwork, Segformer] | tuple[MapNetwork, UNet]:
     """The network of a checkpoint, frozen and in eval mode; raises CheckpointError when it does not fit."""
-    state = read_state(folder)
-    try:
-        spec = NetworkSpec.model_validate({"network": state.network}).network
-    except ValidationError as error:
-        raise CheckpointError(f"{folder}: declares no network that this program knows ({error}).") from error
+    spec = declared_network(folder)
     # The weights come from the checkpoint: nothing is to be fetched.
     unfetched = type(spec.model).model_fields["pretrained"].default
     spec = spec.model_copy(update={"model": spec.model.model_copy(update={"pretrained": unfetched})})
     if isinstance(spec, SegmentationNetwork):
         return spec, _frozen(build_segformer(spec), folder, device)
     return spec, _frozen(build_unet(spec), folder, device)
+
+
+def declared_network(folder: Path) -> SegmentationNetwork | MapNetwork:
+    """What network a checkpoint holds; raises CheckpointError when it declares none."""
+    state = read_state(folder)
+    try:
+        return NetworkSpec.model_validate({"network": state.network}).network
+    except ValidationError as error:
+        raise CheckpointError(f"{folder}: declares no network that this program knows ({error}).") from error
 
 
 def _frozen(network: Network, folder: Path, device: torch.device) -> Network:
@@ -100,28 +129,20 @@ def colour_input(
     return torch.cat([colour, normal], dim=1)
 
 
-def map_input(
-    spec: MapNetwork,
-    *,
-    albedo: Tensor | None,
-    normal: Float[Tensor, "n 3 h w"],
-    probabilities: Tensor | None,
-    relief: Tensor | None,
-) -> Float[Tensor, "n c h w"]:
+def gloss_input(gloss: Float[Tensor, "n 1 h w"], *, shown: Bool[Tensor, " n"]) -> Float[Tensor, "n 2 h w"]:
+    """The old gloss in [0, 1] and a flag that is 1 where a sample shows one; both 0 where it does not."""
+    flag = shown.to(gloss.device, gloss.dtype)[:, None, None, None]
+    return torch.cat([gloss * flag, flag.expand_as(gloss)], dim=1)
+
+
+def map_input(spec: MapNetwork, given: Mapping[str, Tensor | None]) -> Float[Tensor, "n c h w"]:
     """What a map network reads, in the order of its channels.
 
-    ``albedo`` (N, 3, H, W) in [0, 1] and ``probabilities`` (N, K, H, W) are predictions of the earlier
-    networks; ``relief`` (N, 2, H, W) in [-1, 1].
+    ``given`` holds by the names of ``INPUTS`` at least what the network reads: ``colour`` (N, 3, H, W) sRGB
+    in [0, 1], for roughness and metallic the predicted albedo; ``normal`` (N, 3, H, W) OpenGL; ``classes``
+    (N, K, H, W) predicted probabilities; ``relief`` (N, 2, H, W) in [-1, 1]; ``gloss`` as `gloss_input`
+    gives it.
     """
-    parts: tuple[Tensor | None, ...]
-    match spec.role:
-        case "roughness":
-            parts = (albedo, normal, probabilities)
-        case "metallic":
-            parts = (albedo, probabilities, normal) if spec.use_normal else (albedo, probabilities)
-        case "height" | "ao":
-            parts = (normal, relief)
-        case "albedo":
-            raise AssertionError("the albedo network reads colour_input")
-    assert all(part is not None for part in parts)
+    parts = [given[name] for name in spec.inputs]
+    assert all(part is not None for part in parts), f"{spec.role} reads {', '.join(spec.inputs)}"
     return torch.cat([part for part in parts if part is not None], dim=1)

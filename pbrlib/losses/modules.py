@@ -79,7 +79,7 @@ class Tv(_Errors):
     """:func:`pbrlib.losses.terms.tv`."""
 
     def _weights(self, target: LossTarget) -> Sequence[Tensor]:
-        return terms.pairs(target.valid)
+        return terms.pairs(target.off_seams)
 
     def _errors(self, output: Output, target: LossTarget) -> Sequence[Tensor]:
         return terms.tv(output.image)
@@ -96,7 +96,7 @@ class Sobel(_Errors):
     """:func:`pbrlib.losses.terms.sobel`."""
 
     def _weights(self, target: LossTarget) -> Sequence[Tensor]:
-        return (terms.windows(target.valid),)
+        return (terms.windows(target.off_seams),)
 
     def _errors(self, output: Output, target: LossTarget) -> Sequence[Tensor]:
         return (terms.sobel(output.image, target.image),)
@@ -108,26 +108,26 @@ class NormalReproj(Sobel):
     spec: NormalReprojSpec
 
     def weight(self, progress: float) -> float:
-        """Moves linearly to the final weight, where there is one."""
-        final = self.spec.final_weight
-        start = self.spec.weight
-        return start if final is None else start + (final - start) * progress
+        """Moves linearly to the final weight, where there is one; exact at both ends."""
+        start, final = self.spec.weight, self.spec.final_weight
+        return start if final is None else start * (1.0 - progress) + final * progress
 
     def _errors(self, output: Output, target: LossTarget) -> Sequence[Tensor]:
         assert target.normal is not None, (
             "normal_reproj compares with the input normal, and the target has none"
         )
-        return (terms.normal_reproj(output.image, target.normal, target.valid),)
+        counted, regions = target.off_seams, target.regions
+        return (terms.normal_reproj(output.image, target.normal, counted, regions=regions),)
 
 
 class LaplacianPyramid(_Errors):
     """:func:`pbrlib.losses.terms.laplacian_pyramid`."""
 
     def _weights(self, target: LossTarget) -> Sequence[Tensor]:
-        return terms.pyramid_weights(target.valid, dtype=target.image.dtype)
+        return terms.pyramid_weights(target.off_seams, dtype=target.image.dtype)
 
     def _errors(self, output: Output, target: LossTarget) -> Sequence[Tensor]:
-        return terms.laplacian_pyramid(output.image, target.image, target.valid)
+        return terms.laplacian_pyramid(output.image, target.image, target.off_seams)
 
 
 class _PerSample(MeanTerm):

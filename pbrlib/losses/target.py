@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
+from pbrlib.losses.terms import seams
 from pbrlib.maps import CLASSES, IGNORE
 
 
@@ -21,12 +22,19 @@ class LossTarget:
         labels: Class ids, 255 = ignore.
         valid: The pixels that count.
         normal: The unit OpenGL normal that the network saw.
+        regions: The number of the part of a mosaic at each pixel; None where all samples are whole.
     """
 
     map: Float[Tensor, "n c h w"] | None
     labels: Int64[Tensor, "n h w"] | None
     valid: Bool[Tensor, "n 1 h w"]
     normal: Float[Tensor, "n 3 h w"] | None = None
+    regions: UInt8[Tensor, "n 1 h w"] | None = None
+
+    @property
+    def off_seams(self) -> Bool[Tensor, "n 1 h w"]:
+        """The pixels that count where neighbours are compared: none beside the seam of a mosaic."""
+        return self.valid if self.regions is None else self.valid & ~seams(self.regions)
 
     @property
     def image(self) -> Float[Tensor, "n c h w"]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from kornia.filters import spatial_gradient
 from torch import Tensor
 
@@ -25,6 +25,12 @@ RELIEF_PX = (2.5, 115.0)
 """Pixels that one unit of normalised height stands for in real materials, least and most."""
 
 PYRAMID_LEVELS = 4
+
+SEAM_PX = 3
+"""Pixels on each side of a mosaic's seam that terms over neighbouring pixels leave out."""
+
+MOST_REGIONS = 4
+"""Parts of a mosaic; their regions are numbered from 0."""
 
 
 def mean(errors: Sequence[Tensor], weights: Sequence[Tensor]) -> Float[Tensor, ""]:
@@ -51,6 +57,15 @@ def pairs(valid: Bool[Tensor, "n 1 h w"]) -> tuple[Tensor, Tensor]:
 def windows(valid: Bool[Tensor, "n 1 h w"]) -> Bool[Tensor, "n 1 h w"]:
     """Whether the whole 3 x 3 window counts; beyond the border everything does."""
     return F.max_pool2d((~valid).float(), 3, stride=1, padding=1) == 0
+
+
+def seams(regions: UInt8[Tensor, "n 1 h w"]) -> Bool[Tensor, "n 1 h w"]:
+    """The band along every seam: pixels with another region at most three pixels away."""
+    numbers = regions.float()
+    side = 2 * SEAM_PX + 1
+    highest = F.max_pool2d(numbers, side, stride=1, padding=SEAM_PX)
+    lowest = -F.max_pool2d(-numbers, side, stride=1, padding=SEAM_PX)
+    return highest != lowest
 
 
 def l1(prediction: Float[Tensor, "n c h w"], target: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
@@ -82,7 +97,11 @@ def _sobel_magnitude(x: Tensor) -> Tensor:
 
 
 def normal_reproj(
-    height: Float[Tensor, "n 1 h w"], normal: Float[Tensor, "n 3 h w"], valid: Bool[Tensor, "n 1 h w"]
+    height: Float[Tensor, "n 1 h w"],
+    normal: Float[Tensor, "n 3 h w"],
+    valid: Bool[Tensor, "n 1 h w"],
+    *,
+    regions: UInt8[Tensor, "n 1 h w"] | None = None,
 ) -> Float[Tensor, "n 1 h w"]:
     """``1 - cos`` between the normal of a height map and a given normal. Weights: :func:`windows`.
 
@@ -93,28 +112,45 @@ def normal_reproj(
         height: Predicted height in [0, 1].
         normal: Unit OpenGL normals.
         valid: The pixels that count, in the fit as in the weights.
+        regions: The parts of mosaics, each with a scale of its own.
     """
-    scale = fitted_relief(height.detach(), normal, valid)
+    scale = fitted_relief(height.detach(), normal, valid, regions=regions)
     reprojected = normal_from_height(height, scale_px=scale, tileable=False)
     return 1.0 - (reprojected * normal).sum(dim=1, keepdim=True)
 
 
 def fitted_relief(
-    height: Float[Tensor, "n 1 h w"], normal: Float[Tensor, "n 3 h w"], valid: Bool[Tensor, "n 1 h w"]
-) -> Float[Tensor, "n 1 1 1"]:
+    height: Float[Tensor, "n 1 h w"],
+    normal: Float[Tensor, "n 3 h w"],
+    valid: Bool[Tensor, "n 1 h w"],
+    *,
+    regions: UInt8[Tensor, "n 1 h w"] | None = None,
+) -> Float[Tensor, "n 1 #h #w"]:
     """Pixels per unit of height that bring the slopes of a sample nearest to those of its normals.
 
-    Least squares, clamped to the span of real materials; a flat height takes the lower end.
+    Least squares, clamped to the span of real materials; a flat height takes the lower end. With ``regions``
+    each part of a mosaic has its own fit, since heights are normalised texture by texture; the result is
+    then a scale for each pixel.
     """
     inside = windows(valid)
     p, q = slopes(normal)
     dx = difference(height, dim=-1, tileable=False)
     dy = difference(height, dim=-2, tileable=False)
-    least, most = RELIEF_PX
-    product = ((dx * p + dy * q) * inside).sum(dim=(1, 2, 3), keepdim=True)
-    square = ((dx.square() + dy.square()) * inside).sum(dim=(1, 2, 3), keepdim=True)
+    products, squares = dx * p + dy * q, dx.square() + dy.square()
+    if regions is None:
+        return _least_squares(products, squares, inside)
+    scale = torch.zeros_like(height)
+    for number in range(MOST_REGIONS):
+        own = regions == number
+        scale = torch.where(own, _least_squares(products, squares, inside & own), scale)
+    return scale
+
+
+def _least_squares(products: Tensor, squares: Tensor, inside: Tensor) -> Float[Tensor, "n 1 1 1"]:
+    product = (products * inside).sum(dim=(1, 2, 3), keepdim=True)
+    square = (squares * inside).sum(dim=(1, 2, 3), keepdim=True)
     fitted = product / torch.where(square > 0, square, 1.0)
-    return fitted.clamp(least, most)
+    return fitted.clamp(*RELIEF_PX)
 
 
 def laplacian_pyramid(

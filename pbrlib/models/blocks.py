@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -72,9 +74,23 @@ def resize(x: Float[Tensor, "n c h w"], size: tuple[int, int]) -> Float[Tensor, 
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
-def widen_input(weight: Float[Tensor, "c c_in kh kw"], *, channels: int) -> Float[Tensor, "c c_out kh kw"]:
-    """A convolution's weight for more input channels: kaiming normal (He et al. 2015) for the new ones."""
-    wide = weight.new_empty(weight.shape[0], channels, *weight.shape[2:])
-    nn.init.kaiming_normal_(wide, nonlinearity="relu")
-    wide[:, : weight.shape[1]] = weight
-    return wide
+def rechannel(
+    weight: Float[Tensor, "c_out c_donor kh kw"],
+    sources: Sequence[int | None],
+    *,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "c_out c_in kh kw"]:
+    """The weight of a convolution for other input channels.
+
+    Args:
+        weight: The donor's.
+        sources: For each new input channel the donor's that it continues, or None for one that the donor
+            lacks: kaiming normal (He et al. 2015) over the fan-in of all new channels.
+        generator: Draws those; None is torch's global one.
+    """
+    fresh = weight.new_empty(weight.shape[0], len(sources), *weight.shape[2:])
+    nn.init.kaiming_normal_(fresh, nonlinearity="relu", generator=generator)
+    for channel, source in enumerate(sources):
+        if source is not None:
+            fresh[:, channel] = weight[:, source]
+    return fresh

@@ -13,7 +13,7 @@ from segmentation_models_pytorch.encoders import get_encoder
 from torch import Tensor, nn
 
 from pbrlib.errors import CheckpointError
-from pbrlib.models.blocks import IMAGENET_MEAN, IMAGENET_STD, DoubleConv, widen_input
+from pbrlib.models.blocks import IMAGENET_MEAN, IMAGENET_STD, DoubleConv, rechannel
 from pbrlib.models.spec import UNetSpec
 
 PICTURE = len(IMAGENET_MEAN)
@@ -43,7 +43,9 @@ class ResNetEncoder(nn.Module):
         trunk = get_encoder(spec.encoder, in_channels=PICTURE, depth=spec.depth, weights=None)
         if spec.pretrained not in (None, "none") and not trunk.conv1.weight.is_meta:
             _load(trunk, Path(str(spec.pretrained)))
-        trunk.conv1.weight = nn.Parameter(widen_input(trunk.conv1.weight.detach(), channels=in_channels))
+        others = in_channels - PICTURE
+        channels = [*range(PICTURE), *[None] * others]
+        trunk.conv1.weight = nn.Parameter(rechannel(trunk.conv1.weight.detach(), channels))
         trunk.conv1.in_channels = in_channels
         stem = nn.Sequential(trunk.conv1, trunk.bn1, trunk.relu)
         first = nn.Sequential(trunk.maxpool, trunk.layer1)
@@ -52,7 +54,6 @@ class ResNetEncoder(nn.Module):
         self.stages = nn.ModuleList(
             [DoubleConv(in_channels, spec.width, norm_groups=spec.norm_groups), *stages]
         )
-        others = in_channels - PICTURE
         mean = torch.tensor((*IMAGENET_MEAN, *(0.0,) * others)).view(1, -1, 1, 1)
         std = torch.tensor((*IMAGENET_STD, *(1.0,) * others)).view(1, -1, 1, 1)
         self.register_buffer("mean", mean, persistent=False)

@@ -18,7 +18,7 @@ from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
 from pbrlib.errors import CheckpointError
 from pbrlib.maps import CLASSES, DIFFUSE, NORMAL
-from pbrlib.models.blocks import IMAGENET_MEAN, IMAGENET_STD, resize, widen_input
+from pbrlib.models.blocks import IMAGENET_MEAN, IMAGENET_STD, rechannel, resize
 from pbrlib.models.spec import SegformerSpec
 
 __all__ = ["SegOutput", "Segformer", "SegformerSpec"]
@@ -190,7 +190,8 @@ def _load_pretrained(network: Segformer, source: str, *, config: SegformerConfig
         )
     encoder = _Encoder(donor.segformer.stages).state_dict()
     stem = "stages.0.patch_embeddings.proj.weight"
-    encoder[stem] = widen_input(encoder[stem], channels=config.num_channels)
+    colour = range(encoder[stem].shape[1])
+    encoder[stem] = rechannel(encoder[stem], [*colour, *[None] * (config.num_channels - len(colour))])
     network.encoder.load_state_dict(encoder)
     if not any(name.startswith("decode_head.linear") for name in absent):
         network.decoder.load_state_dict(_Decoder(donor.decode_head).state_dict())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -77,6 +77,12 @@ def _encoder(spec: UNetSpec, in_channels: int) -> _Encoder | ResNetEncoder:
     return _Encoder(in_channels, widths, norm_groups=spec.norm_groups)
 
 
+def stem_of(spec: UNetSpec) -> tuple[str, ...]:
+    """The weights of a U-Net that read its input, channel by channel."""
+    own = ("encoder.stages.0.first.conv.weight", "encoder.stages.0.shortcut.weight")
+    return own if spec.encoder is None else (*own, "encoder.stages.1.0.weight")
+
+
 class UNet(nn.Module):
     """Maps a picture to a picture of the same size, conditioned on features of another network.
 
@@ -86,6 +92,9 @@ class UNet(nn.Module):
         out_channels: Channels of the logits.
         cond_channels: Channels of the conditioning; None builds a net without FiLM.
     """
+
+    HEAD: ClassVar = ("head.weight", "head.bias")
+    """What gives the logits."""
 
     def __init__(
         self, spec: UNetSpec, *, in_channels: int, out_channels: int, cond_channels: int | None

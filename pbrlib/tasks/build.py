@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from pbrlib.errors import CheckpointError
+from pbrlib.data.category import CategorySpec
+from pbrlib.data.shards.index import IndexRow
+from pbrlib.errors import CheckpointError, ConfigError
 from pbrlib.inference.chain import Chain
 from pbrlib.inference.networks import open_network
 from pbrlib.losses.spec import LossSpec
@@ -16,7 +18,7 @@ from pbrlib.models.segformer import Segformer
 from pbrlib.models.unet import UNet
 from pbrlib.tasks.maps import MapTask
 from pbrlib.tasks.segmentation import SegmentationTask
-from pbrlib.tasks.spec import TaskSpec
+from pbrlib.tasks.spec import MetallicSpec, TaskSpec
 
 
 def build_task(
@@ -26,13 +28,17 @@ def build_task(
     class_weights: Tensor | None,
     frozen: Mapping[str, Path],
     device: torch.device,
+    mask_dropout: Mapping[str, float] | None = None,
+    category: CategorySpec | None = None,
 ) -> SegmentationTask | MapTask:
     """The task with fresh weights; ``frozen`` are the checkpoints of the networks before it, by role.
 
-    Raises CheckpointError when one of them holds a network of another role.
+    ``mask_dropout`` is the share of the pixels of each class that leave the loss while a segmentation
+    trains; by ``category`` a map task changes samples without a label whose class its SegFormer is sure of.
+    Raises CheckpointError when a checkpoint holds a network of another role.
     """
     if spec.kind == "segmentation":
-        return SegmentationTask(spec, loss=loss, class_weights=class_weights)
+        return SegmentationTask(spec, loss=loss, class_weights=class_weights, mask_dropout=mask_dropout)
     segformer = _open(frozen["segformer"], kind=Segformer, wanted="segmentation", device=device)
     albedo = None
     if "albedo" in frozen:
@@ -40,7 +46,31 @@ def build_task(
     assert isinstance(segformer, Segformer)
     assert albedo is None or isinstance(albedo, UNet)
     chain = Chain(segformer=segformer, albedo=albedo, maps={}, device=device)
-    return MapTask(spec, chain=chain, loss=loss)
+    return MapTask(spec, chain=chain, loss=loss, category=category)
+
+
+def measured(spec: TaskSpec, rows: Sequence[IndexRow], *, mix: Mapping[str, float]) -> TaskSpec:
+    """The task with what it leaves to be measured on the training split filled in: metallic's first share.
+
+    A texture counts for its source whatever its size, since each is drawn equally often, and a source for
+    its share of the ``mix``. Raises ConfigError when there is no metal, or nothing but metal.
+    """
+    if not (isinstance(spec, MetallicSpec) and spec.initial_share == "measured"):
+        return spec
+    share = 0.0
+    for source, part in mix.items():
+        found = [row.means["metallic"][0] for row in rows if _shows_metal(row, source=source)]
+        share += part * sum(found) / max(len(found), 1)
+    if not 0.0 < share < 1.0:
+        raise ConfigError(
+            f"task.initial_share: a share of {share:g} was measured on the training textures of "
+            f"{', '.join(mix)}, and one between 0 and 1 is needed. Give a number such as 0.06."
+        )
+    return spec.model_copy(update={"initial_share": share})
+
+
+def _shows_metal(row: IndexRow, *, source: str) -> bool:
+    return row.split == "train" and row.source == source and "metallic" in row.means
 
 
 def _open(folder: Path, *, kind: type[nn.Module], wanted: str, device: torch.device) -> nn.Module:

@@ -2,69 +2,130 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from pbrlib.data.batch import Batch
+from pbrlib.data.category import CategorySpec, confident_classes, draw_changes, with_changes
 from pbrlib.inference.chain import Chain, Condition
-from pbrlib.inference.networks import MapNetwork, build_unet, colour_input, map_input
+from pbrlib.inference.networks import MapNetwork, build_unet, colour_input, gloss_input, map_input
 from pbrlib.losses.recipe import LossContext, LossTarget, Recipe
 from pbrlib.losses.spec import LossSpec
-from pbrlib.maps import CLASSES
+from pbrlib.maps import CLASSES, IGNORE
 from pbrlib.metrics.images import map_metrics
 from pbrlib.metrics.sums import Sums
-from pbrlib.tasks.spec import AlbedoSpec, MapSpec
+from pbrlib.seeds import uniform
+from pbrlib.tasks.spec import AlbedoSpec, GlossInput, MapSpec
 from pbrlib.tasks.supervised import SupervisedPlayer, side_by_side
 from pbrlib.train.task import Example
+
+SEAMLESS = ("height", "ao")
+"""Maps of which no term looks at the seam of a mosaic: a step between two textures belongs to neither."""
+
+
+def map_network(spec: AlbedoSpec | MapSpec, *, condition_channels: int) -> MapNetwork:
+    """The network of a task."""
+    return MapNetwork(
+        role=spec.kind,
+        model=spec.model,
+        condition_channels=condition_channels,
+        use_normal=spec.kind == "metallic" and spec.use_normal,
+        use_gloss=isinstance(spec, GlossInput) and bool(spec.use_gloss),
+    )
 
 
 class MapTask:
     """One map in [0, 1] from the old texture; ``chain`` holds the frozen networks before it."""
 
-    def __init__(self, spec: AlbedoSpec | MapSpec, *, chain: Chain, loss: LossSpec) -> None:
+    def __init__(
+        self,
+        spec: AlbedoSpec | MapSpec,
+        *,
+        chain: Chain,
+        loss: LossSpec,
+        category: CategorySpec | None = None,
+    ) -> None:
         self.role = spec.kind
         self.chain = chain
-        self.declared = MapNetwork(
-            role=spec.kind,
-            model=spec.model,
-            condition_channels=chain.segformer.cond_channels,
-            use_normal=spec.kind == "metallic" and spec.use_normal,
-        )
+        self.category = category
+        self.declared = map_network(spec, condition_channels=chain.segformer.cond_channels)
+        self.gloss_dropout = spec.gloss_dropout or 0.0 if isinstance(spec, GlossInput) else 0.0
         self.network = build_unet(self.declared)
         if spec.kind == "metallic":
+            assert not isinstance(spec.initial_share, str), "a measured share is filled in before"
             self.network.init_head_bias(spec.initial_share)
         recipe = Recipe(loss, LossContext(class_weights=None, classes=CLASSES))
         self.players = (SupervisedPlayer(self.declared, network=self.network, recipe=recipe),)
 
     @torch.no_grad()
-    def inputs(self, batch: Batch) -> tuple[Tensor, Condition]:
-        """The network's input and the conditioning; the frozen networks run here."""
-        diffuse, normal = batch.maps["diffuse"], batch.maps["normal"]
-        condition = self.chain.condition(diffuse, normal)
+    def condition(self, batch: Batch) -> Condition:
+        """What the frozen SegFormer says of a batch."""
+        return self.chain.condition(batch.maps["diffuse"], batch.maps["normal"])
+
+    @torch.no_grad()
+    def inputs(self, batch: Batch, *, condition: Condition, gloss_dropout: float) -> Tensor:
+        """The network's input; the frozen albedo network runs here."""
+        diffuse, normal, reads = batch.maps["diffuse"], batch.maps["normal"], self.declared.inputs
         if self.role == "albedo":
-            return colour_input(diffuse, normal), condition
-        reads_albedo = self.role in ("roughness", "metallic")
-        x = map_input(
-            self.declared,
-            albedo=self.chain.albedo_of(diffuse, normal, condition) if reads_albedo else None,
-            normal=normal,
-            probabilities=condition.probabilities,
-            relief=batch.maps.get("relief"),
-        )
-        return x, condition
+            return colour_input(diffuse, normal)
+        given = {
+            "colour": self.chain.albedo_of(diffuse, normal, condition) if "colour" in reads else None,
+            "normal": normal,
+            "classes": condition.probabilities,
+            "relief": batch.maps.get("relief"),
+            "gloss": shown_gloss(batch, dropout=gloss_dropout) if "gloss" in reads else None,
+        }
+        return map_input(self.declared, given)
 
     def prepare(self, batch: Batch, *, training: bool) -> Example:
         """The input of the map network, with the target map and, for height, the input normal."""
-        x, condition = self.inputs(batch)
+        condition = self.condition(batch)
+        if training and self.category:
+            batch, condition = self._with_confident_classes(batch, condition, self.category)
+        gloss_dropout = self.gloss_dropout if training else 0.0
+        x = self.inputs(batch, condition=condition, gloss_dropout=gloss_dropout)
         target = LossTarget(
-            map=batch.maps[self.role], labels=None, valid=batch.valid, normal=batch.maps["normal"]
+            map=batch.maps[self.role],
+            labels=None,
+            valid=batch.valid,
+            normal=batch.maps["normal"],
+            regions=batch.regions,
         )
+        if self.role in SEAMLESS:
+            target = replace(target, valid=target.off_seams)
         return Example(x=x, condition=condition.features, target=target)
+
+    @torch.no_grad()
+    def _with_confident_classes(
+        self, batch: Batch, condition: Condition, spec: CategorySpec
+    ) -> tuple[Batch, Condition]:
+        """Changes samples without a label by the class that the SegFormer is sure of, and asks it again."""
+        labels = batch.classes.tolist()
+        if IGNORE not in labels:
+            return batch, condition
+        if batch.regions is not None:  # a mosaic is no single material, and its parts have had their changes
+            mosaics = batch.regions.flatten(1).any(dim=1).tolist()
+            labels = [None if mosaic else label for mosaic, label in zip(mosaics, labels, strict=True)]
+        sure = confident_classes(condition.probabilities, confidence=spec.confidence)
+        unlabelled = [c if label == IGNORE else IGNORE for c, label in zip(sure, labels, strict=True)]
+        changes = draw_changes(unlabelled, seeds=batch.seeds.tolist(), spec=spec)
+        if not changes:
+            return batch, condition
+        batch = replace(batch, maps=with_changes(batch.maps, changes))
+        index = torch.tensor(list(changes)).to(batch.maps["diffuse"].device)
+        again = self.chain.condition(*(batch.maps[name][index] for name in ("diffuse", "normal")))
+        return batch, Condition(
+            probabilities=condition.probabilities.index_copy(0, index, again.probabilities),
+            features=condition.features.index_copy(0, index, again.features),
+        )
 
     def predict(self, batch: Batch) -> Float[Tensor, "n c h w"]:
         """The map of whole textures whose sides the chain's stride divides, in [0, 1]."""
-        x, condition = self.inputs(batch)
+        condition = self.condition(batch)
+        x = self.inputs(batch, condition=condition, gloss_dropout=0.0)
         logits: Tensor = self.network(x, condition.features)
         return logits.float().sigmoid()
 
@@ -77,3 +138,10 @@ class MapTask:
         """Diffuse, prediction, truth."""
         prediction = self.predict(batch)
         return side_by_side(batch.maps["diffuse"][0], prediction[0], batch.maps[self.role][0])
+
+
+def shown_gloss(batch: Batch, *, dropout: float) -> Float[Tensor, "n 2 h w"]:
+    """The gloss of the samples that have one, left out of a share of them by their own seeds."""
+    present = batch.present["gloss"]
+    kept = [uniform(seed, "gloss") >= dropout for seed in batch.seeds.tolist()]
+    return gloss_input(batch.maps["gloss"], shown=present & torch.tensor(kept, device=present.device))

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from pbrlib.data.batch import Batch
 from pbrlib.inference.networks import SegmentationNetwork, build_segformer, colour_input
 from pbrlib.losses.recipe import LossContext, LossTarget, Recipe
 from pbrlib.losses.spec import LossSpec
-from pbrlib.maps import CLASSES
+from pbrlib.maps import CLASSES, IGNORE, class_id
 from pbrlib.metrics.segmentation import confusion
 from pbrlib.metrics.sums import Sums
-from pbrlib.seeds import uniform
-from pbrlib.tasks.spec import SegmentationSpec
+from pbrlib.seeds import mix, uniform
+from pbrlib.tasks.spec import SegmentationSpec, merged_classes
 from pbrlib.tasks.supervised import SupervisedPlayer, class_colours, side_by_side
 from pbrlib.train.task import Example
 
@@ -22,21 +24,36 @@ from pbrlib.train.task import Example
 class SegmentationTask:
     """SegFormer on (diffuse or albedo) and normal; mean IoU over whole textures."""
 
-    def __init__(self, spec: SegmentationSpec, *, loss: LossSpec, class_weights: Tensor | None) -> None:
+    def __init__(
+        self,
+        spec: SegmentationSpec,
+        *,
+        loss: LossSpec,
+        class_weights: Tensor | None,
+        mask_dropout: Mapping[str, float] | None = None,
+    ) -> None:
         self.spec = spec
-        network = SegmentationNetwork(model=spec.model)
-        self.network = build_segformer(network)
+        self._mask_dropout = mask_dropout or {}
+        self.declared = SegmentationNetwork(model=spec.model, merge=spec.merge)
+        self.network = build_segformer(self.declared)
         recipe = Recipe(loss, LossContext(class_weights=class_weights, classes=CLASSES))
-        self.players = (SupervisedPlayer(network, network=self.network, recipe=recipe),)
+        self.players = (SupervisedPlayer(self.declared, network=self.network, recipe=recipe),)
 
     def prepare(self, batch: Batch, *, training: bool) -> Example:
-        """While training a sample shows its albedo with probability ``albedo_share``, else its diffuse."""
+        """While training a sample shows its albedo with probability ``albedo_share``, else its diffuse.
+
+        And while training, pixels of the classes of ``mask_dropout`` leave the loss at random.
+        """
         colour = batch.maps["diffuse"]
         if training and "albedo" in batch.maps:
             shown = [uniform(seed, "albedo") < self.spec.albedo_share for seed in batch.seeds.tolist()]
-            choose = torch.tensor(shown) & batch.present["albedo"]
-            colour = torch.where(choose.to(colour.device)[:, None, None, None], batch.maps["albedo"], colour)
-        target = LossTarget(map=None, labels=batch.maps["mask"], valid=batch.valid, normal=None)
+            present = batch.present["albedo"]
+            choose = present & torch.tensor(shown, device=present.device)
+            colour = torch.where(choose[:, None, None, None], batch.maps["albedo"], colour)
+        labels = self._labels(batch)
+        if training and self._mask_dropout:
+            labels = drop_labels(labels, seeds=batch.seeds.tolist(), shares=self._mask_dropout)
+        target = LossTarget(map=None, labels=labels, valid=batch.valid, normal=None)
         return Example(x=colour_input(colour, batch.maps["normal"]), condition=None, target=target)
 
     def predict(self, batch: Batch) -> Float[Tensor, "n k h w"]:
@@ -48,13 +65,37 @@ class SegmentationTask:
         """One confusion matrix: mean IoU and the IoU of every class."""
         predicted = self.predict(batch).argmax(dim=1)
         sums = Sums()
-        matrix = confusion(predicted, batch.maps["mask"], num_classes=len(CLASSES), valid=batch.valid[:, 0])
+        labels = self._labels(batch)
+        matrix = confusion(predicted, labels, num_classes=len(CLASSES), valid=batch.valid[:, 0])
         sums.add_confusion("segmentation", matrix)
         return sums
 
     def picture(self, batch: Batch) -> Float[Tensor, "3 h w"]:
         """Diffuse, predicted classes, true classes."""
         predicted = self.predict(batch).argmax(dim=1)
-        return side_by_side(
-            batch.maps["diffuse"][0], class_colours(predicted[0]), class_colours(batch.maps["mask"][0])
-        )
+        shown = [class_colours(labels[0]) for labels in (predicted, self._labels(batch))]
+        return side_by_side(batch.maps["diffuse"][0], *shown)
+
+    def _labels(self, batch: Batch) -> Int64[Tensor, "n h w"]:
+        """The true classes, those of merged pixels the ones they count as."""
+        return merge_labels(batch.maps["mask"], merged_classes(self.spec))
+
+
+def merge_labels(labels: Int64[Tensor, "*shape"], merge: Mapping[str, str]) -> Int64[Tensor, "*shape"]:
+    """Class ids after merging, by names: ``{ceramic: stone}`` makes every ceramic pixel one of stone."""
+    for source, target in merge.items():
+        labels = torch.where(labels == class_id(source), class_id(target), labels)
+    return labels
+
+
+def drop_labels(
+    labels: Int64[Tensor, "n h w"], *, seeds: Sequence[int], shares: Mapping[str, float]
+) -> Int64[Tensor, "n h w"]:
+    """Class ids with 255 in place of a random share of the pixels of some classes; a seed for each sample."""
+    generator = torch.Generator(device=labels.device)
+    drawn = torch.empty(labels.shape, device=labels.device)
+    for plane, seed in zip(drawn, seeds, strict=True):
+        plane.uniform_(generator=generator.manual_seed(mix(seed, "mask dropout")))
+    for name, share in shares.items():
+        labels = torch.where((labels == class_id(name)) & (drawn < share), IGNORE, labels)
+    return labels

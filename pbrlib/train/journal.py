@@ -29,7 +29,9 @@ class Journal:
 
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / METRICS
-        kept = [line for line in _lines(path) if json.loads(line)["step"] <= first_step]
+        # Of a phase that begins anew nothing stays, what stands at step 0 neither.
+        known = _lines(path) if first_step > 0 else []
+        kept = [line for line in known if json.loads(line)["step"] <= first_step]
         # A new file in its place, so that who follows the old one notices.
         write_atomically(path, "".join(f"{line}\n" for line in kept))
         self._file = path.open("a", buffering=1)

@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -25,12 +25,14 @@ from pbrlib.optim.schedules import ScheduleSpec, apply_rates
 from pbrlib.optim.spec import OptimizerSpec
 from pbrlib.seeds import mix
 from pbrlib.train.journal import Journal
+from pbrlib.train.plateau import PLATEAU, on_plateau
 from pbrlib.train.record import BatchRecord
 from pbrlib.train.runtime import Runtime
 from pbrlib.train.spec import RuntimeSpec, Selection
-from pbrlib.train.state import UNFINISHED, State, remove_unfinished, restore, save
+from pbrlib.train.state import UNFINISHED, State, Validated, remove_unfinished, restore, save
 from pbrlib.train.task import Example, Player, Task
 from pbrlib.train.validation import ValidationTexture
+from pbrlib.train.warmstart import WarmStart
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,9 @@ class PhaseRun:
     """All that one phase is, resolved: what the loop needs and nothing that knows a model.
 
     ``segment_steps`` steps lie between two validations, each with a checkpoint; the last segment may be
-    shorter. ``maps`` are read for every draw; ``frozen`` are the fingerprints of the networks before this
-    one.
+    shorter. ``maps`` are read for every draw; ``start`` says what was taken from the weights of another role;
+    ``frozen`` are the fingerprints of the networks before this one. After ``plateau_steps`` without a better
+    selection metric the phase ends.
     """
 
     name: str
@@ -57,6 +60,8 @@ class PhaseRun:
     selection: Selection
     frozen: Mapping[str, str]
     runtime: RuntimeSpec
+    start: WarmStart | None = None
+    plateau_steps: int | None = None
 
 
 @dataclass
@@ -97,17 +102,19 @@ def train_phase(
         torch.set_float32_matmul_precision("high")
     learners = [_Learner(run, player, runtime) for player in task.players]
     done = _resume(run, learners, runtime)
-    if done.step >= done.total_steps:
+    if done.is_finished:
         return done
     journal = None
     if runtime.rank == 0:
         remove_unfinished(run.directory)
         journal = Journal(run.directory, first_step=done.step)
+        if run.start is not None and done.step == 0:
+            journal.scalars("warm_start", step=0, values=asdict(run.start))
     record = BatchRecord(run.directory, rank=runtime.rank) if run.runtime.record_batches else None
     with journal or nullcontext(), record or nullcontext():
         batches = runtime.batches(run.plan, maps=run.maps, first_step=done.step)
         step, total = done.step, run.plan.total_steps
-        while step < total:
+        while not done.is_finished:
             stop = min(step + run.segment_steps - step % run.segment_steps, total)
             clock, shown = Clock(), time.monotonic()
             while step < stop:
@@ -123,7 +130,9 @@ def train_phase(
                     journal.scalars(
                         "step", step=step, values=_step_values(run, learners, report, clock, step)
                     )
-            done = _end_segment(run, task, learners, runtime, journal, validation=validation, step=step)
+            done = _end_segment(
+                run, task, learners, runtime, journal, validation=validation, step=step, before=done.history
+            )
     return done
 
 
@@ -238,21 +247,24 @@ def _resume(run: PhaseRun, learners: Sequence[_Learner], runtime: Runtime) -> St
     (learner,) = learners
     folder = runtime.latest_checkpoint()
     if folder is None:
-        return _state(run, learner.player, step=0, metrics={})
+        return _state(run, learner.player, step=0, history=())
     return restore(
         folder, fingerprint=run.fingerprint, network=learner.player.network, optimizer=learner.optimizer
     )
 
 
-def _state(run: PhaseRun, player: Player, *, step: int, metrics: Mapping[str, float]) -> State:
+def _state(run: PhaseRun, player: Player, *, step: int, history: tuple[Validated, ...]) -> State:
+    early = on_plateau(history, run.selection, patience_steps=run.plateau_steps)
     return State(
         phase=run.name,
         fingerprint=run.fingerprint,
         step=step,
         total_steps=run.plan.total_steps,
-        metrics=metrics,
+        metrics=history[-1].metrics if history else {},
         network=player.declaration,
         frozen=run.frozen,
+        history=history,
+        stopped=PLATEAU if early and step < run.plan.total_steps else None,
     )
 
 
@@ -265,13 +277,14 @@ def _end_segment(
     *,
     validation: Sequence[ValidationTexture],
     step: int,
+    before: tuple[Validated, ...],
 ) -> State:
-    """Validates, writes a checkpoint and reports both together."""
+    """Validates, writes a checkpoint and reports both together; ``before`` are the validations so far."""
     for learner in learners:
         runtime.share_buffers(learner.player.network)
     metrics = validate(task, validation, runtime)
     (learner,) = learners
-    state = _state(run, learner.player, step=step, metrics=metrics)
+    state = _state(run, learner.player, step=step, history=(*before, Validated(step, metrics)))
     folder = None
     if journal:
         journal.scalars("validation", step=step, values=metrics)

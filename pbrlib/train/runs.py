@@ -9,25 +9,33 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pbrlib.errors import CheckpointError
-from pbrlib.train.state import is_complete
+from pbrlib.train.state import Validated, is_complete
 
 RECORD = "run.json"
 
 
 @dataclass(frozen=True)
 class FinishedPhase:
-    """A phase that ran to its end; ``checkpoint`` is its best one, relative to the run's directory."""
+    """A phase that ran to its end.
+
+    ``checkpoint`` is its best one, relative to the run's directory, with its ``step`` and ``metrics``.
+    ``history`` are all its validations, ``stopped`` what ended it before its last step, ``gate`` what its
+    gate said.
+    """
 
     fingerprint: str
     checkpoint: str
     step: int
     metrics: Mapping[str, float]
     seconds: float
+    history: tuple[Validated, ...] = ()
+    stopped: str | None = None
+    gate: Mapping[str, Any] | None = None
 
 
 class RunDirectory:
@@ -53,7 +61,14 @@ class RunDirectory:
         """
         known = self.phases()
         earlier = {name: known[name] for name in order[: order.index(phase)] if name in known}
-        phases = {**earlier, phase: record}
+        self._write({**earlier, phase: record})
+
+    def note_gate(self, phase: str, verdict: Mapping[str, Any]) -> None:
+        """Enters what the gate of a finished phase said, beside what stands there."""
+        phases = self.phases()
+        self._write({**phases, phase: replace(phases[phase], gate=verdict)})
+
+    def _write(self, phases: Mapping[str, FinishedPhase]) -> None:
         text = json.dumps({"phases": {name: asdict(entry) for name, entry in phases.items()}}, indent=1)
         write_atomically(self.path / RECORD, text)
 
@@ -64,7 +79,7 @@ class RunDirectory:
             return {}
         try:
             entries: dict[str, dict[str, Any]] = json.loads(path.read_text())["phases"]
-            return {name: FinishedPhase(**entry) for name, entry in entries.items()}
+            return {name: _finished(entry) for name, entry in entries.items()}
         except (ValueError, KeyError, TypeError) as error:
             raise CheckpointError(
                 f"{path}: not a record of a run ({error}). Remove it to train again."
@@ -87,6 +102,11 @@ class RunDirectory:
                 f"Remove {self.path / RECORD} and train again."
             )
         return folder, phases[chosen]
+
+
+def _finished(entry: dict[str, Any]) -> FinishedPhase:
+    history = tuple(Validated(**validated) for validated in entry.pop("history", ()))
+    return FinishedPhase(**entry, history=history)
 
 
 def phase_folder(phase: str, *, fingerprint: str) -> str:

@@ -18,7 +18,7 @@ from pbrlib.data.draw import fetch
 from pbrlib.data.plan import DrawPlan
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.train.spec import Selection
-from pbrlib.train.state import is_complete
+from pbrlib.train.state import checkpoints
 
 
 class Runtime(Protocol):
@@ -98,21 +98,18 @@ class LocalRuntime:
         shutil.rmtree(target, ignore_errors=True)
         shutil.move(checkpoint, target)
         keep = {target, self.best_checkpoint()}
-        for folder in self._checkpoints():
+        for folder in checkpoints(self.directory):
             if folder not in keep:
                 shutil.rmtree(folder)
 
     def latest_checkpoint(self) -> Path | None:
         """The newest complete checkpoint in the phase's directory."""
-        return max(self._checkpoints(), default=None)
+        return max(checkpoints(self.directory), default=None)
 
     def best_checkpoint(self) -> Path | None:
         """The complete checkpoint with the best selection metric, the newest of equals."""
-        scored = [(self.selection.score(_metrics(folder)), folder) for folder in self._checkpoints()]
+        scored = [(self.selection.score(_metrics(folder)), folder) for folder in checkpoints(self.directory)]
         return max(scored, default=(0.0, None), key=lambda pair: (pair[0], str(pair[1])))[1]
-
-    def _checkpoints(self) -> list[Path]:
-        return sorted(folder for folder in self.directory.glob("checkpoint_*") if is_complete(folder))
 
 
 def _metrics(folder: Path) -> Mapping[str, float]:

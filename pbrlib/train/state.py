@@ -2,7 +2,8 @@
 
 A folder counts as a checkpoint once its ``state.json`` stands, which is written last.
 Two verbs read one: ``restore`` continues the same phase and is strict; ``load_weights`` begins from the
-network alone.
+network alone, and is as strict about it. What learned something else is the matter of
+`pbrlib.train.warmstart`.
 """
 
 from __future__ import annotations
@@ -18,14 +19,25 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from pbrlib.errors import CheckpointError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE = (1, 2)
+"""Formats that can be read; the first one knew no history."""
+
 STATE, WEIGHTS, OPTIMIZER = "state.json", "model.safetensors", "optimizer.pt"
 UNFINISHED = ".checkpoint-"
 """How the name of a checkpoint begins while it is being written."""
+
+
+@dataclass(frozen=True)
+class Validated:
+    """One validation: after how many steps, and what it measured."""
+
+    step: int
+    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,8 @@ class State:
 
     ``step`` is the cursor: the number of finished steps. ``network`` declares the network, so that it can
     be rebuilt from the checkpoint alone; ``frozen`` are the fingerprints of the networks before it.
+    ``history`` are all validations of the phase until then, this one the last. ``stopped`` says what ended
+    the phase before its last step; None where nothing did.
     """
 
     phase: str
@@ -43,12 +57,24 @@ class State:
     metrics: Mapping[str, float]
     network: Mapping[str, Any]
     frozen: Mapping[str, str] = field(default_factory=dict)
+    history: tuple[Validated, ...] = ()
+    stopped: str | None = None
     format_version: int = FORMAT_VERSION
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the phase is over."""
+        return self.step >= self.total_steps or self.stopped is not None
 
 
 def is_complete(folder: Path) -> bool:
     """Whether a folder is a checkpoint, not the beginning of one."""
     return (folder / STATE).is_file()
+
+
+def checkpoints(directory: Path) -> list[Path]:
+    """The complete checkpoints in the folder of a phase, the oldest first."""
+    return sorted(folder for folder in directory.glob("checkpoint_*") if is_complete(folder))
 
 
 def remove_unfinished(directory: Path) -> None:
@@ -78,27 +104,34 @@ def read_state(folder: Path) -> State:
     """The readable part of a checkpoint; raises CheckpointError when it is missing or of another format."""
     try:
         fields = json.loads((folder / STATE).read_text())
-        state = State(**fields)
+        history = tuple(Validated(**entry) for entry in fields.pop("history", ()))
+        state = State(**fields, history=history)
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(
             f"{folder / STATE}: not a readable state ({error}). Remove this checkpoint."
         ) from error
-    if state.format_version != FORMAT_VERSION:
+    if state.format_version not in READABLE:
         raise CheckpointError(
-            f"{folder / STATE}: format version {state.format_version}, this program reads {FORMAT_VERSION}. "
-            "Use the version of pbr that wrote it."
+            f"{folder / STATE}: format version {state.format_version}, this program reads "
+            f"{' and '.join(map(str, READABLE))}. Use the version of pbr that wrote it."
         )
     return state
 
 
-def load_weights(folder: Path, network: nn.Module) -> None:
-    """Loads a checkpoint's network, every tensor of it; raises CheckpointError for another architecture."""
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint's network by name; raises CheckpointError when they cannot be read."""
     try:
-        weights = load_file(folder / WEIGHTS)
+        weights: dict[str, Tensor] = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"{folder / WEIGHTS}: cannot be read ({error}). Use another checkpoint."
         ) from error
+    return weights
+
+
+def load_weights(folder: Path, network: nn.Module) -> None:
+    """Loads a checkpoint's network, every tensor of it; raises CheckpointError for another architecture."""
+    weights = read_weights(folder)
     wanted = network.state_dict()
     problems = [f"{name} is missing" for name in wanted.keys() - weights.keys()]
     problems += [f"{name} is not part of the network" for name in weights.keys() - wanted.keys()]

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from pbrlib.convert.blocks import Bytes
-from pbrlib.convert.decode import read_picture
+from pbrlib.textures.blocks import Bytes
+from pbrlib.textures.decode import read_picture
 
 
 def crashing_reader(path: Path) -> Bytes:

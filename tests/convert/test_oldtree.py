@@ -4,14 +4,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pbrlib.convert.dds import Block, read_header
-from pbrlib.convert.decode import read_picture
 from pbrlib.convert.oldtree import bake_tree, file_stem
 from pbrlib.convert.textures import find_textures
 from pbrlib.data.material import Entry, Material
 from pbrlib.data.sources.folder import FolderSource
 from pbrlib.data.sources.generated import GeneratedSource
 from pbrlib.errors import DataError
+from pbrlib.textures.dds import Block, read_header
+from pbrlib.textures.decode import read_picture
 
 SOURCE = GeneratedSource(count=9, size=64, seed=2)
 

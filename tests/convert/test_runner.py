@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from pbrlib.convert.runner import Progress, convert_tree
-from pbrlib.convert.textures import Fate
 from pbrlib.errors import CheckpointError, ConfigError
+from pbrlib.textures.pairs import Fate
 
 from .readers import crashing_reader
 from .textures import FakeNetworks, normal, picture, save_pair, save_png

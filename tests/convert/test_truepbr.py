@@ -9,10 +9,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pytest
 
-from pbrlib.convert.blocks import read_dds
-from pbrlib.convert.dds import Block, read_header
 from pbrlib.convert.truepbr import PbrMaps, patch_entry, write_texture
 from pbrlib.errors import DataError
+from pbrlib.textures.blocks import read_dds
+from pbrlib.textures.dds import Block, read_header
 
 from .textures import normal, picture
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pbrlib.convert.decode import read_picture
 from pbrlib.convert.workers import Workers
 from pbrlib.errors import DataError
+from pbrlib.textures.decode import read_picture
 
 from .readers import crashing_reader, exiting_reader
 from .textures import picture, save_png

@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pbrlib.convert.blocks import Bytes, encode_dds
-from pbrlib.convert.dds import Block, full_chain
 from pbrlib.inference.chain import TextureInput
 from pbrlib.maps import SCALAR_TARGETS
+from pbrlib.textures.blocks import Bytes, encode_dds
+from pbrlib.textures.dds import Block, full_chain
 
 
 def picture(height: int = 16, width: int = 16, *, alpha: int = 255, seed: int = 0) -> Bytes:

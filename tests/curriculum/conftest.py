@@ -81,6 +81,7 @@ def row(name: str, *, split: Split = "train", tileable: bool = True, side: int =
         tileable=tileable,
         maps=tuple(MAPS),
         class_pixels=(0, 0, 0, 0, 0, side * side, 0),
+        cells=b"",
         means={},
         licence="CC0",
         attribution="",

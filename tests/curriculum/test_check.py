@@ -64,6 +64,56 @@ def test_minority_that_is_no_class_is_refused() -> None:
     assert message.startswith("1 mistake ")
 
 
+@pytest.mark.parametrize(
+    ("balance", "expected"),
+    [
+        ("mask_dropout: {stones: 0.2}", "mask_dropout: 'stones' is not a class. Did you mean `stone`?"),
+        ("mask_dropout: {ceramic: 0.2}", "mask_dropout: ceramic is merged into stone, so it has no pixels."),
+        ("minority: [ceramic]", "minority: ceramic is merged into stone, so it has no pixels."),
+    ],
+)
+def test_balance_names_classes_that_there_are(balance: str, expected: str) -> None:
+    text = SEGFORMER.replace("batch: 4", f"batch: 4\n    balance: {{{balance}}}")
+    text = text.replace("kind: segmentation", "kind: segmentation\n  merge: {ceramic: stone}")
+    message = complaint(text)
+    assert f"phases.S1.balance.{expected}" in message
+    assert message.startswith("1 mistake ")
+
+
+def test_merging_names_classes_that_there_are() -> None:
+    text = SEGFORMER.replace(
+        "kind: segmentation", "kind: segmentation\n  merge: {ceramics: stone, wood: ston}"
+    )
+    message = complaint(text)
+    assert "task.merge: 'ceramics' is not a class. Did you mean `ceramic`?" in message
+    assert "task.merge.wood: 'ston' is not a class. Did you mean `stone`?" in message
+
+
+def test_mask_dropout_of_a_map_is_refused() -> None:
+    text = ROUGHNESS.replace("batch: 4", "batch: 4\n    balance: {mask_dropout: {stone: 0.2}}")
+    assert "phases.M0.balance.mask_dropout: roughness has no class labels to drop." in complaint(text)
+
+
+@pytest.mark.parametrize(
+    ("mosaic", "expected"),
+    [
+        (
+            "{sources: [generatd], two: 0.3, four: 0.1}",
+            "mosaic.sources: 'generatd' is not in the data of the phase. Did you mean `generated`?",
+        ),
+        (
+            "{sources: [generated], two: 0.5, four: 0.4}",
+            "mosaic: two, four and balance.minority_tiles are 1.1 together, more than all draws",
+        ),
+    ],
+)
+def test_mosaics_that_cannot_be_drawn_are_refused(mosaic: str, expected: str) -> None:
+    added = f"batch: 4\n    balance: {{minority_tiles: 0.2}}\n    mosaic: {mosaic}"
+    message = complaint(SEGFORMER.replace("batch: 4", added))
+    assert f"phases.S1.{expected}" in message
+    assert message.startswith("1 mistake ")
+
+
 def test_optimizer_rule_without_a_match_is_refused_with_the_names_there_are() -> None:
     message = complaint(SEGFORMER.replace("encoder.stages.0.*", "encoder.block.0.*"))
     assert "phases.S1.optimizer.groups.stem.match: 'encoder.block.0.*' matches no parameter." in message

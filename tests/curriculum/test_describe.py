@@ -9,8 +9,10 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from pbrlib.curriculum.describe import Described, compact, describe, render
+from pbrlib.curriculum.describe import Described, describe
 from pbrlib.curriculum.load import parse_curriculum
+from pbrlib.curriculum.phrases import phrases
+from pbrlib.curriculum.tables import render
 from pbrlib.data.augment import AugmentSpec, SkyPhotometricSpec
 from pbrlib.data.plan import PlanRequest, make_plan
 from pbrlib.data.shards.index import IndexRow
@@ -50,6 +52,37 @@ def test_steps_are_those_of_the_draw_plan(rows: list[IndexRow]) -> None:
         assert phases[name]["total_steps"] == plan.total_steps
 
 
+def test_minority_tiles_are_counted_by_source(rows: list[IndexRow]) -> None:
+    ceramic = (256 * 256, 0, 0, 0, 0, 0, 0)
+    own = [
+        *rows,
+        replace(rows[0], id="e", class_pixels=ceramic),
+        replace(rows[3], id="f", class_pixels=ceramic),
+    ]
+    other = [replace(rows[0], id=f"g{number}", source="other") for number in range(3)]
+    text = SEGFORMER.replace("crop: 96", "crop: 128").replace(
+        "batch: 4\n    data: {generated: 1.0}",
+        "batch: 4\n    data: {generated: 1.0, other: 1.0}\n    balance: {minority_tiles: 0.2}",
+    )
+    described = describe(parse_curriculum(text), runtime=RuntimeSpec(), rows=[*own, *other])
+    assert described["phases"]["S0"]["minority_tiles"] is None
+    assert described["phases"]["S1"]["minority_tiles"] == {"generated": 9, "other": 0}
+    assert "minority tiles to draw: 9 in generated, none in other" in " ".join(shown(described).split())
+
+
+def test_mosaics_are_shown_where_there_are_any() -> None:
+    spec = "{sources: [generated], two: 0.25, four: 0.1}"
+    described = describe(
+        parse_curriculum(SEGFORMER.replace("batch: 4", f"batch: 4\n    mosaic: {spec}")),
+        runtime=RuntimeSpec(),
+    )
+    assert described["phases"]["S0"]["mosaic"] is None
+    assert described["phases"]["S1"]["mosaic"] == {"sources": ["generated"], "two": 0.25, "four": 0.1}
+    text = shown(described)
+    assert "of generated 25% in halves, 10% in quarters" in text
+    assert text.count("mosaic") == 1
+
+
 def test_without_data_the_steps_are_unknown_unless_the_phase_bounds_them() -> None:
     text = SEGFORMER.replace("batch: 8", "batch: 8\n    steps_per_epoch: 5")
     phases = describe(parse_curriculum(text), runtime=RuntimeSpec())["phases"]
@@ -62,7 +95,7 @@ def test_global_batch_is_split_over_workers_and_micro_batches() -> None:
     phase = describe(parse_curriculum(SEGFORMER), runtime=runtime)["phases"]["S0"]
     assert sorted(phase["batch_of_workers"]) == [2, 3, 3]
     assert phase["micro_batches"] == 2
-    assert phase["per_micro_batch"] == ["dice"]
+    assert "Dice: per micro-batch over all workers, 2 a step, not per batch" in phase["departures"]
 
 
 def test_rates_of_groups_follow_layer_decay_and_schedule() -> None:
@@ -80,28 +113,40 @@ def test_tables_show_phases_losses_groups_and_donors() -> None:
     assert "0.6 CE(w_c) + 0.3 Focal(w_c, gamma per class) + 0.1 Dice" in text
     assert "stem" in text
     assert "frozen" in text
-    assert "8e-06" in text
+    assert "8.00e-06" in text
     assert "4 + 4" in text
-    text = shown(describe(parse_curriculum(ROUGHNESS), runtime=RuntimeSpec()))
-    assert "frozen before it: segformer, albedo.A2" in text
+    text = " ".join(shown(describe(parse_curriculum(ROUGHNESS), runtime=RuntimeSpec())).split())
+    assert "frozen segformer, albedo.A2" in text
 
 
 def test_phrase_of_a_spec_names_what_differs_from_the_defaults() -> None:
-    assert compact(AugmentSpec()) == "-"
+    assert phrases(AugmentSpec()) == []
     spec = AugmentSpec(flip=True, sky_photometric=SkyPhotometricSpec(p=0.6))
-    assert compact(spec) == "flip, sky_photometric(p 0.6, preset rev7)"
+    assert phrases(spec) == ["flip", "sky_photometric(p 0.6, preset rev7)"]
+    spec = AugmentSpec.model_validate(
+        {
+            "category": {
+                "p": 0.5,
+                "confidence": 0.8,
+                "may": {"wood": {"hue": 0.05}, "metal": {"specular": 0.15}},
+            }
+        }
+    )
+    assert phrases(spec) == ["category(p 0.5, confidence 0.8, may(wood(hue 0.05), metal(specular 0.15)))"]
 
 
 def test_plan_command_gives_json_for_every_file(tmp_path: Path) -> None:
     files = [tmp_path / "segformer.yaml", tmp_path / "roughness.yaml"]
     for file, text in zip(files, (SEGFORMER, ROUGHNESS), strict=True):
         file.write_text(text)
-    result = CliRunner().invoke(main, ["plan", *map(str, files), "--json", "--set", "seed=3"])
+    result = CliRunner().invoke(main, ["plan", *map(str, files), "--json", "--set", "segformer.seed=3"])
     assert result.exit_code == 0, result.output
-    plans = json.loads(result.stdout)
-    assert [plan["name"] for plan in plans] == ["segformer", "roughness"]
-    assert plans[0]["seed"] == 3
-    assert plans[0]["phases"]["S1"]["starts_from"] == "S0"
+    plan = json.loads(result.stdout)
+    assert plan["waves"] == [["segformer"], ["roughness"]]
+    families = plan["families"]
+    assert [families[name]["seed"] for name in ("segformer", "roughness")] == [3, 0]
+    assert families["segformer"]["phases"]["S1"]["starts_from"] == "S0"
+    assert plan["runtime"] == {**plan["runtime"], "workers": 2, "precision": "fp32"}
 
 
 def test_plan_command_lists_the_mistakes_of_every_file_and_exits_with_2(tmp_path: Path) -> None:

@@ -74,28 +74,71 @@ def test_constant_maps_are_warned_of_but_a_dielectric_is_not(tmp_path: Path, nam
     assert ((name, "constant") in findings) is found
 
 
-def test_a_diffuse_that_is_the_albedo_is_set_aside(tmp_path: Path) -> None:
-    write_material(tmp_path, "planks", diffuse=colours(0) + np.uint8(1))
-    write_material(tmp_path, "slats", diffuse=colours(0) - np.uint8(25))
-    material, findings = read(tmp_path)
+def lit(albedo: np.ndarray) -> np.ndarray:
+    """An old diffuse: the albedo under a light from the left, on the surface of ``bumps``."""
+    facing = bumps()[..., :1].astype(float) / 127.5 - 1
+    return np.rint(albedo * (0.8 - 0.5 * facing)).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("diffuse", "message"),
+    [
+        (colours(0), "is the albedo, to the bit; left out"),
+        (colours(0) + np.uint8(1), "equals the albedo (1.0 of 255 apart); left out"),
+        ((colours(0) * 0.8).astype(np.uint8), "is the albedo times 0.80, 0.80, 0.80; left out"),
+    ],
+)
+def test_a_diffuse_that_is_the_albedo_is_set_aside(tmp_path: Path, diffuse: np.ndarray, message: str) -> None:
+    write_material(tmp_path, "planks", diffuse=diffuse)
+    source = FolderSource(str(tmp_path))
+    material, findings = read_audited(source, source.entries()[0])
     assert material is not None
     assert "diffuse" not in material.maps
-    assert findings == {("diffuse", "duplicate"): "warning"}
-    kept, findings = read(tmp_path, "slats")
-    assert kept is not None
-    assert "diffuse" in kept.maps
+    assert "albedo" in material.maps
+    assert [(f.map, f.check, f.severity, f.message) for f in findings] == [
+        ("diffuse", "duplicate", "warning", message)
+    ]
+
+
+def test_a_diffuse_with_light_in_it_is_kept(tmp_path: Path) -> None:
+    write_material(tmp_path, "planks", diffuse=lit(colours(0)))
+    material, findings = read(tmp_path)
+    assert material is not None
+    assert "diffuse" in material.maps
     assert findings == {}
 
 
-def test_a_black_diffuse_is_set_aside_unless_it_is_all_there_is(tmp_path: Path) -> None:
-    black = np.zeros((32, 32, 3), np.uint8)
-    write_material(tmp_path, "planks", diffuse=black)
-    (write_material(tmp_path, "slats", diffuse=black) / "albedo.png").unlink()
+@pytest.mark.parametrize(("value", "check"), [(0, "black"), (90, "plain")])
+@pytest.mark.parametrize(("metallic", "severity"), [(255, "note"), (0, "warning")])
+def test_a_diffuse_of_one_colour_is_right_for_a_bare_metal_and_a_mistake_elsewhere(
+    tmp_path: Path, value: int, check: str, metallic: int, severity: str
+) -> None:
+    plain, metal = np.full((32, 32, 3), value, np.uint8), np.full((32, 32), metallic, np.uint8)
+    write_material(tmp_path, "planks", diffuse=plain, metallic=metal)
     material, findings = read(tmp_path)
     assert material is not None
     assert "diffuse" not in material.maps
-    assert findings[("diffuse", "black")] == "warning"
-    assert read(tmp_path, "slats")[0] is None
+    assert findings == {("diffuse", check): severity}
+
+
+def test_a_plain_diffuse_of_a_plain_albedo_is_kept(tmp_path: Path) -> None:
+    plain = np.full((32, 32, 3), 90, np.uint8)
+    write_material(tmp_path, "planks", diffuse=plain, albedo=plain + np.uint8(30))
+    material, findings = read(tmp_path)
+    assert material is not None
+    assert "diffuse" in material.maps
+    assert findings == {("diffuse", "constant"): "warning", ("albedo", "constant"): "warning"}
+
+
+@pytest.mark.parametrize(("value", "found"), [(0, ("black", "error")), (90, ("constant", "warning"))])
+def test_without_an_albedo_a_black_diffuse_is_an_error_and_a_plain_one_is_not(
+    tmp_path: Path, value: int, found: tuple[str, str]
+) -> None:
+    folder = write_material(tmp_path, "slats", diffuse=np.full((32, 32, 3), value, np.uint8))
+    (folder / "albedo.png").unlink()
+    material, findings = read(tmp_path, "slats")
+    assert findings == {("diffuse", found[0]): found[1]}
+    assert (material is None) is (found[1] == "error")
 
 
 def test_a_seam_contradicts_the_word_that_a_material_tiles(tmp_path: Path) -> None:

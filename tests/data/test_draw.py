@@ -8,7 +8,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pbrlib.data.draw import Window, assemble, crop_from_fetched, fetch, touched_tiles
+from pbrlib.data.draw import Window, assemble, crops_from_fetched, fetch, touched_tiles
+from pbrlib.data.plan import PARTNERS
 from pbrlib.data.shards.codec import TILE, encode_tile
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DataError
@@ -112,9 +113,16 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
     return make_set(tmp_path_factory.mktemp("set"), MATERIALS[:2], MATERIALS[2:3], MATERIALS[3:])
 
 
-def draws(*records: tuple[int, int, int, int]) -> pa.Table:
+def draws(
+    *records: tuple[int, int, int, int], partners: list[list[tuple[int, int, int]]] | None = None
+) -> pa.Table:
     columns = zip(*records, strict=True)
     table = pa.table(dict(zip(("sample", "y", "x", "crop"), columns, strict=True)))
+    parts = [
+        [{"sample": sample, "y": y, "x": x, "seed": 0} for sample, y, x in of_draw]
+        for of_draw in partners or [[] for _ in records]
+    ]
+    table = table.append_column("partners", pa.array(parts, PARTNERS))
     return table.append_column("seed", pa.array(range(len(records)), pa.uint64()))
 
 
@@ -126,12 +134,28 @@ def test_fetched_draws_crop_to_the_pixels_of_their_windows(shards: ShardSet) -> 
     fetched = fetch(table, shards, maps)
     assert fetched.select(table.column_names).equals(table)
     for draw in fetched.to_pylist():
-        row, one = shards.rows[draw["sample"]], MATERIALS[draw["sample"]]
-        found = crop_from_fetched(draw, row, maps)
+        one = MATERIALS[draw["sample"]]
+        (found,) = crops_from_fetched(draw, shards.rows, maps)
         assert set(found) == set(maps) & set(one.maps)
         for name, pixels in found.items():
             window = Window(draw["y"], draw["x"], draw["crop"], draw["crop"])
             np.testing.assert_array_equal(pixels, wrapped(one.maps[name], window))
+
+
+def test_the_parts_of_a_draw_are_fetched_together_and_split_again(shards: ShardSet) -> None:
+    maps = ("height", "albedo")
+    partners = [[(1, 9, 9), (3, 5, 6), (0, 250, 500)], [], [(1, 0, 0)], [(2, 600, 0)]]
+    windows = [(0, 200, 250, 80), (3, 7, 8, 80), (1, 3, 3, 80), (3, 250, 250, 80)]
+    fetched = fetch(draws(*windows, partners=partners), shards, maps)
+    for draw, own, others in zip(fetched.to_pylist(), windows, partners, strict=True):
+        crops = crops_from_fetched(draw, shards.rows, maps)
+        assert len(crops) == 1 + len(others)
+        for found, (sample, y, x) in zip(crops, [own[:3], *others], strict=True):
+            assert set(found) == set(maps) & set(MATERIALS[sample].maps)
+            for name, pixels in found.items():
+                np.testing.assert_array_equal(
+                    pixels, wrapped(MATERIALS[sample].maps[name], Window(y, x, 80, 80))
+                )
 
 
 def test_fetch_holds_the_touched_tiles_and_nothing_for_a_missing_map(shards: ShardSet) -> None:

@@ -9,17 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pbrlib.data.plan import (
-    BalanceSpec,
-    PlanRequest,
-    SamplerSpec,
-    apportion,
-    class_weights,
-    make_plan,
-    minority_classes,
-    sampler_weights,
-    share,
-)
+from pbrlib.data.balance import BalanceSpec, SamplerSpec
+from pbrlib.data.plan import PlanRequest, apportion, make_plan, share
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.errors import DataError
 from pbrlib.maps import CLASSES
@@ -42,6 +33,7 @@ def row(
         "tileable": False,
         "maps": ("normal", "albedo"),
         "class_pixels": pixels,
+        "cells": b"",
         "means": {},
         "licence": "",
         "attribution": "",
@@ -66,6 +58,13 @@ def request(**changes: object) -> PlanRequest:
 ROWS = [row(n, label=CLASSES[n % 7]) for n in range(10)] + [
     row(n, source="b", label="wood") for n in range(5)
 ]
+
+
+TILED = [
+    row(n, label=CLASSES[n % 7], height=128, width=128, class_pixels=(n % 2 * 128**2, 0, 0, 0, 0, 1, 0))
+    for n in range(10)
+]
+BALANCE = BalanceSpec(sampler=SamplerSpec(), minority=("ceramic",), minority_tiles=0.3)
 
 
 def test_an_epoch_is_the_training_textures_rounded_up_to_whole_batches() -> None:
@@ -105,9 +104,10 @@ def test_every_draw_has_its_own_seed() -> None:
     assert len(set(seeds)) == len(seeds)
 
 
-@given(world=st.integers(1, 4), first=st.integers(0, 9))
-def test_ranks_together_hold_every_global_batch_in_order(world: int, first: int) -> None:
-    plan = make_plan(ROWS, request())
+@given(world=st.integers(1, 4), first=st.integers(0, 9), tiles=st.booleans())
+def test_ranks_together_hold_every_global_batch_in_order(world: int, first: int, tiles: bool) -> None:
+    plan = make_plan(TILED if tiles else ROWS, request(balance=BALANCE if tiles else BalanceSpec()))
+    assert any(plan.table["minority"].to_pylist()) == tiles
     parts = [plan.rows_of(rank=rank, world=world, first_step=first) for rank in range(world)]
     together = pa.concat_tables(parts).sort_by([("step", "ascending"), ("position", "ascending")])
     assert together.equals(plan.table.slice(first * 4).combine_chunks())
@@ -152,27 +152,6 @@ def test_the_sampler_draws_rare_classes_more_often() -> None:
     rare = np.mean((drawn >= 60) & (drawn < 64))
     # Ceramic weighs 1, the others the floor of 0.3.
     assert rare == pytest.approx(4 / (4 + 120 * 0.3), rel=0.05)
-
-
-def test_sampler_weights_have_mean_one_and_keep_the_floor() -> None:
-    rows = [row(n, label=CLASSES[n % 7]) for n in range(21)]
-    weights = sampler_weights(rows, spec=SamplerSpec(), minority=[0])
-    assert weights.mean() == pytest.approx(1.0)
-    assert weights.min() / weights.max() == pytest.approx(0.3)
-
-
-def test_class_weights_are_inverse_roots_with_mean_one_over_the_classes_present() -> None:
-    weights = class_weights([100, 0, 400, 0, 0, 1600, 0])
-    present = weights[[0, 2, 5]]
-    assert present.mean() == pytest.approx(1.0)
-    assert present[0] / present[1] == pytest.approx(2.0)
-    assert present[1] / present[2] == pytest.approx(2.0)
-    assert weights[1] == 1.0
-
-
-def test_ceramic_is_the_minority_of_the_recipe() -> None:
-    by_name = {"stone": 36, "metal": 18, "wood": 17, "fabric": 10, "ground": 9, "leather": 7, "ceramic": 2}
-    assert minority_classes([by_name[name] for name in CLASSES]) == (CLASSES.index("ceramic"),)
 
 
 @given(

@@ -12,18 +12,24 @@ from pbrlib.data.prepare import (
     MATERIALS_PER_SHARD,
     Group,
     Listed,
+    apart_from_relatives,
     assign_splits,
     grouped,
+    list_left_out,
     list_sources,
+    near_duplicates,
     with_relief,
     write_group,
 )
+from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.sources.folder import FolderSource
 from pbrlib.data.sources.generated import GeneratedSource
+from pbrlib.data.sources.matsynth import MatSynthSource
 from pbrlib.errors import DataError
 from pbrlib.maps import RELIEF
 from tests.data.shards.materials import index_row
 from tests.data.sources.folders import write_material
+from tests.data.sources.hub_files import row, write
 
 ENTRIES = [Entry(f"m{i}", f"f{i}") for i in range(40)]
 
@@ -60,11 +66,61 @@ def test_what_was_trained_on_cannot_be_held_out() -> None:
         split(hold_out=["m3"], earlier=earlier)
 
 
-def test_an_id_in_two_sources_is_refused() -> None:
-    source = GeneratedSource(count=3, size=16, seed=0)
-    other = GeneratedSource(count=3, size=16, seed=1, name="others")
-    with pytest.raises(DataError, match="in generated and others, and 2 more"):
-        list_sources([source, other])
+def test_a_blend_of_families_of_both_splits_is_left_out_and_said() -> None:
+    source = GeneratedSource(count=1, size=16, seed=0)
+    entries = [
+        Entry("bricks", "b"),
+        Entry("snow", "s"),
+        Entry("bricks and moss", "b", relatives=("m",)),
+        Entry("bricks and snow", "b", relatives=("m", "s")),
+        Entry("bricks and what is not here", "b", relatives=("x",)),
+    ]
+    listed = [Listed(source, entry) for entry in entries]
+    kept, notes = apart_from_relatives(listed, splits={"b": "train", "m": "train", "s": "val"})
+    assert [one.entry.id for one in kept] == ["bricks", "snow", "bricks and moss", entries[4].id]
+    assert [(n.material, n.severity, n.message) for n in notes] == [
+        ("bricks and snow", "note", "of b (train) and of s (val); left out")
+    ]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sets(st.sampled_from("abc"))), max_size=20))
+def test_whatever_is_kept_no_family_is_on_both_sides(drawn: list[tuple[str, set[str]]]) -> None:
+    source = GeneratedSource(count=1, size=16, seed=0)
+    splits = assign_splits([Entry(f, f) for f in "abc"], val_share=0, hold_out=["c"])
+    listed = [
+        Listed(source, Entry(str(i), family, relatives=tuple(sorted(others))))
+        for i, (family, others) in enumerate(drawn)
+    ]
+    kept, notes = apart_from_relatives(listed, splits=splits)
+    assert len(kept) + len(notes) == len(listed)
+    for one in kept:
+        assert len({splits[f] for f in (one.entry.family, *one.entry.relatives)}) == 1
+
+
+def hashed(name: str, split: str, phash: int) -> IndexRow:
+    row = index_row(size=(8, 8), maps=("diffuse", "normal"))
+    return replace(row, id=name, split=split, phash=phash)
+
+
+def test_near_duplicates_across_the_splits_are_warned_of_by_both_names_once_one_is_new() -> None:
+    earlier = [hashed("old", "train", 0b11), hashed("known", "val", 0b1)]
+    fresh = [hashed("new", "val", 0b111), hashed("far", "val", 2**40 - 1)]
+    (found,) = near_duplicates(earlier, fresh)
+    assert (found.material, found.map, found.severity) == ("new", "diffuse", "warning")
+    assert "new is to validate and old to train on (1 of 64 bits" in found.message
+
+
+def test_sources_that_choose_say_what_they_leave_out(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", row("a", "wood"), row("b", "plastic"))
+    sources = [GeneratedSource(count=1, size=16, seed=0), MatSynthSource(str(path))]
+    assert [(n.material, n.severity) for n in list_left_out(sources)] == [("b", "note")]
+
+
+def test_an_id_in_two_sources_is_refused(tmp_path: Path) -> None:
+    for name in ("oak", "ash", "elm"):
+        write_material(tmp_path, name)
+    with pytest.raises(DataError, match="in one and other, and 2 more"):
+        list_sources([FolderSource(str(tmp_path), name=name) for name in ("one", "other")])
 
 
 @given(st.integers(0, 100))

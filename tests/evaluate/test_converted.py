@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from pbrlib.convert.decode import read_picture
 from pbrlib.convert.oldtree import bake_tree
 from pbrlib.convert.truepbr import PbrMaps, write_texture
 from pbrlib.data.sources.folder import FolderSource
@@ -16,6 +15,7 @@ from pbrlib.errors import DataError
 from pbrlib.evaluate.compare import compare
 from pbrlib.evaluate.converted import choose, read_index, score_converted
 from pbrlib.evaluate.report import Evaluation
+from pbrlib.textures.decode import read_picture
 from ray_jobs.cli import main
 
 SOURCE = GeneratedSource(count=7, size=64, seed=4)

@@ -17,7 +17,7 @@ from pbrlib.evaluate.compare import Verdict, compare
 from pbrlib.evaluate.measure import evaluate
 from pbrlib.evaluate.report import Evaluation
 from pbrlib.evaluate.texture import validation_rows, validation_textures
-from pbrlib.maps import UNIT_TARGETS
+from pbrlib.maps import CLASSES, UNIT_TARGETS
 from pbrlib.train.validation import load_validation
 from ray_jobs.cli import main
 from tests.evaluate.textures import Copycat, Oracle
@@ -67,6 +67,16 @@ def test_an_oracle_is_perfect_and_beats_every_baseline(perfect: Evaluation) -> N
     for name in set(UNIT_TARGETS) - {"metallic"}:
         assert found[name, "rmse"].verdict is Verdict.BEATS
     assert found["segmentation", "miou"].verdict is Verdict.BEATS
+
+
+def test_merged_classes_count_as_one(shard_set: ShardSet) -> None:
+    merge = {"ceramic": "stone", "metal": "stone"}
+    found = evaluate(Oracle(shard_set), shards=shard_set, merge=merge).scores.confusions
+    names = [CLASSES[n] for n in torch.stack(list(found["net"].values())).sum(dim=0).sum(dim=1).nonzero()]
+    assert "stone" in names
+    assert not {"ceramic", "metal"} & set(names)
+    for matrix in found["majority class"].values():
+        assert not matrix[:, [CLASSES.index("ceramic"), CLASSES.index("metal")]].any()
 
 
 def test_who_answers_the_baselines_beats_none_and_the_table_says_so(trivial: Evaluation) -> None:

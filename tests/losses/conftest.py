@@ -54,7 +54,11 @@ def part(target, start, stop):
         return None if x is None else x[start:stop]
 
     return LossTarget(
-        map=cut(target.map), labels=cut(target.labels), valid=cut(target.valid), normal=cut(target.normal)
+        map=cut(target.map),
+        labels=cut(target.labels),
+        valid=cut(target.valid),
+        normal=cut(target.normal),
+        regions=cut(target.regions),
     )
 
 

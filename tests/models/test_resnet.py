@@ -15,7 +15,7 @@ from pbrlib.errors import CheckpointError
 from pbrlib.models.blocks import IMAGENET_MEAN, IMAGENET_STD
 from pbrlib.models.resnet import ResNetEncoder
 from pbrlib.models.spec import UNetSpec
-from pbrlib.models.unet import UNet
+from pbrlib.models.unet import UNet, stem_of
 from pbrlib.optim.groups import parameter_groups
 from pbrlib.optim.spec import AdamWSpec
 
@@ -93,3 +93,11 @@ def test_layer_decay_reaches_the_stages_of_the_resnet() -> None:
         "base.stages.2": 0.5,
         "base.stages.3": 1.0,
     }
+
+
+def test_a_warm_start_knows_every_weight_that_reads_the_input() -> None:
+    with torch.device("meta"):
+        few, many = (UNet(SMALL, in_channels=n, out_channels=1, cond_channels=None) for n in (5, 9))
+    shapes = {name: value.shape for name, value in few.state_dict().items()}
+    differing = {name for name, value in many.state_dict().items() if value.shape != shapes[name]}
+    assert differing - {"encoder.mean", "encoder.std"} == set(stem_of(SMALL))

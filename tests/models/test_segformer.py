@@ -154,8 +154,33 @@ def test_meta_device_reads_no_weights() -> None:
         Segformer(SMALL.model_copy(update={"pretrained": "/nowhere"}))
 
 
+def test_a_published_size_reads_its_saved_weights(tmp_path: Path) -> None:
+    b0 = SegformerConfig(num_labels=150)  # transformers' own default is the published B0
+    torch.manual_seed(5)
+    donor = Donor(b0)
+    donor.save_pretrained(tmp_path)
+    network = Segformer(SegformerSpec(backbone="b0", pretrained=str(tmp_path)))
+    ours, theirs = network.encoder.state_dict(), donor.segformer.stages.state_dict()
+    stem = "stages.0.patch_embeddings.proj.weight"
+    assert torch.equal(ours[stem][:, :3], theirs[stem.removeprefix("stages.")])
+    for name, tensor in theirs.items():
+        assert torch.equal(ours[f"stages.{name}"], tensor) or f"stages.{name}" == stem
+    assert torch.equal(network.decoder.fuse.weight, donor.decode_head.linear_fuse.weight)
+    with pytest.raises(CheckpointError, match=r"hidden_sizes \[32, .* the network \[64, "):
+        Segformer(SegformerSpec(backbone="b1", pretrained=str(tmp_path)))
+
+
+# Xie et al. 2021, table 1, in millions of parameters, without the six channels and the seven classes.
 @pytest.mark.parametrize(
-    ("backbone", "millions", "cond_channels"), [("b0", 3.7, 256), ("b2", 27.4, 512), ("b5", 84.6, 512)]
+    ("backbone", "millions", "cond_channels"),
+    [
+        ("b0", 3.7, 256),
+        ("b1", 13.7, 512),
+        ("b2", 27.4, 512),
+        ("b3", 47.2, 512),
+        ("b4", 64.0, 512),
+        ("b5", 84.6, 512),
+    ],
 )
 def test_published_sizes(backbone: str, millions: float, cond_channels: int) -> None:
     with torch.device("meta"):

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pbrlib.models.blocks import DoubleConv, blur_halve, resize
 from pbrlib.models.spec import UNetSpec
 from pbrlib.models.unet import UNet
 
@@ -96,3 +98,72 @@ def test_uniform_pictures_of_other_brightness_give_other_answers() -> None:
     network = UNet(SMALL, in_channels=3, out_channels=3, cond_channels=None).eval()
     dark, bright = torch.full((1, 3, 16, 16), 0.2), torch.full((1, 3, 16, 16), 0.6)
     assert (network(dark) - network(bright)).abs().max() > 0.01
+
+
+def conditioned() -> UNet:
+    """A small net whose FiLM has learned something."""
+    torch.manual_seed(0)
+    network = UNet(SMALL, in_channels=6, out_channels=3, cond_channels=5).eval()
+    assert network.film is not None
+    for parameter in network.film.parameters():
+        nn.init.normal_(parameter)
+    return network
+
+
+def test_the_net_is_put_together_as_the_recipe_says() -> None:
+    """Blurred halvings, FiLM at the bottleneck alone, bilinear doublings, refined skips."""
+    network = conditioned()
+    x, cond = torch.rand(2, 6, 24, 16), torch.rand(2, 5, 3, 2)
+    levels = [network.encoder.stages[0](x)]
+    for stage in network.encoder.stages[1:]:
+        levels.append(stage(blur_halve(levels[-1])))
+    *skips, deep = levels
+    assert deep.shape == (2, 32, 6, 4)
+    assert network.film is not None
+    deep = network.film(deep, resize(cond, (6, 4)), keep=None)
+    for stage, skip in zip(reversed(network.decoder.stages), reversed(skips), strict=True):
+        doubled = resize(deep, (2 * deep.shape[2], 2 * deep.shape[3]))
+        deep = stage.merge(torch.cat((doubled, stage.refine(skip)), dim=1))
+    torch.testing.assert_close(network(x, cond), network.head(deep))
+
+
+def test_a_double_convolution_is_two_of_three_by_three_with_group_norm_and_silu() -> None:
+    torch.manual_seed(0)
+    block, x = DoubleConv(4, 8, norm_groups=2), torch.rand(1, 4, 6, 6)
+    expected = x
+    for part in (block.first, block.second):
+        assert part.conv.kernel_size == (3, 3)
+        expected = F.silu(F.group_norm(part.conv(expected), 2, part.norm.weight, part.norm.bias))
+    torch.testing.assert_close(block(x), expected + block.shortcut(x))
+
+
+def test_the_recipes_widths_double_to_the_bottleneck_where_film_acts() -> None:
+    with torch.device("meta"):
+        network = UNet(UNetSpec(), in_channels=6, out_channels=3, cond_channels=512)
+    assert [stage.second.conv.out_channels for stage in network.encoder.stages] == [96, 192, 384, 768, 1536]
+    assert network.film is not None
+    assert network.film.gamma.weight.shape == (1536, 512, 1, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_one_step_at_the_recipes_width_moves_every_parameter() -> None:
+    torch.manual_seed(0)
+    network = UNet(UNetSpec(film_dropout=0.0), in_channels=6, out_channels=3, cond_channels=512)
+    for parameter in network.film.parameters() if network.film else ():
+        nn.init.normal_(parameter, std=1e-3)
+    before = {name: parameter.detach().sum().item() for name, parameter in network.named_parameters()}
+    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-4)
+    target = torch.rand(1, 3, 256, 256)
+    prediction = network(torch.rand(1, 6, 256, 256), torch.rand(1, 512, 8, 8)).sigmoid()
+    first = (prediction - target).abs().mean()
+    first.backward()
+    norm = nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    optimizer.step()
+    assert bool(torch.isfinite(first.detach() + norm))
+    still = [
+        name
+        for name, parameter in network.named_parameters()
+        if parameter.detach().sum().item() == before[name]
+    ]
+    assert still == []

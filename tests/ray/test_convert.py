@@ -5,10 +5,10 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor
 
-from pbrlib.convert.blocks import encode_dds
-from pbrlib.convert.dds import Block
 from pbrlib.inference.chain import Chain, TextureInput
 from pbrlib.maps import SCALAR_TARGETS
+from pbrlib.textures.blocks import encode_dds
+from pbrlib.textures.dds import Block
 from ray_jobs.cli import main
 
 

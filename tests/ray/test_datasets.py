@@ -8,9 +8,11 @@ import sys
 import pytest
 import torch
 
+from pbrlib.data.balance import BalanceSpec
 from pbrlib.data.collate import collate
 from pbrlib.data.draw import fetch
-from pbrlib.data.plan import BalanceSpec, PlanRequest, make_plan
+from pbrlib.data.mosaic import MosaicSpec
+from pbrlib.data.plan import PlanRequest, make_plan
 from pbrlib.data.shards.reader import ShardSet
 from ray_jobs.datasets import DRAWS_PER_BLOCK, stream
 
@@ -36,15 +38,18 @@ def test_the_stream_delivers_what_a_plain_loop_does(ray_cluster: None, shard_set
             maps=("normal",),
             seed=2,
             phase="X",
-            balance=BalanceSpec(),
+            balance=BalanceSpec(minority=("wood", "metal"), minority_tiles=0.2),
+            mosaic=MosaicSpec(sources=("generated",), two=0.3, four=0.2),
         ),
     )
     assert plan.table.num_rows > DRAWS_PER_BLOCK
     streamed = list(stream(plan.table, shard_set, maps=MAPS, batch=BATCH, cpus=1.0, prefetch=2))
     assert len(streamed) == plan.total_steps
+    assert any(batch.layouts for batch in streamed)
     for step, batch in enumerate(streamed):
         draws = plan.table.slice(step * BATCH, BATCH)
         plain = collate(fetch(draws, shard_set, MAPS), shard_set.rows, maps=MAPS)
         assert batch.ids == plain.ids
+        assert batch.layouts == plain.layouts
         assert torch.equal(batch.seeds, plain.seeds)
         assert all(torch.equal(batch.maps[name], plain.maps[name]) for name in MAPS)

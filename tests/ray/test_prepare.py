@@ -16,6 +16,9 @@ from ray_jobs.prepare import prepare
 from ray_jobs.source import parse_source
 from tests.data.sources.failing import Deadly, Defective
 from tests.data.sources.folders import colours, write_manifest, write_material
+from tests.data.sources.hub_files import row as hub_row
+from tests.data.sources.hub_files import write as write_hub
+from tests.data.sources.test_skyrim import save_new, save_old
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -168,6 +171,44 @@ def test_a_failed_run_leaves_no_file(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         prepare([Defective(str(folder))], out=str(tmp_path / "out"))
     assert files(tmp_path / "out") == set()
+
+
+def test_matsynth_and_skyrim_become_one_set_that_says_what_it_left_out(tmp_path: Path) -> None:
+    """Twin is oak's picture again: near-duplicates on both sides of the split are a warning."""
+    colour = colours(1, 64)
+    hub = write_hub(
+        tmp_path / "train-0.parquet",
+        hub_row("acg_oak_001", "wood", size=64, basecolor=colour, authors=["A"], licence="CC-BY 4.0"),
+        hub_row("acg_twin_001", "wood", size=64, basecolor=colour),
+        hub_row("tc_cup_001", "plastic", size=64),
+        hub_row("ms_oak_001__twin_001", "wood", size=64, basecolor=colours(3, 64)),
+        hub_row("tc_slate_001", "marble", size=64, basecolor=colours(4, 64)),
+    )
+    save_old(tmp_path / "old", "stone/wall01", size=64)
+    save_new(tmp_path / "new/textures/PBR", "stone/wall01", size=64)
+    arguments = [f"matsynth:path={hub.parent}/*.parquet", f"skyrim:old={tmp_path}/old,new={tmp_path}/new"]
+    report = tmp_path / "audit.json"
+    options = ["--val-share", 0, "--hold-out", "acg_twin*", "--report", report, "--size", 32]
+    result = run(*arguments, "--out", tmp_path / "out", *options)
+    assert result.exit_code == 0, result.output
+    rows = {row.id: row for row in ShardSet.open(tmp_path / "out").rows}
+    assert {row.source for row in rows.values()} == {"matsynth", "skyrim"}
+    assert {name: (row.label, row.split) for name, row in rows.items()} == {
+        "acg_oak_001": ("wood", "train"),
+        "acg_twin_001": ("wood", "val"),
+        "tc_slate_001": ("stone", "train"),
+        "stone/wall01": (None, "train"),
+    }
+    assert (rows["acg_oak_001"].licence, rows["acg_oak_001"].attribution) == ("CC-BY 4.0", "A")
+    assert {"diffuse", "gloss", "albedo", "relief"} <= set(rows["stone/wall01"].maps)
+    assert {"ao", "relief", "mask"} <= set(rows["acg_oak_001"].maps)
+    found = {(f["material"], f["check"]): f for f in json.loads(report.read_text())["findings"]}
+    assert "acg_oak_001 to train on" in found["acg_twin_001", "near-duplicate"]["message"]
+    assert ("ms_oak_001__twin_001", "both splits") in found
+    assert any(name == "tc_cup_001" for name, _ in found)
+    strict = run(*arguments, "--out", tmp_path / "again", *options, "--strict")
+    assert strict.exit_code == 2
+    assert files(tmp_path / "again") == set()
 
 
 def test_a_source_is_named_like_its_folder(tmp_path: Path) -> None:

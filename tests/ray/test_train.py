@@ -15,9 +15,10 @@ import ray
 import torch
 from safetensors.torch import load_file
 
-from pbrlib.curriculum.run import PhaseJob, launch_local, resolve
+from pbrlib.curriculum.run import PhaseJob, carry_out, launch_local, resolve
 from pbrlib.curriculum.spec import Curriculum
-from pbrlib.data.plan import BalanceSpec, PlanRequest, make_plan
+from pbrlib.data.balance import BalanceSpec
+from pbrlib.data.plan import PlanRequest, make_plan
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DataError, NumericsError
 from pbrlib.train.spec import RuntimeSpec
@@ -170,3 +171,24 @@ def test_a_damaged_shard_stops_at_once_and_is_named(
     )
     with pytest.raises(DataError, match=path.name):
         train(job)
+
+
+def test_a_plateau_ends_a_phase_on_all_workers_and_is_recorded(
+    ray_cluster: None, shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path
+) -> None:
+    first = albedo_curriculum.phases["A1"]
+    still = first.model_copy(
+        update={
+            "epochs": 50,
+            "steps_per_epoch": 1,
+            "plateau": 2,
+            "optimizer": first.optimizer.model_copy(update={"lr": 1e-30, "weight_decay": 0.0}),
+            "schedule": type(first.schedule)(final=1e-30),
+        }
+    )
+    curriculum = albedo_curriculum.model_copy(update={"phases": {"A1": still}})
+    job = job_for(curriculum, "A1", shards=shard_set, donors=trained_runs, runs=tmp_path, workers=2)
+    done = carry_out(job, train)
+    assert done.stopped == "plateau"
+    assert [validated.step for validated in done.history] == [1, 2, 3]
+    assert (tmp_path / "albedo" / done.checkpoint).is_dir()

@@ -20,8 +20,10 @@ class IndexRow:
     """One material of a shard set.
 
     ``shard`` is a position in the manifest's list of shards, ``first_row`` the row of the material's first
-    tile there. ``class_pixels`` counts pixels by class id, ignored ones left out. ``means`` holds for each
-    map that is not a label map the mean of stored / maximum, by channel, in [0, 1].
+    tile there. ``class_pixels`` counts pixels by class id, ignored ones left out, and ``cells`` says where
+    they are (:func:`pbrlib.data.shards.cells.cells_of` reads it). ``means`` holds for each map that is not a
+    label map the mean of stored / maximum, by channel, in [0, 1]. ``phash`` is the albedo's, or else the
+    diffuse's, :func:`pbrlib.data.duplicates.perceptual_hash`; None where that has none.
     """
 
     id: str
@@ -36,9 +38,11 @@ class IndexRow:
     tileable: bool
     maps: tuple[str, ...]
     class_pixels: tuple[int, ...]
+    cells: bytes
     means: dict[str, tuple[float, ...]]
     licence: str
     attribution: str
+    phash: int | None = None
 
 
 SCHEMA = pa.schema(
@@ -55,9 +59,11 @@ SCHEMA = pa.schema(
         pa.field("tileable", pa.bool_(), nullable=False),
         pa.field("maps", pa.list_(pa.string()), nullable=False),
         pa.field("class_pixels", pa.list_(pa.int64()), nullable=False),
+        pa.field("cells", pa.binary(), nullable=False),
         pa.field("means", pa.map_(pa.string(), pa.list_(pa.float64())), nullable=False),
         pa.field("licence", pa.string(), nullable=False),
         pa.field("attribution", pa.string(), nullable=False),
+        pa.field("phash", pa.uint64()),
     ]
 )
 

@@ -20,7 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pbrlib.data import storage
+from pbrlib.data.duplicates import HASHED, perceptual_hash
 from pbrlib.data.material import Material
+from pbrlib.data.shards.cells import count_cells, pack_cells
 from pbrlib.data.shards.codec import TILE, encode_tile
 from pbrlib.data.shards.index import IndexRow, Split, tile_order, to_table
 from pbrlib.data.shards.manifest import (
@@ -34,7 +36,7 @@ from pbrlib.data.shards.manifest import (
 )
 from pbrlib.data.storage import Location
 from pbrlib.errors import DataError
-from pbrlib.maps import CLASSES, IGNORE, MAPS, Encoding, class_id
+from pbrlib.maps import CLASSES, MAPS, Encoding, class_id
 
 ROWS_PER_GROUP = 2
 
@@ -194,6 +196,7 @@ def _tile_records(ordinal: int, material: Material) -> Iterator[dict[str, Any]]:
 
 def _index_row(material: Material, *, split: Split, first_row: int) -> IndexRow:
     height, width = material.size
+    class_pixels, cells = _class_statistics(material)
     return IndexRow(
         id=material.id,
         source=material.source,
@@ -206,7 +209,8 @@ def _index_row(material: Material, *, split: Split, first_row: int) -> IndexRow:
         width=width,
         tileable=material.tileable,
         maps=tuple(name for name in MAPS if name in material.maps),
-        class_pixels=_class_pixels(material),
+        class_pixels=class_pixels,
+        cells=cells,
         means={
             name: tuple(float(mean) for mean in stored.mean(axis=(0, 1)) / MAPS[name].maximum)
             for name, stored in material.maps.items()
@@ -214,18 +218,26 @@ def _index_row(material: Material, *, split: Split, first_row: int) -> IndexRow:
         },
         licence=material.licence,
         attribution=material.attribution,
+        phash=_phash(material),
     )
 
 
-def _class_pixels(material: Material) -> tuple[int, ...]:
+def _phash(material: Material) -> int | None:
+    hashed = next((material.maps[name] for name in HASHED if name in material.maps), None)
+    return None if hashed is None else perceptual_hash(hashed)
+
+
+def _class_statistics(material: Material) -> tuple[tuple[int, ...], bytes]:
+    """Pixels by class, and where they are."""
+    height, width = material.size
     if "mask" in material.maps:
-        counts = np.bincount(material.maps["mask"].ravel(), minlength=IGNORE + 1)
-        return tuple(int(count) for count in counts[: len(CLASSES)])
+        counts = count_cells(material.maps["mask"])
+        totals = tuple(int(total) for total in counts.sum(axis=(1, 2), dtype=np.int64))
+        return totals, pack_cells(counts, num_pixels=height * width)
     pixels = [0] * len(CLASSES)
     if material.label is not None:
-        height, width = material.size
         pixels[class_id(material.label)] = height * width
-    return tuple(pixels)
+    return tuple(pixels), b""
 
 
 def _statistics(rows: Sequence[IndexRow]) -> dict[str, dict[str, int]]:

@@ -18,22 +18,16 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from pbrlib.data.audit import Finding, Severity
+from pbrlib.data.audit import Finding
 from pbrlib.data.material import Entry, Material
 from pbrlib.data.sources import pictures
 from pbrlib.data.sources.pictures import Convention, Pixels
+from pbrlib.data.sources.vectors import vector_findings
 from pbrlib.errors import DataError
 from pbrlib.maps import CLASSES, IGNORE, MAPS, MASK, METALLIC, NORMAL, Stored, class_id
 
 FILE_MAPS = ("albedo", "normal", "roughness", "metallic", "ao", "height", "diffuse", "mask")
 """The maps that a folder may hold."""
-
-WRAPS = 1.4
-"""A material that does not say whether it tiles does so below this seam ratio: of 25 scanned sets those
-that tile reach 1.3; unwrapped objects start at 2, nearly all pictures cut from a larger one at 1.8."""
-
-LENGTH_TOLERANCE = 0.1
-_MANY = 0.5
 
 
 class _File(BaseModel):
@@ -183,13 +177,13 @@ class _Reading:
     def tileable(self) -> bool:
         """Whether the material tiles, by the manifest or by its borders."""
         said = self._found.listed.tileable
-        return said if said is not None else max(self._seams, default=np.inf) < WRAPS
+        return said if said is not None else pictures.tiles(self._seams)
 
     def _stored(self, name: str, pixels: Pixels) -> Stored:
         convention = self._found.listed.normal_convention
         stored = pictures.to_stored(pixels, MAPS[name], size=self._size, convention=convention)
         if name == NORMAL.name:
-            self._check_vectors(pixels)
+            self.findings += vector_findings(pixels, material=self._name, file=self._found.files[name])
         if name in ("albedo", "diffuse", "normal") and self._found.listed.tileable is None:
             self._seams.append(pictures.seam_over_quantile(pixels, quantile=0.95))
         return stored
@@ -217,21 +211,6 @@ class _Reading:
             listing = ", ".join(f"{name} {width}x{height}" for name, (height, width) in sizes.items())
             message = f"{self._root / self._name}: maps of different size: {listing}. Bring them to one size."
             self._add("", "size", message)
-
-    def _check_vectors(self, pixels: Pixels) -> None:
-        vectors = pictures.raw_vectors(pixels)
-        inward = float((vectors[..., 2] < 0).mean())
-        if inward > _MANY:
-            message = f"{inward:.0%} of the vectors point into the surface: not a tangent-space normal map"
-            self._add("normal", "inward", f"{self._found.files['normal']}: {message}. Leave it out.")
-        lengths = np.linalg.norm(vectors, axis=-1)
-        share = float((np.abs(lengths - 1.0) > LENGTH_TOLERANCE).mean())
-        if share > 0.01:
-            message = (
-                f"{share:.0%} of the vectors are not of unit length (off by more than 0.1); renormalised"
-            )
-            severity: Severity = "warning" if share > _MANY else "note"
-            self.findings.append(Finding(self._name, "normal", "length", severity, message))
 
     def _add(self, name: str, check: str, message: str) -> None:
         self.findings.append(Finding(self._name, name, check, "error", message))

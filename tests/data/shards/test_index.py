@@ -17,8 +17,10 @@ def test_rows_survive_the_table() -> None:
         index_row(size=(300, 500), maps=("albedo", "ao")),
         label="metal",
         class_pixels=(0, 1, 2, 3, 4, 5, 2**40),
+        cells=b"\x00\xff",
         means={"albedo": (0.1, 0.2, 1 / 3), "ao": (0.5,)},
         attribution="Müller – CC-BY",
+        phash=2**64 - 1,
     )
     rows = (full, index_row(size=(1, 1)))
     assert from_table(to_table(rows)) == rows

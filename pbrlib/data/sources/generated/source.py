@@ -15,6 +15,7 @@ from torch import Tensor
 from pbrlib.data.material import Entry, Material
 from pbrlib.data.sources.generated import ceramic, compose, fabric, ground, leather, metal, stone, wood
 from pbrlib.data.sources.generated.canvas import Canvas, Surface
+from pbrlib.data.sources.settings import Reader, joined, read_settings
 from pbrlib.errors import ConfigError, DataError
 from pbrlib.geometry.normals import normal_from_height
 from pbrlib.geometry.occlusion import ao_from_height
@@ -153,31 +154,16 @@ class GeneratedSource:
         Raises:
             ConfigError: an unknown key, or a value that cannot be read.
         """
-        head, _, body = text.partition(":")
-        readers: dict[str, Callable[[str], object]] = {
+        readers: dict[str, Reader] = {
             "count": int,
             "size": int,
             "seed": int,
             "mixed_share": float,
             "name": str,
-            "families": lambda value: tuple(value.split("+")),
+            "families": joined,
         }
         assert readers.keys() == {field.name for field in fields(cls)}
-        values: dict[str, object] = {}
-        for part in filter(None, body.split(",")):
-            key, _, value = (piece.strip() for piece in part.partition("="))
-            if head != "generated" or key not in readers:
-                raise ConfigError(f"{text}: {key} is no setting of generated. Use {', '.join(readers)}.")
-            try:
-                values[key] = readers[key](value)
-            except ValueError:
-                raise ConfigError(f"{text}: {key} cannot be {value!r}. Use a number.") from None
-        missing = [key for key in ("count", "size", "seed") if key not in values]
-        if head != "generated" or missing:
-            raise ConfigError(
-                f"{text}: lacks {', '.join(missing)}. Write generated:count=64,size=256,seed=1."
-            )
-        return cls(**values)  # type: ignore[arg-type]
+        return cls(**read_settings(text, readers=readers, example="generated:count=64,size=256,seed=1"))
 
     def entries(self) -> list[Entry]:
         """The materials in a fixed order; ids count within a family."""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pbrlib.convert.blocks import Bytes, read_dds
-from pbrlib.convert.dds import MAX_SIZE, read_header
 from pbrlib.errors import DataError, PbrError
+from pbrlib.textures.blocks import Bytes, read_dds
+from pbrlib.textures.dds import MAX_SIZE, read_header
 
 SUFFIXES = (".dds", ".png")
 """The texture files that are read, in the order in which equal names are preferred."""

@@ -4,11 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pbrlib.convert.blocks import read_dds
-from pbrlib.convert.dds import MAX_SIZE, Block, Masks, full_chain, read_header
 from pbrlib.errors import DataError
-
-from .textures import dds, picture
+from pbrlib.textures.blocks import read_dds
+from pbrlib.textures.dds import MAX_SIZE, Block, Masks, full_chain, read_header
+from tests.convert.textures import dds, picture
 
 WIDTH, HEIGHT, MIPS, FORMAT_FLAGS, FOUR_CC, CAPS2, DXGI = 16, 12, 28, 80, 84, 112, 128
 

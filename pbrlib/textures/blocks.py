@@ -14,10 +14,19 @@ from typing import Any, TypeAlias, assert_never
 
 import numpy as np
 
-from pbrlib.convert.dds import Block, Header, Masks, build, read_top
 from pbrlib.errors import DataError
+from pbrlib.textures.dds import Block, Header, Masks, build, read_top
 
 Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+OPAQUE = 253
+"""Least alpha of an opaque picture: block compression turns 255 into this at worst."""
+
+
+def is_opaque(alpha: Bytes) -> bool:
+    """Whether no pixel of an alpha channel, in any shape, is transparent."""
+    return bool(alpha.min() >= OPAQUE)
 
 
 def read_dds(path: Path) -> Bytes:

@@ -1,0 +1,32 @@
+"""The draws of a phase, as training takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pbrlib.curriculum.spec import Curriculum
+from pbrlib.data.balance import merged
+from pbrlib.data.plan import DrawPlan, PlanRequest, make_plan
+from pbrlib.data.shards.index import IndexRow
+from pbrlib.tasks.spec import maps_required, merged_classes
+
+
+def phase_plan(curriculum: Curriculum, phase: str, rows: Sequence[IndexRow]) -> DrawPlan:
+    """Plans a phase over the rows of an index; the batch scale of the curriculum is applied before.
+
+    Raises DataError when a source of the phase has no usable texture.
+    """
+    spec = curriculum.phases[phase]
+    request = PlanRequest(
+        mix=spec.data,
+        crop=spec.crop,
+        batch=spec.batch,
+        epochs=spec.epochs,
+        maps=maps_required(curriculum.task),
+        balance=spec.balance,
+        seed=curriculum.seed,
+        phase=phase,
+        steps_per_epoch=spec.steps_per_epoch,
+        mosaic=spec.mosaic,
+    )
+    return make_plan(merged(rows, merged_classes(curriculum.task)), request)

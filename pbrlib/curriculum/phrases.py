@@ -1,0 +1,29 @@
+"""Specs in a few words: what is set apart from the defaults, for tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pbrlib.curriculum.spec import plain
+from pbrlib.spec import Spec
+
+
+def phrases(spec: Spec) -> list[str]:
+    """What a spec sets apart from its defaults: ``flip``, ``sky_photometric(p 0.6)``."""
+    found = []
+    for name, field in type(spec).model_fields.items():
+        value = getattr(spec, name)
+        if value == field.get_default(call_default_factory=True) or value is None:
+            continue
+        if isinstance(value, bool):
+            found.append(name if value else f"no {name}")
+        else:
+            found.append(_phrase(name, plain(value)))
+    return found
+
+
+def _phrase(name: str, value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return f"{name} {value}"
+    return f"{name}({', '.join(_phrase(key, entry) for key, entry in value.items())})"

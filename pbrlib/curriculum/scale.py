@@ -1,0 +1,46 @@
+"""The figures of a curriculum at its batch scale: what is trained, not what the file says."""
+
+from __future__ import annotations
+
+from pbrlib.curriculum.spec import Curriculum, PhaseSpec
+from pbrlib.optim.schedules import ScheduleSpec
+from pbrlib.optim.spec import GroupSpec, OptimizerSpec
+
+
+def scaled(curriculum: Curriculum) -> Curriculum:
+    """The curriculum with every batch and rate multiplied, and no scale left to apply."""
+    scale = curriculum.batch_scale
+    if scale is None:
+        return curriculum
+    phases = {
+        name: _phase(phase, factor=scale.factor, rate=scale.rate_factor)
+        for name, phase in curriculum.phases.items()
+    }
+    return curriculum.model_copy(update={"batch_scale": None, "phases": phases})
+
+
+def _phase(phase: PhaseSpec, *, factor: int, rate: float) -> PhaseSpec:
+    return phase.model_copy(
+        update={
+            "batch": phase.batch * factor,
+            "optimizer": _optimizer(phase.optimizer, rate),
+            "schedule": _schedule(phase.schedule, rate),
+        }
+    )
+
+
+def _optimizer(spec: OptimizerSpec, rate: float) -> OptimizerSpec:
+    groups = {name: _group(group, rate) for name, group in spec.groups.items()}
+    return spec.model_copy(update={"lr": spec.lr * rate, "groups": groups})
+
+
+def _group(group: GroupSpec, rate: float) -> GroupSpec:
+    rates = {"lr": group.lr, "final": group.final}
+    return group.model_copy(update={name: value * rate for name, value in rates.items() if value is not None})
+
+
+def _schedule(schedule: ScheduleSpec, rate: float) -> ScheduleSpec:
+    """End rates are rates; a factor of one stays as it is."""
+    if schedule.kind == "constant" or schedule.final is None:
+        return schedule
+    return schedule.model_copy(update={"final": schedule.final * rate})

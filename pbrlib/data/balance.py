@@ -1,0 +1,211 @@
+"""What counters the rarity of classes: their statistics, and which textures and tiles are drawn more often.
+
+Everything here comes from the index of a shard set; no pixel is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from pbrlib.data.shards.cells import CELL, cells_of, pack_cells
+from pbrlib.data.shards.index import IndexRow
+from pbrlib.maps import CLASSES, class_id
+from pbrlib.spec import Spec
+
+MINORITY_SHARE = 0.03
+"""The least share of minority pixels in a minority tile."""
+
+LEAST_TILE_PX = 128
+"""The least side of a minority tile: a smaller crop lies anywhere inside it."""
+
+
+class SamplerSpec(Spec):
+    """Weighted sampling with replacement: ``max(minority_fraction ** exponent, floor)``, mean 1."""
+
+    exponent: float = Field(default=0.4, gt=0.0)
+    floor: float = Field(default=0.3, gt=0.0, le=1.0)
+
+
+class BalanceSpec(Spec):
+    """What counters the rarity of classes. Without a sampler every sample of a source is drawn equally often.
+
+    Attributes:
+        sampler: Draws textures with rare classes more often.
+        class_weights: Switches w_c = 1 / sqrt(pixel share), mean 1 over the classes present, in the loss.
+        minority: Names the minority classes; None computes them from the index (:func:`minority_classes`).
+        minority_tiles: The share of each source's draws whose crop is one of its tiles with at least 3 % of
+            minority pixels; see :func:`minority_tiles`.
+        mask_dropout: The share of the pixels of a class that leave the loss, anew in each draw.
+    """
+
+    sampler: SamplerSpec | None = None
+    class_weights: bool = True
+    minority: tuple[str, ...] | None = None
+    minority_tiles: float | None = Field(default=None, ge=0.0, le=1.0)
+    mask_dropout: Mapping[str, Annotated[float, Field(ge=0.0, le=1.0)]] | None = None
+
+
+def minority_classes(class_pixels: Sequence[int]) -> tuple[int, ...]:
+    """The classes present whose pixel share is under half of the median share of the classes present."""
+    pixels = np.asarray(class_pixels, dtype=np.float64)
+    present = pixels > 0
+    if not present.any():
+        return ()
+    threshold = 0.5 * np.median(pixels[present])
+    return tuple(int(c) for c in np.flatnonzero(present & (pixels < threshold)))
+
+
+def minority_of(rows: Sequence[IndexRow], balance: BalanceSpec) -> tuple[int, ...]:
+    """The ids of the minority classes of some textures: those declared, or those that the pixels show."""
+    if balance.minority is None:
+        return minority_classes(class_pixels(rows))
+    return tuple(class_id(name) for name in balance.minority)
+
+
+def class_pixels(rows: Sequence[IndexRow]) -> tuple[int, ...]:
+    """The labelled pixels of some textures by class id."""
+    return tuple(sum(row.class_pixels[number] for row in rows) for number in range(len(CLASSES)))
+
+
+def class_weights(class_pixels: Sequence[int]) -> np.ndarray:
+    """w_c = 1 / sqrt(share of c), mean 1 over the classes present; an absent class weighs 1. Shape (K,)."""
+    pixels = np.asarray(class_pixels, dtype=np.float64)
+    weights = np.ones_like(pixels)
+    present = pixels > 0
+    if present.any():
+        raw = 1.0 / np.sqrt(pixels[present] / pixels.sum())
+        weights[present] = raw / raw.mean()
+    return weights
+
+
+def sampler_weights(rows: Sequence[IndexRow], *, spec: SamplerSpec, minority: Sequence[int]) -> np.ndarray:
+    """One weight per row, mean 1: ``max(minority_fraction ** exponent, floor)``. Shape (n,)."""
+    pixels = np.asarray([row.class_pixels for row in rows], dtype=np.float64).reshape(len(rows), len(CLASSES))
+    fraction = pixels[:, list(minority)].sum(axis=1) / np.maximum(pixels.sum(axis=1), 1.0)
+    weights = np.maximum(fraction**spec.exponent, spec.floor)
+    normalised: np.ndarray = weights / weights.mean()
+    return normalised
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Square tiles of ``side`` pixels: for each its texture (a position among the rows) and its corner."""
+
+    side: int
+    row: np.ndarray
+    y: np.ndarray
+    x: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def among(self, rows: Sequence[int]) -> Tiles:
+        """Those of some textures."""
+        kept = np.isin(self.row, rows)
+        return Tiles(self.side, self.row[kept], self.y[kept], self.x[kept])
+
+
+def tile_side(crop: int) -> int:
+    """The side of the minority tiles of a crop, in pixels."""
+    return max(crop, LEAST_TILE_PX)
+
+
+def minority_tiles(rows: Sequence[IndexRow], *, crop: int, minority: Sequence[int]) -> Tiles:
+    """The tiles of training textures of which at least 3 % are pixels of minority classes.
+
+    A tile has the side of the crop, at least 128 px, and lies inside its texture, corners half a side apart
+    in whole cells of the index. Only cells that lie whole in a tile count, so a tile whose side is no
+    multiple of a cell may hold more than is known of it, never less.
+    """
+    side = tile_side(crop)
+    found = [
+        np.stack([np.full(len(corners), number), *corners.T])
+        for number, row in enumerate(rows)
+        if row.split == "train" and any(row.class_pixels[c] for c in minority)
+        for corners in [_minority_corners(row, side=side, minority=minority)]
+    ]
+    row, y, x = np.concatenate([np.zeros((3, 0)), *found], axis=1).astype(np.int64)
+    return Tiles(side, row, y, x)
+
+
+def _minority_corners(row: IndexRow, *, side: int, minority: Sequence[int]) -> np.ndarray:
+    """Corners ``(n, 2)`` of the minority tiles of one texture."""
+    cells = cells_of(row)[list(minority)].sum(axis=0, dtype=np.int64)
+    summed = np.pad(cells.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    ys, top, bottom = _tile_cells(row.height, side=side)
+    xs, left, right = _tile_cells(row.width, side=side)
+    inside = (
+        summed[np.ix_(bottom, right)]
+        - summed[np.ix_(top, right)]
+        - summed[np.ix_(bottom, left)]
+        + summed[np.ix_(top, left)]
+    )
+    places = np.nonzero(inside >= MINORITY_SHARE * side**2)
+    return np.stack([ys[places[0]], xs[places[1]]], axis=1)
+
+
+def _tile_cells(length: int, *, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Along one axis: where tiles start, and the range of the cells that lie whole in each."""
+    stride = side // 2 // CELL * CELL
+    starts = np.arange(0, length - side + 1, stride)
+    ends = np.minimum(CELL * np.arange(1, -(-length // CELL) + 1), length)
+    return starts, starts // CELL, np.searchsorted(ends, starts + side, side="right")
+
+
+def merged(rows: Sequence[IndexRow], merge: Mapping[str, str]) -> tuple[IndexRow, ...]:
+    """The rows as if every pixel of a merged class were one of the class that takes it."""
+    return tuple(_merged(row, merge) for row in rows) if merge else tuple(rows)
+
+
+def _merged(row: IndexRow, merge: Mapping[str, str]) -> IndexRow:
+    if row.label not in merge and not any(row.class_pixels[class_id(name)] for name in merge):
+        return row
+    cells = cells_of(row)
+    for source, target in merge.items():
+        cells[class_id(target)] += cells[class_id(source)]
+        cells[class_id(source)] = 0
+    totals = tuple(int(total) for total in cells.sum(axis=(1, 2), dtype=np.int64))
+    return replace(
+        row,
+        label=None if row.label is None else merge.get(row.label, row.label),
+        class_pixels=totals,
+        cells=pack_cells(cells, num_pixels=row.height * row.width),
+    )
+
+
+@dataclass(frozen=True)
+class BalanceStatistics:
+    """What balancing would do with some training textures.
+
+    Attributes:
+        shares: Share of each class in the labelled pixels.
+        class_weights: w_c of each class.
+        minority: Names of the minority classes.
+        sampler: Weight of each texture with the default sampler, mean 1.
+        tiles: Number of minority tiles by side of the crop.
+    """
+
+    shares: dict[str, float]
+    class_weights: dict[str, float]
+    minority: tuple[str, ...]
+    sampler: np.ndarray
+    tiles: dict[int, int]
+
+
+def balance_statistics(rows: Sequence[IndexRow], *, crops: Sequence[int]) -> BalanceStatistics:
+    """The statistics of the training textures among ``rows``, at least one."""
+    train = [row for row in rows if row.split == "train"]
+    pixels = class_pixels(train)
+    minority = minority_classes(pixels)
+    return BalanceStatistics(
+        shares={name: count / max(sum(pixels), 1) for name, count in zip(CLASSES, pixels, strict=True)},
+        class_weights=dict(zip(CLASSES, class_weights(pixels).tolist(), strict=True)),
+        minority=tuple(CLASSES[number] for number in minority),
+        sampler=sampler_weights(train, spec=SamplerSpec(), minority=minority),
+        tiles={crop: len(minority_tiles(train, crop=crop, minority=minority)) for crop in crops},
+    )

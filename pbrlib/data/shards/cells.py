@@ -1,0 +1,60 @@
+"""How many pixels of each class every cell of a texture holds: enough to find where rare classes are.
+
+The index keeps these counts, so that any crop's share of a class is known without reading a pixel.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from pbrlib.maps import CLASSES, Stored
+
+if TYPE_CHECKING:
+    from pbrlib.data.shards.index import IndexRow
+
+CELL = 64
+"""Side of a cell in pixels; cells at the lower and the right border may be smaller."""
+
+Counts: TypeAlias = np.ndarray[Any, np.dtype[np.uint16]]
+"""Pixel counts ``(K, rows of cells, columns of cells)``; an ignored pixel belongs to no class."""
+
+
+def count_cells(mask: Stored) -> Counts:
+    """The pixels of each class in each cell of a stored mask ``(H, W, 1)``."""
+    labels = mask[..., 0]
+    rows, columns = (np.arange(0, side, CELL) for side in labels.shape)
+    counts = np.zeros((len(CLASSES), len(rows), len(columns)), dtype=np.uint16)
+    for number in np.flatnonzero(np.bincount(labels.ravel(), minlength=len(CLASSES))[: len(CLASSES)]):
+        of_rows = np.add.reduceat(labels == number, rows, axis=0, dtype=np.uint16)
+        counts[number] = np.add.reduceat(of_rows, columns, axis=1, dtype=np.uint16)
+    return counts
+
+
+def pack_cells(counts: Counts, *, num_pixels: int) -> bytes:
+    """Counts as the index keeps them: deflated little-endian uint16, planar.
+
+    Empty where one class covers all ``num_pixels`` of the texture, or none any: then the pixels by class
+    say as much.
+    """
+    totals = counts.sum(axis=(1, 2), dtype=np.int64)
+    if totals.sum() == 0 or totals.max() == num_pixels:
+        return b""
+    return zlib.compress(counts.astype("<u2").tobytes())
+
+
+def cells_of(row: IndexRow) -> Counts:
+    """The counts of a material of the index."""
+    down, across = -(-row.height // CELL), -(-row.width // CELL)
+    if row.cells:
+        packed = np.frombuffer(zlib.decompress(row.cells), dtype="<u2")
+        return packed.astype(np.uint16).reshape(len(CLASSES), down, across)
+    covered = np.asarray(row.class_pixels) > 0
+    heights, widths = (
+        np.minimum(CELL, side - CELL * np.arange(num))
+        for side, num in ((row.height, down), (row.width, across))
+    )
+    whole: Counts = (covered[:, None, None] * np.outer(heights, widths)).astype(np.uint16)
+    return whole

@@ -1,0 +1,214 @@
+"""Pairs of old and new textures of Skyrim: an old tree, its True PBR tree, and painted class masks.
+
+``<name>.dds`` and ``<name>_n.dds`` of the old tree are the diffuse, the normal and, in the normal's alpha,
+the gloss. Below the new tree, at the same relative path, ``<name>.dds`` is the albedo, ``<name>_rmaos.dds``
+roughness, metallic and occlusion, ``<name>_p.dds`` the height. ``<name>_mask.png`` holds class ids or the
+palette. The new tree's normal is not read: networks see the old one. Alpha of a diffuse may be opacity or
+anything else; only its colour is kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pbrlib.data.audit import Finding
+from pbrlib.data.material import Entry, Material
+from pbrlib.data.sources.folder import family_of
+from pbrlib.data.sources.oldnew import PARTS, Reading
+from pbrlib.data.sources.settings import Reader, read_settings
+from pbrlib.errors import DataError
+from pbrlib.textures.pairs import Fate, Pair, find_pairs, subfolder, texture_files
+
+NAME = "skyrim"
+
+PBR_FOLDER = "pbr"
+
+NEW = {"albedo": "", "rmaos": "_rmaos", "height": "_p"}
+"""The endings of the files of a new set that are read."""
+
+MASK_ENDING = "_mask"
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """The files of a tree by their lower-case path without suffix, relative to its texture root."""
+
+    root: Path
+    files: Mapping[str, Path]
+
+
+class SkyrimSource:
+    """The pairs of an old tree that have something to learn from: a new set, a mask or both.
+
+    Ids are paths of the diffuse without its ending, families the same without running numbers and variant
+    letters (``family``), so that ``dungeons/stone01`` and ``dungeons/stone02b`` are on one side of the
+    split.
+
+    Args:
+        old: A game's ``Data`` folder (with ``textures/`` in it, any case) or a texture folder itself.
+        new: The folder of the new tree: one with ``textures/PBR`` or ``PBR`` in it, such as a conversion
+            writes, or the latter itself. By default the ``PBR`` folder of the old tree, if it has one.
+        masks: The folder of the masks, at the same relative paths; by default they lie in either tree.
+        size: Upper bound of the longer side in pixels.
+    """
+
+    name = NAME
+
+    def __init__(
+        self, old: str, *, new: str | None = None, masks: str | None = None, size: int = 1024
+    ) -> None:
+        self.old, self.new, self.masks, self.size = old, new, masks, size
+        self._found: tuple[list[Entry], list[Finding]] | None = None
+
+    @classmethod
+    def parse(cls, text: str, *, size: int) -> SkyrimSource:
+        """Reads ``skyrim:old=/data/old,new=/data/new,masks=/data/masks``.
+
+        Raises:
+            ConfigError: an unknown key, or no ``old``.
+        """
+        readers: dict[str, Reader] = {"old": str, "new": str, "masks": str}
+        return cls(size=size, **read_settings(text, readers=readers, example=f"{NAME}:old=/data/old"))
+
+    def entries(self) -> list[Entry]:
+        """The pairs, sorted by path; reads names only.
+
+        Raises:
+            DataError: A folder is missing, or no pair has a new set or a mask.
+        """
+        return self._listing()[0]
+
+    def left_out(self) -> list[Finding]:
+        """A note on every pair with nothing to learn from and every file without its counterpart."""
+        return self._listing()[1]
+
+    def load(self, entry: Entry) -> Material:
+        """Reads one pair; raises DataError with everything that is wrong with it."""
+        material, findings = self.survey(entry)
+        if material is None:
+            raise DataError("\n".join(f.message for f in findings if f.severity == "error"))
+        return material
+
+    def survey(self, entry: Entry) -> tuple[Material | None, tuple[Finding, ...]]:
+        """Reads one pair, or None, and tells what the reading showed."""
+        if not entry.place:
+            raise DataError(f"{self.old}: no pair {entry.id}. List the entries again.")
+        files = {part: Path(path) for part, path in json.loads(entry.place).items()}
+        reading = Reading(entry.id, files, size=self.size)
+        maps = reading.maps()
+        if maps is None:
+            return None, tuple(reading.findings)
+        material = Material(
+            id=entry.id,
+            family=entry.family,
+            source=self.name,
+            label=reading.label(maps),
+            tileable=reading.tileable(),
+            licence="unknown",
+            attribution="",
+            maps=maps,
+        )
+        return material, tuple(reading.findings)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the listing: an entry names the places of its files."""
+        return {**self.__dict__, "_found": None}
+
+    def _listing(self) -> tuple[list[Entry], list[Finding]]:
+        if self._found is None:
+            self._found = self._list()
+        return self._found
+
+    def _list(self) -> tuple[list[Entry], list[Finding]]:
+        listing = find_pairs(Path(self.old))
+        new = _new_tree(listing.root, self.new)
+        trees = [_tree(listing.root), *([new] if new else [])]
+        masks = [_tree(_texture_root(Path(self.masks)))] if self.masks else trees
+        entries, notes = [], []
+        for pair in listing.pairs:
+            files = {"diffuse": pair.diffuse, "normal": pair.normal}
+            learnt = _new_files(pair, new) | _mask_file(pair, masks)
+            if learnt:
+                entries.append(_entry(pair, files | learnt))
+            else:
+                why = "an old pair without a new set or a mask; left out"
+                notes.append(Finding(str(pair.name), "", "no new set", "note", why))
+        if not entries:
+            where = f"a new set below {new.root}" if new else "a new set, since there is no textures/PBR,"
+            raise DataError(
+                f"{self.old}: {len(listing.pairs)} old pairs, none with {where} or a mask. "
+                "Give new= or masks= with the same paths below them."
+            )
+        unpaired = [aside for aside in listing.asides if aside.fate is Fate.UNPAIRED]
+        notes += [Finding(str(a.path), "", "unpaired", "note", f"{a.reason}; left out") for a in unpaired]
+        notes += _strays(new, entries)
+        return entries, notes
+
+
+def _entry(pair: Pair, files: Mapping[str, Path]) -> Entry:
+    place = json.dumps({part: str(files[part]) for part in PARTS if part in files})
+    return Entry(pair.name.as_posix(), family(pair.name), place=place)
+
+
+def family(name: PurePosixPath) -> str:
+    """What the variants of a texture share: its path without running numbers and variant letters."""
+    return name.with_name(family_of(name.name)).as_posix().lower()
+
+
+def _texture_root(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder. Give the folder with the textures.")
+    return subfolder(folder, "textures") or folder
+
+
+def _new_tree(old_root: Path, given: str | None) -> _Tree | None:
+    """The new tree; None if none is given and the old one has none in it."""
+    if given is None:
+        inside = subfolder(old_root, PBR_FOLDER)
+        return None if inside is None else _tree(inside)
+    root = _texture_root(Path(given))
+    return _tree(subfolder(root, PBR_FOLDER) or root)
+
+
+def _tree(root: Path) -> _Tree:
+    """The texture files below a folder; of a DDS and a PNG of one name the DDS."""
+    files: dict[str, Path] = {}
+    for path in sorted(texture_files(root), key=lambda path: (path.suffix.lower() != ".dds", path)):
+        files.setdefault(_key(path.with_name(path.stem)), root / path)
+    return _Tree(root, files)
+
+
+def _key(name: PurePosixPath, ending: str = "") -> str:
+    return name.as_posix().lower() + ending
+
+
+def _new_files(pair: Pair, new: _Tree | None) -> dict[str, Path]:
+    """The files of a pair's new set; it is called like the diffuse with or without its ending."""
+    if new is None:
+        return {}
+    places = {part: [_key(name, ending) for name in (pair.name, pair.stem)] for part, ending in NEW.items()}
+    hits = {part: [new.files[key] for key in keys if key in new.files] for part, keys in places.items()}
+    return {part: paths[0] for part, paths in hits.items() if paths}
+
+
+def _mask_file(pair: Pair, trees: Iterable[_Tree]) -> dict[str, Path]:
+    keys = [_key(name, MASK_ENDING) for name in (pair.name, pair.stem)]
+    hits = [tree.files[key] for tree in trees for key in keys if key in tree.files]
+    return {"mask": hits[0]} if hits else {}
+
+
+def _strays(new: _Tree | None, entries: Iterable[Entry]) -> list[Finding]:
+    """New sets, told by their packed map, that belong to no old pair: their paths differ from the old."""
+    if new is None:
+        return []
+    used = {path for entry in entries for path in json.loads(entry.place).values()}
+    why = "a new set without an old pair at the same path; left out"
+    return [
+        Finding(key, "", "no old pair", "note", why)
+        for key, path in new.files.items()
+        if key.endswith(NEW["rmaos"]) and str(path) not in used
+    ]

@@ -1,0 +1,82 @@
+"""Small elastic warps of pictures, in which normal vectors follow the surface.
+
+A warped picture shows at a pixel what the original shows at that pixel plus its displacement. The border
+stays where it is, so nothing from outside the picture is ever asked for.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from pbrlib.geometry.fields import difference
+
+NODES = 4
+"""Nodes a side that a warp moves; with the fixed ones of the border they lie a fifth of the side apart."""
+
+LARGEST_WARP = 0.02
+"""Nodes moved by up to this share of the side never fold the picture."""
+
+
+def smooth_displacement(
+    nodes: Float[Tensor, "n 2 g g"], *, size: tuple[int, int]
+) -> Float[Tensor, "n 2 h w"]:
+    """Displacements (columns, rows) in pixels that pass through ``nodes`` and vanish at the border.
+
+    Args:
+        nodes: Displacements at the inner nodes of a regular net over the picture.
+        size: Height and width of the picture.
+    """
+    net = F.pad(nodes, (1, 1, 1, 1))
+    return F.interpolate(net, size=size, mode="bicubic", align_corners=True)
+
+
+def warp(x: Float[Tensor, "n c h w"], *, displacement: Float[Tensor, "n 2 h w"]) -> Float[Tensor, "n c h w"]:
+    """Warps scalars or colours, bilinearly."""
+    grid = _grid(displacement)
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=True)
+
+
+def warp_labels(
+    labels: Int64[Tensor, "n h w"], *, displacement: Float[Tensor, "n 2 h w"]
+) -> Int64[Tensor, "n h w"]:
+    """Warps class ids: each pixel takes that of the nearest one."""
+    grid = _grid(displacement)
+    numbers = labels.unsqueeze(1).float()
+    nearest = F.grid_sample(numbers, grid, mode="nearest", padding_mode="border", align_corners=True)
+    return nearest.squeeze(1).long()
+
+
+def warp_normal(
+    normal: Float[Tensor, "n 3 h w"], *, displacement: Float[Tensor, "n 2 h w"]
+) -> Float[Tensor, "n 3 h w"]:
+    """Warps OpenGL unit normals as the surface under them is warped; its heights keep their values.
+
+    With ``g(x) = h(x + d(x))`` the chain rule gives ``grad g = (I + dd/dx)^T grad h``. The slopes are
+    ``-n_x / n_z`` along columns and ``n_y / n_z`` along rows, so the same matrix turns ``(n_x, -n_y)``
+    without a division.
+    """
+    moved = warp(normal, displacement=displacement)
+    x, y, z = moved.unsqueeze(2).unbind(dim=1)
+    along = difference(displacement, dim=-1, tileable=False)
+    down = difference(displacement, dim=-2, tileable=False)
+    turned = torch.cat(
+        (
+            (1.0 + along[:, :1]) * x - along[:, 1:] * y,
+            (1.0 + down[:, 1:]) * y - down[:, :1] * x,
+            z,
+        ),
+        dim=1,
+    )
+    length = turned.square().sum(dim=1, keepdim=True).sqrt()
+    return turned / length.clamp_min(1e-6)
+
+
+def _grid(displacement: Tensor) -> Float[Tensor, "n h w 2"]:
+    """Where each pixel looks, in the coordinates of ``grid_sample``: -1 and 1 are the outermost pixels."""
+    height, width = displacement.shape[-2:]
+    columns = torch.arange(width, device=displacement.device) + displacement[:, 0]
+    rows = torch.arange(height, device=displacement.device).view(-1, 1) + displacement[:, 1]
+    return torch.stack((columns * (2.0 / (width - 1)) - 1.0, rows * (2.0 / (height - 1)) - 1.0), dim=-1)

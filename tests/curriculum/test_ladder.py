@@ -1,0 +1,165 @@
+"""A ladder file: which curricula, in which waves, and what is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pbrlib.curriculum.ladder import Ladder, chosen_phases
+from pbrlib.curriculum.load import load_curriculum, load_ladder
+from pbrlib.errors import ConfigError
+
+from .conftest import ROUGHNESS, SEGFORMER
+
+ALBEDO = (
+    ROUGHNESS.replace("roughness", "albedo")
+    .replace(", albedo: albedo.A2", "")
+    .replace("    starts_from: albedo.A2\n", "")
+    .replace("M0", "A2")
+    .replace("{focal_relative_l1: 1.0, ms_ssim: 0.1, sobel: 0.02}", "{l1: 1.0}")
+)
+WAVES = """\
+waves:
+  - {segformer: classes.yaml}
+  - {albedo: maps/albedo.yaml}
+  - {roughness: maps/roughness.yaml}
+"""
+
+
+@pytest.fixture
+def ladder_file(tmp_path: Path) -> Path:
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "classes.yaml").write_text(SEGFORMER)
+    (tmp_path / "maps" / "albedo.yaml").write_text(ALBEDO)
+    (tmp_path / "maps" / "roughness.yaml").write_text(ROUGHNESS)
+    (tmp_path / "ladder.yaml").write_text(WAVES)
+    return tmp_path / "ladder.yaml"
+
+
+def names(ladder: Ladder) -> list[list[str]]:
+    return [[family.curriculum.name for family in wave] for wave in ladder.waves]
+
+
+def complaint(*files: Path, overrides: tuple[str, ...] = ()) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_ladder(files, overrides=overrides)
+    return str(caught.value)
+
+
+def test_a_ladder_names_its_families_relative_to_its_own_place(ladder_file: Path) -> None:
+    ladder = load_ladder([ladder_file])
+    assert names(ladder) == [["segformer"], ["albedo"], ["roughness"]]
+    assert ladder.families[1].file == ladder_file.parent / "maps" / "albedo.yaml"
+    assert ladder.curricula[0] == load_curriculum(ladder_file.parent / "classes.yaml")
+
+
+def test_curricula_without_a_ladder_come_as_early_as_their_donors_allow(ladder_file: Path) -> None:
+    folder = ladder_file.parent
+    height = folder / "height.yaml"
+    height.write_text(ALBEDO.replace("albedo", "height"))
+    files = [folder / "maps" / "roughness.yaml", height, folder / "maps" / "albedo.yaml"]
+    assert names(load_ladder(files)) == [["height", "albedo"], ["roughness"]]
+    files.append(folder / "classes.yaml")
+    assert names(load_ladder(files)) == [["segformer"], ["height", "albedo"], ["roughness"]]
+
+
+@pytest.mark.parametrize(
+    ("waves", "expected"),
+    [
+        (
+            "[{segformer: classes.yaml, albedo: maps/albedo.yaml}]",
+            "waves.0.albedo: builds on segformer, in no earlier wave. Move it to a later one.",
+        ),
+        (
+            "[{roughness: maps/roughness.yaml}, {segformer: classes.yaml}, {albedo: maps/albedo.yaml}]",
+            "waves.0.roughness: builds on albedo, segformer, in no earlier wave.",
+        ),
+        (
+            "[{classes: classes.yaml}]",
+            "holds the curriculum 'segformer'. Call it so.",
+        ),
+        (
+            "[{segformer: classes.yaml}, {segformer: classes.yaml}]",
+            "waves: segformer stands in several waves. Keep one.",
+        ),
+        ("{segformer: classes.yaml}", "waves: {'segformer': 'classes.yaml'} came. Give a list."),
+        ("[]", "waves: [] came. Give at least 1."),
+        ("[{}]", "waves.0: {} came. Give at least 1."),
+        ("[{segformer: none.yaml}]", "none.yaml: No such file or directory. Give a YAML file"),
+        ("[{segformer: ladder.yaml}]", "a ladder, where one curriculum belongs. Name one of its files."),
+    ],
+)
+def test_a_ladder_that_cannot_be_climbed_says_why(ladder_file: Path, waves: str, expected: str) -> None:
+    ladder_file.write_text(f"waves: {waves}\n")
+    assert expected in complaint(ladder_file)
+
+
+def test_a_donor_outside_the_ladder_is_trained_before_it(ladder_file: Path) -> None:
+    ladder_file.write_text("waves: [{albedo: maps/albedo.yaml}, {roughness: maps/roughness.yaml}]\n")
+    assert names(load_ladder([ladder_file])) == [["albedo"], ["roughness"]]
+
+
+def test_the_mistakes_of_all_files_and_of_the_command_line_are_listed_at_once(ladder_file: Path) -> None:
+    classes, albedo = ladder_file.parent / "classes.yaml", ladder_file.parent / "maps" / "albedo.yaml"
+    classes.write_text(SEGFORMER.replace("batch: 4", "batch: 0"))
+    albedo.write_text(ALBEDO.replace("crop: 64", "crap: 64"))
+    message = complaint(ladder_file, overrides=("roughness.phases.M9.crop=32", "phases.S0.crop=32"))
+    for line in (
+        f"1 mistake in {classes}:\n  phases.S1.batch: 0 came.",
+        f"2 mistakes in {albedo}:\n  phases.A2.crop: missing.",
+        "--set phases.M9.crop: there is no phase 'M9'. Known: M0.",
+        "--set phases.S0.crop: of several curricula an address begins with the name of one, as in "
+        "segformer.seed=1. Known: segformer, albedo, roughness.",
+    ):
+        assert line in message
+
+
+def test_an_override_reaches_the_family_that_it_names(ladder_file: Path) -> None:
+    ladder = load_ladder([ladder_file], overrides=["albedo.phases.A2.optimizer.lr=1e-4", "segformer.seed=3"])
+    assert ladder.curricula[1].phases["A2"].optimizer.lr == 1e-4
+    assert [curriculum.seed for curriculum in ladder.curricula] == [3, 0, 0]
+
+
+def test_an_override_takes_the_content_of_a_file(ladder_file: Path) -> None:
+    content = ladder_file.parent / "balance.yaml"
+    content.write_text("sampler: {exponent: 0.25}\nminority_tiles: 0.5\n")
+    ladder = load_ladder([ladder_file], overrides=[f"segformer.phases.S0.balance=@{content}"])
+    balance = ladder.curricula[0].phases["S0"].balance
+    assert balance.sampler is not None
+    assert (balance.sampler.exponent, balance.minority_tiles) == (0.25, 0.5)
+    override = f"phases.S0.balance=@{content.parent}/none.yaml"
+    message = complaint(ladder_file.parent / "classes.yaml", overrides=(override,))
+    assert "--set phases.S0.balance: " in message
+    assert "none.yaml: No such file or directory. Give a YAML file that can be read." in message
+
+
+def test_a_ladder_comes_alone_and_is_no_curriculum(ladder_file: Path) -> None:
+    assert "a ladder names all that it trains" in complaint(ladder_file, ladder_file.parent / "classes.yaml")
+    with pytest.raises(ConfigError, match=r"ladder\.yaml: a ladder, where one curriculum belongs"):
+        load_curriculum(ladder_file)
+
+
+def test_one_curriculum_twice_is_refused(ladder_file: Path) -> None:
+    classes = ladder_file.parent / "classes.yaml"
+    assert "have one name. Rename one curriculum." in complaint(classes, classes)
+
+
+def test_a_range_of_phases_is_taken_from_every_family_that_has_it(ladder_file: Path) -> None:
+    ladder = load_ladder([ladder_file])
+    assert chosen_phases(ladder, None) == {
+        "segformer": ("S0", "S1"),
+        "albedo": ("A2",),
+        "roughness": ("M0",),
+    }
+    assert chosen_phases(ladder, "S0..S1") == {"segformer": ("S0", "S1")}
+    assert chosen_phases(ladder, "M0") == {"roughness": ("M0",)}
+    assert names(ladder.only(["albedo", "roughness"])) == [["albedo"], ["roughness"]]
+    for wanted, expected in {
+        "S0..S7": "no phase 'S7'. The phases are S0, S1, A2, M0.",
+        "S0..A2": "no curriculum has both S0 and A2.",
+        "S1..S0": "S1..S0 runs backwards. Write S0..S1.",
+    }.items():
+        with pytest.raises(ConfigError) as caught:
+            chosen_phases(ladder, wanted)
+        assert expected in str(caught.value)

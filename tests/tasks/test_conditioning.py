@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pbrlib.inference.chain import Chain
+from pbrlib.losses.spec import LossSpec
+from pbrlib.models.segformer import Segformer
+from pbrlib.models.spec import SegformerSpec
+from pbrlib.tasks.maps import MapTask
+from pbrlib.tasks.spec import HeightSpec
+
+
+@pytest.mark.parametrize(("backbone", "channels"), [("b0", 256), ("b2", 512)])
+def test_conditioning_is_as_wide_as_the_backbones_last_stage(backbone: str, channels: int) -> None:
+    with torch.device("meta"):
+        segformer = Segformer(SegformerSpec.model_validate({"backbone": backbone}))
+        chain = Chain(segformer=segformer, albedo=None, maps={}, device=torch.device("meta"))
+        task = MapTask(HeightSpec(), chain=chain, loss=LossSpec.model_validate({"l1": 1.0}))
+        condition = chain.condition(torch.rand(1, 3, 64, 96), torch.rand(1, 3, 64, 96))
+    assert task.declared.condition_channels == channels
+    assert condition.features.shape == (1, channels, 2, 3)
+    assert task.network.film is not None
+    assert task.network.film.beta.weight.shape == (1536, channels, 1, 1)

@@ -1,0 +1,118 @@
+from pathlib import Path
+
+import pytest
+
+from pbrlib.errors import DataError
+from pbrlib.textures.pairs import Fate, Listing, find_pairs
+from tests.convert.textures import dds, picture, save_pair, save_png
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(dds(picture()))
+
+
+def names(listing: Listing) -> list[str]:
+    return [pair.name.as_posix() for pair in listing.pairs]
+
+
+def fates(listing: Listing) -> dict[str, Fate]:
+    return {aside.path.as_posix(): aside.fate for aside in listing.asides}
+
+
+@pytest.mark.parametrize(
+    ("diffuse", "normal"),
+    [
+        ("wall.dds", "wall_n.dds"),
+        ("wall_d.dds", "wall_n.dds"),
+        ("Wall_Diff.DDS", "wall_NORM.dds"),
+        ("WALL_diffuse.dds", "wall_normal.Dds"),
+        ("wall_d.dds", "wall_d_n.dds"),
+    ],
+)
+def test_diffuse_and_normal_pair_by_suffix_whatever_the_case(
+    tmp_path: Path, diffuse: str, normal: str
+) -> None:
+    touch(tmp_path, f"stone/{diffuse}", f"stone/{normal}")
+    listing = find_pairs(tmp_path)
+    assert [(pair.diffuse.name, pair.normal.name) for pair in listing.pairs] == [(diffuse, normal)]
+    assert not listing.asides
+
+
+def test_the_written_name_drops_the_diffuse_suffix_and_the_matched_stem_keeps_it(tmp_path: Path) -> None:
+    touch(tmp_path, "stone/wall_d.dds", "stone/wall_n.dds")
+    (pair,) = find_pairs(tmp_path).pairs
+    assert (pair.name.as_posix(), pair.stem.as_posix()) == ("stone/wall", "stone/wall_d")
+
+
+def test_equal_names_in_two_folders_are_two_textures(tmp_path: Path) -> None:
+    save_pair(tmp_path, "a/wall")
+    save_pair(tmp_path, "b/wall")
+    assert names(find_pairs(tmp_path)) == ["a/wall", "b/wall"]
+
+
+def test_a_data_folder_is_read_at_its_textures(tmp_path: Path) -> None:
+    save_pair(tmp_path, "Textures/stone/wall")
+    save_pair(tmp_path, "meshes/wall")
+    listing = find_pairs(tmp_path)
+    assert listing.root == tmp_path / "Textures"
+    assert names(listing) == ["stone/wall"]
+
+
+def test_png_pairs_with_dds_and_dds_is_preferred(tmp_path: Path) -> None:
+    save_png(tmp_path / "wall.png", picture())
+    touch(tmp_path, "wall_n.dds", "floor.dds", "floor_n.dds")
+    save_png(tmp_path / "floor.png", picture())
+    listing = find_pairs(tmp_path)
+    assert names(listing) == ["floor", "wall"]
+    assert fates(listing) == {"floor.png": Fate.UNPAIRED}
+
+
+def test_of_two_diffuses_for_one_normal_the_plain_one_is_taken(tmp_path: Path) -> None:
+    touch(tmp_path, "wall.dds", "wall_d.dds", "wall_n.dds")
+    listing = find_pairs(tmp_path)
+    assert [pair.diffuse.name for pair in listing.pairs] == ["wall.dds"]
+    assert listing.asides[0].reason == "wall.dds is taken as the diffuse of this name"
+
+
+def test_unpaired_files_are_listed_with_what_they_lack(tmp_path: Path) -> None:
+    touch(tmp_path, "lonely.dds", "other_n.dds")
+    reasons = {aside.path.name: aside.reason for aside in find_pairs(tmp_path).asides}
+    assert reasons == {"lonely.dds": "no normal beside it (lonely_n)", "other_n.dds": "no diffuse beside it"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a_msn.dds",
+        "a_SK.dds",
+        "a_em.dds",
+        "a_envmask.dds",
+        "a_flow.dds",
+        "a_rmaos.dds",
+        "a_p.dds",
+        "a_lod.dds",
+    ],
+)
+def test_other_maps_are_skipped_with_a_reason(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, f"stone/{name}")
+    (aside,) = find_pairs(tmp_path).asides
+    assert aside.fate is Fate.SKIPPED
+    assert aside.reason.startswith(name[1:-4].lower() + ": ")
+
+
+@pytest.mark.parametrize(
+    "folder", ["interface", "Sky", "effects", "terrain/lod", "actors/facegendata", "PBR"]
+)
+def test_folders_without_materials_are_skipped(tmp_path: Path, folder: str) -> None:
+    save_pair(tmp_path, f"{folder}/thing")
+    assert set(fates(find_pairs(tmp_path)).values()) == {Fate.SKIPPED}
+
+
+def test_a_folder_without_textures_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no \.dds or \.png"):
+        find_pairs(tmp_path)
+    with pytest.raises(DataError, match="no such folder"):
+        find_pairs(tmp_path / "missing")

@@ -1,0 +1,64 @@
+"""Phases of a few steps that begin from the session's trained networks, with some groups frozen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from pbrlib.curriculum.load import parse_curriculum
+from pbrlib.curriculum.run import PhaseJob, resolve
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.train.spec import RuntimeSpec
+from tests.conftest import ALBEDO, SEGFORMER
+
+FREEZING = {
+    "S1 stage 0": (
+        "segformer",
+        "layer_decay: 0.9, groups: {stem: {match: 'encoder.stages.0.*', freeze: true}}",
+    ),
+    "S4 encoder": ("segformer", "groups: {encoder: {match: 'encoder.*', freeze: true}}"),
+    "decoder with its batch norm": ("segformer", "groups: {decoder: {match: 'decoder.*', freeze: true}}"),
+    "A4 encoder and FiLM": (
+        "albedo",
+        "groups: {fixed: {match: ['encoder.*', 'film.*'], freeze: true}, head: {match: 'head.*', lr: 3e-3}}",
+    ),
+    "nothing": ("albedo", ""),
+}
+"""What is frozen -> the curriculum, and the rest of its optimizer."""
+
+FROZEN = {
+    "S1 stage 0": ("encoder.stages.0.",),
+    "S4 encoder": ("encoder.",),
+    "decoder with its batch norm": ("decoder.",),
+    "A4 encoder and FiLM": ("encoder.", "film."),
+    "nothing": (),
+}
+"""What is frozen -> how the names of its tensors begin."""
+
+
+def job_freezing(
+    what: str,
+    *,
+    shards: ShardSet,
+    donors: Path,
+    runs: Path,
+    workers: int = 1,
+    steps: int = 1,
+    film_dropout: float = 0.0,
+) -> PhaseJob:
+    """One phase that begins from a trained network of its own kind."""
+    kind, groups = FREEZING[what]
+    text = {"segformer": SEGFORMER, "albedo": ALBEDO}[kind]
+    text = text.replace(f"name: {kind}", "name: other").replace("batch: 6", "batch: 4")
+    text = text.replace("epochs: 2", "epochs: 1").replace(
+        "    epochs: 1", f"    starts_from: {kind}\n    epochs: 1"
+    )
+    for given in ("steps_per_epoch: 2", "steps_per_epoch: 4"):
+        text = text.replace(given, f"steps_per_epoch: {steps}")
+    text = text.replace("{lr: 1.0e-3}", f"{{lr: 1.0e-3, {groups}}}").replace(
+        "film_dropout: 0.0", f"film_dropout: {film_dropout}"
+    )
+    curriculum = parse_curriculum(text)
+    (phase,) = curriculum.phases
+    job = resolve(curriculum, phase, shards=shards, runs=donors, runtime=RuntimeSpec(workers=workers))
+    return replace(job, runs=runs)

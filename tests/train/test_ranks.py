@@ -1,0 +1,135 @@
+"""The loop on two ranks with DDP, without Ray."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from pbrlib.curriculum.run import PhaseJob, run_phase
+from pbrlib.data.batch import RawBatch
+from pbrlib.data.collate import collate
+from pbrlib.data.draw import fetch
+from pbrlib.data.plan import DrawPlan, share
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.train.runtime import LocalRuntime
+
+from .phases import FREEZING, job_freezing
+
+WORLD = 2
+
+
+@dataclass
+class GlooRuntime(LocalRuntime):
+    """A rank of two plain processes; DDP as Ray has it, which looks for no unused parameter."""
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        wrapped = DistributedDataParallel(module)
+        assert not wrapped.find_unused_parameters
+        return wrapped
+
+    def all_reduce(self, values: Tensor) -> Tensor:
+        summed = values.detach().clone()
+        dist.all_reduce(summed)
+        return summed
+
+    def gather(self, value: list[str]) -> list[list[str]]:
+        values: list[list[str]] = [[] for _ in range(self.world_size)]
+        dist.all_gather_object(values, value)
+        return values
+
+    def share_buffers(self, module: nn.Module) -> None:
+        for buffer in module.buffers():
+            dist.broadcast(buffer, src=0)
+
+    def batches(self, plan: DrawPlan, *, maps: Sequence[str], first_step: int) -> Iterator[RawBatch]:
+        table = plan.rows_of(rank=self.rank, world=self.world_size, first_step=first_step)
+        start, stop = share(plan.batch, rank=self.rank, world=self.world_size)
+        for first in range(0, table.num_rows, stop - start):
+            draws = table.slice(first, stop - start)
+            yield collate(fetch(draws, self.shards, maps), self.shards.rows, maps=maps)
+
+    def report(self, metrics: Mapping[str, float], *, checkpoint: Path | None, step: int) -> None:
+        super().report(metrics, checkpoint=checkpoint, step=step)
+        dist.barrier()
+
+
+def rank_main(rank: int, jobs: Mapping[str, PhaseJob], folder: Path) -> None:
+    torch.set_num_threads(1)
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/store",
+        rank=rank,
+        world_size=WORLD,
+        timeout=timedelta(seconds=60),
+    )
+    ended: dict[str, Any] = {}
+    for name, job in jobs.items():
+        if rank == 0:
+            job.directory.mkdir(parents=True, exist_ok=True)
+        runtime = GlooRuntime(
+            shards=ShardSet.open(job.shards),
+            directory=job.directory,
+            selection=job.curriculum.phases[job.phase].select,
+            device=torch.device("cpu"),
+            rank=rank,
+            world_size=WORLD,
+        )
+        state = run_phase(job, runtime)
+        ended[name] = (state.step, state.stopped, [validated.metrics for validated in state.history])
+    torch.save(ended, folder / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def ranks(shard_folder: Path, trained_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """What each rank says of every phase, all trained in one pair of processes."""
+    folder = tmp_path_factory.mktemp("ranks")
+    given = {"shards": ShardSet.open(shard_folder), "donors": trained_runs, "workers": WORLD}
+    jobs = {
+        # Three steps: DDP complains of a parameter without a gradient when the next step begins.
+        what: job_freezing(what, runs=folder / str(number), steps=3, **given)
+        for number, what in enumerate(FREEZING)
+    }
+    # Dropped so often that some rank shows no sample its conditioning.
+    jobs["dropped"] = job_freezing("nothing", runs=folder / "d", steps=3, film_dropout=0.9, **given)
+    jobs["plateau"] = plateau(job_freezing("nothing", runs=folder / "p", steps=1, **given))
+    mp.spawn(rank_main, args=(jobs, folder), nprocs=WORLD)  # type: ignore[no-untyped-call]
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(WORLD)]
+
+
+def plateau(job: PhaseJob) -> PhaseJob:
+    """Learns nothing for ten epochs, with patience for two."""
+    phase = job.curriculum.phases[job.phase]
+    still = phase.model_copy(
+        update={
+            "epochs": 10,
+            "plateau": 2,
+            "optimizer": phase.optimizer.model_copy(update={"lr": 1e-30, "weight_decay": 0.0}),
+            "schedule": type(phase.schedule)(final=1e-30),
+        }
+    )
+    return replace(job, curriculum=job.curriculum.model_copy(update={"phases": {job.phase: still}}))
+
+
+@pytest.mark.parametrize("what", [*FREEZING, "dropped"])
+def test_no_parameter_that_learns_is_without_a_gradient_on_any_rank(ranks: list[Any], what: str) -> None:
+    assert [rank[what][0] for rank in ranks] == [3, 3]
+
+
+def test_all_ranks_end_at_the_same_plateau(ranks: list[Any]) -> None:
+    steps, stopped, histories = zip(*(rank["plateau"] for rank in ranks), strict=True)
+    assert steps == (3, 3)
+    assert stopped == ("plateau", "plateau")
+    assert histories[0] == histories[1]
