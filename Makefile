@@ -5,7 +5,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
-SMOKE := $(addprefix configs/smoke/,$(addsuffix .yaml,segformer albedo roughness metallic height ao))
 
 # The demo is measured on families of materials that it does not train on, one a class; none of them is part of
 # a mixed texture either.
@@ -40,7 +39,7 @@ demo: install  ## Generate materials, train all six networks, evaluate, convert:
 	@echo "pbr prepare: 340 materials to train on, 14 of other families to measure by"
 	@$(BIN)/pbr prepare "$(TRAIN_SOURCE)" "$(TEST_SOURCE)" --out $(DEMO)/shards --val-share 0 \
 	  $(addprefix --hold-out ,$(HELD_OUT))
-	$(BIN)/pbr train $(SMOKE) --data $(DEMO)/shards --runs $(DEMO)/runs --runtime configs/runtime/cpu.yaml
+	$(BIN)/pbr train configs/smoke/demo.yaml --data $(DEMO)/shards --runs $(DEMO)/runs --runtime configs/runtime/cpu.yaml
 	@$(BIN)/pbr bake "$(TEST_SOURCE)" --out $(DEMO)/old
 	$(BIN)/pbr convert $(DEMO)/runs $(DEMO)/old $(DEMO)/new
 	$(BIN)/pbr evaluate $(DEMO)/runs --data $(DEMO)/shards --out $(DEMO)/evaluation
