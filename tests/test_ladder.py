@@ -1,4 +1,4 @@
-"""The smoke ladder, cut to two or three steps a phase: it passes through every kind of phase of the recipe."""
+"""The smoke ladder, cut to two or three steps a phase, passes through every kind of phase of the recipe."""
 
 from __future__ import annotations
 
@@ -68,6 +68,8 @@ def test_the_ladder_climbs_through_every_phase_and_then_rests(two_sources: Path,
             _check_phase(curriculum.name, name, done)
             assert (tmp_path / curriculum.name / done["checkpoint"] / "state.json").exists()
     assert "roughness/M1: finished" in first.output
+    (start,) = (tmp_path / "roughness").glob("M0-*/metrics.jsonl")
+    assert json.loads(start.read_text().splitlines()[0])["kind"] == "warm_start"
     lines = [line for line in first.output.splitlines() if ": training into" in line]
     order = list(dict.fromkeys(line.partition("/")[0] for line in lines))
     assert order == ["segformer", "albedo", "roughness", "metallic", "height", "ao"]
