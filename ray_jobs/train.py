@@ -154,6 +154,7 @@ def open_work(
 ) -> Work:
     """Reads and checks everything; raises with all mistakes before a worker starts."""
     from pbrlib.curriculum.check import check
+    from pbrlib.curriculum.check_donors import require_trunks
     from pbrlib.curriculum.ladder import chosen_phases
     from pbrlib.curriculum.load import load_ladder, load_runtime
     from pbrlib.curriculum.mistakes import every
@@ -168,14 +169,16 @@ def open_work(
     shards = ShardSet.open(data)
 
     def check_one(family: Family) -> None:
+        curriculum, place, running = family.curriculum, str(family.file), chosen[family.curriculum.name]
         check(
-            family.curriculum,
-            place=str(family.file),
+            curriculum,
+            place=place,
             runtime=runtime,
             rows=shards.rows,
             family=whole.curricula,
-            running=chosen[family.curriculum.name],
+            running=running,
         )
+        require_trunks(curriculum, place=place, running=running)
 
     every(check_one, ladder.families)
     before: list[str] = []

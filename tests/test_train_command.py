@@ -86,3 +86,16 @@ def test_an_unknown_phase_range_names_the_phases(
     refused = train(files["segformer"], shards=shard_folder, runs=tmp_path, more=("--phases", "S0..S9"))
     assert refused.exit_code == 2
     assert "no phase 'S9'. The phases are S0." in refused.output
+
+
+def test_missing_weights_of_lpips_are_found_before_anything_starts(
+    files: dict[str, Path], shard_folder: Path, tmp_path: Path
+) -> None:
+    text = ALBEDO.replace("ms_ssim: 0.15", "lpips: {weight: 0.05, backbone: none.pth}")
+    files["albedo"].write_text(text)
+    refused = train(*files.values(), shards=shard_folder, runs=tmp_path / "runs")
+    assert refused.exit_code == 2
+    assert "phases.A1.loss.lpips.backbone: there is no file none.pth." in refused.output
+    assert not (tmp_path / "runs").exists()
+    allowed = train(*files.values(), shards=shard_folder, runs=tmp_path / "runs", more=("--phases", "S0"))
+    assert allowed.exit_code == 0, allowed.output

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from pbrlib.curriculum.mistakes import Mistake, suggestion
+from pbrlib.curriculum.mistakes import Mistake, refuse, suggestion
 from pbrlib.curriculum.spec import (
     CheckpointPath,
     Curriculum,
@@ -61,6 +61,25 @@ def donor_mistakes(
                 f"{path!r} is neither an earlier phase, nor a curriculum, nor the folder of a checkpoint. "
                 f"{suggestion(path, earlier)}".rstrip(),
             )
+
+
+def require_trunks(curriculum: Curriculum, *, place: str, running: Collection[str]) -> None:
+    """Raises ConfigError where a phase that will run asks LPIPS for weights that are not there.
+
+    Nothing downloads them, and without this word the phases before it would have been trained in vain.
+    """
+    mistakes = []
+    for name in running:
+        lpips = curriculum.phases[name].loss.lpips
+        if lpips is not None and lpips.backbone != "random" and not Path(lpips.backbone).is_file():
+            mistakes.append(
+                Mistake(
+                    f"phases.{name}.loss.lpips.backbone",
+                    f"there is no file {lpips.backbone}. Put torchvision's weights of {lpips.net} there, or "
+                    "leave lpips out.",
+                )
+            )
+    refuse(place, mistakes)
 
 
 def _fit(address: str, name: str, *, donor: TaskSpec, own: TaskSpec) -> Iterator[Mistake]:

@@ -27,7 +27,7 @@ from pbrlib.data.plan import share, usable
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.inference.networks import INPUTS, SegmentationNetwork, build_segformer, build_unet
 from pbrlib.maps import CLASSES, MAPS
-from pbrlib.optim.groups import ParamGroup, parameter_groups
+from pbrlib.optim.groups import ParamGroup, parameter_groups, stage_of
 from pbrlib.optim.schedules import rate
 from pbrlib.tasks.spec import SegmentationSpec, TaskSpec, maps_required, merged_classes
 from pbrlib.tasks.start import declared_by, renewed
@@ -219,7 +219,7 @@ def _groups(phase: PhaseSpec, network: nn.Module, *, steps_per_epoch: int) -> li
     return [
         {
             "name": group.name,
-            "parts": list(dict.fromkeys(name.partition(".")[0] for name in group.names)),
+            "parts": list(dict.fromkeys(map(_part, group.names))),
             "frozen": group.frozen,
             "tensors": len(group.names),
             "layer_factor": group.factor,
@@ -228,6 +228,12 @@ def _groups(phase: PhaseSpec, network: nn.Module, *, steps_per_epoch: int) -> li
         }
         for group in parameter_groups(network, phase.optimizer)
     ]
+
+
+def _part(name: str) -> str:
+    """The part of a network that a parameter belongs to: a stage of the encoder, decoder, film or head."""
+    stage = stage_of(name)
+    return name.partition(".")[0] if stage is None else f"encoder.stages.{stage}"
 
 
 def _rates(group: ParamGroup, phase: PhaseSpec, *, steps_per_epoch: int) -> Described:

@@ -24,6 +24,8 @@ def phrases(spec: Spec) -> list[str]:
 
 
 def _phrase(name: str, value: Any) -> str:
+    if isinstance(value, list):
+        return f"{name}({', '.join(map(str, value))})"
     if not isinstance(value, Mapping):
         return f"{name} {value}"
     return f"{name}({', '.join(_phrase(key, entry) for key, entry in value.items())})"

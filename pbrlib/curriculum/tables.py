@@ -41,7 +41,8 @@ def render(described: Described) -> RenderableType:
         _overview(described),
     ]
     for name, phase in described["phases"].items():
-        blocks += [Text(), _heading(name, phase), _lines(_details(phase)), _rates(phase["groups"])]
+        stages = _stages(part for group in phase["groups"] for part in group["parts"])
+        blocks += [Text(), _heading(name, phase), _lines(_details(phase)), _rates(phase["groups"], stages)]
     return Group(*blocks, Text())
 
 
@@ -216,7 +217,25 @@ def _mix(data: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {part:.0%}" for name, part in data.items())
 
 
-def _rates(groups: Sequence[Described]) -> Table:
+def _stages(parts: Iterable[str]) -> list[str]:
+    return sorted({part for part in parts if part.startswith("encoder.stages.")})
+
+
+def _held(parts: Sequence[str], *, stages: Sequence[str]) -> str:
+    """The parts of a group; of the encoder the stages, unless it is whole."""
+    own = _stages(parts)
+    numbers = " ".join(stage.rpartition(".")[2] for stage in own)
+    encoder = [] if not own else ["encoder" if len(own) == len(stages) else f"encoder {numbers}"]
+    return ", ".join([*encoder, *(part for part in parts if part not in own)])
+
+
+def _rank(members: Sequence[Described], *, stages: Sequence[str]) -> int:
+    """Where a group stands in the way of a picture through the network."""
+    way = [*stages, "film", "decoder", "head"]
+    return min(way.index(part) for member in members for part in member["parts"])
+
+
+def _rates(groups: Sequence[Described], stages: Sequence[str]) -> Table:
     """One line a group; parameters without weight decay share the line of those with it."""
     table = _table()
     table.add_column("group", min_width=16, no_wrap=True)
@@ -226,8 +245,10 @@ def _rates(groups: Sequence[Described]) -> Table:
     lines: dict[str, list[Described]] = {}
     for group in groups:
         lines.setdefault(group["name"].removesuffix("/no_decay"), []).append(group)
-    for name, members in lines.items():
-        parts = ", ".join(dict.fromkeys(part for member in members for part in member["parts"]))
+    for name, members in sorted(lines.items(), key=lambda line: _rank(line[1], stages=stages)):
+        parts = _held(
+            list(dict.fromkeys(part for member in members for part in member["parts"])), stages=stages
+        )
         tensors = str(sum(member["tensors"] for member in members))
         rates = members[0]["rates"]
         if rates is None:

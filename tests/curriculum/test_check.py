@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pbrlib.curriculum.check import check, metric_names
-from pbrlib.curriculum.load import load_curriculum, load_runtime, parse_curriculum
+from pbrlib.curriculum.load import parse_curriculum
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.errors import ConfigError
 from pbrlib.train.spec import RuntimeSpec
@@ -24,13 +23,6 @@ def complaint(text: str, **context: Any) -> str:
 @pytest.mark.parametrize("text", [SEGFORMER, ROUGHNESS])
 def test_sound_curriculum_is_accepted(text: str, rows: list[IndexRow]) -> None:
     check(parse_curriculum(text), place="file.yaml", runtime=RuntimeSpec(), rows=rows)
-
-
-@pytest.mark.parametrize("path", sorted(Path("configs/smoke").glob("*.yaml")), ids=lambda path: path.stem)
-def test_smoke_files_of_the_product_are_accepted(path: Path, rows: list[IndexRow]) -> None:
-    curriculum = load_curriculum(path)
-    runtime = load_runtime(Path("configs/runtime/cpu.yaml"))
-    check(curriculum, place=str(path), runtime=runtime, rows=rows)
 
 
 def test_crop_off_the_stride_comes_with_two_that_fit() -> None:

@@ -14,6 +14,7 @@ from pbrlib.curriculum.load import parse_curriculum
 from pbrlib.curriculum.phrases import phrases
 from pbrlib.curriculum.tables import render
 from pbrlib.data.augment import AugmentSpec, SkyPhotometricSpec
+from pbrlib.data.balance import BalanceSpec
 from pbrlib.data.plan import PlanRequest, make_plan
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.tasks.spec import maps_required
@@ -123,6 +124,8 @@ def test_phrase_of_a_spec_names_what_differs_from_the_defaults() -> None:
     assert phrases(AugmentSpec()) == []
     spec = AugmentSpec(flip=True, sky_photometric=SkyPhotometricSpec(p=0.6))
     assert phrases(spec) == ["flip", "sky_photometric(p 0.6, preset rev7)"]
+    balance = BalanceSpec(minority=("ceramic", "leather"), class_weights=False)
+    assert phrases(balance) == ["no class_weights", "minority(ceramic, leather)"]
     spec = AugmentSpec.model_validate(
         {
             "category": {

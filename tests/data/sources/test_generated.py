@@ -43,6 +43,31 @@ def test_one_seed_gives_one_set_of_bytes_even_through_pickling() -> None:
         assert all(np.array_equal(first.maps[name], second.maps[name]) for name in first.maps)
 
 
+def test_sources_of_two_names_share_neither_ids_nor_materials() -> None:
+    first, second = (GeneratedSource(count=9, size=48, seed=4, name=name) for name in ("skyrim", "matsynth"))
+    assert not {entry.id for entry in first.entries()} & {entry.id for entry in second.entries()}
+    assert [entry.family for entry in first.entries()] == [entry.family for entry in second.entries()]
+    ours, theirs = (source.load(source.entries()[0]) for source in (first, second))
+    assert (ours.id, ours.source) == ("skyrim-ceramic-square-0000", "skyrim")
+    assert not np.array_equal(ours.maps["albedo"], theirs.maps["albedo"])
+    assert GeneratedSource(count=1, size=48, seed=4).entries()[0].id == "ceramic-square-0000"
+
+
+def test_old_materials_come_with_a_diffuse_and_a_gloss_of_their_own() -> None:
+    settings = "generated:count=7,size=48,seed=4"
+    plain, old = GeneratedSource.parse(settings), GeneratedSource.parse(f"{settings},old=true")
+    drawn = []
+    for entry in old.entries():
+        modern, both = plain.load(entry), old.load(entry)
+        assert all(np.array_equal(both.maps[name], stored) for name, stored in modern.maps.items())
+        assert both.maps.keys() - modern.maps.keys() == {"diffuse", "gloss"}
+        assert both.maps["diffuse"].shape == both.maps["albedo"].shape
+        assert both.maps["gloss"].shape == (48, 48, 1)
+        assert np.array_equal(both.maps["diffuse"], old.load(entry).maps["diffuse"])
+        drawn.append(both.maps["diffuse"].mean() / both.maps["albedo"].mean())
+    assert max(drawn) > 1.1 * min(drawn), "each has its own light"
+
+
 def test_number_of_threads_does_not_change_the_bytes() -> None:
     single = material("metal/plate", size=160)
     torch.set_num_threads(2)

@@ -15,14 +15,17 @@ from torch import Tensor
 from pbrlib.data.material import Entry, Material
 from pbrlib.data.sources.generated import ceramic, compose, fabric, ground, leather, metal, stone, wood
 from pbrlib.data.sources.generated.canvas import Canvas, Surface
-from pbrlib.data.sources.settings import Reader, joined, read_settings
+from pbrlib.data.sources.settings import Reader, flag, joined, read_settings
 from pbrlib.errors import ConfigError, DataError
 from pbrlib.geometry.normals import normal_from_height
 from pbrlib.geometry.occlusion import ao_from_height
-from pbrlib.maps import CLASSES, MAPS, Stored
+from pbrlib.maps import CLASSES, DIFFUSE, GLOSS, MAPS, Stored
+from pbrlib.rendering.bake import BAKE_INPUTS, BakeSpec, bake, draw_params
 from pbrlib.seeds import mix
 
 Style: TypeAlias = Callable[[Canvas], Surface]
+
+NAME = "generated"
 
 MIXED = "mixed"
 """The first part of the family of textures of several materials."""
@@ -103,6 +106,19 @@ def maps_of(surface: Surface) -> dict[str, Stored]:
     return stored | {"mask": surface.mask[:, :, None].cpu().numpy().astype(MAPS["mask"].dtype)}
 
 
+def old_maps(maps: Mapping[str, Stored], *, seed: int) -> dict[str, Stored]:
+    """Diffuse and gloss as an old game's artist would have painted them, of the stored maps of a material."""
+    decoded = {
+        name: MAPS[name].decode(torch.from_numpy(maps[name].transpose(2, 0, 1).copy())[None])
+        for name in BAKE_INPUTS
+    }
+    baked = bake(decoded, params=draw_params(torch.tensor([seed]), spec=BakeSpec()))
+    return {
+        DIFFUSE.name: DIFFUSE.quantise(_pixels(baked.diffuse[0])),
+        GLOSS.name: GLOSS.quantise(_pixels(baked.gloss[0])),
+    }
+
+
 def _pixels(values: Float[Tensor, "c h w"]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     pixels: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = values.permute(1, 2, 0).cpu().numpy()
     return pixels
@@ -120,16 +136,19 @@ class GeneratedSource:
         size: height and width in pixels, at least 16.
         seed: of the whole set.
         mixed_share: share of textures of several materials, in [0, 1); they come after the first seven.
-        name: of the source, as the index records it.
+        name: of the source, as the index records it; ids begin with one that is not the default, so that
+            two sets can stand in for two sources.
         families: the families to make, all of them if None.
+        old: whether materials come with a diffuse and a gloss of their own, as real old textures do.
     """
 
     count: int
     size: int
     seed: int
     mixed_share: float = 0.2
-    name: str = "generated"
+    name: str = NAME
     families: tuple[str, ...] | None = None
+    old: bool = False
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -161,6 +180,7 @@ class GeneratedSource:
             "mixed_share": float,
             "name": str,
             "families": joined,
+            "old": flag,
         }
         assert readers.keys() == {field.name for field in fields(cls)}
         return cls(**read_settings(text, readers=readers, example="generated:count=64,size=256,seed=1"))
@@ -179,7 +199,8 @@ class GeneratedSource:
             else:
                 turn, group = divmod(position - num_mixed, len(single))
                 family = single[group][turn % len(single[group])]
-            entries.append(Entry(f"{family.replace('/', '-')}-{numbers[family]:04d}", family))
+            stem = f"{family.replace('/', '-')}-{numbers[family]:04d}"
+            entries.append(Entry(stem if self.name == NAME else f"{self.name}-{stem}", family))
             numbers[family] += 1
         return entries
 
@@ -202,6 +223,9 @@ class GeneratedSource:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         surface = paint(entry.family, seed=mix(self.seed, entry.id), size=self.size, device=device)
         label = entry.family.partition("/")[0]
+        maps = maps_of(surface)
+        if self.old:
+            maps |= old_maps(maps, seed=mix(self.seed, entry.id, "old"))
         return Material(
             id=entry.id,
             family=entry.family,
@@ -210,5 +234,5 @@ class GeneratedSource:
             tileable=True,
             licence="CC0-1.0",
             attribution="pbrlib generated",
-            maps=maps_of(surface),
+            maps=maps,
         )
