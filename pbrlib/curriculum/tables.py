@@ -137,7 +137,7 @@ def _overview(described: Described) -> Table:
             _shares(phase["batch_of_workers"]),
             str(phase["micro_batches"]),
             str(phase["epochs"]),
-            _grouped(phase["steps_per_epoch"]) if known else "",
+            _grouped(phase["steps_per_epoch"]) if known else "-",
             _grouped(phase["total_steps"]) if known else "by data",
         )
     return table
@@ -145,9 +145,9 @@ def _overview(described: Described) -> Table:
 
 def _shares(parts: Sequence[int]) -> str:
     low, high = min(parts), max(parts)
-    if len(parts) <= 4:
-        return " + ".join(map(str, parts))
-    return f"{len(parts)} x {low}" if low == high else f"{len(parts)} x {low} to {high}"
+    if len(parts) > 2 and low == high:
+        return f"{len(parts)} x {low}"
+    return " + ".join(map(str, parts)) if len(parts) <= 4 else f"{len(parts)} x {low} to {high}"
 
 
 def _heading(name: str, phase: Described) -> Text:
