@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,13 @@ KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD
 """glibc gives what torch frees back to the kernel, and every step faults it in again: kept, a step of a small
 network on a CPU costs an eighth less. It has to stand in the environment before a process starts."""
 
+_POLL = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
+"""``ray.train.report`` returns when the controller has looked, by default every two seconds.
+
+Only while a local cluster starts: its processes inherit it. Where it stands in the driver's environment when a
+fit begins, it is set for each worker apart, and Ray starts new processes in place of those that wait.
+"""
+
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "1",
@@ -32,8 +39,6 @@ _ENVIRONMENT = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     # Train's workers would change their directory, and relative paths in a curriculum would point elsewhere.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    # ``report`` returns when the controller has looked, by default every two seconds.
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     **KEPT_MEMORY,
 }
 
@@ -77,7 +82,8 @@ def ray_session(
     try:
         if address not in (None, "auto"):
             _knock(address)
-        ray.init(**start, **quiet)
+        with _also_in_environment(_POLL if address is None else {}):
+            ray.init(**start, **quiet)
     except OSError as error:
         raise ConfigError(
             f"{address}: no Ray cluster answers there ({error}). Start one with `ray start --head`, "
@@ -87,6 +93,18 @@ def ray_session(
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _also_in_environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Adds what is not set already, for the time of the block."""
+    added = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
 
 
 def _knock(address: str, *, timeout_s: float = 10.0) -> None:
