@@ -27,8 +27,8 @@ network on a CPU costs an eighth less. It has to stand in the environment before
 _POLL = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
 """``ray.train.report`` returns when the controller has looked, by default every two seconds.
 
-Only while a local cluster starts: its processes inherit it. Where it stands in the driver's environment when a
-fit begins, it is set for each worker apart, and Ray starts new processes in place of those that wait.
+Only while a local cluster starts: its processes inherit it. Where it stands in the driver's environment when
+a fit begins, it is set for each worker apart, and Ray starts new processes in place of those that wait.
 """
 
 _ENVIRONMENT = {
