@@ -112,7 +112,7 @@ class Chain:
     def stride(self) -> int:
         """The multiple that sides are padded to: every network's stride divides it."""
         unets = [network for _, network in self.maps.values()] + ([self.albedo] if self.albedo else [])
-        return max(self.segformer.stride, *(network.stride for network in unets))
+        return max([self.segformer.stride, *(network.stride for network in unets)])
 
     def condition(self, colour: Float[Tensor, "n 3 h w"], normal: Float[Tensor, "n 3 h w"]) -> Condition:
         """Class probabilities and conditioning features of sRGB colour in [0, 1] and OpenGL normal."""

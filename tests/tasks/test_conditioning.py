@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pbrlib.inference.chain import Chain
+from pbrlib.inference.chain import Chain, TextureInput
 from pbrlib.losses.spec import LossSpec
 from pbrlib.models.segformer import Segformer
 from pbrlib.models.spec import SegformerSpec
@@ -22,3 +22,13 @@ def test_conditioning_is_as_wide_as_the_backbones_last_stage(backbone: str, chan
     assert condition.features.shape == (1, channels, 2, 3)
     assert task.network.film is not None
     assert task.network.film.beta.weight.shape == (1536, channels, 1, 1)
+
+
+def test_a_segmentation_alone_answers_for_whole_textures() -> None:
+    sizes = {"hidden_sizes": (8, 8, 8, 8), "depths": (1, 1, 1, 1), "num_heads": (1, 1, 1, 1)}
+    spec = SegformerSpec.model_validate({"backbone": "custom", **sizes, "decoder_width": 8})
+    chain = Chain(segformer=Segformer(spec).eval(), albedo=None, maps={}, device=torch.device("cpu"))
+    normal = torch.tensor([0.0, 0.0, 1.0])[:, None, None].expand(3, 48, 40)
+    answer = chain.predict(TextureInput(torch.rand(3, 48, 40), normal, gloss=None, tileable=True))
+    assert set(answer) == {"segmentation", "relief"}
+    assert answer["segmentation"].shape == (7, 48, 40)
