@@ -12,9 +12,11 @@ import numpy as np
 from pbrlib.colour import linear_to_srgb, srgb_to_linear
 from pbrlib.errors import DataError
 from pbrlib.maps import CLASS_COLOURS, CLASSES, IGNORE, MASK, NORMAL, Encoding, MapType, Stored
+from pbrlib.textures.decode import read_picture
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".dds")
-FORMATS = ("PNG", "JPEG", "WEBP", "DDS")
+FORMATS = ("PNG", "JPEG", "WEBP")
+"""What Pillow decodes; its DDS knows too few block formats, so `pbrlib.textures` reads those."""
 
 Convention: TypeAlias = Literal["opengl", "directx"]
 Pixels: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -30,8 +32,16 @@ chroma noise of JPEG stays below 2."""
 
 
 def read_pixels(path: Path) -> Pixels:
-    """Decodes a picture file, see ``decode_pixels``; raises DataError naming it, also if it is missing."""
-    return decode_pixels(path, place=str(path))
+    """Decodes a picture file, see ``decode_pixels``; raises DataError naming it, also if it is missing.
+
+    Of a DDS the largest mip level; the third channel of two (BC5) is 0.
+    """
+    if path.suffix.lower() != ".dds":
+        return decode_pixels(path, place=str(path))
+    pixels = read_picture(path)
+    if pixels.shape[-1] == 2:
+        return np.concatenate((pixels, np.zeros_like(pixels[..., :1])), axis=-1)
+    return pixels[..., :3]
 
 
 def decode_pixels(file: Path | BinaryIO, *, place: str) -> Pixels:
@@ -61,7 +71,7 @@ def decode_pixels(file: Path | BinaryIO, *, place: str) -> Pixels:
     except Exception as error:  # a decoder raises what it likes: OSError, SyntaxError, struct.error ...
         reason = str(error) or type(error).__name__
         raise DataError(
-            f"{place}: does not decode ({reason}). Save it again as one of {', '.join(FORMATS)}."
+            f"{place}: does not decode ({reason}). Save it again as one of {', '.join(FORMATS)}, DDS."
         ) from error
 
 

@@ -13,6 +13,8 @@ from pbrlib.data.material import Material
 from pbrlib.data.sources.folder import FolderSource, family_of
 from pbrlib.errors import DataError
 from pbrlib.maps import CLASS_COLOURS, IGNORE, MAPS, class_id
+from pbrlib.textures.dds import Block
+from tests.convert.textures import dds
 from tests.data.sources.folders import bumps, colours, write, write_manifest, write_material
 
 
@@ -48,6 +50,24 @@ def test_sixteen_bits_of_height_survive(tmp_path: Path) -> None:
 def test_eight_bit_heights_span_the_whole_range(tmp_path: Path) -> None:
     write_material(tmp_path, "planks", height=np.tile(np.array([0, 255], np.uint8), (32, 16)))
     assert sorted(np.unique(load(tmp_path).maps["height"])) == [0, 65535]
+
+
+@pytest.mark.parametrize("block", [Block.BC1, Block.BC3, Block.BC7])
+def test_a_diffuse_may_be_of_a_games_format(tmp_path: Path, block: Block) -> None:
+    folder = write_material(tmp_path, "planks")
+    picture = np.full((32, 32, 4), (200, 100, 50, 255), np.uint8)
+    (folder / "diffuse.dds").write_bytes(dds(picture, block=block, srgb=True))
+    diffuse = load(tmp_path).maps["diffuse"].astype(int)
+    assert np.abs(diffuse - (200, 100, 50)).max() <= 255 / 31  # a step of BC1's five bits
+
+
+def test_a_normal_of_two_channels_gets_its_third(tmp_path: Path) -> None:
+    folder = write_material(tmp_path, "planks")
+    straight = load(tmp_path).maps["normal"].astype(int)
+    picture = np.dstack((bumps(), np.full((32, 32), 255, np.uint8)))
+    (folder / "normal.png").unlink()
+    (folder / "normal.dds").write_bytes(dds(picture, block=Block.BC5))
+    assert np.abs(load(tmp_path).maps["normal"].astype(int) - straight).mean() <= 2
 
 
 def test_directx_normals_become_opengl(tmp_path: Path) -> None:
