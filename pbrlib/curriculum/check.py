@@ -29,6 +29,7 @@ from pbrlib.tasks.build import measured
 from pbrlib.tasks.spec import SegmentationSpec, TaskSpec, maps_required
 from pbrlib.tasks.start import declared_by
 from pbrlib.train.spec import RuntimeSpec
+from pbrlib.train.validation import validated
 
 NOMINAL_STEPS = 100
 """Steps of an epoch where neither data nor the phase say how many: enough for the form of a schedule."""
@@ -125,7 +126,11 @@ def _mistakes(
         yield from _select(f"{address}.select.metric", phase, curriculum.task, rows)
         if runtime is not None and name in running:
             yield from _batch(f"{address}.batch", phase.batch, runtime)
-        held_out = None if rows is None else {row.source for row in _usable_val(curriculum.task, rows)}
+        held_out = (
+            None
+            if rows is None
+            else {row.source for row in validated(rows, required=maps_required(curriculum.task))}
+        )
         yield from gate_mistakes(curriculum, name, sources=None if held_out is None else sorted(held_out))
         if rows is not None:
             yield from _data(f"{address}.data", phase, curriculum.task, rows)
@@ -202,7 +207,9 @@ def _select(
     if metric not in names:
         yield Mistake(address, f"{metric!r} is not measured for {task.kind}. {suggestion(metric, names)}")
     elif (
-        rows is not None and source != "all" and source not in {row.source for row in _usable_val(task, rows)}
+        rows is not None
+        and source != "all"
+        and source not in {row.source for row in validated(rows, required=maps_required(task))}
     ):
         yield Mistake(
             address, f"no validation texture of source {source!r} has what the task needs. Use val/all/... ."
@@ -244,7 +251,7 @@ def _data(address: str, phase: PhaseSpec, task: TaskSpec, rows: Sequence[IndexRo
 
 
 def _validation(task: TaskSpec, rows: Sequence[IndexRow]) -> Iterator[Mistake]:
-    if not _usable_val(task, rows):
+    if not validated(rows, required=maps_required(task)):
         yield Mistake(
             "task",
             f"no validation texture of the shard set has {', '.join(maps_required(task))}, so no checkpoint "
@@ -260,6 +267,5 @@ def _measured(curriculum: Curriculum, rows: Sequence[IndexRow]) -> Iterator[Mist
             yield Mistake("", str(error))
 
 
-def _usable_val(task: TaskSpec, rows: Sequence[IndexRow]) -> list[IndexRow]:
-    needed = set(maps_required(task))
-    return [row for row in rows if row.split == "val" and needed <= set(row.maps)]
+def _held_out_sources(task: TaskSpec, rows: Sequence[IndexRow]) -> set[str]:
+    return {row.source for row in validated(rows, required=maps_required(task))}

@@ -16,7 +16,7 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.inference.chain import TextureInput
 from pbrlib.maps import ALBEDO, DIFFUSE, GLOSS, IGNORE, MASK, UNIT_TARGETS
 from pbrlib.rendering.bake import BAKE_INPUTS
-from pbrlib.train.validation import MULTIPLE, load_validation
+from pbrlib.train.validation import MULTIPLE, load_validation, size_of
 
 READ = tuple(dict.fromkeys((DIFFUSE.name, GLOSS.name, *BAKE_INPUTS, *UNIT_TARGETS, MASK.name)))
 """Every map that is an input, a truth, or needed to bake the input."""
@@ -66,7 +66,7 @@ def as_texture(raw: RawBatch, row: IndexRow) -> Texture:
     """A raw batch of one material, decoded; its old diffuse is baked if it has none."""
     batch = augment(raw, AugmentSpec(), device="cpu")
     height, width = batch.valid.shape[-2:]
-    whole = (height, width) == (row.height, row.width)
+    whole = (height, width) == size_of(row)
     gloss = batch.maps[GLOSS.name][0] if has(batch, GLOSS.name) else None
     return Texture(
         id=row.id,
@@ -95,4 +95,4 @@ def _has_input(row: IndexRow) -> bool:
 
 
 def _fits(row: IndexRow) -> bool:
-    return min(row.height, row.width) >= MULTIPLE
+    return min(size_of(row)) >= MULTIPLE

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from pbrlib.data.batch import RawBatch
 from pbrlib.data.collate import stack
 from pbrlib.data.draw import Window
+from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.sources.pictures import bounded, to_stored
+from pbrlib.maps import MAPS, Stored
 from pbrlib.seeds import mix
 
 SIDE = 1024
-"""The largest side of a validation texture in pixels: the protocol of the recipe."""
+"""The largest side of a validation texture in pixels, the protocol of the recipe; larger ones are reduced."""
 
 MULTIPLE = 32
 """Sides are cut to a multiple of this, the coarsest stride of any network."""
@@ -33,17 +36,31 @@ def load_validation(
 
     The seed of a texture's bake derives from its id alone: one fixed protocol for every phase and run.
     """
-    rows = [row for row in shards.rows if row.split == "val" and set(required) <= set(row.maps)]
-    rows = [row for row in rows if min(row.height, row.width) >= MULTIPLE]
     textures = []
-    for row in rows[rank::world]:
-        window = Window(
-            y=0,
-            x=0,
-            height=min(row.height, SIDE) // MULTIPLE * MULTIPLE,
-            width=min(row.width, SIDE) // MULTIPLE * MULTIPLE,
-        )
-        crop = shards.read_crop(row, window, [name for name in maps if name in row.maps])
+    for row in validated(shards.rows, required=required)[rank::world]:
+        crop = _whole(shards, row, [name for name in maps if name in row.maps])
         raw = stack([crop], rows=[row], seeds=[mix("validation", row.id)], maps=maps)
         textures.append(ValidationTexture(row.source, raw))
     return tuple(textures)
+
+
+def validated(rows: Iterable[IndexRow], *, required: Collection[str]) -> list[IndexRow]:
+    """The validation materials that have the required maps and are not too small."""
+    needed = set(required)
+    held_out = [row for row in rows if row.split == "val" and needed <= set(row.maps)]
+    return [row for row in held_out if min(size_of(row)) >= MULTIPLE]
+
+
+def size_of(row: IndexRow) -> tuple[int, int]:
+    """Height and width in which a material is validated, before they are cut to multiples."""
+    return bounded((row.height, row.width), most=SIDE)
+
+
+def _whole(shards: ShardSet, row: IndexRow, maps: Sequence[str]) -> dict[str, Stored]:
+    """All of a material in its size of validation, cut to multiples at the right and at the bottom."""
+    size = size_of(row)
+    height, width = (side // MULTIPLE * MULTIPLE for side in size)
+    if size == (row.height, row.width):
+        return shards.read_crop(row, Window(y=0, x=0, height=height, width=width), maps)
+    whole = shards.read_whole(row, maps)
+    return {name: to_stored(whole[name], MAPS[name], size=size)[:height, :width] for name in maps}

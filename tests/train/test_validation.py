@@ -1,0 +1,74 @@
+"""The fixed protocol of validation: whole textures, reduced to 1024 px where they are larger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import pbrlib.train.validation as validation
+from pbrlib.colour import srgb_to_linear
+from pbrlib.data.material import Material
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.shards.writer import publish, shard_name, write_shard
+from pbrlib.maps import MAPS
+from pbrlib.train.validation import ValidationTexture, load_validation, validated
+from tests.data.shards.materials import material
+
+READ = ("albedo", "normal", "height", "relief", "mask")
+
+
+def loaded(root: Path, one: Material, *, maps: Sequence[str] = READ) -> tuple[ValidationTexture, ...]:
+    shard, rows = write_shard(root / shard_name(version=1, ordinal=0), [one], split_for=lambda _: "val")
+    publish(root, shards=[shard], rows=[rows], previous=None)
+    return load_validation(ShardSet.open(root), maps=maps, required=("normal",), rank=0, world=1)
+
+
+@pytest.fixture
+def side(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A protocol of 64 px, so that the textures of a test stay small."""
+    monkeypatch.setattr(validation, "SIDE", 64)
+    return 64
+
+
+def test_a_larger_texture_is_reduced_whole_and_not_cut(tmp_path: Path, side: int) -> None:
+    big = material(1, size=(2 * side, 2 * side), maps=READ)
+    (texture,) = loaded(tmp_path, big)
+    assert {name: x.shape[-2:] for name, x in texture.raw.maps.items()} == dict.fromkeys(READ, (side, side))
+
+    def blocks(name: str) -> np.ndarray:
+        stored = big.maps[name].astype(np.float64) / MAPS[name].maximum
+        return stored.reshape(side, 2, side, 2, -1).transpose(4, 0, 2, 1, 3)
+
+    def found(name: str) -> np.ndarray:
+        return texture.raw.maps[name][0].double().numpy() / MAPS[name].maximum
+
+    for name in ("height", "relief"):
+        assert np.abs(found(name) - blocks(name).mean(axis=(-2, -1))).max() < 1e-4
+    light = srgb_to_linear(blocks("albedo")).mean(axis=(-2, -1))
+    assert np.abs(srgb_to_linear(found("albedo")) - light).max() < 0.006, "averaged in linear light"
+    lengths = (found("normal") * 2 - 1 + 1 / 255).astype(float)
+    assert np.abs(np.linalg.norm(lengths, axis=0) - 1).max() < 0.03
+    ids = texture.raw.maps["mask"][0, 0].numpy()
+    candidates = big.maps["mask"][..., 0].reshape(side, 2, side, 2)
+    assert (ids[:, None, :, None] == candidates).any(axis=(1, 3)).all(), "class ids are never averaged"
+
+
+def test_a_long_texture_keeps_its_proportion(tmp_path: Path, side: int) -> None:
+    (texture,) = loaded(tmp_path, material(1, size=(2 * side, 4 * side)), maps=("albedo", "normal"))
+    assert texture.raw.maps["albedo"].shape[-2:] == (side // 2, side)
+
+
+def test_a_texture_of_the_protocols_size_comes_as_it_is_stored(tmp_path: Path, side: int) -> None:
+    one = material(1, size=(side, side))
+    (texture,) = loaded(tmp_path, one, maps=("albedo", "normal", "height"))
+    for name, stored in one.maps.items():
+        assert torch.equal(texture.raw.maps[name][0], torch.from_numpy(stored.transpose(2, 0, 1)))
+
+
+def test_what_is_too_small_after_reduction_is_not_counted(tmp_path: Path, side: int) -> None:
+    assert loaded(tmp_path, material(1, size=(40, 4 * side)), maps=("albedo", "normal")) == ()
+    assert validated(ShardSet.open(tmp_path).rows, required=("normal",)) == []
