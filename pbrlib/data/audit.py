@@ -12,7 +12,7 @@ import numpy as np
 
 from pbrlib.data.diffuse import is_metal, sameness, spans
 from pbrlib.data.material import Entry, Material, Source
-from pbrlib.data.sources.pictures import seam_over_quantile
+from pbrlib.data.sources.pictures import CONSTANT, seam_over_quantile
 from pbrlib.errors import DataError
 from pbrlib.maps import MAPS, Stored
 
@@ -23,9 +23,6 @@ Severity: TypeAlias = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 REPORT_VERSION = 1
-
-CONSTANT = 2 / 255
-"""A map whose values span no more than this is constant: JPEG moves constants by a step or two."""
 
 BLACK = 4 / 255
 """A diffuse whose brightest value is no more than this is black."""

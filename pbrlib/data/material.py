@@ -27,8 +27,9 @@ class Entry:
 class Material:
     """A decoded material: stored maps ``(H, W, C)`` of one common size, normals in OpenGL.
 
-    ``label`` is a class name or None (unknown, or several: see the mask). ``licence`` and
-    ``attribution`` travel into the index.
+    ``label`` is a class name or None (unknown, or several: see the mask). A height that is not
+    constant spans all of [0, 1]; ``height_range`` are its extremes in the source's own [0, 1], None where
+    there is no height or it never had others. ``licence`` and ``attribution`` travel into the index.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Material:
     licence: str
     attribution: str
     maps: Mapping[str, Stored]
+    height_range: tuple[float, float] | None = None
 
     @property
     def size(self) -> tuple[int, int]:

@@ -23,7 +23,8 @@ class IndexRow:
     tile there. ``class_pixels`` counts pixels by class id, ignored ones left out, and ``cells`` says where
     they are (:func:`pbrlib.data.shards.cells.cells_of` reads it). ``means`` holds for each map that is not a
     label map the mean of stored / maximum, by channel, in [0, 1]. ``phash`` is the albedo's, or else the
-    diffuse's, :func:`pbrlib.data.duplicates.perceptual_hash`; None where that has none.
+    diffuse's, :func:`pbrlib.data.duplicates.perceptual_hash`; None where that has none. ``height_range`` are
+    the extremes that the height had before it was stretched to [0, 1].
     """
 
     id: str
@@ -43,6 +44,7 @@ class IndexRow:
     licence: str
     attribution: str
     phash: int | None = None
+    height_range: tuple[float, float] | None = None
 
 
 SCHEMA = pa.schema(
@@ -64,6 +66,7 @@ SCHEMA = pa.schema(
         pa.field("licence", pa.string(), nullable=False),
         pa.field("attribution", pa.string(), nullable=False),
         pa.field("phash", pa.uint64()),
+        pa.field("height_range", pa.list_(pa.float64(), 2)),
     ]
 )
 
@@ -118,4 +121,6 @@ def _row(record: dict[str, Any]) -> IndexRow:
     record["maps"] = tuple(record["maps"])
     record["class_pixels"] = tuple(record["class_pixels"])
     record["means"] = {name: tuple(values) for name, values in record["means"]}
+    if record["height_range"] is not None:
+        record["height_range"] = tuple(record["height_range"])
     return IndexRow(**record)

@@ -17,7 +17,7 @@ from pbrlib.data.storage import Location
 from pbrlib.errors import DataError
 from pbrlib.spec import Spec
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
 FILE_NAME = "manifest.json"
 SHARD_FOLDER = "shards"
 
@@ -49,7 +49,7 @@ class Manifest(Spec):
     pixels of all splits.
     """
 
-    format_version: Literal[2] = FORMAT_VERSION
+    format_version: Literal[3] = FORMAT_VERSION
     version: int
     tile: int = TILE
     sources: dict[str, int]

@@ -219,6 +219,7 @@ def _index_row(material: Material, *, split: Split, first_row: int) -> IndexRow:
         licence=material.licence,
         attribution=material.attribution,
         phash=_phash(material),
+        height_range=material.height_range,
     )
 
 

@@ -108,6 +108,7 @@ class FolderSource:
         if maps is None:
             return None, tuple(reading.findings)
         listed = found.listed
+        maps, height_range = pictures.with_full_height(maps)
         material = Material(
             id=entry.id,
             family=entry.family,
@@ -117,6 +118,7 @@ class FolderSource:
             licence=listed.licence or "unknown",
             attribution=_attribution(listed),
             maps=maps,
+            height_range=height_range,
         )
         return material, tuple(reading.findings)
 

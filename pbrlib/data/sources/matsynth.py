@@ -19,8 +19,9 @@ from pbrlib.data.material import Entry, Material
 from pbrlib.data.sources import pictures
 from pbrlib.data.sources.hub import HubRow, find_files, list_rows, read_image, read_row
 from pbrlib.data.sources.settings import Reader, flag, joined, read_settings
+from pbrlib.data.sources.vectors import vector_findings
 from pbrlib.errors import ConfigError, DataError
-from pbrlib.maps import AO, CLASSES, MAPS, MASK, Stored, class_id
+from pbrlib.maps import AO, CLASSES, MAPS, MASK, NORMAL, Stored, class_id
 
 NAME = "matsynth"
 
@@ -107,18 +108,28 @@ class MatSynthSource:
         return [Finding(row.name, "", why, "note", why) for row, why in reasons if why is not None]
 
     def load(self, entry: Entry) -> Material:
-        """Reads the images of one row, one at a time.
+        """Reads one row; raises DataError with what is wrong with it."""
+        material, findings = self.survey(entry)
+        if material is None:
+            raise DataError("\n".join(f.message for f in findings if f.severity == "error"))
+        return material
+
+    def survey(self, entry: Entry) -> tuple[Material | None, tuple[Finding, ...]]:
+        """Reads the images of one row, one at a time, or None, and tells what the normals showed.
 
         Raises:
             DataError: An image is missing or broken, or the images differ in size; names file, row and map.
         """
         row = read_row(entry.place, name=entry.id)
         label = self._label(row.category)
-        maps = _maps(row, size=self.size)
+        read, findings = _maps(row, size=self.size)
+        if any(finding.severity == "error" for finding in findings):
+            return None, findings
+        maps, height_range = pictures.with_full_height(read)
         maps[AO.name] = occlusion(maps["height"], normal=maps["normal"])
         if label is not None:
             maps[MASK.name] = np.full((*maps["normal"].shape[:2], 1), class_id(label), np.uint8)
-        return Material(
+        material = Material(
             id=entry.id,
             family=entry.family,
             source=self.name,
@@ -127,7 +138,9 @@ class MatSynthSource:
             licence=row.licence or "unknown",
             attribution=", ".join(filter(None, (*row.authors, row.link))),
             maps={name: maps[name] for name in MAPS if name in maps},
+            height_range=height_range,
         )
+        return material, findings
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the listing: an entry names the place of its row."""
@@ -214,8 +227,9 @@ def _check_licences(wanted: Iterable[str], rows: Iterable[HubRow], *, path: str)
         raise ConfigError(f"{path}: no row is licensed {licence}. {way_out}")
 
 
-def _maps(row: HubRow, *, size: int) -> dict[str, Stored]:
+def _maps(row: HubRow, *, size: int) -> tuple[dict[str, Stored], tuple[Finding, ...]]:
     maps: dict[str, Stored] = {}
+    findings: tuple[Finding, ...] = ()
     sizes: dict[str, tuple[int, int]] = {}
     for name, column in COLUMNS.items():
         place = f"{row.place}: {row.name}: {column}"
@@ -223,12 +237,14 @@ def _maps(row: HubRow, *, size: int) -> dict[str, Stored]:
         sizes[column] = (pixels.shape[0], pixels.shape[1])
         try:
             maps[name] = pictures.to_stored(pixels, MAPS[name], size=size)
+            if name == NORMAL.name:
+                findings = tuple(vector_findings(pixels, material=row.name, file=place))
         except DataError as error:
             raise DataError(f"{place}: {error}") from error
     if len(set(sizes.values())) > 1:
         listing = ", ".join(f"{column} {width}x{height}" for column, (height, width) in sizes.items())
         raise DataError(f"{row.place}: {row.name}: images of different size: {listing}. Leave the row out.")
-    return maps
+    return maps, findings
 
 
 def _entry(row: HubRow, originals: Mapping[str, Sequence[str]]) -> Entry:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from pbrlib.colour import linear_to_srgb, srgb_to_linear
 from pbrlib.errors import DataError
-from pbrlib.maps import CLASS_COLOURS, CLASSES, IGNORE, MASK, NORMAL, Encoding, MapType, Stored
+from pbrlib.maps import CLASS_COLOURS, CLASSES, HEIGHT, IGNORE, MASK, NORMAL, Encoding, MapType, Stored
 from pbrlib.textures.decode import read_picture
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".dds")
@@ -21,6 +21,9 @@ FORMATS = ("PNG", "JPEG", "WEBP")
 Convention: TypeAlias = Literal["opengl", "directx"]
 Pixels: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
+
+CONSTANT = 2 / 255
+"""A map whose values span no more than this is constant: JPEG moves constants by a step or two."""
 
 WRAPS = 1.4
 """A material that does not say whether it tiles does so below this seam ratio: of 25 scanned sets those
@@ -100,7 +103,7 @@ def to_stored(
     pixel. An upper bound enlarges nothing.
 
     Args:
-        pixels: From ``read_pixels``.
+        pixels: From ``read_pixels``, or a stored map that is to be reduced.
         kind: The map.
         size: Upper bound of the longer side, or a height and width.
         convention: Of a normal map.
@@ -121,7 +124,8 @@ def to_stored(
         return values
     if kind.encoding is Encoding.SRGB and values.shape[:2] != target:
         return kind.quantise(linear_to_srgb(_resized(_light(values), target, by="BOX")))
-    return kind.quantise(_resized(_unit(values), target, by="BOX"))
+    averaged = _resized(_unit(values), target, by="BOX")
+    return kind.quantise(averaged * 2.0 - 1.0 if kind.encoding is Encoding.SIGNED else averaged)
 
 
 def bounded(size: tuple[int, int], *, most: int) -> tuple[int, int]:
@@ -154,6 +158,22 @@ def unit_vectors(vectors: Floats) -> Floats:
     flat = np.array([0.0, 0.0, 1.0], np.float32)
     unit: Floats = np.where(length > 1e-3, vectors / np.maximum(length, 1e-3), flat)
     return unit
+
+
+def with_full_height(maps: Mapping[str, Stored]) -> tuple[dict[str, Stored], tuple[float, float] | None]:
+    """Maps whose height spans all of [0, 1], and the extremes that it had there; None without a height.
+
+    A height is relative: files spend a part of their range, and another part each. What the audit calls
+    constant stays as it is: of JPEG's noise nothing would be gained.
+    """
+    if HEIGHT.name not in maps:
+        return dict(maps), None
+    height = maps[HEIGHT.name].astype(np.float64) / HEIGHT.maximum
+    low, high = float(height.min()), float(height.max())
+    if high - low <= CONSTANT:
+        return dict(maps), (low, high)
+    full = HEIGHT.quantise(((height - low) / (high - low)).astype(np.float32))
+    return {**maps, HEIGHT.name: full}, (low, high)
 
 
 def tiles(ratios: Iterable[float]) -> bool:

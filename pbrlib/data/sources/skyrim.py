@@ -19,6 +19,7 @@ from pbrlib.data.audit import Finding
 from pbrlib.data.material import Entry, Material
 from pbrlib.data.sources.folder import family_of
 from pbrlib.data.sources.oldnew import PARTS, Reading
+from pbrlib.data.sources.pictures import with_full_height
 from pbrlib.data.sources.settings import Reader, read_settings
 from pbrlib.errors import DataError
 from pbrlib.textures.pairs import Fate, Pair, find_pairs, subfolder, texture_files
@@ -102,6 +103,7 @@ class SkyrimSource:
         maps = reading.maps()
         if maps is None:
             return None, tuple(reading.findings)
+        maps, height_range = with_full_height(maps)
         material = Material(
             id=entry.id,
             family=entry.family,
@@ -111,6 +113,7 @@ class SkyrimSource:
             licence="unknown",
             attribution="",
             maps=maps,
+            height_range=height_range,
         )
         return material, tuple(reading.findings)
 

@@ -15,13 +15,13 @@ LENGTH_TOLERANCE = 0.1
 _FEW, _MANY = 0.01, 0.5
 
 
-def vector_findings(pixels: Pixels, *, material: str, file: Path) -> Iterator[Finding]:
+def vector_findings(pixels: Pixels, *, material: str, file: Path | str) -> Iterator[Finding]:
     """An error where most vectors point inwards, a remark where they are not of unit length.
 
     Args:
         pixels: From a normal map, ``(H, W, 3)``.
         material: The id that the findings name.
-        file: The file of the normal map.
+        file: The file of the normal map, or what else an error calls it.
 
     Raises:
         DataError: The picture has one channel.

@@ -47,9 +47,9 @@ def test_a_folder_without_manifest_says_how_to_make_one(tmp_path: Path) -> None:
         ("{", "not JSON"),
         ("[]", "format version None"),
         ("{}", "format version None"),
-        ('{"format_version": 1}', "format version 1, this pbrlib reads 2. Prepare the set again"),
-        ('{"format_version": 3}', "format version 3, this pbrlib reads 2"),
-        ('{"format_version": 2}', "version: Field required"),
+        ('{"format_version": 2}', "format version 2, this pbrlib reads 3. Prepare the set again"),
+        ('{"format_version": 4}', "format version 4, this pbrlib reads 3"),
+        ('{"format_version": 3}', "version: Field required"),
         ("\xff", "not JSON"),
     ],
 )

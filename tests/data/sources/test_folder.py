@@ -40,11 +40,22 @@ def test_maps_come_in_stored_form_with_a_label_for_every_pixel(tmp_path: Path) -
     assert (material.maps["height"] == 65535).all()
 
 
-def test_sixteen_bits_of_height_survive(tmp_path: Path) -> None:
+def test_a_height_spans_all_of_its_range_and_its_own_extremes_are_kept(tmp_path: Path) -> None:
     folder = write_material(tmp_path, "planks")
-    ramp = (np.arange(32 * 32, dtype=np.uint16) * 61).reshape(32, 32)
+    ramp = (np.arange(32 * 32, dtype=np.uint16) * 32 + 16384).reshape(32, 32)
     write(folder / "height.png", ramp)
-    assert (load(tmp_path).maps["height"][..., 0] == ramp).all()
+    material = load(tmp_path)
+    height = material.maps["height"][..., 0].astype(float)
+    expected = (ramp.astype(float) - 16384) / (1023 * 32) * 65535
+    assert np.abs(height - expected).max() <= 0.51, "sixteen bits survive"
+    assert material.height_range == pytest.approx((16384 / 65535, (16384 + 1023 * 32) / 65535))
+
+
+def test_a_height_that_is_the_same_everywhere_stays_as_it_is(tmp_path: Path) -> None:
+    write_material(tmp_path, "planks", height=np.full((32, 32), 127, np.uint8))
+    material = load(tmp_path)
+    assert set(np.unique(material.maps["height"])) == {127 * 257}
+    assert material.height_range == (127 / 255, 127 / 255)
 
 
 def test_eight_bit_heights_span_the_whole_range(tmp_path: Path) -> None:

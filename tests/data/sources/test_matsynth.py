@@ -58,6 +58,34 @@ def test_sixteen_bits_of_height_survive(planks: Path) -> None:
     assert (load(planks, "acg_planks_023_a").maps["height"][..., 0] == mound()).all()
 
 
+def test_occlusion_does_not_depend_on_the_part_of_its_range_that_a_height_spends(
+    tmp_path: Path,
+) -> None:
+    shallow = (mound().astype(np.uint32) // 10 + 29000).astype(np.uint16)
+    path = write(tmp_path / "a.parquet", row("deep", "wood"), row("shallow", "wood", height=shallow))
+    deep, low = load(path, "deep"), load(path, "shallow")
+    assert np.abs(low.maps["height"].astype(int) - deep.maps["height"].astype(int)).max() <= 10
+    assert np.abs(low.maps["ao"].astype(int) - deep.maps["ao"].astype(int)).max() <= 1
+    assert deep.height_range == (0.0, 1.0)
+    assert low.height_range == pytest.approx((29000 / 65535, (29000 + 6553) / 65535))
+
+
+def test_normals_that_are_none_are_found(tmp_path: Path) -> None:
+    inward, short = bumps().astype(int), (bumps().astype(int) - 128) // 2 + 128
+    inward[..., 2] = 255 - inward[..., 2]
+    path = write(
+        tmp_path / "a.parquet",
+        row("inward", "wood", normal=inward.astype(np.uint8)),
+        row("short", "wood", normal=short.astype(np.uint8)),
+    )
+    source = MatSynthSource(str(path))
+    found = {entry.id: read_audited(source, entry) for entry in source.entries()}
+    assert found["inward"][0] is None
+    assert [f.check for f in found["inward"][1] if f.severity == "error"] == ["inward"]
+    assert found["short"][0] is not None
+    assert "length" in [f.check for f in found["short"][1]]
+
+
 def test_the_diffuse_of_the_other_workflow_is_never_read(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", row("a", "metal", diffuse=b"broken", specular=b"broken"))
     assert "diffuse" not in load(path, "a").maps
