@@ -23,6 +23,7 @@ from pbrlib.curriculum.spec import (
     frozen_networks,
     parse_donor,
 )
+from pbrlib.curriculum.weights import located, unfetched
 from pbrlib.data.balance import class_pixels, class_weights, merged
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.reader import ShardSet
@@ -87,7 +88,7 @@ def resolve(
         donor = parse_donor(reference, own_phases=curriculum.earlier(phase))
         starts_from = own.best(donor.phase)[0] if isinstance(donor, OwnPhase) else outside[reference]
     return PhaseJob(
-        curriculum=curriculum,
+        curriculum=located(curriculum),
         phase=phase,
         fingerprint=fingerprints[phase],
         shards=str(shards.location),
@@ -130,8 +131,10 @@ def run_phase(job: PhaseJob, runtime: Runtime) -> State:
     torch.manual_seed(mix(seed, job.phase, "weights"))
     rows = merged(shards.rows, merged_classes(job.curriculum.task))
     weights = loss_weights(spec, rows)
+    declared = measured(job.curriculum.task, shards.rows, mix=spec.data)
+    is_fresh = job.starts_from is None and runtime.latest_checkpoint() is None
     task = build_task(
-        measured(job.curriculum.task, shards.rows, mix=spec.data),
+        declared if is_fresh else unfetched(declared),
         loss=spec.loss,
         class_weights=None if weights is None else weights.to(runtime.device),
         mask_dropout=spec.balance.mask_dropout or {},

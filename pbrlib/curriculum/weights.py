@@ -1,0 +1,40 @@
+"""The files of weights that a curriculum names: where they are, and when nobody has to read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pbrlib.curriculum.spec import Curriculum, PhaseSpec
+from pbrlib.tasks.spec import TaskSpec
+
+
+def located(curriculum: Curriculum) -> Curriculum:
+    """The curriculum with relative files of weights as whole paths: workers run in other folders.
+
+    What is no file here stays as it is written: a name on the hub, or a folder that only the nodes see.
+    """
+    model = curriculum.task.model
+    if model.pretrained not in (None, "none"):
+        model = model.model_copy(update={"pretrained": _whole(model.pretrained)})
+    phases = {name: _located(phase) for name, phase in curriculum.phases.items()}
+    task = curriculum.task.model_copy(update={"model": model})
+    return curriculum.model_copy(update={"task": task, "phases": phases})
+
+
+def unfetched(task: TaskSpec) -> TaskSpec:
+    """The task without pretrained weights, for a network whose own weights are about to be loaded."""
+    none = type(task.model).model_fields["pretrained"].default
+    return task.model_copy(update={"model": task.model.model_copy(update={"pretrained": none})})
+
+
+def _located(phase: PhaseSpec) -> PhaseSpec:
+    lpips = phase.loss.lpips
+    if lpips is None or lpips.backbone == "random":
+        return phase
+    lpips = lpips.model_copy(update={"backbone": _whole(lpips.backbone)})
+    return phase.model_copy(update={"loss": phase.loss.model_copy(update={"lpips": lpips})})
+
+
+def _whole(text: str) -> str:
+    path = Path(text)
+    return str(path.resolve()) if path.exists() else text
