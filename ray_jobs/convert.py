@@ -25,9 +25,9 @@ def command(
 ) -> None:
     """Convert the textures of INPUT with the networks of RUN into the mod folder OUTPUT.
 
-    INPUT is a game's Data folder or a texture folder (DDS or PNG). Files of the same names in OUTPUT are
-    replaced. Exit code 1 if a texture failed; report.json says why. 2 if nothing could be converted, as
-    when RUN lacks a network.
+    RUN is the directory given to pbr train --runs, or a model folder. INPUT is a game's Data folder or a
+    texture folder (DDS or PNG). Files of the same names in OUTPUT are replaced. Exit code 1 if a texture
+    failed; report.json says why. 2 if nothing could be converted, as when RUN lacks a network.
     """
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
+
+from pbrlib.errors import ConfigError
 
 if TYPE_CHECKING:
     from pbrlib.evaluate.report import Evaluation
@@ -19,7 +22,12 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.command("evaluate")
 @click.argument("run", type=_FOLDER)
 @click.option("--data", metavar="SHARDS", required=True, help="The shard set whose validation split counts.")
-@click.option("--out", metavar="DIR", type=_FOLDER, help="Where the results go; default: RUN/evaluation.")
+@click.option(
+    "--out",
+    metavar="DIR",
+    type=_FOLDER,
+    help="Where the results go; default: RUN/evaluation, of a model folder MODEL-evaluation beside it.",
+)
 @click.option("--device", default="auto", show_default=True, help="Where the networks run: auto, cpu, cuda.")
 @click.option(
     "--lpips",
@@ -38,35 +46,56 @@ def command(
     weights: Path | None,
     lpips_net: Literal["alex", "vgg", "squeeze"],
 ) -> None:
-    """Measure the networks in RUN, the directory given to pbr train --runs, on SHARDS.
+    """Measure the networks in RUN, the directory given to pbr train --runs or a model folder, on SHARDS.
 
     Writes evaluation.json and contact-1.png, contact-2.png ... into DIR.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from pbrlib.data.shards.reader import ShardSet
     from pbrlib.evaluate.measure import checkpoints_of, evaluate
     from pbrlib.evaluate.report import FILE
     from pbrlib.inference.chain import Chain
     from ray_jobs.device import parse_device
 
+    folder = _out(run, out)
     chain = Chain.open(run, device=parse_device(device))
     shards = ShardSet.open(data)
     lpips = None if weights is None else _lpips(lpips_net, weights)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("evaluate", total=None)
+    with watched() as watch:
         evaluation = evaluate(
             chain,
             shards=shards,
             lpips=lpips,
             checkpoints=checkpoints_of(run),
             merge=chain.merge,
-            watch=lambda done, total: bar.update(task, completed=done, total=total),
+            watch=watch,
         )
-    files = evaluation.write((out or run / "evaluation") / FILE)
-    show(evaluation, files)
+    show(evaluation, evaluation.write(folder / FILE))
+
+
+def _out(run: Path, out: Path | None) -> Path:
+    """The folder of the results; a model folder stays as its SHA256SUMS says."""
+    from pbrlib.inference.modelfile import is_model
+
+    if not is_model(run):
+        return out or run / "evaluation"
+    model = run.resolve()
+    if out is not None and out.resolve().is_relative_to(model):
+        raise ConfigError(
+            f"--out {out}: lies in the model {run}, which stays as its SHA256SUMS says. Name another folder."
+        )
+    return out or model.with_name(f"{model.name}-evaluation")
+
+
+@contextmanager
+def watched() -> Iterator[Callable[[int, int], None]]:
+    """A bar for an evaluation; what it gives takes the numbers of measured and of all textures."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("evaluate", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def show(evaluation: Evaluation, files: Sequence[Path]) -> None:

@@ -17,6 +17,7 @@ from pbrlib.optim.schedules import ScheduleSpec
 from pbrlib.optim.spec import OptimizerSpec
 from pbrlib.spec import Spec
 from pbrlib.tasks.spec import TaskSpec
+from pbrlib.train.runs import MODEL
 from pbrlib.train.spec import Selection
 
 Slug: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
@@ -141,6 +142,13 @@ class Curriculum(Spec):
                 for name, phase in data["phases"].items()
             },
         }
+
+    @field_validator("name")
+    @classmethod
+    def _leaves_room_for_the_model(cls, name: str) -> str:
+        if name == MODEL:
+            raise ValueError(f"{name} is the folder that a finished ladder leaves. Take another name.")
+        return name
 
     def earlier(self, phase: str) -> tuple[str, ...]:
         """The names of the phases before one."""

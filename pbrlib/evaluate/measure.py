@@ -21,9 +21,9 @@ from pbrlib.evaluate.report import Evaluation
 from pbrlib.evaluate.scores import NET, SEGMENTATION, Lpips, Scores
 from pbrlib.evaluate.texture import Texture, validation_rows, validation_textures
 from pbrlib.inference.chain import TextureInput
+from pbrlib.inference.trained import trained_in
 from pbrlib.maps import IGNORE, UNIT_TARGETS
 from pbrlib.tasks.segmentation import merge_labels
-from pbrlib.train.runs import RECORD, RunDirectory
 from pbrlib.train.validation import MULTIPLE, SIDE
 
 _PROTOCOL = (
@@ -124,15 +124,14 @@ def score_texture(
         scores.add_classes(merged, sample=texture.id, truth=merge_labels(known, merge))
 
 
-def checkpoints_of(runs: Path) -> dict[str, Any]:
-    """The checkpoints that ``Chain.open`` takes from a runs directory, by curriculum."""
-    found = {}
-    for record in sorted(runs.glob(f"*/{RECORD}")):
-        folder, phase = RunDirectory(runs, name=record.parent.name).best()
-        found[record.parent.name] = {
-            "checkpoint": str(folder),
-            "fingerprint": phase.fingerprint,
-            "step": phase.step,
-            "metrics": dict(phase.metrics),
+def checkpoints_of(folder: Path) -> dict[str, Any]:
+    """The networks that ``Chain.open`` takes from a runs directory or a model folder, by curriculum."""
+    return {
+        one.curriculum: {
+            "checkpoint": str(one.place),
+            "fingerprint": one.fingerprint,
+            "step": one.step,
+            "metrics": dict(one.metrics),
         }
-    return found
+        for one in trained_in(folder)
+    }

@@ -6,15 +6,14 @@ run all of it over whole textures.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from pbrlib.errors import CheckpointError
 from pbrlib.geometry import relief as relief_of
 from pbrlib.inference.networks import (
     MapNetwork,
@@ -22,14 +21,11 @@ from pbrlib.inference.networks import (
     colour_input,
     gloss_input,
     map_input,
-    open_network,
 )
 from pbrlib.inference.padding import mirror_signs, pad_to_stride
-from pbrlib.maps import SCALAR_TARGETS
+from pbrlib.inference.trained import trained_in
 from pbrlib.models.segformer import Segformer
 from pbrlib.models.unet import UNet
-from pbrlib.train.runs import RECORD, RunDirectory
-from pbrlib.train.state import read_state
 
 MARGIN = 64
 """Pixels of context around a whole texture: the border sees what a tile or a mirror would show."""
@@ -71,41 +67,24 @@ class Chain:
     merge: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, runs: Path, *, device: torch.device) -> Chain:
-        """The best networks of every finished curriculum in a runs directory.
+    def open(cls, folder: Path, *, device: torch.device) -> Chain:
+        """The networks of a model folder, or the best of every finished curriculum in a runs directory.
 
-        Raises CheckpointError when there is no segmentation or no albedo among them, or two for one role.
+        Raises CheckpointError for what `pbrlib.inference.trained.trained_in` refuses.
         """
-        found: dict[str, tuple[str, SegmentationNetwork | MapNetwork, nn.Module]] = {}
-        folders: list[Path] = []
-        for record in sorted(runs.glob(f"*/{RECORD}")):
-            folder, _ = RunDirectory(runs, name=record.parent.name).best()
-            folders.append(folder)
-            spec, network = open_network(folder, device=device)
-            if spec.role in found:
-                raise CheckpointError(
-                    f"{runs}: both {found[spec.role][0]} and {record.parent.name} hold a network for "
-                    f"{spec.role}. Move one of them to another runs directory."
-                )
-            found[spec.role] = (record.parent.name, spec, network)
-        missing = [role for role in ("segmentation", "albedo") if role not in found]
-        if missing:
-            raise CheckpointError(
-                f"{runs}: no trained network for {' and '.join(missing)} "
-                f"(found: {', '.join(found) or 'none'}). Train those families into this directory first, "
-                "or name the directory given to pbr train --runs."
-            )
-        _check_lineage(folders)
-        segformer, albedo = found["segmentation"][2], found["albedo"][2]
-        assert isinstance(segformer, Segformer)
-        assert isinstance(albedo, UNet)
-        maps = {
-            role: (spec, network)
-            for role, (_, spec, network) in found.items()
-            if isinstance(spec, MapNetwork) and isinstance(network, UNet) and role in SCALAR_TARGETS
-        }
-        declared = found["segmentation"][1]
-        merge = (declared.merge or {}) if isinstance(declared, SegmentationNetwork) else {}
+        segformer: Segformer | None = None
+        albedo: UNet | None = None
+        merge: Mapping[str, str] = {}
+        maps: dict[str, tuple[MapNetwork, UNet]] = {}
+        for trained in trained_in(folder):
+            match trained.open(device=device):
+                case SegmentationNetwork() as spec, Segformer() as segformer:
+                    merge = spec.merge or {}
+                case MapNetwork(role="albedo"), UNet() as albedo:
+                    pass
+                case MapNetwork() as spec, UNet() as network:
+                    maps[spec.role] = (spec, network)
+        assert segformer is not None
         return cls(segformer, albedo, maps, device, merge)
 
     @property
@@ -182,19 +161,6 @@ class Chain:
         return {
             name: x[0, :, MARGIN : MARGIN + height, MARGIN : MARGIN + width] for name, x in answers.items()
         }
-
-
-def _check_lineage(folders: Sequence[Path]) -> None:
-    """Raises CheckpointError when a network was trained behind others than those it would now run behind."""
-    states = {folder: read_state(folder) for folder in folders}
-    here = {state.fingerprint for state in states.values()}
-    for folder, state in states.items():
-        for role, fingerprint in state.frozen.items():
-            if fingerprint not in here:
-                raise CheckpointError(
-                    f"{folder}: was trained behind another {role} ({fingerprint[:8]}) than the newest "
-                    "here. Train it again, or keep that one's phase the last of its curriculum."
-                )
 
 
 def mirrored_normal(

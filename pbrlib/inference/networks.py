@@ -17,7 +17,7 @@ from pbrlib.models.segformer import Segformer
 from pbrlib.models.spec import SegformerSpec, UNetSpec
 from pbrlib.models.unet import UNet
 from pbrlib.spec import Spec
-from pbrlib.train.state import load_weights, read_state
+from pbrlib.train.state import put_weights, read_state, read_weights
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -99,13 +99,30 @@ def open_network(
     folder: Path, *, device: torch.device
 ) -> tuple[SegmentationNetwork, Segformer] | tuple[MapNetwork, UNet]:
     """The network of a checkpoint, frozen and in eval mode; raises CheckpointError when it does not fit."""
-    spec = declared_network(folder)
-    # The weights come from the checkpoint: nothing is to be fetched.
-    unfetched = type(spec.model).model_fields["pretrained"].default
-    spec = spec.model_copy(update={"model": spec.model.model_copy(update={"pretrained": unfetched})})
+    return frozen_network(declared_network(folder), read_weights(folder), place=folder, device=device)
+
+
+def frozen_network(
+    spec: SegmentationNetwork | MapNetwork,
+    weights: Mapping[str, Tensor],
+    *,
+    place: Path,
+    device: torch.device,
+) -> tuple[SegmentationNetwork, Segformer] | tuple[MapNetwork, UNet]:
+    """A declared network with weights that come from ``place``, frozen and in eval mode.
+
+    Raises CheckpointError when they do not fit.
+    """
+    spec = without_donor(spec)
     if isinstance(spec, SegmentationNetwork):
-        return spec, _frozen(build_segformer(spec), folder, device)
-    return spec, _frozen(build_unet(spec), folder, device)
+        return spec, _frozen(build_segformer(spec), weights, place, device)
+    return spec, _frozen(build_unet(spec), weights, place, device)
+
+
+def without_donor(spec: SegmentationNetwork | MapNetwork) -> SegmentationNetwork | MapNetwork:
+    """The declaration of a network whose weights are at hand: nothing is to be fetched for it."""
+    unfetched = type(spec.model).model_fields["pretrained"].default
+    return spec.model_copy(update={"model": spec.model.model_copy(update={"pretrained": unfetched})})
 
 
 def declared_network(folder: Path) -> SegmentationNetwork | MapNetwork:
@@ -117,8 +134,8 @@ def declared_network(folder: Path) -> SegmentationNetwork | MapNetwork:
         raise CheckpointError(f"{folder}: declares no network that this program knows ({error}).") from error
 
 
-def _frozen(network: Network, folder: Path, device: torch.device) -> Network:
-    load_weights(folder, network)
+def _frozen(network: Network, weights: Mapping[str, Tensor], place: Path, device: torch.device) -> Network:
+    put_weights(weights, network, place=place)
     return network.to(device).eval().requires_grad_(False)
 
 

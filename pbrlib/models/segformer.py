@@ -7,6 +7,10 @@ stage the names are those of transformers 5.17 and later.
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +19,7 @@ from jaxtyping import Float
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
+from transformers.utils import logging
 
 from pbrlib.errors import CheckpointError
 from pbrlib.maps import CLASSES, DIFFUSE, NORMAL
@@ -138,9 +143,7 @@ class Segformer(nn.Module):
         self.decoder = _Decoder(donor.decode_head)
         self.head = donor.decode_head.classifier
         self.cond_channels: int = config.hidden_sizes[-1]
-        as_it_is = NORMAL.channels
-        mean = torch.tensor((*IMAGENET_MEAN, *(0.0,) * as_it_is)).view(1, -1, 1, 1)
-        std = torch.tensor((*IMAGENET_STD, *(1.0,) * as_it_is)).view(1, -1, 1, 1)
+        mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in normalisation())
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
         if spec.pretrained != "none" and not self.head.weight.is_meta:
@@ -168,13 +171,63 @@ class Segformer(nn.Module):
         return SegOutput(logits=resize(logits, (height, width)), features=features[-1])
 
 
+def normalisation() -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the input channels; a normal goes in as it is."""
+    as_it_is = NORMAL.channels
+    return (*IMAGENET_MEAN, *(0.0,) * as_it_is), (*IMAGENET_STD, *(1.0,) * as_it_is)
+
+
+def save_pretrained(network: Segformer, folder: Path, *, labels: Sequence[str]) -> None:
+    """Writes a network in transformers' own layout: ``SegformerForSemanticSegmentation.from_pretrained``.
+
+    That reads what this module's forward normalises to, ``(x - mean) / std``, and answers at a quarter of its
+    size. ``labels`` name the classes. Raises OSError where the folder cannot be written.
+    """
+    config = _config(network.spec, num_classes=len(labels))
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: number for number, label in enumerate(labels)}
+    copy = SegformerForSemanticSegmentation(config)
+    _parts(copy).load_state_dict(network.state_dict())
+    with _without_bars():
+        copy.save_pretrained(folder)
+    # safetensors makes a file for its owner alone.
+    shutil.copymode(folder / "config.json", folder / "model.safetensors")
+
+
+def read_pretrained(folder: Path) -> dict[str, Tensor]:
+    """The weights that `save_pretrained` wrote, under the names of this module; nothing is fetched.
+
+    Raises CheckpointError when the folder cannot be read, or lacks a part of the network.
+    """
+    remedy = "Copy the whole folder again."
+    donor, absent = _read_donor(str(folder), place=str(folder), remedy=remedy, local_files_only=True)
+    if absent:
+        raise CheckpointError(f"{folder}: lacks {len(absent)} tensors, {min(absent)} first. {remedy}")
+    return dict(_parts(donor).state_dict())
+
+
+def _parts(donor: SegformerForSemanticSegmentation) -> nn.ModuleDict:
+    """The modules of transformers' network under our names; they are the same, not copies."""
+    return nn.ModuleDict(
+        {
+            "encoder": _Encoder(donor.segformer.stages),
+            "decoder": _Decoder(donor.decode_head),
+            "head": donor.decode_head.classifier,
+        }
+    )
+
+
 def _load_pretrained(network: Segformer, source: str, *, config: SegformerConfig) -> None:
     """Copy the weights of a three-channel SegFormer (classifier or segmenter) into ``network``.
 
     The classes are ours, so the classifier starts fresh; a donor without a decoder (ImageNet) leaves the
     decoder fresh too.
     """
-    donor, absent = _read_donor(source)
+    donor, absent = _read_donor(
+        source,
+        place=f"pretrained: {source}",
+        remedy="Set pretrained to a local folder written by save_pretrained, or to none.",
+    )
     for field in ("hidden_sizes", "depths", "num_attention_heads"):
         theirs, ours = list(getattr(donor.config, field)), list(getattr(config, field))
         if theirs != ours:
@@ -197,17 +250,35 @@ def _load_pretrained(network: Segformer, source: str, *, config: SegformerConfig
         network.decoder.load_state_dict(_Decoder(donor.decode_head).state_dict())
 
 
-def _read_donor(source: str) -> tuple[SegformerForSemanticSegmentation, set[str]]:
-    """The donor as transformers reads it, whatever layout its file has, and the names its file lacks."""
+def _read_donor(
+    source: str, *, place: str, remedy: str, local_files_only: bool = False
+) -> tuple[SegformerForSemanticSegmentation, set[str]]:
+    """The donor as transformers reads it, whatever layout its file has, and the names its file lacks.
+
+    ``place`` and ``remedy`` begin and end the error.
+    """
+    where = {"local_files_only": local_files_only}
     try:
-        kind = SegformerConfig.get_config_dict(source)[0].get("model_type")
+        kind = SegformerConfig.get_config_dict(source, **where)[0].get("model_type")
         if kind != "segformer":
             raise ValueError(f"a model of type {kind}, not segformer")
-        donor, info = SegformerForSemanticSegmentation.from_pretrained(source, output_loading_info=True)
+        with _without_bars():
+            donor, info = SegformerForSemanticSegmentation.from_pretrained(
+                source, output_loading_info=True, **where
+            )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(
-            f"pretrained: {source} cannot be read ({reason}). "
-            "Set pretrained to a local folder written by save_pretrained, or to none."
-        ) from error
+        raise CheckpointError(f"{place} cannot be read ({reason}). {remedy}") from error
     return donor, set(info["missing_keys"])
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Keeps transformers from drawing a bar for each file, which would stand among a command's own lines."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

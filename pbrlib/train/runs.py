@@ -18,6 +18,9 @@ from pbrlib.train.state import Validated, is_complete
 
 RECORD = "run.json"
 
+MODEL = "model"
+"""The folder in a runs directory that a finished ladder leaves; no curriculum may have this name."""
+
 
 @dataclass(frozen=True)
 class FinishedPhase:

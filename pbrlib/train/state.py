@@ -120,18 +120,28 @@ def read_state(folder: Path) -> State:
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint's network by name; raises CheckpointError when they cannot be read."""
+    return read_tensors(folder / WEIGHTS)
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """The tensors of a file by name; raises CheckpointError when they cannot be read."""
     try:
-        weights: dict[str, Tensor] = load_file(folder / WEIGHTS)
+        weights: dict[str, Tensor] = load_file(file)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{folder / WEIGHTS}: cannot be read ({error}). Use another checkpoint."
-        ) from error
+        raise CheckpointError(f"{file}: cannot be read ({error}). Use another checkpoint.") from error
     return weights
 
 
 def load_weights(folder: Path, network: nn.Module) -> None:
     """Loads a checkpoint's network, every tensor of it; raises CheckpointError for another architecture."""
-    weights = read_weights(folder)
+    put_weights(read_weights(folder), network, place=folder)
+
+
+def put_weights(weights: Mapping[str, Tensor], network: nn.Module, *, place: Path) -> None:
+    """Puts tensors into a network, every one; raises CheckpointError where they are another architecture's.
+
+    ``place`` is where they come from.
+    """
     wanted = network.state_dict()
     problems = [f"{name} is missing" for name in wanted.keys() - weights.keys()]
     problems += [f"{name} is not part of the network" for name in weights.keys() - wanted.keys()]
@@ -143,7 +153,7 @@ def load_weights(folder: Path, network: nn.Module) -> None:
     if problems:
         shown = "; ".join(sorted(problems)[:3])
         raise CheckpointError(
-            f"{folder}: a checkpoint of another architecture ({len(problems)} differences: {shown}). "
+            f"{place}: a checkpoint of another architecture ({len(problems)} differences: {shown}). "
             "Give the model the sizes it was trained with, or start from another checkpoint."
         )
     network.load_state_dict(weights)

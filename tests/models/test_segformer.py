@@ -11,8 +11,9 @@ from transformers import BertConfig, BertModel, SegformerConfig, SegformerForIma
 from transformers import SegformerForSemanticSegmentation as Donor
 
 from pbrlib.errors import CheckpointError
+from pbrlib.maps import CLASSES
 from pbrlib.models.blocks import IMAGENET_MEAN, IMAGENET_STD
-from pbrlib.models.segformer import Segformer
+from pbrlib.models.segformer import Segformer, read_pretrained, save_pretrained
 from pbrlib.models.spec import SegformerSpec
 
 from .contract import NetworkContract
@@ -112,6 +113,29 @@ def test_donor_without_decoder_gives_its_encoder_and_leaves_the_decoder_fresh(tm
         network.get_parameter("encoder.stages.1.blocks.1.mlp.fc1.weight"), theirs["1.blocks.1.mlp.fc1.weight"]
     )
     assert all(p.isfinite().all() for p in network.parameters())
+
+
+def test_what_transformers_is_given_comes_back_to_the_bit(tmp_path: Path) -> None:
+    torch.manual_seed(6)
+    network = Segformer(SMALL)
+    for tensor in network.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.uniform_(0.1, 1.0)
+    save_pretrained(network, tmp_path, labels=CLASSES)
+    assert "segformer.encoder.patch_embeddings.0.proj.weight" in load_file(tmp_path / "model.safetensors")
+    found = read_pretrained(tmp_path)
+    assert found.keys() == network.state_dict().keys()
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(found[name], tensor), name
+
+
+def test_a_folder_that_lacks_a_tensor_is_refused_by_its_name(tmp_path: Path) -> None:
+    save_pretrained(Segformer(SMALL), tmp_path, labels=CLASSES)
+    saved = load_file(tmp_path / "model.safetensors")
+    del saved["decode_head.classifier.weight"]
+    save_file(saved, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"lacks 1 tensors, decode_head.classifier.weight first"):
+        read_pretrained(tmp_path)
 
 
 def test_absent_weights_are_an_error_with_a_way_out(tmp_path: Path) -> None:

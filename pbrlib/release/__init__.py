@@ -1,0 +1,1 @@
+"""The model: everything that a finished ladder leaves for others, in one folder."""

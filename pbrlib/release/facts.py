@@ -1,0 +1,108 @@
+"""What a model folder says about itself as data: conventions, networks, textures, versions."""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pbrlib.data.shards.index import IndexRow
+from pbrlib.data.shards.manifest import COLOUR_SPACE, NORMAL_CONVENTION
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.inference.modelfile import DataFacts, ModelFile, ReleasedNetwork
+from pbrlib.inference.networks import SegmentationNetwork, without_donor
+from pbrlib.inference.trained import Trained
+from pbrlib.maps import CLASSES, MAPS, UNIT_TARGETS
+from pbrlib.models.segformer import normalisation
+
+_LIBRARIES = ("pbrlib", "torch", "transformers")
+
+_ORDER = ("segmentation", *UNIT_TARGETS)
+"""The networks as they run one behind the other."""
+
+_RANGES = {
+    "srgb": "[0, 1], sRGB transfer curve",
+    "linear": "[0, 1], linear data",
+    "signed": "[-1, 1], linear data",
+    "normal": "unit vectors in [-1, 1], OpenGL: Y up, image rows point down",
+    "label": "class ids, 255 where there is none",
+}
+"""What the numbers of a map mean, by ``pbrlib.maps.Encoding``."""
+
+
+def model_file(found: Sequence[Trained], *, shards: ShardSet) -> ModelFile:
+    """The content of ``model.json`` for some networks and what they were trained on."""
+    return ModelFile(
+        conventions=conventions(),
+        networks={one.role: _released(one) for one in sorted(found, key=lambda one: _ORDER.index(one.role))},
+        data=DataFacts(fingerprint=shards.fingerprint, textures=count_textures(shards.rows)),
+        versions={name: importlib.metadata.version(name) for name in _LIBRARIES},
+    )
+
+
+def conventions() -> dict[str, Any]:
+    """What goes into the networks and comes out of them."""
+    mean, std = normalisation()
+    return {
+        "classes": list(CLASSES),
+        "colour_space": COLOUR_SPACE,
+        "normal": NORMAL_CONVENTION,
+        "maps": {
+            name: {
+                "channels": kind.channels,
+                "encoding": kind.encoding.value,
+                "range": _RANGES[kind.encoding],
+            }
+            for name, kind in MAPS.items()
+        },
+        "segmentation": {
+            "input": "diffuse (or albedo) red, green, blue, then normal x, y, z; sides multiples of 32",
+            "normalisation": "(input - mean) / std, by channel",
+            "mean": list(mean),
+            "std": list(std),
+            "output": "class logits at a quarter of the sides",
+        },
+    }
+
+
+def count_textures(rows: Iterable[IndexRow]) -> dict[str, dict[str, int]]:
+    """Textures by source and split, both sorted."""
+    counts: dict[str, dict[str, int]] = {}
+    for source, split in sorted((row.source, row.split) for row in rows):
+        of_source = counts.setdefault(source, {})
+        of_source[split] = of_source.get(split, 0) + 1
+    return counts
+
+
+def attributions(rows: Sequence[IndexRow]) -> str:
+    """A CSV table with the licence and the authors of every texture."""
+    fields = ("id", "source", "split", "licence", "attribution")
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(fields)
+    writer.writerows([getattr(row, field) for field in fields] for row in rows)
+    return text.getvalue()
+
+
+def licences(rows: Iterable[IndexRow]) -> Mapping[str, int]:
+    """Textures by licence, sorted; one whose licence is unknown counts as ``unknown``."""
+    counts: dict[str, int] = {}
+    for name in sorted(" ".join(row.licence.split()) or "unknown" for row in rows):
+        counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def _released(one: Trained) -> ReleasedNetwork:
+    is_segmentation = isinstance(one.declared, SegmentationNetwork)
+    return ReleasedNetwork(
+        network=without_donor(one.declared),
+        file="segformer" if is_segmentation else f"{one.role}.safetensors",
+        curriculum=one.curriculum,
+        phase=one.phase,
+        fingerprint=one.fingerprint,
+        step=one.step,
+        metrics=one.metrics,
+        frozen=one.frozen,
+    )

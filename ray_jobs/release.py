@@ -1,0 +1,78 @@
+"""The end of a finished ladder: evaluates its networks and leaves them as the folder ``RUNS/model``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pbrlib.errors import PbrError
+
+if TYPE_CHECKING:
+    from pbrlib.curriculum.spec import Curriculum
+    from pbrlib.release.write import Release
+    from pbrlib.train.spec import RuntimeSpec
+
+
+def release(
+    runs: Path, *, curricula: Sequence[Curriculum], data: str, runtime: RuntimeSpec, local: bool
+) -> Path:
+    """Writes ``RUNS/model``, prints its evaluation and says where it is.
+
+    A cluster's head has no GPU: on a runtime with GPUs it is one task, which needs the Ray session of the
+    training. Raises the PbrErrors of ``pbrlib.release.write.write_model``.
+    """
+    from pbrlib.evaluate.report import FILE
+    from pbrlib.train.runs import MODEL
+    from ray_jobs.evaluate import show, watched
+
+    click.echo(f"writing the model and its evaluation into {runs / MODEL}")
+    if runtime.device == "cuda" and not local:
+        done = write_as_task(runs, curricula=curricula, data=data, device="cuda", num_gpus=1)
+    else:
+        with watched() as watch:
+            done = _write(runs, curricula, data, runtime.device, watch)
+    if done.evaluation is None:
+        click.echo(f"Model: {done.folder}, of these very networks and data already")
+        return done.folder
+    folder = done.folder / "evaluation"
+    show(done.evaluation, [folder / FILE, *sorted(folder.glob("contact-*.png"))])
+    click.echo(f"Model: {done.folder}")
+    return done.folder
+
+
+def write_as_task(
+    runs: Path, *, curricula: Sequence[Curriculum], data: str, device: str, num_gpus: int
+) -> Release:
+    """Writes the model as one Ray task; an error of the user's comes back as what it was."""
+    import ray
+
+    task = ray.remote(num_cpus=1, num_gpus=num_gpus, max_retries=1)(_write_or_error)
+    done: Release | PbrError = ray.get(task.remote(runs, curricula, data, device))
+    if isinstance(done, PbrError):
+        raise done
+    return done
+
+
+def _write_or_error(
+    runs: Path, curricula: Sequence[Curriculum], data: str, device: str
+) -> Release | PbrError:
+    """The task; a raised error Ray would wrap in a traceback."""
+    try:
+        return _write(runs, curricula, data, device, lambda done, total: None)
+    except PbrError as error:
+        return error
+
+
+def _write(
+    runs: Path, curricula: Sequence[Curriculum], data: str, device: str, watch: Callable[[int, int], None]
+) -> Release:
+    import torch
+
+    from pbrlib.data.shards.reader import ShardSet
+    from pbrlib.release.write import write_model
+
+    shards = ShardSet.open(data)
+    return write_model(runs, curricula=curricula, shards=shards, device=torch.device(device), watch=watch)

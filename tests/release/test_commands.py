@@ -1,0 +1,112 @@
+"""The commands take a model folder where they take a runs directory, and leave it as it is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from pbrlib.errors import CheckpointError
+from pbrlib.train.spec import RuntimeSpec
+from ray_jobs.cli import main
+from ray_jobs.release import release, write_as_task
+from tests.release.conftest import Ladder, add_fresh
+from tests.release.test_write import everything
+
+
+def pbr(*words: str | Path) -> tuple[int, str]:
+    result = CliRunner().invoke(main, list(map(str, words)))
+    return result.exit_code, result.output
+
+
+def test_evaluate_gives_the_figures_of_the_runs_and_writes_beside_the_model(
+    ladder: Ladder, tmp_path: Path
+) -> None:
+    model = ladder.runs / "model"
+    before = everything(model)
+    data = ("--data", ladder.shards.location, "--device", "cpu")
+    assert pbr("evaluate", ladder.runs, *data, "--out", tmp_path / "of-runs")[0] == 0
+    code, output = pbr("evaluate", model, *data)
+    assert code == 0, output
+    assert everything(model) == before
+    figures = [
+        json.loads((folder / "evaluation.json").read_text())
+        for folder in (tmp_path / "of-runs", ladder.runs / "model-evaluation", model / "evaluation")
+    ]
+    for one in figures[1:]:
+        assert one["per_texture"] == figures[0]["per_texture"]
+        assert one["confusions"] == figures[0]["confusions"]
+
+
+def test_evaluate_does_not_write_into_a_model(ladder: Ladder) -> None:
+    model = ladder.runs / "model"
+    code, output = pbr("evaluate", model, "--data", ladder.shards.location, "--out", model / "mine")
+    assert code == 2
+    assert "lies in the model" in output
+    assert not (model / "mine").exists()
+
+
+def save_texture(folder: Path) -> None:
+    folder.mkdir()
+    generator = np.random.default_rng(2)
+    for name in ("wall.png", "wall_n.png"):
+        Image.fromarray(generator.integers(60, 200, (32, 32, 4), dtype=np.uint8)).save(folder / name)
+
+
+def test_convert_with_a_model_writes_what_it_writes_with_the_runs(ladder: Ladder, tmp_path: Path) -> None:
+    save_texture(tmp_path / "in")
+    whole = add_fresh(ladder, "roughness", "height", "ao")
+    whole.write()
+    for name, networks in (("of-runs", whole.runs), ("of-model", whole.runs / "model")):
+        places = (networks, tmp_path / "in", tmp_path / name)
+        code, output = pbr("convert", *places, "--device", "cpu", "--workers", "1")
+        assert code == 0, output
+    ours, theirs = (everything(tmp_path / name / "textures") for name in ("of-runs", "of-model"))
+    assert "PBR/wall_rmaos.dds" in ours
+    assert theirs == ours
+
+
+def test_convert_with_a_model_that_lacks_a_map_says_so(released: Ladder, tmp_path: Path) -> None:
+    model = released.runs / "model"
+    code, output = pbr("convert", model, tmp_path, tmp_path.parent / "out", "--device", "cpu")
+    assert code == 2
+    assert output.startswith(f"pbr: {model}: no trained network for roughness, height, ao")
+
+
+def test_release_shows_the_figures_once_and_then_says_that_the_model_is_there(
+    ladder: Ladder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(ladder.runs / "model")
+    for _ in range(2):
+        folder = release(
+            ladder.runs,
+            curricula=ladder.curricula,
+            data=ladder.shards.location,
+            runtime=RuntimeSpec(workers=1),
+            local=False,
+        )
+    first, second = capsys.readouterr().out.split("writing the model")[1:]
+    assert "hardest baseline" in first
+    assert f"{folder}/evaluation/evaluation.json" in first
+    assert "hardest baseline" not in second
+    assert f"Model: {folder}, of these very networks and data already" in second
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(180)
+def test_a_task_of_the_cluster_writes_the_model_and_its_error_is_the_user_s(ladder: Ladder) -> None:
+    from ray_jobs.session import ray_session
+
+    shutil.rmtree(ladder.runs / "model")
+    data = ladder.shards.location
+    with ray_session(num_cpus=4):
+        done = write_as_task(ladder.runs, curricula=ladder.curricula, data=data, device="cpu", num_gpus=0)
+        assert done.evaluation is not None
+        assert done.evaluation.table().row_count
+        with pytest.raises(CheckpointError, match="no trained network for albedo"):
+            write_as_task(ladder.runs, curricula=ladder.curricula[:1], data=data, device="cpu", num_gpus=0)
