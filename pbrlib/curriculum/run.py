@@ -23,7 +23,7 @@ from pbrlib.curriculum.spec import (
     frozen_networks,
     parse_donor,
 )
-from pbrlib.curriculum.weights import located, unfetched
+from pbrlib.curriculum.weights import from_own_weights, located
 from pbrlib.data.balance import class_pixels, class_weights, merged
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.reader import ShardSet
@@ -134,7 +134,7 @@ def run_phase(job: PhaseJob, runtime: Runtime) -> State:
     declared = measured(job.curriculum.task, shards.rows, mix=spec.data)
     is_fresh = job.starts_from is None and runtime.latest_checkpoint() is None
     task = build_task(
-        declared if is_fresh else unfetched(declared),
+        declared if is_fresh else from_own_weights(declared),
         loss=spec.loss,
         class_weights=None if weights is None else weights.to(runtime.device),
         mask_dropout=spec.balance.mask_dropout or {},

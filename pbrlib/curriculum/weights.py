@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pbrlib.curriculum.spec import Curriculum, PhaseSpec
+from pbrlib.models.spec import unfetched
 from pbrlib.tasks.spec import TaskSpec
 
 
@@ -21,10 +22,9 @@ def located(curriculum: Curriculum) -> Curriculum:
     return curriculum.model_copy(update={"task": task, "phases": phases})
 
 
-def unfetched(task: TaskSpec) -> TaskSpec:
+def from_own_weights(task: TaskSpec) -> TaskSpec:
     """The task without pretrained weights, for a network whose own weights are about to be loaded."""
-    none = type(task.model).model_fields["pretrained"].default
-    return task.model_copy(update={"model": task.model.model_copy(update={"pretrained": none})})
+    return task.model_copy(update={"model": unfetched(task.model)})
 
 
 def _located(phase: PhaseSpec) -> PhaseSpec:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pbrlib.errors import CheckpointError
 from pbrlib.maps import CLASSES, DIFFUSE, GLOSS, MAPS, NORMAL, RELIEF
 from pbrlib.models.segformer import Segformer
-from pbrlib.models.spec import SegformerSpec, UNetSpec
+from pbrlib.models.spec import SegformerSpec, UNetSpec, unfetched
 from pbrlib.models.unet import UNet
 from pbrlib.spec import Spec
 from pbrlib.train.state import put_weights, read_state, read_weights
@@ -121,8 +121,7 @@ def frozen_network(
 
 def without_donor(spec: SegmentationNetwork | MapNetwork) -> SegmentationNetwork | MapNetwork:
     """The declaration of a network whose weights are at hand: nothing is to be fetched for it."""
-    unfetched = type(spec.model).model_fields["pretrained"].default
-    return spec.model_copy(update={"model": spec.model.model_copy(update={"pretrained": unfetched})})
+    return spec.model_copy(update={"model": unfetched(spec.model)})
 
 
 def declared_network(folder: Path) -> SegmentationNetwork | MapNetwork:
