@@ -7,19 +7,19 @@ from pathlib import Path
 
 import ray.train
 import ray.train.torch
-import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pbrlib.data.batch import RawBatch
 from pbrlib.data.plan import DrawPlan, share
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import CheckpointError
+from pbrlib.train.collectives import ProcessGroup
 from pbrlib.train.spec import RuntimeSpec
 from ray_jobs.datasets import stream
 
 
-class RayRuntime:
+class RayRuntime(ProcessGroup):
     """One rank of a TorchTrainer: DDP, one Ray Data execution, checkpoints through ``ray.train.report``."""
 
     def __init__(self, shards: ShardSet, spec: RuntimeSpec) -> None:
@@ -34,23 +34,6 @@ class RayRuntime:
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
             return DistributedDataParallel(module, device_ids=[self.device])
         return DistributedDataParallel(module)
-
-    def all_reduce(self, values: Tensor) -> Tensor:
-        """The sum over the ranks."""
-        summed = values.detach().clone().to(self.device)
-        dist.all_reduce(summed)
-        return summed
-
-    def gather(self, value: list[str]) -> list[list[str]]:
-        """The values of all ranks."""
-        values: list[list[str]] = [[] for _ in range(self.world_size)]
-        dist.all_gather_object(values, value)
-        return values
-
-    def share_buffers(self, module: nn.Module) -> None:
-        """One broadcast a buffer."""
-        for buffer in module.buffers():
-            dist.broadcast(buffer, src=0)
 
     def batches(self, plan: DrawPlan, *, maps: Sequence[str], first_step: int) -> Iterator[RawBatch]:
         """This rank's part of every batch, from one Ray Data execution."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pbrlib.data.batch import RawBatch
 from pbrlib.data.collate import collate
 from pbrlib.data.draw import fetch
-from pbrlib.data.plan import DrawPlan
+from pbrlib.data.plan import DrawPlan, share
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.train.spec import Selection
 from pbrlib.train.state import checkpoints
@@ -85,9 +85,10 @@ class LocalRuntime:
 
     def batches(self, plan: DrawPlan, *, maps: Sequence[str], first_step: int) -> Iterator[RawBatch]:
         """Fetches, decodes and collates in this thread."""
-        table = plan.rows_of(rank=0, world=1, first_step=first_step)
-        for start in range(0, table.num_rows, plan.batch):
-            draws = table.slice(start, plan.batch)
+        table = plan.rows_of(rank=self.rank, world=self.world_size, first_step=first_step)
+        start, stop = share(plan.batch, rank=self.rank, world=self.world_size)
+        for first in range(0, table.num_rows, stop - start):
+            draws = table.slice(first, stop - start)
             yield collate(fetch(draws, self.shards, maps), self.shards.rows, maps=maps)
 
     def report(self, metrics: Mapping[str, float], *, checkpoint: Path | None, step: int) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,12 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pbrlib.curriculum.run import PhaseJob, run_phase
-from pbrlib.data.batch import RawBatch
-from pbrlib.data.collate import collate
-from pbrlib.data.draw import fetch
-from pbrlib.data.plan import DrawPlan, share
 from pbrlib.data.shards.reader import ShardSet
+from pbrlib.train.collectives import ProcessGroup
 from pbrlib.train.runtime import LocalRuntime
 
 from .phases import FREEZING, job_freezing
@@ -29,35 +26,13 @@ from .phases import FREEZING, job_freezing
 WORLD = 2
 
 
-@dataclass
-class GlooRuntime(LocalRuntime):
+class GlooRuntime(ProcessGroup, LocalRuntime):
     """A rank of two plain processes; DDP as Ray has it, which looks for no unused parameter."""
 
     def wrap(self, module: nn.Module) -> nn.Module:
         wrapped = DistributedDataParallel(module)
         assert not wrapped.find_unused_parameters
         return wrapped
-
-    def all_reduce(self, values: Tensor) -> Tensor:
-        summed = values.detach().clone()
-        dist.all_reduce(summed)
-        return summed
-
-    def gather(self, value: list[str]) -> list[list[str]]:
-        values: list[list[str]] = [[] for _ in range(self.world_size)]
-        dist.all_gather_object(values, value)
-        return values
-
-    def share_buffers(self, module: nn.Module) -> None:
-        for buffer in module.buffers():
-            dist.broadcast(buffer, src=0)
-
-    def batches(self, plan: DrawPlan, *, maps: Sequence[str], first_step: int) -> Iterator[RawBatch]:
-        table = plan.rows_of(rank=self.rank, world=self.world_size, first_step=first_step)
-        start, stop = share(plan.batch, rank=self.rank, world=self.world_size)
-        for first in range(0, table.num_rows, stop - start):
-            draws = table.slice(first, stop - start)
-            yield collate(fetch(draws, self.shards, maps), self.shards.rows, maps=maps)
 
     def report(self, metrics: Mapping[str, float], *, checkpoint: Path | None, step: int) -> None:
         super().report(metrics, checkpoint=checkpoint, step=step)
