@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from pbrlib.data.draw import fetch
 from pbrlib.data.plan import DrawPlan, share
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.train.spec import Selection
-from pbrlib.train.state import checkpoints
+from pbrlib.train.state import checkpoints, read_state
 
 
 class Runtime(Protocol):
@@ -109,10 +108,6 @@ class LocalRuntime:
 
     def best_checkpoint(self) -> Path | None:
         """The complete checkpoint with the best selection metric, the newest of equals."""
-        scored = [(self.selection.score(_metrics(folder)), folder) for folder in checkpoints(self.directory)]
+        found = checkpoints(self.directory)
+        scored = [(self.selection.score(read_state(folder).metrics), folder) for folder in found]
         return max(scored, default=(0.0, None), key=lambda pair: (pair[0], str(pair[1])))[1]
-
-
-def _metrics(folder: Path) -> Mapping[str, float]:
-    metrics: Mapping[str, float] = json.loads((folder / "state.json").read_text())["metrics"]
-    return metrics
