@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -19,11 +19,11 @@ from pbrlib.data.batch import Batch, RawBatch
 from pbrlib.data.plan import DrawPlan
 from pbrlib.errors import NumericsError
 from pbrlib.losses.recipe import LossReport
-from pbrlib.metrics.sums import Sums
 from pbrlib.optim.groups import build_optimizer, frozen_modules
 from pbrlib.optim.schedules import ScheduleSpec, apply_rates
 from pbrlib.optim.spec import OptimizerSpec
 from pbrlib.seeds import mix
+from pbrlib.train.clock import Clock
 from pbrlib.train.journal import Journal
 from pbrlib.train.plateau import PLATEAU, on_plateau
 from pbrlib.train.record import BatchRecord
@@ -31,7 +31,7 @@ from pbrlib.train.runtime import Runtime
 from pbrlib.train.spec import RuntimeSpec, Selection
 from pbrlib.train.state import UNFINISHED, State, Validated, remove_unfinished, restore, save
 from pbrlib.train.task import Example, Player, Task
-from pbrlib.train.validation import ValidationTexture
+from pbrlib.train.validation import ValidationTexture, validate
 from pbrlib.train.warmstart import WarmStart
 
 
@@ -64,31 +64,6 @@ class PhaseRun:
     plateau_steps: int | None = None
 
 
-@dataclass
-class Clock:
-    """Where the wall time of a segment goes, in seconds."""
-
-    started: float = field(default_factory=time.monotonic)
-    waited: float = 0.0
-    samples: int = 0
-
-    def next(self, batches: Iterator[RawBatch]) -> RawBatch:
-        """The next batch, the wait for it on the account."""
-        asked = time.monotonic()
-        batch = next(batches)
-        self.waited += time.monotonic() - asked
-        return batch
-
-    def figures(self) -> dict[str, float]:
-        """Throughput in samples per second (global) and the share of time spent waiting for input."""
-        elapsed = max(time.monotonic() - self.started, 1e-9)
-        return {"samples_per_s": self.samples / elapsed, "input_stall": self.waited / elapsed}
-
-    def seconds_left(self, plan: DrawPlan, step: int) -> float:
-        """What the rest of the phase takes at the pace of this segment, in seconds."""
-        return (plan.total_steps - step) * plan.batch / self.figures()["samples_per_s"]
-
-
 def train_phase(
     run: PhaseRun, task: Task, runtime: Runtime, *, validation: Sequence[ValidationTexture]
 ) -> State:
@@ -113,27 +88,43 @@ def train_phase(
     record = BatchRecord(run.directory, rank=runtime.rank) if run.runtime.record_batches else None
     with journal or nullcontext(), record or nullcontext():
         batches = runtime.batches(run.plan, maps=run.maps, first_step=done.step)
-        step, total = done.step, run.plan.total_steps
         while not done.is_finished:
-            stop = min(step + run.segment_steps - step % run.segment_steps, total)
-            clock, shown = Clock(), time.monotonic()
-            while step < stop:
-                micro = _micro_batches(run, clock.next(batches), runtime.device)
-                if record:
-                    record.write(step, micro)
-                for learner in learners:
-                    report = learner.step(task, micro, step=step)
-                step += 1
-                clock.samples += run.plan.batch
-                if journal and (time.monotonic() - shown > 1.0 or step == stop):
-                    shown = time.monotonic()
-                    journal.scalars(
-                        "step", step=step, values=_step_values(run, learners, report, clock, step)
-                    )
+            first, total = done.step, run.plan.total_steps
+            stop = min(first + run.segment_steps - first % run.segment_steps, total)
+            _train_segment(
+                run, task, learners, runtime, journal, record, batches=batches, first_step=first, stop=stop
+            )
             done = _end_segment(
-                run, task, learners, runtime, journal, validation=validation, step=step, before=done.history
+                run, task, learners, runtime, journal, validation=validation, step=stop, before=done.history
             )
     return done
+
+
+def _train_segment(
+    run: PhaseRun,
+    task: Task,
+    learners: Sequence[_Learner],
+    runtime: Runtime,
+    journal: Journal | None,
+    record: BatchRecord | None,
+    *,
+    batches: Iterator[RawBatch],
+    first_step: int,
+    stop: int,
+) -> None:
+    """The optimizer steps from ``first_step`` until before ``stop``; the journal hears of one a second."""
+    clock, shown = Clock(), time.monotonic()
+    for step in range(first_step, stop):
+        micro = _micro_batches(run, clock.next(batches), runtime.device)
+        if record:
+            record.write(step, micro)
+        for learner in learners:
+            report = learner.step(task, micro, step=step)
+        done = step + 1
+        clock.samples += run.plan.batch
+        if journal and (time.monotonic() - shown > 1.0 or done == stop):
+            shown = time.monotonic()
+            journal.scalars("step", step=done, values=_step_values(run, learners, report, clock, done))
 
 
 class _Learner:
@@ -296,17 +287,3 @@ def _end_segment(
         save(folder, state=state, network=learner.player.network, optimizer=learner.optimizer)
     runtime.report(metrics, checkpoint=folder, step=step)
     return state
-
-
-def validate(task: Task, validation: Sequence[ValidationTexture], runtime: Runtime) -> dict[str, float]:
-    """The metrics over the validation textures of all ranks, all together and by source; reduced once."""
-    for player in task.players:
-        player.module.eval()
-    sums = Sums()
-    with torch.no_grad():
-        for texture in validation:
-            batch = augment(texture.raw, AugmentSpec(), device=runtime.device)
-            measured = task.evaluate(batch)
-            for source in ("all", texture.source):
-                sums.merge(measured.under(f"val/{source}"))
-    return sums.reduce(runtime.all_reduce).results()

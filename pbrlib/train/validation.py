@@ -1,10 +1,13 @@
-"""The validation textures of one rank, decoded once and kept in memory."""
+"""Validation: the textures of one rank, decoded once and kept in memory, and the metrics over them."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+import torch
+
+from pbrlib.data.augment import AugmentSpec, augment
 from pbrlib.data.batch import RawBatch
 from pbrlib.data.collate import stack
 from pbrlib.data.draw import Window
@@ -12,7 +15,10 @@ from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.sources.pictures import bounded, to_stored
 from pbrlib.maps import MAPS, Stored
+from pbrlib.metrics.sums import Sums
 from pbrlib.seeds import mix
+from pbrlib.train.runtime import Runtime
+from pbrlib.train.task import Task
 
 SIDE = 1024
 """The largest side of a validation texture in pixels, the protocol of the recipe; larger ones are reduced."""
@@ -54,6 +60,20 @@ def validated(rows: Iterable[IndexRow], *, required: Collection[str]) -> list[In
 def size_of(row: IndexRow) -> tuple[int, int]:
     """Height and width in which a material is validated, before they are cut to multiples."""
     return bounded((row.height, row.width), most=SIDE)
+
+
+def validate(task: Task, validation: Sequence[ValidationTexture], runtime: Runtime) -> dict[str, float]:
+    """The metrics over the validation textures of all ranks, all together and by source; reduced once."""
+    for player in task.players:
+        player.module.eval()
+    sums = Sums()
+    with torch.no_grad():
+        for texture in validation:
+            batch = augment(texture.raw, AugmentSpec(), device=runtime.device)
+            measured = task.evaluate(batch)
+            for source in ("all", texture.source):
+                sums.merge(measured.under(f"val/{source}"))
+    return sums.reduce(runtime.all_reduce).results()
 
 
 def _whole(shards: ShardSet, row: IndexRow, maps: Sequence[str]) -> dict[str, Stored]:
