@@ -1,13 +1,22 @@
-"""Phases of a few steps that begin from the session's trained networks, with some groups frozen."""
+"""Phases of a few steps that begin from the session's trained networks, and ways to hold or kill them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from pbrlib.curriculum.load import parse_curriculum
 from pbrlib.curriculum.run import PhaseJob, resolve
+from pbrlib.curriculum.spec import Curriculum, PhaseSpec
+from pbrlib.data.batch import RawBatch
+from pbrlib.data.plan import DrawPlan
 from pbrlib.data.shards.reader import ShardSet
+from pbrlib.optim.schedules import ConstantSpec
+from pbrlib.train.runtime import LocalRuntime
 from pbrlib.train.spec import RuntimeSpec
 from tests.conftest import ALBEDO, SEGFORMER
 
@@ -36,6 +45,39 @@ FROZEN = {
 """What is frozen -> how the names of its tensors begin."""
 
 
+class Killed(BaseException):
+    """Nothing catches it, as nothing catches a kill."""
+
+
+def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stops the run when it asks for the batch of a step."""
+    whole = LocalRuntime.batches
+
+    def batches(
+        self: LocalRuntime, plan: DrawPlan, *, maps: Sequence[str], first_step: int
+    ) -> Iterator[RawBatch]:
+        for number, batch in enumerate(whole(self, plan, maps=maps, first_step=first_step)):
+            if first_step + number == step:
+                raise Killed
+            yield batch
+
+    monkeypatch.setattr(LocalRuntime, "batches", batches)
+
+
+def job_of(
+    curriculum: Curriculum, phase: str, *, shards: ShardSet, donors: Path, runs: Path, **runtime: Any
+) -> PhaseJob:
+    """A phase with the networks of one runs directory before it, that trains into another."""
+    spec = RuntimeSpec.model_validate({"workers": 1, **runtime})
+    return replace(resolve(curriculum, phase, shards=shards, runs=donors, runtime=spec), runs=runs)
+
+
+def still(phase: PhaseSpec, **changes: Any) -> PhaseSpec:
+    """A phase that learns nothing: what it ends with is what it began from."""
+    optimizer = phase.optimizer.model_copy(update={"lr": 1e-30, "weight_decay": 0.0})
+    return phase.model_copy(update={"optimizer": optimizer, "schedule": ConstantSpec(), **changes})
+
+
 def job_freezing(
     what: str,
     *,
@@ -60,5 +102,4 @@ def job_freezing(
     )
     curriculum = parse_curriculum(text)
     (phase,) = curriculum.phases
-    job = resolve(curriculum, phase, shards=shards, runs=donors, runtime=RuntimeSpec(workers=workers))
-    return replace(job, runs=runs)
+    return job_of(curriculum, phase, shards=shards, donors=donors, runs=runs, workers=workers)

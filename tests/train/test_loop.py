@@ -1,26 +1,26 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from pbrlib.curriculum.run import launch_local, resolve
+from pbrlib.curriculum.run import carry_out, launch_local, resolve
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.train.spec import RuntimeSpec
 from pbrlib.train.state import WEIGHTS, read_state
 
+from .phases import job_of, still
+
 
 def trained(
     curriculum: Curriculum, phase: str, *, shards: ShardSet, donors: Path, runs: Path, **runtime: object
 ) -> Path:
-    spec = RuntimeSpec.model_validate({"workers": 1, **runtime})
-    job = resolve(curriculum, phase, shards=shards, runs=donors, runtime=spec)
-    return launch_local(replace(job, runs=runs))
+    return launch_local(job_of(curriculum, phase, shards=shards, donors=donors, runs=runs, **runtime))
 
 
 def difference(first: Path, second: Path) -> float:
@@ -89,18 +89,9 @@ def test_a_later_phase_starts_from_the_best_weights_of_the_earlier_one(
     shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path
 ) -> None:
     first = albedo_curriculum.phases["A1"]
-    # A rate of almost nothing: what the second phase ends with is what it started from.
-    still = first.model_copy(
-        update={
-            "starts_from": "A1",
-            "epochs": 1,
-            "optimizer": first.optimizer.model_copy(update={"lr": 1e-12, "weight_decay": 0.0}),
-            "schedule": type(first.schedule)(final=1e-12),
-        }
+    both = albedo_curriculum.model_copy(
+        update={"phases": {"A1": first, "A2": still(first, starts_from="A1", epochs=1)}}
     )
-    both = albedo_curriculum.model_copy(update={"phases": {"A1": first, "A2": still}})
-    from pbrlib.curriculum.run import carry_out
-
     runtime = RuntimeSpec(workers=1)
     for phase in ("A1", "A2"):
         job = resolve(
@@ -116,8 +107,6 @@ def test_a_later_phase_starts_from_the_best_weights_of_the_earlier_one(
 
 def trained_copy(runs: Path, folder: Path) -> Path:
     """The session's runs without their albedo, so that this test trains its own."""
-    import shutil
-
     own = folder / "runs"
     if not own.exists():
         shutil.copytree(runs / "segformer", own / "segformer")

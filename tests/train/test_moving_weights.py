@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,14 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pbrlib.curriculum.load import parse_curriculum
-from pbrlib.curriculum.run import launch_local, resolve
+from pbrlib.curriculum.run import launch_local
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.losses.base import Term
 from pbrlib.losses.modules import NormalReproj
 from pbrlib.losses.spec import LossSpec, NormalReprojSpec
 from pbrlib.losses.target import LossContext
-from pbrlib.train.spec import RuntimeSpec
 from tests.conftest import METALLIC
+
+from .phases import job_of
 
 P2 = (
     METALLIC.replace("metallic", "height")
@@ -55,9 +55,9 @@ def test_the_first_step_of_a_phase_has_the_first_weight_and_the_last_step_the_la
         return used[-1]
 
     monkeypatch.setattr(NormalReproj, "weight", noted)
-    runtime = RuntimeSpec(workers=1, batch_per_device=3)  # two micro-batches a step share its weight
-    job = resolve(curriculum, "P2", shards=shard_set, runs=trained_runs, runtime=runtime)
-    launch_local(replace(job, runs=tmp_path))
+    given = {"shards": shard_set, "donors": trained_runs, "runs": tmp_path}
+    # Two micro-batches a step share its weight.
+    launch_local(job_of(curriculum, "P2", batch_per_device=3, **given))
     assert used[::2] == used[1::2]
     assert (used[0], used[-1]) == (0.15, 0.10)
     assert used[::2] == pytest.approx([0.15, 0.1375, 0.125, 0.1125, 0.10])

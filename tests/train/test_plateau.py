@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from pbrlib.curriculum.run import PhaseJob, carry_out, launch_local, resolve
+from pbrlib.curriculum.run import PhaseJob, carry_out, launch_local
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.batch import RawBatch
-from pbrlib.data.plan import DrawPlan
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.train.plateau import on_plateau, steps_since_best
 from pbrlib.train.runtime import LocalRuntime
-from pbrlib.train.spec import RuntimeSpec, Selection
+from pbrlib.train.spec import Selection
 from pbrlib.train.state import STATE, Validated, checkpoints, read_state
+
+from .phases import Killed, job_of, kill_at, still
 
 L1 = Selection(metric="l1", mode="min")
 
@@ -53,25 +54,16 @@ def test_what_is_better_follows_the_selection() -> None:
 @pytest.fixture
 def job(trained_runs: Path, shard_set: ShardSet, albedo_curriculum: Curriculum, tmp_path: Path) -> PhaseJob:
     """An albedo phase of six epochs of two steps that learns nothing, with patience for two epochs."""
-    return still(albedo_curriculum, shards=shard_set, donors=trained_runs, runs=tmp_path)
+    return impatient(albedo_curriculum, shards=shard_set, donors=trained_runs, runs=tmp_path)
 
 
-def still(curriculum: Curriculum, *, shards: ShardSet, donors: Path, runs: Path, **changes: Any) -> PhaseJob:
-    first = curriculum.phases["A1"]
-    phase = first.model_copy(
-        update={
-            "epochs": 6,
-            "steps_per_epoch": 2,
-            "plateau": 2,
-            "batch": 2,
-            "optimizer": first.optimizer.model_copy(update={"lr": 1e-30, "weight_decay": 0.0}),
-            "schedule": type(first.schedule)(final=1e-30),
-            **changes,
-        }
-    )
+def impatient(
+    curriculum: Curriculum, *, shards: ShardSet, donors: Path, runs: Path, **changes: Any
+) -> PhaseJob:
+    figures = {"epochs": 6, "steps_per_epoch": 2, "plateau": 2, "batch": 2}
+    phase = still(curriculum.phases["A1"], **{**figures, **changes})
     curriculum = curriculum.model_copy(update={"phases": {"A1": phase}})
-    found = resolve(curriculum, "A1", shards=shards, runs=donors, runtime=RuntimeSpec(workers=1))
-    return replace(found, runs=runs)
+    return job_of(curriculum, "A1", shards=shards, donors=donors, runs=runs)
 
 
 def last_state(job: PhaseJob) -> Any:
@@ -99,7 +91,7 @@ def test_patience_counts_in_epochs_whatever_the_segments(
     ends_at: int,
 ) -> None:
     given = {"shards": shard_set, "donors": trained_runs, "runs": tmp_path}
-    job = still(albedo_curriculum, segment_steps=segment_steps, **given)
+    job = impatient(albedo_curriculum, segment_steps=segment_steps, **given)
     launch_local(job)
     assert last_state(job).step == ends_at
 
@@ -116,27 +108,13 @@ def test_a_stopped_phase_is_not_continued(job: PhaseJob, monkeypatch: pytest.Mon
     assert last_state(job) == before
 
 
-class Killed(BaseException):
-    """Nothing catches it."""
-
-
 def test_the_history_survives_a_kill_and_the_phase_still_ends_where_it_would(
     job: PhaseJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     launch_local(job)
     broken = replace(job, runs=tmp_path / "broken")
-    whole = LocalRuntime.batches
-
-    def until_the_third(
-        self: LocalRuntime, plan: DrawPlan, *, maps: Sequence[str], first_step: int
-    ) -> Iterator[RawBatch]:
-        for number, batch in enumerate(whole(self, plan, maps=maps, first_step=first_step)):
-            if first_step + number == 3:
-                raise Killed
-            yield batch
-
     with monkeypatch.context() as patch:
-        patch.setattr(LocalRuntime, "batches", until_the_third)
+        kill_at(3, patch)
         with pytest.raises(Killed):
             launch_local(broken)
     launch_local(broken)
@@ -148,7 +126,7 @@ def test_a_phase_that_improves_goes_on_to_its_end(
     shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path
 ) -> None:
     first = albedo_curriculum.phases["A1"]
-    job = still(
+    job = impatient(
         albedo_curriculum,
         shards=shard_set,
         donors=trained_runs,
@@ -168,7 +146,7 @@ def test_a_phase_that_improves_goes_on_to_its_end(
 def test_a_plateau_at_the_very_end_is_an_end_like_any_other(
     shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path
 ) -> None:
-    job = still(albedo_curriculum, shards=shard_set, donors=trained_runs, runs=tmp_path, epochs=3)
+    job = impatient(albedo_curriculum, shards=shard_set, donors=trained_runs, runs=tmp_path, epochs=3)
     assert carry_out(job, launch_local).stopped is None
 
 

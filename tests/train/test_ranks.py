@@ -21,7 +21,7 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.train.collectives import ProcessGroup
 from pbrlib.train.runtime import LocalRuntime
 
-from .phases import FREEZING, job_freezing
+from .phases import FREEZING, job_freezing, still
 
 WORLD = 2
 
@@ -86,16 +86,8 @@ def ranks(shard_folder: Path, trained_runs: Path, tmp_path_factory: pytest.TempP
 
 def plateau(job: PhaseJob) -> PhaseJob:
     """Learns nothing for ten epochs, with patience for two."""
-    phase = job.curriculum.phases[job.phase]
-    still = phase.model_copy(
-        update={
-            "epochs": 10,
-            "plateau": 2,
-            "optimizer": phase.optimizer.model_copy(update={"lr": 1e-30, "weight_decay": 0.0}),
-            "schedule": type(phase.schedule)(final=1e-30),
-        }
-    )
-    return replace(job, curriculum=job.curriculum.model_copy(update={"phases": {job.phase: still}}))
+    phase = still(job.curriculum.phases[job.phase], epochs=10, plateau=2)
+    return replace(job, curriculum=job.curriculum.model_copy(update={"phases": {job.phase: phase}}))
 
 
 @pytest.mark.parametrize("what", [*FREEZING, "dropped"])

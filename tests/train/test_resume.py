@@ -1,53 +1,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pbrlib.curriculum.run import PhaseJob, carry_out, launch_local, resolve
+from pbrlib.curriculum.run import PhaseJob, carry_out, launch_local
 from pbrlib.curriculum.spec import Curriculum
-from pbrlib.data.batch import RawBatch
-from pbrlib.data.plan import DrawPlan
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import CheckpointError
 from pbrlib.train.runs import FinishedPhase, RunDirectory
-from pbrlib.train.runtime import LocalRuntime
-from pbrlib.train.spec import RuntimeSpec
 from pbrlib.train.state import STATE, WEIGHTS, read_state
 
-
-class Killed(BaseException):
-    """Nothing catches it, as nothing catches a kill."""
+from .phases import Killed, job_of, kill_at
 
 
 @pytest.fixture
 def job(trained_runs: Path, shard_set: ShardSet, albedo_curriculum: Curriculum, tmp_path: Path) -> PhaseJob:
     """The albedo phase, with the trained segmentation of the session's runs, into a directory of its own."""
-    runtime = RuntimeSpec(workers=1, record_batches=True)
-    found = resolve(albedo_curriculum, "A1", shards=shard_set, runs=trained_runs, runtime=runtime)
-    return PhaseJob(**{**found.__dict__, "runs": tmp_path})
-
-
-def elsewhere(job: PhaseJob, runs: Path) -> PhaseJob:
-    return PhaseJob(**{**job.__dict__, "runs": runs})
-
-
-def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stops the run when it asks for the batch of a step, in the middle of a segment."""
-    whole = LocalRuntime.batches
-
-    def batches(
-        self: LocalRuntime, plan: DrawPlan, *, maps: Sequence[str], first_step: int
-    ) -> Iterator[RawBatch]:
-        for number, batch in enumerate(whole(self, plan, maps=maps, first_step=first_step)):
-            if first_step + number == step:
-                raise Killed
-            yield batch
-
-    monkeypatch.setattr(LocalRuntime, "batches", batches)
+    given = {"shards": shard_set, "donors": trained_runs, "runs": tmp_path}
+    return job_of(albedo_curriculum, "A1", record_batches=True, **given)
 
 
 def recorded(directory: Path) -> dict[int, Any]:
@@ -59,10 +33,10 @@ def recorded(directory: Path) -> dict[int, Any]:
 def test_resumed_run_equals_uninterrupted_run(
     job: PhaseJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    straight = elsewhere(job, tmp_path / "straight")
+    straight = replace(job, runs=tmp_path / "straight")
     best = launch_local(straight)
 
-    broken = elsewhere(job, tmp_path / "broken")
+    broken = replace(job, runs=tmp_path / "broken")
     with monkeypatch.context() as patch:
         kill_at(step, patch)
         with pytest.raises(Killed):

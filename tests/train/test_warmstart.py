@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from pbrlib.curriculum.run import launch_local, resolve
+from pbrlib.curriculum.run import launch_local
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import CheckpointError
@@ -17,9 +16,10 @@ from pbrlib.models.spec import UNetSpec
 from pbrlib.models.unet import UNet, stem_of
 from pbrlib.tasks.start import differences
 from pbrlib.train.runs import RunDirectory
-from pbrlib.train.spec import RuntimeSpec
 from pbrlib.train.state import State, read_weights, save
 from pbrlib.train.warmstart import Ends, WarmStart, warm_start
+
+from .phases import job_of, still
 
 SIZES = UNetSpec(width=8, depth=1)
 ALBEDO = MapNetwork(role="albedo", model=SIZES, condition_channels=4)
@@ -151,17 +151,9 @@ def test_the_stem_is_all_that_reads_the_input() -> None:
 def test_a_map_begins_from_the_albedo_net_and_says_what_is_new(
     shard_set: ShardSet, trained_runs: Path, metallic_curriculum: Curriculum, tmp_path: Path
 ) -> None:
-    first = metallic_curriculum.phases["M0"]
-    still = first.model_copy(
-        update={
-            "starts_from": "albedo",
-            "steps_per_epoch": 1,
-            "optimizer": first.optimizer.model_copy(update={"lr": 1e-12, "weight_decay": 0.0}),
-        }
-    )
-    curriculum = metallic_curriculum.model_copy(update={"phases": {"M0": still}})
-    job = resolve(curriculum, "M0", shards=shard_set, runs=trained_runs, runtime=RuntimeSpec(workers=1))
-    job = replace(job, runs=tmp_path)
+    phase = still(metallic_curriculum.phases["M0"], starts_from="albedo", steps_per_epoch=1)
+    curriculum = metallic_curriculum.model_copy(update={"phases": {"M0": phase}})
+    job = job_of(curriculum, "M0", shards=shard_set, donors=trained_runs, runs=tmp_path)
     ours = read_weights(launch_local(job))
     donor = read_weights(RunDirectory(trained_runs, name="albedo").best()[0])
     torch.testing.assert_close(
@@ -180,6 +172,6 @@ def test_an_albedo_net_does_not_begin_from_a_segmentation(
 ) -> None:
     phase = albedo_curriculum.phases["A1"].model_copy(update={"starts_from": "segformer"})
     curriculum = albedo_curriculum.model_copy(update={"phases": {"A1": phase}})
-    job = resolve(curriculum, "A1", shards=shard_set, runs=trained_runs, runtime=RuntimeSpec(workers=1))
+    job = job_of(curriculum, "A1", shards=shard_set, donors=trained_runs, runs=tmp_path)
     with pytest.raises(CheckpointError, match="from which one for albedo cannot begin"):
-        launch_local(replace(job, runs=tmp_path))
+        launch_local(job)
