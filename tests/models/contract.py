@@ -19,7 +19,8 @@ class NetworkContract:
         raise NotImplementedError
 
     def logits(self, network: nn.Module, x: Tensor) -> Tensor:
-        raise NotImplementedError
+        logits: Tensor = network(x)
+        return logits
 
     def picture(self, height: int, width: int, batch: int = 1) -> Tensor:
         generator = torch.Generator().manual_seed(0)

@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import save_file
 from segmentation_models_pytorch.encoders import get_encoder
-from torch import Tensor, nn
+from torch import nn
 
 from pbrlib.errors import CheckpointError
 from pbrlib.models.blocks import IMAGENET_MEAN, IMAGENET_STD
@@ -30,10 +30,6 @@ class TestResNetUNet(NetworkContract):
 
     def build(self) -> nn.Module:
         return UNet(SMALL, in_channels=6, out_channels=3, cond_channels=None)
-
-    def logits(self, network: nn.Module, x: Tensor) -> Tensor:
-        logits: Tensor = network(x)
-        return logits
 
 
 def published(tmp_path: Path) -> tuple[nn.Module, Path]:

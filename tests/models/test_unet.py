@@ -35,10 +35,6 @@ class TestUnconditionalUNet(NetworkContract):
     def build(self) -> nn.Module:
         return UNet(SMALL, in_channels=5, out_channels=1, cond_channels=None)
 
-    def logits(self, network: nn.Module, x: Tensor) -> Tensor:
-        logits: Tensor = network(x)
-        return logits
-
 
 def test_recipe_unet_has_about_seventy_million_parameters() -> None:
     with torch.device("meta"):
