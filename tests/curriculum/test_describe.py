@@ -10,14 +10,13 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from pbrlib.curriculum.describe import Described, describe
+from pbrlib.curriculum.draws import phase_plan
 from pbrlib.curriculum.load import parse_curriculum
 from pbrlib.curriculum.phrases import phrases
 from pbrlib.curriculum.tables import render
 from pbrlib.data.augment import AugmentSpec, SkyPhotometricSpec
 from pbrlib.data.balance import BalanceSpec
-from pbrlib.data.plan import PlanRequest, make_plan
 from pbrlib.data.shards.index import IndexRow
-from pbrlib.tasks.spec import maps_required
 from pbrlib.train.spec import RuntimeSpec
 from ray_jobs.cli import main
 
@@ -35,20 +34,8 @@ def test_steps_are_those_of_the_draw_plan(rows: list[IndexRow]) -> None:
     curriculum = parse_curriculum(SEGFORMER)
     many = [replace(one, id=f"{one.id}{copy}") for one in rows for copy in range(7)]
     phases = describe(curriculum, runtime=RuntimeSpec(), rows=many)["phases"]
-    for name, phase in curriculum.phases.items():
-        plan = make_plan(
-            many,
-            PlanRequest(
-                mix=phase.data,
-                crop=phase.crop,
-                batch=phase.batch,
-                epochs=phase.epochs,
-                maps=maps_required(curriculum.task),
-                balance=phase.balance,
-                seed=0,
-                phase=name,
-            ),
-        )
+    for name in curriculum.phases:
+        plan = phase_plan(curriculum, name, many)
         assert phases[name]["steps_per_epoch"] == plan.steps_per_epoch
         assert phases[name]["total_steps"] == plan.total_steps
 
