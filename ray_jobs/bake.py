@@ -35,20 +35,13 @@ def command(ctx: click.Context, *, source: str, out: Path, size: int, hold_out: 
     generated:count=8,size=256,seed=1. DIR can be given to pbr convert, and DIR/index.json and DIR/materials
     to pbr score. Exit code 1 if some material could not be baked.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
     from pbrlib.convert.oldtree import bake_tree
+    from ray_jobs.bar import counted
     from ray_jobs.source import parse_source
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("bake", total=None)
+    with counted("bake") as watch:
         tree = bake_tree(
-            parse_source(source, size=size, name=None),
-            output=out,
-            hold_out=hold_out,
-            watch=lambda done, total: bar.update(task, completed=done, total=total),
+            parse_source(source, size=size, name=None), output=out, hold_out=hold_out, watch=watch
         )
     for name, reason in tree.left_out.items():
         click.echo(f"left out: {name}: {reason}", err=True)

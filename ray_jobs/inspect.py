@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pbrlib.errors import DataError
+from ray_jobs.output import write_file
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -161,11 +161,7 @@ def write_contact_sheet(opened: ShardSet, path: Path, *, most: int) -> None:
         maps = opened.read_whole(row, row.maps)
         caption = f"{row.id}  {row.label or UNLABELLED}  {row.source} {row.split}  {row.width}x{row.height}"
         rows.append((caption, {name: as_picture(stored, MAPS[name]) for name, stored in maps.items()}))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(contact_sheet(rows, columns=columns))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror}). Name another file.") from error
+    write_file(path, contact_sheet(rows, columns=columns))
 
 
 def _chosen(rows: Sequence[IndexRow], most: int) -> list[IndexRow]:

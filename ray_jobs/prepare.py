@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pbrlib.errors import DataError
+from ray_jobs.output import write_file
 from ray_jobs.source import parse_source
 
 if TYPE_CHECKING:
@@ -261,22 +262,12 @@ def command(
         num_cpus=num_cpus,
     )
     if report is not None:
-        _write_report(report, result.report)
+        write_file(report, result.report.to_json().encode(), place=f"--report {report}")
     _show(result, out=out)
     if result.manifest is None:
         ctx.exit(REFUSED)
     if result.report.excluded:
         ctx.exit(INCOMPLETE)
-
-
-def _write_report(path: Path, report: AuditReport) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(report.to_json())
-    except OSError as error:
-        raise DataError(
-            f"--report {path}: cannot be written ({error.strerror}). Name another file."
-        ) from error
 
 
 def _show(result: PrepareResult, *, out: str) -> None:

@@ -47,7 +47,8 @@ def command(
     from pbrlib.curriculum.load import load_curriculum
     from pbrlib.curriculum.preview import preview
     from pbrlib.data.shards.reader import ShardSet
-    from pbrlib.errors import ConfigError, DataError
+    from pbrlib.errors import ConfigError
+    from ray_jobs.output import write_file
 
     place = file or curriculum_with(phase, folder=RECIPE)
     curriculum = load_curriculum(place, overrides=overrides)
@@ -57,11 +58,7 @@ def command(
         )
     picture = preview(curriculum, phase, shards=ShardSet.open(location), count=count)
     out = out or Path(f"augment-{phase}.png")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_bytes(picture)
-    except OSError as error:
-        raise DataError(f"{out}: cannot be written ({error.strerror}). Name another file.") from error
+    write_file(out, picture)
     click.echo(f"{place}, phase {phase}: {out}")
 
 

@@ -35,28 +35,24 @@ def command(
     *, converted: Path, index: Path, materials: Path, only: tuple[str, ...], out: Path | None
 ) -> None:
     """Score the True PBR textures in CONVERTED, which pbr convert wrote, beside the old textures."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
     from pbrlib.data.sources.folder import FolderSource
     from pbrlib.evaluate.converted import score_converted
     from pbrlib.evaluate.report import FILE
     from pbrlib.textures.decode import read_picture
+    from ray_jobs.bar import counted
 
     @cache
     def source(size: int) -> FolderSource:
         return FolderSource(str(materials), size=size)
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("score", total=None)
+    with counted("score") as watch:
         evaluation = score_converted(
             converted,
             index=index,
             materials=source,
             read=read_picture,
             only=only,
-            watch=lambda done, total: bar.update(task, completed=done, total=total),
+            watch=watch,
         )
     files = evaluation.write(out or converted / FILE)
     show(evaluation, files)
