@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +10,10 @@ import torch
 
 from pbrlib.curriculum.load import parse_curriculum
 from pbrlib.curriculum.spec import Curriculum
-from pbrlib.data.material import Material
+from pbrlib.data.prepare import with_relief
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
 from pbrlib.data.sources.generated import GeneratedSource
-from pbrlib.geometry import relief
-from pbrlib.maps import NORMAL, RELIEF
 from pbrlib.train.spec import RuntimeSpec
 
 SEGFORMER = """
@@ -82,12 +79,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def _with_relief(material: Material) -> Material:
-    stored = torch.from_numpy(material.maps["normal"].transpose(2, 0, 1)[None].copy())
-    derived = relief(NORMAL.decode(stored), tileable=True)[0].permute(1, 2, 0).numpy()
-    return replace(material, maps={**material.maps, "relief": RELIEF.quantise(derived)})
-
-
 @pytest.fixture(scope="session")
 def shard_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """21 generated materials of 128 px, every third one for validation."""
@@ -96,7 +87,7 @@ def shard_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     order = {entry.id: number for number, entry in enumerate(source.entries())}
     info, rows = write_shard(
         root / shard_name(version=1, ordinal=0),
-        (_with_relief(source.load(entry)) for entry in source.entries()),
+        (with_relief(source.load(entry)) for entry in source.entries()),
         split_for=lambda material: "val" if order[material.id] % 3 == 2 else "train",
     )
     publish(root, shards=[info], rows=[rows], previous=None)

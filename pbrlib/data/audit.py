@@ -59,6 +59,13 @@ class Surveyor(Protocol):
         ...
 
 
+def loaded(material: Material | None, findings: Iterable[Finding]) -> Material:
+    """The material of a survey; raises DataError with everything that is wrong with it."""
+    if material is None:
+        raise DataError("\n".join(f.message for f in findings if f.severity == "error"))
+    return material
+
+
 @runtime_checkable
 class Chooser(Protocol):
     """A source that does not offer all that it holds."""

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from pbrlib.data.audit import Finding
+from pbrlib.data.audit import Finding, loaded
 from pbrlib.data.material import Entry, Material
 from pbrlib.data.sources import pictures
 from pbrlib.data.sources.pictures import Convention, Pixels
@@ -93,10 +93,7 @@ class FolderSource:
 
     def load(self, entry: Entry) -> Material:
         """Reads one material; raises DataError with everything that is wrong with it."""
-        material, findings = self.survey(entry)
-        if material is None:
-            raise DataError("\n".join(f.message for f in findings if f.severity == "error"))
-        return material
+        return loaded(*self.survey(entry))
 
     def survey(self, entry: Entry) -> tuple[Material | None, tuple[Finding, ...]]:
         """Reads one material, or None, and tells what the reading showed."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pbrlib.data.audit import Finding
+from pbrlib.data.audit import Finding, loaded
 from pbrlib.data.material import Entry, Material
 from pbrlib.data.sources.folder import family_of
 from pbrlib.data.sources.oldnew import PARTS, Reading
@@ -89,10 +89,7 @@ class SkyrimSource:
 
     def load(self, entry: Entry) -> Material:
         """Reads one pair; raises DataError with everything that is wrong with it."""
-        material, findings = self.survey(entry)
-        if material is None:
-            raise DataError("\n".join(f.message for f in findings if f.severity == "error"))
-        return material
+        return loaded(*self.survey(entry))
 
     def survey(self, entry: Entry) -> tuple[Material | None, tuple[Finding, ...]]:
         """Reads one pair, or None, and tells what the reading showed."""
