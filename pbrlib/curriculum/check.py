@@ -17,7 +17,6 @@ from pbrlib.curriculum.spec import Curriculum, PhaseSpec, frozen_networks
 from pbrlib.data.plan import usable
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.errors import ConfigError
-from pbrlib.inference.networks import SegmentationNetwork, build_segformer, build_unet
 from pbrlib.losses.spec import IMAGE_TERMS, SEGMENTATION_TERMS
 from pbrlib.maps import CLASSES
 from pbrlib.metrics.images import map_metrics
@@ -27,7 +26,7 @@ from pbrlib.optim.schedules import check_schedule
 from pbrlib.optim.spec import OptimizerSpec
 from pbrlib.tasks.build import measured
 from pbrlib.tasks.spec import SegmentationSpec, TaskSpec, maps_required
-from pbrlib.tasks.start import declared_by
+from pbrlib.tasks.start import declared_by, network_on_meta
 from pbrlib.train.spec import RuntimeSpec
 from pbrlib.train.validation import validated
 
@@ -62,16 +61,9 @@ def check(
     refuse(place, list(_mistakes(curriculum, runtime, rows, family, running)))
 
 
-def network_on_meta(task: TaskSpec) -> nn.Module:
-    """The network of a task without memory: names and shapes of its parameters.
-
-    The width of the conditioning belongs to the donor; one channel stands for it.
-    """
-    with torch.device("meta"):
-        declared = declared_by(task, condition_channels=1)
-        if isinstance(declared, SegmentationNetwork):
-            return build_segformer(declared)
-        return build_unet(declared)
+def network_of(task: TaskSpec) -> nn.Module:
+    """The network of a task without memory; one channel stands for the conditioning, which a donor gives."""
+    return network_on_meta(declared_by(task, condition_channels=1))
 
 
 def stride(task: TaskSpec) -> tuple[int, str]:
@@ -105,7 +97,7 @@ def _mistakes(
     family: Sequence[Curriculum],
     running: Collection[str],
 ) -> Iterator[Mistake]:
-    network = network_on_meta(curriculum.task)
+    network = network_of(curriculum.task)
     known = {other.name: other for other in family if other.name != curriculum.name}
     for field, reference in frozen_networks(curriculum.task).items():
         yield from donor_mistakes(f"task.{field}", reference, own=None, earlier=(), known=known)

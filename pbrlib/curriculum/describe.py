@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pbrlib.curriculum.check import NOMINAL_STEPS, network_on_meta
+from pbrlib.curriculum.check import NOMINAL_STEPS, network_of
 from pbrlib.curriculum.departures import departures
 from pbrlib.curriculum.gate import compared_with
 from pbrlib.curriculum.ladder import Ladder
@@ -25,12 +25,12 @@ from pbrlib.curriculum.spec import (
 from pbrlib.data.balance import merged, minority_of, minority_tiles
 from pbrlib.data.plan import share, usable
 from pbrlib.data.shards.index import IndexRow
-from pbrlib.inference.networks import INPUTS, SegmentationNetwork, build_segformer, build_unet
+from pbrlib.inference.networks import INPUTS, SegmentationNetwork, build_segformer
 from pbrlib.maps import CLASSES, MAPS
 from pbrlib.optim.groups import ParamGroup, parameter_groups, stage_of
 from pbrlib.optim.schedules import rate
 from pbrlib.tasks.spec import SegmentationSpec, TaskSpec, maps_required, merged_classes
-from pbrlib.tasks.start import declared_by, renewed
+from pbrlib.tasks.start import declared_by, network_on_meta, renewed
 from pbrlib.train.spec import RuntimeSpec
 
 Described = dict[str, Any]
@@ -65,7 +65,7 @@ def describe(
     one of them draws anew. Rates are those of the first step, the peak, and the last step.
     """
     batch_scale, curriculum = curriculum.batch_scale, scaled(curriculum)
-    network = network_on_meta(curriculum.task)
+    network = network_of(curriculum.task)
     return {
         "name": curriculum.name,
         "seed": curriculum.seed,
@@ -89,19 +89,16 @@ def _network(task: TaskSpec, family: Sequence[Curriculum]) -> Described:
     conditioned = _condition_channels(task, family)
     declared = declared_by(task, condition_channels=conditioned or 1)
     known = isinstance(declared, SegmentationNetwork) or conditioned is not None
-    with torch.device("meta"):
-        if isinstance(declared, SegmentationNetwork):
-            inputs: tuple[str, ...] = ("colour", "normal")
-            outputs = dict.fromkeys(CLASSES, 1)
-            network: nn.Module = build_segformer(declared)
-        else:
-            inputs, outputs = declared.inputs, {declared.role: MAPS[declared.role].channels}
-            network = build_unet(declared)
+    if isinstance(declared, SegmentationNetwork):
+        inputs: tuple[str, ...] = ("colour", "normal")
+        outputs = dict.fromkeys(CLASSES, 1)
+    else:
+        inputs, outputs = declared.inputs, {declared.role: MAPS[declared.role].channels}
     return {
         "inputs": {name: INPUTS[name] for name in inputs},
         "outputs": outputs,
         "condition_channels": conditioned,
-        "parameters": _count(network) if known else None,
+        "parameters": _count(network_on_meta(declared)) if known else None,
     }
 
 

@@ -15,6 +15,7 @@ from pbrlib.inference.networks import (
     build_unet,
     declared_network,
 )
+from pbrlib.models.segformer import Segformer
 from pbrlib.models.unet import UNet, stem_of
 from pbrlib.tasks.maps import MapTask, map_network
 from pbrlib.tasks.segmentation import SegmentationTask
@@ -30,6 +31,14 @@ def declared_by(task: TaskSpec, *, condition_channels: int) -> Declared:
     if isinstance(task, SegmentationSpec):
         return SegmentationNetwork(model=task.model, merge=task.merge)
     return map_network(task, condition_channels=condition_channels)
+
+
+def network_on_meta(declared: Declared) -> Segformer | UNet:
+    """A network without memory: names and shapes of its parameters."""
+    with torch.device("meta"):
+        if isinstance(declared, SegmentationNetwork):
+            return build_segformer(declared)
+        return build_unet(declared)
 
 
 def differences(donor: Declared, own: Declared) -> list[str]:
@@ -92,7 +101,4 @@ def _ends(declared: MapNetwork) -> Ends:
 
 
 def _sizes(declared: Declared) -> Sizes:
-    with torch.device("meta"):
-        if isinstance(declared, SegmentationNetwork):
-            return sizes_of(build_segformer(declared))
-        return sizes_of(build_unet(declared))
+    return sizes_of(network_on_meta(declared))
