@@ -33,9 +33,9 @@ def load_curriculum(path: Path, *, overrides: Sequence[str] = ()) -> Curriculum:
     return _built(data, Curriculum, place=str(path), overrides=overrides)
 
 
-def load_runtime(path: Path, *, overrides: Sequence[str] = ()) -> RuntimeSpec:
+def load_runtime(path: Path) -> RuntimeSpec:
     """Reads a runtime file; raises ConfigError with every mistake."""
-    return _built(read_yaml(path), RuntimeSpec, place=str(path), overrides=overrides)
+    return _built(read_yaml(path), RuntimeSpec, place=str(path))
 
 
 def load_ladder(files: Sequence[Path], *, overrides: Sequence[str] = ()) -> Ladder:
@@ -68,8 +68,9 @@ def is_ladder(data: Any) -> bool:
     return isinstance(data, Mapping) and "waves" in data
 
 
-def parse_curriculum(text: str, *, place: str = "the curriculum") -> Curriculum:
-    """A curriculum from YAML text; ``place`` names it in errors."""
+def parse_curriculum(text: str) -> Curriculum:
+    """A curriculum from YAML text; raises ConfigError with every mistake."""
+    place = "the curriculum"
     return _built(parse_yaml(text, place=place), Curriculum, place=place)
 
 

@@ -47,15 +47,15 @@ class _Span:
     target: int
 
 
-def touched_tiles(window: Window, *, height: int, width: int, tile: int = TILE, tileable: bool) -> list[int]:
+def touched_tiles(window: Window, *, height: int, width: int, tileable: bool) -> list[int]:
     """Numbers (``row * tiles across + column``) of the tiles under a window, ascending, each once.
 
     Raises ValueError if the window leaves a texture that does not tile: the planner's mistake.
     """
     _check(window, height, width, tileable)
-    across = -(-width // tile)
-    rows = {span.tile for span in _spans(window.y, window.height, height, tile)}
-    columns = {span.tile for span in _spans(window.x, window.width, width, tile)}
+    across = -(-width // TILE)
+    rows = {span.tile for span in _spans(window.y, window.height, height)}
+    columns = {span.tile for span in _spans(window.x, window.width, width)}
     return sorted(y * across + x for y in rows for x in columns)
 
 
@@ -167,21 +167,21 @@ def _check(window: Window, height: int, width: int, tileable: bool) -> None:
         raise ValueError(f"{window} leaves a texture of {height} x {width} that does not tile")
 
 
-def _spans(start: int, length: int, size: int, tile: int) -> Iterator[_Span]:
+def _spans(start: int, length: int, size: int) -> Iterator[_Span]:
     done = 0
     while done < length:
         place = (start + done) % size
-        number, offset = divmod(place, tile)
-        run = min(tile - offset, size - place, length - done)
+        number, offset = divmod(place, TILE)
+        run = min(TILE - offset, size - place, length - done)
         yield _Span(number, offset, run, done)
         done += run
 
 
 def _parts(window: Window, row: IndexRow) -> dict[int, list[tuple[_Span, _Span]]]:
     across = -(-row.width // TILE)
-    columns = list(_spans(window.x, window.width, row.width, TILE))
+    columns = list(_spans(window.x, window.width, row.width))
     parts: dict[int, list[tuple[_Span, _Span]]] = {}
-    for y in _spans(window.y, window.height, row.height, TILE):
+    for y in _spans(window.y, window.height, row.height):
         for x in columns:
             parts.setdefault(y.tile * across + x.tile, []).append((y, x))
     return parts

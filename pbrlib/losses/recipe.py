@@ -58,10 +58,6 @@ class Recipe(nn.Module):
     def _terms(self) -> list[Term]:
         return [term for term in self.terms if isinstance(term, Term)]
 
-    def formula(self) -> str:
-        """The loss in the notation of the field."""
-        return self.spec.formula()
-
     def counts(self, target: LossTarget) -> Float[Tensor, " counts"]:
         """What the terms average over in this rank's batch, from the target alone.
 

@@ -104,10 +104,6 @@ class SegformerSpec(Spec):
         return self
 
 
-ModelSpec: TypeAlias = Annotated[UNetSpec | SegformerSpec, Field(discriminator="kind")]
-"""Every kind of network."""
-
-
 def unfetched(model: UNetSpec | SegformerSpec) -> UNetSpec | SegformerSpec:
     """The network without pretrained weights: its own are about to be loaded, so none are to be fetched."""
     return model.model_copy(update={"pretrained": type(model).model_fields["pretrained"].default})

@@ -17,8 +17,6 @@ from pbrlib.models.spec import UNetSpec
 if TYPE_CHECKING:
     from pbrlib.models.resnet import ResNetEncoder
 
-__all__ = ["UNet", "UNetSpec"]
-
 
 class _Encoder(nn.Module):
     """One double convolution per level; level k works at ``1 / 2**k`` of the resolution."""

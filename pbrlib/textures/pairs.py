@@ -18,9 +18,8 @@ from pbrlib.textures.decode import SUFFIXES
 
 
 class Fate(StrEnum):
-    """What becomes of a texture file."""
+    """Why a texture file is left out."""
 
-    PAIRED = "paired"
     UNPAIRED = "unpaired"
     SKIPPED = "skipped"
     OVERSIZE = "oversize"

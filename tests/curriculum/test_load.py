@@ -169,7 +169,7 @@ def test_phase_names_its_own_metric_or_takes_that_of_the_task(write: Write) -> N
 def test_runtime_file_is_checked_the_same_way(write: Write) -> None:
     with pytest.raises(ConfigError, match=r"worker: unknown key. Did you mean `workers`\?"):
         load_runtime(write("worker: 2\n"))
-    assert load_runtime(write("workers: 2\n"), overrides=["workers=3"]).workers == 3
+    assert load_runtime(write("workers: 3\n")).workers == 3
 
 
 @pytest.mark.parametrize("path", sorted(Path("configs/runtime").glob("*.yaml")), ids=lambda path: path.stem)

@@ -3,11 +3,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from pbrlib.models.spec import ModelSpec, SegformerSpec, UNetSpec
+from pbrlib.models.spec import SegformerSpec, UNetSpec
+from pbrlib.spec import Spec
 
-MODEL: TypeAdapter[Any] = TypeAdapter(ModelSpec)
 SIZES = {
     "hidden_sizes": [8, 16, 24, 32],
     "depths": [1, 1, 1, 1],
@@ -16,28 +16,28 @@ SIZES = {
 }
 
 
-def test_kind_chooses_the_network() -> None:
-    assert MODEL.validate_python({"kind": "unet"}) == UNetSpec(width=96, depth=4)
-    assert MODEL.validate_python({"kind": "segformer"}) == SegformerSpec(backbone="b2")
+def test_a_network_has_the_sizes_of_the_recipe_unless_told_otherwise() -> None:
+    assert UNetSpec.model_validate({"kind": "unet"}) == UNetSpec(width=96, depth=4)
+    assert SegformerSpec.model_validate({"kind": "segformer"}) == SegformerSpec(backbone="b2")
 
 
 @pytest.mark.parametrize(
-    ("written", "message"),
+    ("model", "written", "message"),
     [
+        (UNetSpec, {"width": 12}, "norm_groups 8 does not divide width 12. Use 6 groups or a width of 16"),
+        (UNetSpec, {"widht": 12}, "widht"),
+        (UNetSpec, {"kind": "segformer"}, "'unet'"),
+        (SegformerSpec, {"depths": [1, 1, 1, 1]}, "depths given beside backbone b2"),
+        (SegformerSpec, {"backbone": "custom", "depths": [1, 1, 1, 1]}, "custom needs hidden_sizes"),
         (
-            {"kind": "unet", "width": 12},
-            "norm_groups 8 does not divide width 12. Use 6 groups or a width of 16",
-        ),
-        ({"kind": "unet", "widht": 12}, "widht"),
-        ({"kind": "segformer", "depths": [1, 1, 1, 1]}, "depths given beside backbone b2"),
-        ({"kind": "segformer", "backbone": "custom", "depths": [1, 1, 1, 1]}, "custom needs hidden_sizes"),
-        (
-            {"kind": "segformer", "backbone": "custom", **SIZES, "num_heads": [3, 2, 3, 4]},
+            SegformerSpec,
+            {"backbone": "custom", **SIZES, "num_heads": [3, 2, 3, 4]},
             "8 channels .* 3 heads",
         ),
-        ({"kind": "resnet"}, "'unet', 'segformer'"),
     ],
 )
-def test_mistakes_are_refused_with_a_way_out(written: dict[str, Any], message: str) -> None:
+def test_mistakes_are_refused_with_a_way_out(
+    model: type[Spec], written: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValidationError, match=message):
-        MODEL.validate_python(written)
+        model.model_validate(written)

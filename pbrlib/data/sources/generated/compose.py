@@ -13,6 +13,9 @@ from pbrlib.data.sources.generated.layout import courses
 from pbrlib.data.sources.generated.noise import blur, noise
 from pbrlib.maps import class_id
 
+SOFT_EDGE = 0.0015
+"""Difference in elevation, in widths of the texture, within which two surfaces blend where they meet."""
+
 
 def classed(surface: Surface, name: str) -> Surface:
     """The surface with its whole mask set to one class."""
@@ -32,9 +35,9 @@ def over(below: Surface, above: Surface, share: Float[Tensor, "h w"]) -> Surface
     )
 
 
-def flooded(below: Surface, above: Surface, *, softness: float = 0.0015) -> Surface:
+def flooded(below: Surface, above: Surface) -> Surface:
     """Whichever lies higher shows, as earth fills the joints between stones."""
-    share = ramp(above.elevation - below.elevation, -softness, softness)
+    share = ramp(above.elevation - below.elevation, -SOFT_EDGE, SOFT_EDGE)
     merged = over(below, above, share)
     return Surface(
         torch.maximum(below.elevation, above.elevation),
