@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -14,13 +13,12 @@ from hypothesis import strategies as st
 
 from pbrlib.data.audit import read_audited
 from pbrlib.data.material import Entry, Material
-from pbrlib.data.sources.hub import CATEGORIES
 from pbrlib.data.sources.matsynth import MatSynthSource, family_of, licence_kind, occlusion
 from pbrlib.errors import ConfigError, DataError
 from pbrlib.geometry import ao_from_height
 from pbrlib.maps import MAPS, class_id
 from tests.data.sources.folders import bumps, colours
-from tests.data.sources.hub_files import IMAGES, SCHEMA, mound, png, row, write
+from tests.data.sources.hub_files import IMAGES, mound, png, row, write
 
 LETTERS = st.text("abcdefghijklmnop", min_size=1, max_size=8)
 
@@ -48,7 +46,7 @@ def test_maps_come_in_stored_form_with_attribution_and_a_label_for_every_pixel(t
         assert stored.dtype == np.dtype(MAPS[name].dtype), name
     assert (material.maps["albedo"] == colours(3)).all()
     assert (material.maps["roughness"] == colours(4)[..., :1]).all()
-    assert (material.maps["normal"].astype(int) - bumps()).max() <= 1
+    assert np.abs(material.maps["normal"].astype(int) - bumps()).max() <= 1
     assert (material.maps["mask"] == class_id("wood")).all()
     assert (material.source, material.label, material.tileable) == ("matsynth", "wood", True)
     assert (material.licence, material.attribution) == ("CC-BY", "A, B, https://here")
@@ -245,68 +243,6 @@ def test_images_of_different_size_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", row("a", "wood", roughness=np.zeros((16, 16), np.uint8)))
     with pytest.raises(DataError, match=r"a\.parquet#0/0: a: images of different size: .*roughness 16x16"):
         load(path, "a")
-
-
-def without(*names: str) -> pa.Schema:
-    return pa.schema([field for field in SCHEMA if field.name not in names])
-
-
-def with_type(name: str, kind: pa.DataType) -> pa.Schema:
-    return pa.schema([pa.field(f.name, kind) if f.name == name else f for f in SCHEMA])
-
-
-@pytest.mark.parametrize("column", ["name", "category", "metadata", "basecolor", "height"])
-def test_a_missing_column_is_named(tmp_path: Path, column: str) -> None:
-    schema = without(column)
-    path = write(
-        tmp_path / "a.parquet", {k: v for k, v in row("a", "wood").items() if k != column}, schema=schema
-    )
-    with pytest.raises(DataError, match=rf"a\.parquet: no column {column}, only .* Download it again"):
-        MatSynthSource(str(path)).entries()
-
-
-def test_columns_that_are_not_read_may_be_missing(tmp_path: Path) -> None:
-    unread = ("diffuse", "specular", "opacity", "displacement", "blend_mask")
-    record = {k: v for k, v in row("a", "wood").items() if k not in unread}
-    assert MatSynthSource(str(write(tmp_path / "a.parquet", record, schema=without(*unread)))).entries()
-
-
-def test_other_types_of_columns_are_refused(tmp_path: Path) -> None:
-    record = row("a", "wood") | {"category": "wood"}
-    path = write(tmp_path / "a.parquet", record, schema=with_type("category", pa.string()))
-    with pytest.raises(DataError, match="column category is string"):
-        MatSynthSource(str(path)).entries()
-    paths = pa.struct([("path", pa.string())])
-    record = row("a", "wood") | {"normal": {"path": "normal.png"}}
-    path = write(tmp_path / "b.parquet", record, schema=with_type("normal", paths))
-    with pytest.raises(DataError, match="column normal is struct<path: string>, without bytes"):
-        MatSynthSource(str(path)).entries()
-
-
-def test_other_names_of_categories_are_refused(tmp_path: Path) -> None:
-    names = ("brick", *CATEGORIES[1:])
-    path = write(tmp_path / "a.parquet", row("a", "wood"), names=names)
-    with pytest.raises(
-        DataError, match=r"its categories are brick, concrete.* those of MatSynth are ceramic"
-    ):
-        MatSynthSource(str(path)).entries()
-    bare = write(tmp_path / "b.parquet", row("a", "wood"), names=None)
-    assert MatSynthSource(str(bare)).entries()
-
-
-@pytest.mark.parametrize("category", [13, -1, None])
-def test_a_category_out_of_range_is_named(tmp_path: Path, category: int | None) -> None:
-    path = write(tmp_path / "a.parquet", row("a", category))
-    with pytest.raises(DataError, match=rf"a\.parquet#0/0: a: category {category} is not in 0\.\.12"):
-        MatSynthSource(str(path)).entries()
-
-
-def test_what_is_no_parquet_file_is_said(tmp_path: Path) -> None:
-    (tmp_path / "a.parquet").write_bytes(b"PAR1 nothing")
-    with pytest.raises(DataError, match=r"a\.parquet: cannot be read as Parquet"):
-        MatSynthSource(str(tmp_path / "a.parquet")).entries()
-    with pytest.raises(DataError, match="no such file"):
-        MatSynthSource(str(tmp_path / "b*.parquet")).entries()
 
 
 def test_an_entry_of_another_file_is_refused(planks: Path) -> None:
