@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
@@ -23,19 +24,13 @@ def write_groups(
     try:
         while pending:
             (done, *_), _ = ray.wait(list(pending), num_returns=1)
-            group = pending.pop(done)
-            try:
-                result = ray.get(done)
-            except RayTaskError:
-                raise  # our bug: its traceback is wanted
-            except RayError as error:
-                if len(group.members) > 1:
-                    pending |= {write.remote(one, out): one for one in alone(group)}
-                    continue
-                result = _killed(group, error)
+            group, result = pending.pop(done), _result(done)
+            if isinstance(result, RayError) and len(group.members) > 1:
+                pending |= {write.remote(one, out): one for one in alone(group)}
+                continue
             if isinstance(result, str):
                 raise DataError(result)
-            yield group, result
+            yield group, _killed(group, result) if isinstance(result, RayError) else result
     finally:
         for reference in pending:
             ray.cancel(reference, force=True)
@@ -49,6 +44,17 @@ def _write(group: Group, out: str) -> Written | str:
         return write_group(group, out=out)
     except PbrError as error:
         return str(error)
+
+
+def _result(done: ray.ObjectRef[Any]) -> Written | str | RayError:
+    """What a task returned, or why it died; an error that it raised is our bug, whose traceback is wanted."""
+    try:
+        result: Written | str = ray.get(done)
+    except RayTaskError:
+        raise
+    except RayError as error:
+        return error
+    return result
 
 
 def _killed(group: Group, error: Exception) -> Written:
