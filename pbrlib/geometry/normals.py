@@ -50,11 +50,25 @@ def relief_scale(
 
     0 for a flat height or flat normals; negative where bumps of one are dents of the other.
     """
+    return fitted_scale(*slope_products(height, normal, tileable=tileable))
+
+
+def slope_products(
+    height: Float[Tensor, "n 1 h w"], normal: Float[Tensor, "n 3 h w"], *, tileable: bool
+) -> tuple[Float[Tensor, "n 1 h w"], Float[Tensor, "n 1 h w"]]:
+    """At each pixel the slopes of a height times those of normals, and times themselves."""
     p, q = slopes(normal)
     dx = difference(height, dim=-1, tileable=tileable)
     dy = difference(height, dim=-2, tileable=tileable)
-    product = (dx * p + dy * q).sum(dim=(1, 2, 3), keepdim=True)
-    square = (dx.square() + dy.square()).sum(dim=(1, 2, 3), keepdim=True)
+    return dx * p + dy * q, dx.square() + dy.square()
+
+
+def fitted_scale(
+    products: Float[Tensor, "n 1 h w"], squares: Float[Tensor, "n 1 h w"]
+) -> Float[Tensor, "n 1 1 1"]:
+    """Least squares from the :func:`slope_products` of each sample; 0 where there is no slope."""
+    product = products.sum(dim=(1, 2, 3), keepdim=True)
+    square = squares.sum(dim=(1, 2, 3), keepdim=True)
     return product / torch.where(square > 0, square, 1.0)
 
 

@@ -15,8 +15,7 @@ from jaxtyping import Bool, Float, UInt8
 from kornia.filters import spatial_gradient
 from torch import Tensor
 
-from pbrlib.geometry.fields import difference
-from pbrlib.geometry.normals import normal_from_height, slopes
+from pbrlib.geometry.normals import fitted_scale, normal_from_height, slope_products
 
 LEAST_POWER_BASE = 1e-6
 """``1 - p_t`` before a focal power: below gamma 1 the slope at 0 is infinite."""
@@ -133,10 +132,7 @@ def fitted_relief(
     then a scale for each pixel.
     """
     inside = windows(valid)
-    p, q = slopes(normal)
-    dx = difference(height, dim=-1, tileable=False)
-    dy = difference(height, dim=-2, tileable=False)
-    products, squares = dx * p + dy * q, dx.square() + dy.square()
+    products, squares = slope_products(height, normal, tileable=False)
     if regions is None:
         return _least_squares(products, squares, inside)
     scale = torch.zeros_like(height)
@@ -147,10 +143,7 @@ def fitted_relief(
 
 
 def _least_squares(products: Tensor, squares: Tensor, inside: Tensor) -> Float[Tensor, "n 1 1 1"]:
-    product = (products * inside).sum(dim=(1, 2, 3), keepdim=True)
-    square = (squares * inside).sum(dim=(1, 2, 3), keepdim=True)
-    fitted = product / torch.where(square > 0, square, 1.0)
-    return fitted.clamp(*RELIEF_PX)
+    return fitted_scale(products * inside, squares * inside).clamp(*RELIEF_PX)
 
 
 def laplacian_pyramid(
