@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,18 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 import torch
-from safetensors.torch import load_file
 
-from pbrlib.curriculum.run import PhaseJob, carry_out, launch_local, resolve
+from pbrlib.curriculum.run import PhaseJob, carry_out, launch_local
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.balance import BalanceSpec
 from pbrlib.data.plan import PlanRequest, make_plan
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DataError, NumericsError
-from pbrlib.train.spec import RuntimeSpec
 from pbrlib.train.state import WEIGHTS, read_state
 from ray_jobs.datasets import stream
 from ray_jobs.progress import Progress
 from ray_jobs.train import launch_on_ray
+from tests.train.phases import difference, job_of, still
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
@@ -33,9 +31,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 def job_for(
     curriculum: Curriculum, phase: str, *, shards: ShardSet, donors: Path, runs: Path, workers: int
 ) -> PhaseJob:
-    runtime = RuntimeSpec(workers=workers, record_batches=True)
-    found = resolve(curriculum, phase, shards=shards, runs=donors, runtime=runtime)
-    return replace(found, runs=runs)
+    given = {"workers": workers, "record_batches": True}
+    return job_of(curriculum, phase, shards=shards, donors=donors, runs=runs, **given)
 
 
 def train(job: PhaseJob) -> Path:
@@ -58,13 +55,6 @@ def data_executions() -> set[str]:
     from ray.data._internal.stats import get_or_create_stats_actor
 
     return set(ray.get(get_or_create_stats_actor().get_datasets.remote()))
-
-
-def difference(first: Path, second: Path) -> float:
-    """Root mean square over all weights."""
-    ours, theirs = load_file(first / WEIGHTS), load_file(second / WEIGHTS)
-    assert ours.keys() == theirs.keys()
-    return float(torch.cat([(ours[name] - theirs[name]).flatten() for name in ours]).square().mean().sqrt())
 
 
 def test_one_ray_worker_equals_the_local_runtime_bit_for_bit(
@@ -176,17 +166,8 @@ def test_a_damaged_shard_stops_at_once_and_is_named(
 def test_a_plateau_ends_a_phase_on_all_workers_and_is_recorded(
     ray_cluster: None, shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path
 ) -> None:
-    first = albedo_curriculum.phases["A1"]
-    still = first.model_copy(
-        update={
-            "epochs": 50,
-            "steps_per_epoch": 1,
-            "plateau": 2,
-            "optimizer": first.optimizer.model_copy(update={"lr": 1e-30, "weight_decay": 0.0}),
-            "schedule": type(first.schedule)(final=1e-30),
-        }
-    )
-    curriculum = albedo_curriculum.model_copy(update={"phases": {"A1": still}})
+    phase = still(albedo_curriculum.phases["A1"], epochs=50, steps_per_epoch=1, plateau=2)
+    curriculum = albedo_curriculum.model_copy(update={"phases": {"A1": phase}})
     job = job_for(curriculum, "A1", shards=shard_set, donors=trained_runs, runs=tmp_path, workers=2)
     done = carry_out(job, train)
     assert done.stopped == "plateau"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pbrlib.curriculum.load import parse_curriculum
 from pbrlib.curriculum.run import PhaseJob, resolve
@@ -18,6 +19,7 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.optim.schedules import ConstantSpec
 from pbrlib.train.runtime import LocalRuntime
 from pbrlib.train.spec import RuntimeSpec
+from pbrlib.train.state import read_weights
 from tests.conftest import ALBEDO, SEGFORMER
 
 FREEZING = {
@@ -76,6 +78,13 @@ def still(phase: PhaseSpec, **changes: Any) -> PhaseSpec:
     """A phase that learns nothing: what it ends with is what it began from."""
     optimizer = phase.optimizer.model_copy(update={"lr": 1e-30, "weight_decay": 0.0})
     return phase.model_copy(update={"optimizer": optimizer, "schedule": ConstantSpec(), **changes})
+
+
+def difference(first: Path, second: Path) -> float:
+    """Root mean square over all weights of two checkpoints of one network."""
+    ours, theirs = read_weights(first), read_weights(second)
+    assert ours.keys() == theirs.keys()
+    return float(torch.cat([(ours[name] - theirs[name]).flatten() for name in ours]).square().mean().sqrt())
 
 
 def job_freezing(

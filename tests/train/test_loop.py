@@ -5,28 +5,20 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from pbrlib.curriculum.run import carry_out, launch_local, resolve
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.train.spec import RuntimeSpec
-from pbrlib.train.state import WEIGHTS, read_state
+from pbrlib.train.state import read_state
 
-from .phases import job_of, still
+from .phases import difference, job_of, still
 
 
 def trained(
     curriculum: Curriculum, phase: str, *, shards: ShardSet, donors: Path, runs: Path, **runtime: object
 ) -> Path:
     return launch_local(job_of(curriculum, phase, shards=shards, donors=donors, runs=runs, **runtime))
-
-
-def difference(first: Path, second: Path) -> float:
-    """Root mean square over all weights."""
-    ours, theirs = load_file(first / WEIGHTS), load_file(second / WEIGHTS)
-    return float(torch.cat([(ours[name] - theirs[name]).flatten() for name in ours]).square().mean().sqrt())
 
 
 def test_accumulated_micro_batches_train_like_the_whole_batch(
