@@ -64,7 +64,9 @@ def test_normals_are_directx_with_gloss_in_alpha(tree: Path) -> None:
 
 def test_the_same_source_bakes_to_the_same_bytes(tree: Path, tmp_path: Path) -> None:
     bake_tree(GeneratedSource(count=2, size=64, seed=2), output=tmp_path)
-    for path in sorted(tmp_path.glob("textures/**/*.dds")):
+    written = sorted(tmp_path.glob("textures/**/*.dds"))
+    assert written
+    for path in written:
         assert path.read_bytes() == (tree / path.relative_to(tmp_path)).read_bytes()
 
 
