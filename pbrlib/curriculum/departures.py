@@ -18,8 +18,6 @@ def departures(phase: PhaseSpec, task: TaskSpec, runtime: RuntimeSpec) -> list[s
     found = []
     if runtime.precision == "bf16":
         found.append("bf16: networks compute with 8 significant bits; weights and losses stay fp32")
-    if runtime.device == "cuda":
-        found.append("TF32: convolutions in fp32, also those of loss terms, multiply 11 significant bits")
     ratios = [SYMBOLS[name] for name in PER_MICRO_BATCH if name in phase.loss.terms()]
     if ratios and pieces > 1:
         found.append(f"{', '.join(ratios)}: per micro-batch over all workers, {pieces} a step, not per batch")

@@ -73,8 +73,9 @@ def train_phase(
     NumericsError, naming samples and terms, when a loss or gradient is not finite.
     """
     torch.set_num_threads(run.runtime.threads_per_worker)
-    if run.runtime.precision == "bf16":
-        torch.set_float32_matmul_precision("high")
+    # Left to itself cuDNN rounds the operands of fp32 convolutions to TF32, those of loss terms too, whose
+    # small differences (MS-SSIM's variances, Sobel's gradients) do not survive eleven bits.
+    torch.backends.cudnn.allow_tf32 = False
     learners = [_Learner(run, player, runtime) for player in task.players]
     done = _resume(run, learners, runtime)
     if done.is_finished:

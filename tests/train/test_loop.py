@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from pbrlib.curriculum.run import carry_out, launch_local, resolve
 from pbrlib.curriculum.spec import Curriculum
@@ -48,6 +49,14 @@ def test_bf16_and_channels_last_train_to_about_the_same_place(
     name = "val/all/albedo/l1"
     assert read_state(fast).metrics[name] == pytest.approx(read_state(plain).metrics[name], rel=0.05)
     assert difference(plain, fast) > 0
+
+
+def test_convolutions_in_fp32_are_not_rounded_to_tf32(
+    shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path
+) -> None:
+    torch.backends.cudnn.allow_tf32 = True
+    trained(albedo_curriculum, "A1", runs=tmp_path, shards=shard_set, donors=trained_runs)
+    assert not torch.backends.cudnn.allow_tf32
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pbrlib.data.audit import Finding
+from pbrlib.data.audit import Finding, loaded
 from pbrlib.data.material import Entry, Material
 from pbrlib.data.sources import pictures
 from pbrlib.data.sources.hub import HubRow, find_files, list_rows, read_image, read_row
@@ -109,10 +109,7 @@ class MatSynthSource:
 
     def load(self, entry: Entry) -> Material:
         """Reads one row; raises DataError with what is wrong with it."""
-        material, findings = self.survey(entry)
-        if material is None:
-            raise DataError("\n".join(f.message for f in findings if f.severity == "error"))
-        return material
+        return loaded(*self.survey(entry))
 
     def survey(self, entry: Entry) -> tuple[Material | None, tuple[Finding, ...]]:
         """Reads the images of one row, one at a time, or None, and tells what the normals showed.
