@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -35,7 +35,7 @@ PLAIN_EVERY_S = 15.0
 WRITE_EVERY_S = 5.0
 """``ladder.json`` is written this often, also when nothing has changed: an old stamp means a dead command."""
 WIDTH = 150
-"""Of the table where no terminal says how wide it is; checkpoints stay whole."""
+"""Of the table where no terminal says how wide it is: every column has room."""
 
 
 @dataclass
@@ -79,7 +79,7 @@ class Progress:
         self._live.stop()
         if not self.console.is_terminal:
             self.console.width = max(self.console.width, WIDTH)
-        self.console.print(_table(self.overview.rungs))
+        self.console.print(_table(self.overview.rungs, self.console))
         self.console.print(self._whole())
 
     def started(self, job: PhaseJob) -> None:
@@ -149,24 +149,29 @@ class Progress:
             write_atomically(self.runs / LADDER, text)
 
     def _shown(self) -> RenderableType:
-        lines = [Text(followed.line) for followed in self._followed.values() if followed.line]
+        shown = (followed.line for followed in self._followed.values() if followed.line)
+        lines = [Text(line, no_wrap=True, overflow="ellipsis") for line in shown]
         # A table that is higher than the window would hide what moves: of many phases, those that train.
         room = self.console.height - len(lines) - 5
         rungs = self.overview.rungs
         if len(rungs) > room:
             rungs = tuple(rung for rung in rungs if rung.state in ("training", "stopped"))
-        return Group(_table(rungs), *lines, self._whole())
+        return Group(_table(rungs, self.console), *lines, self._whole())
 
     def _whole(self) -> Text:
         return Text(self.overview.sentence(datetime.now(UTC)), style="bold")
 
 
-def _table(rungs: tuple[Rung, ...]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in COLUMNS:
-        table.add_column(name, no_wrap=name != "checkpoint", overflow="fold")
-    for rung in rungs:
-        table.add_row(*map(Text, rung.row()))
+def _table(rungs: Sequence[Rung], console: Console) -> Table:
+    """As many of the columns, from the left, as the console has room for."""
+    for count in range(len(COLUMNS), 0, -1):
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in COLUMNS[:count]:
+            table.add_column(name, no_wrap=True)
+        for rung in rungs:
+            table.add_row(*map(Text, rung.row()[:count]))
+        if console.measure(table).maximum < console.width:
+            break
     return table
 
 

@@ -287,3 +287,24 @@ def test_a_terminal_shows_the_table_and_what_moves_beneath(
     assert "a/A1" in live
     assert ("b/A2" in live) == waiting, "a window that is too low keeps what trains"
     assert "b/A2" in text.getvalue()
+
+
+@pytest.mark.parametrize(("width", "last"), [(80, "time"), (120, "checkpoint"), (30, "state")])
+def test_a_narrow_window_shows_whole_columns(
+    shard_set: ShardSet, shard_folder: Path, tmp_path: Path, width: int, last: str
+) -> None:
+    work = work_of([[curriculum("albedo")]], data=shard_folder, runs=tmp_path)
+    work.train(trained)
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=True, color_system=None, width=width, _environ={})
+    overview = overview_of(work.ladder, phases=work.phases, rows=shard_set.rows)
+    with Progress(overview, runs=tmp_path, console=console) as progress:
+        for phase in ("A1", "A2"):
+            job = resolve(
+                work.ladder.curricula[0], phase, shards=shard_set, runs=tmp_path, runtime=work.runtime
+            )
+            progress.finished(job, job.run_directory.phases()[phase], before=True)
+    table = text.getvalue()[text.getvalue().rindex("phase ") :].splitlines()
+    assert table[0].split()[-1] == last
+    assert all(len(line) < width for line in table[:3])
+    assert table[1].startswith("albedo/A1  finished before")

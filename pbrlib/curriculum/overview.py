@@ -130,11 +130,10 @@ class Rung:
 
     def row(self) -> tuple[str, ...]:
         """One cell for each of ``COLUMNS``."""
-        best = "" if self.best is None else f"{self.selection.metric} {self.best:.4f}"
+        metric = self.selection.metric.removeprefix("val/")
+        best = "" if self.best is None else f"{metric} {self.best:.4f}"
         state = f"{self.state}, gate {self.gate}" if self.gate in ("forced", "closed") else self.state
         time = "" if self.seconds is None else duration(self.seconds)
-        if self.seconds_left is not None:
-            time += f", {duration(self.seconds_left)} left"
         # The first column names the curriculum already.
         checkpoint = (self.checkpoint or "").removeprefix(f"{self.curriculum}/")
         return self.name, state, best, f"{self.step}/{self.total_steps}", time, checkpoint

@@ -52,7 +52,7 @@ def test_a_phase_that_trains_shows_its_step_and_the_best_value_so_far() -> None:
     lines = [step(19), validation(0.3), step(21), validation(0.2), validation(0.4), validation(math.nan)]
     training = rung().started("f" * 64).after(lines, seconds=61.0)
     assert (training.state, training.step, training.best) == ("training", 21, 0.2)
-    assert training.row() == ("albedo/A1", "training", f"{L1} 0.2000", "21/40", "1 min 01 s, 9 s left", "")
+    assert training.row() == ("albedo/A1", "training", "all/albedo/l1 0.2000", "21/40", "1 min 01 s", "")
     assert rung("max").after(lines, seconds=1.0).best == 0.4
     assert rung().after([validation(math.nan)], seconds=1.0).best is None
     assert training.after([], seconds=62.0).step == 21
@@ -66,7 +66,14 @@ def test_a_finished_phase_has_the_figures_of_its_record() -> None:
         0.25,
         None,
     )
-    row = ("albedo/A1", "finished", f"{L1} 0.2500", "40/40", "1 min 15 s", "A1-ffffffff/checkpoint_00000020")
+    row = (
+        "albedo/A1",
+        "finished",
+        "all/albedo/l1 0.2500",
+        "40/40",
+        "1 min 15 s",
+        "A1-ffffffff/checkpoint_00000020",
+    )
     assert finished.row() == row
     assert finished.checkpoint == "albedo/A1-ffffffff/checkpoint_00000020"
     assert rung().finished(done(), before=True).state == "finished before"
