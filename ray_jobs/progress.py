@@ -1,93 +1,195 @@
-"""A line that a person can read, drawn from what rank 0 writes into metrics.jsonl."""
+"""How far a ladder has come, for a person and for a program: drawn from what rank 0 of each phase writes.
+
+On a terminal a table that renews itself; elsewhere lines, and the table at the end. ``RUNS/ladder.json``
+holds the same as data.
+"""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.table import Table
 from rich.text import Text
 
-from pbrlib.train.journal import METRICS
+from pbrlib.curriculum.overview import COLUMNS, LADDER, Overview, Rung
+from pbrlib.curriculum.phrases import duration
+from pbrlib.curriculum.run import PhaseJob
+from pbrlib.errors import PbrError
+from pbrlib.train.journal import JournalTail
+from pbrlib.train.runs import FinishedPhase, write_atomically
 
 POLL_S = 0.5
 PLAIN_EVERY_S = 15.0
-"""Where the output is no terminal, a line this often."""
+"""Where the output is no terminal, a line this often for each phase."""
+WRITE_EVERY_S = 5.0
+"""``ladder.json`` is written this often, also when nothing has changed: an old stamp means a dead command."""
+WIDTH = 150
+"""Of the table where no terminal says how wide it is: every column has room."""
+
+
+@dataclass
+class _Followed:
+    """A phase that trains: its journal, and when it began, by the monotonic clock."""
+
+    tail: JournalTail
+    began: float = field(default_factory=time.monotonic)
+    said: float = field(default_factory=time.monotonic)
+    line: str = ""
 
 
 class Progress:
-    """Follows one phase after the other; on a terminal the line renews itself."""
+    """Keeps the overview of a command while the block runs; may be told of phases by several threads."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, overview: Overview, *, runs: Path, console: Console | None = None) -> None:
+        self.overview, self.runs = overview, runs
         self.console = console or Console()
         self._live = Live(console=self.console, auto_refresh=False, transient=True)
+        self._followed: dict[str, _Followed] = {}
+        self._lock, self._over = threading.RLock(), threading.Event()
+        self._written = 0.0
+        self._thread = threading.Thread(target=self._poll, daemon=True)
 
     def __enter__(self) -> Progress:
+        self._write()
         if self.console.is_terminal:
             self._live.start()
+        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        with self._lock:
+            # Threads that an interrupt has left behind have no more to say.
+            self._over.set()
+            self.overview = self.overview.end(None if error is None else _sentence(error))
+            self._write()
+        self._thread.join(timeout=5)
         self._live.stop()
+        if not self.console.is_terminal:
+            self.console.width = max(self.console.width, WIDTH)
+        self.console.print(_table(self.overview.rungs, self.console))
+        self.console.print(self._whole())
 
-    @contextmanager
-    def follow(self, directory: Path, *, title: str) -> Iterator[None]:
-        """Shows the progress of a phase while the block runs."""
-        stop = threading.Event()
-        thread = threading.Thread(target=self._watch, args=(directory, title, stop), daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join(timeout=5)
+    def started(self, job: PhaseJob) -> None:
+        """A phase is about to train."""
+        with self._lock:
+            rung = self.overview.rung(job.curriculum.name, job.phase)
+            self._followed[rung.name] = _Followed(JournalTail(job.directory))
+            self._enter(rung.started(job.fingerprint), f"{rung.name}: training into {job.directory}")
 
-    def _watch(self, directory: Path, title: str, stop: threading.Event) -> None:
-        # What stands there already belongs to an earlier attempt.
-        reader = _Tail(directory / METRICS)
-        reader.newest("step")
-        silent = 0.0
-        while not stop.wait(POLL_S):
-            silent += POLL_S
-            values = reader.newest("step")
-            if values is None:
-                continue
-            line = progress_line(title, values)
-            if self._live.is_started:
-                self._live.update(Text(line), refresh=True)
-            elif silent >= PLAIN_EVERY_S:
-                silent = 0.0
-                self.console.print(line, highlight=False, soft_wrap=True)
+    def finished(self, job: PhaseJob, done: FinishedPhase, *, before: bool) -> None:
+        """A phase has come to its end, and passed its gate."""
+        rung = self.overview.rung(job.curriculum.name, job.phase).finished(done, before=before)
+        metric = rung.selection.metric
+        figures = f"{metric} {done.metrics[metric]:.4f} at step {done.step} ({done.seconds:.0f} s)"
+        self._enter(rung, f"{rung.name}: {rung.state}, {figures}{_ending(done)}")
+
+    def stopped(self, curriculum: str, phase: str, error: Exception, *, done: FinishedPhase | None) -> None:
+        """A phase ends here: with an error, or, if it is ``done``, at its gate."""
+        with self._lock:
+            rung = self.overview.rung(curriculum, phase)
+            if done is not None:
+                rung = rung.finished(done, before=False)
+            self._enter(rung.stopped(_sentence(error)), f"{rung.name}: stopped. {_sentence(error)}")
+
+    def _enter(self, rung: Rung, line: str) -> None:
+        with self._lock:
+            if self._over.is_set():
+                return
+            if rung.state != "training":
+                self._followed.pop(rung.name, None)
+            self.overview = self.overview.having(rung)
+            self._say(line)
+            self._write()
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def _poll(self) -> None:
+        while not self._over.wait(POLL_S):
+            with self._lock:
+                if self._over.is_set():
+                    return
+                for name, followed in self._followed.items():
+                    self._follow(name, followed)
+                if time.monotonic() - self._written >= WRITE_EVERY_S:
+                    self._write()
+                if self._live.is_started:
+                    self._live.update(self._shown(), refresh=True)
+
+    def _follow(self, name: str, followed: _Followed) -> None:
+        now, lines = time.monotonic(), followed.tail.lines()
+        rung = self.overview.rung(*name.split("/")).after(lines, seconds=now - followed.began)
+        self.overview = self.overview.having(rung)
+        steps = [line for line in lines if line["kind"] == "step"]
+        if not steps:
+            return
+        followed.line = progress_line(name, steps[-1])
+        if not self._live.is_started and now - followed.said >= PLAIN_EVERY_S:
+            followed.said = now
+            self._say(followed.line)
+
+    def _write(self) -> None:
+        self._written = time.monotonic()
+        text = json.dumps(self.overview.as_data(datetime.now(UTC)), indent=1, allow_nan=False)
+        # A full disk ends the phase that meets it, with a message of its own; an old stamp tells of this.
+        with suppress(OSError):
+            write_atomically(self.runs / LADDER, text)
+
+    def _shown(self) -> RenderableType:
+        shown = (followed.line for followed in self._followed.values() if followed.line)
+        lines = [Text(line, no_wrap=True, overflow="ellipsis") for line in shown]
+        # A table that is higher than the window would hide what moves: of many phases, those that train.
+        room = self.console.height - len(lines) - 5
+        rungs = self.overview.rungs
+        if len(rungs) > room:
+            rungs = tuple(rung for rung in rungs if rung.state in ("training", "stopped"))
+        return Group(_table(rungs, self.console), *lines, self._whole())
+
+    def _whole(self) -> Text:
+        return Text(self.overview.sentence(datetime.now(UTC)), style="bold")
 
 
-class _Tail:
-    """Reads what was appended to a file since the last look; a file that was rewritten is read anew."""
+def _table(rungs: Sequence[Rung], console: Console) -> Table:
+    """As many of the columns, from the left, as the console has room for."""
+    for count in range(len(COLUMNS), 0, -1):
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in COLUMNS[:count]:
+            table.add_column(name, no_wrap=True)
+        for rung in rungs:
+            table.add_row(*map(Text, rung.row()[:count]))
+        if console.measure(table).maximum < console.width:
+            break
+    return table
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._position, self._identity = path, 0, -1
 
-    def newest(self, kind: str) -> Mapping[str, Any] | None:
-        """The last complete new line of a kind."""
-        if not self._path.exists():
-            return None
-        status = self._path.stat()
-        if status.st_ino != self._identity or status.st_size < self._position:
-            self._identity, self._position = status.st_ino, 0
-        with self._path.open("rb") as file:
-            file.seek(self._position)
-            text = file.read()
-        whole = text[: text.rfind(b"\n") + 1]
-        self._position += len(whole)
-        found = [line for line in map(json.loads, whole.splitlines()) if line["kind"] == kind]
-        return found[-1] if found else None
+def _sentence(error: BaseException) -> str:
+    """What an error says, with its kind where it is none that speaks to users."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return str(error) if isinstance(error, PbrError) else f"{type(error).__name__}: {error}"
+
+
+def _ending(done: FinishedPhase) -> str:
+    """What else there is to say of a finished phase: why it ended early, what its gate said."""
+    early = f"; ended early at a {done.stopped}" if done.stopped else ""
+    if done.gate is None:
+        return early
+    forced = done.gate["forced"]
+    verdict = "passed its gate" if done.gate["passed"] else f"forced past its gate: {forced}"
+    return f"{early}; {verdict}"
 
 
 def progress_line(title: str, values: Mapping[str, Any]) -> str:
@@ -98,12 +200,3 @@ def progress_line(title: str, values: Mapping[str, Any]) -> str:
         f"loss {values['train/loss']:.4f}  {values['samples_per_s']:.1f} samples/s  "
         f"input stall {100 * values['input_stall']:.0f} %  {left} left"
     )
-
-
-def duration(seconds: float) -> str:
-    """``1 h 05 min``, ``3 min 20 s`` or ``45 s``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -1,11 +1,12 @@
-"""``pbr train``: the phases of one or several curricula in order, each one TorchTrainer fit."""
+"""``pbr train``: the phases of a ladder or of curricula, as far side by side as there is room."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,13 +14,12 @@ from pbrlib import errors
 
 if TYPE_CHECKING:
     from pbrlib.curriculum.ladder import Family, Ladder
-    from pbrlib.curriculum.run import PhaseJob
+    from pbrlib.curriculum.run import Launcher, PhaseJob
     from pbrlib.curriculum.spec import Curriculum
+    from pbrlib.data.shards.reader import ShardSet
     from pbrlib.train.runs import FinishedPhase
     from pbrlib.train.spec import RuntimeSpec
-
-FAILURE = "failure.json"
-"""What stopped a phase for good. A worker leaves it before it dies, so that no retry repeats the mistake."""
+    from ray_jobs.progress import Progress
 
 
 @click.command("train")
@@ -65,7 +65,6 @@ def command(
     FILE is one ladder, or one or several curricula. Exit code 3 when a phase does not pass its gate.
     """
     from pbrlib.curriculum.run import launch_local
-    from ray_jobs.progress import Progress
 
     if force is not None and not force.strip():
         raise errors.ConfigError('--force: no reason came. Write why, as in --force "one texture is broken".')
@@ -75,11 +74,14 @@ def command(
     if local:
         work.train(launch_local, force=force)
         return
-    from ray_jobs.session import ray_session
+    from ray_jobs.session import MIN_LOGICAL_CPUS, ray_session
 
-    session = ray_session(address=address, num_cpus=work.logical_cpus, worker_output=work.runtime.ray_logs)
-    with session, Progress() as progress:
-        work.train(lambda job: launch_on_ray(job, progress), force=force)
+    cpus = max(math.ceil(work.runtime.logical_cpus), len(os.sched_getaffinity(0)), MIN_LOGICAL_CPUS)
+    with ray_session(address=address, num_cpus=cpus, worker_output=work.runtime.ray_logs):
+        # Ray reads its environment, which the session sets, when it is imported.
+        from ray_jobs.fit import launch_on_ray, room_in_cluster
+
+        work.train(launch_on_ray, room=lambda: room_in_cluster(work.runtime), force=force)
 
 
 class Work:
@@ -97,50 +99,65 @@ class Work:
         self.ladder, self.data, self.runs, self.runtime = ladder, data, runs, runtime
         self.phases = phases
 
-    @property
-    def logical_cpus(self) -> int:
-        """CPUs that a local Ray needs: those of the workers and of their data streams."""
-        import math
-        import os
+    def train(
+        self, launch: Launcher, *, room: Callable[[], int] = lambda: 1, force: str | None = None
+    ) -> None:
+        """Climbs the ladder with ``launch``; what is finished is named and skipped.
 
-        per_worker = self.runtime.cpus_per_worker + max(self.runtime.data_cpus, 1.0)
-        return max(math.ceil(self.runtime.workers * per_worker), len(os.sched_getaffinity(0)), 4)
+        Args:
+            launch: Runs a phase.
+            room: How many phases may train at once.
+            force: A reason to go on past gates that say no.
 
-    def train(self, launch: Any, *, force: str | None = None) -> None:
-        """Runs every phase in order with ``launch``; finished ones are named and skipped.
-
-        Raises GateError when a phase does not pass its gate and no reason is given to ``force`` it.
+        Raises:
+            GateError: A phase does not pass its gate, and no reason is given.
         """
-        from pbrlib.curriculum.run import carry_out, resolve
+        from pbrlib.curriculum.climb import climb
+        from pbrlib.curriculum.overview import overview_of
         from pbrlib.data.shards.reader import ShardSet
-
-        def announced(job: PhaseJob) -> Path:
-            click.echo(f"{job.curriculum.name}/{job.phase}: training into {job.directory}")
-            folder: Path = launch(job)
-            return folder
+        from ray_jobs.progress import Progress
 
         shards = ShardSet.open(self.data)
-        for curriculum in self.ladder.curricula:
+        overview = overview_of(self.ladder, phases=self.phases, rows=shards.rows)
+        with Progress(overview, runs=self.runs) as progress:
+
+            def carry(curriculum: Curriculum, phase: str) -> None:
+                self._carry(curriculum, phase, launch, shards=shards, progress=progress, force=force)
+
+            climb(self.ladder, carry, phases=self.phases, room=room)
+
+    def _carry(
+        self,
+        curriculum: Curriculum,
+        phase: str,
+        launch: Launcher,
+        *,
+        shards: ShardSet,
+        progress: Progress,
+        force: str | None,
+    ) -> None:
+        """Carries out one phase, and says what becomes of it."""
+        from pbrlib.curriculum.run import carry_out, resolve
+
+        def announced(job: PhaseJob) -> Path:
+            progress.started(job)
+            return launch(job)
+
+        job = None
+        try:
             write_resolved(curriculum, self.runs)
-            for phase in self.phases[curriculum.name]:
-                job = resolve(curriculum, phase, shards=shards, runs=self.runs, runtime=self.runtime)
-                known = job.run_directory.finished(phase, fingerprint=job.fingerprint)
-                name = f"{curriculum.name}/{phase}"
-                done = carry_out(job, announced, force=force)
-                metric = curriculum.phases[phase].select.metric
-                state = "finished" if known is None else "finished before"
-                figures = f"{metric} {done.metrics[metric]:.4f} at step {done.step} ({done.seconds:.0f} s)"
-                click.echo(f"{name}: {state}, {figures}{ending(done)}")
+            job = resolve(curriculum, phase, shards=shards, runs=self.runs, runtime=self.runtime)
+            before = finished(job) is not None
+            progress.finished(job, carry_out(job, announced, force=force), before=before)
+        except Exception as error:
+            done = None if job is None else finished(job)
+            progress.stopped(curriculum.name, phase, error, done=done)
+            raise
 
 
-def ending(done: FinishedPhase) -> str:
-    """What else there is to say of a finished phase: why it ended early, what its gate said."""
-    early = f"; ended early at a {done.stopped}" if done.stopped else ""
-    if done.gate is None:
-        return early
-    forced = done.gate["forced"]
-    verdict = "passed its gate" if done.gate["passed"] else f"forced past its gate: {forced}"
-    return f"{early}; {verdict}"
+def finished(job: PhaseJob) -> FinishedPhase | None:
+    """The record of a job's phase, if it is at its end."""
+    return job.run_directory.finished(job.phase, fingerprint=job.fingerprint)
 
 
 def open_work(
@@ -195,88 +212,3 @@ def write_resolved(curriculum: Curriculum, runs: Path) -> None:
     from pbrlib.train.runs import write_atomically
 
     write_atomically(runs / curriculum.name / "curriculum.yaml", dump_yaml(curriculum))
-
-
-def launch_on_ray(job: PhaseJob, progress: Any) -> Path:
-    """Trains a phase as one TorchTrainer fit and returns its best checkpoint.
-
-    Raises the worker's PbrError, as the one it was, when that is what stopped it.
-    """
-    import ray.train
-    from ray.train.torch import TorchConfig, TorchTrainer
-    from ray.train.v2.api.config import FailureConfig
-    from ray.train.v2.api.exceptions import TrainingFailedError
-
-    spec, runtime = job.curriculum.phases[job.phase], job.runtime
-    job.directory.mkdir(parents=True, exist_ok=True)
-    (job.directory / FAILURE).unlink(missing_ok=True)
-    trainer = TorchTrainer(
-        train_worker,
-        train_loop_config={"job": job},
-        torch_config=TorchConfig(backend="nccl" if runtime.device == "cuda" else "gloo"),
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=runtime.workers,
-            use_gpu=runtime.device == "cuda",
-            resources_per_worker={
-                "CPU": runtime.cpus_per_worker,
-                **({"GPU": 1} if runtime.device == "cuda" else {}),
-            },
-        ),
-        run_config=ray.train.RunConfig(
-            name=job.directory.name,
-            storage_path=str(job.run_directory.path),
-            failure_config=FailureConfig(max_failures=runtime.max_failures, controller_failure_limit=3),
-            checkpoint_config=ray.train.CheckpointConfig(
-                num_to_keep=2,
-                checkpoint_score_attribute=spec.select.metric,
-                checkpoint_score_order=spec.select.mode,
-            ),
-        ),
-    )
-    try:
-        with progress.follow(job.directory, title=f"{job.curriculum.name}/{job.phase}"):
-            result = trainer.fit()
-    except TrainingFailedError:
-        raise_failure(job.directory)
-        raise
-    raise_failure(job.directory)
-    best = result.get_best_checkpoint(spec.select.metric, spec.select.mode)
-    assert best is not None
-    return Path(best.path)
-
-
-def train_worker(config: Mapping[str, Any]) -> None:
-    """What every rank runs."""
-    from pbrlib.curriculum.run import run_phase
-    from pbrlib.data.shards.reader import ShardSet
-    from pbrlib.train.runs import write_atomically
-    from ray_jobs.runtime import RayRuntime
-
-    job: PhaseJob = config["job"]
-    if (job.directory / FAILURE).exists():
-        return
-    try:
-        run_phase(job, RayRuntime(ShardSet.open(job.shards), job.runtime))
-    except Exception as error:
-        if (mistake := pbr_error_in(error)) is not None:
-            note = {"kind": type(mistake).__name__, "message": str(mistake)}
-            write_atomically(job.directory / FAILURE, json.dumps(note))
-        raise
-
-
-def pbr_error_in(error: BaseException | None) -> errors.PbrError | None:
-    """The PbrError that an error is or was caused by; Ray Data wraps those of its tasks."""
-    while error is not None:
-        if isinstance(error, errors.PbrError) and type(error).__module__ == errors.__name__:
-            return error
-        error = getattr(error, "cause", None) or error.__cause__
-    return None
-
-
-def raise_failure(directory: Path) -> None:
-    """Raises the PbrError that a worker left in the phase's folder, if one did."""
-    path = directory / FAILURE
-    if path.exists():
-        note = json.loads(path.read_text())
-        kind: type[errors.PbrError] = getattr(errors, note["kind"])
-        raise kind(note["message"])

@@ -77,7 +77,7 @@ def test_the_ladder_climbs_through_every_phase_and_then_rests(two_sources: Path,
     second = train(two_sources, tmp_path)
     assert second.exit_code == 0, second.output
     assert "training into" not in second.output
-    assert second.output.count("finished before") == 21
+    assert second.output.count(": finished before,") == 21
 
 
 def _check_phase(family: str, phase: str, done: dict[str, Any]) -> None:

@@ -127,7 +127,7 @@ def _phase(
     runtime: RuntimeSpec,
     rows: Sequence[IndexRow] | None,
 ) -> Described:
-    epoch = _epoch(phase, task, rows)
+    epoch = epoch_figures(phase, task, rows)
     parts = [share(phase.batch, rank=rank, world=runtime.workers) for rank in range(runtime.workers)]
     return {
         "starts_from": phase.starts_from,
@@ -180,7 +180,7 @@ def _gate(curriculum: Curriculum, phase: str) -> Described | None:
     }
 
 
-def _epoch(phase: PhaseSpec, task: TaskSpec, rows: Sequence[IndexRow] | None) -> Described:
+def epoch_figures(phase: PhaseSpec, task: TaskSpec, rows: Sequence[IndexRow] | None) -> Described:
     """Steps and usable textures, as :func:`pbrlib.data.plan.make_plan` counts them; None where unknown."""
     textures, left_out = None, None
     if rows is not None:

@@ -29,3 +29,12 @@ def _phrase(name: str, value: Any) -> str:
     if not isinstance(value, Mapping):
         return f"{name} {value}"
     return f"{name}({', '.join(_phrase(key, entry) for key, entry in value.items())})"
+
+
+def duration(seconds: float) -> str:
+    """``1 h 05 min``, ``3 min 20 s`` or ``45 s``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -1,4 +1,4 @@
-"""The written record of a phase: metrics.jsonl and TensorBoard, by rank 0 alone."""
+"""The written record of a phase: metrics.jsonl and TensorBoard, by rank 0 alone; and who follows it."""
 
 from __future__ import annotations
 
@@ -56,6 +56,29 @@ class Journal:
     def picture(self, name: str, *, step: int, image: Float[Tensor, "3 h w"]) -> None:
         """An sRGB picture in [0, 1]."""
         self._board.add_image(name, image.clamp(0, 1).cpu().numpy(), step)
+
+
+class JournalTail:
+    """Reads what a journal says after this moment; a journal that was begun anew is read from its start."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path, self._position, self._identity = directory / METRICS, 0, -1
+        # What stands there already belongs to an earlier attempt.
+        self.lines()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The whole lines since the last look, the oldest first."""
+        if not self._path.exists():
+            return []
+        status = self._path.stat()
+        if status.st_ino != self._identity or status.st_size < self._position:
+            self._identity, self._position = status.st_ino, 0
+        with self._path.open("rb") as file:
+            file.seek(self._position)
+            text = file.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        self._position += len(whole)
+        return [json.loads(line) for line in whole.splitlines()]
 
 
 def _lines(path: Path) -> list[str]:

@@ -35,6 +35,11 @@ class RuntimeSpec(Spec):
     ray_logs: bool = False
     record_batches: bool = False
 
+    @property
+    def logical_cpus(self) -> float:
+        """CPUs of all workers and of their data streams."""
+        return self.workers * (self.cpus_per_worker + max(self.data_cpus, 1.0))
+
     def micro_batches(self, global_batch: int) -> int:
         """The number of micro-batches per step that keeps each within ``batch_per_device``."""
         local = -(-global_batch // self.workers)

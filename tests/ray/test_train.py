@@ -21,8 +21,7 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DataError, NumericsError
 from pbrlib.train.state import WEIGHTS, read_state
 from ray_jobs.datasets import stream
-from ray_jobs.progress import Progress
-from ray_jobs.train import launch_on_ray
+from ray_jobs.fit import launch_on_ray
 from tests.train.phases import difference, job_of, still
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
@@ -33,11 +32,6 @@ def job_for(
 ) -> PhaseJob:
     given = {"workers": workers, "record_batches": True}
     return job_of(curriculum, phase, shards=shards, donors=donors, runs=runs, **given)
-
-
-def train(job: PhaseJob) -> Path:
-    with Progress() as progress:
-        return launch_on_ray(job, progress)
 
 
 def global_batches(directory: Path, *, workers: int) -> dict[int, list[Any]]:
@@ -63,7 +57,7 @@ def test_one_ray_worker_equals_the_local_runtime_bit_for_bit(
     given = {"shards": shard_set, "donors": trained_runs, "workers": 1}
     local = job_for(albedo_curriculum, "A1", runs=tmp_path / "local", **given)
     on_ray = job_for(albedo_curriculum, "A1", runs=tmp_path / "ray", **given)
-    ours, theirs = launch_local(local), train(on_ray)
+    ours, theirs = launch_local(local), launch_on_ray(on_ray)
     assert (ours / WEIGHTS).read_bytes() == (theirs / WEIGHTS).read_bytes()
     assert read_state(ours).metrics == read_state(theirs).metrics
 
@@ -82,7 +76,7 @@ def test_several_workers_equal_one_with_ratio_losses_and_uneven_batches(
     many = job_for(metallic_curriculum, "M0", runs=tmp_path / "many", workers=workers, **given)
     ours = launch_local(one)
     before = data_executions()
-    theirs = train(many)
+    theirs = launch_on_ray(many)
     assert len(data_executions() - before) == workers, "one Ray Data execution per phase and rank"
     batches = global_batches(many.directory, workers=workers)
     assert batches == global_batches(one.directory, workers=1)
@@ -135,7 +129,7 @@ def test_a_loss_that_is_not_finite_stops_at_once_and_names_samples_and_terms(
     curriculum = albedo_curriculum.model_copy(update={"phases": {"A1": wild}})
     job = job_for(curriculum, "A1", shards=shard_set, donors=trained_runs, runs=tmp_path, workers=2)
     with pytest.raises(NumericsError, match=r"phase A1, step \d.*not finite\. Terms: .*Samples: ") as caught:
-        train(job)
+        launch_on_ray(job)
     step = int(str(caught.value).split("step ")[1].split(":")[0])
     named = set(str(caught.value).split("Samples: ")[1].split(". ")[0].split(", "))
     batches = global_batches(job.directory, workers=2)
@@ -160,7 +154,7 @@ def test_a_damaged_shard_stops_at_once_and_is_named(
         albedo_curriculum, "A1", shards=shards, donors=trained_runs, runs=tmp_path / "runs", workers=1
     )
     with pytest.raises(DataError, match=path.name):
-        train(job)
+        launch_on_ray(job)
 
 
 def test_a_plateau_ends_a_phase_on_all_workers_and_is_recorded(
@@ -169,7 +163,7 @@ def test_a_plateau_ends_a_phase_on_all_workers_and_is_recorded(
     phase = still(albedo_curriculum.phases["A1"], epochs=50, steps_per_epoch=1, plateau=2)
     curriculum = albedo_curriculum.model_copy(update={"phases": {"A1": phase}})
     job = job_for(curriculum, "A1", shards=shard_set, donors=trained_runs, runs=tmp_path, workers=2)
-    done = carry_out(job, train)
+    done = carry_out(job, launch_on_ray)
     assert done.stopped == "plateau"
     assert [validated.step for validated in done.history] == [1, 2, 3]
     assert (tmp_path / "albedo" / done.checkpoint).is_dir()

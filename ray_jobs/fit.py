@@ -1,0 +1,127 @@
+"""One phase as one TorchTrainer fit, and how many of them a cluster holds at once."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.config import FailureConfig
+from ray.train.v2.api.exceptions import TrainingFailedError
+
+from pbrlib import errors
+from pbrlib.curriculum.climb import room_on
+from pbrlib.curriculum.run import PhaseJob, run_phase
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.train.runs import write_atomically
+from pbrlib.train.spec import RuntimeSpec
+from ray_jobs.runtime import RayRuntime
+
+FAILURE = "failure.json"
+"""What stopped a phase for good. A worker leaves it before it dies, so that no retry repeats the mistake."""
+
+
+def room_in_cluster(runtime: RuntimeSpec) -> int:
+    """How many fits the nodes that are up hold at once, whoever uses them now; at least one."""
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return room_on([node["Resources"] for node in nodes if node["Alive"]], runtime)
+
+
+@contextmanager
+def own_interrupts() -> Iterator[None]:
+    """Makes Ctrl-C inside the block a KeyboardInterrupt, as everywhere else, and after it too.
+
+    In the main thread ``fit`` puts up a handler that aborts its run and raises SystemExit; it stays there.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as ended:
+        raise KeyboardInterrupt from ended
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def launch_on_ray(job: PhaseJob) -> Path:
+    """Trains a phase as one TorchTrainer fit and returns its best checkpoint.
+
+    Raises the worker's PbrError, as the one it was, when that is what stopped it.
+    """
+    spec, runtime = job.curriculum.phases[job.phase], job.runtime
+    job.directory.mkdir(parents=True, exist_ok=True)
+    (job.directory / FAILURE).unlink(missing_ok=True)
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config={"job": job},
+        torch_config=TorchConfig(backend="nccl" if runtime.device == "cuda" else "gloo"),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=runtime.workers,
+            use_gpu=runtime.device == "cuda",
+            resources_per_worker={
+                "CPU": runtime.cpus_per_worker,
+                **({"GPU": 1} if runtime.device == "cuda" else {}),
+            },
+        ),
+        run_config=ray.train.RunConfig(
+            name=job.directory.name,
+            storage_path=str(job.run_directory.path),
+            failure_config=FailureConfig(max_failures=runtime.max_failures, controller_failure_limit=3),
+            checkpoint_config=ray.train.CheckpointConfig(
+                num_to_keep=2,
+                checkpoint_score_attribute=spec.select.metric,
+                checkpoint_score_order=spec.select.mode,
+            ),
+        ),
+    )
+    try:
+        with own_interrupts():
+            result = trainer.fit()
+    except TrainingFailedError:
+        raise_failure(job.directory)
+        raise
+    raise_failure(job.directory)
+    best = result.get_best_checkpoint(spec.select.metric, spec.select.mode)
+    assert best is not None
+    return Path(best.path)
+
+
+def train_worker(config: Mapping[str, Any]) -> None:
+    """What every rank runs."""
+    job: PhaseJob = config["job"]
+    if (job.directory / FAILURE).exists():
+        return
+    try:
+        run_phase(job, RayRuntime(ShardSet.open(job.shards), job.runtime))
+    except Exception as error:
+        if (mistake := pbr_error_in(error)) is not None:
+            note = {"kind": type(mistake).__name__, "message": str(mistake)}
+            write_atomically(job.directory / FAILURE, json.dumps(note))
+        raise
+
+
+def pbr_error_in(error: BaseException | None) -> errors.PbrError | None:
+    """The PbrError that an error is or was caused by; Ray Data wraps those of its tasks."""
+    while error is not None:
+        if isinstance(error, errors.PbrError) and type(error).__module__ == errors.__name__:
+            return error
+        error = getattr(error, "cause", None) or error.__cause__
+    return None
+
+
+def raise_failure(directory: Path) -> None:
+    """Raises the PbrError that a worker left in the phase's folder, if one did."""
+    path = directory / FAILURE
+    if path.exists():
+        note = json.loads(path.read_text())
+        kind: type[errors.PbrError] = getattr(errors, note["kind"])
+        raise kind(note["message"])
