@@ -41,9 +41,8 @@ demo: install  ## Generate materials, train all six networks, evaluate, convert:
 	  $(addprefix --hold-out ,$(HELD_OUT))
 	$(BIN)/pbr train configs/smoke/demo.yaml --data $(DEMO)/shards --runs $(DEMO)/runs --runtime configs/runtime/cpu.yaml
 	@$(BIN)/pbr bake "$(TEST_SOURCE)" --out $(DEMO)/old
-	$(BIN)/pbr convert $(DEMO)/runs $(DEMO)/old $(DEMO)/new
-	$(BIN)/pbr evaluate $(DEMO)/runs --data $(DEMO)/shards --out $(DEMO)/evaluation
-	@echo "Pictures: $(DEMO)/new/contact.png and $(DEMO)/evaluation/*.png"
+	$(BIN)/pbr convert $(DEMO)/runs/model $(DEMO)/old $(DEMO)/new
+	@echo "Pictures: $(DEMO)/new/contact.png and $(DEMO)/runs/model/evaluation/*.png"
 
 test: install  ## Run the tests that take seconds
 	$(BIN)/pytest

@@ -62,7 +62,8 @@ def command(
 ) -> None:
     """Train a ladder or curricula into --runs, donors first; the same command resumes what was interrupted.
 
-    FILE is one ladder, or one or several curricula. Exit code 3 when a phase does not pass its gate.
+    FILE is one ladder, or one or several curricula. A ladder that is finished leaves RUNS/model, evaluated
+    on the validation split. Exit code 3 when a phase does not pass its gate.
     """
     from pbrlib.curriculum.run import launch_local
 
@@ -73,6 +74,8 @@ def command(
     )
     if local:
         work.train(launch_local, force=force)
+        if work.leaves_model:
+            work.release(local=True)
         return
     from ray_jobs.session import MIN_LOGICAL_CPUS, ray_session
 
@@ -82,10 +85,16 @@ def command(
         from ray_jobs.fit import launch_on_ray, room_in_cluster
 
         work.train(launch_on_ray, room=lambda: room_in_cluster(work.runtime), force=force)
+        if work.leaves_model:
+            work.release(local=False)
 
 
 class Work:
-    """What one ``pbr train`` is to do, checked whole before anything starts."""
+    """What one ``pbr train`` is to do, checked whole before anything starts.
+
+    ``leaves_model``: whether it ends with the model folder, being all of a ladder file that trains at least a
+    segmentation and an albedo.
+    """
 
     def __init__(
         self,
@@ -95,9 +104,10 @@ class Work:
         runs: Path,
         runtime: RuntimeSpec,
         phases: Mapping[str, Sequence[str]],
+        leaves_model: bool = False,
     ) -> None:
         self.ladder, self.data, self.runs, self.runtime = ladder, data, runs, runtime
-        self.phases = phases
+        self.phases, self.leaves_model = phases, leaves_model
 
     def train(
         self, launch: Launcher, *, room: Callable[[], int] = lambda: 1, force: str | None = None
@@ -125,6 +135,12 @@ class Work:
                 self._carry(curriculum, phase, launch, shards=shards, progress=progress, force=force)
 
             climb(self.ladder, carry, phases=self.phases, room=room)
+
+    def release(self, *, local: bool) -> None:
+        """Leaves the networks of the finished ladder and their evaluation as ``RUNS/model``."""
+        from ray_jobs.release import release
+
+        release(self.runs, curricula=self.ladder.curricula, data=self.data, runtime=self.runtime, local=local)
 
     def _carry(
         self,
@@ -173,9 +189,10 @@ def open_work(
     from pbrlib.curriculum.check import check
     from pbrlib.curriculum.check_donors import require_trunks
     from pbrlib.curriculum.ladder import chosen_phases
-    from pbrlib.curriculum.load import load_ladder, load_runtime
+    from pbrlib.curriculum.load import is_ladder, load_ladder, load_runtime
     from pbrlib.curriculum.mistakes import every
     from pbrlib.curriculum.run import check_donors
+    from pbrlib.curriculum.yamlfile import read_yaml
     from pbrlib.data.shards.reader import ShardSet
     from pbrlib.train.spec import RuntimeSpec
 
@@ -203,7 +220,16 @@ def open_work(
         check_donors(curriculum, runs=runs, trained_before=before)
         before.append(curriculum.name)
     location = data if "://" in data else str(Path(data).resolve())
-    return Work(ladder, data=location, runs=runs.resolve(), runtime=runtime, phases=chosen)
+    roles = {curriculum.task.kind for curriculum in ladder.curricula}
+    is_whole = phases is None and is_ladder(read_yaml(files[0]))
+    return Work(
+        ladder,
+        data=location,
+        runs=runs.resolve(),
+        runtime=runtime,
+        phases=chosen,
+        leaves_model=is_whole and roles >= {"segmentation", "albedo"},
+    )
 
 
 def write_resolved(curriculum: Curriculum, runs: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
 from pbrlib.curriculum.load import load_ladder
@@ -15,6 +16,7 @@ from pbrlib.data.prepare import with_relief
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
 from pbrlib.data.sources.generated import GeneratedSource
+from pbrlib.inference.chain import Chain
 from ray_jobs.cli import main
 
 LADDER = Path("configs/smoke/ladder.yaml")
@@ -74,10 +76,36 @@ def test_the_ladder_climbs_through_every_phase_and_then_rests(two_sources: Path,
     order = list(dict.fromkeys(line.partition("/")[0] for line in lines))
     assert order == ["segformer", "albedo", "roughness", "metallic", "height", "ao"]
 
+    _check_overview(tmp_path, state="finished")
+    model = tmp_path / "model"
+    assert "Model: " in first.output
+    assert set(json.loads((model / "model.json").read_text())["networks"]) == {"segmentation", *GATED} - {
+        "segformer"
+    }
+    chain = Chain.open(model, device=torch.device("cpu"))
+    assert set(chain.maps) == {"roughness", "metallic", "height", "ao"}
+    weights = (model / "SHA256SUMS").read_bytes()
+
     second = train(two_sources, tmp_path)
     assert second.exit_code == 0, second.output
+    _check_overview(tmp_path, state="finished before")
+    assert "of these very networks and data already" in second.output
+    assert (model / "SHA256SUMS").read_bytes() == weights
     assert "training into" not in second.output
     assert second.output.count(": finished before,") == 21
+
+
+def _check_overview(runs: Path, *, state: str) -> None:
+    overview = json.loads((runs / "ladder.json").read_text())
+    assert (overview["state"], overview["phases_finished"], overview["share_of_samples"]) == (
+        "finished",
+        21,
+        1.0,
+    )
+    assert {phase["state"] for phase in overview["phases"]} == {state}
+    for phase in overview["phases"]:
+        assert (runs / phase["checkpoint"] / "state.json").exists()
+        assert math.isfinite(phase["best"])
 
 
 def _check_phase(family: str, phase: str, done: dict[str, Any]) -> None:
