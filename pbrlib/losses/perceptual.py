@@ -123,11 +123,16 @@ def _trunk_weights(path: Path) -> Mapping[str, Any]:
             f"lpips.backbone: there is no file {path}. Give torchvision's weights of the trunk, or `random`."
         )
     try:
-        weights: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever the bytes lead it to
         raise ConfigError(
             f"lpips.backbone: {path} is not a torch weights file ({error}). Give the .pth of torchvision."
         ) from error
+    if not isinstance(weights, Mapping):
+        raise ConfigError(
+            f"lpips.backbone: {path} holds a {type(weights).__name__}, no weights by name. "
+            "Give the .pth of torchvision."
+        )
     return weights
 
 

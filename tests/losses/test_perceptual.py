@@ -1,9 +1,11 @@
+import copy
 import logging
 from pathlib import Path
 
 import lpips
 import pytest
 import torch
+import torch.nn.functional as F
 from pytorch_msssim import ms_ssim as library_ms_ssim
 from pytorch_msssim import ssim
 from torch.autograd import gradcheck
@@ -87,6 +89,45 @@ def test_lpips_is_zero_for_equal_pictures_and_positive_for_others(random_lpips):
     assert (perceptual.lpips_distance(random_lpips, x, y) > 0).all()
 
 
+def alexnet_features(weights, x):
+    """The five activations that LPIPS compares, written out from AlexNet's table of layers."""
+    features = []
+    for number, (stride, padding) in {0: (4, 2), 3: (1, 2), 6: (1, 1), 8: (1, 1), 10: (1, 1)}.items():
+        if number in (3, 6):
+            x = F.max_pool2d(x, kernel_size=3, stride=2)
+        weight, bias = weights[f"{number}.weight"], weights[f"{number}.bias"]
+        x = F.conv2d(x, weight, bias, stride=stride, padding=padding).clamp_min(0.0)
+        features.append(x)
+    return features
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_lpips_is_the_weighted_distance_of_unit_features(random_lpips, channels):
+    x, y = pictures(64, channels=channels)
+    weights = {n.split(".", 2)[2]: p for n, p in random_lpips.named_parameters() if n.startswith("net.")}
+    assert len(weights) == 10
+    mean, deviation = (
+        torch.tensor(of_imagenet).view(1, 3, 1, 1)
+        for of_imagenet in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    )
+    features = [alexnet_features(weights, (z.expand(-1, 3, -1, -1) - mean) / deviation) for z in (x, y)]
+    published = torch.load(Path(lpips.__file__).parent / "weights/v0.1/alex.pth", map_location="cpu")
+    expected = torch.zeros(2)
+    for number, pair in enumerate(zip(*features, strict=True)):
+        one, other = (F.normalize(activation, dim=1) for activation in pair)
+        head = published[f"lin{number}.model.1.weight"].view(1, -1, 1, 1)
+        expected += ((one - other).square() * head).sum(dim=1).mean(dim=(1, 2))
+    torch.testing.assert_close(perceptual.lpips_distance(random_lpips, y, x), expected, rtol=1e-5, atol=0)
+
+
+def test_lpips_gradient_is_that_of_the_value(random_lpips):
+    network = copy.deepcopy(random_lpips).double()
+    x, y = pictures(32, dtype=torch.float64)
+    x, y = x[:1], y[:1].requires_grad_()
+    # The distance times 100, so that its gradient is large beside the tolerance.
+    assert gradcheck(lambda z: 100 * perceptual.lpips_distance(network, z, x), (y,), fast_mode=True)
+
+
 def test_random_trunk_is_the_same_each_time_and_leaves_the_generator_alone(random_lpips):
     before = torch.get_rng_state()
     again = perceptual.load_lpips(net="alex", backbone="random")
@@ -115,6 +156,12 @@ def test_lpips_reads_torchvisions_weights_and_nothing_else(tmp_path, random_lpip
     torch.save(weights, tmp_path / "short.pth")
     with pytest.raises(ConfigError, match=r"features\.3\.weight"):
         perceptual.load_lpips(net="alex", backbone=str(tmp_path / "short.pth"))
+    torch.save({**weights, "features.3.weight": torch.zeros(192, 64, 3, 3)}, tmp_path / "other.pth")
+    with pytest.raises(ConfigError, match=r"shape \(192, 64, 5, 5\), and there is shape \(192, 64, 3, 3\)"):
+        perceptual.load_lpips(net="alex", backbone=str(tmp_path / "other.pth"))
+    torch.save([*weights.values()], tmp_path / "list.pth")
+    with pytest.raises(ConfigError, match="holds a list, no weights by name"):
+        perceptual.load_lpips(net="alex", backbone=str(tmp_path / "list.pth"))
     (tmp_path / "noise.pth").write_bytes(b"no weights at all")
     with pytest.raises(ConfigError, match="not a torch weights file"):
         perceptual.load_lpips(net="alex", backbone=str(tmp_path / "noise.pth"))

@@ -80,6 +80,22 @@ def test_focal_is_finite_at_saturation_below_gamma_one():
     assert logits.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("wrong", [0.0, 5e-7])
+def test_focal_where_the_clamp_holds_has_the_slope_of_a_constant_focus(wrong):
+    log_p = torch.tensor([math.log1p(-wrong), math.log(0.5)], dtype=torch.float64).view(1, 2, 1, 1)
+    labels = torch.zeros(1, 1, 1, dtype=torch.long)
+
+    def focal(x):
+        # Times 1000, since the slope is small beside the tolerance of gradcheck; a step that stays clamped.
+        return 1e3 * segmentation.focal(x, labels, class_weights=3 * ONES[:2], gammas=0.5 * ONES[:2])
+
+    log_p.requires_grad_()
+    assert gradcheck(focal, (log_p,), eps=1e-8, atol=1e-6)
+    focal(log_p).sum().backward()
+    assert log_p.grad is not None
+    assert log_p.grad.flatten().tolist() == pytest.approx([-1e3 * 3 * 1e-6**0.5, 0.0])
+
+
 def dice_of(log_p, labels, counted=None):
     counted = torch.ones_like(labels, dtype=torch.bool) if counted is None else counted
     return segmentation.dice(segmentation.dice_sums(log_p, labels, counted))
@@ -151,6 +167,10 @@ def test_gradients_are_those_of_the_value():
     def focal(x):
         return segmentation.focal(x.log_softmax(1), labels, class_weights=weights, gammas=gammas).sum()
 
+    def cross_entropy(x):
+        return segmentation.cross_entropy(x.log_softmax(1), labels, class_weights=weights).sum()
+
+    assert gradcheck(cross_entropy, (logits,))
     assert gradcheck(focal, (logits,))
     assert gradcheck(lambda x: dice_of(x.log_softmax(1), labels, labels > 0), (logits,))
     assert gradcheck(lambda x: tversky_of(x[:, :1].sigmoid(), target), (logits,))

@@ -4,6 +4,7 @@ import sys
 import pytest
 from pydantic import ValidationError
 
+from pbrlib import losses
 from pbrlib.losses.modules import TERMS
 from pbrlib.losses.spec import IMAGE_TERMS, SEGMENTATION_TERMS, SYMBOLS, LossSpec
 from pbrlib.maps import CLASSES
@@ -65,5 +66,32 @@ def test_mistakes_are_refused(declared, message):
 
 
 def test_declaring_a_loss_does_not_import_torch():
-    code = "import sys, pbrlib.losses.spec; sys.exit('torch' in sys.modules)"
+    code = "import sys, pbrlib.losses as l, pbrlib.losses.spec; dir(l); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("term", LossSpec.model_fields)
+def test_every_term_has_a_public_function_and_a_public_module(term):
+    function = {"lpips": "lpips_distance"}.get(term, term)
+    module = TERMS[term].__name__
+    assert {function, module} <= set(losses.__all__) <= set(dir(losses))
+    assert getattr(losses, function).__name__ == function
+    assert getattr(losses, module) is TERMS[term]
+
+
+def test_every_public_name_can_be_the_first_that_a_program_asks_for():
+    code = """
+import sys
+import pbrlib.losses
+for name in pbrlib.losses.__all__:
+    for module in [module for module in sys.modules if module.startswith("pbrlib.losses")]:
+        del sys.modules[module]
+    exec(f"from pbrlib.losses import {name}; assert {name}.__module__.startswith('pbrlib.losses.')")
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_unknown_name_is_an_ordinary_error():
+    with pytest.raises(ImportError, match="cannot import name 'huber'"):
+        exec("from pbrlib.losses import huber")
+    assert not hasattr(losses, "log")

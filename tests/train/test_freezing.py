@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from pbrlib.curriculum.run import launch_local
+from pbrlib.curriculum.describe import describe
+from pbrlib.curriculum.load import load_curriculum
+from pbrlib.curriculum.run import carry_out, launch_local, resolve
+from pbrlib.curriculum.spec import PhaseSpec
+from pbrlib.data.augment import AugmentSpec
+from pbrlib.data.balance import BalanceSpec
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.inference.networks import open_network
+from pbrlib.models.spec import UNetSpec
 from pbrlib.optim.groups import parameter_groups
+from pbrlib.train.runs import RunDirectory
+from pbrlib.train.spec import RuntimeSpec
 from pbrlib.train.state import read_weights
 
 from .phases import FREEZING, FROZEN, job_freezing
@@ -60,3 +69,38 @@ def test_the_running_figures_of_a_batch_norm_rest_with_what_holds_them_and_move_
         )
         assert buffers <= before.keys() - {name for names in groups for name in names}
         assert {not torch.equal(before[name], after[name]) for name in buffers} == {moves}
+
+
+def smaller(phase: PhaseSpec, **changes: object) -> PhaseSpec:
+    """A phase of the recipe with its optimizer, schedule and loss, over two small steps."""
+    small = {"data": {"generated": 1.0}, "crop": 64, "epochs": 2, "steps_per_epoch": 1, "plateau": None}
+    plain = {"balance": BalanceSpec(), "mosaic": None, "gate": None, "augment": AugmentSpec()}
+    return phase.model_copy(update={**small, **plain, **changes})
+
+
+@pytest.mark.parametrize("family", ["height", "ao"])
+def test_the_last_phase_of_family_p_moves_what_its_plan_shows_and_never_the_encoder(
+    family: str, shard_set: ShardSet, trained_runs: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(trained_runs, runs)
+    curriculum = load_curriculum(Path(f"configs/rev7/{family}.yaml"))
+    phases = curriculum.phases
+    task = curriculum.task.model_copy(update={"model": UNetSpec(width=8, depth=2)})
+    small = {"P2": smaller(phases["P2"], starts_from=None), "P3": smaller(phases["P3"])}
+    curriculum = curriculum.model_copy(update={"task": task, "phases": small})
+    runtime = RuntimeSpec(workers=1)
+    for phase in small:
+        job = resolve(curriculum, phase, shards=shard_set, runs=runs, runtime=runtime)
+        carry_out(job, launch_local)
+    assert job.starts_from is not None
+    before = read_weights(job.starts_from)
+    after = read_weights(RunDirectory(runs, name=family).best("P3")[0])
+    planned = describe(curriculum, runtime=runtime)["phases"]["P3"]["groups"]
+    stays = {part for group in planned if group["frozen"] for part in group["parts"]}
+    moves = {part for group in planned if not group["frozen"] for part in group["parts"]}
+    assert stays == {f"encoder.stages.{number}" for number in range(3)}
+    assert moves == {"film", "decoder", "head"}
+    for name in before:
+        part = next(part for part in stays | moves if name.startswith(f"{part}."))
+        assert torch.equal(before[name], after[name]) == (part in stays), name
