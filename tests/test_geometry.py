@@ -28,7 +28,7 @@ from pbrlib.geometry.fields import gaussian_blur, percentile
 from pbrlib.geometry.poisson import integrated_height
 from pbrlib.maps import NORMAL
 
-quick = settings(max_examples=25, deadline=None)
+quick = settings(max_examples=25)
 seeds = st.integers(0, 2**31)
 
 

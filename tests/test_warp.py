@@ -12,7 +12,7 @@ from pbrlib.geometry.warp import LARGEST_WARP, NODES
 from tests.test_geometry import bump, smooth_height
 
 SEEDS = st.integers(0, 2**31)
-quick = settings(max_examples=25, deadline=None)
+quick = settings(max_examples=25)
 
 
 def displacement(seed: int, *, size: int = 64, share: float = LARGEST_WARP) -> Tensor:

@@ -151,7 +151,7 @@ def _phase(
         "select": plain(phase.select),
         "plateau": phase.plateau,
         "departures": departures(phase, task, runtime),
-        "text": {"augment": phrases(phase.augment), "balance": phrases(phase.balance)},
+        "text": {"augment": phrases(phase.augment), "balance": _balance(phase, task)},
     }
 
 
@@ -196,6 +196,12 @@ def epoch_figures(phase: PhaseSpec, task: TaskSpec, rows: Sequence[IndexRow] | N
         "steps_per_epoch": steps,
         "total_steps": None if steps is None else steps * phase.epochs,
     }
+
+
+def _balance(phase: PhaseSpec, task: TaskSpec) -> list[str]:
+    """What counters the rarity of classes; only a segmentation weighs its loss by class."""
+    weighed = task.kind == "segmentation" and phase.balance.class_weights
+    return [*(["class weights w_c"] if weighed else []), *phrases(phase.balance)]
 
 
 def _minority_tiles(

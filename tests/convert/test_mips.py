@@ -18,7 +18,7 @@ from pbrlib.convert.mips import (
 sides = st.integers(1, 23)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(height=sides, width=sides, seed=st.integers(0, 99))
 def test_halving_keeps_the_mean_of_any_size(height: int, width: int, seed: int) -> None:
     picture = np.random.default_rng(seed).random((height, width, 2), dtype=np.float32)
@@ -27,7 +27,7 @@ def test_halving_keeps_the_mean_of_any_size(height: int, width: int, seed: int) 
     np.testing.assert_allclose(half.mean(axis=(0, 1)), picture.mean(axis=(0, 1)), atol=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(height=sides, width=sides)
 def test_a_chain_ends_at_one_pixel(height: int, width: int) -> None:
     levels = chain(np.zeros((height, width, 1), np.float32))
@@ -66,7 +66,7 @@ def test_toksvig_gives_the_value_of_its_formula() -> None:
     assert toksvig(half, length).item() == pytest.approx(0.68806, abs=1e-4)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(r=st.floats(0, 1), longer=st.floats(0, 1), shorter=st.floats(0, 1))
 def test_toksvig_raises_and_raises_more_for_less_agreement(r: float, longer: float, shorter: float) -> None:
     longer, shorter = max(longer, shorter), min(longer, shorter)

@@ -47,7 +47,7 @@ def raw_batch(num: int = 5, *, size: int = 16, seed: int = 0, names: tuple[str, 
 
 @pytest.mark.parametrize("preset", ["rev7", "v4"])
 @given(num=st.integers(1, 6), parts=st.integers(1, 7), size=st.sampled_from([7, 16, 33]))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_a_batch_in_parts_equals_the_whole_bit_for_bit(preset, num, parts, size):
     spec = EVERYTHING.model_copy(update={"sky_photometric": SkyPhotometricSpec(p=0.7, preset=preset)})
     raw = raw_batch(num, size=size)
@@ -135,7 +135,7 @@ def test_every_map_turns_alike():
 
 
 @given(seed=st.integers(0, 2**40), tileable=st.booleans())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_augmenting_then_deriving_the_normal_equals_deriving_then_augmenting(seed, tileable):
     """Through the integers of the shards, with every flip and turn; no other map is needed for it."""
     heights = torch.cat([smooth_height(seed + i) for i in range(8)])

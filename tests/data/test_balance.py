@@ -86,7 +86,7 @@ def test_ceramic_is_the_minority_of_the_recipe() -> None:
     assert minority_classes([by_name[name] for name in CLASSES]) == (CERAMIC,)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     height=st.integers(100, 500),
     width=st.integers(100, 500),
@@ -105,7 +105,7 @@ def test_every_minority_tile_really_holds_three_percent_of_minority_pixels(
         assert (tile == CERAMIC).mean() >= 0.03
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(height=st.integers(100, 600), width=st.integers(100, 600), seed=st.integers(0, 1000))
 def test_at_the_crops_of_the_recipe_no_minority_tile_is_missed(height: int, width: int, seed: int) -> None:
     mask = blobs((height, width), seed)
@@ -135,7 +135,7 @@ OTHER = [row(n, source="b", height=256, width=256, label="wood") for n in range(
 RARE = [row(n, source="c", height=192, width=192, class_pixels=(192**2, 0, 0, 0, 0, 0, 0)) for n in range(3)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     share=st.floats(0, 1),
     batch=st.integers(1, 12),

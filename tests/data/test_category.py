@@ -54,7 +54,7 @@ PROHIBITED = [
 SPEC = CategorySpec.model_validate({"p": 1.0, "confidence": 0.8, "may": MAY})
 SEEDS = st.integers(0, 2**60)
 PROBABILITIES = st.sampled_from([0.0, 0.5, 1.0])
-quick = settings(max_examples=20, deadline=None)
+quick = settings(max_examples=20)
 
 
 def everything(p: float) -> AugmentSpec:
@@ -257,7 +257,7 @@ def test_the_normals_of_a_warped_sample_are_those_of_its_warped_height() -> None
 
 
 @given(num=st.integers(1, 5), parts=st.integers(1, 6), seed=SEEDS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_a_batch_in_parts_equals_the_whole_bit_for_bit(num: int, parts: int, seed: int) -> None:
     spec = EVERYTHING.model_copy(
         update={"flip": True, "rotate90": True, "sky_photometric": SkyPhotometricSpec(p=0.5)}

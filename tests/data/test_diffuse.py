@@ -39,7 +39,7 @@ def same(diffuse: Stored, material: Material) -> str | None:
     return sameness(diffuse, material.maps["albedo"], normal=material.maps["normal"])
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(gains=st.tuples(*[st.floats(0.7, 1.1)] * 3))
 def test_a_compressed_albedo_is_known_again_at_any_exposure(
     bricks: Material, gains: tuple[float, float, float]

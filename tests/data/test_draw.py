@@ -40,7 +40,7 @@ def crop(name: str, pixels: Stored, window: Window, *, tileable: bool) -> Stored
     return assemble({name: tiles_of(pixels, numbers)}, window, row=row)[name]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(side, side, start, start, side, side, st.sampled_from(["albedo", "height"]))
 def test_a_crop_of_a_texture_that_tiles_wraps(
     height: int, width: int, y: int, x: int, tall: int, wide: int, name: str
@@ -52,7 +52,7 @@ def test_a_crop_of_a_texture_that_tiles_wraps(
     np.testing.assert_array_equal(found, wrapped(pixels, window))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(side, side, st.data())
 def test_a_crop_inside_any_texture_is_plain_indexing(height: int, width: int, data: st.DataObject) -> None:
     y, x = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
@@ -62,7 +62,6 @@ def test_a_crop_inside_any_texture_is_plain_indexing(height: int, width: int, da
     np.testing.assert_array_equal(found, pixels[y : y + tall, x : x + wide])
 
 
-@settings(deadline=None)
 @given(side, side, start, start, side, side)
 def test_touched_tiles_are_exactly_those_under_the_window(
     height: int, width: int, y: int, x: int, tall: int, wide: int
@@ -74,7 +73,6 @@ def test_touched_tiles_are_exactly_those_under_the_window(
     assert touched_tiles(Window(y, x, tall, wide), height=height, width=width, tileable=True) == expected
 
 
-@settings(deadline=None)
 @given(side, side, start, start, side, side)
 def test_a_window_outside_a_texture_that_does_not_tile_is_the_planners_mistake(
     height: int, width: int, y: int, x: int, tall: int, wide: int

@@ -67,7 +67,7 @@ def test_no_two_materials_are_near_each_other(albedos: list[Stored]) -> None:
     assert 28 < np.mean(pairs) < 36
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 1000), st.floats(0.6, 1.3), st.integers(-20, 20))
 def test_another_exposure_leaves_a_picture_near_itself(seed: int, gain: float, offset: int) -> None:
     picture = clouds(seed)

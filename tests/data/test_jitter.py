@@ -19,7 +19,7 @@ from pbrlib.data.jitter import ColourJitterSpec, draw_jitter, recoloured
 from tests.data.test_augment import raw_batch
 
 SPEC = ColourJitterSpec(hue=0.05, saturation=0.05)
-quick = settings(max_examples=50, deadline=None)
+quick = settings(max_examples=50)
 
 
 def scalar(value: float) -> Tensor:

@@ -43,7 +43,7 @@ REGIONS = {
 }
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     two=st.floats(0, 0.6),
     four=st.floats(0, 0.4),
@@ -164,7 +164,7 @@ def test_a_mosaic_goes_by_its_parts_together() -> None:
     assert bool(batch.valid.all())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     layouts=st.lists(st.sampled_from(Layout), min_size=1, max_size=6),
     parts=st.integers(1, 7),

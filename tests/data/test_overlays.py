@@ -22,7 +22,7 @@ from pbrlib.data.overlays import (
 
 COVERS: dict[str, Callable[..., Tensor]] = {"dirt": dirt_cover, "grain": grain_cover, "sprite": sprite_cover}
 SEEDS = st.integers(0, 2**62)
-quick = settings(max_examples=25, deadline=None)
+quick = settings(max_examples=25)
 
 
 def strengths(*values: float) -> Tensor:

@@ -19,7 +19,7 @@ from pbrlib.data.photometric import (
 )
 
 SEEDS = st.integers(0, 2**62)
-quick = settings(max_examples=50, deadline=None)
+quick = settings(max_examples=50)
 
 
 def grey(size: int = 9, *, level: float = 0.5, num: int = 1) -> Tensor:

@@ -6,6 +6,7 @@ read. There is no ambient occlusion; it is derived from the height. Normals are 
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -201,7 +202,9 @@ def occlusion(height: Stored, *, normal: Stored) -> Stored:
 
     from pbrlib.geometry import ao_from_height, relief_scale
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    # Many tasks prepare at once: they spread over the GPUs of their node.
+    gpus = torch.cuda.device_count()
+    device = torch.device("cuda", os.getpid() % gpus) if gpus else torch.device("cpu")
     raised, vectors = (
         MAPS[name].decode(torch.from_numpy(np.ascontiguousarray(stored.transpose(2, 0, 1)))[None].to(device))
         for name, stored in (("height", height), ("normal", normal))

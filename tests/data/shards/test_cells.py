@@ -15,7 +15,7 @@ from .materials import make_set, material
 side = st.one_of(st.integers(1, 200), st.sampled_from([CELL - 1, CELL, CELL + 1, 3 * CELL]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(side, side, st.integers(0, 2**32 - 1))
 def test_a_cell_counts_exactly_its_own_pixels(height: int, width: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pbrlib.data.shards.codec import TILE, decode_part, decode_tile, encode_tile
@@ -22,7 +22,6 @@ def smooth_tile(dtype: str) -> Stored:
     return plane.astype(dtype)[..., None]
 
 
-@settings(deadline=None)
 @given(sides, sides, st.integers(1, 3), st.sampled_from(["uint8", "uint16"]), st.integers(0, 2**32))
 def test_decoding_undoes_encoding(height: int, width: int, channels: int, dtype: str, seed: int) -> None:
     shape = (height, width, channels)
@@ -39,7 +38,6 @@ def test_every_map_survives_a_full_tile(name: str) -> None:
     np.testing.assert_array_equal(decoded, tile.transpose(2, 0, 1))
 
 
-@settings(deadline=None)
 @given(sides, sides, st.sampled_from(["uint8", "uint16"]), st.data())
 def test_a_part_equals_the_part_of_the_whole(
     height: int, width: int, dtype: str, data: st.DataObject

@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pbrlib.data.shards.index import from_table, split_of, tile_order, tile_ranks, to_table
@@ -32,7 +32,6 @@ def test_a_table_of_other_columns_is_a_data_error() -> None:
         from_table(to_table([index_row(size=(1, 1))]).drop_columns(["means"]))
 
 
-@settings(deadline=None)
 @given(st.text(), st.floats(0, 1), st.floats(0, 1))
 def test_a_larger_share_keeps_the_families_of_a_smaller_one(family: str, one: float, other: float) -> None:
     small, large = sorted((one, other))
@@ -51,7 +50,6 @@ def test_the_share_is_met_over_many_families() -> None:
     assert 420 <= count <= 580
 
 
-@settings(deadline=None)
 @given(st.integers(1, 20), st.integers(1, 20))
 def test_tile_order_holds_every_tile_once(down: int, across: int) -> None:
     order = tile_order(down, across)
