@@ -42,6 +42,7 @@ demo: install  ## Generate materials, train all six networks, evaluate, convert:
 	$(BIN)/pbr train configs/smoke/demo.yaml --data $(DEMO)/shards --runs $(DEMO)/runs --runtime configs/runtime/cpu.yaml
 	@$(BIN)/pbr bake "$(TEST_SOURCE)" --out $(DEMO)/old
 	$(BIN)/pbr convert $(DEMO)/runs/model $(DEMO)/old $(DEMO)/new
+	@sed -n '/^| map/,/^$$/p' $(DEMO)/runs/model/README.md
 	@echo "Pictures: $(DEMO)/new/contact.png and $(DEMO)/runs/model/evaluation/*.png"
 
 test: install  ## Run the tests that take seconds
