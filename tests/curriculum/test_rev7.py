@@ -201,7 +201,9 @@ def test_gates(plan: Described, family: str, phase: str) -> None:
 @every_phase
 def test_selection(plan: Described, family: str, phase: str) -> None:
     metric, mode = ("segmentation/miou", "max") if family == "segformer" else (f"{family}/l1", "min")
-    assert of(plan, family, phase)["select"] == {"metric": f"val/all/{metric}", "mode": mode}
+    # What trains on Skyrim alone is chosen by Skyrim alone: MatSynth's validation set is the larger one.
+    source = "all" if family in ("height", "ao") else "skyrim"
+    assert of(plan, family, phase)["select"] == {"metric": f"val/{source}/{metric}", "mode": mode}
 
 
 @pytest.mark.parametrize("family", recipe.STEPS)
