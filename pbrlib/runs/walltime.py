@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def account(lines: Sequence[Mapping[str, Any]]) -> Sheet:
     whole = WallTime()
     kept: list[tuple[int, WallTime]] = []  # Intervals of training, with the steps that were finished then.
     trains = False
-    for before, line in zip(lines, lines[1:], strict=False):
+    for before, line in pairwise(lines):
         seconds = max(line["at"] - before["at"], 0.0)
         match line["kind"]:
             case "spent":

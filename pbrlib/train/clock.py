@@ -22,7 +22,7 @@ class Clock:
     started: float = field(default_factory=time.monotonic)
     waited: float = 0.0
     samples: int = 0
-    _aside: dict[Aside, float] = field(default_factory=dict)
+    _aside: dict[str, float] = field(default_factory=dict)
 
     def next(self, batches: Iterator[RawBatch]) -> RawBatch:
         """The next batch, the wait for it on the account."""
@@ -41,7 +41,7 @@ class Clock:
         finally:
             self._aside[what] = self._aside.get(what, 0.0) + time.monotonic() - began
 
-    def spent_aside(self) -> dict[Aside, float]:
+    def spent_aside(self) -> dict[str, float]:
         """What went elsewhere than into steps since this was asked last."""
         spent, self._aside = self._aside, {}
         return spent

@@ -54,7 +54,7 @@ class Journal:
     ) -> None:
         self._file.close()
         if self._session_end is not None and error is None:
-            self._board.file_writer.add_summary(self._session_end)  # type: ignore[no-untyped-call]
+            self._summaries().add_summary(self._session_end)
         self._board.close()
 
     def scalars(self, kind: str, *, step: int, values: Mapping[str, Any]) -> None:
@@ -70,8 +70,12 @@ class Journal:
 
         experiment, session, end = hparams(dict(tags), {metric: 0.0})
         for summary in (experiment, session):
-            self._board.file_writer.add_summary(summary)  # type: ignore[no-untyped-call]
+            self._summaries().add_summary(summary)
         self._session_end = end
+
+    def _summaries(self) -> Any:
+        """TensorBoard's own writer, for what has no method of its own."""
+        return self._board.file_writer
 
     def account(self, clock: Clock, *, step: int, at_once: bool = False) -> None:
         """Enters into the time sheet what the clock has seen, every few seconds or ``at_once``.

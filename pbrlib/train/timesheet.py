@@ -15,8 +15,8 @@ from typing import Literal
 TIME_SHEET = "time.jsonl"
 
 Entry = Literal["launched", "begun", "spent", "ended", "stopped"]
-"""``launched``, ``ended`` and, where an error ends it, ``stopped`` come from the command; ``begun`` from rank 0,
-with the first batch of an attempt; ``spent`` from rank 0, with what went elsewhere than into steps."""
+"""``launched``, ``ended`` and, where an error ends it, ``stopped`` come from the command; ``begun`` and
+``spent`` from rank 0: with the first batch of an attempt, and with what went elsewhere than into steps."""
 
 
 def enter_time(
