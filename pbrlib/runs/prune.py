@@ -47,7 +47,8 @@ def plan_pruning(root: Path, *, now: float) -> Pruning:
     runs = find_runs(root)
     used, named = _fingerprints_in_use(runs), _named_paths(runs)
     trains = [run for run in runs if any(_runs(run, folder, now=now) for folder in run.folders)]
-    goes, stays = [], []
+    goes: list[Found] = []
+    stays: list[Found] = []
     for run in runs:
         for folder in run.folders:
             for path, verdict in _verdicts(run, folder, used=used, trains=trains, now=now):

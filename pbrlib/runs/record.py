@@ -234,7 +234,7 @@ def find_runs(root: Path) -> list[Run]:
     found, broken = [], []
     for here, below, _ in os.walk(root):
         folder = Path(here)
-        if is_run(folder):
+        if is_run(folder) and not is_model(folder):
             found.append(folder)
         if is_run(folder) or is_model(folder):
             below.clear()

@@ -54,10 +54,7 @@ def shown(run: Run, *, now: float) -> Iterator[RenderableType]:
     yield Text(f"{run.name}: {run.state(now=now)}, {kind}, {len(run.phases)} phases", style="bold")
     table = _table("phase", "state", "best", "step", "wall time", "gate", "last written")
     for name in run.phases:
-        folder = run.current(name)
-        cells = [name, run.state_of(name, now=now), _best(folder), _progress(folder), _wall(folder)]
-        age = "" if folder is None else f"{duration(max(now - folder.last_written, 0.0))} ago"
-        table.add_row(*map(Text, (*cells, _gate(folder), age)))
+        table.add_row(*map(Text, phase_cells(run, name, now=now)))
     yield table
     for name in run.phases:
         if reason := run.reason(name):
@@ -70,6 +67,14 @@ def shown(run: Run, *, now: float) -> Iterator[RenderableType]:
     yield from wall_time(run)
     yield ""
     yield from places(run, current)
+
+
+def phase_cells(run: Run, phase: str, *, now: float) -> tuple[str, ...]:
+    """Phase, state, best, step, wall time, gate, and when it wrote last."""
+    folder = run.current(phase)
+    cells = (phase, run.state_of(phase, now=now), _best(folder), _progress(folder), _wall(folder))
+    age = "" if folder is None else f"{duration(max(now - folder.last_written, 0.0))} ago"
+    return (*cells, _gate(folder), age)
 
 
 def curves(folder: PhaseFolder) -> Iterator[str]:

@@ -68,7 +68,7 @@ class Journal:
         """The hyperparameters for TensorBoard's HPARAMS tab, beside the metric that judges the phase."""
         from torch.utils.tensorboard.summary import hparams
 
-        experiment, session, end = hparams(dict(tags), {metric: 0.0})
+        experiment, session, end = hparams(dict(tags), {metric: 0.0})  # type: ignore[no-untyped-call]
         for summary in (experiment, session):
             self._summaries().add_summary(summary)
         self._session_end = end
