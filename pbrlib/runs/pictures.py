@@ -36,7 +36,8 @@ def pictures(folder: Path) -> list[Shown]:
     board = folder / TENSORBOARD
     if not board.is_dir():
         return []
-    events = EventAccumulator(str(board), size_guidance={IMAGES: 0}).Reload()
+    # Steps that were done again stand twice, and the later picture counts; purging would only warn of it.
+    events = EventAccumulator(str(board), size_guidance={IMAGES: 0}, purge_orphaned_data=False).Reload()
     if TAG not in events.Tags()[IMAGES]:
         return []
     found = {one.step: Shown(one.step, one.encoded_image_string) for one in events.Images(TAG)}
