@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from pbrlib.curriculum.spec import (
     frozen_networks,
     parse_donor,
 )
+from pbrlib.curriculum.tags import tags_of
 from pbrlib.curriculum.weights import from_own_weights, located
 from pbrlib.data.balance import class_pixels, class_weights, merged
 from pbrlib.data.shards.index import IndexRow
@@ -36,6 +38,7 @@ from pbrlib.train.runs import FinishedPhase, RunDirectory
 from pbrlib.train.runtime import LocalRuntime, Runtime
 from pbrlib.train.spec import RuntimeSpec
 from pbrlib.train.state import State, checkpoints, read_state
+from pbrlib.train.timesheet import enter_time
 from pbrlib.train.validation import load_validation
 
 
@@ -165,6 +168,7 @@ def run_phase(job: PhaseJob, runtime: Runtime) -> State:
         plateau_steps=None if spec.plateau is None else spec.plateau * plan.steps_per_epoch,
         frozen={field: read_state(folder).fingerprint for field, folder in job.frozen.items()},
         runtime=job.runtime,
+        tags=tags_of(job.curriculum, job.phase, network=task.players[0].network),
     )
     validation = load_validation(
         shards, maps=maps, required=required, rank=runtime.rank, world=runtime.world_size
@@ -217,7 +221,15 @@ def _train(job: PhaseJob, launch: Launcher) -> None:
     """Runs a phase to its end and enters it into the run's record."""
     run = job.run_directory
     started = time.monotonic()
-    best = launch(job)
+    enter_time(job.directory, "launched")
+    try:
+        best = launch(job)
+    except BaseException:
+        # What stops it may be the very disk that this would be written to.
+        with suppress(OSError):
+            enter_time(job.directory, "stopped")
+        raise
+    enter_time(job.directory, "ended")
     state, last = read_state(best), read_state(checkpoints(best.parent)[-1])
     finished = FinishedPhase(
         fingerprint=job.fingerprint,

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 from pbrlib.data.batch import RawBatch
 from pbrlib.data.plan import DrawPlan
+
+Aside = Literal["input", "validation", "checkpoint"]
+"""What takes time beside the steps themselves."""
 
 
 @dataclass
@@ -17,13 +22,29 @@ class Clock:
     started: float = field(default_factory=time.monotonic)
     waited: float = 0.0
     samples: int = 0
+    _aside: dict[str, float] = field(default_factory=dict)
 
     def next(self, batches: Iterator[RawBatch]) -> RawBatch:
         """The next batch, the wait for it on the account."""
-        asked = time.monotonic()
-        batch = next(batches)
-        self.waited += time.monotonic() - asked
+        before = self._aside.get("input", 0.0)
+        with self.spending("input"):
+            batch = next(batches)
+        self.waited += self._aside["input"] - before
         return batch
+
+    @contextmanager
+    def spending(self, what: Aside) -> Iterator[None]:
+        """Puts the time of the block on the account of ``what``."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._aside[what] = self._aside.get(what, 0.0) + time.monotonic() - began
+
+    def spent_aside(self) -> dict[str, float]:
+        """What went elsewhere than into steps since this was asked last."""
+        spent, self._aside = self._aside, {}
+        return spent
 
     def figures(self) -> dict[str, float]:
         """Throughput in samples per second (global) and the share of time spent waiting for input."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -11,9 +13,14 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from pbrlib.train.clock import Clock
 from pbrlib.train.runs import write_atomically
+from pbrlib.train.timesheet import enter_time
 
 METRICS = "metrics.jsonl"
+
+ACCOUNT_EVERY_S = 10.0
+"""What a killed process does not enter into the time sheet is at most this long."""
 
 
 class Journal:
@@ -36,6 +43,8 @@ class Journal:
         write_atomically(path, "".join(f"{line}\n" for line in kept))
         self._file = path.open("a", buffering=1)
         self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=first_step + 1)
+        self._directory, self._accounted = directory, -math.inf
+        self._session_end: Any = None
 
     def __enter__(self) -> Journal:
         return self
@@ -44,6 +53,8 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+        if self._session_end is not None and error is None:
+            self._summaries().add_summary(self._session_end)
         self._board.close()
 
     def scalars(self, kind: str, *, step: int, values: Mapping[str, Any]) -> None:
@@ -52,6 +63,33 @@ class Journal:
         for name, value in values.items():
             if isinstance(value, float):
                 self._board.add_scalar(name, value, step)
+
+    def tag(self, tags: Mapping[str, str | int | float], *, metric: str) -> None:
+        """The hyperparameters for TensorBoard's HPARAMS tab, beside the metric that judges the phase."""
+        from torch.utils.tensorboard.summary import hparams
+
+        experiment, session, end = hparams(dict(tags), {metric: 0.0})  # type: ignore[no-untyped-call]
+        for summary in (experiment, session):
+            self._summaries().add_summary(summary)
+        self._session_end = end
+
+    def _summaries(self) -> Any:
+        """TensorBoard's own writer, for what has no method of its own."""
+        return self._board.file_writer
+
+    def account(self, clock: Clock, *, step: int, at_once: bool = False) -> None:
+        """Enters into the time sheet what the clock has seen, every few seconds or ``at_once``.
+
+        Called first when the first batch is there: until then the phase was starting up.
+        """
+        begun, now = math.isfinite(self._accounted), time.monotonic()
+        if not at_once and now - self._accounted < ACCOUNT_EVERY_S:
+            return
+        self._accounted, aside = now, clock.spent_aside()
+        if begun:
+            enter_time(self._directory, "spent", step=step, aside=aside)
+        else:
+            enter_time(self._directory, "begun", step=step)
 
     def picture(self, name: str, *, step: int, image: Float[Tensor, "3 h w"]) -> None:
         """An sRGB picture in [0, 1]."""

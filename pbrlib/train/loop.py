@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -24,6 +24,7 @@ from pbrlib.optim.schedules import ScheduleSpec, apply_rates
 from pbrlib.optim.spec import OptimizerSpec
 from pbrlib.seeds import mix
 from pbrlib.train.clock import Clock
+from pbrlib.train.environment import note_environment
 from pbrlib.train.journal import Journal
 from pbrlib.train.plateau import PLATEAU, on_plateau
 from pbrlib.train.record import BatchRecord
@@ -42,7 +43,7 @@ class PhaseRun:
     ``segment_steps`` steps lie between two validations, each with a checkpoint; the last segment may be
     shorter. ``maps`` are read for every draw; ``start`` says what was taken from the weights of another role;
     ``frozen`` are the fingerprints of the networks before this one. After ``plateau_steps`` without a better
-    selection metric the phase ends.
+    selection metric the phase ends. ``tags`` are its hyperparameters for people.
     """
 
     name: str
@@ -62,6 +63,7 @@ class PhaseRun:
     runtime: RuntimeSpec
     start: WarmStart | None = None
     plateau_steps: int | None = None
+    tags: Mapping[str, str | int | float] = field(default_factory=dict)
 
 
 def train_phase(
@@ -84,6 +86,10 @@ def train_phase(
     if runtime.rank == 0:
         remove_unfinished(run.directory)
         journal = Journal(run.directory, first_step=done.step)
+        journal.tag(run.tags, metric=run.selection.metric)
+        note_environment(
+            run.directory, device=runtime.device, world_size=runtime.world_size, runtime=run.runtime
+        )
         if run.start is not None and done.step == 0:
             journal.scalars("warm_start", step=0, values=asdict(run.start))
     record = BatchRecord(run.directory, rank=runtime.rank) if run.runtime.record_batches else None
@@ -92,11 +98,29 @@ def train_phase(
         while not done.is_finished:
             first, total = done.step, run.plan.total_steps
             stop = min(first + run.segment_steps - first % run.segment_steps, total)
+            clock = Clock()
             _train_segment(
-                run, task, learners, runtime, journal, record, batches=batches, first_step=first, stop=stop
+                run,
+                task,
+                learners,
+                runtime,
+                journal,
+                record,
+                clock,
+                batches=batches,
+                first_step=first,
+                stop=stop,
             )
             done = _end_segment(
-                run, task, learners, runtime, journal, validation=validation, step=stop, before=done.history
+                run,
+                task,
+                learners,
+                runtime,
+                journal,
+                clock,
+                validation=validation,
+                step=stop,
+                before=done.history,
             )
     return done
 
@@ -108,15 +132,19 @@ def _train_segment(
     runtime: Runtime,
     journal: Journal | None,
     record: BatchRecord | None,
+    clock: Clock,
     *,
     batches: Iterator[RawBatch],
     first_step: int,
     stop: int,
 ) -> None:
     """The optimizer steps from ``first_step`` until before ``stop``; the journal hears of one a second."""
-    clock, shown = Clock(), time.monotonic()
+    shown = time.monotonic()
     for step in range(first_step, stop):
-        micro = _micro_batches(run, clock.next(batches), runtime.device)
+        raw = clock.next(batches)
+        if journal:
+            journal.account(clock, step=step)
+        micro = _micro_batches(run, raw, runtime.device)
         if record:
             record.write(step, micro)
         for learner in learners:
@@ -266,25 +294,39 @@ def _end_segment(
     learners: Sequence[_Learner],
     runtime: Runtime,
     journal: Journal | None,
+    clock: Clock,
     *,
     validation: Sequence[ValidationTexture],
     step: int,
     before: tuple[Validated, ...],
 ) -> State:
     """Validates, writes a checkpoint and reports both together; ``before`` are the validations so far."""
-    for learner in learners:
-        runtime.share_buffers(learner.player.network)
-    metrics = validate(task, validation, runtime)
+    with clock.spending("validation"):
+        for learner in learners:
+            runtime.share_buffers(learner.player.network)
+        metrics = validate(task, validation, runtime)
+        if journal:
+            _show(task, validation, runtime, journal, step=step)
+            journal.scalars("validation", step=step, values=metrics)
     (learner,) = learners
     state = _state(run, learner.player, step=step, history=(*before, Validated(step, metrics)))
     folder = None
+    with clock.spending("checkpoint"):
+        if journal:
+            folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=run.directory))
+            save(folder, state=state, network=learner.player.network, optimizer=learner.optimizer)
+        runtime.report(metrics, checkpoint=folder, step=step)
     if journal:
-        journal.scalars("validation", step=step, values=metrics)
-        if validation:
-            shown = augment(validation[0].raw, AugmentSpec(), device=runtime.device)
-            with torch.no_grad():
-                journal.picture("validation", step=step, image=task.picture(shown))
-        folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=run.directory))
-        save(folder, state=state, network=learner.player.network, optimizer=learner.optimizer)
-    runtime.report(metrics, checkpoint=folder, step=step)
+        journal.account(clock, step=step, at_once=True)
     return state
+
+
+def _show(
+    task: Task, validation: Sequence[ValidationTexture], runtime: Runtime, journal: Journal, *, step: int
+) -> None:
+    """The picture of the first validation texture, always the same one."""
+    if not validation:
+        return
+    shown = augment(validation[0].raw, AugmentSpec(), device=runtime.device)
+    with torch.no_grad():
+        journal.picture("validation", step=step, image=task.picture(shown))

@@ -1,0 +1,109 @@
+"""Line charts as inline SVG: no script, no font, no address."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+
+Line = Sequence[tuple[float, float]]
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7f3c8d", "#666666")
+"""Okabe and Ito's, which people with any colour vision tell apart; repeated where there are more lines."""
+
+MOST_POINTS = 400
+
+_WIDTH, _HEIGHT = 560, 230
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 12, 28
+
+
+def line_chart(title: str, lines: Mapping[str, Line], *, mark: tuple[float, float] | None = None) -> str:
+    """A figure of one or several lines over steps, with a legend; ``mark`` is a point to stand out.
+
+    Values that are no numbers leave gaps.
+    """
+    points = [point for line in lines.values() for point in line if math.isfinite(point[1])]
+    if not points:
+        return ""
+    scale = _Scale.over(points)
+    body = [*_axes(scale)]
+    legend = []
+    for number, (name, line) in enumerate(lines.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        body += _paths(_thinned(line), scale, colour)
+        legend.append(f'<span><i style="background:{colour}"></i>{escape(name)}</span>')
+    if mark is not None and math.isfinite(mark[1]):
+        x, y = scale(*mark)
+        body.append(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" class="mark"><title>step {mark[0]:g}: {mark[1]:.5g}'
+            "</title></circle>"
+        )
+    return (
+        f"<figure><figcaption>{escape(title)}</figcaption>"
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">{"".join(body)}</svg>'
+        f'<div class="legend">{"".join(legend)}</div></figure>'
+    )
+
+
+class _Scale:
+    """From values to pixels."""
+
+    def __init__(self, *, x: tuple[float, float], y: tuple[float, float]) -> None:
+        self.x, self.y = x, y
+
+    @classmethod
+    def over(cls, points: Line) -> _Scale:
+        """All of the points, with some room above and below."""
+        xs, ys = [x for x, _ in points], [y for _, y in points]
+        room = (max(ys) - min(ys)) * 0.05 or abs(ys[0]) * 0.05 or 1.0
+        return cls(x=(min(xs), max(max(xs), min(xs) + 1)), y=(min(ys) - room, max(ys) + room))
+
+    def __call__(self, x: float, y: float) -> tuple[float, float]:
+        across = (x - self.x[0]) / (self.x[1] - self.x[0])
+        up = (y - self.y[0]) / (self.y[1] - self.y[0])
+        return (
+            _LEFT + across * (_WIDTH - _LEFT - _RIGHT),
+            _HEIGHT - _BOTTOM - up * (_HEIGHT - _TOP - _BOTTOM),
+        )
+
+
+def _axes(scale: _Scale) -> Iterator[str]:
+    for share in (0.0, 0.5, 1.0):
+        value = scale.y[0] + share * (scale.y[1] - scale.y[0])
+        _, y = scale(scale.x[0], value)
+        yield f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>'
+        yield f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.3g}</text>'
+        step = scale.x[0] + share * (scale.x[1] - scale.x[0])
+        x, _ = scale(step, scale.y[0])
+        anchor = {0.0: "start", 0.5: "middle", 1.0: "end"}[share]
+        label = "step " if share == 0.0 else ""
+        yield f'<text x="{x:.1f}" y="{_HEIGHT - 8}" text-anchor="{anchor}">{label}{step:.0f}</text>'
+
+
+def _paths(line: Line, scale: _Scale, colour: str) -> Iterator[str]:
+    parts: list[list[tuple[float, float]]] = [[]]
+    for x, y in line:
+        if math.isfinite(y):
+            parts[-1].append(scale(x, y))
+        elif parts[-1]:
+            parts.append([])
+    for part in filter(None, parts):
+        if len(part) == 1:
+            (x, y) = part[0]
+            yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{colour}"/>'
+        else:
+            spots = " ".join(f"{x:.1f},{y:.1f}" for x, y in part)
+            yield f'<polyline points="{spots}" fill="none" stroke="{colour}" stroke-width="1.6"/>'
+
+
+def _thinned(line: Line) -> Line:
+    """Means of equal shares where a line has more points than can be seen."""
+    if len(line) <= MOST_POINTS:
+        return line
+    shares = [
+        line[number * len(line) // MOST_POINTS : (number + 1) * len(line) // MOST_POINTS]
+        for number in range(MOST_POINTS)
+    ]
+    return [
+        (sum(x for x, _ in share) / len(share), sum(y for _, y in share) / len(share)) for share in shares
+    ]

@@ -1,0 +1,158 @@
+"""Two runs beside each other: what was declared otherwise, what was measured, what they show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from pbrlib.errors import DataError
+from pbrlib.runs.pictures import Shown, nearest, pictures, same_input, side_by_side
+from pbrlib.runs.record import PhaseFolder, Run
+
+ABSENT = "-"
+PANELS = "input, prediction, truth"
+LONGEST = 60
+"""Characters of a mapping that is written out."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A value that two runs declare otherwise, by its address; None where one has none."""
+
+    address: str
+    ours: Any
+    theirs: Any
+
+
+def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Difference]:
+    """Every address at which two declarations differ; what only one of them has at its outermost address."""
+    return list(_differences(first, second, ""))
+
+
+def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str) -> Iterator[Difference]:
+    for name in dict.fromkeys([*ours, *theirs]):
+        one, other = ours.get(name), theirs.get(name)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            yield from _differences(one, other, f"{prefix}{name}.")
+        elif one != other:
+            yield Difference(f"{prefix}{name}", one, other)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The same phase of two runs, or their last ones where they share no name."""
+
+    ours: PhaseFolder
+    theirs: PhaseFolder
+
+    @property
+    def title(self) -> str:
+        """The name of the phase, or both."""
+        names = dict.fromkeys((self.ours.phase, self.theirs.phase))
+        return " | ".join(names)
+
+
+def pairs(first: Run, second: Run) -> list[Pair]:
+    """The phases that both have begun; where none is common the last of each."""
+    ours, theirs = (
+        {name: folder for name in run.phases if (folder := run.current(name)) is not None}
+        for run in (first, second)
+    )
+    for run, begun in ((first, ours), (second, theirs)):
+        if not begun:
+            raise DataError(f"{run.path}: no phase has begun. Train it first.")
+    common = [Pair(ours[name], theirs[name]) for name in ours if name in theirs]
+    return common or [Pair(list(ours.values())[-1], list(theirs.values())[-1])]
+
+
+def compared(first: Run, second: Run, *, found: Sequence[Pair]) -> Iterator[RenderableType]:
+    """Tables of the differences and of the figures of the best checkpoints."""
+    names = _titles(first, second)
+    changed = [one for one in differences(first.declared, second.declared) if one.address != "name"]
+    yield Text(f"{len(changed)} differences of the curricula", style="bold")
+    if changed:
+        table = _table("address", *names)
+        for one in changed:
+            table.add_row(*map(Text, (one.address, _plain(one.ours), _plain(one.theirs))))
+        yield table
+    for pair in found:
+        yield ""
+        yield from _figures(pair, names)
+
+
+def _figures(pair: Pair, names: Sequence[str]) -> Iterator[RenderableType]:
+    ours, theirs = pair.ours.best, pair.theirs.best
+    if ours is None or theirs is None:
+        missing = [name for name, best in zip(names, (ours, theirs), strict=True) if best is None]
+        yield f"{pair.title}: nothing measured yet by {' and '.join(missing)}"
+        return
+    yield Text(f"{pair.title}: best at step {ours.step} | {theirs.step}", style="bold")
+    table = _table("metric", *names, "difference")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name in dict.fromkeys([*ours.metrics, *theirs.metrics]):
+        values = [side.metrics.get(name, math.nan) for side in (ours, theirs)]
+        gap = values[1] - values[0]
+        table.add_row(
+            Text(name),
+            *(f"{value:.4f}" if math.isfinite(value) else ABSENT for value in values),
+            f"{gap:+.4f}" if math.isfinite(gap) else ABSENT,
+        )
+    yield table
+
+
+def contact_sheet(first: Run, second: Run, *, found: Sequence[Pair]) -> tuple[bytes | None, list[str]]:
+    """Both runs' pictures of each pair at their best steps, as a PNG file, and what is to be said of it."""
+    rows: list[tuple[str, Shown | None, str, Shown | None]] = []
+    remarks = []
+    names = _titles(first, second)
+    for pair in found:
+        sides = [_at_best(folder) for folder in (pair.ours, pair.theirs)]
+        if not any(sides):
+            continue
+        captions = [
+            f"{name} {folder.phase}, {f'step {side.step}' if side else 'no picture'}: {PANELS}"
+            for name, folder, side in zip(names, (pair.ours, pair.theirs), sides, strict=True)
+        ]
+        rows.append((captions[0], sides[0], captions[1], sides[1]))
+        if sides[0] and sides[1] and not same_input(sides[0], sides[1]):
+            remarks.append(f"{pair.title}: the inputs differ; the two were not validated on the same data")
+    return (side_by_side(rows) if rows else None), remarks
+
+
+def _at_best(folder: PhaseFolder) -> Shown | None:
+    found = pictures(folder.path)
+    step = folder.best.step if folder.best is not None else folder.progress[0]
+    return nearest(found, step)
+
+
+def _titles(first: Run, second: Run) -> tuple[str, str]:
+    """The names of two runs; with their directories where those alone tell them apart."""
+    if first.name != second.name:
+        return first.name, second.name
+    ours, theirs = first.path.parts, second.path.parts
+    for depth in range(2, max(len(ours), len(theirs)) + 1):
+        if ours[-depth:][0] != theirs[-depth:][0]:
+            return "/".join(ours[-depth:]), "/".join(theirs[-depth:])
+    return first.name, second.name
+
+
+def _plain(value: Any) -> str:
+    """A value in a cell; a mapping by its inner values while they are few."""
+    if not isinstance(value, Mapping):
+        return ABSENT if value is None else str(value)
+    text = ", ".join(f"{name} {_plain(entry)}" for name, entry in value.items())
+    return text if len(text) <= LONGEST else "declared"
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    return table

@@ -1,0 +1,90 @@
+"""What was measured of a run, as parts of an HTML page: classes, evaluation, confusion matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from pbrlib.evaluate.scores import NET
+from pbrlib.maps import CLASSES
+from pbrlib.runs.evaluation import Evaluated
+from pbrlib.runs.record import PhaseFolder
+
+_IOU = "val/all/segmentation/iou/"
+
+
+def class_figures(folders: Sequence[PhaseFolder]) -> Iterator[str]:
+    """The IoU of every class at the best checkpoint of every phase; nothing where there are no classes."""
+    best = {folder.phase: folder.best for folder in folders}
+    known = {phase: point.metrics for phase, point in best.items() if point is not None}
+    every = dict.fromkeys(name for metrics in known.values() for name in metrics)
+    names = [name for name in every if name.startswith(_IOU)]
+    if names:
+        yield "<h3>IoU by class at the best checkpoint, all sources</h3>"
+        heads = "".join(f"<th class=n>{escape(phase)}</th>" for phase in known)
+        yield f"<table class=matrix><tr><th></th>{heads}</tr>"
+        for name in names:
+            cells = "".join(_cell(metrics.get(name)) for metrics in known.values())
+            yield f"<tr><th>{escape(name.removeprefix(_IOU))}</th>{cells}</tr>"
+        yield "</table>"
+    elif known:
+        yield "<h3>Best checkpoints</h3>"
+        heads = "".join(f"<th class=n>{escape(phase)}</th>" for phase in known)
+        yield f"<table><tr><th></th>{heads}</tr>"
+        for name in every:
+            cells = "".join(
+                f"<td class=n>{metrics[name]:.4f}</td>" if name in metrics else "<td></td>"
+                for metrics in known.values()
+            )
+            yield f"<tr><td>{escape(name)}</td>{cells}</tr>"
+        yield "</table>"
+
+
+def evaluated(found: Evaluated | None) -> Iterator[str]:
+    """The figures of an evaluation beside the hardest baseline, and its confusion matrix."""
+    if found is None:
+        yield "<p class=quiet>No evaluation lies beside this run; pbr evaluate makes one.</p>"
+        return
+    yield f"<h3>{escape(found.title)}</h3><p class=quiet>{escape(str(found.path))}</p>"
+    yield "<table><tr><th>metric</th><th class=n>net [95 %]</th><th>hardest baseline</th><th>net is</th></tr>"
+    for name, figure in found.figures.items():
+        cells = [name, _interval(figure["methods"][NET]), _baseline(figure), str(figure.get("verdict", ""))]
+        marks = ("", " class=n", "", "")
+        row = "".join(f"<td{mark}>{escape(cell)}</td>" for mark, cell in zip(marks, cells, strict=True))
+        yield f"<tr>{row}</tr>"
+    yield "</table>"
+    if found.confusion is not None:
+        yield from confusion_table(found.confusion)
+
+
+def confusion_table(matrix: np.ndarray[Any, np.dtype[np.int64]]) -> Iterator[str]:
+    """Rows are true classes, columns predicted ones, cells the share of the row's pixels."""
+    yield "<h3>Confusion matrix: share of the pixels of the true class (row) by predicted class (column)</h3>"
+    heads = "".join(f"<th>{name}</th>" for name in CLASSES)
+    yield f"<table class=matrix><tr><th></th>{heads}<th>pixels</th></tr>"
+    for name, counts in zip(CLASSES, matrix, strict=True):
+        total = int(counts.sum())
+        cells = "".join(_cell(float(count) / total if total else None) for count in counts)
+        yield f"<tr><th>{name}</th>{cells}<td>{total:,}</td></tr>"
+    yield "</table>"
+
+
+def _cell(share: float | None) -> str:
+    """A figure in [0, 1], the darker the larger."""
+    if share is None:
+        return "<td>-</td>"
+    strength = min(max(share, 0.0), 1.0)
+    ink = "#fff" if strength > 0.55 else "#1c1c1c"
+    return f'<td style="background:rgba(0,114,178,{0.9 * strength:.3f});color:{ink}">{share:.3f}</td>'
+
+
+def _interval(one: dict[str, float]) -> str:
+    return f"{one['mean']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
+
+
+def _baseline(figure: Any) -> str:
+    name = figure.get("best_baseline")
+    return "-" if name is None else f"{name}: {figure['methods'][name]['mean']:.3f}"

@@ -1,0 +1,99 @@
+"""The validation pictures of a phase, out of TensorBoard's events, and two runs' side by side."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+TENSORBOARD = "tensorboard"
+TAG = "validation"
+PANELS = 3
+"""Input, prediction and truth stand beside each other in a picture of the journal."""
+
+_CAPTION = 16
+_GAP = 8
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture of the first validation texture after some steps, as an encoded file."""
+
+    step: int
+    data: bytes
+
+
+def pictures(folder: Path) -> list[Shown]:
+    """All pictures of a phase's folder by step; of steps that were done again the later one."""
+    from tensorboard.backend.event_processing.event_accumulator import IMAGES, EventAccumulator
+
+    board = folder / TENSORBOARD
+    if not board.is_dir():
+        return []
+    # Steps that were done again stand twice, and the later picture counts; purging would only warn of it.
+    events = EventAccumulator(str(board), size_guidance={IMAGES: 0}, purge_orphaned_data=False).Reload()
+    if TAG not in events.Tags()[IMAGES]:
+        return []
+    found = {one.step: Shown(one.step, one.encoded_image_string) for one in events.Images(TAG)}
+    return [found[step] for step in sorted(found)]
+
+
+def nearest(found: list[Shown], step: int) -> Shown | None:
+    """The picture of a step, or of the one closest to it."""
+    return min(found, key=lambda one: abs(one.step - step), default=None)
+
+
+def same_input(first: Shown, second: Shown) -> bool:
+    """Whether two pictures show the same texture: their left panels are equal."""
+    ours, theirs = (np.asarray(_opened(one)) for one in (first, second))
+    if ours.shape != theirs.shape:
+        return False
+    width = ours.shape[1] // PANELS
+    return bool(np.array_equal(ours[:, :width], theirs[:, :width]))
+
+
+def small(shown: Shown, *, most: int) -> bytes:
+    """A picture as a JPEG file of at most ``most`` pixels of width."""
+    picture = _opened(shown)
+    if picture.width > most:
+        picture = picture.resize((most, max(1, round(picture.height * most / picture.width))))
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=85)
+    return file.getvalue()
+
+
+def side_by_side(rows: list[tuple[str, Shown | None, str, Shown | None]]) -> bytes:
+    """A PNG file with a row for each pair: caption and picture on the left, the same on the right."""
+    from PIL import Image, ImageDraw
+
+    opened = [
+        (one, _opened(left) if left else None, two, _opened(right) if right else None)
+        for one, left, two, right in rows
+    ]
+    sides = [[row[1] for row in opened], [row[3] for row in opened]]
+    widths = [max((picture.width for picture in side if picture), default=200) for side in sides]
+    heights = [max((picture.height for picture in (row[1], row[3]) if picture), default=0) for row in opened]
+    sheet = Image.new("RGB", (sum(widths) + _GAP, sum(heights) + (_CAPTION + _GAP) * len(rows)), "white")
+    draw: Any = ImageDraw.Draw(sheet)
+    top = 0
+    for (one, left, two, right), height in zip(opened, heights, strict=True):
+        for x, caption, picture in ((0, one, left), (widths[0] + _GAP, two, right)):
+            draw.text((x + 2, top + 2), caption.encode("ascii", "replace").decode(), fill="black")
+            if picture is not None:
+                sheet.paste(picture, (x, top + _CAPTION))
+        top += height + _CAPTION + _GAP
+    file = io.BytesIO()
+    sheet.save(file, "PNG")
+    return file.getvalue()
+
+
+def _opened(shown: Shown) -> Image:
+    from PIL import Image
+
+    return Image.open(io.BytesIO(shown.data)).convert("RGB")

@@ -1,0 +1,315 @@
+"""A run read back from its folder: its phases, their journals, what it is doing."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pbrlib.curriculum.overview import LADDER
+from pbrlib.curriculum.spec import default_select
+from pbrlib.curriculum.yamlfile import read_yaml
+from pbrlib.errors import ConfigError, DataError, PbrError
+from pbrlib.inference.modelfile import is_model
+from pbrlib.runs.walltime import Sheet, read_sheet
+from pbrlib.train.environment import ENVIRONMENT
+from pbrlib.train.journal import METRICS
+from pbrlib.train.runs import RECORD, FinishedPhase, RunDirectory
+from pbrlib.train.spec import Selection
+from pbrlib.train.state import STATE, checkpoints
+from pbrlib.train.timesheet import TIME_SHEET
+
+CURRICULUM = "curriculum.yaml"
+FAILURE = "failure.json"
+"""What a worker leaves in the folder of a phase that it cannot go on with."""
+
+STALE_S = 60.0
+"""A living command writes ladder.json every few seconds."""
+QUIET_S = 600.0
+"""Where no ladder.json tells, a phase that has written nothing for so long is not training."""
+
+RunState = Literal["training", "stopped", "lost", "waiting", "finished"]
+"""``lost``: said to be training, but nobody writes; ``waiting``: a phase is still to come."""
+
+_PHASE_FOLDER = re.compile(r"^(?P<phase>.+)-(?P<print>[0-9a-f]{8})$")
+
+
+@dataclass(frozen=True)
+class Point:
+    """A validation: after how many steps, what it measured."""
+
+    step: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class PhaseFolder:
+    """The folder of one phase with one fingerprint.
+
+    ``done`` is the run's record of it; None where the phase has not ended, or was trained again elsewhere.
+    ``select`` is the metric that judges it, where the curriculum is known.
+    """
+
+    path: Path
+    phase: str
+    select: Selection | None
+    done: FinishedPhase | None
+
+    @cached_property
+    def lines(self) -> list[dict[str, Any]]:
+        """The journal; torn lines are left out."""
+        return _json_lines(self.path / METRICS)
+
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        """What was noted of single steps."""
+        return [line for line in self.lines if line.get("kind") == "step"]
+
+    @property
+    def history(self) -> tuple[Point, ...]:
+        """The validations, the oldest first."""
+        if self.done is not None and self.done.history:
+            return tuple(Point(one.step, one.metrics) for one in self.done.history)
+        found = [line for line in self.lines if line.get("kind") == "validation"]
+        return tuple(Point(line["step"], _numbers(line)) for line in found)
+
+    @property
+    def best(self) -> Point | None:
+        """The best validation, the first of equals; None where none was measured or nothing judges."""
+        select = self.select
+        if select is None:
+            return None
+        known = [one for one in self.history if math.isfinite(one.metrics.get(select.metric, math.nan))]
+        return max(known, key=lambda one: select.score(one.metrics), default=None)
+
+    @property
+    def progress(self) -> tuple[int, int | None]:
+        """Finished steps, and all of them where the journal tells."""
+        last = max((line["step"] for line in self.lines), default=0)
+        return last, next((line["total_steps"] for line in reversed(self.steps)), None)
+
+    @cached_property
+    def sheet(self) -> Sheet | None:
+        """Where its wall time went."""
+        return read_sheet(self.path)
+
+    @property
+    def last_written(self) -> float:
+        """When it wrote last, in seconds of the clock of day; 0 where it never did."""
+        files = [self.path / name for name in (METRICS, TIME_SHEET, ENVIRONMENT, FAILURE)]
+        files += [folder / STATE for folder in checkpoints(self.path)[-1:]]
+        return max((file.stat().st_mtime for file in files if file.exists()), default=0.0)
+
+    @property
+    def last_entry(self) -> str | None:
+        """The kind of the last line of its time sheet."""
+        lines = _json_lines(self.path / TIME_SHEET)
+        return lines[-1].get("kind") if lines else None
+
+    def environment(self) -> dict[str, Any]:
+        """What it was trained on; empty for runs of before that was kept."""
+        return _json(self.path / ENVIRONMENT)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One curriculum's folder.
+
+    ``declared`` is the resolved curriculum as plain data, empty where it is missing; ``folders`` are those of
+    all its phases, with other fingerprints too; ``rungs`` is what ``ladder.json`` says of its phases,
+    written at ``stamp``.
+    """
+
+    path: Path
+    declared: Mapping[str, Any]
+    folders: tuple[PhaseFolder, ...]
+    finished: Mapping[str, FinishedPhase]
+    rungs: Mapping[str, Mapping[str, Any]]
+    stamp: float
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """Reads a run; raises DataError where a folder holds none."""
+        if not is_run(path):
+            raise DataError(
+                f"{path}: no run; there is neither {RECORD} nor {CURRICULUM}. "
+                "Name RUNS/<curriculum>, below what was given to pbr train --runs; `pbr runs DIR` lists them."
+            )
+        path = path.resolve()
+        declared = read_yaml(path / CURRICULUM) if (path / CURRICULUM).is_file() else {}
+        if not isinstance(declared, Mapping):
+            raise ConfigError(f"{path / CURRICULUM}: not a curriculum. Remove it, or train again.")
+        finished = RunDirectory(path.parent, name=path.name).phases()
+        ladder = _json(path.parent / LADDER)
+        rungs = {one["phase"]: one for one in ladder.get("phases", ()) if one.get("curriculum") == path.name}
+        names = [*declared.get("phases", {}), *finished]
+        found = [
+            _folder(folder, match["phase"], declared=declared, finished=finished, rungs=rungs)
+            for folder in sorted(path.iterdir())
+            if folder.is_dir() and (match := _PHASE_FOLDER.match(folder.name))
+        ]
+        order = {name: number for number, name in reversed(list(enumerate(names)))}
+        found.sort(key=lambda one: (order.get(one.phase, len(names)), one.last_written))
+        return cls(path, declared, tuple(found), finished, rungs, _seconds(ladder.get("updated")))
+
+    @property
+    def name(self) -> str:
+        """Of the curriculum."""
+        return self.path.name
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """In the order of the curriculum."""
+        return tuple(self.declared.get("phases", {})) or tuple(self.finished)
+
+    def current(self, phase: str) -> PhaseFolder | None:
+        """The folder of a phase that wrote last."""
+        own = [one for one in self.folders if one.phase == phase]
+        return max(own, key=lambda one: one.last_written, default=None)
+
+    def state_of(self, phase: str, *, now: float) -> RunState:
+        """What a phase is doing."""
+        folder, rung = self.current(phase), self.rungs.get(phase, {})
+        claims = rung.get("state") == "training"
+        if claims and now - self.stamp < STALE_S:
+            return "training"
+        if folder is None:
+            return "stopped" if rung.get("state") == "stopped" else "waiting"
+        if folder.done is not None:
+            return "stopped" if _closed(folder.done) else "finished"
+        if (rung.get("state") == "stopped" and self.stamp >= folder.last_written - STALE_S) or (
+            folder.last_entry == "stopped"
+        ):
+            return "stopped"
+        quiet_s = STALE_S if claims else QUIET_S
+        return "training" if now - folder.last_written < quiet_s else "lost"
+
+    def state(self, *, now: float) -> RunState:
+        """What the run is doing."""
+        states = {self.state_of(phase, now=now) for phase in self.phases}
+        order: Sequence[RunState] = ("training", "stopped", "lost", "waiting")
+        return next((state for state in order if state in states), "finished")
+
+    def shown_phase(self, *, now: float) -> str | None:
+        """The phase that its state is about; the last one of a finished run."""
+        state = self.state(now=now)
+        if state == "waiting":
+            begun = [phase for phase in self.phases if self.current(phase) is not None]
+            return begun[-1] if begun else next(iter(self.phases), None)
+        matching = [phase for phase in self.phases if self.state_of(phase, now=now) == state]
+        return matching[-1] if matching else None
+
+    def reason(self, phase: str) -> str | None:
+        """What stopped a phase, where something tells."""
+        folder = self.current(phase)
+        if folder is not None and folder.done is not None and _closed(folder.done):
+            return "its gate is closed"
+        failure = {} if folder is None else _json(folder.path / FAILURE)
+        return failure.get("message") or self.rungs.get(phase, {}).get("error")
+
+    @property
+    def last_written(self) -> float:
+        """When it wrote last, in seconds of the clock of day."""
+        files = [self.path / name for name in (RECORD, CURRICULUM)]
+        own = [file.stat().st_mtime for file in files if file.exists()]
+        return max([*own, *(folder.last_written for folder in self.folders)])
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is a run's."""
+    return (path / RECORD).is_file() or (path / CURRICULUM).is_file()
+
+
+def find_runs(root: Path) -> list[Run]:
+    """All runs under a directory, or the one that it is; raises DataError where there are none."""
+    if not root.is_dir():
+        raise DataError(f"{root}: no such directory. Name the one given to pbr train --runs.")
+    found, broken = [], []
+    for here, below, _ in os.walk(root):
+        folder = Path(here)
+        if is_run(folder) and not is_model(folder):
+            found.append(folder)
+        if is_run(folder) or is_model(folder):
+            below.clear()
+        below[:] = sorted(name for name in below if not name.startswith("."))
+    runs = []
+    for folder in found:
+        try:
+            runs.append(Run.open(folder))
+        except PbrError as error:
+            broken.append(str(error))
+    if broken:
+        raise DataError("\n".join(broken))
+    if not runs:
+        raise DataError(f"{root}: holds no run. Name the directory given to pbr train --runs.")
+    return runs
+
+
+def _folder(
+    path: Path,
+    phase: str,
+    *,
+    declared: Mapping[str, Any],
+    finished: Mapping[str, FinishedPhase],
+    rungs: Mapping[str, Mapping[str, Any]],
+) -> PhaseFolder:
+    done = finished.get(phase)
+    own = done if done is not None and Path(done.checkpoint).parts[0] == path.name else None
+    return PhaseFolder(path, phase, _select(phase, declared, rungs.get(phase, {}), done), own)
+
+
+def _select(
+    phase: str, declared: Mapping[str, Any], rung: Mapping[str, Any], done: FinishedPhase | None
+) -> Selection | None:
+    """What judges a phase: by its curriculum, by the ladder, or by what its task is judged by."""
+    spec = declared.get("phases", {}).get(phase, {}).get("select")
+    if isinstance(spec, Mapping) and spec.keys() == {"metric", "mode"}:
+        return Selection(**spec)
+    if "metric" in rung and "mode" in rung:
+        return Selection(metric=rung["metric"], mode=rung["mode"])
+    kinds = {name.split("/")[2] for name in (done.metrics if done else {}) if name.startswith("val/all/")}
+    return default_select(kinds.pop()) if len(kinds) == 1 else None
+
+
+def _closed(done: FinishedPhase) -> bool:
+    gate = done.gate or {"passed": True}
+    return not gate["passed"] and gate.get("forced") is None
+
+
+def _numbers(line: Mapping[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in line.items() if name.startswith("val/")}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """A JSON file that this module only shows; empty where it is missing or no mapping."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _json_lines(path: Path) -> list[dict[str, Any]]:
+    lines = []
+    for text in path.read_text().split("\n")[:-1] if path.exists() else ():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict):
+            lines.append(line)
+    return lines
+
+
+def _seconds(stamp: str | None) -> float:
+    try:
+        return datetime.fromisoformat(stamp or "").timestamp()
+    except ValueError:
+        return 0.0

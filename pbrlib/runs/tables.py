@@ -1,0 +1,176 @@
+"""Runs for people: a list, and one run whole, as tables and lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from pbrlib.curriculum.phrases import duration
+from pbrlib.inference.modelfile import is_model
+from pbrlib.runs.record import CURRICULUM, PhaseFolder, Run
+from pbrlib.runs.sparkline import sparkline
+from pbrlib.runs.walltime import WallTime, account_of_run
+from pbrlib.train.journal import METRICS
+from pbrlib.train.runs import MODEL, RECORD
+from pbrlib.train.state import checkpoints
+from pbrlib.train.timesheet import TIME_SHEET
+
+LABELS = {
+    "steps": "steps",
+    "input": "input wait",
+    "validation": "validation",
+    "checkpoints": "checkpoints",
+    "start_up": "start-up",
+    "lost": "lost to faults",
+    "idle": "idle",
+}
+
+
+def listing(runs: Sequence[Run], *, root: Path, now: float) -> Iterator[RenderableType]:
+    """A line for each run, and below what stopped those that are."""
+    table = _table("run", "state", "phase", "best", "step", "age")
+    reasons = []
+    for run in runs:
+        state, phase = run.state(now=now), run.shown_phase(now=now)
+        name = _below(run.path, root)
+        folder = None if phase is None else run.current(phase)
+        number = run.phases.index(phase) + 1 if phase in run.phases else 0
+        place = f"{phase} ({number} of {len(run.phases)})" if phase else ""
+        age = duration(max(now - run.last_written, 0.0))
+        table.add_row(*map(Text, (name, state, place, _best(folder), _progress(folder), age)))
+        if state == "stopped" and phase is not None and (reason := run.reason(phase)):
+            reasons.append(f"{name} {phase}: {reason}")
+    yield table
+    yield from reasons
+
+
+def shown(run: Run, *, now: float) -> Iterator[RenderableType]:
+    """One run whole."""
+    kind = run.declared.get("task", {}).get("kind", "task unknown")
+    yield Text(f"{run.name}: {run.state(now=now)}, {kind}, {len(run.phases)} phases", style="bold")
+    table = _table("phase", "state", "best", "step", "wall time", "gate", "last written")
+    for name in run.phases:
+        table.add_row(*map(Text, phase_cells(run, name, now=now)))
+    yield table
+    for name in run.phases:
+        if reason := run.reason(name):
+            yield f"{name}: {reason}"
+    current = [folder for name in run.phases if (folder := run.current(name)) is not None]
+    for folder in current:
+        yield ""
+        yield from curves(folder)
+    yield ""
+    yield from wall_time(run)
+    yield ""
+    yield from places(run, current)
+
+
+def phase_cells(run: Run, phase: str, *, now: float) -> tuple[str, ...]:
+    """Phase, state, best, step, wall time, gate, and when it wrote last."""
+    folder = run.current(phase)
+    cells = (phase, run.state_of(phase, now=now), _best(folder), _progress(folder), _wall(folder))
+    age = "" if folder is None else f"{duration(max(now - folder.last_written, 0.0))} ago"
+    return (*cells, _gate(folder), age)
+
+
+def curves(folder: PhaseFolder) -> Iterator[str]:
+    """The loss and the metric that judges the phase, each in a line."""
+    losses = [line["train/loss"] for line in folder.steps if "train/loss" in line]
+    drawn = {"train/loss": losses}
+    if folder.select is not None:
+        metric = folder.select.metric
+        drawn[metric] = [one.metrics[metric] for one in folder.history if metric in one.metrics]
+    width = max(len(name) for name in drawn)
+    for name, values in drawn.items():
+        if values:
+            ends = f"{values[0]:.4g} to {values[-1]:.4g}, least {min(values):.4g}, most {max(values):.4g}"
+            yield f"{folder.phase}  {name:{width}}  {sparkline(values)}  {ends}"
+
+
+def wall_time(run: Run) -> Iterator[RenderableType]:
+    """Where the time of each phase went, trained again or not, and of the run."""
+    sheets = {folder.path.name: folder.sheet for folder in run.folders if folder.sheet is not None}
+    if not sheets:
+        yield "Wall time: not accounted for; this run is from before time sheets were kept."
+        return
+    table = _table("wall time", *LABELS.values(), "whole")
+    for name, sheet in sheets.items():
+        table.add_row(name, *_shares(sheet.time))
+    whole = account_of_run(sheets.values())
+    table.add_row(Text("run", style="bold"), *_shares(whole))
+    yield table
+
+
+def places(run: Run, current: Sequence[PhaseFolder]) -> Iterator[str]:
+    """Where everything lies."""
+    files = {"curriculum": CURRICULUM, "record": RECORD, "report": "report.html"}
+    for what, name in files.items():
+        if (run.path / name).exists():
+            yield f"{what:16} {run.path / name}"
+    for folder in current:
+        best = None if folder.done is None else run.path / folder.done.checkpoint
+        for what, path in (
+            ("journal", folder.path / METRICS),
+            ("tensorboard", folder.path / "tensorboard"),
+            ("time sheet", folder.path / TIME_SHEET),
+            ("best", best),
+            ("last", max(checkpoints(folder.path), default=None)),
+        ):
+            if path is not None and path.exists():
+                yield f"{f'{folder.phase} {what}':16} {path}"
+    if is_model(run.path.parent / MODEL):
+        yield f"{'model':16} {run.path.parent / MODEL}"
+
+
+def _shares(time: WallTime) -> Iterator[str]:
+    for name in LABELS:
+        seconds = time.parts()[name]
+        yield f"{duration(seconds)} ({100 * seconds / time.whole:.0f} %)" if seconds else "-"
+    yield duration(time.whole)
+
+
+def _best(folder: PhaseFolder | None) -> str:
+    if folder is None or folder.select is None or folder.best is None:
+        return ""
+    metric = folder.select.metric
+    return f"{metric.removeprefix('val/')} {folder.best.metrics[metric]:.4f}"
+
+
+def _progress(folder: PhaseFolder | None) -> str:
+    if folder is None:
+        return ""
+    step, total = folder.progress
+    return f"{step}/{total or '?'}"
+
+
+def _wall(folder: PhaseFolder | None) -> str:
+    if folder is None:
+        return ""
+    if folder.sheet is not None:
+        return duration(folder.sheet.time.whole)
+    return "" if folder.done is None else duration(folder.done.seconds)
+
+
+def _gate(folder: PhaseFolder | None) -> str:
+    gate = None if folder is None or folder.done is None else folder.done.gate
+    if gate is None:
+        return ""
+    if gate["passed"]:
+        return "passed"
+    return "closed" if gate.get("forced") is None else f"forced: {gate['forced']}"
+
+
+def _below(path: Path, root: Path) -> str:
+    whole = root.resolve()
+    return str(path.relative_to(whole)) if path != whole and path.is_relative_to(whole) else path.name
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        table.add_column(name, no_wrap=True)
+    return table

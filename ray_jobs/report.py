@@ -1,0 +1,33 @@
+"""``pbr report``: a run as one HTML page; starts no Ray."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+
+@click.command("report")
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    metavar="HTML",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where the page goes; default: RUN/report.html.",
+)
+def command(run: Path, out: Path | None) -> None:
+    """Write RUN, a folder RUNS/<curriculum>, as one HTML page that needs nothing beside it.
+
+    Curves, the pictures of each validation, IoU by class, the confusion matrix of an evaluation that lies
+    beside the run, wall time, the resolved plan and the environment.
+    """
+    from pbrlib.runs.page import page
+    from pbrlib.runs.record import Run
+    from ray_jobs.output import write_file
+
+    opened = Run.open(run)
+    file = out or run / "report.html"
+    content = page(opened, now=time.time()).encode()
+    write_file(file, content)
+    click.echo(f"Report: {file} ({len(content) / 1e6:.1f} MB)")

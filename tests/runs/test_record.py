@@ -1,0 +1,122 @@
+"""What a run is doing, from its files alone."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from pbrlib.errors import DataError
+from pbrlib.runs.record import Run, find_runs
+from pbrlib.runs.sparkline import sparkline
+from pbrlib.train.journal import METRICS
+from pbrlib.train.timesheet import TIME_SHEET
+from ray_jobs.cli import main
+
+from .trees import NOW, albedo_of, declare, finish, phase, write_ladder
+
+F1, F2 = "1" * 64, "2" * 64
+
+
+@pytest.fixture
+def half(tmp_path: Path) -> Path:
+    """A run of two phases, the first finished, the second begun long ago."""
+    run = declare(tmp_path, albedo_of("A1", "A2"))
+    first = phase(run, "A1", fingerprint=F1, errors={4: 0.5, 8: 0.3}, age_s=7200)
+    finish(run, first, fingerprint=F1, order=("A1", "A2"))
+    phase(run, "A2", fingerprint=F2, errors={4: 0.25}, age_s=3600)
+    return run
+
+
+def state(run: Path) -> str:
+    return Run.open(run).state(now=NOW)
+
+
+def test_a_phase_that_nobody_writes_to_is_lost_and_one_just_written_to_trains(half: Path) -> None:
+    assert state(half) == "lost"
+    assert Run.open(half).shown_phase(now=NOW) == "A2"
+    assert Run.open(half).state(now=NOW - 3590) == "training"
+
+
+@pytest.mark.parametrize(
+    ("said", "age_s", "found"),
+    [("training", 3, "training"), ("training", 300, "lost"), ("stopped", 300, "stopped")],
+)
+def test_the_ladder_tells_while_its_stamp_is_fresh(half: Path, said: str, age_s: float, found: str) -> None:
+    write_ladder(half.parent, state=said, age_s=age_s, phase="A2")
+    assert state(half) == found
+    assert Run.open(half).reason("A2") == ("the disk is full" if said == "stopped" else None)
+
+
+def test_a_time_sheet_tells_of_a_stop_where_another_command_has_written_the_ladder(half: Path) -> None:
+    write_ladder(half.parent, state="training", age_s=1, curriculum="another")
+    sheet = next(half.glob("A2-*")) / TIME_SHEET
+    sheet.write_text(json.dumps({"kind": "launched", "at": 1}) + "\n")
+    assert Run.open(half).folders[-1].last_entry == "launched"
+    sheet.write_text(sheet.read_text() + json.dumps({"kind": "stopped", "at": 2}) + "\n")
+    assert state(half) == "stopped"
+
+
+def test_a_run_is_finished_with_its_last_phase_and_waits_before_it(tmp_path: Path) -> None:
+    run = declare(tmp_path, albedo_of("A1", "A2"))
+    assert state(run) == "waiting"
+    first = phase(run, "A1", fingerprint=F1, errors={8: 0.3}, age_s=7200)
+    finish(run, first, fingerprint=F1, order=("A1", "A2"))
+    assert state(run) == "waiting"
+    second = phase(run, "A2", fingerprint=F2, errors={8: 0.2}, age_s=3600)
+    finish(run, second, fingerprint=F2, order=("A1", "A2"))
+    assert state(run) == "finished"
+    finish(run, second, fingerprint=F2, order=("A1", "A2"), gate={"passed": False, "forced": None})
+    assert state(run) == "stopped"
+    assert Run.open(run).reason("A2") == "its gate is closed"
+
+
+def test_the_best_validation_is_the_first_of_equals_and_never_nan(tmp_path: Path) -> None:
+    run = declare(tmp_path, albedo_of("A1"))
+    folder = phase(run, "A1", fingerprint=F1, errors={2: math.nan, 4: 0.2, 6: 0.2, 8: 0.4}, age_s=3600)
+    (folder / METRICS).write_text((folder / METRICS).read_text() + '{"kind": "val')
+    best = Run.open(run).folders[0].best
+    assert best is not None
+    assert best.step == 4
+
+
+def test_runs_are_found_at_any_depth_and_a_model_folder_is_none(half: Path, tmp_path: Path) -> None:
+    deep = declare(tmp_path / "sweep" / "trial-1", albedo_of("A1", name="other"))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.json").write_text("{}")
+    (tmp_path / "model" / "curriculum.yaml").write_text("name: no run")
+    found = [run.path for run in find_runs(tmp_path)]
+    assert sorted(found) == sorted([half, deep])
+    with pytest.raises(DataError, match="holds no run"):
+        find_runs(next(half.glob("A1-*")))
+
+
+def test_the_list_and_a_run_are_printed(half: Path) -> None:
+    write_ladder(half.parent, state="stopped", age_s=300, phase="A2")
+    listed = CliRunner().invoke(main, ["runs", str(half.parent)])
+    assert listed.exit_code == 0, listed.output
+    assert "albedo  stopped  A2 (2 of 2)  all/albedo/l1 0.2500  4/8" in listed.output
+    assert "albedo A2: the disk is full" in listed.output
+    shown = CliRunner().invoke(main, ["runs", "show", str(half)])
+    assert shown.exit_code == 0, shown.output
+    assert "█▁" in shown.output
+    assert str(half / f"A1-{F1[:8]}" / "checkpoint_00000008") in shown.output
+    assert "before time sheets were kept" in shown.output
+
+
+def test_what_is_no_run_is_an_input_error_with_a_way_out(tmp_path: Path) -> None:
+    for words in (["show", str(tmp_path)], [str(tmp_path / "nothing")], [str(tmp_path)]):
+        result = CliRunner().invoke(main, ["runs", *words])
+        assert result.exit_code == 2
+        assert "--runs" in result.stderr
+
+
+def test_a_sparkline_is_as_wide_as_it_may_be_and_shows_gaps() -> None:
+    assert sparkline([0.0, 1.0]) == "▁█"
+    assert sparkline([1.0, math.nan, 1.0]) == "▅·▅"
+    assert len(sparkline(list(range(1000)), width=40)) == 40
+    assert sparkline(list(range(8))) == "▁▂▃▄▅▆▇█"
+    assert sparkline([]) == ""

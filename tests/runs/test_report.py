@@ -1,0 +1,163 @@
+"""A run as one page: whole, well-formed, and deaf to the network."""
+
+from __future__ import annotations
+
+import base64
+import re
+import shutil
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from pbrlib.curriculum.load import dump_yaml, parse_curriculum
+from pbrlib.curriculum.run import carry_out, launch_local, resolve
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.evaluate.measure import checkpoints_of, evaluate
+from pbrlib.inference.chain import Chain
+from pbrlib.runs.chart import MOST_POINTS, line_chart
+from pbrlib.train.spec import RuntimeSpec
+from ray_jobs.cli import main
+from tests.conftest import ALBEDO, SEGFORMER
+
+VOID = {"meta", "img", "br"}
+REFERENCE = re.compile(r"""(?:https?:|//|url\(|@import|<script|<link|<iframe|\bsrc="(?!data:)|\bhref=)""")
+
+
+class Page(HTMLParser):
+    """Checks that elements close in the order in which they opened, and collects text and pictures."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.words: list[str] = []
+        self.images: list[bytes] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "img":
+            source = dict(attrs)["src"] or ""
+            self.images.append(base64.b64decode(source.partition("base64,")[2], validate=True))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        return
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def reported(shard_folder: Path, trained_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The session's runs with their curricula and an evaluation beside them."""
+    runs = tmp_path_factory.mktemp("reported") / "runs"
+    shutil.copytree(trained_runs, runs)
+    for text in (SEGFORMER, ALBEDO):
+        curriculum = parse_curriculum(text)
+        (runs / curriculum.name / "curriculum.yaml").write_text(dump_yaml(curriculum))
+    import torch
+
+    chain = Chain.open(runs, device=torch.device("cpu"))
+    found = evaluate(
+        chain, shards=ShardSet.open(shard_folder), checkpoints=checkpoints_of(runs), merge=chain.merge
+    )
+    found.write(runs / "evaluation" / "evaluation.json")
+    return runs
+
+
+def report(run: Path) -> str:
+    result = CliRunner().invoke(main, ["report", str(run)])
+    assert result.exit_code == 0, result.output
+    return (run / "report.html").read_text(encoding="utf-8")
+
+
+def figures(text: str) -> Iterator[ET.Element]:
+    for svg in re.findall(r"<svg.*?</svg>", text, re.DOTALL):
+        yield ET.fromstring(svg)
+
+
+def test_the_page_of_a_segmentation_holds_everything_and_asks_for_nothing(reported: Path) -> None:
+    text = report(reported / "segformer")
+    page = Page(text)
+    assert REFERENCE.findall(re.sub(r"base64,[^\"]*", "", text)) == []
+    assert "default-src 'none'" in text
+    for words in (
+        "IoU by class at the best checkpoint",
+        "Confusion matrix",
+        "7 validation textures of",
+        "0.6 CE(w_c) + 0.3 Focal",
+        "libraries.torch",
+        "input wait",
+        "step 2, val/all/segmentation/miou",
+    ):
+        assert words in page.text, words
+    assert [image[:2] for image in page.images] == [b"\xff\xd8"]
+    assert len(list(figures(text))) >= 4
+
+
+def test_the_page_of_a_map_shows_every_validation_and_the_evaluation_of_its_map(reported: Path) -> None:
+    page = Page(report(reported / "albedo"))
+    assert len(page.images) == 2
+    assert "rmse" in page.text
+    assert "Confusion matrix" not in page.text
+    assert "0.15 (1 - MS-SSIM)" in page.text
+
+
+def test_what_a_run_says_is_text_and_never_markup(reported: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(reported, runs)
+    journal = next(runs.glob("albedo/A1-*")) / "metrics.jsonl"
+    journal.write_text(journal.read_text().replace("train/l1", "train/<script>alert(1)</script>"))
+    (runs / "albedo" / "curriculum.yaml").write_text("name: '<img src=x>'\n")
+    text = report(runs / "albedo")
+    Page(text)
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    assert "<img src=x>" not in text
+
+
+def test_a_run_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
+    run = tmp_path / "albedo"
+    run.mkdir()
+    (run / "curriculum.yaml").write_text(dump_yaml(parse_curriculum(ALBEDO)))
+    page = Page(report(run))
+    assert "waiting" in page.text
+    assert "pbr evaluate makes one" in page.text
+
+
+def test_a_chart_leaves_gaps_and_thins_long_lines() -> None:
+    long = [(float(step), float(step % 7)) for step in range(10_000)]
+    chart = line_chart("a & b", {"x": long, "y": [(0.0, 1.0), (1.0, float("nan")), (2.0, 3.0)]}, mark=(5, 2))
+    (svg,) = figures(chart)
+    (line,) = svg.findall("polyline")
+    assert len(line.attrib["points"].split()) == MOST_POINTS
+    assert len(svg.findall("circle")) == 3, "two lone points and the mark"
+    assert "a &amp; b" in chart
+    assert line_chart("nothing", {"x": []}) == ""
+
+
+def test_the_environment_of_a_phase_names_versions_and_no_secret(
+    shard_set: ShardSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "do-not-tell")
+    curriculum = parse_curriculum(SEGFORMER)
+    job = resolve(curriculum, "S0", shards=shard_set, runs=tmp_path, runtime=RuntimeSpec(workers=1))
+    carry_out(job, launch_local)
+    (tmp_path / "segformer" / "curriculum.yaml").write_text(dump_yaml(curriculum))
+    text = report(tmp_path / "segformer")
+    assert "threads_per_worker" in text
+    assert "do-not-tell" not in text
+    assert "do-not-tell" not in "".join(p.read_text() for p in tmp_path.rglob("*.json*"))
