@@ -20,6 +20,7 @@ SUBCOMMANDS = {
     "plan": ("ray_jobs.plan:command", "Check curricula and show what they would train; start nothing."),
     "augment-preview": ("ray_jobs.preview:command", "Draw a picture of what the network of a phase sees."),
     "train": ("ray_jobs.train:command", "Train a curriculum; the same command resumes it."),
+    "submit": ("ray_jobs.submit:command", "Run one of these commands as a job of a cluster, and follow it."),
     "evaluate": ("ray_jobs.evaluate:command", "Measure trained networks beside trivial baselines."),
     "convert": ("ray_jobs.convert:command", "Convert a folder of old textures to True PBR."),
     "score": ("ray_jobs.score:command", "Score a converted folder against the materials it was made of."),
