@@ -43,13 +43,17 @@ def head_node(*, num_cpus: int) -> Iterator[Head]:
         _MARK: mark,
     }
     dashboard = next(ports)
+    command = [
+        str(Path(sys.executable).with_name("ray")),
+        *("start", "--head", "--block", "--disable-usage-stats"),
+        *("--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"),
+        *(f"--port={next(ports)}", f"--ray-client-server-port={next(ports)}"),
+        *(f"--dashboard-agent-listen-port={next(ports)}", f"--dashboard-agent-grpc-port={next(ports)}"),
+        *(f"--metrics-export-port={next(ports)}", "--min-worker-port=0", "--max-worker-port=0"),
+        *(f"--num-cpus={num_cpus}", f"--object-store-memory={200 * 2**20}", f"--temp-dir={folder}"),
+    ]
     process = subprocess.Popen(
-        [Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--disable-usage-stats"]
-        + ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"]
-        + [f"--port={next(ports)}", f"--ray-client-server-port={next(ports)}"]
-        + [f"--dashboard-agent-listen-port={next(ports)}", f"--dashboard-agent-grpc-port={next(ports)}"]
-        + [f"--metrics-export-port={next(ports)}", "--min-worker-port=0", "--max-worker-port=0"]
-        + [f"--num-cpus={num_cpus}", f"--object-store-memory={200 * 2**20}", f"--temp-dir={folder}"],
+        command,
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -93,7 +97,7 @@ def _wait_for(url: str, token: str, process: subprocess.Popen[bytes]) -> None:
 
 
 def _kill_marked(mark: str) -> None:
-    """Whatever inherited the cluster's environment: daemons, workers, drivers of jobs in sessions of their own."""
+    """Whatever inherited the cluster's environment: daemons, workers, drivers in sessions of their own."""
     wanted = f"{_MARK}={mark}".encode()
     for _ in range(50):
         found = list(_with(wanted))
@@ -109,6 +113,7 @@ def _kill_marked(mark: str) -> None:
 def _with(variable: bytes) -> Iterator[int]:
     for entry in Path("/proc").iterdir():
         with suppress(OSError):
-            if entry.name.isdigit() and variable in (entry / "environ").read_bytes().split(b"\0"):
-                if (entry / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
-                    yield int(entry.name)
+            if not entry.name.isdigit() or variable not in (entry / "environ").read_bytes().split(b"\0"):
+                continue
+            if (entry / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
+                yield int(entry.name)
