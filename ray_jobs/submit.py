@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pbrlib.errors import ConfigError
+from ray_jobs.stopping import WAIT
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 DASHBOARD = "http://127.0.0.1:8265"
 """Where ``ray dashboard`` and ``kubectl port-forward`` put the dashboard of a cluster."""
 
-STOP_WAIT_S = 60
-"""How long a stopped job may take to end before Ray kills it, in place of Ray's three seconds."""
+STOP_WAIT_S = 300
+"""How long a stopped job may take to reach its next checkpoint before Ray kills it."""
 
 FAILED, INTERRUPTED, STOPPED = 1, 130, 143
 """Exit codes where the command itself gave none: Ray lost it, Ctrl-C here, ``ray job stop`` anywhere."""
@@ -37,6 +38,7 @@ _CHATTY = (
     "ray.dashboard.modules.job.sdk",
 )
 _RECONNECTS = 5
+_ADDRESS = re.compile(r"[a-z0-9]+:/")
 _ID = re.compile(r"[^A-Za-z0-9_.-]+")
 """What does not belong into a job's id, which stands in addresses, file names and commands."""
 
@@ -94,7 +96,7 @@ def checked(arguments: Sequence[str], *, working_dir: Path) -> click.Context:
     context = found.make_context(f"pbr {name}", list(arguments[1:]))
     for option in ("data", "runs", "out"):
         value = context.params.get(option)
-        if value is not None and "://" not in str(value) and not Path(value).is_absolute():
+        if value is not None and not _ADDRESS.match(str(value)) and not Path(value).is_absolute():
             raise ConfigError(
                 f"--{option}: {value} is a path inside the job's upload, which is thrown away. "
                 "Give an absolute path that every node has, or an s3:// address."
@@ -174,7 +176,7 @@ def submit(
             metadata=metadata,
             runtime_env={
                 "working_dir": str(working_dir.resolve()),
-                "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)},
+                "env_vars": {WAIT: str(STOP_WAIT_S)},
             },
         )
     except (OSError, RuntimeError, ValueError) as error:
