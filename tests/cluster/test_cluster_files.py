@@ -90,6 +90,7 @@ def test_the_head_trains_nothing_and_every_type_has_a_limit_and_labels(aws: dict
         assert node["min_workers"] == 0 < node["max_workers"] <= aws["max_workers"], name
         spot = "InstanceMarketOptions" in node["node_config"]
         assert node["labels"]["market"] == ("spot" if spot else "on-demand"), name
+        assert node.get("priority", 0) == int(spot), name
     markets = {node["labels"]["market"] for _, node in workers(aws) if node["resources"]["GPU"]}
     assert markets == {"spot", "on-demand"}
     assert 0 < aws["idle_timeout_minutes"] <= 30 and aws["provider"]["cache_stopped_nodes"] is False

@@ -66,7 +66,7 @@ def head_node(*, num_cpus: int) -> Iterator[Head]:
     finally:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=30)
+            process.wait(timeout=15)
         _kill_marked(mark)
         process.wait(timeout=10)
         shutil.rmtree(folder, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -50,7 +51,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "configs").mkdir()
     for name, text in (("short", SEGFORMER), ("long", LONG), ("closed", CLOSED)):
         (folder / "configs" / f"{name}.yaml").write_text(text)
-    (folder / "configs" / "runtime.yaml").write_text("workers: 1\n")
+    (folder / "configs" / "runtime.yaml").write_text("workers: 1\nrecord_batches: true\n")
     return folder
 
 
@@ -58,7 +59,7 @@ class User:
     """Somebody at a terminal in the checkout."""
 
     def __init__(self, head: Head, checkout: Path) -> None:
-        self._head, self._checkout = head, checkout
+        self._head, self._checkout, self.dashboard = head, checkout, head.dashboard
 
     def start(self, *command: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -71,19 +72,22 @@ class User:
         )
 
     def submit(self, *arguments: str) -> subprocess.Popen[str]:
-        pbr = (sys.executable, "-m", "ray_jobs.cli", "submit", "--address", self._head.dashboard)
+        pbr = (sys.executable, "-m", "ray_jobs.cli", "submit", "--address", self.dashboard)
         return self.start(*pbr, *arguments)
 
     def ray_job(self, verb: str, *arguments: str) -> subprocess.Popen[str]:
         ray = str(Path(sys.executable).with_name("ray"))
-        return self.start(ray, "job", verb, "--address", self._head.dashboard, *arguments)
+        return self.start(ray, "job", verb, "--address", self.dashboard, *arguments)
+
+    def running(self) -> list[str]:
+        return [one["submission_id"] for one in self.jobs() if one["status"] == "RUNNING"]
 
     def jobs(self) -> list[dict[str, Any]]:
         script = (
             "import json, sys; from ray.job_submission import JobSubmissionClient as Client;"
             "print(json.dumps([job.dict() for job in Client(sys.argv[1]).list_jobs()], default=str))"
         )
-        output = finish(self.start(sys.executable, "-c", script, self._head.dashboard), code=0)
+        output = finish(self.start(sys.executable, "-c", script, self.dashboard), code=0)
         found: list[dict[str, Any]] = json.loads(output.splitlines()[-1])
         return found
 
@@ -160,44 +164,64 @@ def committed(runs: Path) -> int:
     return 0
 
 
-def first_steps(runs: Path) -> list[int]:
-    """The first step that the journal has of each start."""
-    (journal,) = runs.glob("segformer/S0-*/metrics.jsonl")
-    steps = [entry["step"] for entry in map(json.loads, journal.read_text().splitlines()) if "step" in entry]
-    return [steps[0], *(after for before, after in pairwise(steps) if after < before)]
+def trained_steps(runs: Path) -> list[int]:
+    """Every step that was ever trained, in the order of time, over all starts."""
+    (record,) = runs.glob("segformer/S0-*/batches-rank0.jsonl")
+    return [json.loads(line)["step"] for line in record.read_text().split("\n")[:-1]]
 
 
-def test_a_job_outlives_ctrl_c_ends_with_a_checkpoint_when_it_is_stopped_and_is_resumed(
+def wait_beyond(step: int, *, runs: Path, process: subprocess.Popen[str]) -> None:
+    limit = time.monotonic() + JOB_S
+    while committed(runs) <= step:
+        assert time.monotonic() < limit and process.poll() is None
+        time.sleep(0.2)
+
+
+def kill_driver(runs: Path) -> None:
+    """As if the node of the driver were lost: nothing in the job hears of it."""
+    for entry in Path("/proc").iterdir():
+        try:
+            command = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
+        except OSError:
+            continue
+        if str(runs).encode() in command and b"submit" not in command:
+            os.kill(int(entry.name), signal.SIGKILL)
+
+
+def test_a_job_outlives_ctrl_c_stops_with_a_checkpoint_and_is_resumed_when_it_was_stopped_or_lost(
     user: User, shard_folder: Path, tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"
-    more = training("long", data=shard_folder, runs=runs)
-    submission = user.submit("--", "train", *more)
-    limit = time.monotonic() + JOB_S
-    while committed(runs) == 0:
-        assert time.monotonic() < limit and submission.poll() is None
-        time.sleep(0.2)
+    command = ("--", "train", *training("long", data=shard_folder, runs=runs))
+
+    submission = user.submit(*command)
+    wait_beyond(0, runs=runs, process=submission)
     submission.send_signal(signal.SIGINT)
     output = finish(submission, code=130)
-    (job,) = [one["submission_id"] for one in user.jobs() if one["status"] == "RUNNING"]
-    assert f"--follow {job}" in output and f"ray job stop --address {user._head.dashboard} {job}" in output
+    (job,) = user.running()
+    assert f"--follow {job}" in output and f"ray job stop --address {user.dashboard} {job}" in output
 
     follower, before = user.submit("--follow", job), committed(runs)
-    stopped = finish(user.ray_job("stop", job), code=0)
-    assert "was stopped" in stopped
-    output = finish(follower, code=143)
-    assert "asked to stop; ends with the next checkpoint" in output and "submit the same" not in output
-    after = committed(runs)
-    assert after > before, "the job ended without another checkpoint"
-
-    again = user.submit("--", "train", *more)
-    while committed(runs) <= after:
-        assert time.monotonic() < limit + JOB_S and again.poll() is None
-        time.sleep(0.2)
-    (job,) = [one["submission_id"] for one in user.jobs() if one["status"] == "RUNNING"]
     finish(user.ray_job("stop", job), code=0)
-    finish(again, code=143)
-    assert first_steps(runs)[0] < 8 and all(step >= after for step in first_steps(runs)[1:])
+    output = finish(follower, code=143)
+    assert "asked to stop; ends with the next checkpoint" in output
+    at_stop = committed(runs)
+    assert at_stop > before, "the job ended without another checkpoint"
+
+    again = user.submit(*command)
+    wait_beyond(at_stop, runs=runs, process=again)
+    kill_driver(runs)
+    output = finish(again, code=128 + signal.SIGKILL)
+    at_loss = committed(runs)
+
+    last = user.submit(*command)
+    wait_beyond(at_loss, runs=runs, process=last)
+    finish(user.ray_job("stop", *user.running()), code=0)
+    finish(last, code=143)
+    steps = trained_steps(runs)
+    assert steps.count(0) == 1, "a start began anew"
+    assert all(after >= at_stop for before, after in pairwise(steps) if after <= before)
+    assert max(steps) >= at_loss
 
 
 def test_a_job_that_nobody_knows_is_said_to_be_lost(user: User) -> None:
