@@ -51,7 +51,7 @@ def answering_sigterm() -> Iterator[None]:
 
 
 def _on_sigterm(number: int, frame: FrameType | None) -> None:
-    if _asked.is_set() or not _training:
+    if _asked.is_set() or not _training or not _patience_s():
         raise KeyboardInterrupt
     _asked.set()
     click.echo(f"pbr: asked to stop; ends with the next checkpoint, or in {_patience_s():.0f} s.", err=True)

@@ -213,23 +213,25 @@ async def _tail(client: JobSubmissionClient, job: str) -> None:
     import aiohttp
 
     _details(client, job)
-    shown = 0
-    for attempt in range(_RECONNECTS):
+    shown, cuts = 0, 0
+    while cuts <= _RECONNECTS:
         passed = 0
         try:
             async for text in client.tail_job_logs(job):
                 new = text[max(shown - passed, 0) :]
                 passed += len(text)
-                shown = max(shown, passed)
-                sys.stdout.write(new)
-                sys.stdout.flush()
+                if new:
+                    shown, cuts = passed, 0
+                    sys.stdout.write(new)
+                    sys.stdout.flush()
         except (OSError, RuntimeError, aiohttp.ClientError):
             pass  # Whether the job is at its end, or known at all, is asked next.
         if _details(client, job).status.is_terminal():
             return
-        await asyncio.sleep(2.0**attempt)
+        await asyncio.sleep(2.0**cuts)
+        cuts += 1
     raise ConfigError(
-        f"{job}: the connection to its output was cut {_RECONNECTS} times; the job goes on. "
+        f"{job}: the connection to its output was cut {cuts} times without a word between; the job goes on. "
         f"Come back with `pbr submit --follow {job}`."
     )
 

@@ -188,6 +188,8 @@ def kill_driver(runs: Path) -> None:
             os.kill(int(entry.name), signal.SIGKILL)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_job_outlives_ctrl_c_stops_with_a_checkpoint_and_is_resumed_when_it_was_stopped_or_lost(
     user: User, shard_folder: Path, tmp_path: Path
 ) -> None:
