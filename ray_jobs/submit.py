@@ -150,16 +150,22 @@ def connect(address: str | None) -> JobSubmissionClient:
     named = any(name in os.environ for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
     if named or (Path.home() / ".ray" / "auth_token").exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
+    from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
         return JobSubmissionClient(address)
+    except AuthenticationError as error:
+        raise ConfigError(
+            f"{address}: the cluster wants its token. Set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, or put it "
+            "into ~/.ray/auth_token."
+        ) from error
     except (OSError, RuntimeError) as error:
         raise ConfigError(
             f"{address}: no cluster takes jobs there ({_first_line(error)}). Is it up (`ray up`), is its "
-            "dashboard here (`ray dashboard`), is RAY_AUTH_TOKEN that of the cluster?"
+            "dashboard here (`ray dashboard`)?"
         ) from error
 
 

@@ -61,19 +61,19 @@ class User:
     def __init__(self, head: Head, checkout: Path) -> None:
         self._head, self._checkout, self.dashboard = head, checkout, head.dashboard
 
-    def start(self, *command: str) -> subprocess.Popen[str]:
+    def start(self, *command: str, **more: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             command,
             cwd=self._checkout,
-            env=dict(self._head.environment) | {"PYTHONPATH": str(self._checkout)},
+            env={**self._head.environment, "PYTHONPATH": str(self._checkout), **more},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
 
-    def submit(self, *arguments: str) -> subprocess.Popen[str]:
+    def submit(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
         pbr = (sys.executable, "-m", "ray_jobs.cli", "submit", "--address", self.dashboard)
-        return self.start(*pbr, *arguments)
+        return self.start(*pbr, *arguments, **more)
 
     def ray_job(self, verb: str, *arguments: str) -> subprocess.Popen[str]:
         ray = str(Path(sys.executable).with_name("ray"))
@@ -229,3 +229,10 @@ def test_a_job_outlives_ctrl_c_stops_with_a_checkpoint_and_is_resumed_when_it_wa
 def test_a_job_that_nobody_knows_is_said_to_be_lost(user: User) -> None:
     output = finish(user.submit("--follow", "segformer-S0-lost"), code=2)
     assert "does not know this job" in output and "resumes" in output
+
+
+def test_nobody_comes_in_without_the_token(user: User) -> None:
+    wrong = finish(user.submit("--follow", "any", RAY_AUTH_TOKEN="0" * 64), code=2)
+    none = finish(user.submit("--follow", "any", RAY_AUTH_TOKEN="", RAY_AUTH_MODE="disabled"), code=2)
+    for output in (wrong, none):
+        assert "the cluster wants its token" in output and "Traceback" not in output
