@@ -38,6 +38,8 @@ _CHATTY = (
     "ray.dashboard.modules.job.sdk",
 )
 _RECONNECTS = 5
+_UPLOADED = ("files", "runtime_file")
+_PLACES = ("data", "runs", "out", "location")
 _ADDRESS = re.compile(r"[a-z0-9]+:/")
 _ID = re.compile(r"[^A-Za-z0-9_.-]+")
 """What does not belong into a job's id, which stands in addresses, file names and commands."""
@@ -94,17 +96,24 @@ def checked(arguments: Sequence[str], *, working_dir: Path) -> click.Context:
         known = ", ".join(one for one in SUBCOMMANDS if one != "submit")
         raise ConfigError(f"pbr submit: {name} is not a command for a cluster. Use one of {known}.")
     context = found.make_context(f"pbr {name}", list(arguments[1:]))
-    for option in ("data", "runs", "out"):
-        value = context.params.get(option)
-        if value is not None and not _ADDRESS.match(str(value)) and not Path(value).is_absolute():
-            raise ConfigError(
-                f"--{option}: {value} is a path inside the job's upload, which is thrown away. "
-                "Give an absolute path that every node has, or an s3:// address."
-            )
-    for file in [*context.params.get("files", ()), context.params.get("runtime_file")]:
-        if file is not None:
-            _require_upload(Path(file), working_dir)
+    for parameter in found.params:
+        value = context.params.get(str(parameter.name))
+        if value is None:
+            continue
+        if parameter.name in _UPLOADED:
+            for file in value if isinstance(value, tuple) else (value,):
+                _require_upload(Path(file), working_dir)
+        elif parameter.name in _PLACES or isinstance(parameter.type, click.Path):
+            _require_everywhere(parameter, str(value))
     return context
+
+
+def _require_everywhere(parameter: click.Parameter, place: str) -> None:
+    if not _ADDRESS.match(place) and not Path(place).is_absolute():
+        raise ConfigError(
+            f"{parameter.opts[0]}: {place} is a path inside the job's upload, which is thrown away. "
+            "Give an absolute path that every node has, or an s3:// address."
+        )
 
 
 def _require_upload(file: Path, working_dir: Path) -> None:

@@ -58,6 +58,7 @@ def test_a_job_is_named_by_what_it_trains(
             ("train", "configs/segformer.yaml", "--data", "s3://b/d", "--runs", "runs"),
             "--runs: runs is a path",
         ),
+        (("evaluate", "runs/model", "--data", "/mnt/pbr/shards"), "run: runs/model is a path"),
         (("submit", "--", "train"), "submit is not a command for a cluster"),
         (("trian",), "trian is not a command for a cluster. Use one of prepare"),
     ],
