@@ -22,6 +22,7 @@ SUBCOMMANDS = {
     "train": ("ray_jobs.train:command", "Train a curriculum; the same command resumes it."),
     "runs": ("ray_jobs.runs:runs", "List, show, compare and prune runs."),
     "report": ("ray_jobs.report:command", "Write a run as one HTML page."),
+    "submit": ("ray_jobs.submit:command", "Run one of these commands as a job of a cluster, and follow it."),
     "evaluate": ("ray_jobs.evaluate:command", "Measure trained networks beside trivial baselines."),
     "convert": ("ray_jobs.convert:command", "Convert a folder of old textures to True PBR."),
     "score": ("ray_jobs.score:command", "Score a converted folder against the materials it was made of."),

@@ -23,6 +23,7 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.train.runs import write_atomically
 from pbrlib.train.spec import RuntimeSpec
 from ray_jobs.runtime import RayRuntime
+from ray_jobs.stopping import stopping_after_checkpoint
 
 FAILURE = "failure.json"
 """What stopped a phase for good. A worker leaves it before it dies, so that no retry repeats the mistake."""
@@ -84,7 +85,7 @@ def launch_on_ray(job: PhaseJob) -> Path:
         ),
     )
     try:
-        with own_interrupts():
+        with own_interrupts(), stopping_after_checkpoint(job.directory):
             result = trainer.fit()
     except TrainingFailedError:
         raise_failure(job.directory)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pbrlib.errors import ConfigError
+from ray_jobs.stopping import answering_sigterm
 
 MIN_LOGICAL_CPUS = 4
 """With fewer, two workers and a data stream on a two-core machine wait for each other for ever."""
@@ -90,7 +91,9 @@ def ray_session(
             "or leave the address and RAY_ADDRESS out to run on this machine."
         ) from error
     try:
-        yield
+        # After ray.init, which sets a handler of its own: one that ends the process where it stands.
+        with answering_sigterm():
+            yield
     finally:
         ray.shutdown()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -238,3 +239,10 @@ def write_resolved(curriculum: Curriculum, runs: Path) -> None:
     from pbrlib.train.runs import write_atomically
 
     write_atomically(runs / curriculum.name / "curriculum.yaml", dump_yaml(curriculum))
+
+
+if __name__ == "__main__":
+    # Imported here: the command line names this module. It turns errors into messages and exit codes.
+    from ray_jobs.cli import main
+
+    main(["train", *sys.argv[1:]], prog_name="pbr")

@@ -1,0 +1,280 @@
+"""``pbr submit``: a ``pbr`` command as a job of a cluster, followed from here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import secrets
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pbrlib.errors import ConfigError
+from ray_jobs.stopping import WAIT
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobDetails, JobSubmissionClient
+
+DASHBOARD = "http://127.0.0.1:8265"
+"""Where ``ray dashboard`` and ``kubectl port-forward`` put the dashboard of a cluster."""
+
+STOP_WAIT_S = 300
+"""How long a stopped job may take to reach its next checkpoint before Ray kills it."""
+
+FAILED, INTERRUPTED, STOPPED = 1, 130, 143
+"""Exit codes where the command itself gave none: Ray lost it, Ctrl-C here, ``ray job stop`` anywhere."""
+
+_ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+_CHATTY = (
+    "ray._private.runtime_env.packaging",
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+)
+_RECONNECTS = 5
+_UPLOADED = ("files", "runtime_file")
+_PLACES = ("data", "runs", "out", "location")
+_ADDRESS = re.compile(r"[a-z0-9]+:/")
+_ID = re.compile(r"[^A-Za-z0-9_.-]+")
+"""What does not belong into a job's id, which stands in addresses, file names and commands."""
+
+
+@click.command("submit")
+@click.option("--address", help=f"The dashboard; default: RAY_API_SERVER_ADDRESS, RAY_ADDRESS, {DASHBOARD}.")
+@click.option(
+    "--working-dir",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default=Path(),
+    help="What the job sees of this machine; default: here. .rayignore and .gitignore leave things out.",
+)
+@click.option("--follow", "job", metavar="ID", help="Submit nothing: follow a job that is there.")
+@click.argument("arguments", metavar="-- COMMAND...", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def command(
+    context: click.Context,
+    address: str | None,
+    working_dir: Path,
+    job: str | None,
+    arguments: tuple[str, ...],
+) -> None:
+    """Run a pbr command on a cluster: pbr submit -- train configs/rev7/ladder.yaml --data s3://... --runs ...
+
+    Shows the job's output and ends with its exit code. Ctrl-C leaves the job alone and says how to come back.
+    The same command again resumes what was lost.
+    """
+    if (job is None) == (not arguments):
+        raise ConfigError(
+            "pbr submit: give a command, as in `pbr submit -- train FILE...`, or --follow ID; one of the two."
+        )
+    if job is None:
+        subcommand = checked(arguments, working_dir=working_dir)
+        client = connect(address)
+        metadata = described(subcommand, working_dir=working_dir)
+        job = submit(client, arguments, working_dir=working_dir, metadata=metadata)
+    else:
+        client = connect(address)
+    context.exit(follow(client, job))
+
+
+def checked(arguments: Sequence[str], *, working_dir: Path) -> click.Context:
+    """Parses the command as the job will, and checks that its paths mean something there.
+
+    Raises:
+        ConfigError: A path of this machine that no node has, or a file that is not in ``working_dir``.
+    """
+    from ray_jobs.cli import SUBCOMMANDS, main
+
+    name = arguments[0]
+    found = main.get_command(click.Context(main), name)
+    if found is None or name == "submit":
+        known = ", ".join(one for one in SUBCOMMANDS if one != "submit")
+        raise ConfigError(f"pbr submit: {name} is not a command for a cluster. Use one of {known}.")
+    context = found.make_context(f"pbr {name}", list(arguments[1:]))
+    for parameter in found.params:
+        value = context.params.get(str(parameter.name))
+        if value is None:
+            continue
+        if parameter.name in _UPLOADED:
+            for file in value if isinstance(value, tuple) else (value,):
+                _require_upload(Path(file), working_dir)
+        elif parameter.name in _PLACES or isinstance(parameter.type, click.Path):
+            _require_everywhere(parameter, str(value))
+    return context
+
+
+def _require_everywhere(parameter: click.Parameter, place: str) -> None:
+    if not _ADDRESS.match(place) and not Path(place).is_absolute():
+        raise ConfigError(
+            f"{parameter.opts[0]}: {place} is a path inside the job's upload, which is thrown away. "
+            "Give an absolute path that every node has, or an s3:// address."
+        )
+
+
+def _require_upload(file: Path, working_dir: Path) -> None:
+    if file.is_absolute() or not (working_dir / file).is_file():
+        raise ConfigError(
+            f"{file}: the job sees the files below {working_dir.resolve()} and nothing else of this machine. "
+            "Give a file there, by its path from there, or another --working-dir."
+        )
+
+
+def described(subcommand: click.Context, *, working_dir: Path) -> dict[str, str]:
+    """What a person finds beside the job: its places, and ``job_name``: ``segformer/S1``, ``ladder``."""
+    values = subcommand.params
+    files: Sequence[Path] = values.get("files") or ()
+    name = "+".join(_name(working_dir / file) for file in files) or str(subcommand.command.name)
+    if values.get("phases"):
+        name += f"/{values['phases']}"
+    given = {key: str(values[key]) for key in ("data", "runs", "runtime_file") if values.get(key)}
+    listed = {"files": " ".join(map(str, files))} if files else {}
+    return {"job_name": name, "command": str(subcommand.command.name), **listed, **given}
+
+
+def _name(file: Path) -> str:
+    """The name of a curriculum; a ladder has none but its file's."""
+    from pbrlib.curriculum.yamlfile import read_yaml
+
+    content = read_yaml(file)
+    named = content.get("name") if isinstance(content, dict) else None
+    return str(named or file.stem)
+
+
+def connect(address: str | None) -> JobSubmissionClient:
+    """The jobs of a cluster; raises ConfigError where no dashboard answers, or refuses the token."""
+    address = address or next(filter(None, map(os.environ.get, _ADDRESSES)), DASHBOARD)
+    if "://" not in address:
+        raise ConfigError(
+            f"{address}: not the address of a dashboard, which takes the jobs. Write http://HOST:8265; "
+            "`ray dashboard` and `kubectl port-forward` bring one to this machine."
+        )
+    for name in _ADDRESSES:  # Ray would take these before the one that is given.
+        os.environ.pop(name, None)
+    # Ray's clients send a token only in this mode.
+    named = any(name in os.environ for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    if named or (Path.home() / ".ray" / "auth_token").exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    from ray.exceptions import AuthenticationError
+    from ray.job_submission import JobSubmissionClient
+
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        return JobSubmissionClient(address)
+    except AuthenticationError as error:
+        raise ConfigError(
+            f"{address}: the cluster wants its token. Set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, or put it "
+            "into ~/.ray/auth_token."
+        ) from error
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(
+            f"{address}: no cluster takes jobs there ({_first_line(error)}). Is it up (`ray up`), is its "
+            "dashboard here (`ray dashboard`)?"
+        ) from error
+
+
+def submit(
+    client: JobSubmissionClient, arguments: Sequence[str], *, working_dir: Path, metadata: dict[str, str]
+) -> str:
+    """Uploads ``working_dir`` and starts ``pbr ARGUMENTS`` in it; returns the job's id."""
+    stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    job = f"{_ID.sub('-', metadata['job_name'])}-{stamp}"
+    try:
+        client.submit_job(
+            entrypoint=shlex.join(["python", "-m", "ray_jobs.cli", *arguments]),
+            submission_id=job,
+            metadata=metadata,
+            runtime_env={
+                "working_dir": str(working_dir.resolve()),
+                "env_vars": {WAIT: str(STOP_WAIT_S)},
+            },
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"{working_dir.resolve()}: the job was not taken ({_first_line(error)}). If the upload is too "
+            "large, name what it does not need in .rayignore."
+        ) from error
+    click.echo(f"pbr: job {job} ({metadata['job_name']})", err=True)
+    return job
+
+
+def follow(client: JobSubmissionClient, job: str) -> int:
+    """Shows the output of a job from its beginning until it ends; returns its exit code.
+
+    Ctrl-C ends the following, not the job.
+    """
+    try:
+        asyncio.run(_tail(client, job))
+        return _exit_code(client, job)
+    except KeyboardInterrupt:
+        address = client.get_address()
+        click.echo(
+            f"\npbr: {job} goes on.\n"
+            f"  back to it:  pbr submit --address {address} --follow {job}\n"
+            f"  its state:   ray job status --address {address} {job}\n"
+            f"  end it:      ray job stop --address {address} {job}",
+            err=True,
+        )
+        return INTERRUPTED
+
+
+async def _tail(client: JobSubmissionClient, job: str) -> None:
+    """Writes the output; a connection that is cut is made again and continues where it stopped."""
+    import aiohttp
+
+    _details(client, job)
+    shown, cuts = 0, 0
+    while cuts <= _RECONNECTS:
+        passed = 0
+        try:
+            async for text in client.tail_job_logs(job):
+                new = text[max(shown - passed, 0) :]
+                passed += len(text)
+                if new:
+                    shown, cuts = passed, 0
+                    sys.stdout.write(new)
+                    sys.stdout.flush()
+        except (OSError, RuntimeError, aiohttp.ClientError):
+            pass  # Whether the job is at its end, or known at all, is asked next.
+        if _details(client, job).status.is_terminal():
+            return
+        await asyncio.sleep(2.0**cuts)
+        cuts += 1
+    raise ConfigError(
+        f"{job}: the connection to its output was cut {cuts} times without a word between; the job goes on. "
+        f"Come back with `pbr submit --follow {job}`."
+    )
+
+
+def _details(client: JobSubmissionClient, job: str) -> JobDetails:
+    """What the cluster knows of a job; raises ConfigError when it knows none of this id."""
+    try:
+        return client.get_job_info(job)
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(
+            f"{job}: the cluster at {client.get_address()} does not know this job "
+            f"({_first_line(error)}). `ray job list` shows those that it knows. The command of a job that is "
+            "lost can be submitted again: it resumes."
+        ) from error
+
+
+def _exit_code(client: JobSubmissionClient, job: str) -> int:
+    """The exit code of an ended job's command, as a shell would give it."""
+    details = _details(client, job)
+    code = details.driver_exit_code
+    if details.status == "STOPPED":
+        click.echo(f"pbr: job {job} was stopped. The same command again resumes it.", err=True)
+        return STOPPED
+    if code is None:
+        click.echo(f"pbr: job {job} did not end by itself: {details.message}", err=True)
+        return FAILED
+    return code if code >= 0 else 128 - code
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

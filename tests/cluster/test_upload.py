@@ -1,0 +1,77 @@
+"""What a job takes along of the folder that it is submitted from."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NEEDED = (
+    "ray_jobs/train.py",
+    "ray_jobs/cli.py",
+    "pbrlib/maps.py",
+    "configs/rev7/ladder.yaml",
+    "pyproject.toml",
+)
+UNWANTED = (
+    "data/shards/manifest.json",
+    "data/shards/v1-00000.parquet",
+    "runs/segformer/run.json",
+    "demo/runs/model/model.json",
+    "shards/manifest.json",
+    ".venv/lib/python3.11/site-packages/torch/__init__.py",
+    ".venv-gpu/bin/python",
+    "venv/bin/python",
+    ".git/HEAD",
+    ".env",
+    ".mypy_cache/3.11/cache.json",
+    "pbrlib/__pycache__/maps.cpython-311.pyc",
+    "pbrlib.egg-info/PKG-INFO",
+    "tests/conftest.py",
+    "docs/demo.png",
+    "configs/weights.safetensors",
+    "elsewhere/tiles.parquet",
+    "skyrim/textures.bsa",
+    "key.pem",
+)
+
+
+def uploaded(folder: Path, tmp_path: Path) -> set[str]:
+    """The files of the package that Ray makes of a folder, for ``pbr submit`` and for ``ray job submit``."""
+    from ray._private.ray_constants import get_runtime_env_default_excludes
+    from ray._private.runtime_env.packaging import create_package
+
+    package = tmp_path / "package.zip"
+    create_package(str(folder), package, include_gitignore=True, excludes=get_runtime_env_default_excludes())
+    with zipfile.ZipFile(package) as archive:
+        return {name for name in archive.namelist() if not name.endswith("/")}
+
+
+@pytest.mark.parametrize("ignores", [(".rayignore",), (".rayignore", ".gitignore")])
+def test_data_runs_environments_and_weights_stay_here(tmp_path: Path, ignores: tuple[str, ...]) -> None:
+    folder = tmp_path / "checkout"
+    for name in NEEDED + UNWANTED:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("content")
+    for name in ignores:
+        shutil.copy(ROOT / name, folder)
+    assert uploaded(folder, tmp_path) == {*NEEDED, *ignores}
+
+
+def test_all_that_is_tracked_and_needed_is_uploaded(tmp_path: Path) -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "pbrlib", "ray_jobs", "configs"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    tracked = {name for name in listed.stdout.splitlines() if (ROOT / name).is_file()}
+    found = uploaded(ROOT, tmp_path)
+    assert tracked and tracked <= found
+    assert not any(name.startswith(("tests/", "docs/", ".git/")) for name in found)
+    assert sum((ROOT / name).stat().st_size for name in found) < 5 * 2**20

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from click.testing import CliRunner, Result
+from ray.job_submission import JobStatus, JobSubmissionClient
+
+from pbrlib.errors import ConfigError
+from ray_jobs.cli import main
+from ray_jobs.submit import checked, connect, described, follow
+from tests.conftest import ALBEDO, SEGFORMER
+
+PLACES = ("--data", "/mnt/pbr/shards", "--runs", "/mnt/pbr/runs")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "segformer.yaml").write_text(SEGFORMER)
+    (tmp_path / "configs" / "albedo.yaml").write_text(ALBEDO)
+    (tmp_path / "configs" / "ladder.yaml").write_text("waves: [{segformer: segformer.yaml}]\n")
+    return tmp_path
+
+
+def submit(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["submit", *arguments])
+
+
+@pytest.mark.parametrize(
+    ("files", "more", "name"),
+    [
+        (("ladder",), (), "ladder"),
+        (("segformer",), ("--phases", "S0"), "segformer/S0"),
+        (("segformer", "albedo"), (), "segformer+albedo"),
+    ],
+)
+def test_a_job_is_named_by_what_it_trains(
+    checkout: Path, files: tuple[str, ...], more: tuple[str, ...], name: str
+) -> None:
+    given = [f"configs/{file}.yaml" for file in files]
+    context = checked(["train", *given, *PLACES, *more], working_dir=checkout)
+    told = described(context, working_dir=checkout)
+    assert told["job_name"] == name
+    assert told["runs"] == "/mnt/pbr/runs" and told["files"] == " ".join(given)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "configs/none.yaml", *PLACES), "configs/none.yaml: the job sees the files below"),
+        (("train", "configs/segformer.yaml", "--data", "data", "--runs", "/runs"), "--data: data is a path"),
+        (
+            ("train", "configs/segformer.yaml", "--data", "s3://b/d", "--runs", "runs"),
+            "--runs: runs is a path",
+        ),
+        (("evaluate", "runs/model", "--data", "/mnt/pbr/shards"), "run: runs/model is a path"),
+        (("submit", "--", "train"), "submit is not a command for a cluster"),
+        (("trian",), "trian is not a command for a cluster. Use one of prepare"),
+    ],
+)
+def test_what_no_job_could_do_is_refused_before_anything_is_uploaded(
+    checkout: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        checked(arguments, working_dir=checkout)
+
+
+def test_an_absolute_curriculum_is_refused_since_no_node_has_it(checkout: Path) -> None:
+    with pytest.raises(ConfigError, match="and nothing else of this machine"):
+        checked(["train", str(checkout / "configs/segformer.yaml"), *PLACES], working_dir=checkout)
+
+
+def test_options_of_the_command_are_checked_as_the_job_would() -> None:
+    done = submit("--", "train", "--speed", "9")
+    assert done.exit_code == 2 and "No such option" in done.output and "--speed" in done.output
+
+
+def test_a_command_or_a_job_is_asked_for_and_not_both() -> None:
+    for arguments in ((), ("--follow", "x", "--", "train")):
+        done = submit(*arguments)
+        assert done.exit_code == 2 and "one of the two" in done.output
+
+
+def test_an_address_that_takes_no_jobs_is_an_error_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigError, match="not the address of a dashboard"):
+        connect("10.0.0.1:6379")
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    with pytest.raises(ConfigError, match="no cluster takes jobs there"):
+        connect("http://127.0.0.1:9")
+    assert "RAY_ADDRESS" not in os.environ, "Ray would have taken it before the one that was given"
+
+
+class CutOff:
+    """A cluster whose connection breaks: each time one follows, the output comes from its beginning."""
+
+    def __init__(self, *chunks: Sequence[str], status: str = "SUCCEEDED", code: int | None = 0) -> None:
+        self._chunks, self._end = list(chunks), (status, code)
+
+    def get_address(self) -> str:
+        return "http://127.0.0.1:8265"
+
+    def get_job_info(self, job: str) -> SimpleNamespace:
+        status, code = self._end if not self._chunks else ("RUNNING", None)
+        return SimpleNamespace(status=JobStatus(status), driver_exit_code=code, message="the node died")
+
+    async def tail_job_logs(self, job: str) -> AsyncIterator[str]:
+        for chunk in self._chunks.pop(0):
+            yield chunk
+        if self._chunks:
+            raise RuntimeError("closed")
+
+
+def test_a_connection_that_is_cut_continues_where_it_stopped(capsys: pytest.CaptureFixture[str]) -> None:
+    client = CutOff(["one\n", "tw"], ["one\ntwo\n", "three\n"])
+    assert follow(cast("JobSubmissionClient", client), "ladder-1") == 0
+    assert capsys.readouterr().out == "one\ntwo\nthree\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "expected"),
+    [("FAILED", 2, 2), ("FAILED", 3, 3), ("FAILED", -9, 137), ("FAILED", None, 1), ("STOPPED", None, 143)],
+)
+def test_the_exit_code_is_that_of_the_command_as_a_shell_gives_it(
+    status: str, code: int | None, expected: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = CutOff(["output\n"], status=status, code=code)
+    assert follow(cast("JobSubmissionClient", client), "ladder-1") == expected
+    said = capsys.readouterr().err
+    assert ("did not end by itself: the node died" in said) == (expected == 1)
+    assert ("same command again resumes" in said) == (expected == 143)
