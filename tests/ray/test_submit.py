@@ -131,6 +131,7 @@ def test_a_mistake_in_the_input_ends_the_submission_with_its_code_too(
     assert "Traceback" not in output
 
 
+@pytest.mark.slow
 def test_a_closed_gate_ends_the_submission_with_its_code_too(
     user: User, shard_folder: Path, tmp_path: Path
 ) -> None:
@@ -148,6 +149,7 @@ def test_a_closed_gate_ends_the_submission_with_its_code_too(
     assert "did not pass its gate" in output
 
 
+@pytest.mark.slow
 def test_ray_itself_submits_the_training_as_a_module(user: User, shard_folder: Path, tmp_path: Path) -> None:
     more = training("short", data=shard_folder, runs=tmp_path / "runs")
     plain = ("--working-dir", ".", "--", "python", "-m", "ray_jobs.train")
