@@ -49,7 +49,8 @@ from pbrlib.optim.schedules import ConstantSpec
 from pbrlib.optim.spec import AdamWSpec
 from pbrlib.tasks.maps import MapTask
 from pbrlib.tasks.spec import AlbedoSpec, maps_read, maps_required
-from pbrlib.train.loop import PhaseRun, train_phase
+from pbrlib.train.loop import train_phase
+from pbrlib.train.phase import PhaseRun
 from pbrlib.train.spec import RuntimeSpec, Selection
 from ray_jobs.session import KEPT_MEMORY
 

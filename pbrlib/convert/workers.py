@@ -52,7 +52,10 @@ class Workers:
         with self._lock:
             self._closed = True
             for child in self._children:
-                child.stop()
+                child.kill()
+        self._threads.shutdown()  # a thread whose child is gone comes back at once, and closes what it owned
+        for child in self._children:
+            child.close()
 
     def submit(self, place: str, function: Callable[..., T], *args: Any) -> Future[T]:
         """Calls ``function(*args)`` in a child.
@@ -77,6 +80,7 @@ class Workers:
             self._local.child = None
             with self._lock:
                 self._children.discard(child)
+            child.close()
             raise DataError(f"{place}: the codec {lost}. The file is left out; save it again.") from None
         if not succeeded:
             raise answer
@@ -109,19 +113,22 @@ class _Child:
         try:
             self._pipe.send((function, args))
             if not self._pipe.poll(timeout_s):
-                self.stop()
                 raise _ChildLostError(f"did not answer within {timeout_s:g} s")
             answer: tuple[bool, Any] = self._pipe.recv()
         except (EOFError, OSError):
             self._process.join(_GOODBYE_S)
             code = self._process.exitcode
-            self.stop()
             how = f"by {signal.Signals(-code).name}" if code is not None and code < 0 else f"with code {code}"
             raise _ChildLostError(f"ended its process {how}") from None
         return answer
 
-    def stop(self) -> None:
-        self._process.kill()  # before closing: it wakes a thread that waits for the answer
+    def kill(self) -> None:
+        """Ends the process; a thread that waits for its answer learns so. Any thread may call it."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """Ends the process and gives back what it held. For one thread: a descriptor is closed once."""
+        self._process.kill()
         self._process.join(_GOODBYE_S)
         self._pipe.close()
 

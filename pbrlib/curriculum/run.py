@@ -33,7 +33,8 @@ from pbrlib.seeds import mix
 from pbrlib.tasks.build import build_task, measured
 from pbrlib.tasks.spec import maps_read, maps_required, merged_classes
 from pbrlib.tasks.start import check_start, start_from
-from pbrlib.train.loop import PhaseRun, train_phase
+from pbrlib.train.loop import train_phase
+from pbrlib.train.phase import PhaseRun
 from pbrlib.train.runs import FinishedPhase, RunDirectory
 from pbrlib.train.runtime import LocalRuntime, Runtime
 from pbrlib.train.spec import RuntimeSpec

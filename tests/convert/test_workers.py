@@ -1,5 +1,6 @@
 import os
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,28 @@ def test_leaving_by_an_error_does_not_wait_for_a_hanging_child(tmp_path: Path) -
         raise RuntimeError("stop")
     assert isinstance(call.exception(timeout=60), DataError)
     assert time.perf_counter() - start < 60
+
+
+def test_the_pipe_of_a_killed_child_is_closed_by_one_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[Connection] = []
+    close = Connection.close
+
+    def slowly(pipe: Connection) -> None:
+        if pipe in pipes:
+            closed.append(pipe)
+            time.sleep(0.2)  # long enough for a second thread to come here
+        close(pipe)
+
+    with pytest.raises(RuntimeError, match="stop"), Workers(2, timeout_s=200.0) as workers:
+        calls = [workers.submit("hang", crashing_reader, tmp_path / "hang.png") for _ in range(2)]
+        while not all(call.running() for call in calls) or len(workers._children) < 2:
+            time.sleep(0.01)
+        pipes = [child._pipe for child in workers._children]
+        monkeypatch.setattr(Connection, "close", slowly)
+        raise RuntimeError("stop")
+    assert sorted(map(id, closed)) == sorted(map(id, pipes))
 
 
 def test_a_truncated_png_is_a_data_error_that_names_it(tmp_path: Path) -> None:

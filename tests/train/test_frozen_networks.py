@@ -16,7 +16,7 @@ from pbrlib.data.batch import Batch
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.inference.chain import Condition
 from pbrlib.tasks.maps import MapTask
-from pbrlib.train import loop
+from pbrlib.train import learner
 from pbrlib.train.runtime import LocalRuntime
 from pbrlib.train.spec import RuntimeSpec
 from pbrlib.train.state import read_weights
@@ -54,7 +54,7 @@ class Seen:
 def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
     """What the next phase wraps, optimises and asks of the networks before it."""
     seen = Seen()
-    prepare, wrap, build = MapTask.prepare, LocalRuntime.wrap, loop.build_optimizer
+    prepare, wrap, build = MapTask.prepare, LocalRuntime.wrap, learner.build_optimizer
 
     def prepared(self: MapTask, batch: Batch, *, training: bool) -> Example:
         assert self.players[0].module.training == training
@@ -75,7 +75,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
 
     monkeypatch.setattr(MapTask, "prepare", prepared)
     monkeypatch.setattr(LocalRuntime, "wrap", wrapped)
-    monkeypatch.setattr(loop, "build_optimizer", optimizer)
+    monkeypatch.setattr(learner, "build_optimizer", optimizer)
     return seen
 
 

@@ -24,7 +24,8 @@ from pbrlib.maps import CLASSES, IGNORE
 from pbrlib.optim.schedules import ConstantSpec
 from pbrlib.optim.spec import AdamWSpec
 from pbrlib.tasks.supervised import LossOfNetwork
-from pbrlib.train.loop import PhaseRun, _Learner
+from pbrlib.train.learner import Learner
+from pbrlib.train.phase import PhaseRun
 from pbrlib.train.spec import RuntimeSpec, Selection
 from pbrlib.train.task import Example
 from tests.losses.conftest import image_batch, label_batch, part
@@ -139,7 +140,7 @@ def rank_main(rank: int, folder: Path) -> None:
     found = {}
     for name, (declared, (x, target)) in CASES.items():
         player: Any = OneLayer(declared, x.shape[1])
-        learner, gradients = _Learner(run, player, runtime), []
+        learner, gradients = Learner(run, player, runtime), []
         learner.optimizer.register_step_pre_hook(
             lambda *_, network=player.network, kept=gradients: kept.extend(gradients_of(network))
         )

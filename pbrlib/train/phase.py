@@ -1,0 +1,44 @@
+"""One phase as the loop is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pbrlib.data.augment import AugmentSpec
+from pbrlib.data.plan import DrawPlan
+from pbrlib.optim.schedules import ScheduleSpec
+from pbrlib.optim.spec import OptimizerSpec
+from pbrlib.train.spec import RuntimeSpec, Selection
+from pbrlib.train.warmstart import WarmStart
+
+
+@dataclass(frozen=True)
+class PhaseRun:
+    """All that one phase is, resolved: what the loop needs and nothing that knows a model.
+
+    ``segment_steps`` steps lie between two validations, each with a checkpoint; the last segment may be
+    shorter. ``maps`` are read for every draw; ``start`` says what was taken from the weights of another role;
+    ``frozen`` are the fingerprints of the networks before this one. After ``plateau_steps`` without a better
+    selection metric the phase ends. ``tags`` are its hyperparameters for people.
+    """
+
+    name: str
+    fingerprint: str
+    seed: int
+    directory: Path
+    plan: DrawPlan
+    maps: Sequence[str]
+    segment_steps: int
+    micro_batches: int
+    augment: AugmentSpec
+    optimizer: OptimizerSpec
+    schedule: ScheduleSpec
+    grad_clip: float
+    selection: Selection
+    frozen: Mapping[str, str]
+    runtime: RuntimeSpec
+    start: WarmStart | None = None
+    plateau_steps: int | None = None
+    tags: Mapping[str, str | int | float] = field(default_factory=dict)
