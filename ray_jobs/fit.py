@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import ray
 import ray.train
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.callback import UserCallback
 from ray.train.v2.api.config import FailureConfig
 from ray.train.v2.api.exceptions import TrainingFailedError
 
@@ -52,10 +53,17 @@ def own_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
 
 
-def launch_on_ray(job: PhaseJob) -> Path:
+def launch_on_ray(
+    job: PhaseJob, *, callbacks: Sequence[UserCallback] = (), attempts_at_a_place: int = 3
+) -> Path:
     """Trains a phase as one TorchTrainer fit and returns its best checkpoint.
 
     Raises the worker's PbrError, as the one it was, when that is what stopped it.
+
+    Args:
+        job: The phase.
+        callbacks: Told of every report.
+        attempts_at_a_place: How many minutes the fit waits for room in the cluster before it gives up.
     """
     spec, runtime = job.curriculum.phases[job.phase], job.runtime
     job.directory.mkdir(parents=True, exist_ok=True)
@@ -74,8 +82,9 @@ def launch_on_ray(job: PhaseJob) -> Path:
         ),
         run_config=ray.train.RunConfig(
             name=job.directory.name,
+            callbacks=list(callbacks),
             storage_path=str(job.run_directory.path),
-            failure_config=FailureConfig(max_failures=runtime.max_failures, controller_failure_limit=3),
+            failure_config=FailureConfig(max_failures=runtime.max_failures, controller_failure_limit=attempts_at_a_place),
             checkpoint_config=ray.train.CheckpointConfig(
                 num_to_keep=2,
                 checkpoint_score_attribute=spec.select.metric,

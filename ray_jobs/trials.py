@@ -1,0 +1,262 @@
+"""A sweep's trials on Ray Tune: each is the very fit of a single run, in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.integration.ray_train import TuneReportCallback
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search import Searcher
+
+from pbrlib.curriculum.draws import phase_plan
+from pbrlib.curriculum.run import PhaseJob, carry_out, resolve
+from pbrlib.curriculum.search import Params, without_gates
+from pbrlib.curriculum.search_load import Search
+from pbrlib.curriculum.study import Configuration, Outcome, SweepStudy
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.errors import PbrError
+from pbrlib.train.runs import FinishedPhase, write_atomically
+from pbrlib.train.spec import RuntimeSpec
+from ray_jobs.fit import launch_on_ray, pbr_error_in
+
+OUTCOME = "outcome.json"
+"""How a trial ended, left by itself: its process may be gone before anybody asks."""
+
+PATIENCE_MIN = 24 * 60
+"""A trial waits that long for room: other sweeps and runs may hold the cluster."""
+
+Announce = Callable[[Configuration], None]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A search with everything that its trials need; paths hold on every node.
+
+    ``out`` is the folder of the sweep, ``runs`` has the donors.
+    """
+
+    search: Search
+    shards: str
+    runs: Path
+    out: Path
+    runtime: RuntimeSpec
+
+    @property
+    def title(self) -> str:
+        """As people and the dashboard call its trials: ``segformer/S1``."""
+        return f"{self.search.curriculum.name}/{self.search.spec.phase}"
+
+    def folder(self, number: int, repeat: int) -> Path:
+        """Of one trial; it is a runs directory."""
+        return self.out / "trials" / f"{number:04d}-{repeat}"
+
+    def job(self, number: int, params: Params, repeat: int) -> PhaseJob:
+        """One trial, resolved; raises PbrError where its configuration cannot be run."""
+        curriculum = without_gates(self.search.trial(params, repeat=repeat))
+        shards = ShardSet.open(self.shards)
+        job = resolve(
+            curriculum, self.search.spec.phase, shards=shards, runs=self.runs, runtime=self.runtime
+        )
+        return replace(job, runs=self.folder(number, repeat))
+
+
+def train_trial(config: Mapping[str, Any]) -> None:
+    """What Tune runs: the fit of a single run, whose reports go to the sweep too."""
+    job: PhaseJob = config["job"]
+    callbacks = [TuneReportCallback()]
+    started = time.monotonic()
+
+    def launch(job: PhaseJob) -> Path:
+        return launch_on_ray(job, callbacks=callbacks, attempts_at_a_place=PATIENCE_MIN)
+
+    try:
+        done = carry_out(job, launch)
+    except Exception as error:
+        mistake = pbr_error_in(error)
+        reason = str(mistake) if mistake is not None else f"{type(error).__name__}: {error}"
+        _leave(job.runs, Outcome("failed", reason=reason, seconds=time.monotonic() - started))
+        raise
+    _leave(job.runs, _finished(done, config["objectives"]))
+
+
+def _finished(done: FinishedPhase, objectives: list[str]) -> Outcome:
+    missing = [name for name in objectives if name not in done.metrics]
+    if missing:
+        return Outcome("failed", reason=f"{', '.join(missing)} was not measured.", seconds=done.seconds)
+    values = tuple(done.metrics[name] for name in objectives)
+    return Outcome("finished", values=values, seconds=done.seconds, step=done.step)
+
+
+def _leave(folder: Path, outcome: Outcome) -> None:
+    write_atomically(folder / OUTCOME, json.dumps(asdict(outcome)))
+
+
+def left_outcome(folder: Path) -> Outcome | None:
+    """What a trial says of its end; None where it has not ended by itself."""
+    path = folder / OUTCOME
+    if not path.is_file():
+        return None
+    entry = json.loads(path.read_text())
+    return Outcome(**{**entry, "values": tuple(entry["values"])})
+
+
+class StudySearcher(Searcher):
+    """Hands Tune what the study proposes, and the study what became of it.
+
+    What an interrupted command left running comes first: it goes on from its checkpoint.
+    """
+
+    def __init__(self, study: SweepStudy, sweep: Sweep, *, announce: Announce) -> None:
+        super().__init__()
+        self._study, self._sweep, self._announce = study, sweep, announce
+        self._waiting = deque[tuple[int, Params, int]]()
+        self._running: dict[str, tuple[int, int]] = {}
+        self._last: dict[str, dict[str, Any]] = {}
+        self.stopped: set[str] = set()
+        for configuration in study.unfinished():
+            self._queue(configuration)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune saves its searcher, and the study alone is the state of a sweep."""
+        return {}
+
+    def number_of(self, trial_id: str) -> int:
+        """The configuration of a running trial."""
+        return self._running[trial_id][0]
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next repeat of a configuration that can be run."""
+        while True:
+            if not self._waiting:
+                configuration = self._study.ask()
+                if configuration is None:
+                    return Searcher.FINISHED
+                self._queue(configuration)
+            number, params, repeat = self._waiting.popleft()
+            left = left_outcome(self._sweep.folder(number, repeat))
+            if left is not None:
+                self._end(number, repeat, left)
+                continue
+            try:
+                job = self._sweep.job(number, params, repeat)
+            except PbrError as error:
+                self._end(number, repeat, Outcome("failed", reason=str(error)))
+                continue
+            self._running[trial_id] = (number, repeat)
+            objectives = [one.metric for one in self._sweep.search.spec.objectives]
+            return {"job": job, "objectives": objectives, "number": number, "repeat": repeat}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Keeps the last report."""
+        self._last[trial_id] = result
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Notes the end of a trial; one that was neither ended nor stopped stays running, to be resumed."""
+        number, repeat = self._running.pop(trial_id)
+        last = self._last.pop(trial_id, {})
+        outcome = left_outcome(self._sweep.folder(number, repeat))
+        if trial_id in self.stopped:
+            first = self._sweep.search.spec.objectives[0].metric
+            outcome = Outcome(
+                "stopped",
+                values=(last[first],),
+                seconds=last.get("time_total_s", 0.0),
+                step=int(last["step"]),
+            )
+        elif outcome is None and error:
+            outcome = Outcome("failed", reason="its process died. Ray's logs say more: ray list actors.")
+        if outcome is not None:
+            self._end(number, repeat, outcome)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the study is in its file."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore: the study is in its file."""
+
+    def _queue(self, configuration: Configuration) -> None:
+        for repeat in range(self._study.spec.repeats):
+            if repeat not in configuration.outcomes:
+                self._waiting.append((configuration.number, configuration.params, repeat))
+
+    def _end(self, number: int, repeat: int, outcome: Outcome) -> None:
+        self._announce(self._study.end(number, repeat=repeat, outcome=outcome))
+
+
+class StudyScheduler(FIFOScheduler):
+    """Asks the study's pruner after each validation."""
+
+    def __init__(self, study: SweepStudy, searcher: StudySearcher, *, segment_steps: int) -> None:
+        super().__init__()
+        self._study, self._searcher, self._segment = study, searcher, segment_steps
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing, as the searcher."""
+        return {}
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Stops a trial that ASHA drops."""
+        first = self._study.spec.objectives[0].metric
+        if first not in result:
+            return self.CONTINUE
+        number = self._searcher.number_of(trial.trial_id)
+        validation = math.ceil(result["step"] / self._segment)
+        if not self._study.should_stop(number, value=result[first], validation=validation):
+            return self.CONTINUE
+        self._searcher.stopped.add(trial.trial_id)
+        return self.STOP
+
+
+def run_trials(study: SweepStudy, sweep: Sweep, *, room: int, announce: Announce) -> None:
+    """Runs trials until the study wants no more, or its time is over.
+
+    Args:
+        study: Of the sweep.
+        sweep: What its trials train.
+        room: How many the cluster holds at once.
+        announce: Told of every configuration of which a repeat has ended.
+    """
+    spec = sweep.search.spec
+    searcher = StudySearcher(study, sweep, announce=announce)
+    scheduler = StudyScheduler(study, searcher, segment_steps=_segment_steps(sweep))
+    attempts = len(list((sweep.out / "tune").glob("attempt-*")))
+    tuner = tune.Tuner(
+        tune.with_resources(train_trial, {"cpu": 0.1}),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=scheduler,
+            num_samples=spec.size * spec.repeats,
+            max_concurrent_trials=min(room, spec.limits.parallel or room),
+            time_budget_s=None if spec.limits.hours is None else spec.limits.hours * 3600,
+            trial_name_creator=lambda trial: _name(sweep, trial.config),
+            trial_dirname_creator=lambda trial: f"{trial.config['number']:04d}-{trial.config['repeat']}",
+        ),
+        run_config=tune.RunConfig(
+            name=f"attempt-{attempts + 1}", storage_path=str(sweep.out / "tune"), verbose=0
+        ),
+    )
+    tuner.fit()
+
+
+def _segment_steps(sweep: Sweep) -> int:
+    """Steps between two validations."""
+    curriculum, phase = sweep.search.curriculum, sweep.search.spec.phase
+    given = curriculum.phases[phase].segment_steps
+    rows = ShardSet.open(sweep.shards).rows
+    return given or phase_plan(curriculum, phase, rows).steps_per_epoch
+
+
+def _name(sweep: Sweep, config: Mapping[str, Any]) -> str:
+    repeats = f".{config['repeat']}" if sweep.search.spec.repeats > 1 else ""
+    return f"{sweep.title} {config['number']}{repeats}"
