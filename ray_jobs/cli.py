@@ -20,6 +20,7 @@ SUBCOMMANDS = {
     "plan": ("ray_jobs.plan:command", "Check curricula and show what they would train; start nothing."),
     "augment-preview": ("ray_jobs.preview:command", "Draw a picture of what the network of a phase sees."),
     "train": ("ray_jobs.train:command", "Train a curriculum; the same command resumes it."),
+    "tune": ("ray_jobs.tune:command", "Search addresses of a curriculum for better values."),
     "evaluate": ("ray_jobs.evaluate:command", "Measure trained networks beside trivial baselines."),
     "convert": ("ray_jobs.convert:command", "Convert a folder of old textures to True PBR."),
     "score": ("ray_jobs.score:command", "Score a converted folder against the materials it was made of."),

@@ -28,9 +28,16 @@ from ray_jobs.runtime import RayRuntime
 FAILURE = "failure.json"
 """What stopped a phase for good. A worker leaves it before it dies, so that no retry repeats the mistake."""
 
+PATIENCE, IMPATIENCE = 24 * 60, 3
+"""How often a fit looks for its place, each time for a minute: while others use it, and where there is none."""
+
 
 def room_in_cluster(runtime: RuntimeSpec) -> int:
     """How many fits the nodes that are up hold at once, whoever uses them now; at least one."""
+    return max(1, _room(runtime))
+
+
+def _room(runtime: RuntimeSpec) -> int:
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     return room_on([node["Resources"] for node in nodes if node["Alive"]], runtime)
 
@@ -53,17 +60,11 @@ def own_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
 
 
-def launch_on_ray(
-    job: PhaseJob, *, callbacks: Sequence[UserCallback] = (), attempts_at_a_place: int = 3
-) -> Path:
+def launch_on_ray(job: PhaseJob, *, callbacks: Sequence[UserCallback] = ()) -> Path:
     """Trains a phase as one TorchTrainer fit and returns its best checkpoint.
 
-    Raises the worker's PbrError, as the one it was, when that is what stopped it.
-
-    Args:
-        job: The phase.
-        callbacks: Told of every report.
-        attempts_at_a_place: How many minutes the fit waits for room in the cluster before it gives up.
+    Where the nodes could hold it, it waits for its place, since other runs and sweeps may be in it. Raises the
+    worker's PbrError, as the one it was, when that is what stopped it. ``callbacks`` are told of every report.
     """
     spec, runtime = job.curriculum.phases[job.phase], job.runtime
     job.directory.mkdir(parents=True, exist_ok=True)
@@ -76,7 +77,7 @@ def launch_on_ray(
             num_workers=runtime.workers,
             use_gpu=runtime.device == "cuda",
             resources_per_worker={
-                "CPU": runtime.cpus_per_worker,
+                "CPU": runtime.cpus_of_worker,
                 **({"GPU": 1} if runtime.device == "cuda" else {}),
             },
         ),
@@ -84,7 +85,10 @@ def launch_on_ray(
             name=job.directory.name,
             callbacks=list(callbacks),
             storage_path=str(job.run_directory.path),
-            failure_config=FailureConfig(max_failures=runtime.max_failures, controller_failure_limit=attempts_at_a_place),
+            failure_config=FailureConfig(
+                max_failures=runtime.max_failures,
+                controller_failure_limit=PATIENCE if _room(runtime) else IMPATIENCE,
+            ),
             checkpoint_config=ray.train.CheckpointConfig(
                 num_to_keep=2,
                 checkpoint_score_attribute=spec.select.metric,

@@ -7,66 +7,33 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from pbrlib.curriculum.draws import phase_plan
-from pbrlib.curriculum.run import PhaseJob, carry_out, resolve
-from pbrlib.curriculum.search import Params, without_gates
-from pbrlib.curriculum.search_load import Search
+from pbrlib.curriculum.run import PhaseJob, carry_out
+from pbrlib.curriculum.search import Params
 from pbrlib.curriculum.study import Configuration, Outcome, SweepStudy
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import PbrError
 from pbrlib.train.runs import FinishedPhase, write_atomically
-from pbrlib.train.spec import RuntimeSpec
 from ray_jobs.fit import launch_on_ray, pbr_error_in
+from ray_jobs.sweep import Sweep
 
 OUTCOME = "outcome.json"
 """How a trial ended, left by itself: its process may be gone before anybody asks."""
 
-PATIENCE_MIN = 24 * 60
-"""A trial waits that long for room: other sweeps and runs may hold the cluster."""
+NEXT_TO_NOTHING = {"memory": 1.0}
+"""What a trial's own process holds, in bytes: it waits for its fit. Tune refuses nothing at all, and a share of a
+CPU would keep the last fit that a cluster has room for from being placed."""
 
 Announce = Callable[[Configuration], None]
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A search with everything that its trials need; paths hold on every node.
-
-    ``out`` is the folder of the sweep, ``runs`` has the donors.
-    """
-
-    search: Search
-    shards: str
-    runs: Path
-    out: Path
-    runtime: RuntimeSpec
-
-    @property
-    def title(self) -> str:
-        """As people and the dashboard call its trials: ``segformer/S1``."""
-        return f"{self.search.curriculum.name}/{self.search.spec.phase}"
-
-    def folder(self, number: int, repeat: int) -> Path:
-        """Of one trial; it is a runs directory."""
-        return self.out / "trials" / f"{number:04d}-{repeat}"
-
-    def job(self, number: int, params: Params, repeat: int) -> PhaseJob:
-        """One trial, resolved; raises PbrError where its configuration cannot be run."""
-        curriculum = without_gates(self.search.trial(params, repeat=repeat))
-        shards = ShardSet.open(self.shards)
-        job = resolve(
-            curriculum, self.search.spec.phase, shards=shards, runs=self.runs, runtime=self.runtime
-        )
-        return replace(job, runs=self.folder(number, repeat))
 
 
 def train_trial(config: Mapping[str, Any]) -> None:
@@ -76,7 +43,7 @@ def train_trial(config: Mapping[str, Any]) -> None:
     started = time.monotonic()
 
     def launch(job: PhaseJob) -> Path:
-        return launch_on_ray(job, callbacks=callbacks, attempts_at_a_place=PATIENCE_MIN)
+        return launch_on_ray(job, callbacks=callbacks)
 
     try:
         done = carry_out(job, launch)
@@ -120,8 +87,7 @@ class StudySearcher(Searcher):
         self._study, self._sweep, self._announce = study, sweep, announce
         self._waiting = deque[tuple[int, Params, int]]()
         self._running: dict[str, tuple[int, int]] = {}
-        self._last: dict[str, dict[str, Any]] = {}
-        self.stopped: set[str] = set()
+        self.stopped: dict[str, dict[str, Any]] = {}
         for configuration in study.unfinished():
             self._queue(configuration)
 
@@ -155,18 +121,13 @@ class StudySearcher(Searcher):
             objectives = [one.metric for one in self._sweep.search.spec.objectives]
             return {"job": job, "objectives": objectives, "number": number, "repeat": repeat}
 
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Keeps the last report."""
-        self._last[trial_id] = result
-
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Notes the end of a trial; one that was neither ended nor stopped stays running, to be resumed."""
         number, repeat = self._running.pop(trial_id)
-        last = self._last.pop(trial_id, {})
         outcome = left_outcome(self._sweep.folder(number, repeat))
-        if trial_id in self.stopped:
+        if (last := self.stopped.pop(trial_id, None)) is not None:
             first = self._sweep.search.spec.objectives[0].metric
             outcome = Outcome(
                 "stopped",
@@ -214,7 +175,7 @@ class StudyScheduler(FIFOScheduler):
         validation = math.ceil(result["step"] / self._segment)
         if not self._study.should_stop(number, value=result[first], validation=validation):
             return self.CONTINUE
-        self._searcher.stopped.add(trial.trial_id)
+        self._searcher.stopped[trial.trial_id] = result
         return self.STOP
 
 
@@ -232,7 +193,7 @@ def run_trials(study: SweepStudy, sweep: Sweep, *, room: int, announce: Announce
     scheduler = StudyScheduler(study, searcher, segment_steps=_segment_steps(sweep))
     attempts = len(list((sweep.out / "tune").glob("attempt-*")))
     tuner = tune.Tuner(
-        tune.with_resources(train_trial, {"cpu": 0.1}),
+        tune.with_resources(train_trial, NEXT_TO_NOTHING),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,

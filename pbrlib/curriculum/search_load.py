@@ -46,9 +46,7 @@ class Search:
     def trial(self, params: Params, *, repeat: int = 0) -> Curriculum:
         """The curriculum of one trial; the seed is the curriculum's own plus the number of the repeat."""
         seed = f"seed={self.curriculum.seed + repeat}"
-        return load_curriculum(
-            self.curriculum_file, overrides=[*self.overrides, *overrides_of(params), seed]
-        )
+        return load_curriculum(self.curriculum_file, overrides=[*self.overrides, *overrides_of(params), seed])
 
 
 def load_search(file: Path, *, overrides: Sequence[str] = ()) -> Search:
@@ -106,9 +104,11 @@ def _settings(spec: SearchSpec) -> Iterator[Mistake]:
             yield Mistake(
                 f"space.{address}", f"{kind} has no grid. List the values, {{kind: grid, values: [...]}}."
             )
-        if spec.num_trials is not None and spec.num_trials > (whole := len(spec.grid())) and len(
-            grids
-        ) == len(spec.space):
+        if (
+            spec.num_trials is not None
+            and spec.num_trials > (whole := len(spec.grid()))
+            and len(grids) == len(spec.space)
+        ):
             yield Mistake("num_trials", f"{spec.num_trials} of a grid of {whole}. Leave it out for all.")
     else:
         for address in grids:

@@ -74,7 +74,9 @@ class SweepStudy:
             directions=["maximize" if one.mode == "max" else "minimize" for one in spec.objectives],
             load_if_exists=True,
         )
-        self.study.set_metric_names([one.metric for one in spec.objectives])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self.study.set_metric_names([one.metric for one in spec.objectives])
         if spec.sampler.kind == "grid":
             for params in spec.grid()[len(self._trials()) :]:
                 self.study.enqueue_trial(dict(params))
@@ -105,14 +107,14 @@ class SweepStudy:
         return cls(folder, spec=search.spec, name=search.name)
 
     @classmethod
-    def open(cls, folder: Path) -> tuple[SweepStudy, dict[str, Any]]:
-        """An existing sweep and what it says about itself; raises ConfigError where there is none."""
+    def open(cls, folder: Path) -> SweepStudy:
+        """An existing sweep; raises ConfigError where there is none."""
         path = folder / SWEEP
         if not path.is_file() or not (folder / STUDY).is_file():
             raise ConfigError(f"{folder}: not the folder of a sweep. Give the --out of a pbr tune.")
         about: dict[str, Any] = json.loads(path.read_text())
         spec = SearchSpec.model_validate(about["spec"])
-        return cls(folder, spec=spec, name=about["search"]), about
+        return cls(folder, spec=spec, name=about["search"])
 
     def unfinished(self) -> list[Configuration]:
         """What was handed out and has not ended, the oldest first."""
@@ -202,7 +204,9 @@ def _configuration(frozen: FrozenTrial) -> Configuration:
             entry = json.loads(text)
             entry["values"] = tuple(entry["values"])
             outcomes[int(key.removeprefix("repeat "))] = Outcome(**entry)
-    return Configuration(frozen.number, dict(frozen.params), states[frozen.state], dict(sorted(outcomes.items())))
+    return Configuration(
+        frozen.number, dict(frozen.params), states[frozen.state], dict(sorted(outcomes.items()))
+    )
 
 
 def _sampler(spec: SearchSpec, *, drawn: int) -> optuna.samplers.BaseSampler:
