@@ -55,9 +55,9 @@ def stream(
 ) -> Iterator[RawBatch]:
     """Batches of ``batch`` consecutive draws, in their order, from one execution.
 
-    As many fetch tasks run at once as ``cpus`` says. They ask Ray for no CPU: the worker whose stream this is
-    holds theirs, so that fits which share a cluster never wait for each other half placed. ``prefetch`` batches
-    are collated ahead.
+    As many fetch tasks run at once as ``cpus`` says. They ask Ray for no CPU: the worker whose stream this
+    is holds theirs, so that fits which share a cluster never wait for each other half placed. ``prefetch``
+    batches are collated ahead.
     """
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -70,7 +70,8 @@ def stream(
         object_store_memory=STORE_BYTES
     )
     blocks = [draws.slice(start, DRAWS_PER_BLOCK) for start in range(0, draws.num_rows, DRAWS_PER_BLOCK)]
-    dataset = ray.data.from_arrow(blocks).map_batches(
+    # from_arrow looks at every block in a task of its own, which would wait for a whole CPU.
+    dataset = ray.data.from_blocks(blocks).map_batches(
         _Fetch(shards, maps),
         batch_format="pyarrow",
         batch_size=None,

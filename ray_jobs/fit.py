@@ -29,7 +29,7 @@ FAILURE = "failure.json"
 """What stopped a phase for good. A worker leaves it before it dies, so that no retry repeats the mistake."""
 
 PATIENCE, IMPATIENCE = 24 * 60, 3
-"""How often a fit looks for its place, each time for a minute: while others use it, and where there is none."""
+"""How often a fit looks for its place, a minute each time: where others use it, and where there is none."""
 
 
 def room_in_cluster(runtime: RuntimeSpec) -> int:
@@ -63,8 +63,9 @@ def own_interrupts() -> Iterator[None]:
 def launch_on_ray(job: PhaseJob, *, callbacks: Sequence[UserCallback] = ()) -> Path:
     """Trains a phase as one TorchTrainer fit and returns its best checkpoint.
 
-    Where the nodes could hold it, it waits for its place, since other runs and sweeps may be in it. Raises the
-    worker's PbrError, as the one it was, when that is what stopped it. ``callbacks`` are told of every report.
+    Where the nodes could hold it, it waits for its place, since other runs and sweeps may be in it.
+    ``callbacks`` are told of every report. Raises the worker's PbrError, as the one it was, when that is what
+    stopped it.
     """
     spec, runtime = job.curriculum.phases[job.phase], job.runtime
     job.directory.mkdir(parents=True, exist_ok=True)
@@ -83,7 +84,7 @@ def launch_on_ray(job: PhaseJob, *, callbacks: Sequence[UserCallback] = ()) -> P
         ),
         run_config=ray.train.RunConfig(
             name=job.directory.name,
-            callbacks=list(callbacks),
+            callbacks=[*callbacks],  # type: ignore[list-item]
             storage_path=str(job.run_directory.path),
             failure_config=FailureConfig(
                 max_failures=runtime.max_failures,

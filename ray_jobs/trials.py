@@ -30,8 +30,8 @@ OUTCOME = "outcome.json"
 """How a trial ended, left by itself: its process may be gone before anybody asks."""
 
 NEXT_TO_NOTHING = {"memory": 1.0}
-"""What a trial's own process holds, in bytes: it waits for its fit. Tune refuses nothing at all, and a share of a
-CPU would keep the last fit that a cluster has room for from being placed."""
+"""What a trial's own process holds, in bytes: it only waits for its fit. Tune takes no empty demand, and a
+share of a CPU would keep the last fit that a cluster has room for from being placed."""
 
 Announce = Callable[[Configuration], None]
 
@@ -39,7 +39,7 @@ Announce = Callable[[Configuration], None]
 def train_trial(config: Mapping[str, Any]) -> None:
     """What Tune runs: the fit of a single run, whose reports go to the sweep too."""
     job: PhaseJob = config["job"]
-    callbacks = [TuneReportCallback()]
+    callbacks = [TuneReportCallback()]  # type: ignore[no-untyped-call]
     started = time.monotonic()
 
     def launch(job: PhaseJob) -> Path:
@@ -99,7 +99,7 @@ class StudySearcher(Searcher):
         """The configuration of a running trial."""
         return self._running[trial_id][0]
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         """The next repeat of a configuration that can be run."""
         while True:
             if not self._waiting:
@@ -159,7 +159,7 @@ class StudyScheduler(FIFOScheduler):
     """Asks the study's pruner after each validation."""
 
     def __init__(self, study: SweepStudy, searcher: StudySearcher, *, segment_steps: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._study, self._searcher, self._segment = study, searcher, segment_steps
 
     def __getstate__(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from pbrlib.curriculum.study import Configuration, SweepStudy
     from pbrlib.train.spec import RuntimeSpec
-    from ray_jobs.trials import Sweep
+    from ray_jobs.sweep import Sweep
 
 _WIDTH = 140
 _FOLDER = click.Path(path_type=Path, file_okay=False)

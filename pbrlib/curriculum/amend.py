@@ -71,7 +71,8 @@ def amend(file: Path, params: Params, *, origin: str) -> dict[str, tuple[Any, An
 
 def _edit(text: str, parts: list[str], value: Any) -> _Edit:
     """What puts a value at an address: in place of what is there, or as a new entry."""
-    node: yaml.Node = yaml.compose(text, Loader=yaml.SafeLoader)
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    assert node is not None
     for depth, part in enumerate(parts):
         rest = _flow(parts[depth:], value)
         if not isinstance(node, yaml.MappingNode):

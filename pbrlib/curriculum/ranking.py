@@ -39,7 +39,7 @@ def ranked(study: SweepStudy) -> list[Configuration]:
 
 
 def front_of(study: SweepStudy) -> list[Configuration]:
-    """The finished configurations that no other one beats: one with one objective, a Pareto front with several."""
+    """The finished configurations that none beats: the best, or of several objectives a Pareto front."""
     finished = [one for one in study.configurations() if one.state == "finished"]
     if len(study.spec.objectives) == 1:
         return sorted(finished, key=lambda one: score(study, one), reverse=True)[:1]

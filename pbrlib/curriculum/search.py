@@ -230,6 +230,6 @@ def _scalar(text: str) -> str:
 
 
 def without_gates(curriculum: Curriculum) -> Curriculum:
-    """A sweep compares trials with each other; whether a network passes a gate is for the run that follows."""
+    """A sweep compares trials with each other; whether one passes a gate is for the run that follows."""
     phases = {name: phase.model_copy(update={"gate": None}) for name, phase in curriculum.phases.items()}
     return curriculum.model_copy(update={"phases": phases})

@@ -114,7 +114,8 @@ def _settings(spec: SearchSpec) -> Iterator[Mistake]:
         for address in grids:
             yield Mistake(
                 f"space.{address}",
-                f"a grid, and the sampler is {spec.sampler.kind}. Write kind: choice, or sampler: {{kind: grid}}.",
+                f"a grid, and the sampler is {spec.sampler.kind}. "
+                "Write kind: choice, or sampler: {kind: grid}.",
             )
         if spec.num_trials is None:
             yield Mistake("num_trials", f"missing. Say how many configurations {spec.sampler.kind} tries.")
@@ -139,8 +140,8 @@ def _objective(address: str, metric: str, curriculum: Curriculum) -> Iterator[Mi
     if parts[0] != "val" or "loss" in parts:
         yield Mistake(
             address,
-            f"{metric!r} is a figure of training: it changes with the weights and rates searched themselves, so "
-            f"the smallest weight would win. Choose a validation metric. {suggestion(metric, names)}",
+            f"{metric!r} is a figure of training: it changes with the weights searched themselves, so the "
+            f"smallest weight would win. Choose a validation metric. {suggestion(metric, names)}",
         )
         return
     yield Mistake(

@@ -15,7 +15,8 @@ from pbrlib.curriculum.study import SweepStudy
 PAGE = "report.html"
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 2em auto; padding: 0 1em; color: #222 }
+body { font: 15px/1.5 system-ui, sans-serif; color: #222 }
+body { max-width: 1200px; margin: 2em auto; padding: 0 1em }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { padding: .25em .8em; text-align: left; border-bottom: 1px solid #ddd }
 tr.stopped, tr.running { color: #777 } tr.failed { color: #a22 }

@@ -17,8 +17,9 @@ class RuntimeSpec(Spec):
     ``threads_per_worker`` are torch's intra-op threads. ``batch_per_device`` is the largest micro-batch
     that fits a device: local batch and accumulation follow from it and the curriculum's global batch
     (None: the local batch in one piece). ``data_cpus`` are the logical CPUs of each worker's data stream;
-    the worker holds them beside its own ``cpus_per_worker``. ``prefetch`` batches are collated ahead. ``record_batches`` writes a hash of every sample after
-    augmentation, which costs time: for proving that two runs saw the same.
+    the worker holds them beside its own ``cpus_per_worker``. ``prefetch`` batches are collated ahead.
+    ``record_batches`` writes a hash of every sample after augmentation, which costs time: for proving that
+    two runs saw the same.
     """
 
     workers: int = Field(default=2, ge=1)
