@@ -11,10 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
+from ray.util.placement_group import PlacementGroup
 
 from pbrlib.curriculum.draws import phase_plan
 from pbrlib.curriculum.run import PhaseJob, carry_out
@@ -36,10 +38,35 @@ share of a CPU would keep the last fit that a cluster has room for from being pl
 Announce = Callable[[Configuration], None]
 
 
+class _ToTheSweep(TuneReportCallback):  # type: ignore[misc]
+    """Passes the reports of a fit on, with a handle of what would outlive a trial that is stopped."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        """Runs in the controller of the fit, an actor."""
+        controller = ray.cloudpickle.dumps(ray.get_runtime_context().current_actor).hex()
+        super().after_report(run_context, [{**metrics[0], "controller": controller}], checkpoint)
+
+
+def release(report: Mapping[str, Any]) -> None:
+    """Ends the fit of a trial whose process Tune ends, and gives its place back, by what it reported last.
+
+    Train's own cleaner asks the state API, which needs a dashboard and no second Ray on the machine.
+    """
+    if "controller" not in report:
+        return
+    # First the controller: it would start its workers anew in another place.
+    ray.kill(ray.cloudpickle.loads(bytes.fromhex(report["controller"])))
+    group = ray.PlacementGroupID(bytes.fromhex(report["placement_group"]))
+    ray.util.remove_placement_group(PlacementGroup(group))
+
+
 def train_trial(config: Mapping[str, Any]) -> None:
     """What Tune runs: the fit of a single run, whose reports go to the sweep too."""
     job: PhaseJob = config["job"]
-    callbacks = [TuneReportCallback()]  # type: ignore[no-untyped-call]
+    callbacks = [_ToTheSweep()]
     started = time.monotonic()
 
     def launch(job: PhaseJob) -> Path:
@@ -127,6 +154,8 @@ class StudySearcher(Searcher):
         """Notes the end of a trial; one that was neither ended nor stopped stays running, to be resumed."""
         number, repeat = self._running.pop(trial_id)
         outcome = left_outcome(self._sweep.folder(number, repeat))
+        if outcome is None:
+            release(self.stopped.get(trial_id) or result or {})
         if (last := self.stopped.pop(trial_id, None)) is not None:
             first = self._sweep.search.spec.objectives[0].metric
             outcome = Outcome(
