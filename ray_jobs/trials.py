@@ -38,7 +38,7 @@ share of a CPU would keep the last fit that a cluster has room for from being pl
 Announce = Callable[[Configuration], None]
 
 
-class _ToTheSweep(TuneReportCallback):  # type: ignore[misc]
+class _ToTheSweep(TuneReportCallback):
     """Passes the reports of a fit on, with a handle of what would outlive a trial that is stopped."""
 
     def __init__(self) -> None:
@@ -46,7 +46,8 @@ class _ToTheSweep(TuneReportCallback):  # type: ignore[misc]
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         """Runs in the controller of the fit, an actor."""
-        controller = ray.cloudpickle.dumps(ray.get_runtime_context().current_actor).hex()
+        own = ray.get_runtime_context().current_actor
+        controller = ray.cloudpickle.dumps(own).hex()  # type: ignore[no-untyped-call]
         super().after_report(run_context, [{**metrics[0], "controller": controller}], checkpoint)
 
 
