@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -34,6 +35,15 @@ OUTCOME = "outcome.json"
 NEXT_TO_NOTHING = {"memory": 1.0}
 """What a trial's own process holds, in bytes: it only waits for its fit. Tune takes no empty demand, and a
 share of a CPU would keep the last fit that a cluster has room for from being placed."""
+
+_QUIET = {
+    # Ctrl-C is an interrupt, as everywhere; Tune would end quietly, as if it were done.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # The study is the record; Tune's own files of every trial are nobody's.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # Its newer output prints tables at any verbosity.
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
 
 Announce = Callable[[Configuration], None]
 
@@ -218,6 +228,7 @@ def run_trials(study: SweepStudy, sweep: Sweep, *, room: int, announce: Announce
         room: How many the cluster holds at once.
         announce: Told of every configuration of which a repeat has ended.
     """
+    os.environ.update(_QUIET)
     spec = sweep.search.spec
     searcher = StudySearcher(study, sweep, announce=announce)
     scheduler = StudyScheduler(study, searcher, segment_steps=_segment_steps(sweep))

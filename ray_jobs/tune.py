@@ -137,14 +137,6 @@ def begin(work: Sweep) -> SweepStudy:
 def _train(study: SweepStudy, work: Sweep, *, address: str | None) -> None:
     from ray_jobs.session import ray_session
 
-    os.environ.update(
-        # Ctrl-C is an interrupt, as everywhere; Tune would end quietly, as if it were done.
-        TUNE_DISABLE_SIGINT_HANDLER="1",
-        # The study is the record; Tune's own files of every trial are nobody's.
-        TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
-        # Its newer output prints tables at any verbosity.
-        RAY_AIR_NEW_OUTPUT="0",
-    )
     with ray_session(
         address=address, num_cpus=_cpus(work.runtime), dashboard=True, worker_output=work.runtime.ray_logs
     ):
