@@ -125,6 +125,7 @@ class StudySearcher(Searcher):
         self._study, self._sweep, self._announce = study, sweep, announce
         self._waiting = deque[tuple[int, Params, int]]()
         self._running: dict[str, tuple[int, int]] = {}
+        self._last: dict[str, dict[str, Any]] = {}
         self.stopped: dict[str, dict[str, Any]] = {}
         for configuration in study.unfinished():
             self._queue(configuration)
@@ -157,23 +158,35 @@ class StudySearcher(Searcher):
                 continue
             self._running[trial_id] = (number, repeat)
             objectives = [one.metric for one in self._sweep.search.spec.objectives]
-            return {"job": job, "objectives": objectives, "number": number, "repeat": repeat}
+            length = None if self._study.spec.asha is None else _length(job)
+            return {
+                "job": job,
+                "objectives": objectives,
+                "number": number,
+                "repeat": repeat,
+                "length": length,
+            }
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Keeps the last report, by which a trial can be cleared away."""
+        self._last[trial_id] = result
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Notes the end of a trial; one that was neither ended nor stopped stays running, to be resumed."""
         number, repeat = self._running.pop(trial_id)
+        last = self._last.pop(trial_id, {})
         outcome = left_outcome(self._sweep.folder(number, repeat))
         if outcome is None:
-            release(self.stopped.get(trial_id) or result or {})
-        if (last := self.stopped.pop(trial_id, None)) is not None:
+            release(self.stopped.get(trial_id, last))
+        if (stop := self.stopped.pop(trial_id, None)) is not None:
             first = self._sweep.search.spec.objectives[0].metric
             outcome = Outcome(
                 "stopped",
-                values=(last[first],),
-                seconds=last.get("time_total_s", 0.0),
-                step=int(last["step"]),
+                values=(stop[first],),
+                seconds=stop.get("time_total_s", 0.0),
+                step=int(stop["step"]),
             )
         elif outcome is None and error:
             outcome = Outcome("failed", reason="its process died. Ray's logs say more: ray list actors.")
@@ -198,9 +211,9 @@ class StudySearcher(Searcher):
 class StudyScheduler(FIFOScheduler):
     """Asks the study's pruner after each validation."""
 
-    def __init__(self, study: SweepStudy, searcher: StudySearcher, *, segment_steps: int) -> None:
+    def __init__(self, study: SweepStudy, searcher: StudySearcher) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._study, self._searcher, self._segment = study, searcher, segment_steps
+        self._study, self._searcher = study, searcher
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing, as the searcher."""
@@ -209,11 +222,13 @@ class StudyScheduler(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Stops a trial that ASHA drops."""
         first = self._study.spec.objectives[0].metric
-        if first not in result:
+        if self._study.spec.asha is None or first not in result:
             return self.CONTINUE
-        number = self._searcher.number_of(trial.trial_id)
-        validation = math.ceil(result["step"] / self._segment)
-        if not self._study.should_stop(number, value=result[first], validation=validation):
+        number, length = self._searcher.number_of(trial.trial_id), trial.config["length"]
+        validation = math.ceil(result["step"] / length["segment_steps"])
+        drop = self._study.should_stop(number, value=result[first], validation=validation)
+        # At its last validation a trial has cost what it costs: it is finished, not stopped.
+        if not drop or result["step"] >= length["total_steps"]:
             return self.CONTINUE
         self._searcher.stopped[trial.trial_id] = result
         return self.STOP
@@ -231,7 +246,7 @@ def run_trials(study: SweepStudy, sweep: Sweep, *, room: int, announce: Announce
     os.environ.update(_QUIET)
     spec = sweep.search.spec
     searcher = StudySearcher(study, sweep, announce=announce)
-    scheduler = StudyScheduler(study, searcher, segment_steps=_segment_steps(sweep))
+    scheduler = StudyScheduler(study, searcher)
     attempts = len(list((sweep.out / "tune").glob("attempt-*")))
     tuner = tune.Tuner(
         tune.with_resources(train_trial, NEXT_TO_NOTHING),
@@ -251,12 +266,11 @@ def run_trials(study: SweepStudy, sweep: Sweep, *, room: int, announce: Announce
     tuner.fit()
 
 
-def _segment_steps(sweep: Sweep) -> int:
-    """Steps between two validations."""
-    curriculum, phase = sweep.search.curriculum, sweep.search.spec.phase
-    given = curriculum.phases[phase].segment_steps
-    rows = ShardSet.open(sweep.shards).rows
-    return given or phase_plan(curriculum, phase, rows).steps_per_epoch
+def _length(job: PhaseJob) -> dict[str, int]:
+    """Steps of a trial, and between two of its validations."""
+    plan = phase_plan(job.curriculum, job.phase, ShardSet.open(job.shards).rows)
+    segment = job.curriculum.phases[job.phase].segment_steps or plan.steps_per_epoch
+    return {"total_steps": plan.total_steps, "segment_steps": segment}
 
 
 def _name(sweep: Sweep, config: Mapping[str, Any]) -> str:

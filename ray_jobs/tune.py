@@ -167,7 +167,8 @@ def _line(one: Configuration, study: SweepStudy) -> str:
         if (found := one.values(place))
     )
     counted = f" {len(one.outcomes)}/{study.spec.repeats}" if study.spec.repeats > 1 else ""
-    return f"trial {one.number}{counted}: {one.state} {values}{one.reason}"
+    said = [f"trial {one.number}{counted}: {one.state}", values, one.reason]
+    return ", ".join(part for part in said if part)
 
 
 def conclude(study: SweepStudy, work: Sweep) -> None:

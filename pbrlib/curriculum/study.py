@@ -143,9 +143,7 @@ class SweepStudy:
     def end(self, number: int, *, repeat: int, outcome: Outcome) -> Configuration:
         """Notes how one repeat ended; with the last of them the configuration ends."""
         frozen = self._trials()[number]
-        self.study._storage.set_trial_user_attr(
-            frozen._trial_id, f"repeat {repeat}", json.dumps(asdict(outcome))
-        )
+        Trial(self.study, frozen._trial_id).set_user_attr(f"repeat {repeat}", json.dumps(asdict(outcome)))
         configuration = self.configurations()[number]
         if len(configuration.outcomes) == self.spec.repeats:
             self._tell(configuration)
