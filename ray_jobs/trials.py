@@ -240,7 +240,7 @@ def run_trials(study: SweepStudy, sweep: Sweep, *, room: int, announce: Announce
     Args:
         study: Of the sweep.
         sweep: What its trials train.
-        room: How many the cluster holds at once.
+        room: How many at once.
         announce: Told of every configuration of which a repeat has ended.
     """
     os.environ.update(_QUIET)
@@ -254,7 +254,7 @@ def run_trials(study: SweepStudy, sweep: Sweep, *, room: int, announce: Announce
             search_alg=searcher,
             scheduler=scheduler,
             num_samples=spec.size * spec.repeats,
-            max_concurrent_trials=min(room, spec.limits.parallel or room),
+            max_concurrent_trials=room,
             time_budget_s=None if spec.limits.hours is None else spec.limits.hours * 3600,
             trial_name_creator=lambda trial: _name(sweep, trial.config),
             trial_dirname_creator=lambda trial: f"{trial.config['number']:04d}-{trial.config['repeat']}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -145,15 +146,13 @@ def _train(study: SweepStudy, work: Sweep, *, address: str | None) -> None:
         from ray_jobs.trials import run_trials
 
         room = room_in_cluster(work.runtime)
-        wanted = study.spec.size
-        click.echo(f"{work.title}: {wanted} configurations, {min(room, wanted)} at once, into {work.out}")
+        room = min(room, study.spec.limits.parallel or room)
+        click.echo(f"{work.title}: {study.spec.size} configurations, {room} at once, into {work.out}")
         run_trials(study, work, room=room, announce=lambda one: click.echo(_line(one, study)))
 
 
 def _cpus(runtime: RuntimeSpec) -> int:
     """Logical CPUs of a local cluster."""
-    import math
-
     from ray_jobs.session import MIN_LOGICAL_CPUS
 
     return max(math.ceil(runtime.logical_cpus), len(os.sched_getaffinity(0)), MIN_LOGICAL_CPUS)

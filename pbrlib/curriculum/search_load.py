@@ -178,5 +178,6 @@ def _values(search: Search) -> Iterator[Mistake]:
             try:
                 search.trial({address: value})
             except ConfigError as error:
-                for line in str(error).splitlines()[1:]:
+                first, *rest = str(error).splitlines()
+                for line in rest or [first]:
                     yield Mistake(f"space.{address}", f"{value!r}: {line.strip()}")
