@@ -62,7 +62,7 @@ bench: install  ## Side-by-side measurements, printed as tables
 
 constraints:  ## Pin the newest versions that pyproject.toml admits (needs uv)
 	uv pip compile --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 \
-	  --extra dev pyproject.toml -o constraints.txt
+	  --extra dev --extra mlflow --extra wandb pyproject.toml -o constraints.txt
 
 clean:  ## Remove what make made, .venv too
 	rm -rf $(VENV) $(DEMO) *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

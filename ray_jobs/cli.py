@@ -23,6 +23,7 @@ SUBCOMMANDS = {
     "runs": ("ray_jobs.runs:runs", "List, show, compare and prune runs."),
     "report": ("ray_jobs.report:command", "Write a run as one HTML page."),
     "submit": ("ray_jobs.submit:command", "Run one of these commands as a job of a cluster, and follow it."),
+    "tune": ("ray_jobs.tune:command", "Search addresses of a curriculum for better values."),
     "evaluate": ("ray_jobs.evaluate:command", "Measure trained networks beside trivial baselines."),
     "convert": ("ray_jobs.convert:command", "Convert a folder of old textures to True PBR."),
     "score": ("ray_jobs.score:command", "Score a converted folder against the materials it was made of."),

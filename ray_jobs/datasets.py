@@ -6,6 +6,7 @@ start-up, once for each process that Ray gives a task to, in the middle of a str
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,9 @@ def stream(
 ) -> Iterator[RawBatch]:
     """Batches of ``batch`` consecutive draws, in their order, from one execution.
 
-    ``cpus`` bounds the logical CPUs of the fetch tasks; ``prefetch`` batches are collated ahead.
+    As many fetch tasks run at once as ``cpus`` says. They ask Ray for no CPU: the worker whose stream this
+    is holds theirs, so that fits which share a cluster never wait for each other half placed. ``prefetch``
+    batches are collated ahead.
     """
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -64,15 +67,17 @@ def stream(
     context.raise_original_map_exception = True
     context.custom_execution_callback_classes = [Pace]
     context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(
-        cpu=max(cpus, 1.0), object_store_memory=STORE_BYTES
+        object_store_memory=STORE_BYTES
     )
     blocks = [draws.slice(start, DRAWS_PER_BLOCK) for start in range(0, draws.num_rows, DRAWS_PER_BLOCK)]
-    dataset = ray.data.from_arrow(blocks).map_batches(
+    # from_arrow looks at every block in a task of its own, which would wait for a whole CPU.
+    dataset = ray.data.from_blocks(blocks).map_batches(
         _Fetch(shards, maps),
         batch_format="pyarrow",
         batch_size=None,
         zero_copy_batch=True,
-        num_cpus=min(cpus, 1.0),
+        num_cpus=0,
+        concurrency=max(1, math.floor(cpus)),
     )
     batches: Any = dataset.iter_torch_batches(
         batch_size=batch, collate_fn=_Collate(shards, maps), prefetch_batches=prefetch, device="cpu"

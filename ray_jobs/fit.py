@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import ray
 import ray.train
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.callback import UserCallback
 from ray.train.v2.api.config import FailureConfig
 from ray.train.v2.api.exceptions import TrainingFailedError
 
@@ -28,9 +29,16 @@ from ray_jobs.stopping import stopping_after_checkpoint
 FAILURE = "failure.json"
 """What stopped a phase for good. A worker leaves it before it dies, so that no retry repeats the mistake."""
 
+PATIENCE, IMPATIENCE = 24 * 60, 3
+"""How often a fit looks for its place, a minute each time: where others use it, and where there is none."""
+
 
 def room_in_cluster(runtime: RuntimeSpec) -> int:
     """How many fits the nodes that are up hold at once, whoever uses them now; at least one."""
+    return max(1, _room(runtime))
+
+
+def _room(runtime: RuntimeSpec) -> int:
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     return room_on([node["Resources"] for node in nodes if node["Alive"]], runtime)
 
@@ -53,10 +61,12 @@ def own_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
 
 
-def launch_on_ray(job: PhaseJob) -> Path:
+def launch_on_ray(job: PhaseJob, *, callbacks: Sequence[UserCallback] = ()) -> Path:
     """Trains a phase as one TorchTrainer fit and returns its best checkpoint.
 
-    Raises the worker's PbrError, as the one it was, when that is what stopped it.
+    Where the nodes could hold it, it waits for its place, since other runs and sweeps may be in it.
+    ``callbacks`` are told of every report. Raises the worker's PbrError, as the one it was, when that is what
+    stopped it.
     """
     spec, runtime = job.curriculum.phases[job.phase], job.runtime
     job.directory.mkdir(parents=True, exist_ok=True)
@@ -69,14 +79,18 @@ def launch_on_ray(job: PhaseJob) -> Path:
             num_workers=runtime.workers,
             use_gpu=runtime.device == "cuda",
             resources_per_worker={
-                "CPU": runtime.cpus_per_worker,
+                "CPU": runtime.cpus_of_worker,
                 **({"GPU": 1} if runtime.device == "cuda" else {}),
             },
         ),
         run_config=ray.train.RunConfig(
             name=job.directory.name,
+            callbacks=[*callbacks],  # type: ignore[list-item]
             storage_path=str(job.run_directory.path),
-            failure_config=FailureConfig(max_failures=runtime.max_failures, controller_failure_limit=3),
+            failure_config=FailureConfig(
+                max_failures=runtime.max_failures,
+                controller_failure_limit=PATIENCE if _room(runtime) else IMPATIENCE,
+            ),
             checkpoint_config=ray.train.CheckpointConfig(
                 num_to_keep=2,
                 checkpoint_score_attribute=spec.select.metric,

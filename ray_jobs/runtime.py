@@ -52,7 +52,7 @@ class RayRuntime(ProcessGroup):
         folder = None if checkpoint is None else ray.train.Checkpoint.from_directory(str(checkpoint))
         try:
             ray.train.report(
-                dict(metrics),
+                {**metrics, **_whereabouts(step)},
                 checkpoint=folder,
                 checkpoint_dir_name=f"checkpoint_{step:08d}",
                 delete_local_checkpoint_after_upload=True,
@@ -67,3 +67,9 @@ class RayRuntime(ProcessGroup):
         """The checkpoint that Ray recorded last."""
         checkpoint = ray.train.get_checkpoint()
         return None if checkpoint is None else Path(checkpoint.path)
+
+
+def _whereabouts(step: int) -> dict[str, int | str]:
+    """What a sweep needs to know beside the metrics: how far a trial is, and what it holds."""
+    group = ray.util.get_current_placement_group()
+    return {"step": step, **({} if group is None else {"placement_group": group.id.hex()})}

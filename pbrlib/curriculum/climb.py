@@ -72,14 +72,13 @@ def _side_by_side(
 
 
 def room_on(nodes: Sequence[Mapping[str, float]], runtime: RuntimeSpec) -> int:
-    """How many phases nodes with these resources, ``CPU`` and ``GPU``, hold at once; at least one.
+    """How many phases nodes with these resources, ``CPU`` and ``GPU``, hold at once.
 
     A phase that finds no place fails after some minutes, so none is counted that might not find one: a worker
-    lies on one node with its device; data streams take what CPUs are left anywhere.
+    lies on one node with its device and the CPUs of its data stream.
     """
     workers = 0
     for node in nodes:
-        here = math.floor(node.get("CPU", 0.0) / runtime.cpus_per_worker)
+        here = math.floor(node.get("CPU", 0.0) / runtime.cpus_of_worker)
         workers += min(here, math.floor(node.get("GPU", 0.0))) if runtime.device == "cuda" else here
-    cpus = sum(node.get("CPU", 0.0) for node in nodes)
-    return max(1, min(workers // runtime.workers, math.floor(cpus / runtime.logical_cpus)))
+    return workers // runtime.workers

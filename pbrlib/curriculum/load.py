@@ -35,7 +35,12 @@ def load_curriculum(path: Path, *, overrides: Sequence[str] = ()) -> Curriculum:
 
 def load_runtime(path: Path) -> RuntimeSpec:
     """Reads a runtime file; raises ConfigError with every mistake."""
-    return _built(read_yaml(path), RuntimeSpec, place=str(path))
+    return load_spec(path, RuntimeSpec)
+
+
+def load_spec(path: Path, model: type[AnySpec]) -> AnySpec:
+    """Reads a file of one spec, such as a search; raises ConfigError with every mistake."""
+    return _built(read_yaml(path), model, place=str(path))
 
 
 def load_ladder(files: Sequence[Path], *, overrides: Sequence[str] = ()) -> Ladder:

@@ -16,9 +16,10 @@ class RuntimeSpec(Spec):
 
     ``threads_per_worker`` are torch's intra-op threads. ``batch_per_device`` is the largest micro-batch
     that fits a device: local batch and accumulation follow from it and the curriculum's global batch
-    (None: the local batch in one piece). ``data_cpus`` are the logical CPUs each worker's data stream
-    may use. ``prefetch`` batches are collated ahead. ``record_batches`` writes a hash of every sample after
-    augmentation, which costs time: for proving that two runs saw the same.
+    (None: the local batch in one piece). ``data_cpus`` are the logical CPUs of each worker's data stream;
+    the worker holds them beside its own ``cpus_per_worker``. ``prefetch`` batches are collated ahead.
+    ``record_batches`` writes a hash of every sample after augmentation, which costs time: for proving that
+    two runs saw the same.
     """
 
     workers: int = Field(default=2, ge=1)
@@ -36,9 +37,14 @@ class RuntimeSpec(Spec):
     record_batches: bool = False
 
     @property
+    def cpus_of_worker(self) -> float:
+        """CPUs that one worker holds, its data stream's among them."""
+        return self.cpus_per_worker + self.data_cpus
+
+    @property
     def logical_cpus(self) -> float:
         """CPUs of all workers and of their data streams."""
-        return self.workers * (self.cpus_per_worker + max(self.data_cpus, 1.0))
+        return self.workers * self.cpus_of_worker
 
     def micro_batches(self, global_batch: int) -> int:
         """The number of micro-batches per step that keeps each within ``batch_per_device``."""

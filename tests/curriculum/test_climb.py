@@ -167,7 +167,7 @@ def test_room_is_asked_when_a_wave_of_several_begins() -> None:
         ([{"CPU": 4.0}], {"workers": 2}, 1),
         ([{"CPU": 8.0}], {"workers": 2}, 2),
         ([{"CPU": 7.9}], {"workers": 2}, 1),
-        ([{"CPU": 1.0}], {"workers": 2}, 1),
+        ([{"CPU": 1.0}], {"workers": 2}, 0),
         ([{"CPU": 12.0}, {"CPU": 12.0}], {"workers": 2, "cpus_per_worker": 2, "data_cpus": 4}, 2),
         ([{"CPU": 16.0, "GPU": 4.0}], {"workers": 1, "device": "cuda"}, 4),
         ([{"CPU": 4.0, "GPU": 4.0}], {"workers": 1, "device": "cuda"}, 2),
@@ -176,7 +176,7 @@ def test_room_is_asked_when_a_wave_of_several_begins() -> None:
         (
             [{"CPU": 64.0}, {"CPU": 2.0, "GPU": 4.0}],
             {"workers": 1, "cpus_per_worker": 2, "device": "cuda"},
-            1,
+            0,
         ),
         ([{"CPU": 64.0, "GPU": 8.0}, {"CPU": 64.0, "GPU": 8.0}], {"workers": 4, "device": "cuda"}, 4),
     ],

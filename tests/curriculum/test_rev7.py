@@ -259,8 +259,8 @@ def test_figures_that_are_part_of_a_rule_or_a_term() -> None:
     assert len(perceptual.SCALE_WEIGHTS) == 5
 
 
-OURS = sorted(path for path in Path("configs").rglob("*.yaml") if path.parent.name != "kuberay")
-"""The manifests for Kubernetes are not read by `pbr`; tests/cluster checks them."""
+OURS = sorted(path for path in Path("configs").rglob("*.yaml") if not {"kuberay", "search"} & {*path.parts})
+"""tests/cluster checks the manifests for Kubernetes, test_search what `pbr tune` reads."""
 
 
 @pytest.mark.parametrize("path", OURS, ids=str)

@@ -30,7 +30,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 def job_for(
     curriculum: Curriculum, phase: str, *, shards: ShardSet, donors: Path, runs: Path, workers: int
 ) -> PhaseJob:
-    given = {"workers": workers, "record_batches": True}
+    # So that three workers with their streams find room on four CPUs.
+    given = {"workers": workers, "record_batches": True, "data_cpus": 0.3}
     return job_of(curriculum, phase, shards=shards, donors=donors, runs=runs, **given)
 
 

@@ -1,0 +1,193 @@
+"""Sweeps as real fits: the thin path, stops, failures, a kill, and two of them beside a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import yaml
+
+from pbrlib.curriculum.load import load_curriculum
+from pbrlib.curriculum.study import Configuration, SweepStudy
+from pbrlib.train.runs import RunDirectory
+from pbrlib.train.spec import RuntimeSpec
+from ray_jobs.fit import room_in_cluster
+from ray_jobs.session import ray_session
+from ray_jobs.sweep import Sweep
+from ray_jobs.trials import run_trials
+from ray_jobs.tune import begin, open_sweep
+from tests.conftest import SEGFORMER
+from tests.curriculum.sweeps import GAMMA, MIOU, write_search
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(420)]
+
+NUM_CPUS = 4
+LR = "phases.S0.optimizer.lr"
+
+
+@pytest.fixture
+def one_worker(tmp_path: Path) -> Path:
+    file = tmp_path / "runtime.yaml"
+    file.write_text("workers: 1\n")
+    return file
+
+
+def opened(folder: Path, shards: Path, runtime: Path, **changes: Any) -> tuple[SweepStudy, Sweep]:
+    search = write_search(folder, **changes)
+    work = open_sweep(
+        search,
+        data=str(shards),
+        runs=folder / "runs",
+        out=folder / "sweep",
+        runtime_file=runtime,
+        overrides=[],
+    )
+    return begin(work), work
+
+
+def run(study: SweepStudy, work: Sweep) -> list[Configuration]:
+    told: list[Configuration] = []
+    run_trials(study, work, room=room_in_cluster(work.runtime), announce=told.append)
+    return told
+
+
+def free_cpus(*, within_s: float = 60.0) -> float:
+    """Logical CPUs that nobody holds, once all are free or the time is over."""
+    limit = time.monotonic() + within_s
+    while (free := ray.available_resources().get("CPU", 0.0)) < NUM_CPUS and time.monotonic() < limit:
+        time.sleep(0.5)
+    return float(free)
+
+
+@pytest.fixture
+def command(shard_folder: Path, tmp_path: Path, one_worker: Path) -> list[str]:
+    out = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "sweep")]
+    data = ["--data", str(shard_folder), "--runtime", str(one_worker)]
+    return [sys.executable, "-m", "ray_jobs.cli", "tune", str(tmp_path / "gamma.yaml"), *data, *out]
+
+
+@pytest.fixture
+def environment() -> Iterator[dict[str, str]]:
+    yield {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+
+
+def test_a_trial_is_the_training_of_a_single_run_and_a_failed_one_does_not_stop_the_sweep(
+    ray_cluster: None, shard_folder: Path, tmp_path: Path, one_worker: Path
+) -> None:
+    from pbrlib.curriculum.run import carry_out, launch_local, resolve
+    from pbrlib.data.shards.reader import ShardSet
+
+    space = {LR: {"kind": "grid", "values": [1e30, 1e-3]}}
+    study, work = opened(
+        tmp_path, shard_folder, one_worker, space=space, sampler={"kind": "grid"}, num_trials=None
+    )
+    run(study, work)
+    failed, finished = study.configurations()
+    assert failed.state == "failed" and "not finite" in failed.reason
+    curriculum = load_curriculum(tmp_path / "segformer.yaml")
+    runtime = RuntimeSpec(workers=1)
+    job = resolve(
+        curriculum, "S0", shards=ShardSet.open(shard_folder), runs=tmp_path / "alone", runtime=runtime
+    )
+    alone = carry_out(job, launch_local)
+    assert finished.values(0) == [alone.metrics[MIOU]]
+    trial = RunDirectory(work.folder(1, 0), name="segformer").best()[1]
+    assert trial.fingerprint == alone.fingerprint
+
+
+def test_a_stopped_trial_gives_its_resources_back(
+    ray_cluster: None, shard_folder: Path, tmp_path: Path, one_worker: Path
+) -> None:
+    long = SEGFORMER.replace("epochs: 1", "epochs: 200")
+    study, work = opened(
+        tmp_path, shard_folder, one_worker, text=long, num_trials=2, asha={"grace": 1, "reduction": 2}
+    )
+    # Nothing is good enough here: each trial is dropped at its first validation.
+    study.should_stop = lambda number, *, value, validation: True  # type: ignore[method-assign]
+    run(study, work)
+    assert [one.state for one in study.configurations()] == ["stopped", "stopped"]
+    assert free_cpus() == NUM_CPUS
+    groups = ray.util.placement_group_table().values()
+    assert {group["state"] for group in groups} <= {"REMOVED"}
+
+
+def test_a_killed_sweep_resumes_with_its_finished_trials_kept(
+    tmp_path: Path, command: list[str], environment: dict[str, str]
+) -> None:
+    write_search(tmp_path, text=SEGFORMER.replace("epochs: 1", "epochs: 4"), limits={"parallel": 1})
+    log = tmp_path / "log.txt"
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)
+    limit = time.monotonic() + 200
+    while "trial 0: finished" not in log.read_text():
+        assert process.poll() is None and time.monotonic() < limit, log.read_text()
+        time.sleep(0.2)
+    # The whole machine goes: the driver, Ray and all workers.
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    first = SweepStudy.open(tmp_path / "sweep").configurations()[0]
+    record = tmp_path / "sweep" / "trials" / "0000-0" / "segformer" / "run.json"
+    stamp = record.stat().st_mtime_ns
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    again = SweepStudy.open(tmp_path / "sweep").configurations()
+    assert [one.state for one in again] == ["finished"] * 3
+    assert again[0] == first and record.stat().st_mtime_ns == stamp
+    assert "trial 0:" not in done.stdout
+    best = yaml.safe_load((tmp_path / "sweep" / "best.yaml").read_text())
+    assert list(best) == [GAMMA]
+    assert "Traceback" not in done.stderr
+    applied = subprocess.run(
+        [*command[:4], "apply", str(tmp_path / "sweep"), "--to", str(tmp_path / "segformer.yaml")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "1 of 1 addresses changed" in applied.stdout
+    focal = load_curriculum(tmp_path / "segformer.yaml").phases["S0"].loss.focal
+    assert focal is not None and focal.gamma == best[GAMMA]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_sweeps_and_a_run_share_a_cluster_of_four_cpus(
+    shard_folder: Path, tmp_path: Path, one_worker: Path
+) -> None:
+    runs = []
+    with ray_session(num_cpus=NUM_CPUS, dashboard=True):
+        address = ray.get_runtime_context().gcs_address
+        environment = {**os.environ, "RAY_ADDRESS": address}
+        place = ["--data", str(shard_folder), "--runtime", str(one_worker)]
+        for name in ("first", "second"):
+            file = write_search(tmp_path / name, num_trials=3)
+            folder = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / name / "sweep")]
+            runs.append(["tune", str(file), *place, *folder])
+        runs.append(
+            ["train", str(tmp_path / "first" / "segformer.yaml"), *place, "--runs", str(tmp_path / "runs")]
+        )
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-m", "ray_jobs.cli", *arguments],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for arguments in runs
+        ]
+        said = [process.communicate(timeout=800)[0] for process in processes]
+        assert [process.returncode for process in processes] == [0, 0, 0], "\n".join(said)
+        assert free_cpus() == NUM_CPUS
+    for name in ("first", "second"):
+        order = json.loads((tmp_path / name / "sweep" / "trials.json").read_text())
+        assert [one["state"] for one in order] == ["finished"] * 3
