@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pbrlib.data.shards.manifest import load_manifest
 from pbrlib.errors import PbrError
+from pbrlib.train.runs import write_atomically
 
 DRIVERS_TOKEN = "token-of-the-driver"  # noqa: S105  # a word in a file, no secret
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # where Ray keeps objects, not a file of ours
@@ -54,9 +55,7 @@ def look_around(place: Path, *, node: str, token: str, data: str) -> NodeFacts:
         reads = f"{place / DRIVERS_TOKEN}: {error.strerror}"
     writes = None
     try:
-        beside = place / f".{node}"
-        beside.write_text(token)
-        beside.replace(place / node)
+        write_atomically(place / node, token)
     except OSError as error:
         writes = f"{place / node}: {error.strerror}"
     try:

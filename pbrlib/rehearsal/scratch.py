@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,15 +25,13 @@ def scratch_runs(runs: Path, *, keep: bool) -> Iterator[Path]:
         ConfigError: It cannot be written.
     """
     try:
-        runs.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=PREFIX, dir=runs))
+        scratch = runs / f"{PREFIX}{secrets.token_hex(4)}"
+        scratch.mkdir(parents=True)
     except OSError as error:
         raise ConfigError(
             f"--runs: {runs} cannot be written ({error.strerror}). Name a directory on the shared storage "
             "that this user may write, or have its owner changed."
         ) from error
-    # Workers may be another user's processes, as the real ones will be.
-    scratch.chmod(runs.stat().st_mode & 0o777)
     try:
         yield scratch
     finally:
