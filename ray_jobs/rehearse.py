@@ -213,7 +213,7 @@ def _after(
     free = shutil.disk_usage(work.runs).free
     found = [
         checks.space(free, needed=most_bytes, place=str(work.runs)),
-        checks.object_store({one.node: (own[one.node], workers[one.node]) for one in nodes}, per_worker=need),
+        checks.object_store(nodes, stores=own, workers=workers, per_worker=need),
         checks.shared_memory(nodes, stores=own),
         checks.processors(nodes, workers=workers, runtime=work.runtime),
     ]

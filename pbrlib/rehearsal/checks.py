@@ -157,20 +157,19 @@ def store_need(
     return min(limit, round((blocks * block + runtime.prefetch * batch) * draw))
 
 
-def object_store(stores: Mapping[str, tuple[int, int]], *, per_worker: int) -> Check:
-    """Whether each node's object store holds the streams of the workers that it has room for.
-
-    ``stores`` are bytes and number of workers by node.
-    """
-    needs = {node: workers * per_worker for node, (_, workers) in stores.items()}
-    short = [node for node, (found, _) in stores.items() if found < needs[node]]
-    tightest = min(stores, key=lambda node: stores[node][0] - needs[node])
+def object_store(
+    nodes: Sequence[NodeFacts], *, stores: Mapping[str, int], workers: Mapping[str, int], per_worker: int
+) -> Check:
+    """Whether each node's object store holds the streams of the workers that it has room for."""
+    left = {one.node: stores[one.node] - workers[one.node] * per_worker for one in nodes}
+    tightest = min(nodes, key=lambda one: left[one.node])
+    num = workers[tightest.node]
     check = Check(
         "object store",
-        f"{size(stores[tightest][0])} on {tightest}",
-        f"{size(needs[tightest])} = {stores[tightest][1]} x {size(per_worker)}",
+        f"{size(stores[tightest.node])} on {tightest.host}",
+        f"{size(num * per_worker)} = {num} x {size(per_worker)}",
     )
-    if short:
+    if left[tightest.node] < 0:
         return _failed(
             check,
             "Start Ray with a larger --object-store-memory: with less it spills to disk between steps.",

@@ -122,10 +122,12 @@ def test_a_stream_needs_its_blocks_and_the_batches_ahead() -> None:
 
 
 def test_an_object_store_too_small_for_the_workers_of_its_node_fails() -> None:
-    assert checks.object_store({"n1": (4 * GB, 8)}, per_worker=GB // 2).verdict == "ok"
-    check = checks.object_store({"n1": (4 * GB, 8), "n2": (3 * GB, 8)}, per_worker=GB // 2)
+    given = {"workers": {"n1": 8, "n2": 8}, "per_worker": GB // 2}
+    stores = {"n1": 4 * GB, "n2": 3 * GB}
+    assert checks.object_store([NODE], stores=stores, **given).verdict == "ok"
+    check = checks.object_store([NODE, OTHER], stores=stores, **given)
     assert check.verdict == "failed"
-    assert (check.found, check.needed) == ("3.0 GB on n2", "4.0 GB = 8 x 500 MB")
+    assert (check.found, check.needed) == ("3.0 GB on second", "4.0 GB = 8 x 500 MB")
 
 
 def test_shared_memory_smaller_than_the_object_store_fails_since_ray_then_takes_a_disk() -> None:
