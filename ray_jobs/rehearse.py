@@ -193,23 +193,10 @@ def _after(
 ) -> list[Check]:
     """The checks that need the figures of the phases."""
     from pbrlib.rehearsal import checks
-    from ray_jobs.datasets import DRAWS_PER_BLOCK, STORE_BYTES
     from ray_jobs.preflight import stores, workers_on
 
     own, workers = stores(), workers_on(work.runtime)
-    listed = shards.manifest.shards
-    tile_bytes = sum(one.bytes for one in listed) / max(sum(one.rows for one in listed), 1)
-    need = max(
-        checks.store_need(
-            work.runtime,
-            crop=one.crop,
-            batch=-(-one.length.batch // work.runtime.workers),
-            tile_bytes=tile_bytes,
-            block=DRAWS_PER_BLOCK,
-            limit=STORE_BYTES,
-        )
-        for one in phases
-    )
+    need = max(_store_need(work, one, shards=shards) for one in phases)
     free = shutil.disk_usage(work.runs).free
     found = [
         checks.space(free, needed=most_bytes, place=str(work.runs)),
@@ -230,6 +217,22 @@ def _after(
             )
         )
     return found
+
+
+def _store_need(work: Work, one: Rehearsed, *, shards: ShardSet) -> int:
+    """What the stream of one worker keeps in the object store while a phase trains."""
+    from pbrlib.rehearsal.checks import store_need
+    from ray_jobs.datasets import DRAWS_PER_BLOCK, STORE_BYTES
+
+    listed = shards.manifest.shards
+    return store_need(
+        work.runtime,
+        crop=one.crop,
+        batch=-(-one.length.batch // work.runtime.workers),
+        tile_bytes=sum(shard.bytes for shard in listed) / max(sum(shard.rows for shard in listed), 1),
+        block=DRAWS_PER_BLOCK,
+        limit=STORE_BYTES,
+    )
 
 
 def _show(rehearsal: Rehearsal) -> None:
