@@ -14,6 +14,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.exceptions import RayActorError
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
@@ -85,6 +86,9 @@ def train_trial(config: Mapping[str, Any]) -> None:
 
     try:
         done = carry_out(job, launch)
+    except RayActorError:
+        # The fit was ended from outside, by a stop, an interrupt or a lost node: no end of its own.
+        raise
     except Exception as error:
         mistake = pbr_error_in(error)
         reason = str(mistake) if mistake is not None else f"{type(error).__name__}: {error}"
