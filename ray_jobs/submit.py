@@ -97,11 +97,10 @@ def checked(arguments: Sequence[str], *, working_dir: Path) -> click.Context:
         raise ConfigError(f"pbr submit: {name} is not a command for a cluster. Use one of {known}.")
     context = found.make_context(f"pbr {name}", list(arguments[1:]))
     while isinstance(context.command, click.Group):
-        name, inner, rest = context.command.resolve_command(
-            context, [*context._protected_args, *context.args]
-        )
+        words = [*context._protected_args, *context.args]
+        word, inner, rest = context.command.resolve_command(context, words)
         assert inner is not None
-        context = inner.make_context(name, rest, parent=context)
+        context = inner.make_context(word, rest, parent=context)
     for parameter in context.command.params:
         value = context.params.get(str(parameter.name))
         if value is None:

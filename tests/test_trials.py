@@ -14,9 +14,9 @@ from ray.exceptions import ActorDiedError
 from pbrlib.curriculum.study import Configuration, Outcome, SweepStudy
 from pbrlib.errors import NumericsError
 from pbrlib.train.runs import write_atomically
-from ray_jobs import trials
+from ray_jobs import trial
 from ray_jobs.sweep import Sweep
-from ray_jobs.trials import OUTCOME, StudyScheduler, StudySearcher
+from ray_jobs.trials import StudyScheduler, StudySearcher
 from ray_jobs.tune import begin, open_sweep
 from tests.curriculum.sweeps import MIOU, write_search
 
@@ -35,7 +35,7 @@ def opened(
 
 
 def leave(work: Sweep, number: int, outcome: Outcome, *, repeat: int = 0) -> None:
-    write_atomically(work.folder(number, repeat) / OUTCOME, json.dumps(asdict(outcome)))
+    write_atomically(work.folder(number, repeat) / trial.OUTCOME, json.dumps(asdict(outcome)))
 
 
 def test_every_repeat_is_a_trial_in_a_folder_of_its_own_with_another_seed(
@@ -101,11 +101,11 @@ def test_a_trial_leaves_why_it_failed_but_nothing_where_it_was_ended_from_outsid
         raise error
 
     _, work, searcher, _ = opened(tmp_path, shard_folder, num_trials=1)
-    monkeypatch.setattr(trials, "carry_out", fail)
-    monkeypatch.setattr(trials, "_ToTheSweep", object)
+    monkeypatch.setattr(trial, "carry_out", fail)
+    monkeypatch.setattr(trial, "ToTheSweep", object)
     with pytest.raises(type(error)):
-        trials.train_trial(searcher.suggest("a"))
-    left = trials.left_outcome(work.folder(0, 0))
+        trial.train_trial(searcher.suggest("a"))
+    left = trial.left_outcome(work.folder(0, 0))
     assert (None if left is None else left.reason) == reason
 
 

@@ -153,7 +153,9 @@ def table(study: SweepStudy, *, title: str) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    shown = Table(title=title, title_justify="left", caption=about_front(study) or None, caption_justify="left")
+    shown = Table(
+        title=title, title_justify="left", caption=about_front(study) or None, caption_justify="left"
+    )
     for heading in ["place", *headings(study)]:
         shown.add_column(heading, overflow="fold")
     for place, one in enumerate(ranked(study), start=1):
