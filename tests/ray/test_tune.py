@@ -27,6 +27,7 @@ from ray_jobs.trials import run_trials
 from ray_jobs.tune import begin, open_sweep
 from tests.conftest import SEGFORMER
 from tests.curriculum.sweeps import GAMMA, MIOU, write_search
+from tests.ray.head import head_node
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(420)]
 
@@ -204,6 +205,27 @@ def test_a_sweep_whose_time_is_over_ends_and_goes_on_with_more(
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert [one.state for one in SweepStudy.open(tmp_path / "sweep").configurations()] == ["finished"] * 2
+
+
+@pytest.mark.slow
+def test_on_a_running_cluster_a_trial_whose_process_is_killed_fails_and_the_next_takes_its_place(
+    tmp_path: Path, command: list[str]
+) -> None:
+    space = {LR: {"kind": "grid", "values": [1e-3, 2e-3]}}
+    long = SEGFORMER.replace("epochs: 1", "epochs: 60")
+    write_search(tmp_path, text=long, space=space, sampler={"kind": "grid"}, num_trials=None)
+    log, trials = tmp_path / "log.txt", tmp_path / "sweep" / "trials"
+    # Room for one: the second trial waits for what the first one held.
+    with head_node(num_cpus=2) as head:
+        process = started([*command, "--address", head.address], dict(head.environment), log=log)
+        wait_until(lambda: any(trials.glob("0000-0/segformer/S0-*/checkpoint_*")), process, log=log)
+        (trial,) = head.processes("ray::ImplicitFunc")
+        os.kill(trial, signal.SIGKILL)
+        assert process.wait(timeout=240) == 0, log.read_text()
+    failed, finished = SweepStudy.open(tmp_path / "sweep").configurations()
+    assert failed.state == "failed" and "process died" in failed.reason
+    assert finished.state == "finished"
+    assert "Traceback" not in log.read_text()
 
 
 @pytest.mark.slow
