@@ -18,6 +18,7 @@ from pbrlib.curriculum.run import carry_out, launch_local, resolve
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.evaluate.measure import checkpoints_of, evaluate
 from pbrlib.inference.chain import Chain
+from pbrlib.maps import CLASS_COLOURS, CLASSES
 from pbrlib.runs.chart import MOST_POINTS, line_chart
 from pbrlib.train.spec import RuntimeSpec
 from ray_jobs.cli import main
@@ -106,6 +107,15 @@ def test_the_page_of_a_segmentation_holds_everything_and_asks_for_nothing(report
         assert words in page.text, words
     assert [image[:2] for image in page.images] == [b"\xff\xd8"]
     assert len(list(figures(text))) >= 4
+
+
+def test_colours_of_classes_are_told_and_groups_of_one_rate_are_drawn_once(reported: Path) -> None:
+    segmentation, albedo = (report(reported / name) for name in ("segformer", "albedo"))
+    for name, colour in zip(CLASSES, CLASS_COLOURS, strict=True):
+        assert f'<i style="background:rgb{colour}"></i>{name}</span>' in segmentation
+    assert "background:rgb" not in albedo
+    assert "</i>base</span>" in segmentation
+    assert "no_decay</span>" not in segmentation
 
 
 def test_the_page_of_a_map_shows_every_validation_and_the_evaluation_of_its_map(reported: Path) -> None:
