@@ -159,6 +159,17 @@ def test_a_chart_leaves_gaps_and_thins_long_lines() -> None:
     assert line_chart("nothing", {"x": []}) == ""
 
 
+def test_the_axis_of_what_is_never_negative_ends_at_zero() -> None:
+    def lowest(*values: float) -> str:
+        (svg,) = figures(line_chart("x", {"x": list(enumerate(values))}))
+        return svg.findall("text")[0].text or ""
+
+    assert lowest(0.001, 5.0) == "0"
+    assert lowest(0.0, 0.0) == "0"
+    assert lowest(4.0, 5.0) == "3.95"
+    assert lowest(-1.0, 1.0) == "-1.1"
+
+
 def test_the_environment_of_a_phase_names_versions_and_no_secret(
     shard_set: ShardSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
