@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -111,10 +111,17 @@ def _train_segment(
         for learner in learners:
             report = learner.step(task, micro, step=step)
         done = step + 1
-        clock.samples += run.plan.batch
+        clock.samples, clock.steps = clock.samples + run.plan.batch, clock.steps + 1
         if journal and (time.monotonic() - shown > 1.0 or done == stop):
             shown = time.monotonic()
-            journal.scalars("step", step=done, values=_step_values(run, learners, report, clock, done))
+            values = _step_values(run, learners, report, clock, done)
+            _tell(journal, runtime, "step", step=done, values={**values, **_gpu_memory(runtime.device)})
+
+
+def _tell(journal: Journal, runtime: Runtime, kind: str, *, step: int, values: Mapping[str, object]) -> None:
+    """Writes values down and shows them to who watches."""
+    journal.scalars(kind, step=step, values=values)
+    runtime.publish(values, step=step)
 
 
 def _micro_batches(run: PhaseRun, raw: RawBatch, device: torch.device) -> list[Batch]:
@@ -132,9 +139,15 @@ def _step_values(
         "train/loss": float(report.total),
         **{f"train/{name}": float(value) for name, value in report.terms.items()},
         **clock.figures(),
+        "step_s": clock.step_s(),
         "seconds_left": clock.seconds_left(run.plan, step),
         **rates,
     }
+
+
+def _gpu_memory(device: torch.device) -> dict[str, float]:
+    """What tensors of this rank have held at most since the process began, in bytes; nothing on a CPU."""
+    return {"gpu_peak_bytes": float(torch.cuda.max_memory_allocated(device))} if device.type == "cuda" else {}
 
 
 def _resume(run: PhaseRun, learners: Sequence[Learner], runtime: Runtime) -> State:
@@ -181,16 +194,18 @@ def _end_segment(
         metrics = validate(task, validation, runtime)
         if journal:
             _show(task, validation, runtime, journal, step=step)
-            journal.scalars("validation", step=step, values=metrics)
+            _tell(journal, runtime, "validation", step=step, values=metrics)
     (learner,) = learners
     state = _state(run, learner.player, step=step, history=(*before, Validated(step, metrics)))
-    folder = None
+    folder, began = None, time.monotonic()
     with clock.spending("checkpoint"):
         if journal:
             folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=run.directory))
             save(folder, state=state, network=learner.player.network, optimizer=learner.optimizer)
         runtime.report(metrics, checkpoint=folder, step=step)
     if journal:
+        seconds = time.monotonic() - began
+        _tell(journal, runtime, "checkpoint", step=step, values={"checkpoint_s": seconds})
         journal.account(clock, step=step, at_once=True)
     return state
 
