@@ -20,10 +20,12 @@ from pbrlib.train.journal import Journal
 from pbrlib.train.learner import Learner
 from pbrlib.train.phase import PhaseRun
 from pbrlib.train.plateau import PLATEAU, on_plateau
+from pbrlib.train.profile import StepProfile
 from pbrlib.train.record import BatchRecord
 from pbrlib.train.runtime import Runtime
 from pbrlib.train.state import UNFINISHED, State, Validated, remove_unfinished, restore, save
 from pbrlib.train.task import Player, Task
+from pbrlib.train.trackers import open_trackers
 from pbrlib.train.validation import ValidationTexture, validate
 
 
@@ -46,7 +48,7 @@ def train_phase(
     journal = None
     if runtime.rank == 0:
         remove_unfinished(run.directory)
-        journal = Journal(run.directory, first_step=done.step)
+        journal = Journal(run.directory, first_step=done.step, trackers=open_trackers(run))
         journal.tag(run.tags, metric=run.selection.metric)
         note_environment(
             run.directory, device=runtime.device, world_size=runtime.world_size, runtime=run.runtime
@@ -54,7 +56,16 @@ def train_phase(
         if run.start is not None and done.step == 0:
             journal.scalars("warm_start", step=0, values=asdict(run.start))
     record = BatchRecord(run.directory, rank=runtime.rank) if run.runtime.record_batches else None
-    with journal or nullcontext(), record or nullcontext():
+    profile = None
+    if run.runtime.profile_steps:
+        profile = StepProfile(
+            run.directory,
+            steps=run.runtime.profile_steps,
+            first_step=done.step,
+            rank=runtime.rank,
+            device=runtime.device,
+        )
+    with journal or nullcontext(), record or nullcontext(), profile or nullcontext():
         batches = runtime.batches(run.plan, maps=run.maps, first_step=done.step)
         while not done.is_finished:
             first, total = done.step, run.plan.total_steps
@@ -67,6 +78,7 @@ def train_phase(
                 runtime,
                 journal,
                 record,
+                profile,
                 clock,
                 batches=batches,
                 first_step=first,
@@ -93,6 +105,7 @@ def _train_segment(
     runtime: Runtime,
     journal: Journal | None,
     record: BatchRecord | None,
+    profile: StepProfile | None,
     clock: Clock,
     *,
     batches: Iterator[RawBatch],
@@ -110,6 +123,8 @@ def _train_segment(
             record.write(step, micro)
         for learner in learners:
             report = learner.step(task, micro, step=step)
+        if profile:
+            profile.step()
         done = step + 1
         clock.samples, clock.steps = clock.samples + run.plan.batch, clock.steps + 1
         if journal and (time.monotonic() - shown > 1.0 or done == stop):

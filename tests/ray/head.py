@@ -23,9 +23,13 @@ _MARK = "PBR_TEST_CLUSTER"
 
 @dataclass(frozen=True)
 class Head:
-    """``environment`` is that of somebody who may use the cluster; ``dashboard`` its address, on loopback."""
+    """``environment`` is that of somebody who may use the cluster; ``dashboard`` its address, on loopback.
+
+    ``session`` is the folder in which Ray keeps what belongs to the cluster.
+    """
 
     dashboard: str
+    session: Path
     environment: Mapping[str, str]
 
 
@@ -62,7 +66,7 @@ def head_node(*, num_cpus: int) -> Iterator[Head]:
     try:
         _wait_for(f"http://127.0.0.1:{dashboard}/api/version", environment["RAY_AUTH_TOKEN"], process)
         del environment[_MARK]
-        yield Head(f"http://127.0.0.1:{dashboard}", environment)
+        yield Head(f"http://127.0.0.1:{dashboard}", Path(folder, "session_latest").resolve(), environment)
     finally:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
