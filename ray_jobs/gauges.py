@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from ray.util.metrics import Gauge
@@ -22,26 +21,28 @@ _PLAIN = {
 }
 """A value of the journal -> its gauge, and what it says."""
 
+_PROGRESS = ("pbr_progress_ratio", "Finished steps of all, in [0, 1].")
+_LOSS = ("pbr_loss", "Training loss, and its terms before their weights.")
+_VALIDATION = ("pbr_validation", "Metrics of the last validation.")
+
+SERVED = tuple(f"ray_{name}" for name, _ in (*_PLAIN.values(), _PROGRESS, _LOSS, _VALIDATION))
+"""The names under which Prometheus sees them."""
+
 
 class PhaseGauges:
-    """The gauges of one phase on the process of rank 0.
-
-    Ray serves a gauge until twenty seconds after its process has ended, and puts ``ray_`` before its name.
-    """
+    """The gauges of one phase on the process of rank 0; Ray serves them until some seconds after its end."""
 
     def __init__(self, *, curriculum: str, phase: str, run: str) -> None:
         self._labels = {"curriculum": curriculum, "phase": phase, "run": run}
         self._plain = {name: Gauge(*gauge, tag_keys=LABELS) for name, gauge in _PLAIN.items()}
-        self._progress = Gauge("pbr_progress_ratio", "Finished steps of all, in [0, 1].", tag_keys=LABELS)
-        self._loss = Gauge("pbr_loss", "Training loss, and its terms.", tag_keys=(*LABELS, "term"))
-        self._validation = Gauge(
-            "pbr_validation", "Metrics of the last validation.", tag_keys=(*LABELS, "metric")
-        )
+        self._progress = Gauge(*_PROGRESS, tag_keys=LABELS)
+        self._loss = Gauge(*_LOSS, tag_keys=(*LABELS, "term"))
+        self._validation = Gauge(*_VALIDATION, tag_keys=(*LABELS, "metric"))
 
     def set(self, values: Mapping[str, object], *, step: int) -> None:
-        """Sets what there is a gauge for; a value that is not finite leaves its gauge as it is."""
+        """Sets what there is a gauge for, by the names of the journal."""
         for name, value in values.items():
-            if not isinstance(value, int | float) or not math.isfinite(value):
+            if not isinstance(value, int | float):
                 continue
             family, _, rest = name.partition("/")
             if name == "total_steps":

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     "--profile",
     type=click.IntRange(min=1),
     metavar="STEPS",
-    help="Trace so many steps of every phase that trains, and on GPUs their memory, into its folder.",
+    help="Trace so many steps, after the first three, of every phase that trains; on GPUs their memory too.",
 )
 @click.option(
     "--force",

@@ -7,13 +7,13 @@ environment variables, on the node of rank 0.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, assert_never
 
@@ -65,7 +65,7 @@ class Tracked:
 
 def require(trackers: Iterable[TrackerName]) -> None:
     """Raises ConfigError where the package of a tracker is not installed here."""
-    missing = [name for name in trackers if importlib.util.find_spec(name) is None]
+    missing = [name for name in trackers if find_spec(name) is None]
     if missing:
         raise ConfigError(
             f"trackers: {', '.join(missing)} not installed. Run pip install 'pbrlib[{','.join(missing)}]', "

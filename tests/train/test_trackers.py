@@ -159,7 +159,7 @@ def test_wandb_without_a_key_is_refused_before_the_first_step(
 
 
 def test_a_tracker_that_is_not_installed_names_its_extra(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(trackers, "find_spec", lambda name: None)
     with pytest.raises(
         ConfigError, match=r"mlflow, wandb not installed. Run pip install 'pbrlib\[mlflow,wandb\]'"
     ):
