@@ -19,7 +19,7 @@ import pytest
 
 from tests.conftest import SEGFORMER
 from tests.ray.head import Head, free_ports, head_node
-from tests.ray.test_submit import ROOT, User, checkout  # noqa: F401  # a fixture
+from tests.ray.test_submit import ROOT, User, checkout, finish  # noqa: F401  # a fixture
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(480)]
 
@@ -125,8 +125,8 @@ def test_every_panel_of_the_dashboard_shows_a_job_that_trains(
                 (first, *_) = found(server, at_all(inner[1]))
                 assert first["metric"][inner[2]]
         check_dashboard(head, shown["metric"]["run"], runs=runs)
-        user.ray_job("stop", *user.running()).wait(timeout=60)
-        submission.wait(timeout=60)
+        finish(user.ray_job("stop", *user.running()), code=0)
+        finish(submission, code=143)
         limit = time.monotonic() + WITHIN_S
         while found(server, wanted["Loss"]):
             assert time.monotonic() < limit, "a phase that has ended is still shown"
