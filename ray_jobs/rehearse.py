@@ -105,8 +105,8 @@ def rehearse_work(work: Work, *, scratch: Path) -> Rehearsal:
 
     began = time.monotonic()
     shards = ShardSet.open(work.data)
-    # No retry: a rehearsal is there to find what fails.
-    runtime = work.runtime.model_copy(update={"max_failures": 0})
+    # No retry: a rehearsal is there to find what fails. Nor does it belong among the runs of a tracker.
+    runtime = work.runtime.model_copy(update={"max_failures": 0, "trackers": ()})
     talk = talks(let_talk(runtime, scratch=scratch, gradient_bytes=_gradient_bytes(work)))
     nodes, seen = storage_and_data(scratch, runs=work.runs, data=work.data, fingerprint=shards.fingerprint)
     checks = [talk, *seen]

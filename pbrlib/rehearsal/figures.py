@@ -20,6 +20,7 @@ class ValidationFigures:
         stored_bytes: What they take in memory between validations.
         load_s: Reading them, once a start.
         seconds: Of one validation, after another one has warmed up the device.
+        picture_s: Of drawing what rank 0 shows of them, however many there are.
         all_textures: Of the rank's whole share.
         all_pixels: Of the rank's whole share.
     """
@@ -29,6 +30,7 @@ class ValidationFigures:
     stored_bytes: int
     load_s: float
     seconds: float
+    picture_s: float
     all_textures: int
     all_pixels: int
 

@@ -120,7 +120,8 @@ def whole_validation(ranks: Sequence[RankFigures]) -> tuple[float, float, tuple[
     measured, whole = max(one.pixels for one in own), max(one.all_pixels for one in own)
     scale = whole / measured if measured else 0.0
     counts = sum(one.textures for one in own), sum(one.all_textures for one in own)
-    return scale * max(one.seconds for one in own), scale * max(one.load_s for one in own), counts
+    seconds = scale * max(one.seconds for one in own) + own[0].picture_s
+    return seconds, scale * max(one.load_s for one in own), counts
 
 
 def whole_host_bytes(ranks: Sequence[RankFigures]) -> int:

@@ -6,7 +6,7 @@ import resource
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +29,9 @@ from pbrlib.train.state import read_weights
 from pbrlib.train.task import Task
 from pbrlib.train.validation import (
     MULTIPLE,
+    SHOWN,
     ValidationTexture,
+    contact_sheet,
     load_textures,
     size_of,
     validate,
@@ -39,8 +41,8 @@ from pbrlib.train.validation import (
 STEPS = 3
 """Of the first start; the second one goes on for one, to show that it does."""
 
-TEXTURES = 2
-"""Validation textures of each rank: the largest, since memory goes by them."""
+TEXTURES = SHOWN
+"""Validation textures of each rank: the largest, since memory goes by them; as many as a picture shows."""
 
 SUPPLY_S = 3.0
 """How long the stream is asked for all that it can deliver. Its first batches lie ready, so the second half
@@ -109,7 +111,8 @@ def _start(job: PhaseJob, runtime: Runtime, *, came_from: Path | None, again: bo
             pixels=sum(map(_pixels, own)),
             stored_bytes=sum(map(_stored_bytes, textures)),
             load_s=load_s,
-            seconds=_timed_validation(task, textures, stage),
+            seconds=_seconds_of(lambda: validate(task, textures, stage), stage),
+            picture_s=_seconds_of(lambda: _picture(task, textures, stage), stage),
             all_textures=len(share),
             all_pixels=sum(map(_pixels, share)),
         )
@@ -150,11 +153,16 @@ def _stored_bytes(texture: ValidationTexture) -> int:
     return sum(tensor.nbytes for tensor in texture.raw.maps.values())
 
 
-def _timed_validation(task: Task, textures: Sequence[ValidationTexture], stage: _Stage) -> float:
-    """Seconds of a validation when the device has seen one already."""
+def _picture(task: Task, textures: Sequence[ValidationTexture], stage: _Stage) -> None:
+    if textures:
+        contact_sheet(task, textures, device=stage.device)
+
+
+def _seconds_of(what: Callable[[], object], stage: _Stage) -> float:
+    """How long the device takes for something that it has done before."""
     stage.wait_for_device()
     began = time.monotonic()
-    validate(task, textures, stage)
+    what()
     stage.wait_for_device()
     return time.monotonic() - began
 
@@ -188,6 +196,10 @@ class _Stage:
 
     def report(self, metrics: Mapping[str, float], *, checkpoint: Path | None, step: int) -> None:
         self._inside.report(metrics, checkpoint=checkpoint, step=step)
+
+    def publish(self, values: Mapping[str, object], *, step: int) -> None:
+        # Nobody watches a rehearsal, and gauges would stand beside those of the real phases.
+        pass
 
     def latest_checkpoint(self) -> Path | None:
         return self._inside.latest_checkpoint()

@@ -61,6 +61,7 @@ def rank(**changes: Any) -> RankFigures:
             stored_bytes=30 * MB,
             load_s=0.3,
             seconds=0.8,
+            picture_s=0.5,
             all_textures=20,
             all_pixels=20_000_000,
         ),

@@ -107,13 +107,13 @@ def test_validation_and_reading_are_extrapolated_by_pixels(job: PhaseJob) -> Non
     figures = rehearse(job, launch_local)
     own = figures.ranks[0].validation
     assert own is not None
-    assert (own.textures, own.all_textures) == (2, 7)
-    assert (own.pixels, own.all_pixels) == (2 * 128 * 128, 7 * 128 * 128)
-    assert figures.validated == (2, 7)
-    assert figures.validation_s == pytest.approx(3.5 * own.seconds)
-    assert figures.load_s == pytest.approx(3.5 * own.load_s)
-    # The textures stay in memory: what the other five take is added.
-    assert figures.host_bytes == figures.ranks[0].host_bytes + round(2.5 * own.stored_bytes)
+    assert (own.textures, own.all_textures) == (4, 7)
+    assert (own.pixels, own.all_pixels) == (4 * 128 * 128, 7 * 128 * 128)
+    assert figures.validated == (4, 7)
+    assert figures.validation_s == pytest.approx(1.75 * own.seconds + own.picture_s)
+    assert figures.load_s == pytest.approx(1.75 * own.load_s)
+    # The textures stay in memory: what the other three take is added.
+    assert figures.host_bytes == figures.ranks[0].host_bytes + round(0.75 * own.stored_bytes)
 
 
 def test_a_phase_that_is_shorter_than_a_rehearsal_is_rehearsed_whole(
