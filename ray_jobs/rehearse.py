@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pbrlib.curriculum.phrases import size
 from pbrlib.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -154,6 +153,8 @@ def _launch(job: PhaseJob, *, work: RankWork) -> Path:
 
 def _say(one: Rehearsed) -> None:
     """A line as soon as a phase is over: the whole takes minutes."""
+    from pbrlib.curriculum.phrases import size
+
     if one.figures is None:
         click.echo(f"{one.length.name}: {one.error}")
         return

@@ -188,7 +188,7 @@ def measured(job: PhaseJob, *, ended: float) -> PhaseFigures:
         weights_bytes=(written / WEIGHTS).stat().st_size,
         log_bytes=_log_bytes(job.directory),
         start_s=start_s,
-        end_s=max(ended - reported - max(rank.supply_s for rank in first), 0.0),
+        end_s=max(ended - reported - max(map(_measuring_s, first)), 0.0),
         restored_at=second[0].first_step,
         restored=all(
             rank.first_step == len(first[0].step_s) and rank.agreeing == rank.tensors for rank in second
@@ -196,6 +196,12 @@ def measured(job: PhaseJob, *, ended: float) -> PhaseFigures:
         donor=job.curriculum.phases[job.phase].starts_from,
         donor_tensors=(min(rank.agreeing for rank in first), first[0].tensors),
     )
+
+
+def _measuring_s(rank: RankFigures) -> float:
+    """What a rank spent behind its report on nothing but these figures."""
+    own = rank.validation
+    return rank.supply_s + (0.0 if own is None else own.seconds + own.picture_s)
 
 
 def _size(folder: Path) -> int:
