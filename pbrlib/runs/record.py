@@ -20,7 +20,7 @@ from pbrlib.errors import ConfigError, DataError, PbrError
 from pbrlib.inference.modelfile import is_model
 from pbrlib.runs.walltime import Sheet, read_sheet
 from pbrlib.train.environment import ENVIRONMENT
-from pbrlib.train.journal import METRICS
+from pbrlib.train.journal import METRICS, TRACKER
 from pbrlib.train.runs import RECORD, FinishedPhase, RunDirectory
 from pbrlib.train.spec import Selection
 from pbrlib.train.state import STATE, checkpoints
@@ -71,6 +71,11 @@ class PhaseFolder:
     def steps(self) -> list[dict[str, Any]]:
         """What was noted of single steps."""
         return [line for line in self.lines if line.get("kind") == "step"]
+
+    @property
+    def complaints(self) -> list[str]:
+        """What trackers did not get."""
+        return [line["complaint"] for line in self.lines if line.get("kind") == TRACKER]
 
     @property
     def history(self) -> tuple[Point, ...]:

@@ -20,6 +20,9 @@ from pbrlib.train.trackers import Tracker
 
 METRICS = "metrics.jsonl"
 
+TRACKER = "tracker"
+"""The kind of a line that says what a tracker did not get."""
+
 ACCOUNT_EVERY_S = 10.0
 """What a killed process does not enter into the time sheet is at most this long."""
 
@@ -56,7 +59,7 @@ class Journal:
     ) -> None:
         for tracker in self._trackers:
             if complaint := tracker.close(failed=error is not None):
-                self._write("tracker", step=self._step, values={"complaint": complaint})
+                self._write(TRACKER, step=self._step, values={"complaint": complaint})
         self._file.close()
         if self._session_end is not None and error is None:
             self._summaries().add_summary(self._session_end)

@@ -11,7 +11,8 @@ from types import TracebackType
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
-FOLDER = "profile"
+PROFILE = "profile"
+"""Its folder in that of a phase."""
 
 WARM_UP = 3
 """Steps of an attempt that are not traced: caches fill, networks compile, allocators grow."""
@@ -29,7 +30,7 @@ class StepProfile:
     def __init__(
         self, directory: Path, *, steps: int, first_step: int, rank: int, device: torch.device
     ) -> None:
-        self._folder, self._rank, self._steps = directory / FOLDER, rank, steps
+        self._folder, self._rank, self._steps = directory / PROFILE, rank, steps
         self._first, self._seen = first_step + WARM_UP, 0
         self._on_gpu = device.type == "cuda"
         activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self._on_gpu else [])]

@@ -177,7 +177,7 @@ class MlflowTracker:
         wait([end], timeout=_PATIENCE_S)
         self._pool.shutdown(wait=False, cancel_futures=True)
         lost = self._left_out + (not end.done() or end.exception() is not None)
-        return f"{lost} entries did not arrive ({self._reason})" if lost else None
+        return f"mlflow: {lost} entries did not arrive ({self._reason})" if lost else None
 
 
 class WandbTracker:
