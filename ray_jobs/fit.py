@@ -23,6 +23,7 @@ from pbrlib.curriculum.run import PhaseJob, run_phase
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.train.runs import write_atomically
 from pbrlib.train.spec import RuntimeSpec
+from ray_jobs.gauges import PhaseGauges
 from ray_jobs.runtime import RayRuntime
 from ray_jobs.stopping import stopping_after_checkpoint
 
@@ -73,7 +74,7 @@ def launch_on_ray(job: PhaseJob, *, callbacks: Sequence[UserCallback] = ()) -> P
     (job.directory / FAILURE).unlink(missing_ok=True)
     trainer = TorchTrainer(
         train_worker,
-        train_loop_config={"job": job},
+        train_loop_config={"job": job, **_about(job)},
         torch_config=TorchConfig(backend="nccl" if runtime.device == "cuda" else "gloo"),
         scaling_config=ray.train.ScalingConfig(
             num_workers=runtime.workers,
@@ -84,9 +85,9 @@ def launch_on_ray(job: PhaseJob, *, callbacks: Sequence[UserCallback] = ()) -> P
             },
         ),
         run_config=ray.train.RunConfig(
-            name=job.directory.name,
+            name=job.title,
             callbacks=[*callbacks],  # type: ignore[list-item]
-            storage_path=str(job.run_directory.path),
+            storage_path=str(job.runs),
             failure_config=FailureConfig(
                 max_failures=runtime.max_failures,
                 controller_failure_limit=PATIENCE if _room(runtime) else IMPATIENCE,
@@ -110,13 +111,22 @@ def launch_on_ray(job: PhaseJob, *, callbacks: Sequence[UserCallback] = ()) -> P
     return Path(best.path)
 
 
+def _about(job: PhaseJob) -> dict[str, str]:
+    """What the dashboard shows of a fit beside its name."""
+    begins = {} if job.starts_from is None else {"starts_from": str(job.starts_from)}
+    frozen = {field: str(folder) for field, folder in job.frozen.items()}
+    names = {"curriculum": job.curriculum.name, "phase": job.phase, "task": job.curriculum.task.kind}
+    return {**names, "data": job.shards, "runs": str(job.runs), **begins, **frozen}
+
+
 def train_worker(config: Mapping[str, Any]) -> None:
     """What every rank runs."""
     job: PhaseJob = config["job"]
     if (job.directory / FAILURE).exists():
         return
     try:
-        run_phase(job, RayRuntime(ShardSet.open(job.shards), job.runtime))
+        gauges = PhaseGauges(curriculum=job.curriculum.name, phase=job.phase, run=job.fingerprint[:8])
+        run_phase(job, RayRuntime(ShardSet.open(job.shards), job.runtime, gauges=gauges))
     except Exception as error:
         if (mistake := pbr_error_in(error)) is not None:
             note = {"kind": type(mistake).__name__, "message": str(mistake)}
