@@ -19,7 +19,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 
 from pbrlib import errors
 from pbrlib.curriculum.climb import room_on
-from pbrlib.curriculum.run import PhaseJob, run_phase
+from pbrlib.curriculum.run import PhaseJob, RankWork, run_phase
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.train.runs import write_atomically
 from pbrlib.train.spec import RuntimeSpec
@@ -62,8 +62,10 @@ def own_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
 
 
-def launch_on_ray(job: PhaseJob, *, callbacks: Sequence[UserCallback] = ()) -> Path:
-    """Trains a phase as one TorchTrainer fit and returns its best checkpoint.
+def launch_on_ray(
+    job: PhaseJob, *, callbacks: Sequence[UserCallback] = (), work: RankWork = run_phase
+) -> Path:
+    """Trains a phase as one TorchTrainer fit, ``work`` on every rank, and returns its best checkpoint.
 
     Where the nodes could hold it, it waits for its place, since other runs and sweeps may be in it.
     ``callbacks`` are told of every report. Raises the worker's PbrError, as the one it was, when that is what
@@ -74,7 +76,7 @@ def launch_on_ray(job: PhaseJob, *, callbacks: Sequence[UserCallback] = ()) -> P
     (job.directory / FAILURE).unlink(missing_ok=True)
     trainer = TorchTrainer(
         train_worker,
-        train_loop_config={"job": job, **_about(job)},
+        train_loop_config={"job": job, "work": work, **_about(job)},
         torch_config=TorchConfig(backend="nccl" if runtime.device == "cuda" else "gloo"),
         scaling_config=ray.train.ScalingConfig(
             num_workers=runtime.workers,
@@ -122,11 +124,12 @@ def _about(job: PhaseJob) -> dict[str, str]:
 def train_worker(config: Mapping[str, Any]) -> None:
     """What every rank runs."""
     job: PhaseJob = config["job"]
+    work: RankWork = config["work"]
     if (job.directory / FAILURE).exists():
         return
     try:
         gauges = PhaseGauges(curriculum=job.curriculum.name, phase=job.phase, run=job.fingerprint[:8])
-        run_phase(job, RayRuntime(ShardSet.open(job.shards), job.runtime, gauges=gauges))
+        work(job, RayRuntime(ShardSet.open(job.shards), job.runtime, gauges=gauges))
     except Exception as error:
         if (mistake := pbr_error_in(error)) is not None:
             note = {"kind": type(mistake).__name__, "message": str(mistake)}
