@@ -15,7 +15,7 @@ import ray.train
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.callback import UserCallback
 from ray.train.v2.api.config import FailureConfig
-from ray.train.v2.api.exceptions import TrainingFailedError
+from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
 from pbrlib import errors
 from pbrlib.curriculum.climb import room_on
@@ -24,6 +24,7 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.train.runs import write_atomically
 from pbrlib.train.spec import RuntimeSpec
 from ray_jobs.runtime import RayRuntime
+from ray_jobs.s3files import path_of, storage_of
 from ray_jobs.stopping import stopping_after_checkpoint
 
 FAILURE = "failure.json"
@@ -86,7 +87,7 @@ def launch_on_ray(job: PhaseJob, *, callbacks: Sequence[UserCallback] = ()) -> P
         run_config=ray.train.RunConfig(
             name=job.directory.name,
             callbacks=[*callbacks],  # type: ignore[list-item]
-            storage_path=str(job.run_directory.path),
+            **storage_of(job.run_directory.path),
             failure_config=FailureConfig(
                 max_failures=runtime.max_failures,
                 controller_failure_limit=PATIENCE if _room(runtime) else IMPATIENCE,
@@ -101,13 +102,28 @@ def launch_on_ray(job: PhaseJob, *, callbacks: Sequence[UserCallback] = ()) -> P
     try:
         with own_interrupts(), stopping_after_checkpoint(job.directory):
             result = trainer.fit()
-    except TrainingFailedError:
+    except TrainingFailedError as error:
         raise_failure(job.directory)
+        # What kept a worker from leaving word, or the controller from keeping its record, such as S3.
+        for cause in causes(error):
+            if (mistake := pbr_error_in(cause)) is not None:
+                raise mistake from error
         raise
     raise_failure(job.directory)
     best = result.get_best_checkpoint(spec.select.metric, spec.select.mode)
     assert best is not None
-    return Path(best.path)
+    return path_of(best)
+
+
+def causes(error: TrainingFailedError) -> list[BaseException]:
+    """The errors of the workers or of the controller that ended a fit."""
+    match error:
+        case WorkerGroupError():
+            return [*error.worker_failures.values()]
+        case ControllerError():
+            return [error.controller_failure]
+        case _:
+            return []
 
 
 def train_worker(config: Mapping[str, Any]) -> None:
@@ -116,7 +132,7 @@ def train_worker(config: Mapping[str, Any]) -> None:
     if (job.directory / FAILURE).exists():
         return
     try:
-        run_phase(job, RayRuntime(ShardSet.open(job.shards), job.runtime))
+        run_phase(job, RayRuntime(ShardSet.open(job.shards), job.runtime, directory=job.directory))
     except Exception as error:
         if (mistake := pbr_error_in(error)) is not None:
             note = {"kind": type(mistake).__name__, "message": str(mistake)}

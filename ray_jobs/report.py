@@ -7,13 +7,15 @@ from pathlib import Path
 
 import click
 
+from ray_jobs.place import Place
+
 
 @click.command("report")
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run", metavar="RUN", type=Place())
 @click.option(
     "--out",
     metavar="HTML",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=Place(dir_okay=False),
     help="Where the page goes; default: RUN/report.html.",
 )
 def command(run: Path, out: Path | None) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
-_FOLDER = click.Path(path_type=Path)
+from ray_jobs.place import Place
+
+_FOLDER = Place()
 _WIDTH = 150
 
 
@@ -70,7 +72,7 @@ def _print(*parts: object) -> None:
     metavar="PNG",
     default=Path("compare.png"),
     show_default=True,
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=Place(dir_okay=False),
     help="Where the pictures of both go.",
 )
 def compare(first: Path, second: Path, out: Path) -> None:

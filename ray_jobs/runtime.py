@@ -17,16 +17,17 @@ from pbrlib.errors import CheckpointError
 from pbrlib.train.collectives import ProcessGroup
 from pbrlib.train.spec import RuntimeSpec
 from ray_jobs.datasets import stream
+from ray_jobs.s3files import path_of, sending_to
 
 
 class RayRuntime(ProcessGroup):
     """One rank of a TorchTrainer: DDP, one Ray Data execution, checkpoints through ``ray.train.report``."""
 
-    def __init__(self, shards: ShardSet, spec: RuntimeSpec) -> None:
+    def __init__(self, shards: ShardSet, spec: RuntimeSpec, *, directory: Path) -> None:
         context = ray.train.get_context()
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         self.device = ray.train.torch.get_device()
-        self._shards, self._spec = shards, spec
+        self._shards, self._spec, self._directory = shards, spec, directory
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """DDP; batch norms are synchronised on GPUs, the only place where torch can."""
@@ -56,6 +57,7 @@ class RayRuntime(ProcessGroup):
                 checkpoint=folder,
                 checkpoint_dir_name=f"checkpoint_{step:08d}",
                 delete_local_checkpoint_after_upload=True,
+                checkpoint_upload_fn=sending_to(self._directory),
             )
         except OSError as error:
             raise CheckpointError(
@@ -66,7 +68,7 @@ class RayRuntime(ProcessGroup):
     def latest_checkpoint(self) -> Path | None:
         """The checkpoint that Ray recorded last."""
         checkpoint = ray.train.get_checkpoint()
-        return None if checkpoint is None else Path(checkpoint.path)
+        return None if checkpoint is None else path_of(checkpoint)
 
 
 def _whereabouts(step: int) -> dict[str, int | str]:

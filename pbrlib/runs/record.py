@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -232,13 +231,16 @@ def find_runs(root: Path) -> list[Run]:
     if not root.is_dir():
         raise DataError(f"{root}: no such directory. Name the one given to pbr train --runs.")
     found, broken = [], []
-    for here, below, _ in os.walk(root):
-        folder = Path(here)
-        if is_run(folder) and not is_model(folder):
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop()
+        if is_model(folder):
+            continue
+        if is_run(folder):
             found.append(folder)
-        if is_run(folder) or is_model(folder):
-            below.clear()
-        below[:] = sorted(name for name in below if not name.startswith("."))
+            continue
+        below = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+        waiting += sorted(path for path in below if not path.is_symlink())[::-1]
     runs = []
     for folder in found:
         try:
