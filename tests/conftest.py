@@ -62,6 +62,14 @@ phases:
     loss: {l1: 1.0, ms_ssim: 0.15}
 """
 
+S3_CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "AKIAKEYOFTHETESTS",
+    "AWS_SECRET_ACCESS_KEY": "secretOfTheTests",
+    "AWS_SESSION_TOKEN": "sessionTokenOfTheTests",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
+"""Values that can be found again where they must not be."""
+
 METALLIC = """
 name: metallic
 task:
@@ -102,10 +110,8 @@ def bucket(s3: FaultyServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     """An empty bucket; the environment is all that points boto3 to the server."""
     import boto3
 
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for variable, value in {"AWS_ENDPOINT_URL": s3.url, **S3_CREDENTIALS}.items():
+        monkeypatch.setenv(variable, value)
     name = tmp_path.name.replace("_", "-").lower()[-40:].strip("-")
     boto3.client("s3").create_bucket(Bucket=name)
     return f"s3://{name}"

@@ -76,14 +76,14 @@ class FaultyServer:
 
     app: App = field(default_factory=lambda: DomainDispatcherApplication(create_backend_app))
     url: str = ""
-    asked: list[tuple[str, str]] = field(default_factory=list)
+    asked: list[tuple[str, str, str]] = field(default_factory=list)
     _faults: list[_Fault] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         method, place = environ["REQUEST_METHOD"], f"{environ['PATH_INFO']}?{environ.get('QUERY_STRING', '')}"
         with self._lock:
-            self.asked.append((method, place))
+            self.asked.append((method, place, environ.get("HTTP_RANGE", "")))
             fault = next((one for one in self._faults if _meets(one, method, place)), None)
             if fault is not None:
                 fault.met += 1

@@ -7,12 +7,14 @@ of another server from ``AWS_ENDPOINT_URL``; ``AWS_MAX_ATTEMPTS`` changes how of
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import re
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -31,6 +33,7 @@ CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10.0, 30.0
 LONGEST_WAIT_S = 20.0
 
 _PIECE = 1 << 20
+_PART, _PARTS_AT_A_TIME = 1 << 24, 8
 _GONE = ("404", "NoSuchKey", "NoSuchBucket")
 _USERINFO = re.compile(r"//[^/@\s\"']*@")
 _client_lock = threading.Lock()
@@ -77,8 +80,18 @@ def read(address: str, *, start: int = 0, length: int | None = None) -> bytes:
 
     Raises FileNotFoundError if there is none, DataError if S3 refuses or cannot be reached.
     """
+    for attempt in itertools.count(1):
+        try:
+            return _read(address, start=start, length=length)
+        except _Replaced:
+            _wait_or_give_up(address, attempt, "it was replaced while it was read")
+    raise AssertionError
+
+
+def _read(address: str, *, start: int, length: int | None, etag: str | None = None) -> bytes:
+    """One and the same object, that of the ``etag`` if one is given; raises _Replaced when that is gone."""
     bucket, key = split(address)
-    found, etag, attempt = bytearray(), None, 0
+    found, attempt = bytearray(), 0
     while True:
         attempt += 1
         asked = {"Bucket": bucket, "Key": key, **_range(start + len(found), start, length)}
@@ -90,9 +103,6 @@ def read(address: str, *, start: int = 0, length: int | None = None) -> bytes:
             return bytes(found)
         except _RangePastTheEnd:
             return bytes(found)
-        except _Replaced:
-            found.clear()
-            etag = None
         except _Cut as cut:
             _wait_or_give_up(address, attempt, str(cut))
 
@@ -143,24 +153,30 @@ def upload(file: Path, address: str) -> None:
 
 
 def download(address: str, file: Path) -> None:
-    """Gets an object into a file, in parts if it is large; errors as for ``read``."""
-    from boto3.exceptions import RetriesExceededError
-
+    """Gets an object into a file, several parts at a time; errors as for ``read``, OSError for the file's."""
     bucket, key = split(address)
-    attempt = 0
-    while True:
-        attempt += 1
+    for attempt in itertools.count(1):
+        with _errors(address):
+            head = client().head_object(Bucket=bucket, Key=key)
         try:
-            with _errors(address):
-                client().download_file(bucket, key, str(file))
+            _fill(file, address, size=head["ContentLength"], etag=head["ETag"])
             return
-        except DataError as error:
-            # What it has tried several times without a pause between is worth a few attempts with one.
-            if not isinstance(error.__cause__, RetriesExceededError):
-                raise
-            _wait_or_give_up(address, attempt, "the answer was cut off")
         except _Replaced:
-            _wait_or_give_up(address, attempt, "it was replaced meanwhile")
+            _wait_or_give_up(address, attempt, "it was replaced while it was read")
+
+
+def _fill(file: Path, address: str, *, size: int, etag: str) -> None:
+    def copy(start: int) -> None:
+        data = _read(address, start=start, length=min(_PART, size - start), etag=etag)
+        os.pwrite(target.fileno(), data, start)
+
+    with file.open("wb") as target, ThreadPoolExecutor(_PARTS_AT_A_TIME) as pool:
+        parts = [pool.submit(copy, start) for start in range(0, size, _PART)]
+        try:
+            for part in parts:
+                part.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def remove(addresses: Collection[str]) -> None:
