@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 Answer = Callable[[App, dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -106,11 +106,16 @@ def _meets(fault: _Fault, method: str, place: str) -> bool:
     return fault.met < fault.times and method == fault.method and fault.key in place
 
 
+class _Quiet(WSGIRequestHandler):
+    def log_request(self, *given: Any) -> None:
+        """Says nothing of requests."""
+
+
 @contextmanager
 def s3_server() -> Iterator[FaultyServer]:
     """A server on a free port of loopback."""
     faulty = FaultyServer()
-    server = make_server("127.0.0.1", 0, faulty, threaded=True)
+    server = make_server("127.0.0.1", 0, faulty, threaded=True, request_handler=_Quiet)
     faulty.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pbrlib.curriculum.run import carry_out, launch_local
+from pbrlib.curriculum.run import PhaseJob, carry_out, launch_local, resolve
 from pbrlib.curriculum.spec import Curriculum
+from pbrlib.data import storage
 from pbrlib.data.place import place
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.train.state import OPTIMIZER, WEIGHTS
+from pbrlib.train.journal import METRICS
+from pbrlib.train.runs import RunDirectory
+from pbrlib.train.spec import RuntimeSpec
+from pbrlib.train.state import OPTIMIZER, WEIGHTS, read_weights
+from tests.s3_server import FaultyServer, cut_after, refusing
 from tests.train.phases import Killed, job_of, kill_at
+
+BROKEN = refusing("500 Internal Server Error", "InternalError")
+
+
+def journal(job: PhaseJob) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (job.directory / METRICS).read_text().splitlines()]
 
 
 @pytest.fixture
@@ -26,6 +39,7 @@ def empty_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_run_in_a_bucket_goes_on_where_it_was_killed_and_ends_as_on_a_disk(
+    s3: FaultyServer,
     bucket: str,
     shard_set: ShardSet,
     trained_runs: Path,
@@ -42,10 +56,42 @@ def test_a_run_in_a_bucket_goes_on_where_it_was_killed_and_ends_as_on_a_disk(
         with pytest.raises(Killed):
             carry_out(remote, launch_local)
     assert not [*empty_machine.iterdir()], "another machine may go on"
-    done = carry_out(remote, launch_local)
+    with (
+        s3.failing("GET", OPTIMIZER, cut_after(1000), times=1) as cut,
+        s3.failing("PUT", "checkpoint_00000008", BROKEN, times=2) as broken,
+    ):
+        done = carry_out(remote, launch_local)
+    assert (cut.met, broken.met) == (1, 2)
     assert (done.checkpoint, done.history) == (expected.checkpoint, expected.history)
     ours, theirs = (job.run_directory.path / done.checkpoint for job in (remote, local))
     assert str(ours).startswith(f"{bucket}/runs/albedo/A1-")
     for name in (WEIGHTS, OPTIMIZER):
         assert (ours / name).read_bytes() == (theirs / name).read_bytes()
     assert not [*empty_machine.iterdir()]
+    validated = [line for line in journal(remote) if line["kind"] == "validation"]
+    assert validated == [line for line in journal(local) if line["kind"] == "validation"]
+
+
+def test_donors_are_found_in_a_bucket_by_their_name_and_by_their_path(
+    bucket: str, shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum
+) -> None:
+    runs = place(f"{bucket}/runs")
+    for path in trained_runs.rglob("*"):
+        if path.is_file():
+            storage.put_file(path, runs / path.relative_to(trained_runs).as_posix())
+    phase = albedo_curriculum.phases["A1"]
+    folder = RunDirectory(runs, name="albedo").best()[0]
+    jobs = [
+        resolve(
+            albedo_curriculum.model_copy(
+                update={"name": "other", "phases": {"A1": phase.model_copy(update={"starts_from": donor})}}
+            ),
+            "A1",
+            shards=shard_set,
+            runs=runs,
+            runtime=RuntimeSpec(workers=1),
+        )
+        for donor in ("albedo.A1", str(folder))
+    ]
+    assert [job.starts_from for job in jobs] == [folder, folder]
+    assert read_weights(jobs[1].starts_from).keys()
