@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,17 +123,14 @@ class _Run:
     def files(self) -> Iterator[None]:
         """At the end removes what killed tasks left half written, and the shards unless they are kept.
 
-        Shards that cannot be removed belong to no set, since no manifest names them.
+        On S3 shards stay: a manifest whose sending seems to have failed may be there all the same. Without one
+        they belong to no set.
         """
         from pbrlib.data import storage
         from pbrlib.data.shards.manifest import SHARD_FOLDER
 
         if storage.is_remote(self._out):
-            try:
-                yield
-            finally:
-                with suppress(DataError):
-                    storage.remove_files(self._out, self._files)
+            yield
             return
         folder = Path(self._out, SHARD_FOLDER)
         before = set(folder.glob(".partial-*"))
@@ -142,8 +139,9 @@ class _Run:
         finally:
             for partial in set(folder.glob(".partial-*")) - before:
                 partial.unlink(missing_ok=True)
-            if folder.is_dir():
-                storage.remove_files(self._out, self._files)
+            for file in self._files:
+                if folder.is_dir():
+                    Path(self._out, file).unlink(missing_ok=True)
 
     def keep(self) -> None:
         """The shards are published."""

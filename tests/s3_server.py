@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -36,6 +37,12 @@ def cut_after(length: int) -> Answer:
         return [b"".join(app(environ, start))[:length]]
 
     return answer
+
+
+def hanging_up(app: App, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+    """No answer: the connection is closed, whatever was still to be sent."""
+    environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+    return []
 
 
 def silent_for(seconds: float) -> Answer:

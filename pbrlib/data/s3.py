@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pbrlib.errors import DataError
+from pbrlib.errors import ConfigError, DataError
 
 SCHEME = "s3://"
 
@@ -320,6 +320,8 @@ def _client_for(endpoint: str | None, attempts: str | None) -> Any:
     import boto3
     from botocore.config import Config
 
+    if attempts is not None and (not attempts.isdecimal() or int(attempts) < 1):
+        raise ConfigError(f"AWS_MAX_ATTEMPTS: {attempts} is not a number of attempts. Use 1 or more.")
     retries = {"mode": "standard", "total_max_attempts": int(attempts or ATTEMPTS)}
     config = Config(
         retries=retries,

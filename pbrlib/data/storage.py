@@ -11,7 +11,7 @@ import io
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -212,15 +212,6 @@ def remove_folder(location: Location, *, first: str) -> None:
     (Path(location) / first).unlink(missing_ok=True)
     if Path(location).exists():
         shutil.rmtree(location)
-
-
-def remove_files(location: Location, names: Sequence[str]) -> None:
-    """Removes files below a folder, if they are there; raises DataError when S3 refuses."""
-    if is_remote(location):
-        s3.remove([join(location, name) for name in names])
-        return
-    for name in names:
-        Path(location, name).unlink(missing_ok=True)
 
 
 def append(location: Location, text: str) -> None:

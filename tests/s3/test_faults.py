@@ -18,7 +18,7 @@ from pbrlib.data.shards.writer import publish, shard_name, write_shard
 from pbrlib.errors import DataError
 from pbrlib.train.state import STATE, State, checkpoints, save
 from tests.data.shards.materials import material
-from tests.s3_server import Answer, App, FaultyServer, cut_after, refusing, silent_for, trickling
+from tests.s3_server import Answer, App, FaultyServer, cut_after, hanging_up, refusing, silent_for, trickling
 
 CONTENT = bytes(range(256)) * 4096
 
@@ -131,12 +131,15 @@ def test_credentials_in_an_address_are_refused_and_not_repeated() -> None:
         assert "hidden" not in str(caught.value)
 
 
-@pytest.mark.parametrize("answer", [BROKEN, BUSY, silent_for(1.0)], ids=["500", "503", "timeout"])
+@pytest.mark.parametrize(
+    "answer", [BROKEN, BUSY, silent_for(1.0), hanging_up], ids=["500", "503", "timeout", "cut"]
+)
 def test_what_fails_a_few_times_is_written(s3: FaultyServer, object_: str, answer: Answer) -> None:
+    new = CONTENT[::-1] * 2
     with s3.failing("PUT", "object.bin", answer, times=3) as fault:
-        storage.write_bytes_atomic(object_, b"new")
+        storage.write_bytes_atomic(object_, new)
     assert fault.met == 3
-    assert storage.read_bytes(object_) == b"new"
+    assert storage.read_bytes(object_) == new
 
 
 def test_a_large_file_that_cannot_be_sent_leaves_nothing(
