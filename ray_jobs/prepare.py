@@ -123,8 +123,8 @@ class _Run:
     def files(self) -> Iterator[None]:
         """At the end removes what killed tasks left half written, and the shards unless they are kept.
 
-        On S3 shards stay: a manifest whose sending seems to have failed may be there all the same. Without one
-        they belong to no set.
+        On S3 shards stay: a manifest whose sending seems to have failed may be there all the same. Without
+        one they belong to no set.
         """
         from pbrlib.data import storage
         from pbrlib.data.shards.manifest import SHARD_FOLDER
