@@ -85,11 +85,14 @@ def sweep(
 
     Leaves report.html, best.yaml, trials.json and study.db, which optuna-dashboard opens, in --out.
     """
+    from pbrlib.curriculum.writer import sole_writer
+
     work = open_sweep(file, data=data, runs=runs, out=out, runtime_file=runtime_file, overrides=overrides)
-    study = begin(work)
-    if len(study.configurations()) < study.spec.size or study.unfinished():
-        _train(study, work, address=address)
-    conclude(study, work)
+    with sole_writer(work.out):
+        study = begin(work)
+        if len(study.configurations()) < study.spec.size or study.unfinished():
+            _train(study, work, address=address)
+        conclude(study, work)
 
 
 @command.command("apply")

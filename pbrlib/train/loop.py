@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 import torch
 
-from pbrlib.data.augment import AugmentSpec, augment
+from pbrlib.data.augment import augment
 from pbrlib.data.batch import Batch, RawBatch
 from pbrlib.losses.recipe import LossReport
 from pbrlib.train.clock import Clock
@@ -22,7 +22,7 @@ from pbrlib.train.record import BatchRecord
 from pbrlib.train.runtime import Runtime
 from pbrlib.train.state import State, Validated, remove_unfinished, restore, save, unfinished
 from pbrlib.train.task import Player, Task
-from pbrlib.train.validation import ValidationTexture, validate
+from pbrlib.train.validation import ValidationTexture, contact_sheet, validate
 
 
 def train_phase(
@@ -178,7 +178,9 @@ def _end_segment(
             runtime.share_buffers(learner.player.network)
         metrics = validate(task, validation, runtime)
         if journal:
-            _show(task, validation, runtime, journal, step=step)
+            if validation:
+                image = contact_sheet(task, validation, device=runtime.device)
+                journal.picture("validation", step=step, image=image)
             journal.scalars("validation", step=step, values=metrics)
     (learner,) = learners
     state = _state(run, learner.player, step=step, history=(*before, Validated(step, metrics)))
@@ -192,14 +194,3 @@ def _end_segment(
     if journal:
         journal.account(clock, step=step, at_once=True)
     return state
-
-
-def _show(
-    task: Task, validation: Sequence[ValidationTexture], runtime: Runtime, journal: Journal, *, step: int
-) -> None:
-    """The picture of the first validation texture, always the same one."""
-    if not validation:
-        return
-    shown = augment(validation[0].raw, AugmentSpec(), device=runtime.device)
-    with torch.no_grad():
-        journal.picture("validation", step=step, image=task.picture(shown))
