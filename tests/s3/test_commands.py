@@ -18,7 +18,9 @@ from pbrlib.data.place import place
 from pbrlib.errors import DataError
 from pbrlib.train.runs import RunDirectory
 from ray_jobs.cli import main
+from ray_jobs.tune import open_sweep
 from tests.conftest import ALBEDO, S3_CREDENTIALS, SEGFORMER
+from tests.curriculum.sweeps import write_search
 from tests.release.conftest import Ladder, add_fresh
 from tests.release.conftest import released as released
 from tests.release.test_write import everything
@@ -119,6 +121,17 @@ def test_runs_are_listed_shown_compared_and_reported(runs: str, s3: FaultyServer
     assert code == 0, output
     page = storage.read_bytes(f"{runs}/albedo/report.html").decode()
     assert "data:image/jpeg" in page
+
+
+def test_a_sweep_finds_its_donors_in_a_bucket(runs: str, shard_folder: Path, tmp_path: Path) -> None:
+    space = {"phases.A1.optimizer.lr": {"kind": "loguniform", "low": 1e-4, "high": 1e-2}}
+    objectives = [{"metric": "val/all/albedo/l1", "mode": "min"}]
+    file = write_search(tmp_path, text=ALBEDO, phase="A1", space=space, objectives=objectives)
+    given = {"data": str(shard_folder), "out": tmp_path / "sweep", "runtime_file": None, "overrides": []}
+    sweep = open_sweep(file, runs=place(runs), **given)
+    job = sweep.job(0, {"phases.A1.optimizer.lr": 1e-3}, 0)
+    assert str(job.frozen["segformer"]).startswith(f"{runs}/segformer/S0-")
+    assert job.directory.is_relative_to(tmp_path / "sweep")
 
 
 def test_prune_removes_what_it_said_and_nothing_else(bucket: str, tmp_path: Path) -> None:
