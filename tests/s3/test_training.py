@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import tempfile
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from pbrlib.curriculum.run import PhaseJob, carry_out, launch_local, resolve
 from pbrlib.curriculum.spec import Curriculum
@@ -18,9 +24,18 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.train.journal import METRICS
 from pbrlib.train.runs import RunDirectory
 from pbrlib.train.spec import RuntimeSpec
-from pbrlib.train.state import OPTIMIZER, WEIGHTS, read_weights
-from tests.s3_server import FaultyServer, cut_after, refusing
+from pbrlib.train.state import OPTIMIZER, WEIGHTS, checkpoints, read_weights
+from ray_jobs.cli import main
+from tests.conftest import ALBEDO, SEGFORMER
+from tests.s3_server import App, FaultyServer, cut_after, hanging_up, refusing
 from tests.train.phases import Killed, job_of, kill_at
+
+
+def stuck(app: App, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+    """Nothing, for longer than a test waits."""
+    time.sleep(20.0)
+    return hanging_up(app, environ, start)
+
 
 BROKEN = refusing("500 Internal Server Error", "InternalError")
 
@@ -95,3 +110,44 @@ def test_donors_are_found_in_a_bucket_by_their_name_and_by_their_path(
     ]
     assert [job.starts_from for job in jobs] == [folder, folder]
     assert read_weights(jobs[1].starts_from).keys()
+
+
+def test_a_process_that_is_killed_while_it_sends_a_checkpoint_leaves_none_and_another_machine_goes_on(
+    s3: FaultyServer, bucket: str, shard_folder: Path, tmp_path: Path
+) -> None:
+    files = {"segformer": SEGFORMER, "albedo": ALBEDO}
+    for name, text in files.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+
+    def words(runs: str | Path) -> list[str]:
+        curricula = [str(tmp_path / f"{name}.yaml") for name in files]
+        return ["train", *curricula, "--data", str(shard_folder), "--runs", str(runs), "--local"]
+
+    first_machine = tmp_path / "first"
+    first_machine.mkdir()
+    with s3.failing("PUT", "checkpoint_00000008/optimizer.pt", stuck) as fault:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ray_jobs.cli", *words(f"{bucket}/runs")],
+            env={**os.environ, "TMPDIR": str(first_machine)},
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            limit = time.monotonic() + 120
+            while not fault.met and process.poll() is None and time.monotonic() < limit:
+                time.sleep(0.05)
+        finally:
+            process.kill()
+            process.wait(timeout=10)
+    assert fault.met
+    (folder,) = place(f"{bucket}/runs").glob("albedo/A1-*")
+    assert [one.name for one in checkpoints(folder)] == ["checkpoint_00000004"]
+    for runs in (f"{bucket}/runs", tmp_path / "disk"):
+        done = CliRunner().invoke(main, words(runs))
+        assert done.exit_code == 0, done.output
+    ours, theirs = (
+        RunDirectory(runs, name="albedo").best()[0] for runs in (place(f"{bucket}/runs"), tmp_path / "disk")
+    )
+    for name in (WEIGHTS, OPTIMIZER):
+        assert (ours / name).read_bytes() == (theirs / name).read_bytes()
+    kinds = [json.loads(line)["kind"] for line in (folder / "time.jsonl").read_text().splitlines()]
+    assert [kind for kind in kinds if kind != "spent"] == ["launched", "begun", "launched", "begun", "ended"]
