@@ -23,6 +23,7 @@ from pbrlib.curriculum.run import PhaseJob, run_phase
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.train.runs import write_atomically
 from pbrlib.train.spec import RuntimeSpec
+from ray_jobs.gauges import PhaseGauges
 from ray_jobs.runtime import RayRuntime
 from ray_jobs.s3files import path_of, storage_of
 from ray_jobs.stopping import stopping_after_checkpoint
@@ -74,7 +75,7 @@ def launch_on_ray(job: PhaseJob, *, callbacks: Sequence[UserCallback] = ()) -> P
     (job.directory / FAILURE).unlink(missing_ok=True)
     trainer = TorchTrainer(
         train_worker,
-        train_loop_config={"job": job},
+        train_loop_config={"job": job, **_about(job)},
         torch_config=TorchConfig(backend="nccl" if runtime.device == "cuda" else "gloo"),
         scaling_config=ray.train.ScalingConfig(
             num_workers=runtime.workers,
@@ -85,9 +86,9 @@ def launch_on_ray(job: PhaseJob, *, callbacks: Sequence[UserCallback] = ()) -> P
             },
         ),
         run_config=ray.train.RunConfig(
-            name=job.directory.name,
+            name=job.title,
             callbacks=[*callbacks],  # type: ignore[list-item]
-            **storage_of(job.run_directory.path),
+            **storage_of(job.runs),
             failure_config=FailureConfig(
                 max_failures=runtime.max_failures,
                 controller_failure_limit=PATIENCE if _room(runtime) else IMPATIENCE,
@@ -126,13 +127,23 @@ def causes(error: TrainingFailedError) -> list[BaseException]:
             return []
 
 
+def _about(job: PhaseJob) -> dict[str, str]:
+    """What the dashboard shows of a fit beside its name."""
+    begins = {} if job.starts_from is None else {"starts_from": str(job.starts_from)}
+    frozen = {field: str(folder) for field, folder in job.frozen.items()}
+    names = {"curriculum": job.curriculum.name, "phase": job.phase, "task": job.curriculum.task.kind}
+    return {**names, "data": job.shards, "runs": str(job.runs), **begins, **frozen}
+
+
 def train_worker(config: Mapping[str, Any]) -> None:
     """What every rank runs."""
     job: PhaseJob = config["job"]
     if (job.directory / FAILURE).exists():
         return
     try:
-        run_phase(job, RayRuntime(ShardSet.open(job.shards), job.runtime, directory=job.directory))
+        gauges = PhaseGauges(curriculum=job.curriculum.name, phase=job.phase, run=job.fingerprint[:8])
+        shards = ShardSet.open(job.shards)
+        run_phase(job, RayRuntime(shards, job.runtime, directory=job.directory, gauges=gauges))
     except Exception as error:
         if (mistake := pbr_error_in(error)) is not None:
             note = {"kind": type(mistake).__name__, "message": str(mistake)}

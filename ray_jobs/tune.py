@@ -123,9 +123,11 @@ def open_sweep(
     from pbrlib.curriculum.search_load import check_search, load_search
     from pbrlib.data.shards.reader import ShardSet
     from pbrlib.train.spec import RuntimeSpec
+    from pbrlib.train.trackers import require
     from ray_jobs.sweep import Sweep
 
     runtime = RuntimeSpec() if runtime_file is None else load_runtime(runtime_file)
+    require(runtime.trackers)
     search = load_search(file, overrides=overrides)
     shards = ShardSet.open(data)
     check_search(search, runtime=runtime, rows=shards.rows)

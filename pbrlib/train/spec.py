@@ -10,6 +10,8 @@ from pydantic import Field
 from pbrlib.errors import ConfigError
 from pbrlib.spec import Spec
 
+TrackerName = Literal["mlflow", "wandb"]
+
 
 class RuntimeSpec(Spec):
     """Workers and what each does; lives in a file of its own, beside the curriculum.
@@ -18,6 +20,7 @@ class RuntimeSpec(Spec):
     that fits a device: local batch and accumulation follow from it and the curriculum's global batch
     (None: the local batch in one piece). ``data_cpus`` are the logical CPUs of each worker's data stream;
     the worker holds them beside its own ``cpus_per_worker``. ``prefetch`` batches are collated ahead.
+    ``trackers`` are told of every phase beside TensorBoard; ``profile_steps`` of each phase are traced.
     ``record_batches`` writes a hash of every sample after augmentation, which costs time: for proving that
     two runs saw the same.
     """
@@ -34,6 +37,8 @@ class RuntimeSpec(Spec):
     compile: bool = False
     max_failures: int = Field(default=3, ge=0)
     ray_logs: bool = False
+    trackers: tuple[TrackerName, ...] = ()
+    profile_steps: int = Field(default=0, ge=0)
     record_batches: bool = False
 
     @property

@@ -30,6 +30,8 @@ def ray_cluster(s3: FaultyServer) -> Iterator[None]:
     Its processes know the S3 server of the tests, and do not ask it eight times.
     """
     with pytest.MonkeyPatch.context() as patch:
+        # Gauges reach the metrics endpoint every ten seconds, and fits here are shorter.
+        patch.setenv("RAY_metrics_report_interval_ms", "1000")
         environment = {"AWS_ENDPOINT_URL": s3.url, **S3_CREDENTIALS, "AWS_MAX_ATTEMPTS": "3"}
         for name, value in environment.items():
             patch.setenv(name, value)

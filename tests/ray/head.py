@@ -25,12 +25,13 @@ _MARK = "PBR_TEST_CLUSTER"
 class Head:
     """A cluster that runs.
 
-    Drivers join it at ``address``, jobs go to ``dashboard``, both on loopback; ``environment`` is that of
-    somebody who may use it.
+    Drivers join it at ``address``, jobs go to ``dashboard``, both on loopback; ``session`` is the folder in
+    which Ray keeps what belongs to it, ``environment`` that of somebody who may use it.
     """
 
     address: str
     dashboard: str
+    session: Path
     environment: Mapping[str, str]
 
     def processes(self, name: str) -> list[int]:
@@ -72,7 +73,8 @@ def head_node(*, num_cpus: int) -> Iterator[Head]:
     try:
         _wait_for(f"http://127.0.0.1:{dashboard}/api/version", environment["RAY_AUTH_TOKEN"], process)
         del environment[_MARK]
-        yield Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", environment)
+        session = Path(folder, "session_latest").resolve()
+        yield Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", session, environment)
     finally:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):

@@ -62,7 +62,7 @@ def test_a_run_in_a_bucket_goes_on_where_it_was_killed_and_ends_as_on_a_disk(
     tmp_path: Path,
     empty_machine: Path,
 ) -> None:
-    given = {"shards": shard_set, "donors": trained_runs}
+    given = {"shards": shard_set, "donors": trained_runs, "profile_steps": 1}
     local = job_of(albedo_curriculum, "A1", runs=tmp_path / "local", **given)
     remote = replace(local, runs=place(f"{bucket}/runs"))
     expected = carry_out(local, launch_local)
@@ -83,6 +83,8 @@ def test_a_run_in_a_bucket_goes_on_where_it_was_killed_and_ends_as_on_a_disk(
     for name in (WEIGHTS, OPTIMIZER):
         assert (ours / name).read_bytes() == (theirs / name).read_bytes()
     assert not [*empty_machine.iterdir()]
+    traces = {path.name for path in (remote.directory / "profile").iterdir()}
+    assert "rank0-steps-4-4.trace.json.gz" in traces
     validated = [line for line in journal(remote) if line["kind"] == "validation"]
     assert validated == [line for line in journal(local) if line["kind"] == "validation"]
 
