@@ -239,8 +239,7 @@ def find_runs(root: Path) -> list[Run]:
         if is_run(folder):
             found.append(folder)
             continue
-        below = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
-        waiting += sorted(path for path in below if not path.is_symlink())[::-1]
+        waiting += sorted(_folders_in(folder), reverse=True)
     runs = []
     for folder in found:
         try:
@@ -252,6 +251,15 @@ def find_runs(root: Path) -> list[Run]:
     if not runs:
         raise DataError(f"{root}: holds no run. Name the directory given to pbr train --runs.")
     return runs
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    """Those that may hold runs; none where nobody may look."""
+    try:
+        below = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        return [path for path in below if path.is_dir() and not path.is_symlink()]
+    except PermissionError:
+        return []
 
 
 def _folder(
