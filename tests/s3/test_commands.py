@@ -192,7 +192,7 @@ def test_a_ladder_leaves_its_model_in_the_bucket_whole_or_not_at_all(
     ladder = Ladder(place(runs), released.curricula, released.shards)
     assert ladder.write().evaluation is None, "it is of these very networks already"
     storage.write_bytes_atomic(f"{runs}/model/model.json", b"of another time")
-    for file in ("README.md", "model.json"):
+    for file in ("segformer/model.safetensors", "model.json"):
         broken = refusing("500 Internal Server Error", "InternalError")
         with s3.failing("PUT", f"model/{file}", broken), pytest.raises(DataError, match=file):
             ladder.write()
