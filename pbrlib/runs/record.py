@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -237,13 +236,15 @@ def find_runs(root: Path) -> list[Run]:
     if not root.is_dir():
         raise DataError(f"{root}: no such directory. Name the one given to pbr train --runs.")
     found, broken = [], []
-    for here, below, _ in os.walk(root):
-        folder = Path(here)
-        if is_run(folder) and not is_model(folder):
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop()
+        if is_model(folder):
+            continue
+        if is_run(folder):
             found.append(folder)
-        if is_run(folder) or is_model(folder):
-            below.clear()
-        below[:] = sorted(name for name in below if not name.startswith("."))
+            continue
+        waiting += sorted(_folders_in(folder), reverse=True)
     runs = []
     for folder in found:
         try:
@@ -255,6 +256,15 @@ def find_runs(root: Path) -> list[Run]:
     if not runs:
         raise DataError(f"{root}: holds no run. Name the directory given to pbr train --runs.")
     return runs
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    """Those that may hold runs; none where nobody may look."""
+    try:
+        below = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        return [path for path in below if path.is_dir() and not path.is_symlink()]
+    except PermissionError:
+        return []
 
 
 def _folder(

@@ -5,11 +5,14 @@ It watches and changes nothing: a profiled phase learns the same weights.
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from types import TracebackType
 
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
+
+from pbrlib.data.storage import put_file
 
 PROFILE = "profile"
 """Its folder in that of a phase."""
@@ -64,11 +67,12 @@ class StepProfile:
             self._profiler.stop()
 
     def _write(self, profiler: profile) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
         last = self._first + self._seen - WARM_UP
         name = f"rank{self._rank}-steps-{self._first + 1}-{last}"
-        profiler.export_chrome_trace(str(self._folder / f"{name}.trace.json.gz"))
-        if self._on_gpu:
-            place = str(self._folder / f"{name}.memory.pickle")
-            torch.cuda.memory._dump_snapshot(place)  # type: ignore[no-untyped-call]
-            torch.cuda.memory._record_memory_history(enabled=None)
+        with tempfile.TemporaryDirectory(prefix="pbr-") as here:
+            profiler.export_chrome_trace(f"{here}/{name}.trace.json.gz")
+            if self._on_gpu:
+                torch.cuda.memory._dump_snapshot(f"{here}/{name}.memory.pickle")  # type: ignore[no-untyped-call]
+                torch.cuda.memory._record_memory_history(enabled=None)
+            for file in sorted(Path(here).iterdir()):
+                put_file(file, self._folder / file.name)
