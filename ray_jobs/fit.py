@@ -15,7 +15,7 @@ import ray.train
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.callback import UserCallback
 from ray.train.v2.api.config import FailureConfig
-from ray.train.v2.api.exceptions import TrainingFailedError
+from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
 from pbrlib import errors
 from pbrlib.curriculum.climb import room_on
@@ -25,6 +25,7 @@ from pbrlib.train.runs import write_atomically
 from pbrlib.train.spec import RuntimeSpec
 from ray_jobs.gauges import PhaseGauges
 from ray_jobs.runtime import RayRuntime
+from ray_jobs.s3files import path_of, storage_of
 from ray_jobs.stopping import stopping_after_checkpoint
 
 FAILURE = "failure.json"
@@ -89,7 +90,7 @@ def launch_on_ray(
         run_config=ray.train.RunConfig(
             name=job.title,
             callbacks=[*callbacks],  # type: ignore[list-item]
-            storage_path=str(job.runs),
+            **storage_of(job.runs),
             failure_config=FailureConfig(
                 max_failures=runtime.max_failures,
                 controller_failure_limit=PATIENCE if _room(runtime) else IMPATIENCE,
@@ -104,13 +105,28 @@ def launch_on_ray(
     try:
         with own_interrupts(), stopping_after_checkpoint(job.directory):
             result = trainer.fit()
-    except TrainingFailedError:
+    except TrainingFailedError as error:
         raise_failure(job.directory)
+        # What kept a worker from leaving word, or the controller from keeping its record, such as S3.
+        for cause in causes(error):
+            if (mistake := pbr_error_in(cause)) is not None:
+                raise mistake from error
         raise
     raise_failure(job.directory)
     best = result.get_best_checkpoint(spec.select.metric, spec.select.mode)
     assert best is not None
-    return Path(best.path)
+    return path_of(best)
+
+
+def causes(error: TrainingFailedError) -> list[BaseException]:
+    """The errors of the workers or of the controller that ended a fit."""
+    match error:
+        case WorkerGroupError():
+            return [*error.worker_failures.values()]
+        case ControllerError():
+            return [error.controller_failure]
+        case _:
+            return []
 
 
 def _about(job: PhaseJob) -> dict[str, str]:
@@ -129,7 +145,8 @@ def train_worker(config: Mapping[str, Any]) -> None:
         return
     try:
         gauges = PhaseGauges(curriculum=job.curriculum.name, phase=job.phase, run=job.fingerprint[:8])
-        work(job, RayRuntime(ShardSet.open(job.shards), job.runtime, gauges=gauges))
+        shards = ShardSet.open(job.shards)
+        work(job, RayRuntime(shards, job.runtime, directory=job.directory, gauges=gauges))
     except Exception as error:
         if (mistake := pbr_error_in(error)) is not None:
             note = {"kind": type(mistake).__name__, "message": str(mistake)}

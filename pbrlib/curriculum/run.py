@@ -27,8 +27,10 @@ from pbrlib.curriculum.spec import (
 from pbrlib.curriculum.tags import tags_of
 from pbrlib.curriculum.weights import from_own_weights, located
 from pbrlib.data.balance import class_pixels, class_weights, merged
+from pbrlib.data.place import place
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.reader import ShardSet
+from pbrlib.errors import DataError
 from pbrlib.seeds import mix
 from pbrlib.tasks.build import build_task, measured
 from pbrlib.tasks.spec import maps_read, maps_required, merged_classes
@@ -132,7 +134,7 @@ def _outside(reference: str, *, runs: Path) -> Path:
     """The checkpoint folder of a donor outside the curriculum."""
     donor = parse_donor(reference)
     if isinstance(donor, CheckpointPath):
-        return Path(donor.path).resolve()
+        return place(donor.path).resolve()
     assert isinstance(donor, OtherCurriculum)
     return RunDirectory(runs, name=donor.curriculum).best(donor.phase)[0]
 
@@ -249,7 +251,7 @@ def _train(job: PhaseJob, launch: Launcher) -> None:
         best = launch(job)
     except BaseException:
         # What stops it may be the very disk that this would be written to.
-        with suppress(OSError):
+        with suppress(OSError, DataError):
             enter_time(job.directory, "stopped")
         raise
     enter_time(job.directory, "ended")
