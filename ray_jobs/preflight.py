@@ -25,6 +25,7 @@ from pbrlib.rehearsal.checks import Check, Talk, data_readable, storage_shared
 from pbrlib.rehearsal.node import DRIVERS_TOKEN, NodeFacts, leave_token, left_by, look_around
 from pbrlib.train.spec import RuntimeSpec
 from ray_jobs.fit import own_interrupts
+from ray_jobs.s3files import storage_of
 
 TALK_S = 120
 """How long ranks wait for each other before their silence counts as an answer."""
@@ -46,7 +47,7 @@ def let_talk(runtime: RuntimeSpec, *, scratch: Path, gradient_bytes: int) -> Tal
         scaling_config=scaling_of(runtime),
         run_config=ray.train.RunConfig(
             name="talk",
-            storage_path=str(scratch),
+            **storage_of(scratch),
             failure_config=FailureConfig(max_failures=0, controller_failure_limit=3),
         ),
     )

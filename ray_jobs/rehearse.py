@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pbrlib.errors import ConfigError
+from ray_jobs.place import Place
 
 if TYPE_CHECKING:
     from pbrlib.curriculum.run import PhaseJob, RankWork
@@ -30,10 +31,7 @@ if TYPE_CHECKING:
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--data", required=True, help="Shard set: a folder or s3:// address.")
 @click.option(
-    "--runs",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Directory of all runs: its storage is tried.",
+    "--runs", required=True, type=Place(), help="Directory of all runs, here or on S3: its storage is tried."
 )
 @click.option(
     "--runtime",
@@ -193,12 +191,13 @@ def _after(
     work: Work, phases: Sequence[Rehearsed], nodes: Sequence[NodeFacts], *, most_bytes: int, shards: ShardSet
 ) -> list[Check]:
     """The checks that need the figures of the phases."""
+    from pbrlib.data.storage import is_remote
     from pbrlib.rehearsal import checks
     from ray_jobs.preflight import stores, workers_on
 
     own, workers = stores(), workers_on(work.runtime)
     need = max(_store_need(work, one, shards=shards) for one in phases)
-    free = shutil.disk_usage(work.runs).free
+    free = None if is_remote(work.runs) else shutil.disk_usage(work.runs).free
     found = [
         checks.space(free, needed=most_bytes, place=str(work.runs)),
         checks.object_store(nodes, stores=own, workers=workers, per_worker=need),

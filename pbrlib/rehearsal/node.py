@@ -51,13 +51,13 @@ def look_around(place: Path, *, node: str, token: str, data: str) -> NodeFacts:
     """Runs on a node: reads what the driver wrote below ``place``, and leaves ``token`` there by its name."""
     try:
         reads = (place / DRIVERS_TOKEN).read_text()
-    except OSError as error:
-        reads = f"{place / DRIVERS_TOKEN}: {error.strerror}"
+    except (OSError, PbrError) as error:
+        reads = _refusal(place / DRIVERS_TOKEN, error)
     writes = None
     try:
         write_atomically(place / node, token)
-    except OSError as error:
-        writes = f"{place / node}: {error.strerror}"
+    except (OSError, PbrError) as error:
+        writes = _refusal(place / node, error)
     try:
         fingerprint = load_manifest(data).fingerprint
     except PbrError as error:
@@ -72,6 +72,10 @@ def look_around(place: Path, *, node: str, token: str, data: str) -> NodeFacts:
         memory_bytes=_memory_bytes(),
         cpus=len(os.sched_getaffinity(0)),
     )
+
+
+def _refusal(path: Path, error: OSError | PbrError) -> str:
+    return str(error) if isinstance(error, PbrError) else f"{path}: {error.strerror}"
 
 
 def _memory_bytes() -> int:

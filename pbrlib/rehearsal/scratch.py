@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from pbrlib.curriculum.ladder import Ladder, donors_of
+from pbrlib.data.storage import is_remote, remove_folder
 from pbrlib.errors import ConfigError
-from pbrlib.train.runs import RunDirectory
+from pbrlib.train.runs import RECORD, RunDirectory
 
 PREFIX = ".rehearsal-"
 """Begins with a dot: `pbr runs` and pruning do not look into it."""
@@ -41,6 +42,9 @@ def scratch_runs(runs: Path, *, keep: bool) -> Iterator[Path]:
 
 def _remove(folder: Path, *, attempts: int = 5) -> None:
     """A worker that is being ended may still write while its folder goes."""
+    if is_remote(folder):
+        remove_folder(folder, first=RECORD)
+        return
     for _ in range(attempts):
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():
