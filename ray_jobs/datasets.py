@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import ray.data
 from ray.data.collate_fn import ArrowBatchCollateFn
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pbrlib.data.draw import fetch
 from pbrlib.data.shards.reader import ShardSet
@@ -39,15 +40,18 @@ class _Fetch:
 
 
 class _Collate(ArrowBatchCollateFn):
-    """Decodes, crops and stacks in the worker's threads: compressed bytes travel, pixels do not."""
+    """Decodes, crops and stacks in the worker's threads: compressed bytes travel, pixels do not.
+
+    Tiles that the cache held when they were to be fetched have not travelled; the cache has them here too.
+    """
 
     def __init__(self, shards: ShardSet, maps: Sequence[str]) -> None:
-        self._rows, self._maps = shards.rows, maps
+        self._shards, self._maps = shards, maps
 
     def __call__(self, batch: pa.Table) -> Any:
         from pbrlib.data.collate import collate
 
-        return collate(batch, self._rows, maps=self._maps)
+        return collate(batch, self._shards, maps=self._maps)
 
 
 def stream(
@@ -56,8 +60,9 @@ def stream(
     """Batches of ``batch`` consecutive draws, in their order, from one execution.
 
     As many fetch tasks run at once as ``cpus`` says. They ask Ray for no CPU: the worker whose stream this
-    is holds theirs, so that fits which share a cluster never wait for each other half placed. ``prefetch``
-    batches are collated ahead.
+    is holds theirs, so that fits which share a cluster never wait for each other half placed. They run on
+    its node, where those CPUs are and the tiles that are cached, which they leave out. ``prefetch`` batches
+    are collated ahead.
     """
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -77,6 +82,9 @@ def stream(
         batch_size=None,
         zero_copy_batch=True,
         num_cpus=0,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(
+            ray.get_runtime_context().get_node_id(), soft=False
+        ),
         concurrency=max(1, math.floor(cpus)),
     )
     batches: Any = dataset.iter_torch_batches(

@@ -21,6 +21,7 @@ from pbrlib import errors
 from pbrlib.curriculum.climb import room_on
 from pbrlib.curriculum.run import PhaseJob, run_phase
 from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.tilecache import TileCache
 from pbrlib.train.runs import write_atomically
 from pbrlib.train.spec import RuntimeSpec
 from ray_jobs.runtime import RayRuntime
@@ -116,7 +117,8 @@ def train_worker(config: Mapping[str, Any]) -> None:
     if (job.directory / FAILURE).exists():
         return
     try:
-        run_phase(job, RayRuntime(ShardSet.open(job.shards), job.runtime))
+        cache = None if job.runtime.tile_cache is None else TileCache.of(job.runtime.tile_cache)
+        run_phase(job, RayRuntime(ShardSet.open(job.shards, cache=cache), job.runtime))
     except Exception as error:
         if (mistake := pbr_error_in(error)) is not None:
             note = {"kind": type(mistake).__name__, "message": str(mistake)}

@@ -130,7 +130,7 @@ def _outside(reference: str, *, runs: Path) -> Path:
 def run_phase(job: PhaseJob, runtime: Runtime) -> State:
     """Trains the phase of a job on this rank, from its last checkpoint or from its donor."""
     spec = job.curriculum.phases[job.phase]
-    shards = ShardSet.open(job.shards)
+    shards = runtime.shards
     seed = job.curriculum.seed
     torch.manual_seed(mix(seed, job.phase, "weights"))
     rows = merged(shards.rows, merged_classes(job.curriculum.task))

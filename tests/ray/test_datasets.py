@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
 
 from pbrlib.data.balance import BalanceSpec
+from pbrlib.data.batch import RawBatch
 from pbrlib.data.collate import collate
 from pbrlib.data.draw import fetch
 from pbrlib.data.mosaic import MosaicSpec
-from pbrlib.data.plan import PlanRequest, make_plan
+from pbrlib.data.plan import DrawPlan, PlanRequest, make_plan
 from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.tilecache import TileCache
 from ray_jobs.datasets import DRAWS_PER_BLOCK, stream
 
 MAPS = ("normal", "albedo", "height", "mask")
@@ -26,10 +30,9 @@ def test_a_fetch_task_starts_without_torch() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
-@pytest.mark.ray
-def test_the_stream_delivers_what_a_plain_loop_does(ray_cluster: None, shard_set: ShardSet) -> None:
-    plan = make_plan(
-        shard_set.rows,
+def planned(shards: ShardSet) -> DrawPlan:
+    return make_plan(
+        shards.rows,
         PlanRequest(
             mix={"generated": 1.0},
             crop=64,
@@ -42,14 +45,42 @@ def test_the_stream_delivers_what_a_plain_loop_does(ray_cluster: None, shard_set
             mosaic=MosaicSpec(sources=("generated",), two=0.3, four=0.2),
         ),
     )
-    assert plan.table.num_rows > DRAWS_PER_BLOCK
-    streamed = list(stream(plan.table, shard_set, maps=MAPS, batch=BATCH, cpus=1.0, prefetch=2))
-    assert len(streamed) == plan.total_steps
-    assert any(batch.layouts for batch in streamed)
-    for step, batch in enumerate(streamed):
+
+
+def streamed(plan: DrawPlan, shards: ShardSet) -> list[RawBatch]:
+    return list(stream(plan.table, shards, maps=MAPS, batch=BATCH, cpus=1.0, prefetch=2))
+
+
+def assert_plain(found: Sequence[RawBatch], plan: DrawPlan, shards: ShardSet) -> None:
+    """Batches are those of a plain loop without a cache."""
+    assert len(found) == plan.total_steps
+    for step, batch in enumerate(found):
         draws = plan.table.slice(step * BATCH, BATCH)
-        plain = collate(fetch(draws, shard_set, MAPS), shard_set.rows, maps=MAPS)
+        plain = collate(fetch(draws, shards, MAPS), shards, maps=MAPS)
         assert batch.ids == plain.ids
         assert batch.layouts == plain.layouts
         assert torch.equal(batch.seeds, plain.seeds)
         assert all(torch.equal(batch.maps[name], plain.maps[name]) for name in MAPS)
+
+
+@pytest.mark.ray
+def test_the_stream_delivers_what_a_plain_loop_does(ray_cluster: None, shard_set: ShardSet) -> None:
+    plan = planned(shard_set)
+    assert plan.table.num_rows > DRAWS_PER_BLOCK
+    found = streamed(plan, shard_set)
+    assert any(batch.layouts for batch in found)
+    assert_plain(found, plan, shard_set)
+
+
+@pytest.mark.ray
+def test_streams_through_a_cold_and_a_warm_cache_deliver_what_a_plain_loop_does(
+    ray_cluster: None, shard_set: ShardSet, tmp_path: Path
+) -> None:
+    plan = planned(shard_set)
+    cache = TileCache(tmp_path, max_bytes=2**30)
+    cached = ShardSet.open(shard_set.location, cache=cache)
+    assert_plain(streamed(plan, cached), plan, shard_set)
+    assert cache.used_bytes > 0
+    for column in fetch(plan.table, cached, MAPS).columns[-len(MAPS) :]:
+        assert column.combine_chunks().flatten().null_count == len(column.combine_chunks().flatten())
+    assert_plain(streamed(plan, cached), plan, shard_set)
