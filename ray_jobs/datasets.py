@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import ray.data
 from ray.data.collate_fn import ArrowBatchCollateFn
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pbrlib.data.draw import fetch
 from pbrlib.data.shards.reader import ShardSet
@@ -24,6 +23,9 @@ if TYPE_CHECKING:
 
 DRAWS_PER_BLOCK = 32
 """Draws that one data task fetches: some 30 MB of compressed tiles."""
+
+NODE_LABEL = "ray.io/node-id"
+"""Ray's own label of every node."""
 
 STORE_BYTES = 512 * 2**20
 """Compressed tiles that one rank's stream may hold in the object store."""
@@ -82,9 +84,7 @@ def stream(
         batch_size=None,
         zero_copy_batch=True,
         num_cpus=0,
-        scheduling_strategy=NodeAffinitySchedulingStrategy(
-            ray.get_runtime_context().get_node_id(), soft=False
-        ),
+        label_selector={NODE_LABEL: ray.get_runtime_context().get_node_id()},
         concurrency=max(1, math.floor(cpus)),
     )
     batches: Any = dataset.iter_torch_batches(

@@ -56,8 +56,12 @@ def _runtime(spec: Described) -> list[str]:
     most = spec.get("batch_per_device")
     pieces = [] if most is None else [f"at most {most} samples at once on each"]
     cache = spec.get("tile_cache")
-    cached = [] if cache is None else [f"{cache['gib']:g} GiB of decoded tiles a node"]
-    return [workers, spec["precision"], *pieces, *(["compiled"] if spec["compile"] else []), *cached]
+    pieces += ["compiled"] if spec["compile"] else []
+    if cache is not None:
+        pieces.append(
+            f"{cache['gib']:g} GiB of decoded tiles on each node, in {cache['folder'] or 'its /tmp'}"
+        )
+    return [workers, spec["precision"], *pieces]
 
 
 def _waves(described: Described) -> Table:

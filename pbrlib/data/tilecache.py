@@ -143,6 +143,10 @@ class TileCache:
         tile = self.read(key, shape=shape, dtype=dtype)
         if tile is not None:
             return tile
+        if (
+            time.monotonic() < self._paused_until
+        ):  # nothing will be kept, so waiting for another is for nothing
+            return decode()
         with self._alone_with(key):
             tile = self.read(key, shape=shape, dtype=dtype)
             if tile is None:
@@ -184,7 +188,10 @@ class TileCache:
         """Writes a tile beside and renames it into place, if there is room."""
         blocks = -(-(tile.nbytes + _CRC_BYTES) // _BLOCK)
         with self._undeterred():
-            if not self._is_there() or time.monotonic() < self._paused_until or not self._make_room(blocks):
+            if not self._is_there():
+                return
+            if not self._make_room(blocks):
+                self._paused_until = time.monotonic() + min(_PAUSE_S, self.rest_s / 4)
                 return
             folder = self._folder(key)
             folder.mkdir(mode=0o700, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -84,3 +85,54 @@ def test_streams_through_a_cold_and_a_warm_cache_deliver_what_a_plain_loop_does(
     for column in fetch(plan.table, cached, MAPS).columns[-len(MAPS) :]:
         assert column.combine_chunks().flatten().null_count == len(column.combine_chunks().flatten())
     assert_plain(streamed(plan, cached), plan, shard_set)
+
+
+NODES = """
+import pathlib, sys
+import ray
+from ray.cluster_utils import Cluster
+from pbrlib.data.shards.reader import ShardSet
+from ray_jobs.datasets import stream
+from tests.ray.test_datasets import BATCH, MAPS, planned
+
+class Watched(ShardSet):
+    def __reduce__(self):
+        return Watched, (self.location, self.manifest, self.rows)
+
+    def __init__(self, location, manifest, rows):
+        super().__init__(location, manifest=manifest, rows=rows)
+
+    def read_columns(self, *given):
+        pathlib.Path(sys.argv[2], ray.get_runtime_context().get_node_id()).touch()
+        return super().read_columns(*given)
+
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+other = cluster.add_node(num_cpus=1)
+ray.init(address=cluster.address, log_to_driver=False)
+
+@ray.remote(num_cpus=0)
+def work(location):
+    shards = ShardSet.open(location)
+    watched = Watched(location, shards.manifest, shards.rows)
+    plan = planned(shards)
+    batches = list(stream(plan.table, watched, maps=MAPS, batch=BATCH, cpus=1.0, prefetch=1))
+    assert len(batches) == plan.total_steps
+    return ray.get_runtime_context().get_node_id()
+
+on_other = work.options(label_selector={"ray.io/node-id": other.node_id})
+print(ray.get(on_other.remote(sys.argv[1]), timeout=100))
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_tiles_are_fetched_on_the_node_of_the_worker_that_decodes_them(
+    shard_set: ShardSet, tmp_path: Path
+) -> None:
+    """Where its CPUs are held, and where the tiles are that it finds cached."""
+    (tmp_path / "nodes").mkdir()
+    program = [sys.executable, "-c", NODES, shard_set.location, str(tmp_path / "nodes")]
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    run = subprocess.run(program, env=environment, capture_output=True, text=True, check=False, timeout=160)
+    assert run.returncode == 0, run.stderr
+    assert [path.name for path in (tmp_path / "nodes").iterdir()] == [run.stdout.split()[-1]]
