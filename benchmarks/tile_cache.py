@@ -53,7 +53,7 @@ from ray_jobs.session import ray_session
 
 NAMES = ("diffuse", "albedo", "normal", "roughness", "metallic", "ao")
 BATCH = 8
-DRAWS = {256: 192, 512: 96, 1024: 32}
+DRAWS = {256: 192, 512: 64, 1024: 16}
 """Of a trial, for each crop."""
 
 WAYS = ("off", "cold", "warm", "full")
