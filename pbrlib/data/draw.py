@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 TILES_PREFIX = "tiles."
 
-DecodeTile: TypeAlias = Callable[[str, int, Blob | None], Planar]
-"""Name of a map, number of a tile and its blob to its pixels ``(C, h, w)``."""
+DecodeTile: TypeAlias = Callable[[str, int, Blob | None], Planar | None]
+"""Name of a map, number of a tile and its blob to its pixels ``(C, h, w)``; None: decode what you need."""
 
 _WINDOW_COLUMNS = ["sample", "y", "x", "crop", "partners"]
 
@@ -83,7 +83,7 @@ def assemble(
             from elsewhere.
         window: The window; over the border of a texture that tiles it wraps around.
         row: The material.
-        decode: Decodes whole tiles; without it no more than the window is decoded.
+        decode: Has whole tiles, or decodes them; without it no more than the window is decoded.
 
     Returns:
         For each map its stored crop ``(height, width, C)``, a view of planar memory: turning it to
@@ -101,11 +101,12 @@ def assemble(
         crop = np.empty((kind.channels, window.height, window.width), kind.dtype)
         try:
             for tile, blob in zip(tiles, given, strict=True):
-                if decode is None:
+                whole = None if decode is None else decode(name, tile, blob)
+                if whole is not None:
+                    _paste(whole, crop, parts=parts[tile])
+                else:
                     assert blob is not None
                     _decode(blob, crop, parts=parts[tile], shape=(*tile_size(tile, row), kind.channels))
-                else:
-                    _paste(decode(name, tile, blob), crop, parts=parts[tile])
         except DataError as error:
             raise DataError(f"{row.id}: {name}: {error}") from error
         crops[name] = crop.transpose(1, 2, 0)

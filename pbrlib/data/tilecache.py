@@ -112,6 +112,11 @@ class TileCache:
         usage = self._root / "usage"
         return usage.stat().st_size * _BLOCK if usage.exists() else 0
 
+    @property
+    def is_keeping(self) -> bool:
+        """Whether tiles are kept now: neither is the cache full of tiles in use, nor has the disk failed."""
+        return time.monotonic() >= self._paused_until
+
     def holds(self, key: TileKey) -> bool:
         """Whether a tile is there now; it may be gone, or be found damaged, by the time it is read."""
         return self._is_there() and os.access(self._path(key), os.F_OK)
@@ -133,19 +138,14 @@ class TileCache:
         self._touch(key)
         return pixels.view(dtype).reshape(channels, height, width)
 
-    def read_or_decode(
+    def decode_once(
         self, key: TileKey, decode: Callable[[], Planar], *, shape: tuple[int, int, int], dtype: str
     ) -> Planar:
-        """A tile as ``read`` gives it, or what ``decode`` gives, which is then kept for the others.
+        """A tile that ``read`` did not find: what ``decode`` gives, which is then kept for the others.
 
         Of several processes that want a tile at once, one decodes it and the others wait for that one.
         """
-        tile = self.read(key, shape=shape, dtype=dtype)
-        if tile is not None:
-            return tile
-        if (
-            time.monotonic() < self._paused_until
-        ):  # nothing will be kept, so waiting for another is for nothing
+        if not self.is_keeping:  # waiting for another would be for nothing
             return decode()
         with self._alone_with(key):
             tile = self.read(key, shape=shape, dtype=dtype)
@@ -203,7 +203,7 @@ class TileCache:
         """Whether there is a cache that nobody else can write to; makes its folders when asked first."""
         if not self._is_made:
             with self._lock, self._undeterred():
-                if not self._is_made and time.monotonic() >= self._paused_until:
+                if not self._is_made and self.is_keeping:
                     _make_folders(self._root)
                     self._is_made = True
         return self._is_made

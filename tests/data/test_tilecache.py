@@ -276,7 +276,7 @@ def keys(cache: TileCache, shard: str, rows: Sequence[int]) -> list[TileKey]:
     found = [TileKey(shard, "ao", row) for row in rows]
     for key in found:
         pixels = np.full((1, 256, 256), key.row, np.uint8)
-        given = cache.read_or_decode(key, lambda pixels=pixels: pixels, shape=(256, 256, 1), dtype="uint8")
+        given = cache.decode_once(key, lambda pixels=pixels: pixels, shape=(256, 256, 1), dtype="uint8")
         np.testing.assert_array_equal(given, pixels)
     return found
 
@@ -299,7 +299,7 @@ def test_processes_do_not_wait_for_each_other_where_nothing_is_kept(tmp_path: Pa
     keys(cache, "a", [0])  # finds the cache full
     key, ones = TileKey("a", "ao", 1), np.ones((1, 256, 256), np.uint8)
     with cache._alone_with(key):
-        given = cache.read_or_decode(key, lambda: ones, shape=(256, 256, 1), dtype="uint8")
+        given = cache.decode_once(key, lambda: ones, shape=(256, 256, 1), dtype="uint8")
     np.testing.assert_array_equal(given, ones)
 
 
@@ -398,7 +398,7 @@ from pbrlib.data.tilecache import TileCache, TileKey
 Path.rename = lambda *given: os.kill(os.getpid(), signal.SIGKILL)
 tile = np.zeros((1, 256, 256), np.uint8)
 cache = TileCache(Path(sys.argv[1]), max_bytes=2**30)
-cache.read_or_decode(TileKey("a", "ao", 1), lambda: tile, shape=(256, 256, 1), dtype="uint8")
+cache.decode_once(TileKey("a", "ao", 1), lambda: tile, shape=(256, 256, 1), dtype="uint8")
 """
 
 

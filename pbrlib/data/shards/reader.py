@@ -131,19 +131,19 @@ class ShardSet:
         if cache is None:
             return None
 
-        def decode(name: str, tile: int, blob: Blob | None) -> Planar:
+        def decode(name: str, tile: int, blob: Blob | None) -> Planar | None:
             (place,) = _shard_rows(row, [tile])
             key = self._key(row, name, place)
             kind = MAPS[name]
             shape = (*tile_size(tile, row), kind.channels)
+            pixels = cache.read(key, shape=shape, dtype=kind.dtype)
+            if pixels is not None or (blob is not None and not cache.is_keeping):
+                return pixels
             if blob is None:
-                pixels = cache.read(key, shape=shape, dtype=kind.dtype)
-                if pixels is not None:
-                    return pixels
                 table, found = self._read([(row, [tile])], {place}, [name])
                 blob = memoryview(table[name][found[place]].as_buffer())
             given = blob
-            return cache.read_or_decode(
+            return cache.decode_once(
                 key,
                 lambda: decode_tile(given, shape=shape, dtype=kind.dtype),
                 shape=shape,
