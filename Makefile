@@ -48,7 +48,7 @@ demo: install  ## Generate materials, train all six networks, evaluate, convert:
 test: install  ## Run the tests that take seconds
 	$(BIN)/pytest
 
-test-slow: install  ## Run the tests that take minutes
+test-slow: install  ## Run the tests that take minutes; one of them needs prometheus installed
 	$(BIN)/pytest -m slow
 
 check: install  ## Format, lint, types, layers

@@ -158,6 +158,9 @@ class TorchrunRuntime:
         if checkpoint is not None:
             shutil.rmtree(checkpoint)
 
+    def publish(self, values: Mapping[str, object], *, step: int) -> None:
+        """Nobody watches."""
+
     def latest_checkpoint(self) -> Path | None:
         """None: every run starts anew."""
         return None
@@ -229,13 +232,15 @@ def train_rank(setting: Setting, *, rank: int, world: int, root: int, ray: bool)
     task = build_task()
     runtime: Any
     if ray:
+        from ray_jobs.gauges import PhaseGauges
         from ray_jobs.runtime import RayRuntime
 
         class InMemory(RayRuntime):
             def batches(self, plan: DrawPlan, *, maps: Sequence[str], first_step: int) -> Iterator[RawBatch]:
                 return iter(batches)
 
-        runtime = InMemory(shards, RuntimeSpec(workers=WORKERS))
+        gauges = PhaseGauges(curriculum="benchmark", phase="A1", run="0")
+        runtime = InMemory(shards, RuntimeSpec(workers=WORKERS), gauges=gauges)
     else:
         runtime = TorchrunRuntime(batches)
     train_phase(phase_run(plan, directory=setting.root / "phase"), task, runtime, validation=())

@@ -24,6 +24,7 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.tilecache import TileCache
 from pbrlib.train.runs import write_atomically
 from pbrlib.train.spec import RuntimeSpec
+from ray_jobs.gauges import PhaseGauges
 from ray_jobs.runtime import RayRuntime
 from ray_jobs.stopping import stopping_after_checkpoint
 
@@ -74,7 +75,7 @@ def launch_on_ray(job: PhaseJob, *, callbacks: Sequence[UserCallback] = ()) -> P
     (job.directory / FAILURE).unlink(missing_ok=True)
     trainer = TorchTrainer(
         train_worker,
-        train_loop_config={"job": job},
+        train_loop_config={"job": job, **_about(job)},
         torch_config=TorchConfig(backend="nccl" if runtime.device == "cuda" else "gloo"),
         scaling_config=ray.train.ScalingConfig(
             num_workers=runtime.workers,
@@ -85,9 +86,9 @@ def launch_on_ray(job: PhaseJob, *, callbacks: Sequence[UserCallback] = ()) -> P
             },
         ),
         run_config=ray.train.RunConfig(
-            name=job.directory.name,
+            name=job.title,
             callbacks=[*callbacks],  # type: ignore[list-item]
-            storage_path=str(job.run_directory.path),
+            storage_path=str(job.runs),
             failure_config=FailureConfig(
                 max_failures=runtime.max_failures,
                 controller_failure_limit=PATIENCE if _room(runtime) else IMPATIENCE,
@@ -111,6 +112,14 @@ def launch_on_ray(job: PhaseJob, *, callbacks: Sequence[UserCallback] = ()) -> P
     return Path(best.path)
 
 
+def _about(job: PhaseJob) -> dict[str, str]:
+    """What the dashboard shows of a fit beside its name."""
+    begins = {} if job.starts_from is None else {"starts_from": str(job.starts_from)}
+    frozen = {field: str(folder) for field, folder in job.frozen.items()}
+    names = {"curriculum": job.curriculum.name, "phase": job.phase, "task": job.curriculum.task.kind}
+    return {**names, "data": job.shards, "runs": str(job.runs), **begins, **frozen}
+
+
 def train_worker(config: Mapping[str, Any]) -> None:
     """What every rank runs."""
     job: PhaseJob = config["job"]
@@ -118,7 +127,9 @@ def train_worker(config: Mapping[str, Any]) -> None:
         return
     try:
         cache = None if job.runtime.tile_cache is None else TileCache.of(job.runtime.tile_cache)
-        run_phase(job, RayRuntime(ShardSet.open(job.shards, cache=cache), job.runtime))
+        shards = ShardSet.open(job.shards, cache=cache)
+        gauges = PhaseGauges(curriculum=job.curriculum.name, phase=job.phase, run=job.fingerprint[:8])
+        run_phase(job, RayRuntime(shards, job.runtime, gauges=gauges))
     except Exception as error:
         if (mistake := pbr_error_in(error)) is not None:
             note = {"kind": type(mistake).__name__, "message": str(mistake)}

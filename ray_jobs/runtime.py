@@ -17,16 +17,17 @@ from pbrlib.errors import CheckpointError
 from pbrlib.train.collectives import ProcessGroup
 from pbrlib.train.spec import RuntimeSpec
 from ray_jobs.datasets import stream
+from ray_jobs.gauges import PhaseGauges
 
 
 class RayRuntime(ProcessGroup):
     """One rank of a TorchTrainer: DDP, one Ray Data execution, checkpoints through ``ray.train.report``."""
 
-    def __init__(self, shards: ShardSet, spec: RuntimeSpec) -> None:
+    def __init__(self, shards: ShardSet, spec: RuntimeSpec, *, gauges: PhaseGauges) -> None:
         context = ray.train.get_context()
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         self.device = ray.train.torch.get_device()
-        self.shards, self._spec = shards, spec
+        self.shards, self._spec, self._gauges = shards, spec, gauges
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """DDP; batch norms are synchronised on GPUs, the only place where torch can."""
@@ -62,6 +63,10 @@ class RayRuntime(ProcessGroup):
                 f"step {step}: the checkpoint could not be copied to the runs directory ({error}). "
                 "Free space there; the same command resumes."
             ) from error
+
+    def publish(self, values: Mapping[str, object], *, step: int) -> None:
+        """Sets the gauges that Ray's metrics agent of this node serves."""
+        self._gauges.set(values, step=step)
 
     def latest_checkpoint(self) -> Path | None:
         """The checkpoint that Ray recorded last."""

@@ -40,6 +40,8 @@ _ENVIRONMENT = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     # Train's workers would change their directory, and relative paths in a curriculum would point elsewhere.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # Without it the Train tab of the dashboard stays empty.
+    "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
     **KEPT_MEMORY,
 }
 

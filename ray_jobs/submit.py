@@ -38,7 +38,7 @@ _CHATTY = (
     "ray.dashboard.modules.job.sdk",
 )
 _RECONNECTS = 5
-_UPLOADED = ("files", "runtime_file")
+_UPLOADED = ("files", "file", "runtime_file")
 _PLACES = ("data", "runs", "out", "location")
 _ADDRESS = re.compile(r"[a-z0-9]+:/")
 _ID = re.compile(r"[^A-Za-z0-9_.-]+")
@@ -96,7 +96,12 @@ def checked(arguments: Sequence[str], *, working_dir: Path) -> click.Context:
         known = ", ".join(one for one in SUBCOMMANDS if one != "submit")
         raise ConfigError(f"pbr submit: {name} is not a command for a cluster. Use one of {known}.")
     context = found.make_context(f"pbr {name}", list(arguments[1:]))
-    for parameter in found.params:
+    while isinstance(context.command, click.Group):
+        words = [*context._protected_args, *context.args]
+        word, inner, rest = context.command.resolve_command(context, words)
+        assert inner is not None
+        context = inner.make_context(word, rest, parent=context)
+    for parameter in context.command.params:
         value = context.params.get(str(parameter.name))
         if value is None:
             continue
@@ -127,17 +132,18 @@ def _require_upload(file: Path, working_dir: Path) -> None:
 def described(subcommand: click.Context, *, working_dir: Path) -> dict[str, str]:
     """What a person finds beside the job: its places, and ``job_name``: ``segformer/S1``, ``ladder``."""
     values = subcommand.params
-    files: Sequence[Path] = values.get("files") or ()
-    name = "+".join(_name(working_dir / file) for file in files) or str(subcommand.command.name)
+    files: Sequence[Path] = values.get("files") or ((values["file"],) if "file" in values else ())
+    command = str((subcommand.parent or subcommand).command.name)
+    name = "+".join(_name(working_dir / file) for file in files) or command
     if values.get("phases"):
         name += f"/{values['phases']}"
     given = {key: str(values[key]) for key in ("data", "runs", "runtime_file") if values.get(key)}
     listed = {"files": " ".join(map(str, files))} if files else {}
-    return {"job_name": name, "command": str(subcommand.command.name), **listed, **given}
+    return {"job_name": name, "command": command, **listed, **given}
 
 
 def _name(file: Path) -> str:
-    """The name of a curriculum; a ladder has none but its file's."""
+    """The name of a curriculum; a ladder and a search have none but their file's."""
     from pbrlib.curriculum.yamlfile import read_yaml
 
     content = read_yaml(file)

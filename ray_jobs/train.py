@@ -46,6 +46,12 @@ if TYPE_CHECKING:
 @click.option("--address", help="Ray cluster to join; default: RAY_ADDRESS, else a local one.")
 @click.option("--local", is_flag=True, help="One process without Ray, for debugging.")
 @click.option(
+    "--profile",
+    type=click.IntRange(min=1),
+    metavar="STEPS",
+    help="Trace so many steps, after the first three, of every phase that trains; on GPUs their memory too.",
+)
+@click.option(
     "--force",
     metavar="REASON",
     help="Go on past gates that phases fail; the reason is recorded beside the figures.",
@@ -59,6 +65,7 @@ def command(
     overrides: tuple[str, ...],
     address: str | None,
     local: bool,
+    profile: int | None,
     force: str | None,
 ) -> None:
     """Train a ladder or curricula into --runs, donors first; the same command resumes what was interrupted.
@@ -73,6 +80,10 @@ def command(
     work = open_work(
         files, data=data, runs=runs, runtime_file=runtime_file, overrides=overrides, phases=phases
     )
+    if profile is not None:
+        work.runtime = work.runtime.model_copy(update={"profile_steps": profile})
+        if work.runtime.device == "cpu":
+            click.echo("pbr: --profile writes traces alone: a snapshot of memory is a GPU's.", err=True)
     if local:
         work.train(launch_local, force=force)
         if work.leaves_model:
@@ -196,8 +207,10 @@ def open_work(
     from pbrlib.curriculum.yamlfile import read_yaml
     from pbrlib.data.shards.reader import ShardSet
     from pbrlib.train.spec import RuntimeSpec
+    from pbrlib.train.trackers import require
 
     runtime = RuntimeSpec() if runtime_file is None else load_runtime(runtime_file)
+    require(runtime.trackers)
     whole = load_ladder(files, overrides=overrides)
     chosen = chosen_phases(whole, phases)
     ladder = whole.only(chosen)

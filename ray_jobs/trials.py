@@ -1,36 +1,26 @@
-"""A sweep's trials on Ray Tune: each is the very fit of a single run, in a folder of its own."""
+"""A sweep's trials on Ray Tune: what it is asked for, and what becomes of it."""
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
-from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
-from ray.util.placement_group import PlacementGroup
 
 from pbrlib.curriculum.draws import phase_plan
-from pbrlib.curriculum.run import PhaseJob, carry_out
+from pbrlib.curriculum.run import PhaseJob
 from pbrlib.curriculum.search import Params
 from pbrlib.curriculum.study import Configuration, Outcome, SweepStudy
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import PbrError
-from pbrlib.train.runs import FinishedPhase, write_atomically
-from ray_jobs.fit import launch_on_ray, pbr_error_in
+from ray_jobs.reports import release
 from ray_jobs.sweep import Sweep
-
-OUTCOME = "outcome.json"
-"""How a trial ended, left by itself: its process may be gone before anybody asks."""
+from ray_jobs.trial import left_outcome, train_trial
 
 NEXT_TO_NOTHING = {"memory": 1.0}
 """What a trial's own process holds, in bytes: it only waits for its fit. Tune takes no empty demand, and a
@@ -46,72 +36,6 @@ _QUIET = {
 }
 
 Announce = Callable[[Configuration], None]
-
-
-class _ToTheSweep(TuneReportCallback):
-    """Passes the reports of a fit on, with a handle of what would outlive a trial that is stopped."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-
-    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        """Runs in the controller of the fit, an actor."""
-        own = ray.get_runtime_context().current_actor
-        controller = ray.cloudpickle.dumps(own).hex()  # type: ignore[no-untyped-call]
-        super().after_report(run_context, [{**metrics[0], "controller": controller}], checkpoint)
-
-
-def release(report: Mapping[str, Any]) -> None:
-    """Ends the fit of a trial whose process Tune ends, and gives its place back, by what it reported last.
-
-    Train's own cleaner asks the state API, which needs a dashboard and no second Ray on the machine.
-    """
-    if "controller" not in report:
-        return
-    # First the controller: it would start its workers anew in another place.
-    ray.kill(ray.cloudpickle.loads(bytes.fromhex(report["controller"])))
-    group = ray.PlacementGroupID(bytes.fromhex(report["placement_group"]))
-    ray.util.remove_placement_group(PlacementGroup(group))
-
-
-def train_trial(config: Mapping[str, Any]) -> None:
-    """What Tune runs: the fit of a single run, whose reports go to the sweep too."""
-    job: PhaseJob = config["job"]
-    callbacks = [_ToTheSweep()]
-    started = time.monotonic()
-
-    def launch(job: PhaseJob) -> Path:
-        return launch_on_ray(job, callbacks=callbacks)
-
-    try:
-        done = carry_out(job, launch)
-    except Exception as error:
-        mistake = pbr_error_in(error)
-        reason = str(mistake) if mistake is not None else f"{type(error).__name__}: {error}"
-        _leave(job.runs, Outcome("failed", reason=reason, seconds=time.monotonic() - started))
-        raise
-    _leave(job.runs, _finished(done, config["objectives"]))
-
-
-def _finished(done: FinishedPhase, objectives: list[str]) -> Outcome:
-    missing = [name for name in objectives if name not in done.metrics]
-    if missing:
-        return Outcome("failed", reason=f"{', '.join(missing)} was not measured.", seconds=done.seconds)
-    values = tuple(done.metrics[name] for name in objectives)
-    return Outcome("finished", values=values, seconds=done.seconds, step=done.step)
-
-
-def _leave(folder: Path, outcome: Outcome) -> None:
-    write_atomically(folder / OUTCOME, json.dumps(asdict(outcome)))
-
-
-def left_outcome(folder: Path) -> Outcome | None:
-    """What a trial says of its end; None where it has not ended by itself."""
-    path = folder / OUTCOME
-    if not path.is_file():
-        return None
-    entry = json.loads(path.read_text())
-    return Outcome(**{**entry, "values": tuple(entry["values"])})
 
 
 class StudySearcher(Searcher):
@@ -255,6 +179,9 @@ def run_trials(study: SweepStudy, sweep: Sweep, *, room: int, announce: Announce
             scheduler=scheduler,
             num_samples=spec.size * spec.repeats,
             max_concurrent_trials=room,
+            # A process that goes on to the next trial has its imports behind it. One whose trial is stopped
+            # would have to end a fit first, and Tune fails the next trial if that takes two seconds.
+            reuse_actors=spec.asha is None,
             time_budget_s=None if spec.limits.hours is None else spec.limits.hours * 3600,
             trial_name_creator=lambda trial: _name(sweep, trial.config),
             trial_dirname_creator=lambda trial: f"{trial.config['number']:04d}-{trial.config['repeat']}",

@@ -79,11 +79,14 @@ def sweep(
 
     Leaves report.html, best.yaml, trials.json and study.db, which optuna-dashboard opens, in --out.
     """
+    from pbrlib.curriculum.writer import sole_writer
+
     work = open_sweep(file, data=data, runs=runs, out=out, runtime_file=runtime_file, overrides=overrides)
-    study = begin(work)
-    if len(study.configurations()) < study.spec.size or study.unfinished():
-        _train(study, work, address=address)
-    conclude(study, work)
+    with sole_writer(work.out):
+        study = begin(work)
+        if len(study.configurations()) < study.spec.size or study.unfinished():
+            _train(study, work, address=address)
+        conclude(study, work)
 
 
 @command.command("apply")
@@ -114,9 +117,11 @@ def open_sweep(
     from pbrlib.curriculum.search_load import check_search, load_search
     from pbrlib.data.shards.reader import ShardSet
     from pbrlib.train.spec import RuntimeSpec
+    from pbrlib.train.trackers import require
     from ray_jobs.sweep import Sweep
 
     runtime = RuntimeSpec() if runtime_file is None else load_runtime(runtime_file)
+    require(runtime.trackers)
     search = load_search(file, overrides=overrides)
     shards = ShardSet.open(data)
     check_search(search, runtime=runtime, rows=shards.rows)

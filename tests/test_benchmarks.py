@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import delivery
 import ray_vs_torchrun
+import sweep_overhead
 import tile_cache
 import timing
 
@@ -114,3 +115,35 @@ def test_ratios_are_taken_within_a_round() -> None:
     assert (spread.low, spread.median, spread.high) == (2.0, 2.0, 2.0)
     assert timing.Goal("at most", 1.05).met(1.05)
     assert not timing.Goal("at least", 10.0).met(9.9)
+
+
+def test_the_ways_to_a_sweeps_trainings_train_the_same(tmp_path: Path) -> None:
+    from pbrlib.curriculum.load import load_curriculum
+    from ray_jobs.tune import open_sweep
+
+    setting = sweep_overhead.prepare(tmp_path, trials=2, steps=20)
+    runtime, places = tmp_path / "runtime.yaml", {"runs": tmp_path / "runs", "out": tmp_path / "sweep"}
+    work = open_sweep(
+        tmp_path / "search.yaml", data=str(tmp_path / "shards"), runtime_file=runtime, overrides=[], **places
+    )
+    for params, rate in zip(work.search.spec.grid(), setting.rates, strict=True):
+        override = f"{sweep_overhead.ADDRESS}={rate}"
+        assert work.search.trial(params) == load_curriculum(tmp_path / "segformer.yaml", overrides=[override])
+
+
+def test_lines_of_a_command_are_timed_as_they_come_and_a_failure_stops_the_benchmark() -> None:
+    script = "import time; print('one'); time.sleep(0.3); print('two')"
+    (first, one), (second, two), (end, _) = sweep_overhead.timed([sys.executable, "-c", script])
+    assert (one, two) == ("one", "two")
+    assert second - first >= 0.25 and end >= second
+    with pytest.raises(SystemExit, match="two"):
+        sweep_overhead.timed([sys.executable, "-c", f"{script}; raise SystemExit(1)"])
+
+
+def test_trainings_with_other_figures_stop_the_benchmark() -> None:
+    one = sweep_overhead.Timed(3.0, start=1.0, end=0.5, found=(0.1, 0.2))
+    other = sweep_overhead.Timed(3.0, start=0.0, end=0.0, found=(0.1, 0.3))
+    assert one.training == 1.5
+    sweep_overhead.check_figures({"sweep": [one], "one process": [one]})
+    with pytest.raises(SystemExit, match="n commands: its trainings reached"):
+        sweep_overhead.check_figures({"sweep": [one], "n commands": [other]})

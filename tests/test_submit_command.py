@@ -49,6 +49,14 @@ def test_a_job_is_named_by_what_it_trains(
     assert told["runs"] == "/mnt/pbr/runs" and told["files"] == " ".join(given)
 
 
+def test_a_sweep_is_named_by_its_search_file(checkout: Path) -> None:
+    (checkout / "configs" / "gamma.yaml").write_text("curriculum: segformer.yaml\n")
+    arguments = ["tune", "configs/gamma.yaml", *PLACES, "--out", "/mnt/pbr/sweeps/gamma"]
+    told = described(checked(arguments, working_dir=checkout), working_dir=checkout)
+    assert (told["job_name"], told["command"]) == ("gamma", "tune")
+    assert told["files"] == "configs/gamma.yaml"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -59,6 +67,8 @@ def test_a_job_is_named_by_what_it_trains(
             "--runs: runs is a path",
         ),
         (("evaluate", "runs/model", "--data", "/mnt/pbr/shards"), "run: runs/model is a path"),
+        (("tune", "configs/gamma.yaml", *PLACES, "--out", "/sweep"), "configs/gamma.yaml: the job sees"),
+        (("tune", "configs/ladder.yaml", *PLACES, "--out", "sweep"), "--out: sweep is a path"),
         (("submit", "--", "train"), "submit is not a command for a cluster"),
         (("trian",), "trian is not a command for a cluster. Use one of prepare"),
     ],

@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pbrlib.curriculum.load import load_curriculum
+from pbrlib.train import trackers
 from pbrlib.train.runs import RunDirectory
 from ray_jobs.cli import main
 from tests.conftest import ALBEDO, SEGFORMER
@@ -99,3 +100,27 @@ def test_missing_weights_of_lpips_are_found_before_anything_starts(
     assert not (tmp_path / "runs").exists()
     allowed = train(*files.values(), shards=shard_folder, runs=tmp_path / "runs", more=("--phases", "S0"))
     assert allowed.exit_code == 0, allowed.output
+
+
+def test_profile_leaves_a_trace_in_the_folder_of_the_phase_and_says_what_a_cpu_has_not(
+    files: dict[str, Path], shard_folder: Path, tmp_path: Path
+) -> None:
+    more = ("--profile", "1", "--set", "phases.S0.steps_per_epoch=5")
+    done = train(files["segformer"], shards=shard_folder, runs=tmp_path / "runs", more=more)
+    assert done.exit_code == 0, done.output
+    assert "a snapshot of memory is a GPU's" in done.output
+    assert [file.name for file in tmp_path.rglob("profile/*")] == ["rank0-steps-4-4.trace.json.gz"]
+
+
+def test_a_tracker_that_is_not_installed_is_found_before_anything_starts(
+    files: dict[str, Path], shard_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = tmp_path / "runtime.yaml"
+    runtime.write_text("trackers: [wandb]\n")
+    monkeypatch.setattr(trackers, "find_spec", lambda name: None)
+    refused = train(
+        files["segformer"], shards=shard_folder, runs=tmp_path / "runs", more=("--runtime", str(runtime))
+    )
+    assert refused.exit_code == 2
+    assert "pip install 'pbrlib[wandb]'" in refused.output
+    assert not (tmp_path / "runs").exists()

@@ -9,11 +9,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.exceptions import ActorDiedError
 
 from pbrlib.curriculum.study import Configuration, Outcome, SweepStudy
+from pbrlib.errors import NumericsError
 from pbrlib.train.runs import write_atomically
+from ray_jobs import trial
 from ray_jobs.sweep import Sweep
-from ray_jobs.trials import OUTCOME, StudyScheduler, StudySearcher
+from ray_jobs.trials import StudyScheduler, StudySearcher
 from ray_jobs.tune import begin, open_sweep
 from tests.curriculum.sweeps import MIOU, write_search
 
@@ -32,7 +35,7 @@ def opened(
 
 
 def leave(work: Sweep, number: int, outcome: Outcome, *, repeat: int = 0) -> None:
-    write_atomically(work.folder(number, repeat) / OUTCOME, json.dumps(asdict(outcome)))
+    write_atomically(work.folder(number, repeat) / trial.OUTCOME, json.dumps(asdict(outcome)))
 
 
 def test_every_repeat_is_a_trial_in_a_folder_of_its_own_with_another_seed(
@@ -77,6 +80,33 @@ def test_a_trial_whose_process_died_is_failed_with_a_reason(shard_folder: Path, 
     searcher.on_trial_complete("a", None, error=True)
     (only,) = study.configurations()
     assert only.state == "failed" and "process died" in only.reason
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (NumericsError("step 3: the loss is not finite."), "step 3: the loss is not finite."),
+        (RuntimeError("no room"), "RuntimeError: no room"),
+        (ActorDiedError(), None),
+    ],
+)
+def test_a_trial_leaves_why_it_failed_but_nothing_where_it_was_ended_from_outside(
+    shard_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    reason: str | None,
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    _, work, searcher, _ = opened(tmp_path, shard_folder, num_trials=1)
+    monkeypatch.setattr(trial, "carry_out", fail)
+    monkeypatch.setattr(trial, "ToTheSweep", object)
+    with pytest.raises(type(error)):
+        trial.train_trial(searcher.suggest("a"))
+    left = trial.left_outcome(work.folder(0, 0))
+    assert (None if left is None else left.reason) == reason
 
 
 @pytest.mark.parametrize(("step", "decision"), [(2, "STOP"), (4, "CONTINUE")])

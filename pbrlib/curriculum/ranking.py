@@ -46,6 +46,14 @@ def front_of(study: SweepStudy) -> list[Configuration]:
     return [one for one in finished if not any(_beats(study, other, one) for other in finished)]
 
 
+def about_front(study: SweepStudy) -> str:
+    """Which places are the front, in a sentence; empty with one objective."""
+    if len(study.spec.objectives) == 1 or not (front := front_of(study)):
+        return ""
+    places = "Place 1 is" if len(front) == 1 else f"Places 1 to {len(front)} are"
+    return f"{places} the front: nothing is better in one objective and no worse in the others."
+
+
 def score(study: SweepStudy, one: Configuration, objective: int = 0) -> float:
     """The mean of one objective over the repeats; larger is better."""
     mean = student_interval(one.values(objective)).mean
@@ -145,7 +153,9 @@ def table(study: SweepStudy, *, title: str) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    shown = Table(title=title, title_justify="left")
+    shown = Table(
+        title=title, title_justify="left", caption=about_front(study) or None, caption_justify="left"
+    )
     for heading in ["place", *headings(study)]:
         shown.add_column(heading, overflow="fold")
     for place, one in enumerate(ranked(study), start=1):

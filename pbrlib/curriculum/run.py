@@ -60,6 +60,15 @@ class PhaseJob:
     starts_from: Path | None
     frozen: Mapping[str, Path]
 
+    def __str__(self) -> str:
+        """Its title, as dashboards show a job where it is a value."""
+        return self.title
+
+    @property
+    def title(self) -> str:
+        """As people and the Ray dashboard call it: ``segformer/S1-5a1d33c0``; so it lies below ``runs``."""
+        return str(self.directory.relative_to(self.runs))
+
     @property
     def run_directory(self) -> RunDirectory:
         """The directory of the curriculum's run."""

@@ -8,8 +8,9 @@ from html import escape
 from typing import Any
 
 import optuna
+from optuna.trial import TrialState
 
-from pbrlib.curriculum.ranking import cells, headings, ranked
+from pbrlib.curriculum.ranking import about_front, cells, headings, ranked, short_addresses
 from pbrlib.curriculum.study import SweepStudy
 
 PAGE = "report.html"
@@ -39,7 +40,7 @@ def page(study: SweepStudy, *, title: str) -> str:
             f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>',
             f"<style>{_STYLE}</style></head><body>",
             f"<h1>{escape(title)}</h1>",
-            f"<p>{study.spec.size} configurations wanted: {summary}.{interval}</p>",
+            f"<p>{study.spec.size} configurations wanted: {summary}.{interval} {about_front(study)}</p>",
             _table(study),
             *_pictures(study),
             "</body></html>",
@@ -65,6 +66,7 @@ def _pictures(study: SweepStudy) -> Iterator[str]:
     if sum(one.state == "finished" for one in study.configurations()) < 2:
         yield "<p>Pictures need two finished trials.</p>"
         return
+    yield "<p>In parallel coordinates each line is a finished trial; the darker, the better.</p>"
     script = True
     for number, objective in enumerate(study.spec.objectives):
         for heading, figure in _figures(study, number):
@@ -74,22 +76,26 @@ def _pictures(study: SweepStudy) -> Iterator[str]:
 
 
 def _figures(study: SweepStudy, number: int) -> Iterator[tuple[str, Any]]:
-    objective, draw = study.spec.objectives[number], optuna.visualization
-    several, sign = len(study.spec.objectives) > 1, -1.0 if objective.mode == "max" else 1.0
+    metric, one, draw = study.spec.objectives[number].metric, _alone(study, number), optuna.visualization
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        yield (
-            "Importance",
-            draw.plot_param_importances(
-                study.study,
-                # Of several objectives it takes none for the direction: low is good.
-                target=(lambda trial: sign * trial.values[number]) if several else None,
-                target_name=objective.metric,
-            ),
+        yield "Importance", draw.plot_param_importances(one, target_name=metric)
+        yield "Parallel coordinates", draw.plot_parallel_coordinate(one, target_name=metric)
+
+
+def _alone(study: SweepStudy, number: int) -> optuna.Study:
+    """One objective as a study of its own, whose direction the pictures then know; addresses are short.
+
+    Whole ones do not fit beside an axis: all would read ``phases.S1.loss.fo...``.
+    """
+    alone = optuna.create_study(direction=study.study.directions[number])
+    names = short_addresses(list(study.spec.space))
+    for trial in study.study.get_trials(states=[TrialState.COMPLETE]):
+        alone.add_trial(
+            optuna.trial.create_trial(
+                params={names[address]: value for address, value in trial.params.items()},
+                distributions={names[address]: given for address, given in trial.distributions.items()},
+                value=trial.values[number],
+            )
         )
-        yield (
-            "Parallel coordinates",
-            draw.plot_parallel_coordinate(
-                study.study, target=lambda trial: trial.values[number], target_name=objective.metric
-            ),
-        )
+    return alone

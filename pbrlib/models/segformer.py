@@ -3,6 +3,9 @@
 transformers renames its modules between releases, so checkpoints, optimizer rules and layer decay use the
 names given here: ``encoder.stages.K.*`` (patch embedding included), ``decoder.*``, ``head.*``. Inside a
 stage the names are those of transformers 5.17 and later.
+
+It is imported where a network is built or read: that takes seconds, and processes that only launch or follow
+a fit import this module too.
 """
 
 from __future__ import annotations
@@ -11,20 +14,21 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import SegformerConfig, SegformerForSemanticSegmentation
-from transformers.utils import logging
 
 from pbrlib.errors import CheckpointError
 from pbrlib.maps import CLASSES, DIFFUSE, NORMAL
 from pbrlib.models.blocks import IMAGENET_MEAN, IMAGENET_STD, rechannel, resize
 from pbrlib.models.spec import SegformerSpec
+
+if TYPE_CHECKING:
+    from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
 __all__ = ["SegOutput", "Segformer", "SegformerSpec"]
 
@@ -53,6 +57,8 @@ class SegOutput(NamedTuple):
 
 def _config(spec: SegformerSpec, *, num_classes: int) -> SegformerConfig:
     """The architecture in transformers' terms."""
+    from transformers import SegformerConfig
+
     if spec.backbone == "custom":
         sizes, heads = spec.hidden_sizes, spec.num_heads
         depths, decoder_width = spec.depths, spec.decoder_width
@@ -135,6 +141,8 @@ class Segformer(nn.Module):
     std: Tensor
 
     def __init__(self, spec: SegformerSpec, *, num_classes: int = len(CLASSES)) -> None:
+        from transformers import SegformerForSemanticSegmentation
+
         super().__init__()
         self.spec = spec
         config = _config(spec, num_classes=num_classes)
@@ -183,6 +191,8 @@ def save_pretrained(network: Segformer, folder: Path, *, labels: Sequence[str]) 
     That reads what this module's forward normalises to, ``(x - mean) / std``, and answers at a quarter of its
     size. ``labels`` name the classes. Raises OSError where the folder cannot be written.
     """
+    from transformers import SegformerForSemanticSegmentation
+
     config = _config(network.spec, num_classes=len(labels))
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: number for number, label in enumerate(labels)}
@@ -257,6 +267,8 @@ def _read_donor(
 
     ``place`` and ``remedy`` begin and end the error.
     """
+    from transformers import SegformerConfig, SegformerForSemanticSegmentation
+
     where = {"local_files_only": local_files_only}
     try:
         kind = SegformerConfig.get_config_dict(source, **where)[0].get("model_type")
@@ -275,6 +287,8 @@ def _read_donor(
 @contextmanager
 def _without_bars() -> Iterator[None]:
     """Keeps transformers from drawing a bar for each file, which would stand among a command's own lines."""
+    from transformers.utils import logging
+
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:

@@ -14,7 +14,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7
 MOST_POINTS = 400
 
 _WIDTH, _HEIGHT = 560, 230
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 12, 28
+_LEFT, _RIGHT, _TOP, _BOTTOM = 68, 12, 12, 28
 
 
 def line_chart(title: str, lines: Mapping[str, Line], *, mark: tuple[float, float] | None = None) -> str:
@@ -53,10 +53,13 @@ class _Scale:
 
     @classmethod
     def over(cls, points: Line) -> _Scale:
-        """All of the points, with some room above and below."""
+        """All of the points, with some room above and below, but not below a zero that no value crosses."""
         xs, ys = [x for x, _ in points], [y for _, y in points]
         room = (max(ys) - min(ys)) * 0.05 or abs(ys[0]) * 0.05 or 1.0
-        return cls(x=(min(xs), max(max(xs), min(xs) + 1)), y=(min(ys) - room, max(ys) + room))
+        low = min(ys) - room
+        if low < 0 <= min(ys):
+            low = 0.0
+        return cls(x=(min(xs), max(max(xs), min(xs) + 1)), y=(low, max(ys) + room))
 
     def __call__(self, x: float, y: float) -> tuple[float, float]:
         across = (x - self.x[0]) / (self.x[1] - self.x[0])

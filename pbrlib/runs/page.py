@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from html import escape
 
 from pbrlib.curriculum.phrases import duration
+from pbrlib.maps import CLASS_COLOURS, CLASSES
 from pbrlib.runs.chart import COLOURS, line_chart
 from pbrlib.runs.evaluation import evaluation_of
 from pbrlib.runs.measured import class_figures, evaluated
@@ -34,7 +35,7 @@ svg text{font-size:11px;fill:#555}.grid{stroke:#e4e4e4}.mark{fill:none;stroke:#1
 .legend span{margin-right:14px;font-size:12px;white-space:nowrap}
 .legend i{display:inline-block;width:10px;height:10px;margin-right:4px}
 .bar{display:flex;height:16px;max-width:900px;margin:4px 0}.bar i{display:block;height:100%}
-.sheet img{width:100%;max-width:720px;display:block}.sheet figure{flex:0 1 580px}
+.sheet img{width:100%;display:block}.sheet figure{flex:1 1 480px;max-width:580px}
 pre{font:12px/1.35 ui-monospace,monospace;overflow-x:auto;background:#f6f6f6;padding:10px}
 .matrix td,.matrix th{padding:4px 8px;text-align:right;border:1px solid #fff}
 """
@@ -115,7 +116,12 @@ def _curves(folder: PhaseFolder) -> Iterator[str]:
         }
         mark = None if best is None else (best.step, best.metrics[select.metric])
         drawn.append(line_chart(f"{select.metric}, {select.mode}; by source", lines, mark=mark))
-    rates = [name for name in (steps[-1] if steps else {}) if name.startswith("rate/")]
+    # A group's part without decay learns at the rate of the group.
+    rates = [
+        name
+        for name in (steps[-1] if steps else {})
+        if name.startswith("rate/") and not name.endswith("/no_decay")
+    ]
     drawn.append(line_chart("learning rates", _lines(steps, rates)))
     drawn.append(line_chart("samples/s", _lines(steps, ["samples_per_s"])))
     yield f"<div class=row>{''.join(drawn)}</div>"
@@ -135,6 +141,8 @@ def _sheet(folder: PhaseFolder) -> Iterator[str]:
         return
     select = folder.select
     values = {point.step: point.metrics.get(select.metric) for point in folder.history} if select else {}
+    if select is not None and "/segmentation/" in select.metric:
+        yield _class_legend()
     yield "<div class='row sheet'>"
     for shown in _spread(found):
         value = values.get(shown.step)
@@ -145,6 +153,14 @@ def _sheet(folder: PhaseFolder) -> Iterator[str]:
             f'<img alt="{escape(caption)}" src="data:image/jpeg;base64,{data}"></figure>'
         )
     yield "</div>"
+
+
+def _class_legend() -> str:
+    colours = dict(zip(CLASSES, CLASS_COLOURS, strict=True))
+    names = "".join(
+        f'<span><i style="background:rgb{colour}"></i>{name}</span>' for name, colour in colours.items()
+    )
+    return f'<div class="legend">{names}</div>'
 
 
 def _spread(found: Sequence[Shown]) -> list[Shown]:

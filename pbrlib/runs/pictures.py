@@ -23,7 +23,7 @@ _GAP = 8
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture of the first validation texture after some steps, as an encoded file."""
+    """The contact sheet of validation textures after some steps, as an encoded file."""
 
     step: int
     data: bytes
@@ -50,7 +50,7 @@ def nearest(found: list[Shown], step: int) -> Shown | None:
 
 
 def same_input(first: Shown, second: Shown) -> bool:
-    """Whether two pictures show the same texture: their left panels are equal."""
+    """Whether two pictures show the same textures: their left panels are equal."""
     ours, theirs = (np.asarray(_opened(one)) for one in (first, second))
     if ours.shape != theirs.shape:
         return False

@@ -22,6 +22,8 @@ class Clock:
     started: float = field(default_factory=time.monotonic)
     waited: float = 0.0
     samples: int = 0
+    steps: int = 0
+    _seen: tuple[float, int] | None = None
     _aside: dict[str, float] = field(default_factory=dict)
 
     def next(self, batches: Iterator[RawBatch]) -> RawBatch:
@@ -50,6 +52,13 @@ class Clock:
         """Throughput in samples per second (global) and the share of time spent waiting for input."""
         elapsed = max(time.monotonic() - self.started, 1e-9)
         return {"samples_per_s": self.samples / elapsed, "input_stall": self.waited / elapsed}
+
+    def step_s(self) -> float:
+        """Seconds a step since this was asked last, its wait for input included."""
+        before, steps = self._seen or (self.started, 0)
+        now = time.monotonic()
+        self._seen = now, self.steps
+        return (now - before) / max(self.steps - steps, 1)
 
     def seconds_left(self, plan: DrawPlan, step: int) -> float:
         """What the rest of the phase takes at the pace of this segment, in seconds."""

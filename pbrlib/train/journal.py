@@ -1,11 +1,11 @@
-"""The written record of a phase: metrics.jsonl and TensorBoard, by rank 0 alone; and who follows it."""
+"""The written record of a phase: metrics.jsonl, TensorBoard, trackers, by rank 0; and who follows it."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,6 +16,7 @@ from torch import Tensor
 from pbrlib.train.clock import Clock
 from pbrlib.train.runs import write_atomically
 from pbrlib.train.timesheet import enter_time
+from pbrlib.train.trackers import Tracker
 
 METRICS = "metrics.jsonl"
 
@@ -24,13 +25,13 @@ ACCOUNT_EVERY_S = 10.0
 
 
 class Journal:
-    """Appends to ``DIRECTORY/metrics.jsonl`` and ``DIRECTORY/tensorboard``.
+    """Appends to ``DIRECTORY/metrics.jsonl`` and ``DIRECTORY/tensorboard``, and tells the trackers.
 
     Opened at a resumed step it drops what an interrupted attempt wrote beyond that step, so that every
     step stands once.
     """
 
-    def __init__(self, directory: Path, *, first_step: int) -> None:
+    def __init__(self, directory: Path, *, first_step: int, trackers: Sequence[Tracker] = ()) -> None:
         # TensorBoard takes a second to import; ranks without a journal do not pay it.
         from torch.utils.tensorboard import SummaryWriter
 
@@ -45,6 +46,7 @@ class Journal:
         self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=first_step + 1)
         self._directory, self._accounted = directory, -math.inf
         self._session_end: Any = None
+        self._trackers, self._step = trackers, first_step
 
     def __enter__(self) -> Journal:
         return self
@@ -52,17 +54,26 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for tracker in self._trackers:
+            if complaint := tracker.close(failed=error is not None):
+                self._write("tracker", step=self._step, values={"complaint": complaint})
         self._file.close()
         if self._session_end is not None and error is None:
             self._summaries().add_summary(self._session_end)
         self._board.close()
 
     def scalars(self, kind: str, *, step: int, values: Mapping[str, Any]) -> None:
-        """One line of metrics.jsonl; numbers also go to TensorBoard."""
+        """One line of metrics.jsonl; numbers also go to TensorBoard and to the trackers."""
+        self._write(kind, step=step, values=values)
+        self._step = step
+        numbers = {name: value for name, value in values.items() if isinstance(value, float)}
+        for name, value in numbers.items():
+            self._board.add_scalar(name, value, step)
+        for tracker in self._trackers:
+            tracker.scalars(numbers, step=step)
+
+    def _write(self, kind: str, *, step: int, values: Mapping[str, Any]) -> None:
         self._file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
-        for name, value in values.items():
-            if isinstance(value, float):
-                self._board.add_scalar(name, value, step)
 
     def tag(self, tags: Mapping[str, str | int | float], *, metric: str) -> None:
         """The hyperparameters for TensorBoard's HPARAMS tab, beside the metric that judges the phase."""

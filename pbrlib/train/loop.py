@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
-from pbrlib.data.augment import AugmentSpec, augment
+from pbrlib.data.augment import augment
 from pbrlib.data.batch import Batch, RawBatch
 from pbrlib.losses.recipe import LossReport
 from pbrlib.train.clock import Clock
@@ -20,11 +20,13 @@ from pbrlib.train.journal import Journal
 from pbrlib.train.learner import Learner
 from pbrlib.train.phase import PhaseRun
 from pbrlib.train.plateau import PLATEAU, on_plateau
+from pbrlib.train.profile import StepProfile
 from pbrlib.train.record import BatchRecord
 from pbrlib.train.runtime import Runtime
 from pbrlib.train.state import UNFINISHED, State, Validated, remove_unfinished, restore, save
 from pbrlib.train.task import Player, Task
-from pbrlib.train.validation import ValidationTexture, validate
+from pbrlib.train.trackers import open_trackers
+from pbrlib.train.validation import ValidationTexture, contact_sheet, validate
 
 
 def train_phase(
@@ -46,7 +48,7 @@ def train_phase(
     journal = None
     if runtime.rank == 0:
         remove_unfinished(run.directory)
-        journal = Journal(run.directory, first_step=done.step)
+        journal = Journal(run.directory, first_step=done.step, trackers=open_trackers(run))
         journal.tag(run.tags, metric=run.selection.metric)
         note_environment(
             run.directory, device=runtime.device, world_size=runtime.world_size, runtime=run.runtime
@@ -54,7 +56,16 @@ def train_phase(
         if run.start is not None and done.step == 0:
             journal.scalars("warm_start", step=0, values=asdict(run.start))
     record = BatchRecord(run.directory, rank=runtime.rank) if run.runtime.record_batches else None
-    with journal or nullcontext(), record or nullcontext():
+    profile = None
+    if run.runtime.profile_steps:
+        profile = StepProfile(
+            run.directory,
+            steps=run.runtime.profile_steps,
+            first_step=done.step,
+            rank=runtime.rank,
+            device=runtime.device,
+        )
+    with journal or nullcontext(), record or nullcontext(), profile or nullcontext():
         batches = runtime.batches(run.plan, maps=run.maps, first_step=done.step)
         while not done.is_finished:
             first, total = done.step, run.plan.total_steps
@@ -67,6 +78,7 @@ def train_phase(
                 runtime,
                 journal,
                 record,
+                profile,
                 clock,
                 batches=batches,
                 first_step=first,
@@ -93,6 +105,7 @@ def _train_segment(
     runtime: Runtime,
     journal: Journal | None,
     record: BatchRecord | None,
+    profile: StepProfile | None,
     clock: Clock,
     *,
     batches: Iterator[RawBatch],
@@ -110,11 +123,20 @@ def _train_segment(
             record.write(step, micro)
         for learner in learners:
             report = learner.step(task, micro, step=step)
+        if profile:
+            profile.step()
         done = step + 1
-        clock.samples += run.plan.batch
+        clock.samples, clock.steps = clock.samples + run.plan.batch, clock.steps + 1
         if journal and (time.monotonic() - shown > 1.0 or done == stop):
             shown = time.monotonic()
-            journal.scalars("step", step=done, values=_step_values(run, learners, report, clock, done))
+            values = _step_values(run, learners, report, clock, done)
+            _tell(journal, runtime, "step", step=done, values={**values, **_gpu_memory(runtime.device)})
+
+
+def _tell(journal: Journal, runtime: Runtime, kind: str, *, step: int, values: Mapping[str, object]) -> None:
+    """Writes values down and shows them to who watches."""
+    journal.scalars(kind, step=step, values=values)
+    runtime.publish(values, step=step)
 
 
 def _micro_batches(run: PhaseRun, raw: RawBatch, device: torch.device) -> list[Batch]:
@@ -132,9 +154,15 @@ def _step_values(
         "train/loss": float(report.total),
         **{f"train/{name}": float(value) for name, value in report.terms.items()},
         **clock.figures(),
+        "step_s": clock.step_s(),
         "seconds_left": clock.seconds_left(run.plan, step),
         **rates,
     }
+
+
+def _gpu_memory(device: torch.device) -> dict[str, float]:
+    """What tensors of this rank have held at most since the process began, in bytes; nothing on a CPU."""
+    return {"gpu_peak_bytes": float(torch.cuda.max_memory_allocated(device))} if device.type == "cuda" else {}
 
 
 def _resume(run: PhaseRun, learners: Sequence[Learner], runtime: Runtime) -> State:
@@ -180,27 +208,20 @@ def _end_segment(
             runtime.share_buffers(learner.player.network)
         metrics = validate(task, validation, runtime)
         if journal:
-            _show(task, validation, runtime, journal, step=step)
-            journal.scalars("validation", step=step, values=metrics)
+            if validation:
+                image = contact_sheet(task, validation, device=runtime.device)
+                journal.picture("validation", step=step, image=image)
+            _tell(journal, runtime, "validation", step=step, values=metrics)
     (learner,) = learners
     state = _state(run, learner.player, step=step, history=(*before, Validated(step, metrics)))
-    folder = None
+    folder, began = None, time.monotonic()
     with clock.spending("checkpoint"):
         if journal:
             folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=run.directory))
             save(folder, state=state, network=learner.player.network, optimizer=learner.optimizer)
         runtime.report(metrics, checkpoint=folder, step=step)
     if journal:
+        seconds = time.monotonic() - began
+        _tell(journal, runtime, "checkpoint", step=step, values={"checkpoint_s": seconds})
         journal.account(clock, step=step, at_once=True)
     return state
-
-
-def _show(
-    task: Task, validation: Sequence[ValidationTexture], runtime: Runtime, journal: Journal, *, step: int
-) -> None:
-    """The picture of the first validation texture, always the same one."""
-    if not validation:
-        return
-    shown = augment(validation[0].raw, AugmentSpec(), device=runtime.device)
-    with torch.no_grad():
-        journal.picture("validation", step=step, image=task.picture(shown))

@@ -52,6 +52,10 @@ class Runtime(Protocol):
         """Hands over metrics and (rank 0 only) a complete checkpoint folder, which it takes over."""
         ...
 
+    def publish(self, values: Mapping[str, object], *, step: int) -> None:
+        """Shows who watches what the journal of rank 0 was just told, by the same names; never waits."""
+        ...
+
     def latest_checkpoint(self) -> Path | None:
         """The newest complete checkpoint of this phase, readable on this rank."""
         ...
@@ -102,6 +106,9 @@ class LocalRuntime:
         for folder in checkpoints(self.directory):
             if folder not in keep:
                 shutil.rmtree(folder)
+
+    def publish(self, values: Mapping[str, object], *, step: int) -> None:
+        """Nobody watches one process: the journal is all there is."""
 
     def latest_checkpoint(self) -> Path | None:
         """The newest complete checkpoint in the phase's directory."""

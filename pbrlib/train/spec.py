@@ -11,6 +11,8 @@ from pbrlib.data.tilecache import TileCacheSpec
 from pbrlib.errors import ConfigError
 from pbrlib.spec import Spec
 
+TrackerName = Literal["mlflow", "wandb"]
+
 
 class RuntimeSpec(Spec):
     """Workers and what each does; lives in a file of its own, beside the curriculum.
@@ -20,6 +22,7 @@ class RuntimeSpec(Spec):
     (None: the local batch in one piece). ``data_cpus`` are the logical CPUs of each worker's data stream;
     the worker holds them beside its own ``cpus_per_worker``. ``prefetch`` batches are collated ahead.
     ``tile_cache`` keeps decoded tiles on each node, for all that trains there.
+    ``trackers`` are told of every phase beside TensorBoard; ``profile_steps`` of each phase are traced.
     ``record_batches`` writes a hash of every sample after augmentation, which costs time: for proving that
     two runs saw the same.
     """
@@ -37,6 +40,8 @@ class RuntimeSpec(Spec):
     compile: bool = False
     max_failures: int = Field(default=3, ge=0)
     ray_logs: bool = False
+    trackers: tuple[TrackerName, ...] = ()
+    profile_steps: int = Field(default=0, ge=0)
     record_batches: bool = False
 
     @property

@@ -6,6 +6,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
 
 from pbrlib.data.augment import AugmentSpec, augment
 from pbrlib.data.batch import RawBatch
@@ -22,6 +25,9 @@ from pbrlib.train.task import Task
 
 SIDE = 1024
 """The largest side of a validation texture in pixels, the protocol of the recipe; larger ones are reduced."""
+
+SHOWN, SHOWN_PX = 4, 256
+"""Textures in a picture for people, and the height of each."""
 
 MULTIPLE = 32
 """Sides are cut to a multiple of this, the coarsest stride of any network."""
@@ -74,6 +80,26 @@ def validate(task: Task, validation: Sequence[ValidationTexture], runtime: Runti
             for source in ("all", texture.source):
                 sums.merge(measured.under(f"val/{source}"))
     return sums.reduce(runtime.all_reduce).results()
+
+
+def contact_sheet(
+    task: Task, validation: Sequence[ValidationTexture], *, device: torch.device
+) -> Float[Tensor, "3 h w"]:
+    """The pictures of a few textures from all over the set, always the same ones, one below the other.
+
+    sRGB in [0, 1]; each is at most 256 px high, white beside the narrower ones.
+    """
+    rows = []
+    for texture in validation[:: -(-len(validation) // SHOWN)]:
+        with torch.no_grad():
+            row = task.picture(augment(texture.raw, AugmentSpec(), device=device))
+        height, width = row.shape[-2:]
+        if height > SHOWN_PX:
+            size = (SHOWN_PX, round(width * SHOWN_PX / height))
+            row = F.interpolate(row[None].float(), size, mode="bilinear", antialias=True)[0]
+        rows.append(row)
+    width = max(row.shape[-1] for row in rows)
+    return torch.cat([F.pad(row, (0, width - row.shape[-1]), value=1.0) for row in rows], dim=-2)
 
 
 def _whole(shards: ShardSet, row: IndexRow, maps: Sequence[str]) -> dict[str, Stored]:

@@ -170,6 +170,17 @@ def test_the_page_needs_no_network_and_has_optunas_pictures(tmp_path: Path) -> N
     assert [one["number"] for one in order] == [2, 1, 0]
 
 
+def test_of_several_objectives_each_has_pictures_and_the_front_is_named(tmp_path: Path) -> None:
+    objectives = [{"metric": MIOU, "mode": "max"}, {"metric": STONE, "mode": "min"}]
+    study, search = begin(tmp_path, objectives=objectives)
+    for pair in ((0.5, 0.5), (0.4, 0.6), (0.3, 0.1)):
+        finish(study, *pair)
+    write_results(study, search)
+    text = (study.folder / "report.html").read_text()
+    assert text.count('class="plotly-graph-div"') == 4 and "Places 1 to 2 are the front" in text
+    assert "gamma" in text and GAMMA not in text.split("<h2>", 1)[1], "axes have room for short names alone"
+
+
 def test_optuna_itself_opens_the_study(tmp_path: Path) -> None:
     study, _ = begin(tmp_path)
     finish(study, 0.25)

@@ -24,5 +24,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """A local Ray with four logical CPUs; every ``ray_session`` inside a test joins it."""
-    with ray_session(num_cpus=NUM_CPUS):
-        yield
+    with pytest.MonkeyPatch.context() as patch:
+        # Gauges reach the metrics endpoint every ten seconds, and fits here are shorter.
+        patch.setenv("RAY_metrics_report_interval_ms", "1000")
+        with ray_session(num_cpus=NUM_CPUS):
+            yield

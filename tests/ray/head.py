@@ -23,10 +23,21 @@ _MARK = "PBR_TEST_CLUSTER"
 
 @dataclass(frozen=True)
 class Head:
-    """``environment`` is that of somebody who may use the cluster; ``dashboard`` its address, on loopback."""
+    """A cluster that runs.
 
+    Drivers join it at ``address``, jobs go to ``dashboard``, both on loopback; ``session`` is the folder in
+    which Ray keeps what belongs to it, ``environment`` that of somebody who may use it.
+    """
+
+    address: str
     dashboard: str
+    session: Path
     environment: Mapping[str, str]
+
+    def processes(self, name: str) -> list[int]:
+        """Those of the cluster and of its users whose command begins so: ``ray::ImplicitFunc``."""
+        found = _with(f"RAY_AUTH_TOKEN={self.environment['RAY_AUTH_TOKEN']}".encode())
+        return [pid for pid in found if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(name.encode())]
 
 
 @contextmanager
@@ -42,12 +53,12 @@ def head_node(*, num_cpus: int) -> Iterator[Head]:
         "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}",
         _MARK: mark,
     }
-    dashboard = next(ports)
+    dashboard, port = next(ports), next(ports)
     command = [
         str(Path(sys.executable).with_name("ray")),
         *("start", "--head", "--block", "--disable-usage-stats"),
         *("--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"),
-        *(f"--port={next(ports)}", f"--ray-client-server-port={next(ports)}"),
+        *(f"--port={port}", f"--ray-client-server-port={next(ports)}"),
         *(f"--dashboard-agent-listen-port={next(ports)}", f"--dashboard-agent-grpc-port={next(ports)}"),
         *(f"--metrics-export-port={next(ports)}", "--min-worker-port=0", "--max-worker-port=0"),
         *(f"--num-cpus={num_cpus}", f"--object-store-memory={200 * 2**20}", f"--temp-dir={folder}"),
@@ -62,7 +73,8 @@ def head_node(*, num_cpus: int) -> Iterator[Head]:
     try:
         _wait_for(f"http://127.0.0.1:{dashboard}/api/version", environment["RAY_AUTH_TOKEN"], process)
         del environment[_MARK]
-        yield Head(f"http://127.0.0.1:{dashboard}", environment)
+        session = Path(folder, "session_latest").resolve()
+        yield Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", session, environment)
     finally:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):

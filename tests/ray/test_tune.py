@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from ray_jobs.trials import run_trials
 from ray_jobs.tune import begin, open_sweep
 from tests.conftest import SEGFORMER
 from tests.curriculum.sweeps import GAMMA, MIOU, write_search
+from tests.ray.head import head_node
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(420)]
 
@@ -80,6 +81,19 @@ def environment() -> Iterator[dict[str, str]]:
     yield {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
 
 
+def started(command: list[str], environment: dict[str, str], *, log: Path) -> subprocess.Popen[bytes]:
+    """The command in a session of its own, writing to ``log``."""
+    with log.open("wb") as out:
+        return subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)
+
+
+def wait_until(happened: Callable[[], bool], process: subprocess.Popen[bytes], *, log: Path) -> None:
+    limit = time.monotonic() + 200
+    while not happened():
+        assert process.poll() is None and time.monotonic() < limit, log.read_text()
+        time.sleep(0.2)
+
+
 def test_a_trial_is_the_training_of_a_single_run_and_a_failed_one_does_not_stop_the_sweep(
     ray_cluster: None, shard_folder: Path, tmp_path: Path, one_worker: Path
 ) -> None:
@@ -120,17 +134,14 @@ def test_a_stopped_trial_gives_its_resources_back(
     assert {group["state"] for group in groups} <= {"REMOVED"}
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_resumes_with_its_finished_trials_kept(
     tmp_path: Path, command: list[str], environment: dict[str, str]
 ) -> None:
     write_search(tmp_path, text=SEGFORMER.replace("epochs: 1", "epochs: 4"), limits={"parallel": 1})
     log = tmp_path / "log.txt"
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)
-    limit = time.monotonic() + 200
-    while "trial 0: finished" not in log.read_text():
-        assert process.poll() is None and time.monotonic() < limit, log.read_text()
-        time.sleep(0.2)
+    process = started(command, environment, log=log)
+    wait_until(lambda: "trial 0: finished" in log.read_text(), process, log=log)
     # The whole machine goes: the driver, Ray and all workers.
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -156,6 +167,65 @@ def test_a_killed_sweep_resumes_with_its_finished_trials_kept(
     assert "1 of 1 addresses changed" in applied.stdout
     focal = load_curriculum(tmp_path / "segformer.yaml").phases["S0"].loss.focal
     assert focal is not None and focal.gamma == best[GAMMA]
+
+
+@pytest.mark.slow
+def test_an_interrupted_sweep_had_refused_company_and_goes_on_later(
+    tmp_path: Path, command: list[str], environment: dict[str, str]
+) -> None:
+    long = SEGFORMER.replace("epochs: 1", "epochs: 60")
+    write_search(tmp_path, text=long, num_trials=2, limits={"parallel": 1})
+    log, trials = tmp_path / "log.txt", tmp_path / "sweep" / "trials"
+    process = started(command, environment, log=log)
+    wait_until(lambda: any(trials.glob("0000-0/segformer/S0-*/checkpoint_*")), process, log=log)
+    second = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+    assert second.returncode == 2 and f"process {process.pid} on " in second.stderr
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert log.read_text().splitlines()[1:] == ["pbr: interrupted"]
+    assert [one.state for one in SweepStudy.open(tmp_path / "sweep").configurations()] == ["running"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    assert [one.state for one in SweepStudy.open(tmp_path / "sweep").configurations()] == ["finished"] * 2
+
+
+@pytest.mark.slow
+def test_a_sweep_whose_time_is_over_ends_and_goes_on_with_more(
+    tmp_path: Path, command: list[str], environment: dict[str, str]
+) -> None:
+    long = SEGFORMER.replace("epochs: 1", "epochs: 60")
+    write_search(tmp_path, text=long, num_trials=2, limits={"hours": 25 / 3600})
+    over = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert over.returncode == 0, over.stdout + over.stderr
+    assert "The time of the sweep is over before its end: the same command goes on." in over.stdout
+    states = {one.state for one in SweepStudy.open(tmp_path / "sweep").configurations()}
+    assert "running" in states and "failed" not in states
+    write_search(tmp_path, text=long, num_trials=2)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [one.state for one in SweepStudy.open(tmp_path / "sweep").configurations()] == ["finished"] * 2
+
+
+@pytest.mark.slow
+def test_on_a_running_cluster_a_trial_whose_process_is_killed_fails_and_the_next_takes_its_place(
+    tmp_path: Path, command: list[str]
+) -> None:
+    space = {LR: {"kind": "grid", "values": [1e-3, 2e-3]}}
+    long = SEGFORMER.replace("epochs: 1", "epochs: 60")
+    write_search(tmp_path, text=long, space=space, sampler={"kind": "grid"}, num_trials=None)
+    log, trials = tmp_path / "log.txt", tmp_path / "sweep" / "trials"
+    # Room for one: the second trial waits for what the first one held.
+    with head_node(num_cpus=2) as head:
+        process = started([*command, "--address", head.address], dict(head.environment), log=log)
+        wait_until(lambda: any(trials.glob("0000-0/segformer/S0-*/checkpoint_*")), process, log=log)
+        (trial,) = head.processes("ray::ImplicitFunc")
+        os.kill(trial, signal.SIGKILL)
+        assert process.wait(timeout=240) == 0, log.read_text()
+    failed, finished = SweepStudy.open(tmp_path / "sweep").configurations()
+    assert failed.state == "failed" and "process died" in failed.reason
+    assert finished.state == "finished"
+    assert "Traceback" not in log.read_text()
 
 
 @pytest.mark.slow

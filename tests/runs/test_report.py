@@ -18,6 +18,7 @@ from pbrlib.curriculum.run import carry_out, launch_local, resolve
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.evaluate.measure import checkpoints_of, evaluate
 from pbrlib.inference.chain import Chain
+from pbrlib.maps import CLASS_COLOURS, CLASSES
 from pbrlib.runs.chart import MOST_POINTS, line_chart
 from pbrlib.train.spec import RuntimeSpec
 from ray_jobs.cli import main
@@ -108,6 +109,15 @@ def test_the_page_of_a_segmentation_holds_everything_and_asks_for_nothing(report
     assert len(list(figures(text))) >= 4
 
 
+def test_colours_of_classes_are_told_and_groups_of_one_rate_are_drawn_once(reported: Path) -> None:
+    segmentation, albedo = (report(reported / name) for name in ("segformer", "albedo"))
+    for name, colour in zip(CLASSES, CLASS_COLOURS, strict=True):
+        assert f'<i style="background:rgb{colour}"></i>{name}</span>' in segmentation
+    assert "background:rgb" not in albedo
+    assert "</i>base</span>" in segmentation
+    assert "no_decay</span>" not in segmentation
+
+
 def test_the_page_of_a_map_shows_every_validation_and_the_evaluation_of_its_map(reported: Path) -> None:
     page = Page(report(reported / "albedo"))
     assert len(page.images) == 2
@@ -147,6 +157,17 @@ def test_a_chart_leaves_gaps_and_thins_long_lines() -> None:
     assert len(svg.findall("circle")) == 3, "two lone points and the mark"
     assert "a &amp; b" in chart
     assert line_chart("nothing", {"x": []}) == ""
+
+
+def test_the_axis_of_what_is_never_negative_ends_at_zero() -> None:
+    def lowest(*values: float) -> str:
+        (svg,) = figures(line_chart("x", {"x": list(enumerate(values))}))
+        return svg.findall("text")[0].text or ""
+
+    assert lowest(0.001, 5.0) == "0"
+    assert lowest(0.0, 0.0) == "0"
+    assert lowest(4.0, 5.0) == "3.95"
+    assert lowest(-1.0, 1.0) == "-1.1"
 
 
 def test_the_environment_of_a_phase_names_versions_and_no_secret(

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 import pbrlib.train.validation as validation
 from pbrlib.colour import srgb_to_linear
+from pbrlib.data.batch import Batch, RawBatch
 from pbrlib.data.material import Material
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
-from pbrlib.maps import MAPS
-from pbrlib.train.validation import ValidationTexture, load_validation, validated
+from pbrlib.maps import IGNORE, MAPS
+from pbrlib.train.task import Task
+from pbrlib.train.validation import SHOWN_PX, ValidationTexture, contact_sheet, load_validation, validated
 from tests.data.shards.materials import material
 
 READ = ("albedo", "normal", "height", "relief", "mask")
@@ -72,3 +76,42 @@ def test_a_texture_of_the_protocols_size_comes_as_it_is_stored(tmp_path: Path, s
 def test_what_is_too_small_after_reduction_is_not_counted(tmp_path: Path, side: int) -> None:
     assert loaded(tmp_path, material(1, size=(40, 4 * side)), maps=("albedo", "normal")) == ()
     assert validated(ShardSet.open(tmp_path).rows, required=("normal",)) == []
+
+
+class Shows:
+    """A task of which a picture is the level of a texture, twice as wide as the texture."""
+
+    def picture(self, batch: Batch) -> Tensor:
+        return batch.maps["height"][0].expand(3, -1, -1).repeat(1, 1, 2)
+
+
+def textures(*sizes: tuple[int, int]) -> list[ValidationTexture]:
+    """Heights of one level each, the n-th of n percent."""
+    return [
+        ValidationTexture(
+            "source",
+            RawBatch(
+                maps={"height": torch.full((1, 1, *size), round(655.35 * n), dtype=torch.uint16)},
+                present={"height": torch.ones(1, dtype=torch.bool)},
+                seeds=torch.zeros(1, dtype=torch.int64),
+                ids=("texture",),
+                classes=torch.full((1,), IGNORE),
+            ),
+        )
+        for n, size in enumerate(sizes)
+    ]
+
+
+def test_a_contact_sheet_shows_textures_from_all_over_the_set() -> None:
+    sheet = contact_sheet(cast("Task", Shows()), textures(*[(8, 8)] * 9), device=torch.device("cpu"))
+    assert sheet.shape == (3, 3 * 8, 16)
+    assert torch.allclose(sheet[0, ::8, 0], torch.tensor([0.00, 0.03, 0.06]), atol=1e-4)
+
+
+def test_large_pictures_are_reduced_and_narrow_ones_have_white_beside_them() -> None:
+    sheet = contact_sheet(
+        cast("Task", Shows()), textures((2 * SHOWN_PX, 2 * SHOWN_PX), (8, 8)), device=torch.device("cpu")
+    )
+    assert sheet.shape == (3, SHOWN_PX + 8, 2 * SHOWN_PX)
+    assert bool((sheet[:, SHOWN_PX:, 16:] == 1).all())
+    assert torch.allclose(sheet[:, SHOWN_PX:, :16], torch.tensor(0.01), atol=1e-4)

@@ -1,0 +1,55 @@
+"""What Prometheus sees of a phase while it trains: the values of its journal, as gauges of Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ray.util.metrics import Gauge
+
+LABELS = ("curriculum", "phase", "run")
+"""``run`` is the beginning of the fingerprint, which the phase's folder has in its name too."""
+
+_PLAIN = {
+    "samples_per_s": (
+        "pbr_samples_per_second",
+        "Samples of the global batch, mean since the last validation.",
+    ),
+    "step_s": ("pbr_step_seconds", "Time of an optimizer step, its wait for input included."),
+    "input_stall": ("pbr_input_stall_ratio", "Share of the time spent waiting for input, in [0, 1]."),
+    "checkpoint_s": ("pbr_checkpoint_seconds", "Writing the last checkpoint and handing it over."),
+    "gpu_peak_bytes": ("pbr_gpu_memory_peak_bytes", "What tensors of rank 0 held at most."),
+}
+"""A value of the journal -> its gauge, and what it says."""
+
+_PROGRESS = ("pbr_progress_ratio", "Finished steps of all, in [0, 1].")
+_LOSS = ("pbr_loss", "Training loss, and its terms before their weights.")
+_VALIDATION = ("pbr_validation", "Metrics of the last validation.")
+
+SERVED = tuple(f"ray_{name}" for name, _ in (*_PLAIN.values(), _PROGRESS, _LOSS, _VALIDATION))
+"""The names under which Prometheus sees them."""
+
+
+class PhaseGauges:
+    """The gauges of one phase on the process of rank 0; Ray serves them until some seconds after its end."""
+
+    def __init__(self, *, curriculum: str, phase: str, run: str) -> None:
+        self._labels = {"curriculum": curriculum, "phase": phase, "run": run}
+        self._plain = {name: Gauge(*gauge, tag_keys=LABELS) for name, gauge in _PLAIN.items()}
+        self._progress = Gauge(*_PROGRESS, tag_keys=LABELS)
+        self._loss = Gauge(*_LOSS, tag_keys=(*LABELS, "term"))
+        self._validation = Gauge(*_VALIDATION, tag_keys=(*LABELS, "metric"))
+
+    def set(self, values: Mapping[str, object], *, step: int) -> None:
+        """Sets what there is a gauge for, by the names of the journal."""
+        for name, value in values.items():
+            if not isinstance(value, int | float):
+                continue
+            family, _, rest = name.partition("/")
+            if name == "total_steps":
+                self._progress.set(step / value, self._labels)
+            elif name in self._plain:
+                self._plain[name].set(value, self._labels)
+            elif family == "train":
+                self._loss.set(value, {**self._labels, "term": "total" if rest == "loss" else rest})
+            elif family == "val":
+                self._validation.set(value, {**self._labels, "metric": rest})

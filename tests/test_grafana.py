@@ -1,0 +1,27 @@
+"""The dashboard shows what is served, all of it; tests/ray/test_monitoring.py runs its queries."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from ray_jobs.gauges import SERVED
+
+DASHBOARD = Path(__file__).parents[1] / "configs" / "grafana" / "training.json"
+
+
+def test_the_dashboard_has_a_panel_for_every_gauge_and_none_for_others() -> None:
+    board = json.loads(DASHBOARD.read_text())
+    queries = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    shown = [name for query in queries for name in re.findall(r"ray_\w+", query)]
+    assert sorted(shown) == sorted(SERVED)
+
+
+def test_panels_lie_beside_each_other_and_have_a_title_a_unit_and_the_chosen_source() -> None:
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    places = {(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels}
+    assert len(places) == len({panel["id"] for panel in panels}) == len(panels)
+    for panel in panels:
+        assert panel["title"] and panel["fieldConfig"]["defaults"]["unit"]
+        assert panel["datasource"]["uid"] == "${datasource}"
