@@ -95,6 +95,8 @@ from pbrlib.data.shards.reader import ShardSet
 from ray_jobs.datasets import stream
 from tests.ray.test_datasets import BATCH, MAPS, planned
 
+LOCATION, SEEN = sys.argv[1:]  # of this process alone
+
 class Watched(ShardSet):
     def __reduce__(self):
         return Watched, (self.location, self.manifest, self.rows)
@@ -103,7 +105,7 @@ class Watched(ShardSet):
         super().__init__(location, manifest=manifest, rows=rows)
 
     def read_columns(self, *given):
-        pathlib.Path(sys.argv[2], ray.get_runtime_context().get_node_id()).touch()
+        pathlib.Path(SEEN, ray.get_runtime_context().get_node_id()).touch()
         return super().read_columns(*given)
 
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
@@ -120,7 +122,7 @@ def work(location):
     return ray.get_runtime_context().get_node_id()
 
 on_other = work.options(label_selector={"ray.io/node-id": other.node_id})
-print(ray.get(on_other.remote(sys.argv[1]), timeout=100))
+print(ray.get(on_other.remote(LOCATION), timeout=100))
 """
 
 
