@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pbrlib.errors import ConfigError
+from ray_jobs.place import Place
 
 if TYPE_CHECKING:
     from pbrlib.curriculum.run import PhaseJob, RankWork
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 @click.option(
     "--runs",
     required=True,
-    type=click.Path(path_type=Path),
-    help="Directory of all runs: its storage is tried.",
+    type=Place(),
+    help="Directory of all runs, or an s3:// address: its storage is tried.",
 )
 @click.option(
     "--runtime",
@@ -198,9 +199,8 @@ def _after(
 
     own, workers = stores(), workers_on(work.runtime)
     need = max(_store_need(work, one, shards=shards) for one in phases)
-    free = shutil.disk_usage(work.runs).free
     found = [
-        checks.space(free, needed=most_bytes, place=str(work.runs)),
+        *_space(work.runs, needed=most_bytes),
         checks.object_store(nodes, stores=own, workers=workers, per_worker=need),
         checks.shared_memory(nodes, stores=own),
         checks.processors(nodes, workers=workers, runtime=work.runtime),
@@ -218,6 +218,16 @@ def _after(
             )
         )
     return found
+
+
+def _space(runs: Path, *, needed: int) -> list[Check]:
+    """A bucket has no end."""
+    from pbrlib.data.storage import is_remote
+    from pbrlib.rehearsal.checks import space
+
+    if is_remote(runs):
+        return []
+    return [space(shutil.disk_usage(runs).free, needed=needed, place=str(runs))]
 
 
 def _store_need(work: Work, one: Rehearsed, *, shards: ShardSet) -> int:

@@ -51,13 +51,13 @@ def look_around(place: Path, *, node: str, token: str, data: str) -> NodeFacts:
     """Runs on a node: reads what the driver wrote below ``place``, and leaves ``token`` there by its name."""
     try:
         reads = (place / DRIVERS_TOKEN).read_text()
-    except OSError as error:
-        reads = f"{place / DRIVERS_TOKEN}: {error.strerror}"
+    except (OSError, PbrError) as error:
+        reads = _said(error, place / DRIVERS_TOKEN)
     writes = None
     try:
         write_atomically(place / node, token)
-    except OSError as error:
-        writes = f"{place / node}: {error.strerror}"
+    except (OSError, PbrError) as error:
+        writes = _said(error, place / node)
     try:
         fingerprint = load_manifest(data).fingerprint
     except PbrError as error:
@@ -72,6 +72,13 @@ def look_around(place: Path, *, node: str, token: str, data: str) -> NodeFacts:
         memory_bytes=_memory_bytes(),
         cpus=len(os.sched_getaffinity(0)),
     )
+
+
+def _said(error: OSError | PbrError, path: Path) -> str:
+    """Why a file is not there or cannot be; an error of S3 names it itself."""
+    if isinstance(error, PbrError):
+        return str(error)
+    return f"{path}: {error.strerror or 'no such file'}"
 
 
 def _memory_bytes() -> int:
