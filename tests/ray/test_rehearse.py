@@ -44,7 +44,7 @@ def test_a_ladder_is_rehearsed_on_two_workers_and_leaves_nothing(
     ray_cluster: None, shard_folder: Path, tmp_path: Path
 ) -> None:
     """The command itself; its workers are processes of their own, at their own three seconds of supply."""
-    (tmp_path / "segformer.yaml").write_text((SEGFORMER + SECOND).replace("epochs: 1", "epochs: 100"))
+    (tmp_path / "segformer.yaml").write_text((SEGFORMER + SECOND).replace("epochs: 1", "epochs: 2000"))
     runs, out = tmp_path / "runs", tmp_path / "rehearsal.json"
     places = ["--data", str(shard_folder), "--runs", str(runs), "--json", str(out)]
     done = CliRunner().invoke(main, ["rehearse", str(tmp_path / "segformer.yaml"), *places])
@@ -61,7 +61,7 @@ def test_a_ladder_is_rehearsed_on_two_workers_and_leaves_nothing(
         assert min(figures["peak_bytes"], figures["checkpoint_bytes"], figures["start_s"]) > 0
         assert one["estimate"]["seconds"] > 0
     assert found["phases"][0]["figures"]["ranks"][0]["supply"] > 0
-    assert found["phases"][0]["steps"] == 200
+    assert found["phases"][0]["steps"] == 4000
     assert found["phases"][1]["figures"]["donor_tensors"] == [124, 124]
     checks = {check["check"]: check["verdict"] for check in found["checks"]}
     assert checks["gloo"] == checks["storage shared"] == checks["shards readable"] == "ok"
