@@ -174,7 +174,7 @@ def from_stream(shards: ShardSet, plan: DrawPlan, steps: range) -> Iterator[Pixe
 def from_plain_loop(shards: ShardSet, plan: DrawPlan, steps: range) -> Iterator[Pixels]:
     for step in steps:
         draws = plan.table.slice(step * BATCH, BATCH)
-        yield collate(fetch(draws, shards, NAMES), shards.rows, maps=NAMES).maps
+        yield collate(fetch(draws, shards, NAMES), shards, maps=NAMES).maps
 
 
 def png_loader(root: Path, shards: ShardSet, plan: DrawPlan, steps: range) -> DataLoader[Pixels]:

@@ -196,7 +196,7 @@ def load_batches(shards: ShardSet, plan: DrawPlan, *, rank: int, world: int) -> 
     start, stop = share(plan.batch, rank=rank, world=world)
     draws = plan.rows_of(rank=rank, world=world, first_step=0)
     return [
-        collate(fetch(part, shards, maps_read(TASK)), shards.rows, maps=maps_read(TASK))
+        collate(fetch(part, shards, maps_read(TASK)), shards, maps=maps_read(TASK))
         for part in (draws.slice(at, stop - start) for at in range(0, draws.num_rows, stop - start))
     ]
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 DRAWS_PER_BLOCK = 32
 """Draws that one data task fetches: some 30 MB of compressed tiles."""
 
+NODE_LABEL = "ray.io/node-id"
+"""Ray's own label of every node."""
+
 STORE_BYTES = 512 * 2**20
 """Compressed tiles that one rank's stream may hold in the object store."""
 
@@ -39,15 +42,18 @@ class _Fetch:
 
 
 class _Collate(ArrowBatchCollateFn):
-    """Decodes, crops and stacks in the worker's threads: compressed bytes travel, pixels do not."""
+    """Decodes, crops and stacks in the worker's threads: compressed bytes travel, pixels do not.
+
+    Tiles that the cache held when they were to be fetched have not travelled; the cache has them here too.
+    """
 
     def __init__(self, shards: ShardSet, maps: Sequence[str]) -> None:
-        self._rows, self._maps = shards.rows, maps
+        self._shards, self._maps = shards, maps
 
     def __call__(self, batch: pa.Table) -> Any:
         from pbrlib.data.collate import collate
 
-        return collate(batch, self._rows, maps=self._maps)
+        return collate(batch, self._shards, maps=self._maps)
 
 
 def stream(
@@ -56,8 +62,9 @@ def stream(
     """Batches of ``batch`` consecutive draws, in their order, from one execution.
 
     As many fetch tasks run at once as ``cpus`` says. They ask Ray for no CPU: the worker whose stream this
-    is holds theirs, so that fits which share a cluster never wait for each other half placed. ``prefetch``
-    batches are collated ahead.
+    is holds theirs, so that fits which share a cluster never wait for each other half placed. They run on
+    its node, where those CPUs are and the tiles that are cached, which they leave out. ``prefetch`` batches
+    are collated ahead.
     """
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -77,6 +84,7 @@ def stream(
         batch_size=None,
         zero_copy_batch=True,
         num_cpus=0,
+        label_selector={NODE_LABEL: ray.get_runtime_context().get_node_id()},
         concurrency=max(1, math.floor(cpus)),
     )
     batches: Any = dataset.iter_torch_batches(

@@ -21,6 +21,7 @@ from pbrlib import errors
 from pbrlib.curriculum.climb import room_on
 from pbrlib.curriculum.run import PhaseJob, RankWork, run_phase
 from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.tilecache import TileCache
 from pbrlib.train.runs import write_atomically
 from pbrlib.train.spec import RuntimeSpec
 from ray_jobs.gauges import PhaseGauges
@@ -79,14 +80,7 @@ def launch_on_ray(
         train_worker,
         train_loop_config={"job": job, "work": work, **_about(job)},
         torch_config=TorchConfig(backend="nccl" if runtime.device == "cuda" else "gloo"),
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=runtime.workers,
-            use_gpu=runtime.device == "cuda",
-            resources_per_worker={
-                "CPU": runtime.cpus_of_worker,
-                **({"GPU": 1} if runtime.device == "cuda" else {}),
-            },
-        ),
+        scaling_config=scaling_of(runtime),
         run_config=ray.train.RunConfig(
             name=job.title,
             callbacks=[*callbacks],  # type: ignore[list-item]
@@ -118,6 +112,16 @@ def launch_on_ray(
     return path_of(best)
 
 
+def scaling_of(runtime: RuntimeSpec) -> ray.train.ScalingConfig:
+    """The places of a fit's workers."""
+    gpu = {"GPU": 1.0} if runtime.device == "cuda" else {}
+    return ray.train.ScalingConfig(
+        num_workers=runtime.workers,
+        use_gpu=runtime.device == "cuda",
+        resources_per_worker={"CPU": runtime.cpus_of_worker, **gpu},
+    )
+
+
 def causes(error: TrainingFailedError) -> list[BaseException]:
     """The errors of the workers or of the controller that ended a fit."""
     match error:
@@ -144,8 +148,9 @@ def train_worker(config: Mapping[str, Any]) -> None:
     if (job.directory / FAILURE).exists():
         return
     try:
+        cache = None if job.runtime.tile_cache is None else TileCache.of(job.runtime.tile_cache)
+        shards = ShardSet.open(job.shards, cache=cache)
         gauges = PhaseGauges(curriculum=job.curriculum.name, phase=job.phase, run=job.fingerprint[:8])
-        shards = ShardSet.open(job.shards)
         work(job, RayRuntime(shards, job.runtime, directory=job.directory, gauges=gauges))
     except Exception as error:
         if (mistake := pbr_error_in(error)) is not None:

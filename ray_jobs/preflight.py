@@ -24,7 +24,7 @@ from pbrlib.curriculum.climb import room_on
 from pbrlib.rehearsal.checks import Check, Talk, data_readable, storage_shared
 from pbrlib.rehearsal.node import DRIVERS_TOKEN, NodeFacts, leave_token, left_by, look_around
 from pbrlib.train.spec import RuntimeSpec
-from ray_jobs.fit import own_interrupts
+from ray_jobs.fit import own_interrupts, scaling_of
 from ray_jobs.s3files import storage_of
 
 TALK_S = 120
@@ -112,16 +112,6 @@ def storage_and_data(
     back = {node.node: left_by(scratch, node.node) for node in nodes}
     shared = storage_shared(nodes, place=str(runs), token=token, back=back, own=own)
     return nodes, [shared, data_readable(nodes, data=data, fingerprint=fingerprint)]
-
-
-def scaling_of(runtime: RuntimeSpec) -> ray.train.ScalingConfig:
-    """The places of a fit's workers."""
-    gpu = {"GPU": 1.0} if runtime.device == "cuda" else {}
-    return ray.train.ScalingConfig(
-        num_workers=runtime.workers,
-        use_gpu=runtime.device == "cuda",
-        resources_per_worker={"CPU": runtime.cpus_of_worker, **gpu},
-    )
 
 
 def alive() -> Sequence[Mapping[str, Any]]:

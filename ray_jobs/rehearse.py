@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--data", required=True, help="Shard set: a folder or s3:// address.")
 @click.option(
-    "--runs", required=True, type=Place(), help="Directory of all runs, here or on S3: its storage is tried."
+    "--runs",
+    required=True,
+    type=Place(),
+    help="Directory of all runs, or an s3:// address: its storage is tried.",
 )
 @click.option(
     "--runtime",
@@ -191,15 +194,13 @@ def _after(
     work: Work, phases: Sequence[Rehearsed], nodes: Sequence[NodeFacts], *, most_bytes: int, shards: ShardSet
 ) -> list[Check]:
     """The checks that need the figures of the phases."""
-    from pbrlib.data.storage import is_remote
     from pbrlib.rehearsal import checks
     from ray_jobs.preflight import stores, workers_on
 
     own, workers = stores(), workers_on(work.runtime)
     need = max(_store_need(work, one, shards=shards) for one in phases)
-    free = None if is_remote(work.runs) else shutil.disk_usage(work.runs).free
     found = [
-        checks.space(free, needed=most_bytes, place=str(work.runs)),
+        *_space(work.runs, needed=most_bytes),
         checks.object_store(nodes, stores=own, workers=workers, per_worker=need),
         checks.shared_memory(nodes, stores=own),
         checks.processors(nodes, workers=workers, runtime=work.runtime),
@@ -217,6 +218,16 @@ def _after(
             )
         )
     return found
+
+
+def _space(runs: Path, *, needed: int) -> list[Check]:
+    """A bucket has no end."""
+    from pbrlib.data.storage import is_remote
+    from pbrlib.rehearsal.checks import space
+
+    if is_remote(runs):
+        return []
+    return [space(shutil.disk_usage(runs).free, needed=needed, place=str(runs))]
 
 
 def _store_need(work: Work, one: Rehearsed, *, shards: ShardSet) -> int:

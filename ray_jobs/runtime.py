@@ -28,7 +28,7 @@ class RayRuntime(ProcessGroup):
         context = ray.train.get_context()
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         self.device = ray.train.torch.get_device()
-        self._shards, self._spec, self._directory, self._gauges = shards, spec, directory, gauges
+        self.shards, self._spec, self._directory, self._gauges = shards, spec, directory, gauges
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """DDP; batch norms are synchronised on GPUs, the only place where torch can."""
@@ -42,7 +42,7 @@ class RayRuntime(ProcessGroup):
         start, stop = share(plan.batch, rank=self.rank, world=self.world_size)
         return stream(
             plan.rows_of(rank=self.rank, world=self.world_size, first_step=first_step),
-            self._shards,
+            self.shards,
             maps=maps,
             batch=stop - start,
             cpus=self._spec.data_cpus,

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import delivery
 import ray_vs_torchrun
 import sweep_overhead
+import tile_cache
 import timing
 
 from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.sources.generated import GeneratedSource
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +81,22 @@ def test_a_run_in_memory_trains_the_same_weights_again(
     assert [one["steps"] for one in found] == [2, 2]
     assert found[0]["weights"] == found[1]["weights"]
     assert all(one["wall"] > 0 and one["cpu"] > 0 for one in found)
+
+
+def test_a_trial_delivers_the_same_pixels_with_each_cache_and_counts_what_it_decodes(tmp_path: Path) -> None:
+    source = GeneratedSource(count=2, size=264, seed=0)
+    shards = tile_cache.write_set(tmp_path / "set", source, count=2)
+    off = tile_cache.Trial(shards.location, None, crop=256, draws=16)
+    through = replace(off, cache=tmp_path / "cache")
+    full = replace(off, cache=tmp_path / "full", cache_bytes=4096)
+    costs = [tile_cache.run_trial(trial) for trial in (off, through, through, full)]
+    tile_cache.check_pixels({"all": costs})
+    without, cold, warm, kept_none = (cost.decoded for cost in costs)
+    assert warm == 0
+    assert 0 < cold < without == kept_none
+    other = tile_cache.run_trial(replace(off, draws=8))
+    with pytest.raises(SystemExit, match="different pixels"):
+        tile_cache.check_pixels({"all": costs, "other": [other]})
 
 
 def test_cpu_of_ended_children_counts_and_that_of_others_does_not() -> None:

@@ -141,10 +141,9 @@ def _outside(reference: str, *, runs: Path) -> Path:
 
 def run_phase(job: PhaseJob, runtime: Runtime) -> State:
     """Trains the phase of a job on this rank, from its last checkpoint or from its donor."""
-    shards = ShardSet.open(job.shards)
-    run, task = set_up(job, runtime, shards=shards)
+    run, task = set_up(job, runtime)
     validation = load_validation(
-        shards,
+        runtime.shards,
         maps=run.maps,
         required=maps_required(job.curriculum.task),
         rank=runtime.rank,
@@ -153,9 +152,9 @@ def run_phase(job: PhaseJob, runtime: Runtime) -> State:
     return train_phase(run, task, runtime, validation=validation)
 
 
-def set_up(job: PhaseJob, runtime: Runtime, *, shards: ShardSet) -> tuple[PhaseRun, Task]:
+def set_up(job: PhaseJob, runtime: Runtime) -> tuple[PhaseRun, Task]:
     """The phase as the loop is told of it, and its task with the weights that it begins from."""
-    spec = job.curriculum.phases[job.phase]
+    spec, shards = job.curriculum.phases[job.phase], runtime.shards
     seed = job.curriculum.seed
     torch.manual_seed(mix(seed, job.phase, "weights"))
     rows = merged(shards.rows, merged_classes(job.curriculum.task))

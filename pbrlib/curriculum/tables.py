@@ -55,7 +55,13 @@ def _runtime(spec: Described) -> list[str]:
     workers = f"{spec['workers']} worker{'s' if spec['workers'] > 1 else ''} on {spec['device']}"
     most = spec.get("batch_per_device")
     pieces = [] if most is None else [f"at most {most} samples at once on each"]
-    return [workers, spec["precision"], *pieces, *(["compiled"] if spec["compile"] else [])]
+    cache = spec.get("tile_cache")
+    pieces += ["compiled"] if spec["compile"] else []
+    if cache is not None:
+        pieces.append(
+            f"{cache['gib']:g} GiB of decoded tiles on each node, in {cache['folder'] or 'its /tmp'}"
+        )
+    return [workers, spec["precision"], *pieces]
 
 
 def _waves(described: Described) -> Table:

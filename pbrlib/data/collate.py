@@ -12,17 +12,18 @@ from pbrlib.data.batch import RawBatch
 from pbrlib.data.draw import crops_from_fetched, parts_of
 from pbrlib.data.mosaic import Layout
 from pbrlib.data.shards.index import IndexRow
+from pbrlib.data.shards.reader import ShardSet
 from pbrlib.maps import CLASSES, IGNORE, MAPS, Stored
 
 
-def collate(fetched: pa.Table, rows: Sequence[IndexRow], *, maps: Sequence[str]) -> RawBatch:
+def collate(fetched: pa.Table, shards: ShardSet, *, maps: Sequence[str]) -> RawBatch:
     """One batch from the draws of ``fetched`` in their order; a map that a sample lacks is its fill value."""
     draws = fetched.to_pylist()
     parts = [part for draw in draws for part in parts_of(draw)]
     layouts = tuple(Layout(draw["layout"]) for draw in draws)
     return stack(
-        [crop for draw in draws for crop in crops_from_fetched(draw, rows, maps)],
-        rows=[rows[part["sample"]] for part in parts],
+        [crop for draw in draws for crop in crops_from_fetched(draw, shards, maps)],
+        rows=[shards.rows[part["sample"]] for part in parts],
         seeds=[part["seed"] for part in parts],
         maps=maps,
         layouts=layouts if any(layouts) else None,

@@ -1,15 +1,16 @@
 """One draw of the plan, in two halves: fetch its tiles compressed, then decode and crop them.
 
-The halves run on different machines: ``fetch`` in the data tasks, ``crops_from_fetched`` in the collate
-threads of the training worker, since compressed bytes travel cheaper than pixels.
+The halves run in different processes: ``fetch`` in the data tasks, ``crops_from_fetched`` in the collate
+threads of the training worker, since compressed bytes travel cheaper than pixels. Tiles that the node's cache
+holds decoded are not fetched.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from pbrlib.data.shards.reader import ShardSet
 
 TILES_PREFIX = "tiles."
+
+DecodeTile: TypeAlias = Callable[[str, int, Blob | None], Planar | None]
+"""Name of a map, number of a tile and its blob to its pixels ``(C, h, w)``; None: decode what you need."""
 
 _WINDOW_COLUMNS = ["sample", "y", "x", "crop", "partners"]
 
@@ -59,13 +63,27 @@ def touched_tiles(window: Window, *, height: int, width: int, tileable: bool) ->
     return sorted(y * across + x for y in rows for x in columns)
 
 
-def assemble(blobs: Mapping[str, Sequence[Blob]], window: Window, *, row: IndexRow) -> dict[str, Stored]:
+def tile_size(tile: int, row: IndexRow) -> tuple[int, int]:
+    """Height and width of a tile of a material."""
+    y, x = divmod(tile, -(-row.width // TILE))
+    return min(TILE, row.height - y * TILE), min(TILE, row.width - x * TILE)
+
+
+def assemble(
+    blobs: Mapping[str, Sequence[Blob | None]],
+    window: Window,
+    *,
+    row: IndexRow,
+    decode: DecodeTile | None = None,
+) -> dict[str, Stored]:
     """Decodes the touched tiles of a window and puts its crop together.
 
     Args:
-        blobs: For each map the tiles of ``touched_tiles``, in that order.
+        blobs: For each map the tiles of ``touched_tiles``, in that order; None for a tile that ``decode`` has
+            from elsewhere.
         window: The window; over the border of a texture that tiles it wraps around.
         row: The material.
+        decode: Has whole tiles, or decodes them; without it no more than the window is decoded.
 
     Returns:
         For each map its stored crop ``(height, width, C)``, a view of planar memory: turning it to
@@ -83,7 +101,12 @@ def assemble(blobs: Mapping[str, Sequence[Blob]], window: Window, *, row: IndexR
         crop = np.empty((kind.channels, window.height, window.width), kind.dtype)
         try:
             for tile, blob in zip(tiles, given, strict=True):
-                _paste(blob, crop, parts=parts[tile], shape=(*_tile_size(tile, row), kind.channels))
+                whole = None if decode is None else decode(name, tile, blob)
+                if whole is not None:
+                    _paste(whole, crop, parts=parts[tile])
+                else:
+                    assert blob is not None
+                    _decode(blob, crop, parts=parts[tile], shape=(*tile_size(tile, row), kind.channels))
         except DataError as error:
             raise DataError(f"{row.id}: {name}: {error}") from error
         crops[name] = crop.transpose(1, 2, 0)
@@ -91,7 +114,7 @@ def assemble(blobs: Mapping[str, Sequence[Blob]], window: Window, *, row: IndexR
 
 
 def fetch(table: Any, shards: ShardSet, maps: Sequence[str]) -> Any:
-    """Adds the touched tiles of each draw, still compressed, to a table of draws.
+    """Adds the touched tiles of each draw, still compressed, to a table of draws; null for a cached one.
 
     Args:
         table: A ``pyarrow.Table`` with the columns ``sample`` (position in ``shards.rows``), ``y``, ``x``,
@@ -129,13 +152,13 @@ def parts_of(draw: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def crops_from_fetched(
-    draw: Mapping[str, Any], rows: Sequence[IndexRow], maps: Sequence[str]
+    draw: Mapping[str, Any], shards: ShardSet, maps: Sequence[str]
 ) -> list[dict[str, Stored]]:
     """Decodes and crops the parts of one draw of a table made by ``fetch``, its own window first.
 
     Args:
         draw: A row of the table with all its columns, as ``pyarrow.Table.to_pylist`` gives it.
-        rows: The materials of the set.
+        shards: The set that the draws are from.
         maps: The maps to decode; those that a material lacks are left out of its crop.
 
     Returns:
@@ -144,10 +167,10 @@ def crops_from_fetched(
     tiles = {name: iter(draw[TILES_PREFIX + name]) for name in maps}
     crops = []
     for part in parts_of(draw):
-        row = rows[part["sample"]]
+        row = shards.rows[part["sample"]]
         count = len(_tiles_of(part, row))
         blobs = {name: list(islice(tiles[name], count)) for name in maps if name in row.maps}
-        crops.append(assemble(blobs, _window(part), row=row))
+        crops.append(assemble(blobs, _window(part), row=row, decode=shards.decoder(row)))
     return crops
 
 
@@ -187,21 +210,19 @@ def _parts(window: Window, row: IndexRow) -> dict[int, list[tuple[_Span, _Span]]
     return parts
 
 
-def _tile_size(tile: int, row: IndexRow) -> tuple[int, int]:
-    y, x = divmod(tile, -(-row.width // TILE))
-    return min(TILE, row.height - y * TILE), min(TILE, row.width - x * TILE)
-
-
-def _paste(
+def _decode(
     blob: Blob, crop: Planar, *, parts: Sequence[tuple[_Span, _Span]], shape: tuple[int, int, int]
 ) -> None:
-    if len(parts) == 1:
-        ((y, x),) = parts
-        target = crop[:, y.target : y.target + y.length, x.target : x.target + x.length]
-        rows, columns = (y.start, y.start + y.length), (x.start, x.start + x.length)
-        decode_part(blob, target, shape=shape, rows=rows, columns=columns)
+    if len(parts) > 1:
+        _paste(decode_tile(blob, shape=shape, dtype=str(crop.dtype)), crop, parts=parts)
         return
-    decoded = decode_tile(blob, shape=shape, dtype=str(crop.dtype))
+    ((y, x),) = parts
+    target = crop[:, y.target : y.target + y.length, x.target : x.target + x.length]
+    rows, columns = (y.start, y.start + y.length), (x.start, x.start + x.length)
+    decode_part(blob, target, shape=shape, rows=rows, columns=columns)
+
+
+def _paste(tile: Planar, crop: Planar, *, parts: Sequence[tuple[_Span, _Span]]) -> None:
     for y, x in parts:
-        source = decoded[:, y.start : y.start + y.length, x.start : x.start + x.length]
+        source = tile[:, y.start : y.start + y.length, x.start : x.start + x.length]
         crop[:, y.target : y.target + y.length, x.target : x.target + x.length] = source

@@ -200,16 +200,17 @@ def put_file(source: Path, target: Location) -> None:
         shutil.copyfile(source, partial)
 
 
-def remove_folder(location: Location, *, first: str) -> None:
-    """Removes a folder, beginning with the file that says that it is whole, if it is there.
+def remove_folder(location: Location, *, first: str | None = None) -> None:
+    """Removes a folder, if it is there, beginning with the file, if there is one, that says that it is whole.
 
     Raises DataError when S3 refuses, OSError when the disk does.
     """
     if is_remote(location):
-        mark = join(location, first)
+        mark = None if first is None else join(location, first)
         s3.remove(sorted(s3.tree(str(location)), key=lambda address: address != mark))
         return
-    (Path(location) / first).unlink(missing_ok=True)
+    if first is not None:
+        (Path(location) / first).unlink(missing_ok=True)
     if Path(location).exists():
         shutil.rmtree(location)
 

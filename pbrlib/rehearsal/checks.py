@@ -131,10 +131,8 @@ def data_readable(nodes: Sequence[NodeFacts], *, data: str, fingerprint: str) ->
     return Check("shards readable", f"same manifest from {_nodes(nodes)}", "the same manifest everywhere")
 
 
-def space(free: int | None, *, needed: int, place: str) -> Check:
-    """Whether the runs directory has room for the whole; None is a bucket, which has."""
-    if free is None:
-        return Check("free space", "a bucket", size(needed))
+def space(free: int, *, needed: int, place: str) -> Check:
+    """Whether the runs directory has room for the whole."""
     check = Check("free space", size(free), size(needed))
     if free < needed:
         return _failed(check, f"Free space below {place}, or name another --runs.")

@@ -52,12 +52,12 @@ def look_around(place: Path, *, node: str, token: str, data: str) -> NodeFacts:
     try:
         reads = (place / DRIVERS_TOKEN).read_text()
     except (OSError, PbrError) as error:
-        reads = _refusal(place / DRIVERS_TOKEN, error)
+        reads = _said(error, place / DRIVERS_TOKEN)
     writes = None
     try:
         write_atomically(place / node, token)
     except (OSError, PbrError) as error:
-        writes = _refusal(place / node, error)
+        writes = _said(error, place / node)
     try:
         fingerprint = load_manifest(data).fingerprint
     except PbrError as error:
@@ -74,8 +74,11 @@ def look_around(place: Path, *, node: str, token: str, data: str) -> NodeFacts:
     )
 
 
-def _refusal(path: Path, error: OSError | PbrError) -> str:
-    return str(error) if isinstance(error, PbrError) else f"{path}: {error.strerror}"
+def _said(error: OSError | PbrError, path: Path) -> str:
+    """Why a file is not there or cannot be; an error of S3 names it itself."""
+    if isinstance(error, PbrError):
+        return str(error)
+    return f"{path}: {error.strerror or 'no such file'}"
 
 
 def _memory_bytes() -> int:

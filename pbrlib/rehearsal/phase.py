@@ -18,7 +18,6 @@ from pbrlib.curriculum.run import PhaseJob, set_up
 from pbrlib.data.batch import RawBatch
 from pbrlib.data.plan import DrawPlan
 from pbrlib.data.shards.index import IndexRow
-from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import ConfigError
 from pbrlib.rehearsal.figures import RankFigures, ValidationFigures, rank_figures, write_figures
 from pbrlib.tasks.spec import maps_required
@@ -93,9 +92,9 @@ def _start(job: PhaseJob, runtime: Runtime, *, came_from: Path | None, again: bo
     cuda = runtime.device.type == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats(runtime.device)
-    shards = ShardSet.open(job.shards)
-    run, task = set_up(job, runtime, shards=shards)
-    own, share = _validation_rows(job, shards, runtime)
+    shards = runtime.shards
+    run, task = set_up(job, runtime)
+    own, share = _validation_rows(job, runtime)
     began = time.monotonic()
     textures = () if again else load_textures(shards, own, maps=run.maps)
     load_s = time.monotonic() - began
@@ -124,11 +123,9 @@ def _shortened(run: PhaseRun) -> PhaseRun:
     return replace(run, segment_steps=STEPS)
 
 
-def _validation_rows(
-    job: PhaseJob, shards: ShardSet, runtime: Runtime
-) -> tuple[list[IndexRow], list[IndexRow]]:
+def _validation_rows(job: PhaseJob, runtime: Runtime) -> tuple[list[IndexRow], list[IndexRow]]:
     """The textures that this rank validates in the rehearsal, and those of its whole share."""
-    rows = validated(shards.rows, required=maps_required(job.curriculum.task))
+    rows = validated(runtime.shards.rows, required=maps_required(job.curriculum.task))
     some = largest(rows, most=TEXTURES * runtime.world_size)
     return some[runtime.rank :: runtime.world_size], rows[runtime.rank :: runtime.world_size]
 
@@ -172,6 +169,7 @@ class _Stage:
 
     def __init__(self, inside: Runtime, network: nn.Module, *, came_from: Path | None, steps: int) -> None:
         self.rank, self.world_size, self.device = inside.rank, inside.world_size, inside.device
+        self.shards = inside.shards
         self._inside, self._network, self._came_from, self._steps = inside, network, came_from, steps
         self.first_step: int | None = None
         self._agreeing = 0

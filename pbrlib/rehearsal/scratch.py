@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import secrets
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from pbrlib.curriculum.ladder import Ladder, donors_of
-from pbrlib.data.storage import is_remote, remove_folder
+from pbrlib.data.storage import remove_folder
 from pbrlib.errors import ConfigError
-from pbrlib.train.runs import RECORD, RunDirectory
+from pbrlib.train.runs import RunDirectory
 
 PREFIX = ".rehearsal-"
 """Begins with a dot: `pbr runs` and pruning do not look into it."""
@@ -42,11 +41,9 @@ def scratch_runs(runs: Path, *, keep: bool) -> Iterator[Path]:
 
 def _remove(folder: Path, *, attempts: int = 5) -> None:
     """A worker that is being ended may still write while its folder goes."""
-    if is_remote(folder):
-        remove_folder(folder, first=RECORD)
-        return
     for _ in range(attempts):
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            remove_folder(folder)
         if not folder.exists():
             return
 

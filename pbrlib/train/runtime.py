@@ -26,6 +26,7 @@ class Runtime(Protocol):
     rank: int
     world_size: int
     device: torch.device
+    shards: ShardSet
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """The module, its gradients averaged over the ranks after each backward pass."""
@@ -92,7 +93,7 @@ class LocalRuntime:
         start, stop = share(plan.batch, rank=self.rank, world=self.world_size)
         for first in range(0, table.num_rows, stop - start):
             draws = table.slice(first, stop - start)
-            yield collate(fetch(draws, self.shards, maps), self.shards.rows, maps=maps)
+            yield collate(fetch(draws, self.shards, maps), self.shards, maps=maps)
 
     def report(self, metrics: Mapping[str, float], *, checkpoint: Path | None, step: int) -> None:
         """Moves the checkpoint into the phase's directory."""

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from pbrlib.data.tilecache import TileCacheSpec
 from pbrlib.errors import ConfigError
 from pbrlib.spec import Spec
 
@@ -20,6 +21,7 @@ class RuntimeSpec(Spec):
     that fits a device: local batch and accumulation follow from it and the curriculum's global batch
     (None: the local batch in one piece). ``data_cpus`` are the logical CPUs of each worker's data stream;
     the worker holds them beside its own ``cpus_per_worker``. ``prefetch`` batches are collated ahead.
+    ``tile_cache`` keeps decoded tiles on each node, for all that trains there.
     ``trackers`` are told of every phase beside TensorBoard; ``profile_steps`` of each phase are traced.
     ``record_batches`` writes a hash of every sample after augmentation, which costs time: for proving that
     two runs saw the same.
@@ -31,6 +33,7 @@ class RuntimeSpec(Spec):
     threads_per_worker: int = Field(default=1, ge=1)
     data_cpus: float = Field(default=1.0, gt=0.0)
     prefetch: int = Field(default=2, ge=1)
+    tile_cache: TileCacheSpec | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
     batch_per_device: int | None = Field(default=None, ge=1)
     channels_last: bool = False

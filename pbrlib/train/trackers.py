@@ -29,6 +29,7 @@ IDENTITY = "pbr.identity"
 _URI = "MLFLOW_TRACKING_URI"
 _WAITING = 1000
 """So many batches of values wait for a slow server; those beyond are left out."""
+_START_S = 120.0  # wandb gives its process 30 s, too few on a node whose cores are all busy
 _PATIENCE_S = 60.0
 """So long a finished phase waits for what is still on its way."""
 
@@ -189,7 +190,9 @@ class WandbTracker:
         import wandb
 
         # Neither the user's repository nor the output of a worker is anybody's business there.
-        settings = wandb.Settings(console="off", disable_git=True, disable_code=True, silent=True)
+        settings = wandb.Settings(
+            console="off", disable_git=True, disable_code=True, silent=True, x_service_wait=_START_S
+        )
         try:
             self._run: Any = wandb.init(
                 project=os.environ.get("WANDB_PROJECT", "pbr"),

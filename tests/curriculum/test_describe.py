@@ -107,6 +107,16 @@ def test_tables_show_phases_losses_groups_and_donors() -> None:
     assert "frozen segformer, albedo.A2" in text
 
 
+def test_the_plan_names_the_tile_cache_of_the_runtime_file(tmp_path: Path) -> None:
+    curriculum, runtime = tmp_path / "curriculum.yaml", tmp_path / "runtime.yaml"
+    curriculum.write_text(SEGFORMER)
+    for text, wanted in (("tile_cache: {gib: 7.5, folder: /nvme}", True), ("workers: 2", False)):
+        runtime.write_text(text)
+        found = CliRunner().invoke(main, ["plan", str(curriculum), "--runtime", str(runtime)])
+        assert found.exit_code == 0, found.output
+        assert ("7.5 GiB of decoded tiles on each node, in /nvme" in " ".join(found.output.split())) == wanted
+
+
 def test_phrase_of_a_spec_names_what_differs_from_the_defaults() -> None:
     assert phrases(AugmentSpec()) == []
     spec = AugmentSpec(flip=True, sky_photometric=SkyPhotometricSpec(p=0.6))

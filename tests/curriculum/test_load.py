@@ -172,6 +172,16 @@ def test_runtime_file_is_checked_the_same_way(write: Write) -> None:
     assert load_runtime(write("workers: 3\n")).workers == 3
 
 
+def test_the_tile_cache_has_its_address_and_is_on_in_the_files_of_the_product(write: Write) -> None:
+    with pytest.raises(ConfigError, match=r"tile_cache\.folder: .*tiles is not an absolute path"):
+        load_runtime(write("tile_cache: {folder: tiles}\n"))
+    with pytest.raises(ConfigError, match=r"tile_cache\.gib: "):
+        load_runtime(write("tile_cache: {gib: 0}\n"))
+    assert load_runtime(write("tile_cache: null\n")).tile_cache is None
+    for path in Path("configs/runtime").glob("*.yaml"):
+        assert load_runtime(path).tile_cache is not None
+
+
 @pytest.mark.parametrize("path", sorted(Path("configs/runtime").glob("*.yaml")), ids=lambda path: path.stem)
 def test_runtime_files_of_the_product_load(path: Path) -> None:
     assert load_runtime(path).workers >= 1

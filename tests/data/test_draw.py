@@ -133,7 +133,7 @@ def test_fetched_draws_crop_to_the_pixels_of_their_windows(shards: ShardSet) -> 
     assert fetched.select(table.column_names).equals(table)
     for draw in fetched.to_pylist():
         one = MATERIALS[draw["sample"]]
-        (found,) = crops_from_fetched(draw, shards.rows, maps)
+        (found,) = crops_from_fetched(draw, shards, maps)
         assert set(found) == set(maps) & set(one.maps)
         for name, pixels in found.items():
             window = Window(draw["y"], draw["x"], draw["crop"], draw["crop"])
@@ -146,7 +146,7 @@ def test_the_parts_of_a_draw_are_fetched_together_and_split_again(shards: ShardS
     windows = [(0, 200, 250, 80), (3, 7, 8, 80), (1, 3, 3, 80), (3, 250, 250, 80)]
     fetched = fetch(draws(*windows, partners=partners), shards, maps)
     for draw, own, others in zip(fetched.to_pylist(), windows, partners, strict=True):
-        crops = crops_from_fetched(draw, shards.rows, maps)
+        crops = crops_from_fetched(draw, shards, maps)
         assert len(crops) == 1 + len(others)
         for found, (sample, y, x) in zip(crops, [own[:3], *others], strict=True):
             assert set(found) == set(maps) & set(MATERIALS[sample].maps)

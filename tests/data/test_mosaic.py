@@ -204,7 +204,7 @@ def test_planned_mosaics_arrive_as_planned(tmp_path: Path) -> None:
     plan = make_plan(shards.rows, request(mix={"test": 1.0}, maps=("normal",), batch=5, crop=32, mosaic=spec))
     maps = ("albedo", "height")
     drawn = plan.table.slice(0, 5)
-    raw = collate(fetch(drawn, shards, maps), shards.rows, maps=maps)
+    raw = collate(fetch(drawn, shards, maps), shards, maps=maps)
     assert raw.layouts is not None
     assert list(raw.layouts) == drawn["layout"].to_pylist()
     parts = [part for draw in drawn.to_pylist() for part in (draw, *draw["partners"])]
@@ -231,7 +231,7 @@ def test_any_number_of_workers_sees_the_same_global_batches(tmp_path: Path, worl
         """Of each step the samples of one rank, after augmentation."""
         table = plan.rows_of(rank=rank, world=of, first_step=0)
         steps = [table.filter(pc.field("step") == step) for step in range(plan.total_steps)]
-        raws = [collate(fetch(draws, shards, names), shards.rows, maps=names) for draws in steps]
+        raws = [collate(fetch(draws, shards, names), shards, maps=names) for draws in steps]
         return [sample_hashes(augment(raw, EVERYTHING, device="cpu")) for raw in raws]
 
     ranks = [hashes(rank, world) for rank in range(world)]
@@ -241,6 +241,6 @@ def test_any_number_of_workers_sees_the_same_global_batches(tmp_path: Path, worl
 def test_a_batch_of_whole_crops_knows_no_layouts(tmp_path: Path) -> None:
     shards = make_set(tmp_path, [material(n, size=(40, 40)) for n in range(6)])
     plan = make_plan(shards.rows, request(mix={"test": 1.0}, maps=("normal",), batch=2, crop=32))
-    raw = collate(fetch(plan.table.slice(0, 2), shards, ("normal",)), shards.rows, maps=("normal",))
+    raw = collate(fetch(plan.table.slice(0, 2), shards, ("normal",)), shards, maps=("normal",))
     assert raw.layouts is None
     assert augment(raw, AugmentSpec(), device="cpu").regions is None

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
 
 from pbrlib.data.balance import BalanceSpec
+from pbrlib.data.batch import RawBatch
 from pbrlib.data.collate import collate
 from pbrlib.data.draw import fetch
 from pbrlib.data.mosaic import MosaicSpec
-from pbrlib.data.plan import PlanRequest, make_plan
+from pbrlib.data.plan import DrawPlan, PlanRequest, make_plan
 from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.tilecache import TileCache
 from ray_jobs.datasets import DRAWS_PER_BLOCK, stream
 
 MAPS = ("normal", "albedo", "height", "mask")
@@ -26,10 +31,9 @@ def test_a_fetch_task_starts_without_torch() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
-@pytest.mark.ray
-def test_the_stream_delivers_what_a_plain_loop_does(ray_cluster: None, shard_set: ShardSet) -> None:
-    plan = make_plan(
-        shard_set.rows,
+def planned(shards: ShardSet) -> DrawPlan:
+    return make_plan(
+        shards.rows,
         PlanRequest(
             mix={"generated": 1.0},
             crop=64,
@@ -42,14 +46,95 @@ def test_the_stream_delivers_what_a_plain_loop_does(ray_cluster: None, shard_set
             mosaic=MosaicSpec(sources=("generated",), two=0.3, four=0.2),
         ),
     )
-    assert plan.table.num_rows > DRAWS_PER_BLOCK
-    streamed = list(stream(plan.table, shard_set, maps=MAPS, batch=BATCH, cpus=1.0, prefetch=2))
-    assert len(streamed) == plan.total_steps
-    assert any(batch.layouts for batch in streamed)
-    for step, batch in enumerate(streamed):
+
+
+def streamed(plan: DrawPlan, shards: ShardSet) -> list[RawBatch]:
+    return list(stream(plan.table, shards, maps=MAPS, batch=BATCH, cpus=1.0, prefetch=2))
+
+
+def assert_plain(found: Sequence[RawBatch], plan: DrawPlan, shards: ShardSet) -> None:
+    """Batches are those of a plain loop without a cache."""
+    assert len(found) == plan.total_steps
+    for step, batch in enumerate(found):
         draws = plan.table.slice(step * BATCH, BATCH)
-        plain = collate(fetch(draws, shard_set, MAPS), shard_set.rows, maps=MAPS)
+        plain = collate(fetch(draws, shards, MAPS), shards, maps=MAPS)
         assert batch.ids == plain.ids
         assert batch.layouts == plain.layouts
         assert torch.equal(batch.seeds, plain.seeds)
         assert all(torch.equal(batch.maps[name], plain.maps[name]) for name in MAPS)
+
+
+@pytest.mark.ray
+def test_the_stream_delivers_what_a_plain_loop_does(ray_cluster: None, shard_set: ShardSet) -> None:
+    plan = planned(shard_set)
+    assert plan.table.num_rows > DRAWS_PER_BLOCK
+    found = streamed(plan, shard_set)
+    assert any(batch.layouts for batch in found)
+    assert_plain(found, plan, shard_set)
+
+
+@pytest.mark.ray
+def test_streams_through_a_cold_and_a_warm_cache_deliver_what_a_plain_loop_does(
+    ray_cluster: None, shard_set: ShardSet, tmp_path: Path
+) -> None:
+    plan = planned(shard_set)
+    cache = TileCache(tmp_path, max_bytes=2**30)
+    cached = ShardSet.open(shard_set.location, cache=cache)
+    assert_plain(streamed(plan, cached), plan, shard_set)
+    assert cache.used_bytes > 0
+    for column in fetch(plan.table, cached, MAPS).columns[-len(MAPS) :]:
+        assert column.combine_chunks().flatten().null_count == len(column.combine_chunks().flatten())
+    assert_plain(streamed(plan, cached), plan, shard_set)
+
+
+NODES = """
+import pathlib, sys
+import ray
+from ray.cluster_utils import Cluster
+from pbrlib.data.shards.reader import ShardSet
+from ray_jobs.datasets import stream
+from tests.ray.test_datasets import BATCH, MAPS, planned
+
+LOCATION, SEEN = sys.argv[1:]  # of this process alone
+
+class Watched(ShardSet):
+    def __reduce__(self):
+        return Watched, (self.location, self.manifest, self.rows)
+
+    def __init__(self, location, manifest, rows):
+        super().__init__(location, manifest=manifest, rows=rows)
+
+    def read_columns(self, *given):
+        pathlib.Path(SEEN, ray.get_runtime_context().get_node_id()).touch()
+        return super().read_columns(*given)
+
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+other = cluster.add_node(num_cpus=1)
+ray.init(address=cluster.address, log_to_driver=False)
+
+@ray.remote(num_cpus=0)
+def work(location):
+    shards = ShardSet.open(location)
+    watched = Watched(location, shards.manifest, shards.rows)
+    plan = planned(shards)
+    batches = list(stream(plan.table, watched, maps=MAPS, batch=BATCH, cpus=1.0, prefetch=1))
+    assert len(batches) == plan.total_steps
+    return ray.get_runtime_context().get_node_id()
+
+on_other = work.options(label_selector={"ray.io/node-id": other.node_id})
+print(ray.get(on_other.remote(LOCATION), timeout=100))
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_tiles_are_fetched_on_the_node_of_the_worker_that_decodes_them(
+    shard_set: ShardSet, tmp_path: Path
+) -> None:
+    """Where its CPUs are held, and where the tiles are that it finds cached."""
+    (tmp_path / "nodes").mkdir()
+    program = [sys.executable, "-c", NODES, shard_set.location, str(tmp_path / "nodes")]
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    run = subprocess.run(program, env=environment, capture_output=True, text=True, check=False, timeout=160)
+    assert run.returncode == 0, run.stderr
+    assert [path.name for path in (tmp_path / "nodes").iterdir()] == [run.stdout.split()[-1]]

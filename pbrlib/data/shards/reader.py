@@ -13,30 +13,43 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pbrlib.data import storage
-from pbrlib.data.draw import Window, assemble, touched_tiles
-from pbrlib.data.shards.codec import TILE, Blob
+from pbrlib.data.draw import DecodeTile, Window, assemble, tile_size, touched_tiles
+from pbrlib.data.shards.codec import TILE, Blob, Planar, decode_tile
 from pbrlib.data.shards.index import IndexRow, tile_ranks
 from pbrlib.data.shards.manifest import SHARD_FOLDER, Manifest, load_manifest, read_index
 from pbrlib.data.storage import Location
+from pbrlib.data.tilecache import TileCache, TileKey
 from pbrlib.errors import DataError
-from pbrlib.maps import Stored
+from pbrlib.maps import MAPS, Stored
 
 _NUM_OPEN_FILES = 64
 _DAMAGE = (OSError, pa.ArrowException, UnicodeDecodeError)  # the last: of a name of a column
+_NONE = pa.nulls(1, pa.binary())
 _REMEDY = "Copy the file again from where the set came from, or prepare the set again."
 
 
 class ShardSet:
-    """A version of a shard set, open for reading. Threads may share it; it pickles without open files."""
+    """A version of a shard set, open for reading. Threads may share it; it pickles without open files.
 
-    def __init__(self, location: str, *, manifest: Manifest, rows: tuple[IndexRow, ...]) -> None:
+    With a ``cache``, tiles are read from there where it holds them, and put there once decoded.
+    """
+
+    def __init__(
+        self,
+        location: str,
+        *,
+        manifest: Manifest,
+        rows: tuple[IndexRow, ...],
+        cache: TileCache | None = None,
+    ) -> None:
         self.location = location
         self.manifest = manifest
         self.rows = rows
+        self.cache = cache
         self._files = _OpenFiles(location)
 
     @classmethod
-    def open(cls, location: Location) -> ShardSet:
+    def open(cls, location: Location, *, cache: TileCache | None = None) -> ShardSet:
         """Opens the set in a folder or below an S3 address.
 
         Raises:
@@ -45,10 +58,11 @@ class ShardSet:
         """
         manifest = load_manifest(location)
         _check_sizes(location, manifest)
-        return cls(str(location), manifest=manifest, rows=read_index(location, manifest=manifest))
+        rows = read_index(location, manifest=manifest)
+        return cls(str(location), manifest=manifest, rows=rows, cache=cache)
 
     def __reduce__(self) -> tuple[Callable[..., ShardSet], tuple[Any, ...]]:
-        return _restore, (self.location, self.manifest, self.rows)
+        return _restore, (self.location, self.manifest, self.rows, self.cache)
 
     @property
     def fingerprint(self) -> str:
@@ -64,7 +78,7 @@ class ShardSet:
         tiles = touched_tiles(window, height=row.height, width=row.width, tileable=row.tileable)
         blobs = self._buffers(row, tiles, maps)
         try:
-            return assemble(blobs, window, row=row)
+            return assemble(blobs, window, row=row, decode=self.decoder(row))
         except DataError as error:
             raise DataError(f"{self._place(row)}: {error}. {_REMEDY}") from error
 
@@ -84,34 +98,59 @@ class ShardSet:
 
         Returns:
             For each map a ``pyarrow.ListArray`` of binary with one list a draw, empty where the material
-            lacks the map. The compressed tiles of one map must stay below 2 GiB.
+            lacks the map; null for a tile that the cache holds. The compressed tiles of one map must stay
+            below 2 GiB.
 
         Raises:
             DataError: A shard is damaged.
         """
         assert rows, "no draws"
         draws = list(zip(rows, tiles, strict=True))
-        wanted: dict[int, set[int]] = {}
-        for row, numbers in draws:
-            wanted.setdefault(row.shard, set()).update(_shard_rows(row, numbers))
-        places: dict[tuple[int, int], int] = {}
-        pieces, start = [], 0
-        for shard, needed in sorted(wanted.items()):
-            piece, found = self._read([draw for draw in draws if draw[0].shard == shard], needed, maps)
-            places |= {(shard, row): start + position for row, position in found.items()}
-            start += piece.num_rows
-            pieces.append(piece)
-        together = pa.concat_tables(pieces)
+        blobs = self._read_missing(draws, maps)
         columns = {}
         for name in maps:
             lists = [
-                [places[row.shard, place] for place in _shard_rows(row, numbers)] if name in row.maps else []
+                [blobs.get((name, row.shard, place)) for place in _shard_rows(row, numbers)]
+                if name in row.maps
+                else []
                 for row, numbers in draws
             ]
             offsets = np.cumsum([0, *(len(one) for one in lists)], dtype=np.int32)
-            values = _gather(together[name], [place for one in lists for place in one])
-            columns[name] = pa.ListArray.from_arrays(pa.array(offsets), values)
+            values = [_NONE if blob is None else blob for one in lists for blob in one]
+            columns[name] = pa.ListArray.from_arrays(
+                pa.array(offsets), pa.concat_arrays(values) if values else _NONE.slice(1)
+            )
         return columns
+
+    def decoder(self, row: IndexRow) -> DecodeTile | None:
+        """Decodes the tiles of a material through the cache; None where there is no cache.
+
+        A tile without a blob that the cache has lost meanwhile is read from its shard.
+        """
+        cache = self.cache
+        if cache is None:
+            return None
+
+        def decode(name: str, tile: int, blob: Blob | None) -> Planar | None:
+            (place,) = _shard_rows(row, [tile])
+            key = self._key(row, name, place)
+            kind = MAPS[name]
+            shape = (*tile_size(tile, row), kind.channels)
+            pixels = cache.read(key, shape=shape, dtype=kind.dtype)
+            if pixels is not None or (blob is not None and not cache.is_keeping):
+                return pixels
+            if blob is None:
+                table, found = self._read([(row, [tile])], {place}, [name])
+                blob = memoryview(table[name][found[place]].as_buffer())
+            given = blob
+            return cache.decode_once(
+                key,
+                lambda: decode_tile(given, shape=shape, dtype=kind.dtype),
+                shape=shape,
+                dtype=kind.dtype,
+            )
+
+        return decode
 
     def verify(self) -> None:
         """Reads every shard whole and compares its SHA-256; raises DataError naming all that differ."""
@@ -123,18 +162,41 @@ class ShardSet:
         if wrong:
             raise DataError(f"{self.location}: damaged (SHA-256): {', '.join(wrong)}. {_REMEDY}")
 
-    def _buffers(self, row: IndexRow, tiles: Sequence[int], maps: Sequence[str]) -> dict[str, list[Blob]]:
+    def _buffers(
+        self, row: IndexRow, tiles: Sequence[int], maps: Sequence[str]
+    ) -> dict[str, list[Blob | None]]:
         for name in maps:
             if name not in row.maps:
                 raise DataError(f"{self._place(row)}: no map {name}. It has {', '.join(row.maps)}.")
-        places = _shard_rows(row, tiles)
-        table, found = self._read([(row, tiles)], set(places), maps)
-        positions = [found[place] for place in places]
-        blobs: dict[str, list[Blob]] = {}
+        found = self._read_missing([(row, tiles)], maps)
+        places = [(row.shard, place) for place in _shard_rows(row, tiles)]
+        blobs: dict[str, list[Blob | None]] = {}
         for name in maps:
-            column = table[name]
-            blobs[name] = [memoryview(column[position].as_buffer()) for position in positions]
+            given = [found.get((name, *place)) for place in places]
+            blobs[name] = [None if one is None else memoryview(one[0].as_buffer()) for one in given]
         return blobs
+
+    def _read_missing(
+        self, draws: Sequence[tuple[IndexRow, Sequence[int]]], maps: Sequence[str]
+    ) -> dict[tuple[str, int, int], Any]:
+        """The blobs that the cache does not hold, each an Arrow array of one, by map, shard and row."""
+        missing: dict[int, dict[str, set[int]]] = {}
+        for row, tiles in draws:
+            for name in [name for name in maps if name in row.maps]:
+                for place in _shard_rows(row, tiles):
+                    if self.cache is None or not self.cache.holds(self._key(row, name, place)):
+                        missing.setdefault(row.shard, {}).setdefault(name, set()).add(place)
+        blobs = {}
+        for shard, places in sorted(missing.items()):
+            of_shard = [draw for draw in draws if draw[0].shard == shard]
+            table, found = self._read(of_shard, set().union(*places.values()), list(places))
+            for name, needed in places.items():
+                for place in needed:
+                    blobs[name, shard, place] = table[name].slice(found[place], 1).chunk(0)
+        return blobs
+
+    def _key(self, row: IndexRow, name: str, place: int) -> TileKey:
+        return TileKey(self.manifest.shards[row.shard].sha256, name, place)
 
     def _read(
         self, draws: Sequence[tuple[IndexRow, Sequence[int]]], needed: set[int], maps: Sequence[str]
@@ -216,14 +278,10 @@ class _OpenFiles:
         return file
 
 
-def _restore(location: str, manifest: Manifest, rows: tuple[IndexRow, ...]) -> ShardSet:
-    return ShardSet(location, manifest=manifest, rows=rows)
-
-
-def _gather(column: Any, places: Sequence[int]) -> Any:
-    """Values of a chunked column as one array, copied once (``take`` first joins all chunks)."""
-    single = [column.slice(place, 1).chunk(0) for place in places]
-    return pa.concat_arrays(single) if single else pa.array([], column.type)
+def _restore(
+    location: str, manifest: Manifest, rows: tuple[IndexRow, ...], cache: TileCache | None
+) -> ShardSet:
+    return ShardSet(location, manifest=manifest, rows=rows, cache=cache)
 
 
 def _shard_rows(row: IndexRow, tiles: Sequence[int]) -> list[int]:
