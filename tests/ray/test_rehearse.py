@@ -17,7 +17,7 @@ from ray_jobs.preflight import let_talk, storage_and_data, stores, workers_on
 from tests.conftest import SEGFORMER
 from tests.rehearsal.test_ladder import SECOND
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(420)]
 
 
 def test_workers_talk_and_nodes_say_what_they_see_and_have(
@@ -43,8 +43,7 @@ def test_workers_talk_and_nodes_say_what_they_see_and_have(
 def test_a_ladder_is_rehearsed_on_two_workers_and_leaves_nothing(
     ray_cluster: None, shard_folder: Path, tmp_path: Path
 ) -> None:
-    """The command itself; its workers are processes of their own, at their own three seconds of supply."""
-    (tmp_path / "segformer.yaml").write_text((SEGFORMER + SECOND).replace("epochs: 1", "epochs: 2000"))
+    (tmp_path / "segformer.yaml").write_text((SEGFORMER + SECOND).replace("epochs: 1", "epochs: 100"))
     runs, out = tmp_path / "runs", tmp_path / "rehearsal.json"
     places = ["--data", str(shard_folder), "--runs", str(runs), "--json", str(out)]
     done = CliRunner().invoke(main, ["rehearse", str(tmp_path / "segformer.yaml"), *places])
@@ -60,8 +59,7 @@ def test_a_ladder_is_rehearsed_on_two_workers_and_leaves_nothing(
         assert figures["restored"] and figures["restored_at"] == rehearsal.STEPS
         assert min(figures["peak_bytes"], figures["checkpoint_bytes"], figures["start_s"]) > 0
         assert one["estimate"]["seconds"] > 0
-    assert found["phases"][0]["figures"]["ranks"][0]["supply"] > 0
-    assert found["phases"][0]["steps"] == 4000
+    assert found["phases"][0]["steps"] == 200
     assert found["phases"][1]["figures"]["donor_tensors"] == [124, 124]
     checks = {check["check"]: check["verdict"] for check in found["checks"]}
     assert checks["gloo"] == checks["storage shared"] == checks["shards readable"] == "ok"

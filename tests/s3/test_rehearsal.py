@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from pbrlib.curriculum.run import launch_local, resolve
+from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data import s3 as storage
 from pbrlib.data.place import place
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.rehearsal import phase as rehearsal
+from pbrlib.rehearsal.measured import rehearse
 from pbrlib.rehearsal.node import leave_token, left_by, look_around
 from pbrlib.rehearsal.scratch import scratch_runs
+from pbrlib.train.spec import RuntimeSpec
 from tests.s3_server import FaultyServer, refusing
 
 
@@ -33,3 +41,16 @@ def test_a_node_that_may_not_use_the_bucket_says_why(
         facts = look_around(scratch, node="a", token="of the node", data=str(shard_folder))
     for said in (facts.reads, facts.writes or ""):
         assert "runs/.rehearsal-1/" in said and "AccessDenied" in said
+
+
+def test_a_phase_is_rehearsed_in_a_bucket_and_leaves_nothing(
+    bucket: str, shard_set: ShardSet, segformer_curriculum: Curriculum, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rehearsal, "SUPPLY_S", 0.02)
+    with scratch_runs(place(f"{bucket}/runs"), keep=False) as scratch:
+        runtime = RuntimeSpec(workers=1)
+        job = resolve(segformer_curriculum, "S0", shards=shard_set, runs=scratch, runtime=runtime)
+        figures = rehearse(job, launch_local)
+        assert figures.restored and figures.checkpoint_bytes > figures.weights_bytes > 0
+        assert storage.tree(bucket)
+    assert storage.tree(bucket) == {}
