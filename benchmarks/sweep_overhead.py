@@ -1,6 +1,6 @@
 """The wall time of n trials in a sweep, and of the same n trainings back to back on the same resources.
 
-    python benchmarks/sweep_overhead.py [--rounds 4] [--trials 4] [--steps 500] [--quick]
+    python benchmarks/sweep_overhead.py [--rounds 3] [--trials 3] [--steps 400] [--quick]
 
 Trials are trainings of a small SegFormer (64 px, batch 8, one worker) with n learning rates. Three ways lead
 to them: ``pbr tune`` with one trial at a time, which is what its overhead is; the same n trainings one after
@@ -246,9 +246,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--trials", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=500, help="of a training")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--trials", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=400, help="of a training")
     parser.add_argument("--quick", action="store_true", help="one short round, to see that it runs")
     parser.add_argument("--runs-in", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)

@@ -6,13 +6,19 @@ from pathlib import Path
 
 import click
 
+from ray_jobs.place import LocalPlace
+
 INCOMPLETE = 1
 
 
 @click.command("bake")
 @click.argument("source", metavar="SOURCE")
 @click.option(
-    "--out", metavar="DIR", required=True, type=click.Path(path_type=Path, file_okay=False), help="The tree."
+    "--out",
+    metavar="DIR",
+    required=True,
+    type=LocalPlace(file_okay=False, why="textures are files of this machine."),
+    help="The tree.",
 )
 @click.option(
     "--size",

@@ -19,6 +19,7 @@ SUBCOMMANDS = {
     "shards": ("ray_jobs.inspect:shards", "Look into a shard set."),
     "plan": ("ray_jobs.plan:command", "Check curricula and show what they would train; start nothing."),
     "augment-preview": ("ray_jobs.preview:command", "Draw a picture of what the network of a phase sees."),
+    "rehearse": ("ray_jobs.rehearse:command", "Try every phase for a few steps; say what the whole takes."),
     "train": ("ray_jobs.train:command", "Train a curriculum; the same command resumes it."),
     "runs": ("ray_jobs.runs:runs", "List, show, compare and prune runs."),
     "report": ("ray_jobs.report:command", "Write a run as one HTML page."),

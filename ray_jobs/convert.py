@@ -10,13 +10,15 @@ from pathlib import Path
 
 import click
 
-_FOLDER = click.Path(path_type=Path, file_okay=False)
+from ray_jobs.place import LocalPlace, Place
+
+_TEXTURES = LocalPlace(file_okay=False, why="textures are files of this machine. Copy them.")
 
 
 @click.command("convert")
-@click.argument("run", type=_FOLDER)
-@click.argument("source", metavar="INPUT", type=_FOLDER)
-@click.argument("output", type=_FOLDER)
+@click.argument("run", type=Place(file_okay=False))
+@click.argument("source", metavar="INPUT", type=_TEXTURES)
+@click.argument("output", type=_TEXTURES)
 @click.option("--device", default="auto", show_default=True, help="Where the networks run: auto, cpu, cuda.")
 @click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Child processes.")
 @click.pass_context

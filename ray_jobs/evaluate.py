@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from pbrlib.errors import ConfigError
+from ray_jobs.place import Place
 
 if TYPE_CHECKING:
     from pbrlib.evaluate.report import Evaluation
     from pbrlib.evaluate.scores import Lpips
 
 _WIDTH = 140
-_FOLDER = click.Path(path_type=Path, file_okay=False)
+_FOLDER = Place(file_okay=False)
 
 
 @click.command("evaluate")

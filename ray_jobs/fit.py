@@ -15,17 +15,18 @@ import ray.train
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.callback import UserCallback
 from ray.train.v2.api.config import FailureConfig
-from ray.train.v2.api.exceptions import TrainingFailedError
+from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
 from pbrlib import errors
 from pbrlib.curriculum.climb import room_on
-from pbrlib.curriculum.run import PhaseJob, run_phase
+from pbrlib.curriculum.run import PhaseJob, RankWork, run_phase
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.tilecache import TileCache
 from pbrlib.train.runs import write_atomically
 from pbrlib.train.spec import RuntimeSpec
 from ray_jobs.gauges import PhaseGauges
 from ray_jobs.runtime import RayRuntime
+from ray_jobs.s3files import path_of, storage_of
 from ray_jobs.stopping import stopping_after_checkpoint
 
 FAILURE = "failure.json"
@@ -63,8 +64,10 @@ def own_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
 
 
-def launch_on_ray(job: PhaseJob, *, callbacks: Sequence[UserCallback] = ()) -> Path:
-    """Trains a phase as one TorchTrainer fit and returns its best checkpoint.
+def launch_on_ray(
+    job: PhaseJob, *, callbacks: Sequence[UserCallback] = (), work: RankWork = run_phase
+) -> Path:
+    """Trains a phase as one TorchTrainer fit, ``work`` on every rank, and returns its best checkpoint.
 
     Where the nodes could hold it, it waits for its place, since other runs and sweeps may be in it.
     ``callbacks`` are told of every report. Raises the worker's PbrError, as the one it was, when that is what
@@ -75,20 +78,13 @@ def launch_on_ray(job: PhaseJob, *, callbacks: Sequence[UserCallback] = ()) -> P
     (job.directory / FAILURE).unlink(missing_ok=True)
     trainer = TorchTrainer(
         train_worker,
-        train_loop_config={"job": job, **_about(job)},
+        train_loop_config={"job": job, "work": work, **_about(job)},
         torch_config=TorchConfig(backend="nccl" if runtime.device == "cuda" else "gloo"),
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=runtime.workers,
-            use_gpu=runtime.device == "cuda",
-            resources_per_worker={
-                "CPU": runtime.cpus_of_worker,
-                **({"GPU": 1} if runtime.device == "cuda" else {}),
-            },
-        ),
+        scaling_config=scaling_of(runtime),
         run_config=ray.train.RunConfig(
             name=job.title,
             callbacks=[*callbacks],  # type: ignore[list-item]
-            storage_path=str(job.runs),
+            **storage_of(job.runs),
             failure_config=FailureConfig(
                 max_failures=runtime.max_failures,
                 controller_failure_limit=PATIENCE if _room(runtime) else IMPATIENCE,
@@ -103,13 +99,38 @@ def launch_on_ray(job: PhaseJob, *, callbacks: Sequence[UserCallback] = ()) -> P
     try:
         with own_interrupts(), stopping_after_checkpoint(job.directory):
             result = trainer.fit()
-    except TrainingFailedError:
+    except TrainingFailedError as error:
         raise_failure(job.directory)
+        # What kept a worker from leaving word, or the controller from keeping its record, such as S3.
+        for cause in causes(error):
+            if (mistake := pbr_error_in(cause)) is not None:
+                raise mistake from error
         raise
     raise_failure(job.directory)
     best = result.get_best_checkpoint(spec.select.metric, spec.select.mode)
     assert best is not None
-    return Path(best.path)
+    return path_of(best)
+
+
+def scaling_of(runtime: RuntimeSpec) -> ray.train.ScalingConfig:
+    """The places of a fit's workers."""
+    gpu = {"GPU": 1.0} if runtime.device == "cuda" else {}
+    return ray.train.ScalingConfig(
+        num_workers=runtime.workers,
+        use_gpu=runtime.device == "cuda",
+        resources_per_worker={"CPU": runtime.cpus_of_worker, **gpu},
+    )
+
+
+def causes(error: TrainingFailedError) -> list[BaseException]:
+    """The errors of the workers or of the controller that ended a fit."""
+    match error:
+        case WorkerGroupError():
+            return [*error.worker_failures.values()]
+        case ControllerError():
+            return [error.controller_failure]
+        case _:
+            return []
 
 
 def _about(job: PhaseJob) -> dict[str, str]:
@@ -123,13 +144,14 @@ def _about(job: PhaseJob) -> dict[str, str]:
 def train_worker(config: Mapping[str, Any]) -> None:
     """What every rank runs."""
     job: PhaseJob = config["job"]
+    work: RankWork = config["work"]
     if (job.directory / FAILURE).exists():
         return
     try:
         cache = None if job.runtime.tile_cache is None else TileCache.of(job.runtime.tile_cache)
         shards = ShardSet.open(job.shards, cache=cache)
         gauges = PhaseGauges(curriculum=job.curriculum.name, phase=job.phase, run=job.fingerprint[:8])
-        run_phase(job, RayRuntime(shards, job.runtime, gauges=gauges))
+        work(job, RayRuntime(shards, job.runtime, directory=job.directory, gauges=gauges))
     except Exception as error:
         if (mistake := pbr_error_in(error)) is not None:
             note = {"kind": type(mistake).__name__, "message": str(mistake)}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ray_jobs.output import write_file
+from ray_jobs.place import Place
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,7 +37,7 @@ def shards() -> None:
 @click.option(
     "--contact-sheet",
     metavar="PNG",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=Place(dir_okay=False),
     help="Picture of samples.",
 )
 @click.option(

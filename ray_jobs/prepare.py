@@ -13,6 +13,7 @@ import click
 
 from pbrlib.errors import DataError
 from ray_jobs.output import write_file
+from ray_jobs.place import Place
 from ray_jobs.source import parse_source
 
 if TYPE_CHECKING:
@@ -122,7 +123,8 @@ class _Run:
     def files(self) -> Iterator[None]:
         """At the end removes what killed tasks left half written, and the shards unless they are kept.
 
-        On S3 shards stay, and belong to no set, since no manifest names them.
+        On S3 shards stay: a manifest whose sending seems to have failed may be there all the same. Without
+        one they belong to no set.
         """
         from pbrlib.data import storage
         from pbrlib.data.shards.manifest import SHARD_FOLDER
@@ -222,9 +224,7 @@ def _previous(out: str, *, append: bool) -> Manifest | None:
 @click.option("--append", is_flag=True, help="Add to the set as a new version; ids that it has are skipped.")
 @click.option("--strict", is_flag=True, help="Publish nothing if the audit has a warning.")
 @click.option("--name", help="Name of the folder sources in index and metrics; default: the folder's.")
-@click.option(
-    "--report", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Audit report, JSON."
-)
+@click.option("--report", metavar="FILE", type=Place(dir_okay=False), help="Audit report, JSON.")
 @click.option("--num-cpus", type=click.IntRange(1), help="Logical CPUs of a local Ray.")
 @click.pass_context
 def command(

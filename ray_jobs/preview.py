@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from ray_jobs.place import Place
+
 RECIPE = Path("configs/rev7")
 """Where a phase is looked for when no curriculum is named."""
 
@@ -23,7 +25,7 @@ RECIPE = Path("configs/rev7")
 @click.option(
     "--out",
     metavar="PNG",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=Place(dir_okay=False),
     help="The picture; default: augment-PHASE.png.",
 )
 @click.option("--count", default=12, show_default=True, type=click.IntRange(1), help="Draws on the picture.")

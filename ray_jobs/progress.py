@@ -25,7 +25,7 @@ from rich.text import Text
 from pbrlib.curriculum.overview import COLUMNS, LADDER, Overview, Rung
 from pbrlib.curriculum.phrases import duration
 from pbrlib.curriculum.run import PhaseJob
-from pbrlib.errors import PbrError
+from pbrlib.errors import DataError, PbrError
 from pbrlib.train.journal import JournalTail
 from pbrlib.train.runs import FinishedPhase, write_atomically
 
@@ -144,8 +144,9 @@ class Progress:
     def _write(self) -> None:
         self._written = time.monotonic()
         text = json.dumps(self.overview.as_data(datetime.now(UTC)), indent=1, allow_nan=False)
-        # A full disk ends the phase that meets it, with a message of its own; an old stamp tells of this.
-        with suppress(OSError):
+        # A full disk, or an S3 that is away, ends the phase that meets it, with a message of its own; an old
+        # stamp tells of this.
+        with suppress(OSError, DataError):
             write_atomically(self.runs / LADDER, text)
 
     def _shown(self) -> RenderableType:

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import click
 
+from ray_jobs.place import Place
+
 
 @click.command("report")
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run", metavar="RUN", type=Place())
 @click.option(
     "--out",
     metavar="HTML",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=Place(dir_okay=False),
     help="Where the page goes; default: RUN/report.html.",
 )
 def command(run: Path, out: Path | None) -> None:
@@ -22,12 +24,13 @@ def command(run: Path, out: Path | None) -> None:
     Curves, the pictures of each validation, IoU by class, the confusion matrix of an evaluation that lies
     beside the run, wall time, the resolved plan and the environment.
     """
+    from pbrlib.data.storage import as_of_now
     from pbrlib.runs.page import page
     from pbrlib.runs.record import Run
     from ray_jobs.output import write_file
 
-    opened = Run.open(run)
+    with as_of_now(run.parent):
+        content = page(Run.open(run), now=time.time()).encode()
     file = out or run / "report.html"
-    content = page(opened, now=time.time()).encode()
     write_file(file, content)
     click.echo(f"Report: {file} ({len(content) / 1e6:.1f} MB)")

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
-_FOLDER = click.Path(path_type=Path)
+from ray_jobs.place import Place
+
+_FOLDER = Place()
 _WIDTH = 150
 
 
@@ -35,20 +37,24 @@ def runs() -> None:
 @click.argument("directory", metavar="DIR", type=_FOLDER)
 def list_runs(directory: Path) -> None:
     """List the runs under DIR: state, phase, best metric, age."""
+    from pbrlib.data.storage import as_of_now
     from pbrlib.runs.record import find_runs
     from pbrlib.runs.tables import listing
 
-    _print(*listing(find_runs(directory), root=directory, now=time.time()))
+    with as_of_now(directory):
+        _print(*listing(find_runs(directory), root=directory, now=time.time()))
 
 
 @runs.command("show")
 @click.argument("run", metavar="RUN", type=_FOLDER)
 def show(run: Path) -> None:
     """Show a run: its phases, its curves, where its wall time went and where everything lies."""
+    from pbrlib.data.storage import as_of_now
     from pbrlib.runs.record import Run
     from pbrlib.runs.tables import shown
 
-    _print(*shown(Run.open(run), now=time.time()))
+    with as_of_now(run.parent):
+        _print(*shown(Run.open(run), now=time.time()))
 
 
 def _print(*parts: object) -> None:
@@ -70,7 +76,7 @@ def _print(*parts: object) -> None:
     metavar="PNG",
     default=Path("compare.png"),
     show_default=True,
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=Place(dir_okay=False),
     help="Where the pictures of both go.",
 )
 def compare(first: Path, second: Path, out: Path) -> None:
@@ -100,9 +106,11 @@ def prune(directory: Path, really: bool) -> None:
     The best and the last one of every phase stay, so do donors in use, phases that train, journals, and
     RUNS/model. Of a phase that was changed and trained again, the checkpoints of before go.
     """
+    from pbrlib.data.storage import as_of_now
     from pbrlib.runs.prune import delete, plan_pruning
 
-    pruning = plan_pruning(directory, now=time.time())
+    with as_of_now(directory):
+        pruning = plan_pruning(directory, now=time.time())
     for found in pruning.stays:
         _print(f"stays  {_megabytes(found.bytes)}  {found.path}: {found.reason}")
     for found in pruning.goes:

@@ -18,16 +18,17 @@ from pbrlib.train.collectives import ProcessGroup
 from pbrlib.train.spec import RuntimeSpec
 from ray_jobs.datasets import stream
 from ray_jobs.gauges import PhaseGauges
+from ray_jobs.s3files import path_of, sending_to
 
 
 class RayRuntime(ProcessGroup):
     """One rank of a TorchTrainer: DDP, one Ray Data execution, checkpoints through ``ray.train.report``."""
 
-    def __init__(self, shards: ShardSet, spec: RuntimeSpec, *, gauges: PhaseGauges) -> None:
+    def __init__(self, shards: ShardSet, spec: RuntimeSpec, *, directory: Path, gauges: PhaseGauges) -> None:
         context = ray.train.get_context()
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         self.device = ray.train.torch.get_device()
-        self.shards, self._spec, self._gauges = shards, spec, gauges
+        self.shards, self._spec, self._directory, self._gauges = shards, spec, directory, gauges
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """DDP; batch norms are synchronised on GPUs, the only place where torch can."""
@@ -57,6 +58,7 @@ class RayRuntime(ProcessGroup):
                 checkpoint=folder,
                 checkpoint_dir_name=f"checkpoint_{step:08d}",
                 delete_local_checkpoint_after_upload=True,
+                checkpoint_upload_fn=sending_to(self._directory),
             )
         except OSError as error:
             raise CheckpointError(
@@ -71,7 +73,7 @@ class RayRuntime(ProcessGroup):
     def latest_checkpoint(self) -> Path | None:
         """The checkpoint that Ray recorded last."""
         checkpoint = ray.train.get_checkpoint()
-        return None if checkpoint is None else Path(checkpoint.path)
+        return None if checkpoint is None else path_of(checkpoint)
 
 
 def _whereabouts(step: int) -> dict[str, int | str]:

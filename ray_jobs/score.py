@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ray_jobs.evaluate import show
+from ray_jobs.place import Place
 
 _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 
@@ -28,7 +29,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 @click.option(
     "--out",
     metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=Place(dir_okay=False),
     help="The JSON; pictures go beside it. Default: CONVERTED/evaluation.json.",
 )
 def command(

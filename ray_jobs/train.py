@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pbrlib import errors
+from ray_jobs.place import Place
 
 if TYPE_CHECKING:
     from pbrlib.curriculum.ladder import Family, Ladder
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 @click.command("train")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--data", required=True, help="Shard set: a folder or s3:// address.")
-@click.option("--runs", required=True, type=click.Path(path_type=Path), help="Directory of all runs.")
+@click.option("--runs", required=True, type=Place(), help="Directory of all runs, here or on S3.")
 @click.option(
     "--runtime",
     "runtime_file",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections import deque
@@ -168,6 +169,8 @@ def run_trials(study: SweepStudy, sweep: Sweep, *, room: int, announce: Announce
         announce: Told of every configuration of which a repeat has ended.
     """
     os.environ.update(_QUIET)
+    # Why a trial failed stands in its line and in the table; Tune would show a traceback of its own code.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     spec = sweep.search.spec
     searcher = StudySearcher(study, sweep, announce=announce)
     scheduler = StudyScheduler(study, searcher)

@@ -10,13 +10,19 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ray_jobs.place import LocalPlace, Place
+
 if TYPE_CHECKING:
     from pbrlib.curriculum.study import Configuration, SweepStudy
     from pbrlib.train.spec import RuntimeSpec
     from ray_jobs.sweep import Sweep
 
 _WIDTH = 140
-_FOLDER = click.Path(path_type=Path, file_okay=False)
+_SWEEP = LocalPlace(
+    file_okay=False,
+    why="its study is an SQLite file, which needs a file system. Name a folder that every node sees; "
+    "--data and --runs may be on S3.",
+)
 
 
 class _FileOrCommand(click.Group):
@@ -53,8 +59,8 @@ def command() -> None:
 @command.command("sweep")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--data", required=True, help="Shard set: a folder or s3:// address.")
-@click.option("--runs", required=True, type=click.Path(path_type=Path), help="Directory of the donors' runs.")
-@click.option("--out", required=True, type=_FOLDER, help="Folder of the sweep.")
+@click.option("--runs", required=True, type=Place(), help="Directory of the donors' runs.")
+@click.option("--out", required=True, type=_SWEEP, help="Folder of the sweep.")
 @click.option(
     "--runtime",
     "runtime_file",
@@ -90,7 +96,7 @@ def sweep(
 
 
 @command.command("apply")
-@click.argument("folder", metavar="SWEEP", type=_FOLDER)
+@click.argument("folder", metavar="SWEEP", type=_SWEEP)
 @click.option("--to", "file", required=True, type=click.Path(path_type=Path), help="The curriculum's file.")
 @click.option("--trial", "number", type=int, help="Its number in the table; default: the best.")
 def apply(folder: Path, file: Path, number: int | None) -> None:

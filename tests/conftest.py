@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -16,6 +17,9 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
 from pbrlib.data.sources.generated import GeneratedSource
 from pbrlib.train.spec import RuntimeSpec
+
+if TYPE_CHECKING:
+    from tests.s3_server import FaultyServer
 
 # How long an example takes says how busy the machine is, nothing of the code.
 settings.register_profile("untimed", deadline=None)
@@ -58,6 +62,14 @@ phases:
     loss: {l1: 1.0, ms_ssim: 0.15}
 """
 
+S3_CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "AKIAKEYOFTHETESTS",
+    "AWS_SECRET_ACCESS_KEY": "secretOfTheTests",
+    "AWS_SESSION_TOKEN": "sessionTokenOfTheTests",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
+"""Values that can be found again where they must not be."""
+
 METALLIC = """
 name: metallic
 task:
@@ -82,6 +94,27 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[FaultyServer]:
+    """An S3 server on loopback, before which a test may put faults."""
+    from tests.s3_server import s3_server
+
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3: FaultyServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """An empty bucket; the environment is all that points boto3 to the server."""
+    import boto3
+
+    for variable, value in {"AWS_ENDPOINT_URL": s3.url, **S3_CREDENTIALS}.items():
+        monkeypatch.setenv(variable, value)
+    name = tmp_path.name.replace("_", "-").lower()[-40:].strip("-")
+    boto3.client("s3").create_bucket(Bucket=name)
+    return f"s3://{name}"
 
 
 @pytest.fixture(scope="session")

@@ -91,7 +91,8 @@ def origin(study: SweepStudy, one: Configuration, *, sweep: Path) -> str:
         f"{each.metric} {figure(study, one, place)}" for place, each in enumerate(study.spec.objectives)
     )
     seeds = f" over {len(one.outcomes)} seeds" if len(one.outcomes) > 1 else ""
-    return f"{study.study.study_name}, trial {one.number} of {sweep.name}: {figures}{seeds}"
+    among = f" with {' '.join(study.overrides)}" if study.overrides else ""
+    return f"{study.study.study_name}, trial {one.number} of {sweep.name}{among}: {figures}{seeds}"
 
 
 def differing(params: Params, search: Search) -> dict[str, Any]:

@@ -27,8 +27,10 @@ from pbrlib.curriculum.spec import (
 from pbrlib.curriculum.tags import tags_of
 from pbrlib.curriculum.weights import from_own_weights, located
 from pbrlib.data.balance import class_pixels, class_weights, merged
+from pbrlib.data.place import place
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.reader import ShardSet
+from pbrlib.errors import DataError
 from pbrlib.seeds import mix
 from pbrlib.tasks.build import build_task, measured
 from pbrlib.tasks.spec import maps_read, maps_required, merged_classes
@@ -39,6 +41,7 @@ from pbrlib.train.runs import FinishedPhase, RunDirectory
 from pbrlib.train.runtime import LocalRuntime, Runtime
 from pbrlib.train.spec import RuntimeSpec
 from pbrlib.train.state import State, checkpoints, read_state
+from pbrlib.train.task import Task
 from pbrlib.train.timesheet import enter_time
 from pbrlib.train.validation import load_validation
 
@@ -131,15 +134,27 @@ def _outside(reference: str, *, runs: Path) -> Path:
     """The checkpoint folder of a donor outside the curriculum."""
     donor = parse_donor(reference)
     if isinstance(donor, CheckpointPath):
-        return Path(donor.path).resolve()
+        return place(donor.path).resolve()
     assert isinstance(donor, OtherCurriculum)
     return RunDirectory(runs, name=donor.curriculum).best(donor.phase)[0]
 
 
 def run_phase(job: PhaseJob, runtime: Runtime) -> State:
     """Trains the phase of a job on this rank, from its last checkpoint or from its donor."""
-    spec = job.curriculum.phases[job.phase]
-    shards = runtime.shards
+    run, task = set_up(job, runtime)
+    validation = load_validation(
+        runtime.shards,
+        maps=run.maps,
+        required=maps_required(job.curriculum.task),
+        rank=runtime.rank,
+        world=runtime.world_size,
+    )
+    return train_phase(run, task, runtime, validation=validation)
+
+
+def set_up(job: PhaseJob, runtime: Runtime) -> tuple[PhaseRun, Task]:
+    """The phase as the loop is told of it, and its task with the weights that it begins from."""
+    spec, shards = job.curriculum.phases[job.phase], runtime.shards
     seed = job.curriculum.seed
     torch.manual_seed(mix(seed, job.phase, "weights"))
     rows = merged(shards.rows, merged_classes(job.curriculum.task))
@@ -158,7 +173,6 @@ def run_phase(job: PhaseJob, runtime: Runtime) -> State:
     start = None
     if job.starts_from is not None:
         start = start_from(job.starts_from, task, seed=mix(seed, job.phase, "warm start"))
-    maps, required = maps_read(job.curriculum.task), maps_required(job.curriculum.task)
     plan = phase_plan(job.curriculum, job.phase, shards.rows)
     run = PhaseRun(
         name=job.phase,
@@ -166,7 +180,7 @@ def run_phase(job: PhaseJob, runtime: Runtime) -> State:
         seed=seed,
         directory=job.directory,
         plan=plan,
-        maps=maps,
+        maps=maps_read(job.curriculum.task),
         segment_steps=spec.segment_steps or plan.steps_per_epoch,
         micro_batches=job.runtime.micro_batches(spec.batch),
         augment=spec.augment,
@@ -180,10 +194,7 @@ def run_phase(job: PhaseJob, runtime: Runtime) -> State:
         runtime=job.runtime,
         tags=tags_of(job.curriculum, job.phase, network=task.players[0].network),
     )
-    validation = load_validation(
-        shards, maps=maps, required=required, rank=runtime.rank, world=runtime.world_size
-    )
-    return train_phase(run, task, runtime, validation=validation)
+    return run, task
 
 
 def loss_weights(phase: PhaseSpec, rows: Sequence[IndexRow]) -> Tensor | None:
@@ -194,11 +205,14 @@ def loss_weights(phase: PhaseSpec, rows: Sequence[IndexRow]) -> Tensor | None:
     return torch.tensor(class_weights(class_pixels(own)), dtype=torch.float32)
 
 
+RankWork = Callable[[PhaseJob, Runtime], object]
+"""What every rank does of a phase, in a process of its own: :func:`run_phase`, or a rehearsal of it."""
+
 Launcher = Callable[[PhaseJob], Path]
 """Runs a phase to its end somewhere and returns its best checkpoint, a folder inside the phase's folder."""
 
 
-def launch_local(job: PhaseJob) -> Path:
+def launch_local(job: PhaseJob, *, work: RankWork = run_phase) -> Path:
     """Runs a phase in this process, without Ray."""
     job.directory.mkdir(parents=True, exist_ok=True)
     runtime = LocalRuntime(
@@ -207,7 +221,7 @@ def launch_local(job: PhaseJob) -> Path:
         selection=job.curriculum.phases[job.phase].select,
         device=torch.device(job.runtime.device),
     )
-    run_phase(job, runtime)
+    work(job, runtime)
     best = runtime.best_checkpoint()
     assert best is not None
     return best
@@ -236,7 +250,7 @@ def _train(job: PhaseJob, launch: Launcher) -> None:
         best = launch(job)
     except BaseException:
         # What stops it may be the very disk that this would be written to.
-        with suppress(OSError):
+        with suppress(OSError, DataError):
             enter_time(job.directory, "stopped")
         raise
     enter_time(job.directory, "ended")

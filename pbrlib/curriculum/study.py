@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, assert_never
@@ -59,12 +59,13 @@ class Configuration:
 class SweepStudy:
     """Proposes configurations and keeps what became of them; one process writes it.
 
-    Opened again it goes on: what is finished stays so, what was running is handed out again.
+    Opened again it goes on: what is finished stays so, what was running is handed out again. ``overrides``
+    changed the curriculum of every trial, beside what is searched.
     """
 
-    def __init__(self, folder: Path, *, spec: SearchSpec, name: str) -> None:
+    def __init__(self, folder: Path, *, spec: SearchSpec, name: str, overrides: Sequence[str]) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.spec, self.folder = spec, folder
+        self.spec, self.folder, self.overrides = spec, folder, overrides
         folder.mkdir(parents=True, exist_ok=True)
         self.study = optuna.create_study(
             storage=f"sqlite:///{(folder / STUDY).resolve()}",
@@ -104,7 +105,7 @@ class SweepStudy:
                     "Give another --out, or the files as they were; num_trials and limits may change."
                 )
         write_atomically(path, json.dumps(now, indent=1))
-        return cls(folder, spec=search.spec, name=search.name)
+        return cls(folder, spec=search.spec, name=search.name, overrides=search.overrides)
 
     @classmethod
     def open(cls, folder: Path) -> SweepStudy:
@@ -114,7 +115,7 @@ class SweepStudy:
             raise ConfigError(f"{folder}: not the folder of a sweep. Give the --out of a pbr tune.")
         about: dict[str, Any] = json.loads(path.read_text())
         spec = SearchSpec.model_validate(about["spec"])
-        return cls(folder, spec=spec, name=about["search"])
+        return cls(folder, spec=spec, name=about["search"], overrides=about["overrides"])
 
     def unfinished(self) -> list[Configuration]:
         """What was handed out and has not ended, the oldest first."""

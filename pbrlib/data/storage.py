@@ -1,7 +1,7 @@
 """Where a local path and an ``s3://`` address meet: nobody else asks which of the two a location is.
 
-S3 goes through boto3 with its standard credential chain and environment (``AWS_ENDPOINT_URL``,
-``AWS_PROFILE``, ...); boto3 is imported when the first S3 location is touched.
+`pbrlib.data.s3` speaks to S3; boto3 is imported when the first S3 location is touched. Paths of either kind
+come from `pbrlib.data.place`.
 """
 
 from __future__ import annotations
@@ -9,27 +9,24 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
 import tempfile
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pyarrow as pa
 
+from pbrlib.data import s3
 from pbrlib.errors import DataError
 
 Location: TypeAlias = str | Path
 
-S3_SCHEME = "s3://"
-_client_lock = threading.Lock()
-
 
 def is_remote(location: Location) -> bool:
     """Whether the location is an S3 address."""
-    return str(location).startswith(S3_SCHEME)
+    return str(location).startswith(s3.SCHEME)
 
 
 def join(location: Location, *parts: str) -> str:
@@ -53,19 +50,14 @@ def size(location: Location) -> int:
         if not path.is_file():
             raise FileNotFoundError(str(location))
         return path.stat().st_size
-    bucket, key = _bucket_and_key(location)
-    with _s3_errors(location):
-        return int(_client().head_object(Bucket=bucket, Key=key)["ContentLength"])
+    return s3.look(str(location)).size
 
 
 def read_bytes(location: Location) -> bytes:
     """The whole file; raises FileNotFoundError if there is none, DataError if S3 refuses."""
     if not is_remote(location):
         return Path(location).read_bytes()
-    bucket, key = _bucket_and_key(location)
-    with _s3_errors(location):
-        body: bytes = _client().get_object(Bucket=bucket, Key=key)["Body"].read()
-    return body
+    return s3.read(str(location))
 
 
 def read_range(location: Location, *, start: int, length: int) -> bytes:
@@ -76,11 +68,7 @@ def read_range(location: Location, *, start: int, length: int) -> bytes:
         with Path(location).open("rb") as file:
             file.seek(start)
             return file.read(length)
-    bucket, key = _bucket_and_key(location)
-    with _s3_errors(location):
-        span = f"bytes={start}-{start + length - 1}"
-        body: bytes = _client().get_object(Bucket=bucket, Key=key, Range=span)["Body"].read()
-    return body
+    return s3.read(str(location), start=start, length=length)
 
 
 def sha256(location: Location) -> str:
@@ -97,9 +85,7 @@ def write_bytes_atomic(location: Location, data: bytes) -> None:
     Raises DataError if it cannot be written.
     """
     if is_remote(location):
-        bucket, key = _bucket_and_key(location)
-        with _s3_errors(location):
-            _client().put_object(Bucket=bucket, Key=key, Body=data)
+        s3.write(str(location), data)
         return
     with staged(location) as path:
         path.write_bytes(data)
@@ -122,9 +108,7 @@ def staged(location: Location) -> Iterator[Path]:
         partial = Path(name)
         yield partial
         if target is None:
-            bucket, key = _bucket_and_key(location)
-            with _s3_errors(location):
-                _client().upload_file(str(partial), bucket, key)
+            s3.upload(partial, str(location))
         else:
             _sync(partial)
             partial.chmod(0o666 & ~_umask())
@@ -145,16 +129,109 @@ def list_files(location: Location) -> dict[str, int]:
         folder = Path(location)
         files = [p for p in folder.iterdir() if p.is_file()] if folder.is_dir() else []
         return {path.name: path.stat().st_size for path in sorted(files)}
-    bucket, key = _bucket_and_key(location)
-    prefix = key.rstrip("/") + "/" if key else ""
-    found: dict[str, int] = {}
-    with _s3_errors(location):
-        pages = (
-            _client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
-        )
-        for page in pages:
-            found |= {item["Key"].removeprefix(prefix): item["Size"] for item in page.get("Contents", [])}
-    return {name: found[name] for name in sorted(found) if name}
+    found = s3.children(str(location))
+    return {name: entry.size for name, entry in found.items() if entry is not None}
+
+
+@contextmanager
+def fetched(location: Location) -> Iterator[Path]:
+    """A file of this machine with the content: the file itself, or a copy of an object for the block.
+
+    Raises FileNotFoundError if there is none, DataError if S3 refuses or the copy has no room.
+    """
+    if not is_remote(location):
+        yield Path(location)
+        return
+    with tempfile.TemporaryDirectory(prefix="pbr-") as folder:
+        copy = Path(folder) / str(location).rpartition("/")[2]
+        _download(str(location), copy)
+        yield copy
+
+
+@contextmanager
+def fetched_folder(location: Location) -> Iterator[Path]:
+    """A folder of this machine with everything below the location, as ``fetched``."""
+    if not is_remote(location):
+        yield Path(location)
+        return
+    with tempfile.TemporaryDirectory(prefix="pbr-") as name:
+        folder = Path(name) / str(location).rstrip("/").rpartition("/")[2]
+        folder.mkdir()
+        for address in s3.tree(str(location)):
+            copy = folder / address.removeprefix(f"{str(location).rstrip('/')}/")
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            _download(address, copy)
+        yield folder
+
+
+def _download(address: str, copy: Path) -> None:
+    try:
+        s3.download(address, copy)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DataError(
+            f"{address}: cannot be copied to {copy.parent} ({error}). Free space there, or set TMPDIR."
+        ) from error
+
+
+def move_folder(source: Path, target: Location, *, last: str) -> None:
+    """Puts a local folder in the place of a target, whose file named ``last`` says that it is whole.
+
+    A reader that looks for that file sees the old folder, none, or the new one. Raises DataError when S3
+    refuses, OSError when the disk does.
+    """
+    remove_folder(target, first=last)
+    if not is_remote(target):
+        shutil.move(source, str(target))
+        return
+    files = sorted(path for path in source.rglob("*") if path.is_file())
+    for path in sorted(files, key=lambda path: path == source / last):
+        s3.upload(path, join(target, path.relative_to(source).as_posix()))
+    shutil.rmtree(source)
+
+
+def put_file(source: Path, target: Location) -> None:
+    """Copies a local file into the place of a target, in one step; raises DataError if it cannot."""
+    if is_remote(target):
+        s3.upload(source, str(target))
+        return
+    with staged(target) as partial:
+        shutil.copyfile(source, partial)
+
+
+def remove_folder(location: Location, *, first: str | None = None) -> None:
+    """Removes a folder, if it is there, beginning with the file, if there is one, that says that it is whole.
+
+    Raises DataError when S3 refuses, OSError when the disk does.
+    """
+    if is_remote(location):
+        mark = None if first is None else join(location, first)
+        s3.remove(sorted(s3.tree(str(location)), key=lambda address: address != mark))
+        return
+    if first is not None:
+        (Path(location) / first).unlink(missing_ok=True)
+    if Path(location).exists():
+        shutil.rmtree(location)
+
+
+def append(location: Location, text: str) -> None:
+    """Adds to a text file, which is made if need be; on S3 by putting it anew: for one writer at a time.
+
+    Raises DataError when S3 refuses, OSError when the disk does.
+    """
+    if not is_remote(location):
+        Path(location).parent.mkdir(parents=True, exist_ok=True)
+        with Path(location).open("a") as file:
+            file.write(text)
+        return
+    before = read_bytes(location) if exists(location) else b""
+    s3.write(str(location), before + text.encode())
+
+
+def as_of_now(location: Location) -> AbstractContextManager[None]:
+    """Inside the block, what is asked about names and sizes below a folder of S3 costs one listing in all."""
+    return s3.snapshot(str(location)) if is_remote(location) else nullcontext()
 
 
 def open_input(location: Location) -> Any:
@@ -197,45 +274,6 @@ class _RangeFile(io.RawIOBase):
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
-
-
-def _bucket_and_key(location: Location) -> tuple[str, str]:
-    bucket, _, key = str(location).removeprefix(S3_SCHEME).partition("/")
-    if not bucket:
-        raise DataError(f"{location}: names no bucket. Write s3://BUCKET/FOLDER.")
-    return bucket, key
-
-
-@contextmanager
-def _s3_errors(location: Location) -> Iterator[None]:
-    from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        yield
-    except ClientError as error:
-        if error.response.get("Error", {}).get("Code") in ("404", "NoSuchKey", "NoSuchBucket"):
-            raise FileNotFoundError(str(location)) from error
-        raise DataError(
-            f"{location}: S3 answers: {error}. Check the bucket and your AWS credentials."
-        ) from error
-    except (BotoCoreError, Boto3Error) as error:
-        raise DataError(
-            f"{location}: S3 cannot be used: {error}. Check your AWS credentials and region."
-        ) from error
-
-
-def _client() -> Any:
-    # boto3 makes clients in a way that is not thread-safe; the clients themselves are.
-    with _client_lock:
-        return _client_for(os.environ.get("AWS_ENDPOINT_URL"))
-
-
-@cache
-def _client_for(endpoint: str | None) -> Any:
-    import boto3
-
-    return boto3.session.Session().client("s3", endpoint_url=endpoint)
 
 
 def _sync(path: Path) -> None:

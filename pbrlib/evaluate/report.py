@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pbrlib.data.storage import is_remote
 from pbrlib.errors import DataError
 from pbrlib.evaluate.compare import FEWEST, Comparison, Verdict, compare
 from pbrlib.evaluate.scores import NET, Scores
@@ -141,6 +142,9 @@ def _cells(found: Comparison) -> list[str]:
 
 
 def _write(path: Path, data: bytes) -> None:
+    if is_remote(path):
+        path.write_bytes(data)
+        return
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

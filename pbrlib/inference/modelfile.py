@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, StringConstraints, ValidationError
 
+from pbrlib.data.storage import sha256
 from pbrlib.errors import CheckpointError
 from pbrlib.inference.networks import MapNetwork, SegmentationNetwork
 from pbrlib.maps import CLASSES
@@ -116,12 +116,6 @@ def check_sums(folder: Path, names: list[str]) -> None:
             raise CheckpointError(f"{folder / name}: cannot be read ({error.strerror}). {_REMEDY}") from error
         if found != sums[name]:
             raise CheckpointError(f"{folder / name}: not the file that {SUMS} names. {_REMEDY}")
-
-
-def sha256(file: Path) -> str:
-    """Hex digest of a file, read in pieces."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _read_file(path: Path) -> ModelFile:

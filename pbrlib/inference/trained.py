@@ -10,6 +10,7 @@ from typing import Literal, assert_never
 import torch
 from torch import Tensor
 
+from pbrlib.data.storage import fetched_folder
 from pbrlib.errors import CheckpointError
 from pbrlib.inference.modelfile import is_model, read_model
 from pbrlib.inference.networks import MapNetwork, SegmentationNetwork, declared_network, frozen_network
@@ -55,7 +56,8 @@ class Trained:
             case "file":
                 return read_tensors(self.place)
             case "transformers":
-                return read_pretrained(self.place)
+                with fetched_folder(self.place) as here:
+                    return read_pretrained(here)
             case _:
                 assert_never(self.layout)
 
@@ -71,6 +73,11 @@ def trained_in(folder: Path, *, names: Collection[str] | None = None) -> list[Tr
         CheckpointError: No segmentation or no albedo among them, two for one role, one that was trained
             behind others than these, or a file that is damaged or missing.
     """
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"{folder}: there is no such folder. Name the directory given to pbr train --runs, or a "
+            "model folder."
+        )
     found = _released(folder) if is_model(folder) else _of_runs(folder, names)
     _check_roles(folder, found)
     _check_lineage(found)

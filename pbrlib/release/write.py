@@ -1,11 +1,13 @@
 """Writes the folder of a model out of a runs directory: weights, what they are, how good, from what.
 
-The folder is written beside and put in its place whole, so a reader sees the old model or the new one.
+The folder is written beside and put in its place whole, so a reader sees the old model or the new one; on S3
+the old one, none while the new one is sent, or that.
 """
 
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,18 +18,19 @@ from safetensors import SafetensorError
 from pbrlib.curriculum.load import dump_yaml
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.storage import fetched, is_remote, sha256
 from pbrlib.errors import CheckpointError
 from pbrlib.evaluate.measure import checkpoints_of, evaluate
 from pbrlib.evaluate.report import FILE as EVALUATION
 from pbrlib.evaluate.report import Evaluation
 from pbrlib.inference.chain import Chain
-from pbrlib.inference.modelfile import FILE_NAME, SUMS, ModelFile, is_model, read_model, sha256
+from pbrlib.inference.modelfile import FILE_NAME, SUMS, ModelFile, is_model, read_model
 from pbrlib.inference.trained import Trained, trained_in
 from pbrlib.maps import CLASSES
 from pbrlib.models.segformer import Segformer, save_pretrained
 from pbrlib.release.card import card
 from pbrlib.release.facts import attributions, model_file
-from pbrlib.release.swap import finish_swap, swap_in
+from pbrlib.release.swap import finish_swap, is_half_sent, send_in, swap_in
 from pbrlib.train.runs import MODEL, FinishedPhase, RunDirectory
 from pbrlib.train.state import WEIGHTS
 
@@ -65,16 +68,18 @@ def write_model(
         DataError: The shard set has no validation texture, or is damaged.
     """
     target = runs / MODEL
-    finish_swap(target)
+    remote = is_remote(runs)
+    if not remote:
+        finish_swap(target)
     phases = {one.name: _all_phases(one, runs) for one in curricula}
     found = trained_in(runs, names=phases)
     content = model_file(found, shards=shards)
     if is_model(target):
         if _is_of(target, content):
             return Release(target, None)
-    elif target.exists():
+    elif target.exists() and not (remote and is_half_sent(target)):
         raise CheckpointError(f"{target}: the model belongs here, and something else stands. Move it away.")
-    new = target.with_name(f".{MODEL}.new")
+    new = Path(tempfile.mkdtemp(prefix="pbr-model-")) if remote else target.with_name(f".{MODEL}.new")
     try:
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir()
@@ -88,7 +93,10 @@ def write_model(
         text = card(content, curricula=curricula, phases=phases, evaluation=evaluation, rows=shards.rows)
         (new / "README.md").write_text(text)
         _write_sums(new)
-        swap_in(new, target)
+        if remote:
+            send_in(new, target, last=FILE_NAME)
+        else:
+            swap_in(new, target)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"{target}: the model cannot be written ({error}). Make room there; the same command goes on."
@@ -126,7 +134,8 @@ def _write_networks(folder: Path, found: Sequence[Trained], content: ModelFile) 
             assert isinstance(network, Segformer)
             save_pretrained(network, place, labels=CLASSES)
         else:
-            shutil.copyfile(one.place / WEIGHTS, place)
+            with fetched(one.place / WEIGHTS) as here:
+                shutil.copyfile(here, place)
 
 
 def _evaluate(

@@ -40,7 +40,9 @@ def evaluation_of(run: Run) -> Evaluated | None:
     """The newest evaluation of one of the run's networks; None where there is none."""
     prints = {done.fingerprint for done in run.finished.values()}
     found = [run.path.parent / place / FILE for place in _PLACES]
-    for path in sorted(filter(Path.is_file, found), key=lambda one: one.stat().st_mtime, reverse=True):
+    for path in sorted(
+        (path for path in found if path.is_file()), key=lambda one: one.stat().st_mtime, reverse=True
+    ):
         data = _read(path)
         measured = data.get("checkpoints", {}).get(run.name, {})
         if measured.get("fingerprint") in prints:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pbrlib.data.storage import fetched_folder
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -36,8 +38,9 @@ def pictures(folder: Path) -> list[Shown]:
     board = folder / TENSORBOARD
     if not board.is_dir():
         return []
-    # Steps that were done again stand twice, and the later picture counts; purging would only warn of it.
-    events = EventAccumulator(str(board), size_guidance={IMAGES: 0}, purge_orphaned_data=False).Reload()
+    with fetched_folder(board) as here:
+        # Steps that were done again stand twice, and the later picture counts; purging would only warn of it.
+        events = EventAccumulator(str(here), size_guidance={IMAGES: 0}, purge_orphaned_data=False).Reload()
     if TAG not in events.Tags()[IMAGES]:
         return []
     found = {one.step: Shown(one.step, one.encoded_image_string) for one in events.Images(TAG)}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pbrlib.curriculum.spec import CheckpointPath, parse_donor
+from pbrlib.data.storage import remove_folder
 from pbrlib.errors import DataError
 from pbrlib.inference.modelfile import FILE_NAME
 from pbrlib.runs.record import QUIET_S, PhaseFolder, Run, find_runs
@@ -69,7 +69,7 @@ def delete(pruning: Pruning) -> None:
     """
     for found in pruning.goes:
         try:
-            shutil.rmtree(found.path)
+            remove_folder(found.path, first=STATE)
         except OSError as error:
             raise DataError(
                 f"{found.path}: cannot be removed ({error.strerror}). Look at its owner; what is left stays."

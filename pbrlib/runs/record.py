@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from pbrlib.errors import ConfigError, DataError, PbrError
 from pbrlib.inference.modelfile import is_model
 from pbrlib.runs.walltime import Sheet, read_sheet
 from pbrlib.train.environment import ENVIRONMENT
-from pbrlib.train.journal import METRICS
+from pbrlib.train.journal import METRICS, TRACKER
 from pbrlib.train.runs import RECORD, FinishedPhase, RunDirectory
 from pbrlib.train.spec import Selection
 from pbrlib.train.state import STATE, checkpoints
@@ -71,6 +70,11 @@ class PhaseFolder:
     def steps(self) -> list[dict[str, Any]]:
         """What was noted of single steps."""
         return [line for line in self.lines if line.get("kind") == "step"]
+
+    @property
+    def complaints(self) -> list[str]:
+        """What trackers did not get."""
+        return [line["complaint"] for line in self.lines if line.get("kind") == TRACKER]
 
     @property
     def history(self) -> tuple[Point, ...]:
@@ -232,13 +236,15 @@ def find_runs(root: Path) -> list[Run]:
     if not root.is_dir():
         raise DataError(f"{root}: no such directory. Name the one given to pbr train --runs.")
     found, broken = [], []
-    for here, below, _ in os.walk(root):
-        folder = Path(here)
-        if is_run(folder) and not is_model(folder):
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop()
+        if is_model(folder):
+            continue
+        if is_run(folder):
             found.append(folder)
-        if is_run(folder) or is_model(folder):
-            below.clear()
-        below[:] = sorted(name for name in below if not name.startswith("."))
+            continue
+        waiting += sorted(_folders_in(folder), reverse=True)
     runs = []
     for folder in found:
         try:
@@ -250,6 +256,15 @@ def find_runs(root: Path) -> list[Run]:
     if not runs:
         raise DataError(f"{root}: holds no run. Name the directory given to pbr train --runs.")
     return runs
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    """Those that may hold runs; none where nobody may look."""
+    try:
+        below = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        return [path for path in below if path.is_dir() and not path.is_symlink()]
+    except PermissionError:
+        return []
 
 
 def _folder(

@@ -15,6 +15,7 @@ from pbrlib.runs.record import CURRICULUM, PhaseFolder, Run
 from pbrlib.runs.sparkline import sparkline
 from pbrlib.runs.walltime import WallTime, account_of_run
 from pbrlib.train.journal import METRICS
+from pbrlib.train.profile import PROFILE
 from pbrlib.train.runs import MODEL, RECORD
 from pbrlib.train.state import checkpoints
 from pbrlib.train.timesheet import TIME_SHEET
@@ -60,6 +61,8 @@ def shown(run: Run, *, now: float) -> Iterator[RenderableType]:
         if reason := run.reason(name):
             yield f"{name}: {reason}"
     current = [folder for name in run.phases if (folder := run.current(name)) is not None]
+    for folder in current:
+        yield from (f"{folder.phase}: {complaint}" for complaint in folder.complaints)
     for folder in current:
         yield ""
         yield from curves(folder)
@@ -116,6 +119,7 @@ def places(run: Run, current: Sequence[PhaseFolder]) -> Iterator[str]:
         for what, path in (
             ("journal", folder.path / METRICS),
             ("tensorboard", folder.path / "tensorboard"),
+            ("profile", folder.path / PROFILE),
             ("time sheet", folder.path / TIME_SHEET),
             ("best", best),
             ("last", max(checkpoints(folder.path), default=None)),

@@ -13,12 +13,21 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from pbrlib.data import storage
+from pbrlib.errors import DataError
 from pbrlib.train.clock import Clock
+from pbrlib.train.outbox import Outbox
 from pbrlib.train.runs import write_atomically
-from pbrlib.train.timesheet import enter_time
+from pbrlib.train.timesheet import TIME_SHEET, time_line
 from pbrlib.train.trackers import Tracker
 
 METRICS = "metrics.jsonl"
+
+TRACKER = "tracker"
+"""The kind of a line that says what a tracker did not get."""
+
+LOOK_EVERY_S = 5.0
+"""How often who follows a journal on S3 asks for more."""
 
 ACCOUNT_EVERY_S = 10.0
 """What a killed process does not enter into the time sheet is at most this long."""
@@ -28,7 +37,8 @@ class Journal:
     """Appends to ``DIRECTORY/metrics.jsonl`` and ``DIRECTORY/tensorboard``, and tells the trackers.
 
     Opened at a resumed step it drops what an interrupted attempt wrote beyond that step, so that every
-    step stands once.
+    step stands once. Of a phase on S3 it is written on this machine, and sent now and then for those who
+    watch, and before each checkpoint.
     """
 
     def __init__(self, directory: Path, *, first_step: int, trackers: Sequence[Tracker] = ()) -> None:
@@ -36,17 +46,19 @@ class Journal:
         from torch.utils.tensorboard import SummaryWriter
 
         directory.mkdir(parents=True, exist_ok=True)
-        path = directory / METRICS
+        self._outbox = Outbox(directory)
+        path = self._outbox.folder / METRICS
         # Of a phase that begins anew nothing stays, what stands at step 0 neither.
-        known = _lines(path) if first_step > 0 else []
+        known = _lines(directory / METRICS) if first_step > 0 else []
         kept = [line for line in known if json.loads(line)["step"] <= first_step]
         # A new file in its place, so that who follows the old one notices.
         write_atomically(path, "".join(f"{line}\n" for line in kept))
         self._file = path.open("a", buffering=1)
-        self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=first_step + 1)
-        self._directory, self._accounted = directory, -math.inf
+        self._board = SummaryWriter(str(self._outbox.folder / "tensorboard"), purge_step=first_step + 1)
+        self._accounted = -math.inf
         self._session_end: Any = None
         self._trackers, self._step = trackers, first_step
+        self.send()
 
     def __enter__(self) -> Journal:
         return self
@@ -56,11 +68,23 @@ class Journal:
     ) -> None:
         for tracker in self._trackers:
             if complaint := tracker.close(failed=error is not None):
-                self._write("tracker", step=self._step, values={"complaint": complaint})
+                self._write(TRACKER, step=self._step, values={"complaint": complaint})
         self._file.close()
         if self._session_end is not None and error is None:
             self._summaries().add_summary(self._session_end)
         self._board.close()
+        try:
+            if error is None:
+                self._outbox.send()
+            else:
+                self._outbox.send_what_goes()
+        finally:
+            self._outbox.close()
+
+    def send(self) -> None:
+        """Makes sure that everything written so far is in the phase's folder; raises DataError."""
+        self._board.flush()
+        self._outbox.send()
 
     def scalars(self, kind: str, *, step: int, values: Mapping[str, Any]) -> None:
         """One line of metrics.jsonl; numbers also go to TensorBoard and to the trackers."""
@@ -93,14 +117,20 @@ class Journal:
 
         Called first when the first batch is there: until then the phase was starting up.
         """
+        self._enter_time(clock, step=step, at_once=at_once)
+        if self._outbox.is_due:
+            self._board.flush()
+            self._outbox.send_what_goes()
+
+    def _enter_time(self, clock: Clock, *, step: int, at_once: bool) -> None:
         begun, now = math.isfinite(self._accounted), time.monotonic()
         if not at_once and now - self._accounted < ACCOUNT_EVERY_S:
             return
         self._accounted, aside = now, clock.spent_aside()
         if begun:
-            enter_time(self._directory, "spent", step=step, aside=aside)
+            self._outbox.add(TIME_SHEET, time_line("spent", step=step, aside=aside))
         else:
-            enter_time(self._directory, "begun", step=step)
+            self._outbox.add(TIME_SHEET, time_line("begun", step=step))
 
     def picture(self, name: str, *, step: int, image: Float[Tensor, "3 h w"]) -> None:
         """An sRGB picture in [0, 1]."""
@@ -108,23 +138,41 @@ class Journal:
 
 
 class JournalTail:
-    """Reads what a journal says after this moment; a journal that was begun anew is read from its start."""
+    """Reads what a journal says after this moment; a journal that was begun anew is read from its start.
+
+    On S3 it looks every few seconds, and sees what has been sent.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._path, self._position, self._identity = directory / METRICS, 0, -1
+        self._looked = -math.inf
         # What stands there already belongs to an earlier attempt.
         self.lines()
 
     def lines(self) -> list[dict[str, Any]]:
         """The whole lines since the last look, the oldest first."""
+        if not storage.is_remote(self._path):
+            return self._read()
+        if time.monotonic() - self._looked < LOOK_EVERY_S:
+            return []
+        self._looked = time.monotonic()
+        try:
+            return self._read()
+        except DataError:
+            # What S3 does not say now it says later; who writes there has to complain.
+            return []
+        except ValueError:
+            # Between two looks the journal was begun anew and has grown past where it was read.
+            self._position = 0
+            return []
+
+    def _read(self) -> list[dict[str, Any]]:
         if not self._path.exists():
             return []
         status = self._path.stat()
         if status.st_ino != self._identity or status.st_size < self._position:
             self._identity, self._position = status.st_ino, 0
-        with self._path.open("rb") as file:
-            file.seek(self._position)
-            text = file.read()
+        text = storage.read_range(self._path, start=self._position, length=status.st_size - self._position)
         whole = text[: text.rfind(b"\n") + 1]
         self._position += len(whole)
         return [json.loads(line) for line in whole.splitlines()]

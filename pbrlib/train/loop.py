@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
-from pathlib import Path
 
 import torch
 
@@ -23,7 +21,7 @@ from pbrlib.train.plateau import PLATEAU, on_plateau
 from pbrlib.train.profile import StepProfile
 from pbrlib.train.record import BatchRecord
 from pbrlib.train.runtime import Runtime
-from pbrlib.train.state import UNFINISHED, State, Validated, remove_unfinished, restore, save
+from pbrlib.train.state import State, Validated, remove_unfinished, restore, save, unfinished
 from pbrlib.train.task import Player, Task
 from pbrlib.train.trackers import open_trackers
 from pbrlib.train.validation import ValidationTexture, contact_sheet, validate
@@ -217,7 +215,8 @@ def _end_segment(
     folder, began = None, time.monotonic()
     with clock.spending("checkpoint"):
         if journal:
-            folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=run.directory))
+            journal.send()
+            folder = unfinished(run.directory)
             save(folder, state=state, network=learner.player.network, optimizer=learner.optimizer)
         runtime.report(metrics, checkpoint=folder, step=step)
     if journal:

@@ -5,13 +5,17 @@ It watches and changes nothing: a profiled phase learns the same weights.
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from types import TracebackType
 
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
-FOLDER = "profile"
+from pbrlib.data.storage import put_file
+
+PROFILE = "profile"
+"""Its folder in that of a phase."""
 
 WARM_UP = 3
 """Steps of an attempt that are not traced: caches fill, networks compile, allocators grow."""
@@ -29,7 +33,7 @@ class StepProfile:
     def __init__(
         self, directory: Path, *, steps: int, first_step: int, rank: int, device: torch.device
     ) -> None:
-        self._folder, self._rank, self._steps = directory / FOLDER, rank, steps
+        self._folder, self._rank, self._steps = directory / PROFILE, rank, steps
         self._first, self._seen = first_step + WARM_UP, 0
         self._on_gpu = device.type == "cuda"
         activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self._on_gpu else [])]
@@ -63,11 +67,12 @@ class StepProfile:
             self._profiler.stop()
 
     def _write(self, profiler: profile) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
         last = self._first + self._seen - WARM_UP
         name = f"rank{self._rank}-steps-{self._first + 1}-{last}"
-        profiler.export_chrome_trace(str(self._folder / f"{name}.trace.json.gz"))
-        if self._on_gpu:
-            place = str(self._folder / f"{name}.memory.pickle")
-            torch.cuda.memory._dump_snapshot(place)  # type: ignore[no-untyped-call]
-            torch.cuda.memory._record_memory_history(enabled=None)
+        with tempfile.TemporaryDirectory(prefix="pbr-") as here:
+            profiler.export_chrome_trace(f"{here}/{name}.trace.json.gz")
+            if self._on_gpu:
+                torch.cuda.memory._dump_snapshot(f"{here}/{name}.memory.pickle")  # type: ignore[no-untyped-call]
+                torch.cuda.memory._record_memory_history(enabled=None)
+            for file in sorted(Path(here).iterdir()):
+                put_file(file, self._folder / file.name)

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
 from pbrlib.data.batch import Batch, sample_hashes
+from pbrlib.data.storage import append, is_remote
 
 
 class BatchRecord:
     """Appends ``{step, rank, samples: [[id, hash], ...]}`` to ``DIRECTORY/batches-rankN.jsonl``.
 
     Samples stand in the order of their positions in the global batch, so the concatenation over ranks is
-    the same for any number of workers. A step that a resumed run repeats stands twice, and equally.
+    the same for any number of workers. A step that a resumed run repeats stands twice, and equally. On S3
+    the lines are there at the end.
     """
 
     def __init__(self, directory: Path, *, rank: int) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self._rank = rank
-        self._file = (directory / f"batches-rank{rank}.jsonl").open("a", buffering=1)
+        self._rank, self._path = rank, directory / f"batches-rank{rank}.jsonl"
+        self._file = io.StringIO() if is_remote(directory) else self._path.open("a", buffering=1)
 
     def __enter__(self) -> BatchRecord:
         return self
@@ -28,6 +31,8 @@ class BatchRecord:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if isinstance(self._file, io.StringIO):
+            append(self._path, self._file.getvalue())
         self._file.close()
 
     def write(self, step: int, micro: Sequence[Batch]) -> None:

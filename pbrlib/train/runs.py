@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pbrlib.data.storage import is_remote
 from pbrlib.errors import CheckpointError
 from pbrlib.train.state import Validated, is_complete
 
@@ -118,7 +119,10 @@ def phase_folder(phase: str, *, fingerprint: str) -> str:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Writes beside and renames: a reader sees the old text or the new one."""
+    """Writes beside and renames, or puts an object: a reader sees the old text or the new one."""
+    if is_remote(path):
+        path.write_text(text)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.write_text(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,9 @@ from pbrlib.data.collate import collate
 from pbrlib.data.draw import fetch
 from pbrlib.data.plan import DrawPlan, share
 from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.storage import move_folder, remove_folder
 from pbrlib.train.spec import Selection
-from pbrlib.train.state import checkpoints, read_state
+from pbrlib.train.state import STATE, checkpoints, read_state
 
 
 class Runtime(Protocol):
@@ -100,12 +100,11 @@ class LocalRuntime:
         if checkpoint is None:
             return
         target = self.directory / f"checkpoint_{step:08d}"
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.move(checkpoint, target)
+        move_folder(checkpoint, target, last=STATE)
         keep = {target, self.best_checkpoint()}
         for folder in checkpoints(self.directory):
             if folder not in keep:
-                shutil.rmtree(folder)
+                remove_folder(folder, first=STATE)
 
     def publish(self, values: Mapping[str, object], *, step: int) -> None:
         """Nobody watches one process: the journal is all there is."""

@@ -8,8 +8,10 @@ network alone, and is as strict about it. What learned something else is the mat
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from pbrlib.data.storage import fetched, is_remote
 from pbrlib.errors import CheckpointError
 
 FORMAT_VERSION = 2
@@ -77,10 +80,26 @@ def checkpoints(directory: Path) -> list[Path]:
     return sorted(folder for folder in directory.glob("checkpoint_*") if is_complete(folder))
 
 
+def unfinished(directory: Path) -> Path:
+    """An empty folder of this machine in which the next checkpoint of a phase is written."""
+    if not is_remote(directory):
+        return Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=directory))
+    return Path(tempfile.mkdtemp(prefix=_prefix_here(directory)))
+
+
 def remove_unfinished(directory: Path) -> None:
-    """Removes what a killed run left of checkpoints that it was writing."""
-    for folder in directory.glob(f"{UNFINISHED}*"):
+    """Removes what a killed run left of checkpoints that it was writing, here if the phase is on S3."""
+    if is_remote(directory):
+        found = Path(tempfile.gettempdir()).glob(f"{_prefix_here(directory)}*")
+    else:
+        found = directory.glob(f"{UNFINISHED}*")
+    for folder in found:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _prefix_here(directory: Path) -> str:
+    """How the names begin under which a machine writes the checkpoints of a phase on S3."""
+    return f"{UNFINISHED}{hashlib.sha256(str(directory).encode()).hexdigest()[:16]}-"
 
 
 def save(folder: Path, *, state: State, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -126,7 +145,8 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
 def read_tensors(file: Path) -> dict[str, Tensor]:
     """The tensors of a file by name; raises CheckpointError when they cannot be read."""
     try:
-        weights: dict[str, Tensor] = load_file(file)
+        with fetched(file) as here:
+            weights: dict[str, Tensor] = load_file(here)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{file}: cannot be read ({error}). Use another checkpoint.") from error
     return weights
@@ -169,7 +189,8 @@ def restore(folder: Path, *, fingerprint: str, network: nn.Module, optimizer: to
         )
     load_weights(folder, network)
     try:
-        optimizer.load_state_dict(torch.load(folder / OPTIMIZER, weights_only=True, map_location="cpu"))
+        with fetched(folder / OPTIMIZER) as here:
+            optimizer.load_state_dict(torch.load(here, weights_only=True, map_location="cpu"))
     except (OSError, RuntimeError, ValueError, UnpicklingError) as error:
         raise CheckpointError(
             f"{folder / OPTIMIZER}: cannot be read ({error}). Remove this checkpoint."

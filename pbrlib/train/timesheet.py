@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+from pbrlib.data.storage import append
+
 TIME_SHEET = "time.jsonl"
 
 Entry = Literal["launched", "begun", "spent", "ended", "stopped"]
@@ -19,20 +21,20 @@ Entry = Literal["launched", "begun", "spent", "ended", "stopped"]
 ``spent`` from rank 0: with the first batch of an attempt, and with what went elsewhere than into steps."""
 
 
-def enter_time(
-    directory: Path, entry: Entry, *, step: int | None = None, aside: Mapping[str, float] | None = None
-) -> None:
-    """Adds a line with the time of day.
+def enter_time(directory: Path, entry: Entry) -> None:
+    """Adds a line with the time of day to the time sheet in the folder of a phase."""
+    append(directory / TIME_SHEET, time_line(entry))
+
+
+def time_line(entry: Entry, *, step: int | None = None, aside: Mapping[str, float] | None = None) -> str:
+    """A line with the time of day.
 
     Args:
-        directory: The folder of the phase.
         entry: What happened.
         step: The number of finished steps.
         aside: Seconds since the line before, by what took them; the rest went into steps.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     rounded = {name: round(seconds, 4) for name, seconds in (aside or {}).items()}
     where = {} if step is None else {"step": step}
     line = {"kind": entry, "at": round(time.time(), 3), **where, **rounded}
-    with (directory / TIME_SHEET).open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    return json.dumps(line) + "\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -17,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, assert_never
 
+from pbrlib.data.storage import is_remote
 from pbrlib.errors import ConfigError
 from pbrlib.train.phase import PhaseRun
 from pbrlib.train.spec import TrackerName
@@ -177,7 +179,7 @@ class MlflowTracker:
         wait([end], timeout=_PATIENCE_S)
         self._pool.shutdown(wait=False, cancel_futures=True)
         lost = self._left_out + (not end.done() or end.exception() is not None)
-        return f"{lost} entries did not arrive ({self._reason})" if lost else None
+        return f"mlflow: {lost} entries did not arrive ({self._reason})" if lost else None
 
 
 class WandbTracker:
@@ -195,7 +197,7 @@ class WandbTracker:
                 name=tracked.title,
                 id=tracked.identity,
                 resume="allow",
-                dir=str(tracked.directory),
+                dir=str(_here(tracked.directory)),
                 config=dict(tracked.tags),
                 settings=settings,
             )
@@ -214,6 +216,11 @@ class WandbTracker:
         """Waits until wandb has everything; what it could not send lies below the phase."""
         self._run.finish(exit_code=int(failed))
         return None
+
+
+def _here(directory: Path) -> Path:
+    """The folder of the phase; of one on S3 where this machine keeps temporary files."""
+    return Path(tempfile.gettempdir()) if is_remote(directory) else directory
 
 
 def _first_line(error: BaseException) -> str:

@@ -44,12 +44,19 @@ class ValidationTexture:
 def load_validation(
     shards: ShardSet, *, maps: Sequence[str], required: Sequence[str], rank: int, world: int
 ) -> tuple[ValidationTexture, ...]:
-    """Reads every ``world``-th validation texture that has the required maps.
+    """Reads every ``world``-th validation texture that has the required maps."""
+    return load_textures(shards, validated(shards.rows, required=required)[rank::world], maps=maps)
+
+
+def load_textures(
+    shards: ShardSet, rows: Iterable[IndexRow], *, maps: Sequence[str]
+) -> tuple[ValidationTexture, ...]:
+    """Reads materials as they are validated.
 
     The seed of a texture's bake derives from its id alone: one fixed protocol for every phase and run.
     """
     textures = []
-    for row in validated(shards.rows, required=required)[rank::world]:
+    for row in rows:
         crop = _whole(shards, row, [name for name in maps if name in row.maps])
         raw = stack([crop], rows=[row], seeds=[mix("validation", row.id)], maps=maps)
         textures.append(ValidationTexture(row.source, raw))

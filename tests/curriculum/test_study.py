@@ -8,10 +8,11 @@ import optuna
 import pytest
 import yaml
 
-from pbrlib.curriculum.ranking import chosen, front_of, ranked, write_results
+from pbrlib.curriculum.ranking import chosen, front_of, origin, ranked, write_results
+from pbrlib.curriculum.search_load import load_search
 from pbrlib.curriculum.study import STUDY, Outcome, SweepStudy
 from pbrlib.errors import ConfigError
-from tests.curriculum.sweeps import GAMMA, MIOU, begin
+from tests.curriculum.sweeps import GAMMA, MIOU, begin, write_search
 
 STONE = "val/all/segmentation/iou/stone"
 
@@ -155,6 +156,15 @@ def test_the_best_is_written_as_the_overrides_that_differ(tmp_path: Path) -> Non
     text = (study.folder / "best.yaml").read_text()
     assert yaml.safe_load(text) == {"phases.S0.optimizer.lr": 2e-3}, "gamma is 1.0 already"
     assert text.startswith(f"# gamma, trial 0 of sweep: {MIOU} 0.5\n")
+
+
+def test_where_values_come_from_names_the_overrides_of_the_sweep(tmp_path: Path) -> None:
+    search = load_search(write_search(tmp_path), overrides=["phases.S0.epochs=2"])
+    study = SweepStudy.begin(tmp_path / "sweep", search, about={"shards": "x"})
+    finish(study, 0.5)
+    again = SweepStudy.open(tmp_path / "sweep")
+    said = origin(again, chosen(again, number=None), sweep=again.folder)
+    assert said == f"gamma, trial 0 of sweep with phases.S0.epochs=2: {MIOU} 0.5"
 
 
 def test_the_page_needs_no_network_and_has_optunas_pictures(tmp_path: Path) -> None:

@@ -1,41 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import numpy as np
 import pytest
-from moto.server import ThreadedMotoServer
 
-from pbrlib.data import storage
+from pbrlib.data import s3, storage
 from pbrlib.data.draw import Window
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
 from pbrlib.errors import DataError
 
 from .shards.materials import material
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    moto.start()
-    host, port = moto.get_host_and_port()
-    yield f"http://{host}:{port}"
-    moto.stop()
-
-
-@pytest.fixture
-def bucket(server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    """An empty bucket; the environment is all that points boto3 to the server."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    name = tmp_path.name.replace("_", "-").lower()[-40:].strip("-")
-    boto3.client("s3").create_bucket(Bucket=name)
-    return f"s3://{name}"
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -118,12 +94,12 @@ def test_missing_credentials_are_a_data_error(bucket: str, monkeypatch: pytest.M
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
-    storage._client_for.cache_clear()
+    s3._client_for.cache_clear()
     try:
         with pytest.raises(DataError, match=r"Unable to locate credentials.*Check your AWS credentials"):
             storage.read_bytes(f"{bucket}/file")
     finally:
-        storage._client_for.cache_clear()
+        s3._client_for.cache_clear()
 
 
 def test_a_shard_set_lives_on_s3_as_on_disk(bucket: str) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from ray_jobs.session import ray_session
+from tests.conftest import S3_CREDENTIALS
+from tests.s3_server import FaultyServer
 
 NUM_CPUS = 4
 TIMEOUT_S = 180
@@ -22,10 +24,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[None]:
-    """A local Ray with four logical CPUs; every ``ray_session`` inside a test joins it."""
+def ray_cluster(s3: FaultyServer) -> Iterator[None]:
+    """A local Ray with four logical CPUs; every ``ray_session`` inside a test joins it.
+
+    Its processes know the S3 server of the tests, and do not ask it eight times.
+    """
     with pytest.MonkeyPatch.context() as patch:
         # Gauges reach the metrics endpoint every ten seconds, and fits here are shorter.
         patch.setenv("RAY_metrics_report_interval_ms", "1000")
+        environment = {"AWS_ENDPOINT_URL": s3.url, **S3_CREDENTIALS, "AWS_MAX_ATTEMPTS": "3"}
+        for name, value in environment.items():
+            patch.setenv(name, value)
         with ray_session(num_cpus=NUM_CPUS):
             yield

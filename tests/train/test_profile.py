@@ -14,7 +14,7 @@ import pytest
 from pbrlib.curriculum.run import launch_local
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.train.profile import FOLDER
+from pbrlib.train.profile import PROFILE
 from pbrlib.train.state import WEIGHTS
 from tests.train.phases import job_of
 
@@ -46,8 +46,8 @@ def steps(found: list[dict[str, Any]]) -> int:
 def test_a_profiled_phase_learns_the_same_and_leaves_a_trace_of_its_steps(train: Train) -> None:
     plain, profiled = train("plain"), train("profiled", profile_steps=3)
     assert (plain / WEIGHTS).read_bytes() == (profiled / WEIGHTS).read_bytes()
-    assert not (plain.parent / FOLDER).exists()
-    (trace,) = (profiled.parent / FOLDER).iterdir()
+    assert not (plain.parent / PROFILE).exists()
+    (trace,) = (profiled.parent / PROFILE).iterdir()
     assert trace.name == "rank0-steps-4-6.trace.json.gz", "no snapshot of memory without a GPU"
     found = events(trace)
     assert steps(found) == 3
@@ -58,7 +58,7 @@ def test_a_profiled_phase_learns_the_same_and_leaves_a_trace_of_its_steps(train:
 
 def test_more_steps_than_a_phase_has_are_traced_to_its_end(train: Train) -> None:
     best = train("long", profile_steps=100)
-    (trace,) = (best.parent / FOLDER).iterdir()
+    (trace,) = (best.parent / PROFILE).iterdir()
     assert trace.name == "rank0-steps-4-8.trace.json.gz"
     assert steps(events(trace)) >= 5
 
@@ -66,7 +66,7 @@ def test_more_steps_than_a_phase_has_are_traced_to_its_end(train: Train) -> None
 @pytest.mark.gpu
 def test_on_a_gpu_a_snapshot_of_its_memory_lies_beside_the_trace(train: Train) -> None:
     best = train("gpu", profile_steps=2, device="cuda")
-    trace, snapshot = sorted((best.parent / FOLDER).iterdir(), reverse=True)
+    trace, snapshot = sorted((best.parent / PROFILE).iterdir(), reverse=True)
     assert any(one.get("cat") == "kernel" for one in events(trace))
     content = pickle.loads(snapshot.read_bytes())
     assert content["segments"] and any(content["device_traces"])

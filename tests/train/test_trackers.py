@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import wandb
+from click.testing import CliRunner
 
 from pbrlib.curriculum.run import PhaseJob, carry_out, launch_local
 from pbrlib.curriculum.spec import Curriculum
@@ -17,6 +18,7 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import ConfigError
 from pbrlib.train import trackers
 from pbrlib.train.journal import METRICS
+from ray_jobs.cli import main
 from tests.train.phases import Killed, job_of, kill_at
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
@@ -105,6 +107,8 @@ def test_a_store_that_breaks_in_the_middle_stops_nothing_and_is_written_down(
     assert carry_out(phase, launch_local).step in (4, 8)
     (line,) = [line for line in journal_of(phase) if line["kind"] == "tracker"]
     assert "entries did not arrive" in line["complaint"]
+    output = CliRunner().invoke(main, ["runs", "show", str(phase.run_directory.path)]).output
+    assert f"A1: {line['complaint']}" in output
 
 
 def test_mlflow_without_an_address_or_with_a_bad_one_is_refused_before_the_first_step(

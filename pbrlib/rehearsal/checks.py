@@ -1,0 +1,256 @@
+"""Whether a cluster is fit for a training: facts beside what is needed, and a verdict on each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from pbrlib.curriculum.phrases import size
+from pbrlib.data.shards.codec import TILE
+from pbrlib.rehearsal.node import NodeFacts
+from pbrlib.train.spec import RuntimeSpec
+
+Verdict = Literal["ok", "warning", "failed"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the preflight: what was found beside what is needed.
+
+    ``advice`` says what to do; only what is not ``ok`` has one.
+    """
+
+    check: str
+    found: str
+    needed: str
+    verdict: Verdict = "ok"
+    advice: str | None = None
+
+    def as_data(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Talk:
+    """What the ranks of a fit said to each other.
+
+    Attributes:
+        backend: Of torch's process group.
+        world: Number of ranks.
+        hosts: On which they lie.
+        bytes: Of the gradient that was summed over all ranks.
+        seconds: The median of several such sums.
+        right: Whether every rank got the right sum.
+        error: Why nothing was said; None where it was.
+    """
+
+    backend: str
+    world: int
+    hosts: tuple[str, ...] = ()
+    bytes: int = 0
+    seconds: float = 0.0
+    right: bool = False
+    error: str | None = None
+
+    @property
+    def bytes_per_s(self) -> float:
+        """Through each rank: a ring moves 2 (n - 1) / n of the gradient."""
+        return 2 * (self.world - 1) / self.world * self.bytes / self.seconds if self.seconds else 0.0
+
+
+def talks(talk: Talk) -> Check:
+    """Whether the ranks can train together."""
+    needed = f"{talk.world} workers, {size(talk.bytes)} summed right" if talk.bytes else "workers that answer"
+    if talk.error is not None:
+        advice = "Look at the network between the nodes: every port open among them, and one interface"
+        if talk.backend == "nccl":
+            advice += " (NCCL_SOCKET_IFNAME names it, NCCL_DEBUG=WARN says more)"
+        return Check(talk.backend, talk.error, needed, "failed", f"{advice}.")
+    if talk.world == 1:
+        return Check(talk.backend, "one worker, nobody to talk to", "nothing")
+    where = f"{len(set(talk.hosts))} node{'s' if len(set(talk.hosts)) > 1 else ''}"
+    found = f"{where}, {talk.seconds * 1000:.0f} ms = {size(round(talk.bytes_per_s))}/s through each worker"
+    if not talk.right:
+        return Check(
+            talk.backend, f"{found}, wrong sums", needed, "failed", "Replace the device or its driver."
+        )
+    return Check(talk.backend, found, needed)
+
+
+def storage_shared(
+    nodes: Sequence[NodeFacts],
+    *,
+    place: str,
+    token: str,
+    back: Mapping[str, str | None],
+    own: Mapping[str, str],
+) -> Check:
+    """Whether what the driver writes is read on every node, and the other way round.
+
+    Args:
+        nodes: What they found.
+        place: The directory of all runs.
+        token: What the driver left.
+        back: What the driver reads of each node's token.
+        own: What each was to leave.
+    """
+    needed = "every node reads the driver's file, and it theirs"
+    wrong = [
+        f"{one.host}: {one.writes or (one.reads if one.reads != token else 'its file is not seen here')}"
+        for one in nodes
+        if one.writes is not None or one.reads != token or back[one.node] != own[one.node]
+    ]
+    if wrong:
+        return Check(
+            "storage shared",
+            f"{len(wrong)} of {len(nodes)} nodes do not see it: {'; '.join(wrong[:2])}",
+            needed,
+            "failed",
+            f"Mount the storage of {place} on every node, the head too, under the same path, writable.",
+        )
+    if len(nodes) == 1:
+        return Check("storage shared", "one node, nothing to share", needed)
+    return Check("storage shared", f"{len(nodes)} nodes, both ways", needed)
+
+
+def data_readable(nodes: Sequence[NodeFacts], *, data: str, fingerprint: str) -> Check:
+    """Whether every node sees the very shard set that the driver sees."""
+    wrong = [one for one in nodes if one.data != fingerprint]
+    if wrong:
+        said = wrong[0].data if ":" in wrong[0].data else "another version of it"
+        return Check(
+            "shards readable",
+            f"not from {len(wrong)} of {len(nodes)} nodes; {wrong[0].host}: {said}",
+            "the same manifest everywhere",
+            "failed",
+            f"Give every node {data}: a mount, or an s3:// address.",
+        )
+    return Check("shards readable", f"same manifest from {_nodes(nodes)}", "the same manifest everywhere")
+
+
+def space(free: int, *, needed: int, place: str) -> Check:
+    """Whether the runs directory has room for the whole."""
+    check = Check("free space", size(free), size(needed))
+    if free < needed:
+        return _failed(check, f"Free space below {place}, or name another --runs.")
+    return check
+
+
+def store_need(
+    runtime: RuntimeSpec, *, crop: int, batch: int, tile_bytes: float, block: int, limit: int
+) -> int:
+    """Bytes that one worker's stream keeps in the object store.
+
+    Args:
+        runtime: How many blocks are fetched at once, and batches collated ahead.
+        crop: Side of the crops in pixels; an unaligned one touches a tile more each way.
+        batch: Draws of one worker in a step.
+        tile_bytes: A stored tile with all its maps.
+        block: Draws in a block.
+        limit: The most that a stream may hold.
+    """
+    draw = (math.ceil(crop / TILE) + 1) ** 2 * tile_bytes
+    blocks = max(1, math.floor(runtime.data_cpus)) + 1
+    return min(limit, round((blocks * block + runtime.prefetch * batch) * draw))
+
+
+def object_store(
+    nodes: Sequence[NodeFacts], *, stores: Mapping[str, int], workers: Mapping[str, int], per_worker: int
+) -> Check:
+    """Whether each node's object store holds the streams of the workers that it has room for."""
+    left = {one.node: stores[one.node] - workers[one.node] * per_worker for one in nodes}
+    tightest = min(nodes, key=lambda one: left[one.node])
+    num = workers[tightest.node]
+    check = Check(
+        "object store",
+        f"{size(stores[tightest.node])} on {tightest.host}",
+        f"{size(num * per_worker)} = {num} x {size(per_worker)}",
+    )
+    if left[tightest.node] < 0:
+        return _failed(
+            check,
+            "Start Ray with a larger --object-store-memory: with less it spills to disk between steps.",
+        )
+    return check
+
+
+def shared_memory(nodes: Sequence[NodeFacts], *, stores: Mapping[str, int]) -> Check:
+    """Whether /dev/shm holds the object store of each node, which else lies on a disk."""
+    small = [one for one in nodes if (one.shm_bytes or 0) < stores[one.node]]
+    shown = small[0] if small else min(nodes, key=lambda one: (one.shm_bytes or 0) - stores[one.node])
+    check = Check(
+        "/dev/shm",  # noqa: S108  # a name in a table
+        "none" if shown.shm_bytes is None else f"{size(shown.shm_bytes)} on {shown.host}",
+        f"{size(stores[shown.node])}, the object store",
+    )
+    if small:
+        return _failed(
+            check,
+            "Ray keeps objects in /tmp there, as slow as its disk. Give the container --shm-size, the pod a "
+            "memory volume at /dev/shm, or Ray less --object-store-memory.",
+        )
+    return check
+
+
+def processors(nodes: Sequence[NodeFacts], *, workers: Mapping[str, int], runtime: RuntimeSpec) -> Check:
+    """Whether the CPUs that workers and their streams are promised exist; fewer are shared, and slower."""
+    demand = {one.node: workers[one.node] * runtime.cpus_of_worker for one in nodes}
+    tightest = min(nodes, key=lambda one: one.cpus - demand[one.node])
+    check = Check(
+        "CPUs",
+        f"{tightest.cpus} on {tightest.host}",
+        f"{demand[tightest.node]:g} = {workers[tightest.node]} x ({runtime.cpus_per_worker:g} + "
+        f"{runtime.data_cpus:g} for its data)",
+    )
+    if tightest.cpus < demand[tightest.node]:
+        return Check(
+            check.check,
+            check.found,
+            check.needed,
+            "warning",
+            "Workers and their data share them: steps take longer than on as many CPUs as Ray counts.",
+        )
+    return check
+
+
+def memory(
+    nodes: Sequence[NodeFacts], *, workers: Mapping[str, int], per_worker: int, stores: Mapping[str, int]
+) -> Check:
+    """Whether the memory of each node holds its workers, with all validation textures, and its store."""
+    needs = {one.node: workers[one.node] * per_worker + stores[one.node] for one in nodes}
+    tightest = min(nodes, key=lambda one: one.memory_bytes - needs[one.node])
+    check = Check(
+        "memory of a node",
+        f"{size(tightest.memory_bytes)} on {tightest.host}",
+        f"{size(needs[tightest.node])}: {workers[tightest.node]} x {size(per_worker)} and the object store",
+    )
+    if tightest.memory_bytes < needs[tightest.node]:
+        return _failed(
+            check, "Fewer workers a node, less --object-store-memory, or fewer validation textures."
+        )
+    return check
+
+
+def device_memory(peak: int, *, reserved: int, device: int) -> Check:
+    """Whether the fullest device has air left; a phase that found no room has said so itself."""
+    check = Check("device memory", f"{size(peak)} used, {size(reserved)} held", f"below {size(device)}")
+    if reserved > 0.95 * device:
+        return Check(
+            check.check,
+            check.found,
+            check.needed,
+            "warning",
+            "Little air: another batch may not fit. A smaller batch_per_device in the runtime file.",
+        )
+    return check
+
+
+def _failed(check: Check, advice: str) -> Check:
+    return Check(check.check, check.found, check.needed, "failed", advice)
+
+
+def _nodes(nodes: Sequence[NodeFacts]) -> str:
+    return "one node" if len(nodes) == 1 else f"{len(nodes)} nodes"

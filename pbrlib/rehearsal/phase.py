@@ -1,0 +1,288 @@
+"""A phase in small, on every rank: real sizes, few steps, broken off as a lost node would break it off."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pbrlib.curriculum.run import PhaseJob, set_up
+from pbrlib.data.batch import RawBatch
+from pbrlib.data.plan import DrawPlan
+from pbrlib.data.shards.index import IndexRow
+from pbrlib.errors import ConfigError
+from pbrlib.rehearsal.figures import RankFigures, ValidationFigures, rank_figures, write_figures
+from pbrlib.tasks.spec import maps_required
+from pbrlib.train.loop import train_phase
+from pbrlib.train.phase import PhaseRun
+from pbrlib.train.runtime import Runtime
+from pbrlib.train.state import read_weights
+from pbrlib.train.task import Task
+from pbrlib.train.validation import (
+    MULTIPLE,
+    SHOWN,
+    ValidationTexture,
+    contact_sheet,
+    load_textures,
+    size_of,
+    validate,
+    validated,
+)
+
+STEPS = 3
+"""Of the first start; the second one goes on for one, to show that it does."""
+
+TEXTURES = SHOWN
+"""Validation textures of each rank: the largest, since memory goes by them; as many as a picture shows."""
+
+SUPPLY_S = 3.0
+"""How long the stream is asked for all that it can deliver. Its first batches lie ready, so the second half
+of this time counts."""
+
+
+class BrokenOffError(Exception):
+    """The rehearsed steps are over."""
+
+
+def rehearse_phase(job: PhaseJob, runtime: Runtime) -> None:
+    """What every rank does in one start of a rehearsed phase; rank 0 leaves the figures of all.
+
+    The first start begins as the phase will begin, takes ``STEPS`` steps of its plan, validates and writes a
+    checkpoint. The second start finds that checkpoint and goes on for a step.
+
+    Raises:
+        ConfigError: The device has no room for a micro-batch.
+    """
+    checkpoint = runtime.latest_checkpoint()
+    try:
+        figures = _start(job, runtime, came_from=checkpoint or job.starts_from, again=checkpoint is not None)
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(no_room(job, error)) from error
+    texts = runtime.gather([figures.text()])
+    if runtime.rank == 0:
+        write_figures(
+            job.directory, [rank_figures(text) for (text,) in texts], start=1 if checkpoint is None else 2
+        )
+
+
+def no_room(job: PhaseJob, error: BaseException) -> str:
+    """What to say and do when a device is too small for a phase."""
+    spec, runtime = job.curriculum.phases[job.phase], job.runtime
+    local = -(-spec.batch // runtime.workers)
+    micro = -(-local // runtime.micro_batches(spec.batch))
+    smaller = max(micro // 2, 1)
+    advice = (
+        f"Set batch_per_device: {smaller} in the runtime file"
+        if micro > 1
+        else "It is one sample already: use larger devices, precision: bf16, or a smaller crop"
+    )
+    first = str(error).partition("\n")[0].partition(". GPU")[0]
+    return f"phases.{job.phase}: no room for a micro-batch of {micro} at {spec.crop} px ({first}). {advice}."
+
+
+def _start(job: PhaseJob, runtime: Runtime, *, came_from: Path | None, again: bool) -> RankFigures:
+    cuda = runtime.device.type == "cuda"
+    if cuda:
+        torch.cuda.reset_peak_memory_stats(runtime.device)
+    shards = runtime.shards
+    run, task = set_up(job, runtime)
+    own, share = _validation_rows(job, runtime)
+    began = time.monotonic()
+    textures = () if again else load_textures(shards, own, maps=run.maps)
+    load_s = time.monotonic() - began
+    stage = _Stage(runtime, task.players[0].network, came_from=came_from, steps=1 if again else STEPS)
+    with suppress(BrokenOffError):
+        state = train_phase(_shortened(run), task, stage, validation=textures)
+        if stage.first_step is None:  # A phase of so few steps was finished by the first start.
+            stage.begins(state.step)
+    validation = None
+    if not again:
+        validation = ValidationFigures(
+            textures=len(own),
+            pixels=sum(map(_pixels, own)),
+            stored_bytes=sum(map(_stored_bytes, textures)),
+            load_s=load_s,
+            seconds=_seconds_of(lambda: validate(task, textures, stage), stage),
+            picture_s=_seconds_of(lambda: _picture(task, textures, stage), stage),
+            all_textures=len(share),
+            all_pixels=sum(map(_pixels, share)),
+        )
+    return stage.figures(validation)
+
+
+def _shortened(run: PhaseRun) -> PhaseRun:
+    """The phase with its plan and its schedule whole, validated after the rehearsed steps."""
+    return replace(run, segment_steps=STEPS)
+
+
+def _validation_rows(job: PhaseJob, runtime: Runtime) -> tuple[list[IndexRow], list[IndexRow]]:
+    """The textures that this rank validates in the rehearsal, and those of its whole share."""
+    rows = validated(runtime.shards.rows, required=maps_required(job.curriculum.task))
+    some = largest(rows, most=TEXTURES * runtime.world_size)
+    return some[runtime.rank :: runtime.world_size], rows[runtime.rank :: runtime.world_size]
+
+
+def largest(rows: Sequence[IndexRow], *, most: int) -> list[IndexRow]:
+    """Up to ``most`` rows by their pixels, the largest first; of every source one at least.
+
+    Metrics go by source, so a source without a texture would have none to select a checkpoint by.
+    """
+    by_size = sorted(rows, key=_pixels, reverse=True)
+    first = {row.source: row for row in reversed(by_size)}
+    rest = [row for row in by_size if first[row.source] is not row]
+    return sorted([*first.values(), *rest[: max(most - len(first), 0)]], key=_pixels, reverse=True)
+
+
+def _pixels(row: IndexRow) -> int:
+    height, width = (side // MULTIPLE * MULTIPLE for side in size_of(row))
+    return height * width
+
+
+def _stored_bytes(texture: ValidationTexture) -> int:
+    return sum(tensor.nbytes for tensor in texture.raw.maps.values())
+
+
+def _picture(task: Task, textures: Sequence[ValidationTexture], stage: _Stage) -> None:
+    if textures:
+        contact_sheet(task, textures, device=stage.device)
+
+
+def _seconds_of(what: Callable[[], object], stage: _Stage) -> float:
+    """How long the device takes for something that it has done before."""
+    stage.wait_for_device()
+    began = time.monotonic()
+    what()
+    stage.wait_for_device()
+    return time.monotonic() - began
+
+
+class _Stage:
+    """A runtime that watches its phase and breaks it off; all else is that of the runtime inside."""
+
+    def __init__(self, inside: Runtime, network: nn.Module, *, came_from: Path | None, steps: int) -> None:
+        self.rank, self.world_size, self.device = inside.rank, inside.world_size, inside.device
+        self.shards = inside.shards
+        self._inside, self._network, self._came_from, self._steps = inside, network, came_from, steps
+        self.first_step: int | None = None
+        self._agreeing = 0
+        self._step_s: list[float] = []
+        self._wait_s: list[float] = []
+        self._given: float | None = None
+        self._supply: tuple[float | None, float] = (None, 0.0)
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        return self._inside.wrap(module)
+
+    def all_reduce(self, values: Tensor) -> Tensor:
+        return self._inside.all_reduce(values)
+
+    def gather(self, value: list[str]) -> list[list[str]]:
+        return self._inside.gather(value)
+
+    def share_buffers(self, module: nn.Module) -> None:
+        # The first thing behind the last step.
+        self._step_ends()
+        self._inside.share_buffers(module)
+
+    def report(self, metrics: Mapping[str, float], *, checkpoint: Path | None, step: int) -> None:
+        self._inside.report(metrics, checkpoint=checkpoint, step=step)
+
+    def publish(self, values: Mapping[str, object], *, step: int) -> None:
+        # Nobody watches a rehearsal, and gauges would stand beside those of the real phases.
+        pass
+
+    def latest_checkpoint(self) -> Path | None:
+        return self._inside.latest_checkpoint()
+
+    def batches(self, plan: DrawPlan, *, maps: Sequence[str], first_step: int) -> Iterator[RawBatch]:
+        """The rehearsed batches of the real stream, with nothing behind them."""
+        self.begins(first_step)
+        stream = self._inside.batches(plan, maps=maps, first_step=first_step)
+        for _ in range(self._steps):
+            self._step_ends()
+            asked = time.monotonic()
+            batch = next(stream, None)
+            if batch is None:
+                return
+            self._given = time.monotonic()
+            self._wait_s.append(self._given - asked)
+            yield batch
+        self._step_ends()
+        if first_step == 0:
+            self._supply = supply_of(stream, seconds=SUPPLY_S)
+        raise BrokenOffError
+
+    def begins(self, first_step: int) -> None:
+        """Looks at what the network begins with."""
+        self.first_step = first_step
+        if self._came_from is not None:
+            self._agreeing = agreeing(self._network, self._came_from)
+
+    def wait_for_device(self) -> None:
+        """Returns when the device has done all that it was told."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def _step_ends(self) -> None:
+        if self._given is None:
+            return
+        self.wait_for_device()
+        self._step_s.append(time.monotonic() - self._given)
+        self._given = None
+
+    def figures(self, validation: ValidationFigures | None) -> RankFigures:
+        """All that was seen."""
+        cuda = self.device.type == "cuda"
+        host_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+            1 if sys.platform == "darwin" else 1024
+        )
+        return RankFigures(
+            rank=self.rank,
+            host=socket.gethostname(),
+            device=torch.cuda.get_device_name(self.device) if cuda else self.device.type,
+            first_step=self.first_step or 0,
+            agreeing=self._agreeing,
+            tensors=len(self._network.state_dict()),
+            step_s=tuple(self._step_s),
+            wait_s=tuple(self._wait_s),
+            supply=self._supply[0],
+            supply_s=self._supply[1],
+            peak_bytes=torch.cuda.max_memory_allocated(self.device) if cuda else host_bytes,
+            reserved_bytes=torch.cuda.max_memory_reserved(self.device) if cuda else None,
+            device_bytes=torch.cuda.get_device_properties(self.device).total_memory if cuda else None,
+            host_bytes=host_bytes,
+            validation=validation,
+        )
+
+
+def agreeing(network: nn.Module, folder: Path) -> int:
+    """The tensors of a network that are exactly those of a checkpoint."""
+    saved, own = read_weights(folder), network.state_dict()
+    return sum(
+        name in saved and torch.equal(tensor.detach().cpu(), saved[name]) for name, tensor in own.items()
+    )
+
+
+def supply_of(stream: Iterator[RawBatch], *, seconds: float) -> tuple[float | None, float]:
+    """Samples a second in the second half of a time in which nothing but the stream runs, and that time.
+
+    None where the stream ends before.
+    """
+    began, counted, since = time.monotonic(), 0, None
+    for batch in stream:
+        now = time.monotonic()
+        if since is not None:
+            counted += len(batch)
+        if now - began >= seconds and since is not None and counted:
+            return counted / (now - since), now - began
+        if since is None and now - began >= seconds / 2:
+            since = now
+    return None, time.monotonic() - began

@@ -1,0 +1,231 @@
+"""What a bad connection does to reading and writing: nothing, or a clear error; never half of something."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import torch
+
+from pbrlib.data import s3 as s3_client
+from pbrlib.data import storage
+from pbrlib.data.place import place
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.shards.writer import publish, shard_name, write_shard
+from pbrlib.errors import DataError
+from pbrlib.train.state import STATE, State, checkpoints, save
+from tests.data.shards.materials import material
+from tests.s3_server import Answer, App, FaultyServer, cut_after, hanging_up, refusing, silent_for, trickling
+
+CONTENT = bytes(range(256)) * 4096
+
+BUSY = refusing("503 Slow Down", "SlowDown")
+BROKEN = refusing("500 Internal Server Error", "InternalError")
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Half a second of silence is too long, and between attempts there is next to no pause."""
+    monkeypatch.setattr(s3_client, "READ_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("random.random", lambda: 0.01)
+    monkeypatch.setattr("random.uniform", lambda low, high: 0.01)
+    s3_client._client_for.cache_clear()
+    yield
+    s3_client._client_for.cache_clear()
+
+
+@pytest.fixture
+def object_(bucket: str) -> str:
+    address = f"{bucket}/folder/object.bin"
+    storage.write_bytes_atomic(address, CONTENT)
+    return address
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [BROKEN, BUSY, cut_after(300_000), cut_after(0), silent_for(1.0)],
+    ids=["500", "503", "cut in the middle", "cut at once", "timeout"],
+)
+@pytest.mark.parametrize("way", ["whole", "file"])
+def test_what_fails_a_few_times_is_read_whole(
+    s3: FaultyServer, object_: str, answer: Answer, way: str
+) -> None:
+    with s3.failing("GET", "object.bin", answer, times=3) as fault:
+        if way == "whole":
+            assert storage.read_bytes(object_) == CONTENT
+        else:
+            with storage.fetched(object_) as file:
+                assert file.read_bytes() == CONTENT
+    assert fault.met == 3
+
+
+def test_a_slow_answer_is_waited_for(s3: FaultyServer, object_: str) -> None:
+    with s3.failing("GET", "object.bin", trickling(8, pause_s=0.2), times=1) as fault:
+        assert storage.read_bytes(object_) == CONTENT
+    assert fault.met == 1, "as long as something comes it is no timeout"
+
+
+def test_reading_goes_on_where_it_was_cut(s3: FaultyServer, object_: str) -> None:
+    s3.asked.clear()
+    with s3.failing("GET", "object.bin", cut_after(300_000), times=1):
+        assert storage.read_range(object_, start=50, length=500_000) == CONTENT[50:500_050]
+    ranges = [range_ for _, _, range_ in s3.asked]
+    assert ranges == ["bytes=50-500049", "bytes=300050-500049"]
+
+
+@pytest.mark.parametrize("way", ["whole", "file"])
+def test_two_objects_are_never_mixed(s3: FaultyServer, object_: str, way: str) -> None:
+    other = CONTENT[::-1]
+
+    def cut_and_replace(app: App, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        answer = cut_after(300_000)(app, environ, start)
+        storage.write_bytes_atomic(object_, other)
+        return answer
+
+    with s3.failing("GET", "object.bin", cut_and_replace, times=1):
+        if way == "whole":
+            assert storage.read_bytes(object_) == other
+        else:
+            with storage.fetched(object_) as file:
+                assert file.read_bytes() == other
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (BROKEN, "InternalError"),
+        (BUSY, "SlowDown"),
+        (cut_after(300_000), "cut off"),
+        (silent_for(1.0), "timeout"),
+    ],
+    ids=["500", "503", "cut in the middle", "timeout"],
+)
+def test_what_keeps_failing_is_an_error_that_names_the_place(
+    s3: FaultyServer, object_: str, answer: Answer, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+    with s3.failing("GET", "object.bin", answer):
+        with pytest.raises(DataError, match=f"{object_}: .*{said}"):
+            storage.read_bytes(object_)
+        with pytest.raises(DataError, match=f"{object_}: "), storage.fetched(object_):
+            pass
+
+
+def test_a_server_that_is_away_is_an_error_without_the_credentials_of_its_address(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://me:hidden@127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+    with pytest.raises(DataError, match="connect") as caught:
+        storage.read_bytes(f"{bucket}/file")
+    assert "hidden" not in str(caught.value)
+
+
+def test_credentials_in_an_address_are_refused_and_not_repeated() -> None:
+    for use in (place, storage.read_bytes):
+        with pytest.raises(DataError, match="holds credentials") as caught:
+            use("s3://AKIA:hidden@bucket/folder")
+        assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "answer", [BROKEN, BUSY, silent_for(1.0), hanging_up], ids=["500", "503", "timeout", "cut"]
+)
+def test_what_fails_a_few_times_is_written(s3: FaultyServer, object_: str, answer: Answer) -> None:
+    new = CONTENT[::-1] * 2
+    with s3.failing("PUT", "object.bin", answer, times=3) as fault:
+        storage.write_bytes_atomic(object_, new)
+    assert fault.met == 3
+    assert storage.read_bytes(object_) == new
+
+
+def test_a_large_file_that_cannot_be_sent_leaves_nothing(
+    s3: FaultyServer, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+    large = tmp_path / "large"
+    large.write_bytes(bytes(17 * 2**20))
+    address = f"{bucket}/large"
+    with (
+        s3.failing("PUT", "partNumber=2", BROKEN) as fault,
+        pytest.raises(DataError, match=f"{address}: S3 cannot be used: .*InternalError"),
+    ):
+        storage.put_file(large, address)
+    assert fault.met == 2
+    assert not storage.exists(address)
+    uploads = boto3.client("s3").list_multipart_uploads(Bucket=bucket.removeprefix("s3://"))
+    assert "Uploads" not in uploads
+    with s3.failing("PUT", "partNumber=2", BROKEN, times=1):
+        storage.put_file(large, address)
+    assert storage.size(address) == large.stat().st_size
+
+
+def test_a_bucket_that_does_not_exist_is_said(bucket: str) -> None:
+    with pytest.raises(DataError, match=r"s3://nowhere-at-all/file: there is no such bucket"):
+        storage.write_bytes_atomic("s3://nowhere-at-all/file", b"")
+    assert not place("s3://nowhere-at-all/folder").is_dir()
+
+
+def checkpoint(folder: Path) -> Path:
+    network = torch.nn.Linear(2, 2)
+    state = State("A1", "print", 4, 8, {}, {})
+    save(folder, state=state, network=network, optimizer=torch.optim.AdamW(network.parameters()))
+    return folder
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt", "state.json"])
+def test_a_checkpoint_that_cannot_be_sent_whole_is_none(
+    s3: FaultyServer, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+    folder = place(f"{bucket}/runs/albedo/A1-0")
+    target = folder / "checkpoint_00000004"
+    with s3.failing("PUT", file, BROKEN), pytest.raises(DataError, match=file):
+        storage.move_folder(checkpoint(tmp_path / "one"), target, last=STATE)
+    assert checkpoints(folder) == []
+    storage.move_folder(checkpoint(tmp_path / "two"), target, last=STATE)
+    assert checkpoints(folder) == [target]
+    with s3.failing("PUT", file, BROKEN), pytest.raises(DataError, match=file):
+        storage.move_folder(checkpoint(tmp_path / "three"), target, last=STATE)
+    assert checkpoints(folder) == [], "neither the old one nor a mixture"
+
+
+def test_a_checkpoint_that_is_removed_ceases_to_be_one_first(
+    s3: FaultyServer, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+    folder = place(f"{bucket}/runs/albedo/A1-0")
+    target = folder / "checkpoint_00000004"
+    storage.move_folder(checkpoint(tmp_path / "one"), target, last=STATE)
+    with s3.failing("DELETE", "model.safetensors", BROKEN), pytest.raises(DataError):
+        storage.remove_folder(target, first=STATE)
+    assert checkpoints(folder) == []
+
+
+@pytest.mark.parametrize("file", ["shards/", "index", "manifest.json"])
+def test_a_version_of_a_set_that_cannot_be_sent_whole_is_none(
+    s3: FaultyServer, bucket: str, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+    root = f"{bucket}/set"
+
+    def add(version: int, previous: Any) -> None:
+        path = storage.join(root, shard_name(version=version, ordinal=0))
+        info, rows = write_shard(path, [material(version)], split_for=lambda _: "train")
+        publish(root, shards=[info], rows=[rows], previous=previous)
+
+    with s3.failing("PUT", file, BROKEN) as fault, pytest.raises(DataError):
+        add(1, None)
+    assert fault.met
+    with pytest.raises(DataError, match=r"no manifest\.json"):
+        ShardSet.open(root)
+    add(1, None)
+    before = ShardSet.open(root)
+    with s3.failing("PUT", file, BROKEN), pytest.raises(DataError):
+        add(2, before.manifest)
+    after = ShardSet.open(root)
+    assert after.fingerprint == before.fingerprint
+    after.verify()

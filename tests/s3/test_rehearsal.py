@@ -1,0 +1,35 @@
+"""The place of a rehearsal in a bucket: what it checks there, and that nothing of it stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pbrlib.data import s3 as storage
+from pbrlib.data.place import place
+from pbrlib.rehearsal.node import leave_token, left_by, look_around
+from pbrlib.rehearsal.scratch import scratch_runs
+from tests.s3_server import FaultyServer, refusing
+
+
+def test_tokens_go_both_ways_through_a_bucket_and_nothing_stays(bucket: str, shard_folder: Path) -> None:
+    with scratch_runs(place(f"{bucket}/runs"), keep=False) as scratch:
+        leave_token(scratch, "of the driver")
+        facts = look_around(scratch, node="a", token="of the node", data=str(shard_folder))
+        assert (facts.reads, facts.writes) == ("of the driver", None)
+        assert left_by(scratch, "a") == "of the node"
+        assert left_by(scratch, "b") is None
+        assert storage.tree(bucket)
+    assert storage.tree(bucket) == {}
+
+
+def test_a_node_that_may_not_use_the_bucket_says_why(
+    bucket: str, s3: FaultyServer, shard_folder: Path
+) -> None:
+    scratch = place(f"{bucket}/runs/.rehearsal-1")
+    facts = look_around(scratch, node="a", token="of the node", data=str(shard_folder))
+    assert facts.reads.endswith("token-of-the-driver: no such file")
+    denied = refusing("403 Forbidden", "AccessDenied")
+    with s3.failing("GET", "", denied), s3.failing("PUT", "", denied), s3.failing("HEAD", "", denied):
+        facts = look_around(scratch, node="a", token="of the node", data=str(shard_folder))
+    for said in (facts.reads, facts.writes or ""):
+        assert "S3 refuses" in said or "403" in said or "AccessDenied" in said, said

@@ -1,0 +1,134 @@
+"""An S3 server on loopback, moto's, before which faults can be put."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+Answer = Callable[[App, dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+"""Answers a request in place of the server, which it may ask."""
+
+
+def refusing(status: str, code: str) -> Answer:
+    """An error of S3's, such as ``500 Internal Server Error`` with the code ``InternalError``."""
+
+    def answer(app: App, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        body = b"" if environ["REQUEST_METHOD"] == "HEAD" else f"<Error><Code>{code}</Code></Error>".encode()
+        start(status, [("Content-Length", str(len(body)))])
+        return [body]
+
+    return answer
+
+
+def cut_after(length: int) -> Answer:
+    """The true answer, of which only so many bytes arrive."""
+
+    def answer(app: App, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        return [b"".join(app(environ, start))[:length]]
+
+    return answer
+
+
+def hanging_up(app: App, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+    """No answer: the connection is closed, whatever was still to be sent."""
+    environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+    return []
+
+
+def silent_for(seconds: float) -> Answer:
+    """The true answer, much too late."""
+
+    def answer(app: App, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        time.sleep(seconds)
+        return app(environ, start)
+
+    return answer
+
+
+def trickling(pieces: int, *, pause_s: float) -> Answer:
+    """The true answer in pieces, with pauses between."""
+
+    def answer(app: App, environ: dict[str, Any], start: Callable[..., Any]) -> Iterator[bytes]:
+        whole = b"".join(app(environ, start))
+        step = max(len(whole) // pieces, 1)
+        for first in range(0, len(whole), step):
+            yield whole[first : first + step]
+            time.sleep(pause_s)
+
+    return answer
+
+
+@dataclass
+class _Fault:
+    method: str
+    key: str
+    answer: Answer
+    times: float
+    met: int = 0
+
+
+@dataclass
+class FaultyServer:
+    """Passes requests on to moto, but for those that a fault waits for."""
+
+    app: App = field(default_factory=lambda: DomainDispatcherApplication(create_backend_app))
+    url: str = ""
+    asked: list[tuple[str, str, str]] = field(default_factory=list)
+    _faults: list[_Fault] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        method, place = environ["REQUEST_METHOD"], f"{environ['PATH_INFO']}?{environ.get('QUERY_STRING', '')}"
+        with self._lock:
+            self.asked.append((method, place, environ.get("HTTP_RANGE", "")))
+            fault = next((one for one in self._faults if _meets(one, method, place)), None)
+            if fault is not None:
+                fault.met += 1
+        return self.app(environ, start) if fault is None else fault.answer(self.app, environ, start)
+
+    @contextmanager
+    def failing(
+        self, method: str, key: str, answer: Answer, *, times: float = float("inf")
+    ) -> Iterator[_Fault]:
+        """Within the block, requests of a method whose path holds ``key`` get the answer, so many times."""
+        fault = _Fault(method, key, answer, times)
+        self._faults.append(fault)
+        try:
+            yield fault
+        finally:
+            self._faults.remove(fault)
+
+
+def _meets(fault: _Fault, method: str, place: str) -> bool:
+    return fault.met < fault.times and method == fault.method and fault.key in place
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_request(self, *given: Any) -> None:
+        """Says nothing of requests."""
+
+
+@contextmanager
+def s3_server() -> Iterator[FaultyServer]:
+    """A server on a free port of loopback."""
+    faulty = FaultyServer()
+    server = make_server("127.0.0.1", 0, faulty, threaded=True, request_handler=_Quiet)
+    faulty.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield faulty
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(timeout=10)
