@@ -28,10 +28,19 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
 
 def job_for(
-    curriculum: Curriculum, phase: str, *, shards: ShardSet, donors: Path, runs: Path, workers: int
+    curriculum: Curriculum,
+    phase: str,
+    *,
+    shards: ShardSet,
+    donors: Path,
+    runs: Path,
+    workers: int,
+    cache: Path | None = None,
 ) -> PhaseJob:
     # So that three workers with their streams find room on four CPUs.
-    given = {"workers": workers, "record_batches": True, "data_cpus": 0.3}
+    given: dict[str, Any] = {"workers": workers, "record_batches": True, "data_cpus": 0.3}
+    if cache is not None:
+        given["tile_cache"] = {"gib": 1, "folder": str(cache)}
     return job_of(curriculum, phase, shards=shards, donors=donors, runs=runs, **given)
 
 
@@ -52,13 +61,15 @@ def data_executions() -> set[str]:
     return set(ray.get(get_or_create_stats_actor().get_datasets.remote()))
 
 
-def test_one_ray_worker_equals_the_local_runtime_bit_for_bit(
+def test_one_ray_worker_with_a_tile_cache_equals_the_local_runtime_bit_for_bit(
     ray_cluster: None, shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path
 ) -> None:
     given = {"shards": shard_set, "donors": trained_runs, "workers": 1}
     local = job_for(albedo_curriculum, "A1", runs=tmp_path / "local", **given)
-    on_ray = job_for(albedo_curriculum, "A1", runs=tmp_path / "ray", **given)
+    cache = tmp_path / "cache"
+    on_ray = job_for(albedo_curriculum, "A1", runs=tmp_path / "ray", cache=cache, **given)
     ours, theirs = launch_local(local), launch_on_ray(on_ray)
+    assert list(cache.glob("*/*/tiles/*/[0-9]*")), "tiles were kept"
     assert (ours / WEIGHTS).read_bytes() == (theirs / WEIGHTS).read_bytes()
     assert read_state(ours).metrics == read_state(theirs).metrics
 
