@@ -54,7 +54,9 @@ def prometheus(head: Head, folder: Path) -> Iterator[str]:
 
 def get(url: str, *, token: str | None = None) -> Any:
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as answer:
+    request = urllib.request.Request(url, headers=headers)
+    # The first question about fits makes the dashboard start a driver of its own.
+    with urllib.request.urlopen(request, timeout=WITHIN_S) as answer:
         return json.load(answer)
 
 
