@@ -10,9 +10,9 @@ import secrets
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -34,9 +34,13 @@ FAILED, INTERRUPTED, STOPPED = 1, 130, 143
 _ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 _CHATTY = (
     "ray._private.runtime_env.packaging",
+    "ray._private.runtime_env.working_dir",
     "ray.dashboard.modules.dashboard_sdk",
     "ray.dashboard.modules.job.sdk",
 )
+_NO_AGENT = "No available agent"
+_YOUNG_S, _YOUNG_PAUSE_S = 60.0, 2.0
+"""How long a cluster may be without an agent that takes jobs, as one that has just started is."""
 _RECONNECTS = 5
 _UPLOADED = ("files", "file", "runtime_file")
 _PLACES = ("data", "runs", "out", "location")
@@ -169,7 +173,7 @@ def connect(address: str | None) -> JobSubmissionClient:
     from ray.job_submission import JobSubmissionClient
 
     for name in _CHATTY:
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         return JobSubmissionClient(address)
     except AuthenticationError as error:
@@ -190,23 +194,39 @@ def submit(
     """Uploads ``working_dir`` and starts ``pbr ARGUMENTS`` in it; returns the job's id."""
     stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     job = f"{_ID.sub('-', metadata['job_name'])}-{stamp}"
+    given = {
+        "entrypoint": shlex.join(["python", "-m", "ray_jobs.cli", *arguments]),
+        "submission_id": job,
+        "metadata": metadata,
+        "runtime_env": {"working_dir": str(working_dir.resolve()), "env_vars": {WAIT: str(STOP_WAIT_S)}},
+    }
+    patient_until = time.monotonic() + _YOUNG_S
     try:
-        client.submit_job(
-            entrypoint=shlex.join(["python", "-m", "ray_jobs.cli", *arguments]),
-            submission_id=job,
-            metadata=metadata,
-            runtime_env={
-                "working_dir": str(working_dir.resolve()),
-                "env_vars": {WAIT: str(STOP_WAIT_S)},
-            },
-        )
+        while not _taken(client, given, is_last=time.monotonic() > patient_until):
+            time.sleep(_YOUNG_PAUSE_S)
     except (OSError, RuntimeError, ValueError) as error:
+        if _NO_AGENT in str(error):
+            raise ConfigError(
+                f"{client.get_address()}: no agent of the cluster takes jobs. Does another Ray hold its port "
+                "on the head? Start this one with `ray start --dashboard-agent-listen-port=PORT`."
+            ) from error
         raise ConfigError(
             f"{working_dir.resolve()}: the job was not taken ({_first_line(error)}). If the upload is too "
             "large, name what it does not need in .rayignore."
         ) from error
     click.echo(f"pbr: job {job} ({metadata['job_name']})", err=True)
     return job
+
+
+def _taken(client: JobSubmissionClient, given: Mapping[str, Any], *, is_last: bool) -> bool:
+    """Whether the cluster took the job; False while it is so young that it has nobody to take one."""
+    try:
+        client.submit_job(**given)
+    except RuntimeError as error:
+        if is_last or _NO_AGENT not in str(error):
+            raise
+        return False
+    return True
 
 
 def follow(client: JobSubmissionClient, job: str) -> int:

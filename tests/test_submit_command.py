@@ -13,6 +13,7 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from pbrlib.errors import ConfigError
 from ray_jobs.cli import main
 from ray_jobs.submit import checked, connect, described, follow
+from ray_jobs.submit import submit as hand_in
 from tests.conftest import ALBEDO, SEGFORMER
 
 PLACES = ("--data", "/mnt/pbr/shards", "--runs", "/mnt/pbr/runs")
@@ -145,3 +146,45 @@ def test_the_exit_code_is_that_of_the_command_as_a_shell_gives_it(
     said = capsys.readouterr().err
     assert ("did not end by itself: the node died" in said) == (expected == 1)
     assert ("same command again resumes" in said) == (expected == 143)
+
+
+class Young:
+    """A client of a cluster that refuses so many jobs before it has an agent."""
+
+    def __init__(self, refusals: int, *, reason: str = "No available agent to submit job") -> None:
+        self.left, self.reason, self.taken = refusals, reason, list[str]()
+
+    def get_address(self) -> str:
+        return "http://127.0.0.1:8265"
+
+    def submit_job(self, *, submission_id: str, **given: object) -> None:
+        if self.left:
+            self.left -= 1
+            raise RuntimeError(f"Request failed with status code 500: {self.reason}.")
+        self.taken.append(submission_id)
+
+
+def submitted(client: Young, folder: Path) -> str:
+    return hand_in(
+        cast("JobSubmissionClient", client), ["runs"], working_dir=folder, metadata={"job_name": "ladder"}
+    )
+
+
+def test_a_cluster_that_has_just_started_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray_jobs.submit._YOUNG_PAUSE_S", 0.0)
+    client = Young(3)
+    assert [submitted(client, tmp_path)] == client.taken
+
+
+def test_a_cluster_that_never_has_an_agent_and_another_refusal_are_errors_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray_jobs.submit._YOUNG_S", -1.0)
+    with pytest.raises(ConfigError, match=r"no agent of the cluster .*--dashboard-agent-listen-port"):
+        submitted(Young(100), tmp_path)
+    refused = Young(1, reason="too large")
+    with pytest.raises(ConfigError, match=r"was not taken \(.*too large.*\.rayignore"):
+        submitted(refused, tmp_path)
+    assert (refused.left, refused.taken) == (0, [])
