@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -29,11 +30,12 @@ def ray_cluster(s3: FaultyServer) -> Iterator[None]:
 
     Its processes know the S3 server of the tests, and do not ask it eight times.
     """
-    with pytest.MonkeyPatch.context() as patch:
-        # Gauges reach the metrics endpoint every ten seconds, and fits here are shorter.
-        patch.setenv("RAY_metrics_report_interval_ms", "1000")
-        environment = {"AWS_ENDPOINT_URL": s3.url, **S3_CREDENTIALS, "AWS_MAX_ATTEMPTS": "3"}
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        with ray_session(num_cpus=NUM_CPUS):
-            yield
+    with ExitStack() as session:
+        with pytest.MonkeyPatch.context() as patch:
+            # Gauges reach the metrics endpoint every ten seconds, and fits here are shorter.
+            patch.setenv("RAY_metrics_report_interval_ms", "1000")
+            environment = {"AWS_ENDPOINT_URL": s3.url, **S3_CREDENTIALS, "AWS_MAX_ATTEMPTS": "3"}
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            session.enter_context(ray_session(num_cpus=NUM_CPUS))
+        yield

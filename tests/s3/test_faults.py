@@ -28,8 +28,8 @@ BROKEN = refusing("500 Internal Server Error", "InternalError")
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Half a second of silence is too long, and between attempts there is next to no pause."""
-    monkeypatch.setattr(s3_client, "READ_TIMEOUT_S", 0.5)
+    """Two seconds of silence are too long, and between attempts there is next to no pause."""
+    monkeypatch.setattr(s3_client, "READ_TIMEOUT_S", 2.0)
     monkeypatch.setattr("random.random", lambda: 0.01)
     monkeypatch.setattr("random.uniform", lambda low, high: 0.01)
     s3_client._client_for.cache_clear()
@@ -46,7 +46,7 @@ def object_(bucket: str) -> str:
 
 @pytest.mark.parametrize(
     "answer",
-    [BROKEN, BUSY, cut_after(300_000), cut_after(0), silent_for(1.0)],
+    [BROKEN, BUSY, cut_after(300_000), cut_after(0), silent_for(3.0)],
     ids=["500", "503", "cut in the middle", "cut at once", "timeout"],
 )
 @pytest.mark.parametrize("way", ["whole", "file"])
@@ -99,7 +99,7 @@ def test_two_objects_are_never_mixed(s3: FaultyServer, object_: str, way: str) -
         (BROKEN, "InternalError"),
         (BUSY, "SlowDown"),
         (cut_after(300_000), "cut off"),
-        (silent_for(1.0), "timeout"),
+        (silent_for(3.0), "timeout"),
     ],
     ids=["500", "503", "cut in the middle", "timeout"],
 )
@@ -132,7 +132,7 @@ def test_credentials_in_an_address_are_refused_and_not_repeated() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [BROKEN, BUSY, silent_for(1.0), hanging_up], ids=["500", "503", "timeout", "cut"]
+    "answer", [BROKEN, BUSY, silent_for(3.0), hanging_up], ids=["500", "503", "timeout", "cut"]
 )
 def test_what_fails_a_few_times_is_written(s3: FaultyServer, object_: str, answer: Answer) -> None:
     new = CONTENT[::-1] * 2
