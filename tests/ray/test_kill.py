@@ -162,6 +162,7 @@ def test_a_killed_worker_is_replaced_and_the_run_ends_as_if_undisturbed(
     assert (best / WEIGHTS).read_bytes() == (undisturbed[0] / WEIGHTS).read_bytes()
 
 
+@pytest.mark.slow
 def test_the_same_command_resumes_a_job_that_was_killed_whole(
     undisturbed: tuple[Path, dict[int, dict[int, Any]]],
     tmp_path: Path,

@@ -89,7 +89,8 @@ def test_ctrl_c_is_an_interrupt_inside_a_fit_and_as_before_after_it() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
-@pytest.mark.parametrize("families", [2, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("families", [2, 1])
 def test_an_interrupted_command_ends_soon_and_the_same_command_resumes(
     shard_folder: Path, trained_runs: Path, tmp_path: Path, families: int
 ) -> None:

@@ -20,7 +20,7 @@ from tests.conftest import ALBEDO
 from tests.ray.scrape import Series, scrape, series
 from tests.train.phases import job_of
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(240)]
 
 # Every epoch ends with a report, which takes Ray half a second: the gauges of the first are served in time.
 LONG = ALBEDO.replace("epochs: 2", "epochs: 7")
