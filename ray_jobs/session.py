@@ -32,6 +32,13 @@ Only while a local cluster starts: its processes inherit it. Where it stands in 
 a fit begins, it is set for each worker apart, and Ray starts new processes in place of those that wait.
 """
 
+_WATCHED = {"RAY_TRAIN_ENABLE_STATE_TRACKING": "1"}
+"""What the dashboard says of fits comes from this record.
+
+Only where there is a dashboard: it takes a process with torch in it, and, like ``_POLL``, new workers for
+each fit.
+"""
+
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "1",
@@ -40,8 +47,6 @@ _ENVIRONMENT = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     # Train's workers would change their directory, and relative paths in a curriculum would point elsewhere.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    # Without it the Train tab of the dashboard stays empty.
-    "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
     **KEPT_MEMORY,
 }
 
@@ -69,14 +74,15 @@ def ray_session(
     Raises:
         ConfigError: Nothing answers at the address, or ``num_cpus`` is not positive.
     """
-    for name, value in _ENVIRONMENT.items():
+    address = address or os.environ.get("RAY_ADDRESS")
+    watched = _WATCHED if dashboard or address is not None else {}
+    for name, value in (_ENVIRONMENT | watched).items():
         os.environ.setdefault(name, value)
     import ray
 
     if ray.is_initialized():
         yield
         return
-    address = address or os.environ.get("RAY_ADDRESS")
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": worker_output}
     if address is None:
         start = _local(num_cpus=num_cpus) | {"include_dashboard": dashboard}

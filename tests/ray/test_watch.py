@@ -58,8 +58,13 @@ class Watcher(threading.Thread):
 
 
 def test_prometheus_finds_the_figures_of_a_live_fit_and_the_dashboard_its_name(
-    ray_cluster: None, shard_set: ShardSet, trained_runs: Path, tmp_path: Path
+    ray_cluster: None,
+    shard_set: ShardSet,
+    trained_runs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")  # As where there is a dashboard.
     curriculum = parse_curriculum(LONG)
     job = job_of(curriculum, "A1", shards=shard_set, donors=trained_runs, runs=tmp_path)
     own = {"curriculum": "albedo", "phase": "A1", "run": job.fingerprint[:8]}
