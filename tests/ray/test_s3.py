@@ -45,6 +45,7 @@ def secret_places(contents: Iterable[tuple[str, bytes]]) -> list[str]:
     return [name for name, content in contents if any(secret in content for secret in secrets)]
 
 
+@pytest.mark.slow
 def test_two_workers_train_into_a_bucket_and_no_secret_is_written_anywhere(
     ray_cluster: None, job: PhaseJob, bucket: str
 ) -> None:

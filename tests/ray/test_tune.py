@@ -118,6 +118,7 @@ def test_a_trial_is_the_training_of_a_single_run_and_a_failed_one_does_not_stop_
     assert trial.fingerprint == alone.fingerprint
 
 
+@pytest.mark.slow
 def test_a_stopped_trial_gives_its_resources_back(
     ray_cluster: None, shard_folder: Path, tmp_path: Path, one_worker: Path
 ) -> None:
