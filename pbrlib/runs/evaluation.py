@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from pbrlib.evaluate.report import FILE
 from pbrlib.evaluate.scores import NET
 from pbrlib.maps import CLASSES
+from pbrlib.runs.jsonfile import shown
 from pbrlib.runs.record import Run
 
 _PLACES = ("evaluation", "model/evaluation", "model-evaluation")
@@ -43,7 +43,7 @@ def evaluation_of(run: Run) -> Evaluated | None:
     for path in sorted(
         (path for path in found if path.is_file()), key=lambda one: one.stat().st_mtime, reverse=True
     ):
-        data = _read(path)
+        data = shown(path)
         measured = data.get("checkpoints", {}).get(run.name, {})
         if measured.get("fingerprint") in prints:
             return _of(run, path, data)
@@ -57,11 +57,3 @@ def _of(run: Run, path: Path, data: Mapping[str, Any]) -> Evaluated:
     known = [matrix for matrix in map(np.asarray, matrices) if matrix.shape == shape]
     confusion = np.sum(known, axis=0) if known else None
     return Evaluated(path, data.get("title", ""), data.get("maps", {}).get(kind, {}), confusion)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

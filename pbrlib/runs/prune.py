@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from pbrlib.curriculum.spec import CheckpointPath, parse_donor
 from pbrlib.data.storage import remove_folder
 from pbrlib.errors import DataError
 from pbrlib.inference.modelfile import FILE_NAME
+from pbrlib.runs.jsonfile import relied_on
 from pbrlib.runs.record import QUIET_S, PhaseFolder, Run, find_runs
 from pbrlib.train.runs import MODEL
 from pbrlib.train.state import STATE, UNFINISHED, checkpoints
@@ -43,7 +43,10 @@ class Pruning:
 
 
 def plan_pruning(root: Path, *, now: float) -> Pruning:
-    """Decides for every checkpoint under a directory; removes nothing."""
+    """Decides for every checkpoint under a directory; removes nothing.
+
+    Raises DataError where a file that may name donors cannot be read.
+    """
     runs = find_runs(root)
     used, named = _fingerprints_in_use(runs), _named_paths(runs)
     trains = [run for run in runs if any(_runs(run, folder, now=now) for folder in run.folders)]
@@ -149,7 +152,7 @@ def _fingerprints_in_use(runs: Sequence[Run]) -> set[str]:
             for path in checkpoints(folder.path):
                 used |= set(_state(path).get("frozen", {}).values())
     for parent in {run.path.parent for run in runs}:
-        for network in _json(parent / MODEL / FILE_NAME).get("networks", {}).values():
+        for network in relied_on(parent / MODEL / FILE_NAME).get("networks", {}).values():
             used |= {network.get("fingerprint"), *network.get("frozen", {}).values()}
     return {one for one in used if one}
 
@@ -177,20 +180,12 @@ def _named_paths(runs: Sequence[Run]) -> set[Path]:
 
 
 def _listed(folder: Path) -> set[str]:
-    results: list[Mapping[str, Any]] = _json(folder / SNAPSHOT).get("checkpoint_results", [])
+    results: list[Mapping[str, Any]] = relied_on(folder / SNAPSHOT).get("checkpoint_results", [])
     return {one["checkpoint_dir_name"] for one in results if "checkpoint_dir_name" in one}
 
 
 def _state(path: Path) -> dict[str, Any]:
-    return _json(path / STATE)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return relied_on(path / STATE)
 
 
 def _size(path: Path) -> int:

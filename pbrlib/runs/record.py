@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from pbrlib.curriculum.spec import default_select
 from pbrlib.curriculum.yamlfile import read_yaml
 from pbrlib.errors import ConfigError, DataError, PbrError
 from pbrlib.inference.modelfile import is_model
+from pbrlib.runs.jsonfile import shown, shown_lines
 from pbrlib.runs.walltime import Sheet, read_sheet
 from pbrlib.train.environment import ENVIRONMENT
 from pbrlib.train.journal import METRICS, TRACKER
@@ -64,7 +64,7 @@ class PhaseFolder:
     @cached_property
     def lines(self) -> list[dict[str, Any]]:
         """The journal; torn lines are left out."""
-        return _json_lines(self.path / METRICS)
+        return shown_lines(self.path / METRICS)
 
     @property
     def steps(self) -> list[dict[str, Any]]:
@@ -114,12 +114,12 @@ class PhaseFolder:
     @property
     def last_entry(self) -> str | None:
         """The kind of the last line of its time sheet."""
-        lines = _json_lines(self.path / TIME_SHEET)
+        lines = shown_lines(self.path / TIME_SHEET)
         return lines[-1].get("kind") if lines else None
 
     def environment(self) -> dict[str, Any]:
         """What it was trained on; empty for runs of before that was kept."""
-        return _json(self.path / ENVIRONMENT)
+        return shown(self.path / ENVIRONMENT)
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Run:
         if not isinstance(declared, Mapping):
             raise ConfigError(f"{path / CURRICULUM}: not a curriculum. Remove it, or train again.")
         finished = RunDirectory(path.parent, name=path.name).phases()
-        ladder = _json(path.parent / LADDER)
+        ladder = shown(path.parent / LADDER)
         rungs = {one["phase"]: one for one in ladder.get("phases", ()) if one.get("curriculum") == path.name}
         names = [*declared.get("phases", {}), *finished]
         found = [
@@ -215,7 +215,7 @@ class Run:
         folder = self.current(phase)
         if folder is not None and folder.done is not None and _closed(folder.done):
             return "its gate is closed"
-        failure = {} if folder is None else _json(folder.path / FAILURE)
+        failure = {} if folder is None else shown(folder.path / FAILURE)
         return failure.get("message") or self.rungs.get(phase, {}).get("error")
 
     @property
@@ -300,27 +300,6 @@ def _closed(done: FinishedPhase) -> bool:
 
 def _numbers(line: Mapping[str, Any]) -> dict[str, float]:
     return {name: value for name, value in line.items() if name.startswith("val/")}
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """A JSON file that this module only shows; empty where it is missing or no mapping."""
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _json_lines(path: Path) -> list[dict[str, Any]]:
-    lines = []
-    for text in path.read_text().split("\n")[:-1] if path.exists() else ():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict):
-            lines.append(line)
-    return lines
 
 
 def _seconds(stamp: str | None) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from pbrlib.errors import DataError
 from pbrlib.runs.prune import SNAPSHOT, delete, plan_pruning
 from pbrlib.train.runs import RunDirectory
 from ray_jobs.cli import main
@@ -87,6 +88,23 @@ def test_a_checkpoint_that_a_curriculum_names_by_path_stays(
         albedo_of("A1", name="child", **{"    epochs: 2": f"    starts_from: {path}\n    epochs: 2"}),
     )
     assert pruned() == {"A1-1/4", "A1-1/6", "A1-1/8"}
+
+
+@pytest.mark.parametrize("content", ["{", "[]"])
+@pytest.mark.parametrize("file", ["albedo/*/checkpoint_00000006/state.json", "model/model.json"])
+def test_nothing_goes_while_a_file_that_may_name_donors_cannot_be_read(
+    tmp_path: Path, file: str, content: str
+) -> None:
+    trained(tmp_path, fingerprint=OLD, age_s=7200)
+    trained(tmp_path, fingerprint=NEW, age_s=3600)
+    before = names(tmp_path)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.json").write_text("{}")
+    (broken, *_) = tmp_path.glob(file)
+    broken.write_text(content)
+    result = CliRunner().invoke(main, ["runs", "prune", str(tmp_path), "--delete"])
+    assert isinstance(result.exception, DataError) or result.exit_code == 2
+    assert names(tmp_path) == before
 
 
 @pytest.mark.parametrize("how", ["ladder", "journal"])

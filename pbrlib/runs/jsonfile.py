@@ -1,0 +1,51 @@
+"""JSON that a run has left: read leniently where it is only shown, strictly where something hangs on it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pbrlib.errors import DataError
+
+
+def shown(path: Path) -> dict[str, Any]:
+    """A mapping that is only shown; empty where the file is missing, unreadable or no mapping."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def relied_on(path: Path) -> dict[str, Any]:
+    """A mapping that decides what may be removed: empty where the file is missing.
+
+    Raises:
+        DataError: It is there and says nothing: what it would name is not known.
+    """
+    try:
+        found = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path}: cannot be read ({error}). What it needs is not known, so nothing is removed. "
+            "Restore it, or remove its folder yourself."
+        ) from error
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: holds no mapping, so nothing is removed. Restore it, or remove its folder.")
+    return found
+
+
+def shown_lines(path: Path) -> list[dict[str, Any]]:
+    """The mappings of a file with one in each line; what an interrupted writer left unfinished is skipped."""
+    lines = []
+    for text in path.read_text().split("\n")[:-1] if path.exists() else ():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict):
+            lines.append(line)
+    return lines
