@@ -15,7 +15,7 @@ import ray
 import ray.train
 import torch
 import torch.distributed as dist
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchConfig
 from ray.train.v2.api.config import FailureConfig
 from ray.train.v2.api.exceptions import TrainingFailedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -26,6 +26,7 @@ from pbrlib.rehearsal.node import DRIVERS_TOKEN, NodeFacts, leave_token, left_by
 from pbrlib.train.spec import RuntimeSpec
 from ray_jobs.fit import own_interrupts, scaling_of
 from ray_jobs.s3files import storage_of
+from ray_jobs.trainer import Trainer
 
 TALK_S = 120
 """How long ranks wait for each other before their silence counts as an answer."""
@@ -40,7 +41,7 @@ def let_talk(runtime: RuntimeSpec, *, scratch: Path, gradient_bytes: int) -> Tal
     A cluster that grows by demand grows here.
     """
     backend = "nccl" if runtime.device == "cuda" else "gloo"
-    trainer = TorchTrainer(
+    trainer = Trainer(
         _talk,  # type: ignore[arg-type]  # Ray types it as returning nothing, and passes on what it returns
         train_loop_config={"bytes": gradient_bytes},
         torch_config=TorchConfig(backend=backend, timeout_s=TALK_S),

@@ -29,7 +29,7 @@ class ToTheSweep(TuneReportCallback):
 def release(report: Mapping[str, Any]) -> None:
     """Ends the fit of a trial whose process Tune ends, and gives its place back, by what it reported last.
 
-    Train's own cleaner asks the state API, which needs a dashboard and no second Ray on the machine.
+    A local cluster has no cleaner (``trainer.Trainer``), and on others it asks a state API that need not run.
     """
     if "controller" not in report:
         return

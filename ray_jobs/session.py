@@ -39,6 +39,9 @@ Only where there is a dashboard: it takes a process with torch in it, and, like 
 each fit.
 """
 
+_LOCAL = {"PBR_LOCAL_CLUSTER": "1"}
+"""Stands in every process of a local cluster while it is up."""
+
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "1",
@@ -84,26 +87,37 @@ def ray_session(
         yield
         return
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": worker_output}
-    if address is None:
-        start = _local(num_cpus=num_cpus) | {"include_dashboard": dashboard}
-    else:
-        start = {"address": address}
+    with _also_in_environment(_LOCAL if address is None else {}):
+        if address is None:
+            with _also_in_environment(_POLL):
+                ray.init(**_local(num_cpus=num_cpus), include_dashboard=dashboard, **quiet)
+        else:
+            _join(address, **quiet)
+        try:
+            # After ray.init, which sets a handler of its own: one that ends the process where it stands.
+            with answering_sigterm():
+                yield
+        finally:
+            ray.shutdown()
+
+
+def is_local() -> bool:
+    """Whether this process belongs to a cluster that ends with its command."""
+    return _LOCAL.items() <= os.environ.items()
+
+
+def _join(address: str, **options: Any) -> None:
+    import ray
+
     try:
-        if address not in (None, "auto"):
+        if address != "auto":
             _knock(address)
-        with _also_in_environment(_POLL if address is None else {}):
-            ray.init(**start, **quiet)
+        ray.init(address=address, **options)
     except OSError as error:
         raise ConfigError(
             f"{address}: no Ray cluster answers there ({error}). Start one with `ray start --head`, "
             "or leave the address and RAY_ADDRESS out to run on this machine."
         ) from error
-    try:
-        # After ray.init, which sets a handler of its own: one that ends the process where it stands.
-        with answering_sigterm():
-            yield
-    finally:
-        ray.shutdown()
 
 
 @contextmanager
