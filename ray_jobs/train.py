@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,11 +86,16 @@ def command(
         work.runtime = work.runtime.model_copy(update={"profile_steps": profile})
         if work.runtime.device == "cpu":
             click.echo("pbr: --profile writes traces alone: a snapshot of memory is a GPU's.", err=True)
-    if local:
-        work.train(launch_local, force=force)
-        if work.leaves_model:
-            work.release(local=True)
-        return
+    with work.alone():
+        if local:
+            work.train(launch_local, force=force)
+            if work.leaves_model:
+                work.release(local=True)
+            return
+        _train_on_ray(work, address=address, force=force)
+
+
+def _train_on_ray(work: Work, *, address: str | None, force: str | None) -> None:
     from ray_jobs.session import MIN_LOGICAL_CPUS, ray_session
 
     cpus = max(math.ceil(work.runtime.logical_cpus), len(os.sched_getaffinity(0)), MIN_LOGICAL_CPUS)
@@ -121,6 +127,16 @@ class Work:
     ) -> None:
         self.ladder, self.data, self.runs, self.runtime = ladder, data, runs, runtime
         self.phases, self.leaves_model = phases, leaves_model
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps other commands out of these runs in the block; raises ConfigError if one writes them."""
+        from pbrlib.data.writer import sole_writer
+
+        with ExitStack() as locks:
+            for name in self.phases:
+                locks.enter_context(sole_writer(self.runs / name, option="--runs"))
+            yield
 
     def train(
         self, launch: Launcher, *, room: Callable[[], int] = lambda: 1, force: str | None = None

@@ -85,10 +85,10 @@ def sweep(
 
     Leaves report.html, best.yaml, trials.json and study.db, which optuna-dashboard opens, in --out.
     """
-    from pbrlib.curriculum.writer import sole_writer
+    from pbrlib.data.writer import sole_writer
 
     work = open_sweep(file, data=data, runs=runs, out=out, runtime_file=runtime_file, overrides=overrides)
-    with sole_writer(work.out):
+    with sole_writer(work.out, option="--out"):
         study = begin(work)
         if len(study.configurations()) < study.spec.size or study.unfinished():
             _train(study, work, address=address)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from pbrlib.curriculum.load import load_curriculum
+from pbrlib.data.writer import sole_writer
 from pbrlib.train import trackers
 from pbrlib.train.runs import RunDirectory
 from ray_jobs.cli import main
@@ -124,3 +126,16 @@ def test_a_tracker_that_is_not_installed_is_found_before_anything_starts(
     assert refused.exit_code == 2
     assert "pip install 'pbrlib[wandb]'" in refused.output
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_second_command_into_the_same_run_is_refused_and_another_run_beside_it_is_not(
+    files: dict[str, Path], shard_folder: Path, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    with sole_writer(runs / "segformer", option="--runs"):
+        refused = train(files["albedo"], files["segformer"], shards=shard_folder, runs=runs)
+        assert refused.exit_code == 2
+        assert f"process {os.getpid()} on" in refused.stderr and "another --runs" in refused.stderr
+        assert RunDirectory(runs, name="segformer").phases() == {}
+    with sole_writer(runs / "height", option="--runs"):
+        assert train(files["segformer"], shards=shard_folder, runs=runs).exit_code == 0

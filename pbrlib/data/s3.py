@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,33 @@ def write(address: str, data: bytes) -> None:
     bucket, key = split(address)
     with _writing(address):
         client().put_object(Bucket=bucket, Key=key, Body=data)
+
+
+def write_if(address: str, data: bytes, *, etag: str | None) -> str | None:
+    """Puts an object in the place of the one with the ``etag``, or (None) where there is none.
+
+    Returns the new one's, None where another is there. Raises DataError if it cannot be written.
+    """
+    bucket, key = split(address)
+    condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
+    try:
+        with _errors(address):
+            put = client().put_object(Bucket=bucket, Key=key, Body=data, **condition)
+    except (_Replaced, FileNotFoundError):  # the latter: what had the etag is gone
+        return None
+    return str(put["ETag"])
+
+
+def read_dated(address: str) -> tuple[bytes, str, float] | None:
+    """An object, its etag and its age in seconds by the clock of the server; None if there is none."""
+    bucket, key = split(address)
+    try:
+        with _errors(address):
+            answer = client().get_object(Bucket=bucket, Key=key)
+            now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+            return answer["Body"].read(), str(answer["ETag"]), (now - answer["LastModified"]).total_seconds()
+    except FileNotFoundError:
+        return None
 
 
 def upload(file: Path, address: str) -> None:
@@ -279,7 +307,7 @@ def _errors(address: str) -> Iterator[None]:
         code = error.response.get("Error", {}).get("Code")
         if code in _GONE:
             raise FileNotFoundError(address) from error
-        if code in ("412", "PreconditionFailed"):
+        if code in ("412", "PreconditionFailed", "409", "ConditionalRequestConflict"):
             raise _Replaced from error
         if code in ("416", "InvalidRange"):
             raise _RangePastTheEnd from error

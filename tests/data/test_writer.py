@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from pbrlib.curriculum.writer import sole_writer
+from pbrlib.data.writer import sole_writer
 from pbrlib.errors import ConfigError
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from pbrlib.curriculum.writer import sole_writer
+from pbrlib.data.writer import sole_writer
 
-with sole_writer(Path(sys.argv[1])):
+with sole_writer(Path(sys.argv[1]), option="--out"):
     print("holds it", flush=True)
     time.sleep(60)
 """
@@ -32,18 +32,18 @@ def test_a_second_writer_is_told_who_the_first_is_and_a_killed_one_leaves_nothin
         assert first.stdout is not None and first.stdout.readline() == "holds it\n"
         owner = re.escape(f"process {first.pid} on {socket.gethostname()}")
         with (
-            pytest.raises(ConfigError, match=f"{owner} is writing this sweep"),
-            sole_writer(tmp_path / "sweep"),
+            pytest.raises(ConfigError, match=f"{owner} is writing there"),
+            sole_writer(tmp_path / "sweep", option="--out"),
         ):
             pass
         os.kill(first.pid, signal.SIGKILL)
         first.wait()
-    with sole_writer(tmp_path / "sweep"):
+    with sole_writer(tmp_path / "sweep", option="--out"):
         assert f"process {os.getpid()} " in (tmp_path / "sweep" / "writer.lock").read_text()
 
 
 def test_a_writer_that_is_done_or_fails_makes_room_for_the_next(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), sole_writer(tmp_path):
+    with pytest.raises(RuntimeError), sole_writer(tmp_path, option="--out"):
         raise RuntimeError
-    with sole_writer(tmp_path), sole_writer(tmp_path / "another"):
+    with sole_writer(tmp_path, option="--out"), sole_writer(tmp_path / "another", option="--out"):
         pass
