@@ -88,7 +88,7 @@ def launch_on_ray(
             **storage_of(job.runs),
             failure_config=FailureConfig(
                 max_failures=runtime.max_failures,
-                controller_failure_limit=PATIENCE if _room(runtime) else IMPATIENCE,
+                controller_failure_limit=PATIENCE if _room(runtime.at_fewest()) else IMPATIENCE,
             ),
             checkpoint_config=ray.train.CheckpointConfig(
                 num_to_keep=2,
@@ -117,10 +117,18 @@ def scaling_of(runtime: RuntimeSpec) -> ray.train.ScalingConfig:
     """The places of a fit's workers."""
     gpu = {"GPU": 1.0} if runtime.device == "cuda" else {}
     return ray.train.ScalingConfig(
-        num_workers=runtime.workers,
+        # Ray types it as that of its first version, which knew no elastic training.
+        num_workers=_num_workers(runtime),  # type: ignore[arg-type]
+        elastic_resize_monitor_interval_s=runtime.resize_check_s,  # type: ignore[call-arg]
         use_gpu=runtime.device == "cuda",
         resources_per_worker={"CPU": runtime.cpus_of_worker, **gpu},
     )
+
+
+def _num_workers(runtime: RuntimeSpec) -> int | tuple[int, int]:
+    if runtime.min_workers is None:
+        return runtime.workers
+    return runtime.min_workers, runtime.workers
 
 
 def causes(error: TrainingFailedError) -> list[BaseException]:

@@ -74,6 +74,8 @@ def command(
     work = open_work(
         files, data=data, runs=runs, runtime_file=runtime_file, overrides=overrides, phases=phases
     )
+    # With fewer workers each has more to do and to hold: what they can, more can.
+    work.runtime = work.runtime.at_fewest()
     cpus = max(math.ceil(work.runtime.logical_cpus), len(os.sched_getaffinity(0)), MIN_LOGICAL_CPUS)
     # The scratch place goes last: the workers, which Ray ends, write into it.
     with (

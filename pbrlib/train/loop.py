@@ -53,7 +53,9 @@ def train_phase(
         )
         if run.start is not None and done.step == 0:
             journal.scalars("warm_start", step=0, values=asdict(run.start))
-    record = BatchRecord(run.directory, rank=runtime.rank) if run.runtime.record_batches else None
+    record = None
+    if run.runtime.record_batches:
+        record = BatchRecord(run.directory, rank=runtime.rank, world=runtime.world_size)
     profile = None
     if run.runtime.profile_steps:
         profile = StepProfile(

@@ -13,16 +13,17 @@ from pbrlib.data.storage import append, is_remote
 
 
 class BatchRecord:
-    """Appends ``{step, rank, samples: [[id, hash], ...]}`` to ``DIRECTORY/batches-rankN.jsonl``.
+    """Appends ``{step, rank, world, samples: [[id, hash], ...]}`` to ``DIRECTORY/batches-rankN.jsonl``.
 
     Samples stand in the order of their positions in the global batch, so the concatenation over ranks is
     the same for any number of workers. A step that a resumed run repeats stands twice, and equally. On S3
     the lines are there at the end.
     """
 
-    def __init__(self, directory: Path, *, rank: int) -> None:
+    def __init__(self, directory: Path, *, rank: int, world: int) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self._rank, self._path = rank, directory / f"batches-rank{rank}.jsonl"
+        self._whose = {"rank": rank, "world": world}
+        self._path = directory / f"batches-rank{rank}.jsonl"
         self._file = io.StringIO() if is_remote(directory) else self._path.open("a", buffering=1)
 
     def __enter__(self) -> BatchRecord:
@@ -38,4 +39,4 @@ class BatchRecord:
     def write(self, step: int, micro: Sequence[Batch]) -> None:
         """One line for this rank's part of a step."""
         samples = [pair for batch in micro for pair in zip(batch.ids, sample_hashes(batch), strict=True)]
-        self._file.write(json.dumps({"step": step, "rank": self._rank, "samples": samples}) + "\n")
+        self._file.write(json.dumps({"step": step, **self._whose, "samples": samples}) + "\n")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pbrlib.data.tilecache import TileCacheSpec
 from pbrlib.errors import ConfigError
@@ -17,10 +17,13 @@ TrackerName = Literal["mlflow", "wandb"]
 class RuntimeSpec(Spec):
     """Workers and what each does; lives in a file of its own, beside the curriculum.
 
-    ``threads_per_worker`` are torch's intra-op threads. ``batch_per_device`` is the largest micro-batch
-    that fits a device: local batch and accumulation follow from it and the curriculum's global batch
-    (None: the local batch in one piece). ``data_cpus`` are the logical CPUs of each worker's data stream;
-    the worker holds them beside its own ``cpus_per_worker``. ``prefetch`` batches are collated ahead.
+    With ``min_workers`` training is elastic: it goes on with so many of its ``workers`` where nodes are lost,
+    and every ``resize_check_s`` looks whether there is room for more; a change costs the steps since the last
+    checkpoint. None: it waits for all of them. ``threads_per_worker`` are torch's intra-op threads.
+    ``batch_per_device`` is the largest micro-batch that fits a device: local batch and accumulation follow
+    from it and the curriculum's global batch, for the fewest workers (None: the local batch in one piece).
+    ``data_cpus`` are the logical CPUs of each worker's data stream; the worker holds them beside its own
+    ``cpus_per_worker``. ``prefetch`` batches are collated ahead.
     ``tile_cache`` keeps decoded tiles on each node, for all that trains there.
     ``trackers`` are told of every phase beside TensorBoard; ``profile_steps`` of each phase are traced.
     ``record_batches`` writes a hash of every sample after augmentation, which costs time: for proving that
@@ -28,6 +31,8 @@ class RuntimeSpec(Spec):
     """
 
     workers: int = Field(default=2, ge=1)
+    min_workers: int | None = Field(default=None, ge=1)
+    resize_check_s: float = Field(default=60.0, gt=0.0)
     device: Literal["cpu", "cuda"] = "cpu"
     cpus_per_worker: float = Field(default=1.0, gt=0.0)
     threads_per_worker: int = Field(default=1, ge=1)
@@ -44,6 +49,24 @@ class RuntimeSpec(Spec):
     profile_steps: int = Field(default=0, ge=0)
     record_batches: bool = False
 
+    @model_validator(mode="after")
+    def _no_more_than_all(self) -> Self:
+        if self.fewest_workers > self.workers:
+            raise ValueError(
+                f"min_workers: {self.min_workers} is more than the {self.workers} workers there are at most. "
+                f"Use {self.workers} or less."
+            )
+        return self
+
+    @property
+    def fewest_workers(self) -> int:
+        """With how many workers training goes on."""
+        return self.workers if self.min_workers is None else self.min_workers
+
+    def at_fewest(self) -> RuntimeSpec:
+        """The same with the fewest workers, and no more: each has the largest share of a batch."""
+        return self.model_copy(update={"workers": self.fewest_workers, "min_workers": None})
+
     @property
     def cpus_of_worker(self) -> float:
         """CPUs that one worker holds, its data stream's among them."""
@@ -55,8 +78,11 @@ class RuntimeSpec(Spec):
         return self.workers * self.cpus_of_worker
 
     def micro_batches(self, global_batch: int) -> int:
-        """The number of micro-batches per step that keeps each within ``batch_per_device``."""
-        local = -(-global_batch // self.workers)
+        """The number of micro-batches per step that keeps each within ``batch_per_device``.
+
+        Elastic training keeps it when workers come and go: it is part of what is learned.
+        """
+        local = -(-global_batch // self.fewest_workers)
         return 1 if self.batch_per_device is None else -(-local // self.batch_per_device)
 
 

@@ -179,6 +179,8 @@ def test_room_is_asked_when_a_wave_of_several_begins() -> None:
             0,
         ),
         ([{"CPU": 64.0, "GPU": 8.0}, {"CPU": 64.0, "GPU": 8.0}], {"workers": 4, "device": "cuda"}, 4),
+        ([{"CPU": 8.0}], {"workers": 4, "min_workers": 1}, 1),
+        ([{"CPU": 4.0}], {"workers": 4, "min_workers": 1}, 0),
     ],
 )
 def test_room_counts_whole_phases(

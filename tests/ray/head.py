@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 START_S = 90
 _MARK = "PBR_TEST_CLUSTER"
@@ -33,6 +35,15 @@ class Head:
     dashboard: str
     session: Path
     environment: Mapping[str, str]
+
+    def ask(self, path: str) -> Any:
+        """What the dashboard's API answers."""
+        token = self.environment["RAY_AUTH_TOKEN"]
+        request = urllib.request.Request(
+            f"{self.dashboard}{path}", headers={"Authorization": f"Bearer {token}"}
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
 
     def processes(self, name: str) -> list[int]:
         """Those of the cluster and of its users whose command begins so: ``ray::ImplicitFunc``."""

@@ -1,0 +1,104 @@
+"""A cluster of several nodes on this machine, each of which can be lost by itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from tests.ray.head import START_S, Head, free_ports, head_node
+
+CPUS_OF_NODE = 2
+"""One worker and its data stream."""
+
+
+class Cluster:
+    """A head that trains nothing, and nodes with room for one worker each."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self.nodes: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Cluster:
+        self.head: Head = self._stack.enter_context(head_node(num_cpus=0))
+        self._wait_for(1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for node in self.nodes:
+            kill_session(node)
+        self._stack.close()
+
+    def add_node(self) -> subprocess.Popen[bytes]:
+        """Starts a node in a session of its own, and waits until the cluster counts it.
+
+        Nodes that start at once on one machine take each other's ports.
+        """
+        wanted = self.alive() + 1
+        ports = iter(free_ports(3))
+        command = [
+            str(Path(sys.executable).with_name("ray")),
+            *("start", "--block", "--disable-usage-stats", f"--address={self.head.address}"),
+            *("--node-ip-address=127.0.0.1", f"--num-cpus={CPUS_OF_NODE}"),
+            *(f"--dashboard-agent-listen-port={next(ports)}", f"--dashboard-agent-grpc-port={next(ports)}"),
+            *(f"--metrics-export-port={next(ports)}", "--min-worker-port=0", "--max-worker-port=0"),
+            f"--object-store-memory={100 * 2**20}",
+        ]
+        node = subprocess.Popen(
+            command,
+            env=dict(self.head.environment),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self.nodes.append(node)
+        self._wait_for(wanted)
+        return node
+
+    def _wait_for(self, count: int) -> None:
+        limit = time.monotonic() + START_S
+        while self.alive() < count:
+            assert time.monotonic() < limit, "a node did not come up"
+            time.sleep(0.5)
+
+    def alive(self) -> int:
+        """How many nodes the cluster counts, its head among them."""
+        answer = self.head.ask("/nodes?view=summary")
+        states = [node["raylet"].get("state") for node in answer["data"]["summary"]]
+        return states.count("ALIVE")
+
+    def lose(self, node: subprocess.Popen[bytes]) -> None:
+        """SIGKILL of its raylet: Ray ends the workers of a node that has none."""
+        (raylet,) = processes(lambda command: "raylet/raylet " in command, session=node.pid)
+        os.kill(raylet, signal.SIGKILL)
+
+
+def processes(wanted: Callable[[str], bool], *, session: int) -> Iterator[int]:
+    """Ids of the processes of a session by their command line."""
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            own = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[3])
+        except (OSError, ValueError):
+            continue
+        if own == session and wanted(command):
+            yield int(entry.name)
+
+
+def kill_session(process: subprocess.Popen[bytes]) -> None:
+    """Every process that the command started, Ray's own included, at once."""
+    session = process.pid
+    while found := list(processes(lambda command: True, session=session)):
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.poll()
+        time.sleep(0.1)
+    process.wait(timeout=10)

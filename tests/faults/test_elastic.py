@@ -1,0 +1,44 @@
+"""Workers come and go: the batches stay, and so does the curve."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.cluster import Cluster
+from tests.faults.conftest import Begin
+
+SEGMENT, STEPS = 25, 1000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_four_workers_become_two_then_three_then_four_and_see_the_same_batches(
+    cluster: Cluster, training_of: Begin
+) -> None:
+    for _ in range(4):
+        cluster.add_node()
+    elastic = training_of(
+        "elastic",
+        steps=STEPS,
+        segment=SEGMENT,
+        runtime={"workers": 4, "min_workers": 1, "resize_check_s": 3.0, "max_failures": 9},
+        environment=cluster.head.environment,
+        address=cluster.head.address,
+    )
+    process = elastic.start()
+    elastic.wait_for_step(2 * SEGMENT, world=4)
+    for node in cluster.nodes[:2]:
+        cluster.lose(node)
+    print(f"two of four nodes lost: went on after {elastic.wait_for_step(0, world=2):.0f} s")
+    for world in (3, 4):
+        cluster.add_node()
+        print(f"one added: {world} workers after {elastic.wait_for_step(0, world=world):.0f} s")
+    elastic.finish(process)
+    print(f"steps repeated: {elastic.repeated()}, workers: {elastic.worlds()}")
+
+    undisturbed = training_of("fixed", steps=STEPS, segment=SEGMENT, runtime={"workers": 2})
+    undisturbed.finish(undisturbed.start())
+    assert sorted(elastic.batches()) == list(range(STEPS))
+    assert elastic.batches() == undisturbed.batches()
+    assert elastic.worlds()[-1] == 4
+    assert elastic.curve() == pytest.approx(undisturbed.curve(), rel=1e-3)

@@ -1,0 +1,118 @@
+"""One long albedo phase as a command of its own, and a record of every sample that it saw."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pbrlib.curriculum.load import dump_yaml
+from pbrlib.curriculum.spec import Curriculum
+from pbrlib.train.runs import RunDirectory
+from pbrlib.train.state import checkpoints, read_state
+
+Samples = list[list[str]]
+
+
+class Training:
+    """``pbr train`` of ``steps`` steps, ``segment`` between two checkpoints, in a session of its own.
+
+    Without an address it has a Ray of its own. ``runtime`` is what its runtime file says.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        curriculum: Curriculum,
+        shards: Path,
+        segformer: Path,
+        steps: int,
+        segment: int,
+        runtime: Mapping[str, Any],
+        environment: Mapping[str, str] = os.environ,
+        address: str | None = None,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (name, phase), *_ = curriculum.phases.items()
+        longer = phase.model_copy(update={"epochs": steps // segment, "steps_per_epoch": segment})
+        task = curriculum.task.model_copy(update={"segformer": str(segformer)})
+        whole = curriculum.model_copy(update={"phases": {name: longer}, "task": task})
+        self.steps, self.runs, self._log = steps, folder / "runs", folder / "log.txt"
+        (folder / "albedo.yaml").write_text(dump_yaml(whole))
+        (folder / "runtime.yaml").write_text(yaml.safe_dump({**runtime, "record_batches": True}))
+        self._environment = {name: value for name, value in environment.items() if name != "RAY_ADDRESS"}
+        self.command = [sys.executable, "-m", "ray_jobs.cli", "train", str(folder / "albedo.yaml")]
+        self.command += ["--data", str(shards), "--runs", str(self.runs)]
+        self.command += ["--runtime", str(folder / "runtime.yaml")]
+        self.command += [] if address is None else ["--address", address]
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """The command, begun; its words go to ``said``."""
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                self.command, stdout=log, stderr=log, start_new_session=True, env=self._environment
+            )
+
+    def finish(self, process: subprocess.Popen[bytes], *, timeout_s: float = 240) -> Path:
+        """Waits for the end, and returns the best checkpoint."""
+        assert process.wait(timeout=timeout_s) == 0, self.said
+        return RunDirectory(self.runs, name="albedo").best()[0]
+
+    @property
+    def said(self) -> str:
+        """What the command has printed."""
+        return self._log.read_text()
+
+    def lines(self, rank: int) -> list[dict[str, Any]]:
+        """What one rank has recorded, in the order of time."""
+        found = list(self.runs.glob(f"albedo/*/batches-rank{rank}.jsonl"))
+        lines = found[0].read_text().split("\n")[:-1] if found else []
+        return [json.loads(line) for line in lines]
+
+    def batches(self) -> dict[int, Samples]:
+        """step -> samples with hashes; a step that was repeated must have been repeated equally."""
+        shares: dict[tuple[int, int], dict[int, Samples]] = {}
+        ranks = len(list(self.runs.glob("albedo/*/batches-rank*.jsonl")))
+        for rank in range(ranks):
+            for entry in self.lines(rank):
+                own = shares.setdefault((entry["step"], entry["world"]), {})
+                assert own.setdefault(rank, entry["samples"]) == entry["samples"], f"step {entry['step']}"
+        steps: dict[int, Samples] = {}
+        for (step, world), share in shares.items():
+            if len(share) == world:
+                whole = [sample for rank in range(world) for sample in share[rank]]
+                assert steps.setdefault(step, whole) == whole, f"step {step} had another batch on {world}"
+        return steps
+
+    def repeated(self) -> int:
+        """How many steps were done twice, by rank 0."""
+        return len(self.lines(0)) - len({entry["step"] for entry in self.lines(0)})
+
+    def worlds(self) -> list[int]:
+        """With how many workers it has trained, in the order of time."""
+        found = [entry["world"] for entry in self.lines(0)]
+        return [world for number, world in enumerate(found) if number == 0 or found[number - 1] != world]
+
+    def curve(self) -> list[float]:
+        """The selection metric of all validations."""
+        (folder,) = self.runs.glob("albedo/*-*")
+        history = read_state(checkpoints(folder)[-1]).history
+        return [next(iter(one.metrics.values())) for one in history]
+
+    def wait_for_step(self, step: int, *, world: int | None = None, timeout_s: float = 180) -> float:
+        """Until rank 0 has done it, with so many workers if they are given; returns how long it took."""
+        began = time.monotonic()
+        while not any(
+            entry["step"] >= step and world in (None, entry["world"]) for entry in self.lines(0)[-50:]
+        ):
+            assert time.monotonic() - began < timeout_s, self.said
+            time.sleep(0.05)
+        return time.monotonic() - began
