@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pbrlib.errors import ConfigError
-from ray_jobs.place import Place
+from ray_jobs import options
 
 if TYPE_CHECKING:
     from pbrlib.curriculum.run import PhaseJob, RankWork
@@ -28,25 +28,13 @@ if TYPE_CHECKING:
 
 
 @click.command("rehearse")
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--data", required=True, help="Shard set: a folder or s3:// address.")
-@click.option(
-    "--runs",
-    required=True,
-    type=Place(),
-    help="Directory of all runs, or an s3:// address: its storage is tried.",
-)
-@click.option(
-    "--runtime",
-    "runtime_file",
-    type=click.Path(path_type=Path),
-    help="Runtime file; default: two CPU workers.",
-)
-@click.option("--phases", help="A phase or a range, S0..S1, of the curricula that have it; default: all.")
-@click.option(
-    "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Override any address, as in pbr train."
-)
-@click.option("--address", help="Ray cluster to join; default: RAY_ADDRESS, else a local one.")
+@options.FILES
+@options.DATA
+@options.RUNS
+@options.RUNTIME
+@options.PHASES
+@options.OVERRIDES
+@options.ADDRESS
 @click.option("--json", "json_file", metavar="FILE", type=click.Path(path_type=Path), help="All figures.")
 @click.option("--keep", is_flag=True, help="Keep what the rehearsal leaves below --runs.")
 def command(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pbrlib import errors
-from ray_jobs.place import Place
+from ray_jobs import options
 
 if TYPE_CHECKING:
     from pbrlib.curriculum.ladder import Family, Ladder
@@ -26,26 +26,13 @@ if TYPE_CHECKING:
 
 
 @click.command("train")
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--data", required=True, help="Shard set: a folder or s3:// address.")
-@click.option("--runs", required=True, type=Place(), help="Directory of all runs, here or on S3.")
-@click.option(
-    "--runtime",
-    "runtime_file",
-    type=click.Path(path_type=Path),
-    help="Runtime file; default: two CPU workers.",
-)
-@click.option(
-    "--phases", help="A phase or a range, S0..S1, of the curricula that have it; default: all of all."
-)
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="PATH=VALUE",
-    help="Override any address; of several curricula it begins with the name of one.",
-)
-@click.option("--address", help="Ray cluster to join; default: RAY_ADDRESS, else a local one.")
+@options.FILES
+@options.DATA
+@options.RUNS
+@options.RUNTIME
+@options.PHASES
+@options.OVERRIDES
+@options.ADDRESS
 @click.option("--local", is_flag=True, help="One process without Ray, for debugging.")
 @click.option(
     "--profile",

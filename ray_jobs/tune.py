@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ray_jobs.place import LocalPlace, Place
+from ray_jobs import options
+from ray_jobs.place import LocalPlace
 
 if TYPE_CHECKING:
     from pbrlib.curriculum.study import Configuration, SweepStudy
@@ -58,19 +59,12 @@ def command() -> None:
 
 @command.command("sweep")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--data", required=True, help="Shard set: a folder or s3:// address.")
-@click.option("--runs", required=True, type=Place(), help="Directory of the donors' runs.")
+@options.DATA
+@options.RUNS
 @click.option("--out", required=True, type=_SWEEP, help="Folder of the sweep.")
-@click.option(
-    "--runtime",
-    "runtime_file",
-    type=click.Path(path_type=Path),
-    help="Runtime file of one trial; default: two CPU workers.",
-)
-@click.option(
-    "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Override any address, for all trials."
-)
-@click.option("--address", help="Ray cluster to join; default: RAY_ADDRESS, else a local one.")
+@options.RUNTIME
+@options.OVERRIDES
+@options.ADDRESS
 def sweep(
     *,
     file: Path,
