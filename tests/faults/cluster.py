@@ -66,6 +66,10 @@ class Cluster:
             assert time.monotonic() < limit, "a node did not come up"
             time.sleep(0.5)
 
+    def has(self, name: str, number: int) -> bool:
+        """Whether a process whose title holds the name runs on a node."""
+        return any(processes(lambda command: name in command, session=self.nodes[number].pid))
+
     def alive(self) -> int:
         """How many nodes the cluster counts, its head among them."""
         answer = self.head.ask("/nodes?view=summary")

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from pbrlib.curriculum.spec import Curriculum
+from pbrlib.curriculum.load import parse_curriculum
 from pbrlib.train.runs import RunDirectory
+from tests.conftest import ALBEDO
 from tests.faults.cluster import Cluster
-from tests.faults.training import Training
+from tests.faults.training import Outcome, Training
 
 TIMEOUT_S = 420
+WORKERS, SEGMENT, STEPS = 2, 15, 90
 
 Begin = Callable[..., Training]
 
@@ -33,19 +35,28 @@ def cluster() -> Iterator[Cluster]:
         yield running
 
 
-@pytest.fixture
-def training_of(
-    tmp_path: Path, shard_folder: Path, trained_runs: Path, albedo_curriculum: Curriculum
-) -> Begin:
-    """Makes a training below the test's folder, by a name."""
+@pytest.fixture(scope="session")
+def training_in(shard_folder: Path, trained_runs: Path) -> Begin:
+    """Makes a training of ``STEPS`` steps in a folder."""
+    segformer = RunDirectory(trained_runs, name="segformer").best()[0]
 
-    def make(name: str, **options: Any) -> Training:
+    def make(folder: Path, **options: Any) -> Training:
+        lengths = {"steps": STEPS, "segment": SEGMENT, "runtime": {"workers": WORKERS}}
         return Training(
-            tmp_path / name,
-            curriculum=albedo_curriculum,
+            folder,
+            curriculum=parse_curriculum(ALBEDO),
             shards=shard_folder,
-            segformer=RunDirectory(trained_runs, name="segformer").best()[0],
-            **options,
+            segformer=segformer,
+            **(lengths | options),
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def undisturbed(training_in: Begin, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """What a training leaves that nothing happens to."""
+    training = training_in(tmp_path_factory.mktemp("undisturbed"))
+    outcome = training.outcome(training.finish(training.start()))
+    assert sorted(outcome.batches) == list(range(STEPS))
+    return outcome

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import Begin
+from tests.faults.training import Training
 
 SEGMENT, STEPS = 25, 1000
 
@@ -13,12 +16,12 @@ SEGMENT, STEPS = 25, 1000
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_four_workers_become_two_then_three_then_four_and_see_the_same_batches(
-    cluster: Cluster, training_of: Begin
+    cluster: Cluster, training_in: Begin, tmp_path: Path
 ) -> None:
     for _ in range(4):
         cluster.add_node()
-    elastic = training_of(
-        "elastic",
+    elastic: Training = training_in(
+        tmp_path / "elastic",
         steps=STEPS,
         segment=SEGMENT,
         runtime={"workers": 4, "min_workers": 1, "resize_check_s": 3.0, "max_failures": 9},
@@ -36,7 +39,7 @@ def test_four_workers_become_two_then_three_then_four_and_see_the_same_batches(
     elastic.finish(process)
     print(f"steps repeated: {elastic.repeated()}, workers: {elastic.worlds()}")
 
-    undisturbed = training_of("fixed", steps=STEPS, segment=SEGMENT, runtime={"workers": 2})
+    undisturbed: Training = training_in(tmp_path / "fixed", steps=STEPS, segment=SEGMENT)
     undisturbed.finish(undisturbed.start())
     assert sorted(elastic.batches()) == list(range(STEPS))
     assert elastic.batches() == undisturbed.batches()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,17 @@ import yaml
 from pbrlib.curriculum.load import dump_yaml
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.train.runs import RunDirectory
-from pbrlib.train.state import checkpoints, read_state
+from pbrlib.train.state import WEIGHTS, checkpoints, read_state
 
 Samples = list[list[str]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training leaves: the bytes of its best network, and step -> samples with hashes."""
+
+    weights: bytes
+    batches: Mapping[int, Samples]
 
 
 class Training:
@@ -66,6 +75,10 @@ class Training:
         assert process.wait(timeout=timeout_s) == 0, self.said
         return RunDirectory(self.runs, name="albedo").best()[0]
 
+    def outcome(self, best: Path) -> Outcome:
+        """What it has left."""
+        return Outcome((best / WEIGHTS).read_bytes(), self.batches())
+
     @property
     def said(self) -> str:
         """What the command has printed."""
@@ -106,6 +119,10 @@ class Training:
         (folder,) = self.runs.glob("albedo/*-*")
         history = read_state(checkpoints(folder)[-1]).history
         return [next(iter(one.metrics.values())) for one in history]
+
+    def reached(self) -> int:
+        """The last step that rank 0 has done; -1 before the first."""
+        return max((entry["step"] for entry in self.lines(0)), default=-1)
 
     def wait_for_step(self, step: int, *, world: int | None = None, timeout_s: float = 180) -> float:
         """Until rank 0 has done it, with so many workers if they are given; returns how long it took."""

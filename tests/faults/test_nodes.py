@@ -1,0 +1,39 @@
+"""What it costs when a node goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults.cluster import Cluster
+from tests.faults.conftest import Begin
+from tests.faults.test_processes import ends_as_if_undisturbed, random_step_inside_a_segment
+from tests.faults.training import Outcome, Training
+
+pytestmark = pytest.mark.slow
+
+
+def node_of_a_worker(cluster: Cluster) -> int:
+    """The number of a node that has a worker."""
+    return next(number for number, _ in enumerate(cluster.nodes) if cluster.has("RayTrainWorker", number))
+
+
+@pytest.mark.parametrize("spare", [True, False], ids=["with a spare", "without"])
+def test_a_lost_node_is_made_good_by_another(
+    spare: bool, cluster: Cluster, training_in: Begin, undisturbed: Outcome, tmp_path: Path
+) -> None:
+    for _ in range(3 if spare else 2):
+        cluster.add_node()
+    training: Training = training_in(
+        tmp_path, environment=cluster.head.environment, address=cluster.head.address
+    )
+    process = training.start()
+    training.wait_for_step(random_step_inside_a_segment())
+    cluster.lose(cluster.nodes[node_of_a_worker(cluster)])
+    reached = training.reached()
+    if not spare:
+        cluster.add_node()
+    print(f"back at step {reached} after {training.wait_for_step(reached + 2):.0f} s")
+    ends_as_if_undisturbed(training, process, undisturbed, fault="node lost")
+    assert training.repeated() > 0, "the node was lost too late to matter"

@@ -1,0 +1,99 @@
+"""What it costs when a process dies: the steps since the last checkpoint, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faults.cluster import kill_session, processes
+from tests.faults.conftest import SEGMENT, STEPS, WORKERS, Begin
+from tests.faults.training import Outcome, Training
+
+
+def random_step_inside_a_segment(*, before: int = STEPS - 2 * SEGMENT) -> int:
+    """Not the first or last step of a segment, and early enough for the fault to come before the end."""
+    step = random.SystemRandom().randrange(SEGMENT, before)
+    while step % SEGMENT in (0, SEGMENT - 1):
+        step += 1
+    return step
+
+
+def kill(name: str, process: subprocess.Popen[bytes], *, count: int = 1) -> None:
+    """SIGKILL of one of the ``count`` processes of the command's Ray whose title holds the name."""
+    found = list(processes(lambda command: name in command, session=process.pid))
+    assert len(found) >= count, f"{name}: {len(found)} processes"
+    os.kill(random.SystemRandom().choice(found), signal.SIGKILL)
+
+
+def ends_as_if_undisturbed(
+    training: Training, process: subprocess.Popen[bytes], undisturbed: Outcome, *, fault: str, faults: int = 1
+) -> None:
+    """Waits for the end and compares: at most a segment was repeated for each fault."""
+    ended = training.outcome(training.finish(process))
+    print(f"{fault}: {training.repeated()} steps repeated")
+    assert training.repeated() <= faults * SEGMENT
+    assert ended.batches == undisturbed.batches
+    assert ended.weights == undisturbed.weights
+
+
+def test_a_killed_worker_is_replaced(training_in: Begin, undisturbed: Outcome, tmp_path: Path) -> None:
+    training = training_in(tmp_path)
+    process = training.start()
+    training.wait_for_step(random_step_inside_a_segment())
+    kill("RayTrainWorker", process, count=WORKERS)
+    reached = training.reached()
+    print(f"back at step {reached} after {training.wait_for_step(reached + 2):.0f} s")
+    ends_as_if_undisturbed(training, process, undisturbed, fault="worker killed")
+    assert training.repeated() > 0, "the worker was killed too late to matter"
+
+
+@pytest.mark.slow
+def test_a_killed_data_task_is_done_again(training_in: Begin, undisturbed: Outcome, tmp_path: Path) -> None:
+    training = training_in(tmp_path)
+    process = training.start()
+    training.wait_for_step(random_step_inside_a_segment())
+    kill("ray::MapBatches", process)
+    ends_as_if_undisturbed(training, process, undisturbed, fault="data task killed")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda process: kill("TrainController", process),
+        lambda process: process.kill(),
+    ],
+    ids=["controller", "driver"],
+)
+def test_a_command_whose_controller_or_driver_is_killed_ends_and_the_same_command_resumes(
+    end: Callable[[subprocess.Popen[bytes]], None],
+    training_in: Begin,
+    undisturbed: Outcome,
+    tmp_path: Path,
+) -> None:
+    training = training_in(tmp_path)
+    process = training.start()
+    training.wait_for_step(random_step_inside_a_segment())
+    end(process)
+    assert process.wait(timeout=120) != 0
+    assert training.reached() < STEPS - 1, "it was killed too late to matter"
+    ends_as_if_undisturbed(training, training.start(), undisturbed, fault="controller or driver killed")
+
+
+@pytest.mark.slow
+def test_the_same_command_resumes_a_cluster_that_was_killed_whole_twice(
+    training_in: Begin, undisturbed: Outcome, tmp_path: Path
+) -> None:
+    training = training_in(tmp_path)
+    for first, last in ((SEGMENT, 2 * SEGMENT), (3 * SEGMENT, STEPS - 2 * SEGMENT)):
+        process = training.start()
+        training.wait_for_step(random.SystemRandom().randrange(first + 1, last))
+        kill_session(process)
+    assert training.reached() < STEPS - 1, "it was killed too late to matter"
+    ends_as_if_undisturbed(training, training.start(), undisturbed, fault="killed whole, twice", faults=2)
