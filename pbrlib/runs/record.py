@@ -19,7 +19,7 @@ from pbrlib.inference.modelfile import is_model
 from pbrlib.runs.jsonfile import shown, shown_lines
 from pbrlib.runs.walltime import Sheet, read_sheet
 from pbrlib.train.environment import ENVIRONMENT
-from pbrlib.train.journal import METRICS, TRACKER
+from pbrlib.train.journal import FALLBACK, METRICS, TRACKER
 from pbrlib.train.runs import RECORD, FinishedPhase, RunDirectory
 from pbrlib.train.spec import Selection
 from pbrlib.train.state import STATE, checkpoints
@@ -73,8 +73,8 @@ class PhaseFolder:
 
     @property
     def complaints(self) -> list[str]:
-        """What trackers did not get."""
-        return [line["complaint"] for line in self.lines if line.get("kind") == TRACKER]
+        """What trackers did not get, and which checkpoints were damaged."""
+        return [line["complaint"] for line in self.lines if line.get("kind") in (TRACKER, FALLBACK)]
 
     @property
     def history(self) -> tuple[Point, ...]:
