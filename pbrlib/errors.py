@@ -16,7 +16,14 @@ class DataError(PbrError):
 
 
 class DamageError(DataError):
-    """Bytes of a shard that are not those that were written, or are gone: asking again brings no others."""
+    """Bytes of a shard that are not those that were written, or are gone: asking again brings no others.
+
+    ``material`` is the id of the first material that they touch, where that is known.
+    """
+
+    def __init__(self, message: str, *, material: str | None = None) -> None:
+        super().__init__(message)
+        self.material = material
 
 
 class CheckpointError(PbrError):

@@ -74,7 +74,8 @@ def launch_on_ray(
 
     Where the nodes could hold it, it waits for its place, since other runs and sweeps may be in it.
     ``callbacks`` are told of every report. A checkpoint that proves damaged is set aside, and another fit
-    goes on from the one before. Raises the worker's PbrError, as the one it was, when that is what stopped it.
+    goes on from the one before. Raises the worker's PbrError, as the one it was, when that is what stopped
+    it.
     """
     return past_damage(
         job.directory,
@@ -162,7 +163,7 @@ def train_worker(config: Mapping[str, Any]) -> None:
         return
     try:
         cache = None if job.runtime.tile_cache is None else TileCache.of(job.runtime.tile_cache)
-        shards = ShardSet.open(job.shards, cache=cache)
+        shards = ShardSet.open(job.shards, cache=cache, on_bad_sample=job.runtime.on_bad_sample)
         gauges = PhaseGauges(curriculum=job.curriculum.name, phase=job.phase, run=job.fingerprint[:8])
         work(job, RayRuntime(shards, job.runtime, directory=job.directory, gauges=gauges))
     except Exception as error:

@@ -217,7 +217,7 @@ def launch_local(job: PhaseJob, *, work: RankWork = run_phase) -> Path:
     """Runs a phase in this process, without Ray."""
     job.directory.mkdir(parents=True, exist_ok=True)
     runtime = LocalRuntime(
-        shards=ShardSet.open(job.shards),
+        shards=ShardSet.open(job.shards, on_bad_sample=job.runtime.on_bad_sample),
         directory=job.directory,
         selection=job.curriculum.phases[job.phase].select,
         device=torch.device(job.runtime.device),

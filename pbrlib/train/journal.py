@@ -147,6 +147,12 @@ def note_between_attempts(directory: Path, kind: str, *, step: int, values: Mapp
     write_atomically(path, "".join(f"{one}\n" for one in (*_lines(path), line)))
 
 
+def whole_lines(directory: Path, *, kind: str) -> list[dict[str, Any]]:
+    """The lines of one kind in the journal of a phase."""
+    mark = json.dumps({"kind": kind})[:-1]
+    return [json.loads(line) for line in _lines(directory / METRICS) if line.startswith(mark)]
+
+
 class JournalTail:
     """Reads what a journal says after this moment; a journal that was begun anew is read from its start.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -19,11 +21,16 @@ from pbrlib.data.shards.index import IndexRow, tile_ranks
 from pbrlib.data.shards.manifest import SHARD_FOLDER, Manifest, load_manifest, read_index
 from pbrlib.data.storage import Location
 from pbrlib.data.tilecache import TileCache, TileKey
-from pbrlib.errors import DataError
+from pbrlib.errors import DamageError, DataError
 from pbrlib.maps import MAPS, Stored
+
+log = logging.getLogger(__name__)
+
+OnBadSample: TypeAlias = Literal["fail", "skip"]
 
 _NUM_OPEN_FILES = 64
 _DAMAGE = (OSError, pa.ArrowException, UnicodeDecodeError)  # the last: of a name of a column
+_FOR_GOOD = (None, errno.ENOENT, errno.EIO)  # Arrow's own errors have no number; other numbers may pass
 _NONE = pa.nulls(1, pa.binary())
 _REMEDY = "Copy the file again from where the set came from, or prepare the set again."
 
@@ -31,7 +38,9 @@ _REMEDY = "Copy the file again from where the set came from, or prepare the set 
 class ShardSet:
     """A version of a shard set, open for reading. Threads may share it; it pickles without open files.
 
-    With a ``cache``, tiles are read from there where it holds them, and put there once decoded.
+    With a ``cache``, tiles are read from there where it holds them, and put there once decoded. With
+    ``on_bad_sample`` "skip" a draw of a batch for which bytes are damaged is replaced, see
+    `pbrlib.data.collate`; whole materials and crops that are asked for by name are errors all the same.
     """
 
     def __init__(
@@ -41,28 +50,39 @@ class ShardSet:
         manifest: Manifest,
         rows: tuple[IndexRow, ...],
         cache: TileCache | None = None,
+        on_bad_sample: OnBadSample = "fail",
     ) -> None:
         self.location = location
         self.manifest = manifest
         self.rows = rows
         self.cache = cache
+        self.on_bad_sample = on_bad_sample
         self._files = _OpenFiles(location)
 
     @classmethod
-    def open(cls, location: Location, *, cache: TileCache | None = None) -> ShardSet:
+    def open(
+        cls,
+        location: Location,
+        *,
+        cache: TileCache | None = None,
+        on_bad_sample: OnBadSample = "fail",
+    ) -> ShardSet:
         """Opens the set in a folder or below an S3 address.
 
         Raises:
             DataError: It has no manifest, its index is another file than the manifest names, or a shard
-                is missing or of another size.
+                is missing or of another size; that is only warned of where bad samples are skipped.
         """
         manifest = load_manifest(location)
-        _check_sizes(location, manifest)
+        for problem in _wrong_sizes(location, manifest):
+            if on_bad_sample == "fail":
+                raise DamageError(problem)
+            log.warning("%s Until then its samples are skipped.", problem)
         rows = read_index(location, manifest=manifest)
-        return cls(str(location), manifest=manifest, rows=rows, cache=cache)
+        return cls(str(location), manifest=manifest, rows=rows, cache=cache, on_bad_sample=on_bad_sample)
 
     def __reduce__(self) -> tuple[Callable[..., ShardSet], tuple[Any, ...]]:
-        return _restore, (self.location, self.manifest, self.rows, self.cache)
+        return _restore, (self.location, self.manifest, self.rows, self.cache, self.on_bad_sample)
 
     @property
     def fingerprint(self) -> str:
@@ -79,8 +99,8 @@ class ShardSet:
         blobs = self._buffers(row, tiles, maps)
         try:
             return assemble(blobs, window, row=row, decode=self.decoder(row))
-        except DataError as error:
-            raise DataError(f"{self._place(row)}: {error}. {_REMEDY}") from error
+        except DamageError as error:
+            raise DamageError(f"{self._place(row)}: {error}. {_REMEDY}", material=row.id) from error
 
     def read_whole(self, row: IndexRow, maps: Sequence[str]) -> dict[str, Stored]:
         """Whole maps of a material; errors as for a crop."""
@@ -206,10 +226,17 @@ class ShardSet:
         try:
             return self._files.read(self.manifest.shards[shard].file, needed, maps)
         except _DAMAGE as error:
-            raise DataError(f"{self._culprit(draws, maps)}: damaged ({error}). {_REMEDY}") from error
+            if isinstance(error, OSError) and error.errno not in _FOR_GOOD:
+                raise DataError(
+                    f"{self._shard(shard)}: cannot be read now ({error}). Look at its disk."
+                ) from error
+            place, material = self._culprit(draws, maps)
+            raise DamageError(f"{place}: damaged ({error}). {_REMEDY}", material=material) from error
 
-    def _culprit(self, draws: Sequence[tuple[IndexRow, Sequence[int]]], maps: Sequence[str]) -> str:
-        """The place of the first map that cannot be read, or the shard alone if none can."""
+    def _culprit(
+        self, draws: Sequence[tuple[IndexRow, Sequence[int]]], maps: Sequence[str]
+    ) -> tuple[str, str]:
+        """The place of the first map that cannot be read, of the shard if none can; and its material."""
         broken = []
         for row, tiles in draws:
             file, needed = self.manifest.shards[row.shard].file, set(_shard_rows(row, tiles))
@@ -217,9 +244,10 @@ class ShardSet:
                 try:
                     self._files.read(file, needed, [name])
                 except _DAMAGE:
-                    broken.append(f"{self._place(row)}: {name}")
+                    broken.append((f"{self._place(row)}: {name}", row.id))
         whole = len(broken) == len(draws) * len(maps) > 1
-        return self._shard(draws[0][0].shard) if whole or not broken else broken[0]
+        first = draws[0][0]
+        return (self._shard(first.shard), first.id) if whole or not broken else broken[0]
 
     def _shard(self, shard: int) -> str:
         return storage.join(self.location, self.manifest.shards[shard].file)
@@ -279,9 +307,13 @@ class _OpenFiles:
 
 
 def _restore(
-    location: str, manifest: Manifest, rows: tuple[IndexRow, ...], cache: TileCache | None
+    location: str,
+    manifest: Manifest,
+    rows: tuple[IndexRow, ...],
+    cache: TileCache | None,
+    on_bad_sample: OnBadSample,
 ) -> ShardSet:
-    return ShardSet(location, manifest=manifest, rows=rows, cache=cache)
+    return ShardSet(location, manifest=manifest, rows=rows, cache=cache, on_bad_sample=on_bad_sample)
 
 
 def _shard_rows(row: IndexRow, tiles: Sequence[int]) -> list[int]:
@@ -289,7 +321,8 @@ def _shard_rows(row: IndexRow, tiles: Sequence[int]) -> list[int]:
     return [row.first_row + ranks[tile] for tile in tiles]
 
 
-def _check_sizes(location: Location, manifest: Manifest) -> None:
+def _wrong_sizes(location: Location, manifest: Manifest) -> Iterator[str]:
+    """What is wrong with the shards, as far as their names and sizes tell."""
     sizes = storage.list_files(storage.join(location, SHARD_FOLDER))
     for info in manifest.shards:
         place, found = (
@@ -297,6 +330,6 @@ def _check_sizes(location: Location, manifest: Manifest) -> None:
             sizes.get(info.file.removeprefix(f"{SHARD_FOLDER}/")),
         )
         if found is None:
-            raise DataError(f"{place}: missing. {_REMEDY}")
-        if found != info.bytes:
-            raise DataError(f"{place}: {found} bytes instead of {info.bytes}. {_REMEDY}")
+            yield f"{place}: missing. {_REMEDY}"
+        elif found != info.bytes:
+            yield f"{place}: {found} bytes instead of {info.bytes}. {_REMEDY}"
