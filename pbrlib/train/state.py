@@ -216,7 +216,9 @@ def verify(folder: Path) -> None:
 
 def _unreadable(file: Path, error: Exception) -> CheckpointError:
     """Damage, unless a disk or a share says that it cannot be asked now."""
-    is_away = isinstance(error, OSError) and error.errno not in (None, errno.ENOENT, errno.EIO)
+    # A cut archive makes torch seek to before its beginning: EINVAL.
+    for_good = (None, errno.ENOENT, errno.EIO, errno.EINVAL)
+    is_away = isinstance(error, OSError) and error.errno not in for_good
     kind = CheckpointError if is_away else DamagedCheckpointError
     return kind(f"{file}: cannot be read ({error}). Use another checkpoint.")
 

@@ -152,7 +152,7 @@ def out_of_reach(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def refuse(*given: object, **named: object) -> None:
         raise TimeoutError(110, "Connection timed out")
 
-    monkeypatch.setattr("pbrlib.data.shards.reader.pq.ParquetFile", refuse)
+    monkeypatch.setattr("pbrlib.data.shards.files.pq.ParquetFile", refuse)
     yield
 
 

@@ -17,7 +17,7 @@ from ray_jobs.fit import FAILURE, launch_on_ray
 from ray_jobs.recorded import RECORD, recorded
 from tests.train.phases import job_of
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 def flip(path: Path) -> None:

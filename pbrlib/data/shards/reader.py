@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pbrlib.data import storage
 from pbrlib.data.draw import DecodeTile, Window, assemble, tile_size, touched_tiles
 from pbrlib.data.shards.codec import TILE, Blob, Planar, decode_tile
+from pbrlib.data.shards.files import DAMAGE, FOR_GOOD, OpenFiles
 from pbrlib.data.shards.index import IndexRow, tile_ranks
 from pbrlib.data.shards.manifest import SHARD_FOLDER, Manifest, load_manifest, read_index
 from pbrlib.data.storage import Location
@@ -28,9 +24,6 @@ log = logging.getLogger(__name__)
 
 OnBadSample: TypeAlias = Literal["fail", "skip"]
 
-_NUM_OPEN_FILES = 64
-_DAMAGE = (OSError, pa.ArrowException, UnicodeDecodeError)  # the last: of a name of a column
-_FOR_GOOD = (None, errno.ENOENT, errno.EIO)  # Arrow's own errors have no number; other numbers may pass
 _NONE = pa.nulls(1, pa.binary())
 _REMEDY = "Copy the file again from where the set came from, or prepare the set again."
 
@@ -57,7 +50,7 @@ class ShardSet:
         self.rows = rows
         self.cache = cache
         self.on_bad_sample = on_bad_sample
-        self._files = _OpenFiles(location)
+        self._files = OpenFiles(location)
 
     @classmethod
     def open(
@@ -224,9 +217,9 @@ class ShardSet:
         """The row groups that hold the needed rows of one shard, and where each row is in them."""
         shard = draws[0][0].shard
         try:
-            return self._files.read(self.manifest.shards[shard].file, needed, maps)
-        except _DAMAGE as error:
-            if isinstance(error, OSError) and error.errno not in _FOR_GOOD:
+            return self._files.read(self.manifest.shards[shard], needed, maps)
+        except DAMAGE as error:
+            if isinstance(error, OSError) and error.errno not in FOR_GOOD:
                 raise DataError(
                     f"{self._shard(shard)}: cannot be read now ({error}). Look at its disk."
                 ) from error
@@ -239,11 +232,11 @@ class ShardSet:
         """The place of the first map that cannot be read, of the shard if none can; and its material."""
         broken = []
         for row, tiles in draws:
-            file, needed = self.manifest.shards[row.shard].file, set(_shard_rows(row, tiles))
+            info, needed = self.manifest.shards[row.shard], set(_shard_rows(row, tiles))
             for name in maps:
                 try:
-                    self._files.read(file, needed, [name])
-                except _DAMAGE:
+                    self._files.read(info, needed, [name])
+                except DAMAGE:
                     broken.append((f"{self._place(row)}: {name}", row.id))
         whole = len(broken) == len(draws) * len(maps) > 1
         first = draws[0][0]
@@ -254,56 +247,6 @@ class ShardSet:
 
     def _place(self, row: IndexRow) -> str:
         return f"{self._shard(row.shard)}: {row.id}"
-
-
-@dataclass(frozen=True)
-class _OpenFile:
-    source: Any
-    metadata: Any
-    rows_per_group: int
-
-
-class _OpenFiles:
-    """The shard files used last, with their parsed footers; safe to use from many threads.
-
-    Every read makes its own Parquet reader over them, since those may not be shared.
-    """
-
-    def __init__(self, root: str) -> None:
-        self._root = root
-        self._remote = storage.is_remote(root)
-        self._files: OrderedDict[str, _OpenFile] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def read(self, name: str, needed: set[int], maps: Sequence[str]) -> tuple[Any, dict[int, int]]:
-        file = self._open(name)
-        groups = sorted({row // file.rows_per_group for row in needed})
-        reader = pq.ParquetFile(
-            file.source,
-            metadata=file.metadata,
-            pre_buffer=self._remote,  # merges neighbouring ranges into one request
-            page_checksum_verification=True,
-        )
-        table = reader.read_row_groups(groups, columns=list(maps), use_threads=False)
-        if set(table.column_names) != set(maps):
-            raise pa.ArrowInvalid(f"its columns are {', '.join(reader.schema_arrow.names)}")
-        size = file.rows_per_group
-        rows = [group * size + place for group in groups for place in range(size)]
-        return table, {row: position for position, row in enumerate(rows)}
-
-    def _open(self, name: str) -> _OpenFile:
-        with self._lock:
-            if name in self._files:
-                self._files.move_to_end(name)
-                return self._files[name]
-        source = storage.open_input(storage.join(self._root, name))
-        metadata = pq.read_metadata(source)
-        file = _OpenFile(source, metadata, metadata.row_group(0).num_rows)
-        with self._lock:
-            self._files[name] = file
-            while len(self._files) > _NUM_OPEN_FILES:
-                self._files.popitem(last=False)
-        return file
 
 
 def _restore(
