@@ -15,8 +15,23 @@ class DataError(PbrError):
     """A texture, shard or shard set that cannot be read, or does not hold what is asked of it."""
 
 
+class DamageError(DataError):
+    """Bytes of a shard that are not those that were written, or are gone: asking again brings no others.
+
+    ``material`` is the id of the first material that they touch, where that is known.
+    """
+
+    def __init__(self, message: str, *, material: str | None = None) -> None:
+        super().__init__(message)
+        self.material = material
+
+
 class CheckpointError(PbrError):
     """A checkpoint that cannot be written, read, or does not fit the network."""
+
+
+class DamagedCheckpointError(CheckpointError):
+    """A checkpoint whose bytes are not those that were written, or are gone; an earlier one may be whole."""
 
 
 class NumericsError(PbrError):

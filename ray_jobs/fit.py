@@ -22,9 +22,11 @@ from pbrlib.curriculum.climb import room_on
 from pbrlib.curriculum.run import PhaseJob, RankWork, run_phase
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.tilecache import TileCache
+from pbrlib.train.fallback import past_damage
 from pbrlib.train.runs import write_atomically
 from pbrlib.train.spec import RuntimeSpec
 from ray_jobs.gauges import PhaseGauges
+from ray_jobs.recorded import forget, recorded
 from ray_jobs.runtime import RayRuntime
 from ray_jobs.s3files import path_of, storage_of
 from ray_jobs.stopping import stopping_after_checkpoint
@@ -71,9 +73,20 @@ def launch_on_ray(
     """Trains a phase as one TorchTrainer fit, ``work`` on every rank, and returns its best checkpoint.
 
     Where the nodes could hold it, it waits for its place, since other runs and sweeps may be in it.
-    ``callbacks`` are told of every report. Raises the worker's PbrError, as the one it was, when that is what
-    stopped it.
+    ``callbacks`` are told of every report. A checkpoint that proves damaged is set aside, and another fit
+    goes on from the one before. Raises the worker's PbrError, as the one it was, when that is what stopped
+    it.
     """
+    return past_damage(
+        job.directory,
+        lambda: _fit(job, callbacks=callbacks, work=work),
+        candidates=recorded,
+        forget=forget,
+    )
+
+
+def _fit(job: PhaseJob, *, callbacks: Sequence[UserCallback], work: RankWork) -> Path:
+    """One fit, and the best checkpoint that Ray knows after it."""
     spec, runtime = job.curriculum.phases[job.phase], job.runtime
     job.directory.mkdir(parents=True, exist_ok=True)
     (job.directory / FAILURE).unlink(missing_ok=True)
@@ -158,7 +171,7 @@ def train_worker(config: Mapping[str, Any]) -> None:
         return
     try:
         cache = None if job.runtime.tile_cache is None else TileCache.of(job.runtime.tile_cache)
-        shards = ShardSet.open(job.shards, cache=cache)
+        shards = ShardSet.open(job.shards, cache=cache, on_bad_sample=job.runtime.on_bad_sample)
         gauges = PhaseGauges(curriculum=job.curriculum.name, phase=job.phase, run=job.fingerprint[:8])
         work(job, RayRuntime(shards, job.runtime, directory=job.directory, gauges=gauges))
     except Exception as error:

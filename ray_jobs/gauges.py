@@ -17,6 +17,7 @@ _PLAIN = {
     "step_s": ("pbr_step_seconds", "Time of an optimizer step, its wait for input included."),
     "input_stall": ("pbr_input_stall_ratio", "Share of the time spent waiting for input, in [0, 1]."),
     "checkpoint_s": ("pbr_checkpoint_seconds", "Writing the last checkpoint and handing it over."),
+    "bad_samples": ("pbr_bad_samples", "Draws of damaged tiles that others stood in for."),
     "gpu_peak_bytes": ("pbr_gpu_memory_peak_bytes", "What tensors of rank 0 held at most."),
 }
 """A value of the journal -> its gauge, and what it says."""

@@ -196,8 +196,9 @@ def _ending(done: FinishedPhase) -> str:
 def progress_line(title: str, values: Mapping[str, Any]) -> str:
     """Phase, epoch, step, loss, samples/s, input stall and time left in one line."""
     left = duration(values["seconds_left"])
+    bad = f"  {values['bad_samples']:.0f} bad samples" if values.get("bad_samples") else ""
     return (
         f"{title}  epoch {values['epoch']:.1f}  step {values['step']}/{values['total_steps']}  "
         f"loss {values['train/loss']:.4f}  {values['samples_per_s']:.1f} samples/s  "
-        f"input stall {100 * values['input_stall']:.0f} %  {left} left"
+        f"input stall {100 * values['input_stall']:.0f} %  {left} left{bad}"
     )

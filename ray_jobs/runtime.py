@@ -13,9 +13,11 @@ from torch.nn.parallel import DistributedDataParallel
 from pbrlib.data.batch import RawBatch
 from pbrlib.data.plan import DrawPlan, share
 from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.storage import remove_folder
 from pbrlib.errors import CheckpointError
 from pbrlib.train.collectives import ProcessGroup
 from pbrlib.train.spec import RuntimeSpec
+from pbrlib.train.state import STATE
 from ray_jobs.datasets import stream
 from ray_jobs.gauges import PhaseGauges
 from ray_jobs.s3files import path_of, sending_to
@@ -51,12 +53,16 @@ class RayRuntime(ProcessGroup):
 
     def report(self, metrics: Mapping[str, float], *, checkpoint: Path | None, step: int) -> None:
         """A barrier over the ranks; Ray copies the checkpoint to storage and enters it into its record."""
-        folder = None if checkpoint is None else ray.train.Checkpoint.from_directory(str(checkpoint))
+        folder, name = None, f"checkpoint_{step:08d}"
         try:
+            if checkpoint is not None:
+                folder = ray.train.Checkpoint.from_directory(str(checkpoint))
+                # One that was damaged, or never recorded; Ray would copy into it.
+                remove_folder(self._directory / name, first=STATE)
             ray.train.report(
                 {**metrics, **_whereabouts(step)},
                 checkpoint=folder,
-                checkpoint_dir_name=f"checkpoint_{step:08d}",
+                checkpoint_dir_name=name,
                 delete_local_checkpoint_after_upload=True,
                 checkpoint_upload_fn=sending_to(self._directory),
             )

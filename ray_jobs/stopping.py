@@ -19,6 +19,7 @@ from types import FrameType
 import click
 
 from pbrlib.errors import DataError
+from ray_jobs.recorded import RECORD
 
 WAIT = "RAY_JOB_STOP_WAIT_TIME_S"
 """Ray's variable: how long it waits for the command of a stopped job. `pbr submit` sets it for its jobs."""
@@ -27,8 +28,6 @@ _RAYS_WAIT_S = 3.0
 _ENDING_S = 10.0
 """What it takes to leave Ray once the checkpoint is there; taken off the wait."""
 
-_RECORD = "checkpoint_manager_snapshot.json"
-"""Ray Train's record of the checkpoints that it has committed, in the folder of a phase."""
 
 _asked = threading.Event()
 _training: set[Path] = set()
@@ -102,7 +101,7 @@ def _patience_s() -> float:
 def _committed(directory: Path) -> str | None:
     """The name of the checkpoint that Ray committed last."""
     try:
-        latest = json.loads((directory / _RECORD).read_text())["latest_checkpoint_result"]
+        latest = json.loads((directory / RECORD).read_text())["latest_checkpoint_result"]
     except (OSError, ValueError, KeyError, DataError):
         return None
     return None if latest is None else str(latest["checkpoint_dir_name"])

@@ -37,6 +37,6 @@ class Sweep:
     def job(self, number: int, params: Params, repeat: int) -> PhaseJob:
         """One trial, resolved; raises PbrError where its configuration cannot be run."""
         curriculum = without_gates(self.search.trial(params, repeat=repeat))
-        shards = ShardSet.open(self.shards)
+        shards = ShardSet.open(self.shards, on_bad_sample=self.runtime.on_bad_sample)
         job = resolve(curriculum, self.search.spec.phase, shards=shards, runs=self.runs, runtime=self.runtime)
         return replace(job, runs=self.folder(number, repeat))

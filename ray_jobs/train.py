@@ -143,7 +143,7 @@ class Work:
         from pbrlib.data.shards.reader import ShardSet
         from ray_jobs.progress import Progress
 
-        shards = ShardSet.open(self.data)
+        shards = ShardSet.open(self.data, on_bad_sample=self.runtime.on_bad_sample)
         overview = overview_of(self.ladder, phases=self.phases, rows=shards.rows)
         with Progress(overview, runs=self.runs) as progress:
 
@@ -218,7 +218,7 @@ def open_work(
     whole = load_ladder(files, overrides=overrides)
     chosen = chosen_phases(whole, phases)
     ladder = whole.only(chosen)
-    shards = ShardSet.open(data)
+    shards = ShardSet.open(data, on_bad_sample=runtime.on_bad_sample)
 
     def check_one(family: Family) -> None:
         curriculum, place, running = family.curriculum, str(family.file), chosen[family.curriculum.name]

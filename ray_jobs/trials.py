@@ -198,7 +198,8 @@ def run_trials(study: SweepStudy, sweep: Sweep, *, room: int, announce: Announce
 
 def _length(job: PhaseJob) -> dict[str, int]:
     """Steps of a trial, and between two of its validations."""
-    plan = phase_plan(job.curriculum, job.phase, ShardSet.open(job.shards).rows)
+    shards = ShardSet.open(job.shards, on_bad_sample=job.runtime.on_bad_sample)
+    plan = phase_plan(job.curriculum, job.phase, shards.rows)
     segment = job.curriculum.phases[job.phase].segment_steps or plan.steps_per_epoch
     return {"total_steps": plan.total_steps, "segment_steps": segment}
 

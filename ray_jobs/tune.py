@@ -123,7 +123,7 @@ def open_sweep(
     runtime = RuntimeSpec() if runtime_file is None else load_runtime(runtime_file)
     require(runtime.trackers)
     search = load_search(file, overrides=overrides)
-    shards = ShardSet.open(data)
+    shards = ShardSet.open(data, on_bad_sample=runtime.on_bad_sample)
     check_search(search, runtime=runtime, rows=shards.rows)
     require_trunks(search.curriculum, place=str(search.curriculum_file), running=[search.spec.phase])
     resolve(search.curriculum, search.spec.phase, shards=shards, runs=runs.resolve(), runtime=runtime)
@@ -136,7 +136,8 @@ def begin(work: Sweep) -> SweepStudy:
     from pbrlib.curriculum.study import SweepStudy
     from pbrlib.data.shards.reader import ShardSet
 
-    about = {"shards": ShardSet.open(work.shards).fingerprint, "precision": work.runtime.precision}
+    shards = ShardSet.open(work.shards, on_bad_sample=work.runtime.on_bad_sample)
+    about = {"shards": shards.fingerprint, "precision": work.runtime.precision}
     return SweepStudy.begin(work.out, work.search, about=about)
 
 

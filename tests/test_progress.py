@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import CheckpointError, DataError, GateError
 from pbrlib.train.journal import METRICS
 from pbrlib.train.spec import RuntimeSpec
-from pbrlib.train.state import STATE, State, Validated
+from pbrlib.train.state import STATE, State, Validated, write_state
 from ray_jobs.progress import Progress
 from ray_jobs.train import Work
 from tests.conftest import ALBEDO
@@ -72,7 +71,7 @@ def trained(job: PhaseJob) -> Path:
         network={},
         history=(Validated(8, metrics),),
     )
-    (folder / STATE).write_text(json.dumps(asdict(state)))
+    write_state(folder, state)
     return folder
 
 
@@ -99,7 +98,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
     # Of the network before these only the fingerprint matters.
     donor = tmp_path_factory.mktemp("donor")
     state = State(phase="S0", fingerprint="d" * 64, step=1, total_steps=1, metrics={}, network={})
-    (donor / STATE).write_text(json.dumps(asdict(state)))
+    write_state(donor, state)
     monkeypatch.setattr("pbrlib.curriculum.run._outside", lambda reference, runs: donor)
 
 

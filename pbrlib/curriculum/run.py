@@ -35,6 +35,7 @@ from pbrlib.seeds import mix
 from pbrlib.tasks.build import build_task, measured
 from pbrlib.tasks.spec import maps_read, maps_required, merged_classes
 from pbrlib.tasks.start import check_start, start_from
+from pbrlib.train.fallback import past_damage
 from pbrlib.train.loop import train_phase
 from pbrlib.train.phase import PhaseRun
 from pbrlib.train.runs import FinishedPhase, RunDirectory
@@ -216,12 +217,12 @@ def launch_local(job: PhaseJob, *, work: RankWork = run_phase) -> Path:
     """Runs a phase in this process, without Ray."""
     job.directory.mkdir(parents=True, exist_ok=True)
     runtime = LocalRuntime(
-        shards=ShardSet.open(job.shards),
+        shards=ShardSet.open(job.shards, on_bad_sample=job.runtime.on_bad_sample),
         directory=job.directory,
         selection=job.curriculum.phases[job.phase].select,
         device=torch.device(job.runtime.device),
     )
-    work(job, runtime)
+    past_damage(job.directory, lambda: work(job, runtime))
     best = runtime.best_checkpoint()
     assert best is not None
     return best

@@ -27,6 +27,8 @@ class RawBatch:
         ids: Ids of the samples.
         classes: Class id of each sample, 255 where it is unknown or not one.
         layouts: The layout of each draw, whose parts are consecutive rows; None where every row is a draw.
+        replaced: For each draw that another one stands in for, a damaged material and what is wrong with it;
+            parts of a batch do not say.
     """
 
     maps: dict[str, Shaped[Tensor, "n c h w"]]
@@ -35,6 +37,7 @@ class RawBatch:
     ids: tuple[str, ...]
     classes: Int64[Tensor, " n"]
     layouts: tuple[Layout, ...] | None = None
+    replaced: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids if self.layouts is None else self.layouts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -13,21 +14,43 @@ from pbrlib.data.draw import crops_from_fetched, parts_of
 from pbrlib.data.mosaic import Layout
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.reader import ShardSet
+from pbrlib.errors import DamageError
 from pbrlib.maps import CLASSES, IGNORE, MAPS, Stored
 
 
 def collate(fetched: pa.Table, shards: ShardSet, *, maps: Sequence[str]) -> RawBatch:
-    """One batch from the draws of ``fetched`` in their order; a map that a sample lacks is its fill value."""
+    """One batch from the draws of ``fetched`` in their order; a map that a sample lacks is its fill value.
+
+    Where the set is open to skip what is damaged, the nearest whole draw of the batch, of two the earlier,
+    stands in for a damaged one, whole and with its seeds, so that sizes and counts are those of any batch.
+
+    Raises:
+        DamageError: A draw is damaged and may not be skipped, or none of the batch is whole.
+    """
     draws = fetched.to_pylist()
+    crops: dict[int, list[dict[str, Stored]]] = {}
+    damaged: list[tuple[str, str]] = []
+    for number, draw in enumerate(draws):
+        try:
+            crops[number] = crops_from_fetched(draw, shards, maps)
+        except DamageError as error:
+            if shards.on_bad_sample == "fail":
+                raise
+            damaged.append((error.material or shards.rows[draw["sample"]].id, str(error)))
+    if not crops:
+        raise DamageError(f"all {len(draws)} draws of a batch are damaged. {damaged[0][1]}")
+    taken = [min(crops, key=lambda one: (abs(one - number), one)) for number in range(len(draws))]
+    draws = [draws[number] for number in taken]
     parts = [part for draw in draws for part in parts_of(draw)]
     layouts = tuple(Layout(draw["layout"]) for draw in draws)
-    return stack(
-        [crop for draw in draws for crop in crops_from_fetched(draw, shards, maps)],
+    batch = stack(
+        [crop for number in taken for crop in crops[number]],
         rows=[shards.rows[part["sample"]] for part in parts],
         seeds=[part["seed"] for part in parts],
         maps=maps,
         layouts=layouts if any(layouts) else None,
     )
+    return replace(batch, replaced=tuple(damaged))
 
 
 def stack(

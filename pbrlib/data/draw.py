@@ -17,13 +17,15 @@ import pyarrow as pa
 
 from pbrlib.data.shards.codec import TILE, Blob, Planar, decode_part, decode_tile
 from pbrlib.data.shards.index import IndexRow
-from pbrlib.errors import DataError
+from pbrlib.errors import DamageError
 from pbrlib.maps import MAPS, Stored
 
 if TYPE_CHECKING:
     from pbrlib.data.shards.reader import ShardSet
 
 TILES_PREFIX = "tiles."
+DAMAGE = "damage"
+_DAMAGE_TYPE = pa.list_(pa.string())
 
 DecodeTile: TypeAlias = Callable[[str, int, Blob | None], Planar | None]
 """Name of a map, number of a tile and its blob to its pixels ``(C, h, w)``; None: decode what you need."""
@@ -90,7 +92,7 @@ def assemble(
         ``(C, height, width)`` copies nothing.
 
     Raises:
-        DataError: A tile is damaged; names the material and the map.
+        DamageError: A tile is damaged; names the material and the map.
         ValueError: As for ``touched_tiles``.
     """
     tiles = touched_tiles(window, height=row.height, width=row.width, tileable=row.tileable)
@@ -107,8 +109,8 @@ def assemble(
                 else:
                     assert blob is not None
                     _decode(blob, crop, parts=parts[tile], shape=(*tile_size(tile, row), kind.channels))
-        except DataError as error:
-            raise DataError(f"{row.id}: {name}: {error}") from error
+        except DamageError as error:
+            raise DamageError(f"{row.id}: {name}: {error}", material=row.id) from error
         crops[name] = crop.transpose(1, 2, 0)
     return crops
 
@@ -129,8 +131,21 @@ def fetch(table: Any, shards: ShardSet, maps: Sequence[str]) -> Any:
         share a shard share its read.
 
     Raises:
-        DataError: A shard is damaged.
+        DamageError: A shard is damaged, unless the set is open to skip that: then the draws that need it have
+            no tiles, and in a column ``DAMAGE`` the id of a damaged material and what is wrong.
     """
+    if shards.on_bad_sample == "fail":
+        return _with_tiles(table, shards, maps)
+    try:
+        return _undamaged(_with_tiles(table, shards, maps))
+    except DamageError:
+        # Each alone, to find which of them can do without what is damaged.
+        return pa.concat_tables(
+            _alone(table.slice(number, 1), shards, maps) for number in range(table.num_rows)
+        )
+
+
+def _with_tiles(table: Any, shards: ShardSet, maps: Sequence[str]) -> Any:
     draws = [parts_of(draw) for draw in table.select(_WINDOW_COLUMNS).to_pylist()]
     parts = [part for draw in draws for part in draw]
     rows = [shards.rows[part["sample"]] for part in parts]
@@ -140,6 +155,21 @@ def fetch(table: Any, shards: ShardSet, maps: Sequence[str]) -> Any:
         of_draws = pa.ListArray.from_arrays(column.offsets.take(starts), column.values)
         table = table.append_column(TILES_PREFIX + name, of_draws)
     return table
+
+
+def _alone(draw: Any, shards: ShardSet, maps: Sequence[str]) -> Any:
+    """A table of one draw with its tiles, or with what keeps it from having them."""
+    try:
+        return _undamaged(_with_tiles(draw, shards, maps))
+    except DamageError as error:
+        material = error.material or shards.rows[draw["sample"][0].as_py()].id
+        for name in maps:
+            draw = draw.append_column(TILES_PREFIX + name, pa.array([[]], pa.list_(pa.binary())))
+        return draw.append_column(DAMAGE, pa.array([[material, str(error)]], _DAMAGE_TYPE))
+
+
+def _undamaged(table: Any) -> Any:
+    return table.append_column(DAMAGE, pa.nulls(table.num_rows, _DAMAGE_TYPE))
 
 
 def parts_of(draw: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -162,8 +192,11 @@ def crops_from_fetched(
         maps: The maps to decode; those that a material lacks are left out of its crop.
 
     Returns:
-        For each part what ``assemble`` gives, and so are the errors.
+        For each part what ``assemble`` gives, and so are the errors; also of a draw without its tiles.
     """
+    if (damage := draw.get(DAMAGE)) is not None:
+        material, why = damage
+        raise DamageError(why, material=material)
     tiles = {name: iter(draw[TILES_PREFIX + name]) for name in maps}
     crops = []
     for part in parts_of(draw):

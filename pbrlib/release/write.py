@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from pbrlib.curriculum.load import dump_yaml
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.data.storage import fetched, is_remote, sha256
+from pbrlib.data.storage import is_remote, sha256
 from pbrlib.errors import CheckpointError
 from pbrlib.evaluate.measure import checkpoints_of, evaluate
 from pbrlib.evaluate.report import FILE as EVALUATION
@@ -32,7 +32,7 @@ from pbrlib.release.card import card
 from pbrlib.release.facts import attributions, model_file
 from pbrlib.release.swap import finish_swap, is_half_sent, send_in, swap_in
 from pbrlib.train.runs import MODEL, FinishedPhase, RunDirectory
-from pbrlib.train.state import WEIGHTS
+from pbrlib.train.state import WEIGHTS, checked
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _write_networks(folder: Path, found: Sequence[Trained], content: ModelFile) 
             assert isinstance(network, Segformer)
             save_pretrained(network, place, labels=CLASSES)
         else:
-            with fetched(one.place / WEIGHTS) as here:
+            with checked(one.place, WEIGHTS) as here:
                 shutil.copyfile(here, place)
 
 

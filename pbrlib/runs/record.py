@@ -18,8 +18,9 @@ from pbrlib.errors import ConfigError, DataError, PbrError
 from pbrlib.inference.modelfile import is_model
 from pbrlib.runs.jsonfile import shown, shown_lines
 from pbrlib.runs.walltime import Sheet, read_sheet
+from pbrlib.train.badsamples import told
 from pbrlib.train.environment import ENVIRONMENT
-from pbrlib.train.journal import METRICS, TRACKER
+from pbrlib.train.journal import FALLBACK, METRICS, TRACKER
 from pbrlib.train.runs import RECORD, FinishedPhase, RunDirectory
 from pbrlib.train.spec import Selection
 from pbrlib.train.state import STATE, checkpoints
@@ -73,8 +74,9 @@ class PhaseFolder:
 
     @property
     def complaints(self) -> list[str]:
-        """What trackers did not get."""
-        return [line["complaint"] for line in self.lines if line.get("kind") == TRACKER]
+        """What trackers did not get, and which checkpoints and materials were damaged."""
+        own = [line["complaint"] for line in self.lines if line.get("kind") in (TRACKER, FALLBACK)]
+        return own + told(self.lines)
 
     @property
     def history(self) -> tuple[Point, ...]:

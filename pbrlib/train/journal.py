@@ -26,6 +26,9 @@ METRICS = "metrics.jsonl"
 TRACKER = "tracker"
 """The kind of a line that says what a tracker did not get."""
 
+FALLBACK = "fallback"
+"""The kind of a line that says which checkpoints were damaged, at the step of the one before them."""
+
 LOOK_EVERY_S = 5.0
 """How often who follows a journal on S3 asks for more."""
 
@@ -135,6 +138,19 @@ class Journal:
     def picture(self, name: str, *, step: int, image: Float[Tensor, "3 h w"]) -> None:
         """An sRGB picture in [0, 1]."""
         self._board.add_image(name, image.clamp(0, 1).cpu().numpy(), step)
+
+
+def note_between_attempts(directory: Path, kind: str, *, step: int, values: Mapping[str, Any]) -> None:
+    """Adds a line to the journal of a phase that nobody trains now; raises DataError, OSError."""
+    path = directory / METRICS
+    line = json.dumps({"kind": kind, "step": step, **values})
+    write_atomically(path, "".join(f"{one}\n" for one in (*_lines(path), line)))
+
+
+def whole_lines(directory: Path, *, kind: str) -> list[dict[str, Any]]:
+    """The lines of one kind in the journal of a phase."""
+    mark = json.dumps({"kind": kind})[:-1]
+    return [json.loads(line) for line in _lines(directory / METRICS) if line.startswith(mark)]
 
 
 class JournalTail:

@@ -12,6 +12,7 @@ import torch
 from pbrlib.data.augment import augment
 from pbrlib.data.batch import Batch, RawBatch
 from pbrlib.losses.recipe import LossReport
+from pbrlib.train.badsamples import BAD_SAMPLES, BadSamples
 from pbrlib.train.clock import Clock
 from pbrlib.train.environment import note_environment
 from pbrlib.train.journal import Journal
@@ -43,9 +44,10 @@ def train_phase(
     done = _resume(run, learners, runtime)
     if done.is_finished:
         return done
-    journal = None
+    journal, bad = None, BadSamples()
     if runtime.rank == 0:
         remove_unfinished(run.directory)
+        bad = BadSamples.resumed(run.directory, step=done.step)
         journal = Journal(run.directory, first_step=done.step, trackers=open_trackers(run))
         journal.tag(run.tags, metric=run.selection.metric)
         note_environment(
@@ -80,10 +82,12 @@ def train_phase(
                 record,
                 profile,
                 clock,
+                bad,
                 batches=batches,
                 first_step=first,
                 stop=stop,
             )
+            _share(bad, run, runtime, journal, step=stop)
             done = _end_segment(
                 run,
                 task,
@@ -107,6 +111,7 @@ def _train_segment(
     record: BatchRecord | None,
     profile: StepProfile | None,
     clock: Clock,
+    bad: BadSamples,
     *,
     batches: Iterator[RawBatch],
     first_step: int,
@@ -116,6 +121,7 @@ def _train_segment(
     shown = time.monotonic()
     for step in range(first_step, stop):
         raw = clock.next(batches)
+        bad.add(raw.replaced)
         if journal:
             journal.account(clock, step=step)
         micro = _micro_batches(run, raw, runtime.device)
@@ -130,7 +136,15 @@ def _train_segment(
         if journal and (time.monotonic() - shown > 1.0 or done == stop):
             shown = time.monotonic()
             values = _step_values(run, learners, report, clock, done)
+            if run.runtime.on_bad_sample == "skip":
+                values[BAD_SAMPLES] = float(bad.num)
             _tell(journal, runtime, "step", step=done, values={**values, **_gpu_memory(runtime.device)})
+
+
+def _share(bad: BadSamples, run: PhaseRun, runtime: Runtime, journal: Journal | None, *, step: int) -> None:
+    """Counts the replaced draws of all ranks, where any may be."""
+    if run.runtime.on_bad_sample == "skip" and (found := bad.share(runtime)) is not None and journal:
+        _tell(journal, runtime, BAD_SAMPLES, step=step, values=found)
 
 
 def _tell(journal: Journal, runtime: Runtime, kind: str, *, step: int, values: Mapping[str, object]) -> None:

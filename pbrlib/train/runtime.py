@@ -63,7 +63,7 @@ class Runtime(Protocol):
 
 @dataclass
 class LocalRuntime:
-    """One process, no Ray: tests, debugging, profiling. Keeps the newest and the best checkpoint."""
+    """One process, no Ray: tests, debugging, profiling. Keeps the two newest checkpoints and the best."""
 
     shards: ShardSet
     directory: Path
@@ -101,8 +101,9 @@ class LocalRuntime:
             return
         target = self.directory / f"checkpoint_{step:08d}"
         move_folder(checkpoint, target, last=STATE)
-        keep = {target, self.best_checkpoint()}
-        for folder in checkpoints(self.directory):
+        found = checkpoints(self.directory)
+        keep = {*found[-2:], self.best_checkpoint()}
+        for folder in found:
             if folder not in keep:
                 remove_folder(folder, first=STATE)
 

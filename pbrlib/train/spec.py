@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from pbrlib.data.shards.reader import OnBadSample
 from pbrlib.data.tilecache import TileCacheSpec
 from pbrlib.errors import ConfigError
 from pbrlib.spec import Spec
@@ -26,6 +27,8 @@ class RuntimeSpec(Spec):
     ``cpus_per_worker``. ``prefetch`` batches are collated ahead.
     ``tile_cache`` keeps decoded tiles on each node, for all that trains there.
     ``trackers`` are told of every phase beside TensorBoard; ``profile_steps`` of each phase are traced.
+    ``on_bad_sample`` says what becomes of a draw whose tiles are damaged: it ends the training, or another
+    draw of its batch stands in for it and it is counted; a damaged validation texture always ends it.
     ``record_batches`` writes a hash of every sample after augmentation, which costs time: for proving that
     two runs saw the same.
     """
@@ -47,6 +50,7 @@ class RuntimeSpec(Spec):
     ray_logs: bool = False
     trackers: tuple[TrackerName, ...] = ()
     profile_steps: int = Field(default=0, ge=0)
+    on_bad_sample: OnBadSample = "fail"
     record_batches: bool = False
 
     @model_validator(mode="after")

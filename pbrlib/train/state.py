@@ -1,6 +1,7 @@
 """What a checkpoint holds: a readable state, the weights, the optimizer.
 
-A folder counts as a checkpoint once its ``state.json`` stands, which is written last.
+A folder counts as a checkpoint once its ``state.json`` stands, which is written last and names the sums of
+the other files, and its own: whoever reads one of them compares first.
 Two verbs read one: ``restore`` continues the same phase and is strict; ``load_weights`` begins from the
 network alone, and is as strict about it. What learned something else is the matter of
 `pbrlib.train.warmstart`.
@@ -8,12 +9,14 @@ network alone, and is as strict about it. What learned something else is the mat
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from pickle import UnpicklingError  # raised by torch's own reader, which runs no pickle
 from typing import Any
@@ -23,14 +26,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pbrlib.data.storage import fetched, is_remote
-from pbrlib.errors import CheckpointError
+from pbrlib.data.storage import fetched, is_remote, sha256
+from pbrlib.errors import CheckpointError, DamagedCheckpointError
 
-FORMAT_VERSION = 2
-READABLE = (1, 2)
-"""Formats that can be read; the first one knew no history."""
+FORMAT_VERSION = 3
+READABLE = (1, 2, 3)
+"""Formats that can be read; the first one knew no history, the second no sums."""
 
 STATE, WEIGHTS, OPTIMIZER = "state.json", "model.safetensors", "optimizer.pt"
+OWN_SUM = "sha256"
+"""The field of ``state.json`` with the sum of all its others."""
 UNFINISHED = ".checkpoint-"
 """How the name of a checkpoint begins while it is being written."""
 
@@ -44,13 +49,22 @@ class Validated:
 
 
 @dataclass(frozen=True)
+class FileSum:
+    """What a file must be: its size in bytes and its SHA-256."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
 class State:
     """The readable part of a checkpoint.
 
     ``step`` is the cursor: the number of finished steps. ``network`` declares the network, so that it can
     be rebuilt from the checkpoint alone; ``frozen`` are the fingerprints of the networks before it.
     ``history`` are all validations of the phase until then, this one the last. ``stopped`` says what ended
-    the phase before its last step; None where nothing did.
+    the phase before its last step; None where nothing did. ``files`` are the sums of the others by name, of
+    which old formats have none.
     """
 
     phase: str
@@ -62,6 +76,7 @@ class State:
     frozen: Mapping[str, str] = field(default_factory=dict)
     history: tuple[Validated, ...] = ()
     stopped: str | None = None
+    files: Mapping[str, FileSum] = field(default_factory=dict, compare=False)
     format_version: int = FORMAT_VERSION
 
     @property
@@ -109,7 +124,9 @@ def save(folder: Path, *, state: State, network: nn.Module, optimizer: torch.opt
         folder.mkdir(parents=True, exist_ok=True)
         save_file(weights, folder / WEIGHTS)
         torch.save(optimizer.state_dict(), folder / OPTIMIZER)
-        (folder / STATE).write_text(json.dumps(asdict(state), indent=1))
+        # Both files were just written, so this reads them from memory.
+        sums = {name: _sum_of(folder / name) for name in (WEIGHTS, OPTIMIZER)}
+        write_state(folder, replace(state, files=sums))
     except (OSError, RuntimeError, SafetensorError) as error:
         # Each writer has its own error for a full disk: OSError, torch's RuntimeError, SafetensorError.
         shutil.rmtree(folder, ignore_errors=True)
@@ -119,27 +136,91 @@ def save(folder: Path, *, state: State, network: nn.Module, optimizer: torch.opt
         ) from error
 
 
+def write_state(folder: Path, state: State) -> None:
+    """Writes the readable part with its own sum; raises OSError."""
+    content = asdict(state)
+    (folder / STATE).write_text(json.dumps({**content, OWN_SUM: _sum_of_fields(content)}, indent=1))
+
+
 def read_state(folder: Path) -> State:
-    """The readable part of a checkpoint; raises CheckpointError when it is missing or of another format."""
+    """The readable part of a checkpoint.
+
+    Raises DamagedCheckpointError when it is missing or not what was written, CheckpointError for another
+    format.
+    """
     try:
         fields = json.loads((folder / STATE).read_text())
+        own, version = fields.pop(OWN_SUM, None), fields["format_version"]
+        if (own is not None or version not in (1, 2)) and own != _sum_of_fields(fields):
+            raise ValueError("another SHA-256 than it names itself")
+        if version not in READABLE:
+            raise CheckpointError(
+                f"{folder / STATE}: format version {version}, this program reads "
+                f"{', '.join(map(str, READABLE))}. Use the version of pbr that wrote it."
+            )
         history = tuple(Validated(**entry) for entry in fields.pop("history", ()))
-        state = State(**fields, history=history)
-    except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(
+        files = {name: FileSum(**entry) for name, entry in fields.pop("files", {}).items()}
+        return State(**fields, history=history, files=files)
+    except OSError as error:
+        raise _unreadable(folder / STATE, error) from error
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise DamagedCheckpointError(
             f"{folder / STATE}: not a readable state ({error}). Remove this checkpoint."
         ) from error
-    if state.format_version not in READABLE:
-        raise CheckpointError(
-            f"{folder / STATE}: format version {state.format_version}, this program reads "
-            f"{' and '.join(map(str, READABLE))}. Use the version of pbr that wrote it."
-        )
-    return state
 
 
-def read_weights(folder: Path) -> dict[str, Tensor]:
+@contextmanager
+def checked(folder: Path, name: str, *, state: State | None = None) -> Iterator[Path]:
+    """A file of a checkpoint on this machine, for the block, once its sum is right; old formats have none.
+
+    ``state`` is that of the checkpoint, for callers that have read it. Raises DamagedCheckpointError.
+    """
+    wanted = (state or read_state(folder)).files.get(name)
+    with ExitStack() as stack:
+        try:
+            here = stack.enter_context(fetched(folder / name))
+            if wanted is not None and here.stat().st_size != wanted.bytes:
+                raise ValueError(f"{here.stat().st_size} bytes instead of {wanted.bytes}")
+            if wanted is not None and sha256(here) != wanted.sha256:
+                raise ValueError(f"another SHA-256 than {STATE} names")
+        except (OSError, ValueError) as error:
+            raise _unreadable(folder / name, error) from error
+        yield here
+
+
+def read_weights(folder: Path, *, state: State | None = None) -> dict[str, Tensor]:
     """The tensors of a checkpoint's network by name; raises CheckpointError when they cannot be read."""
-    return read_tensors(folder / WEIGHTS)
+    with checked(folder, WEIGHTS, state=state) as here:
+        try:
+            weights: dict[str, Tensor] = load_file(here)
+        except (OSError, SafetensorError) as error:
+            raise _unreadable(folder / WEIGHTS, error) from error
+    return weights
+
+
+def _read_optimizer(folder: Path, *, state: State) -> dict[str, Any]:
+    with checked(folder, OPTIMIZER, state=state) as here:
+        try:
+            kept: dict[str, Any] = torch.load(here, weights_only=True, map_location="cpu")
+        except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
+            raise _unreadable(folder / OPTIMIZER, error) from error
+    return kept
+
+
+def verify(folder: Path) -> None:
+    """Reads a whole checkpoint; raises DamagedCheckpointError naming the first file that is not right."""
+    state = read_state(folder)
+    read_weights(folder, state=state)
+    _read_optimizer(folder, state=state)
+
+
+def _unreadable(file: Path, error: Exception) -> CheckpointError:
+    """Damage, unless a disk or a share says that it cannot be asked now."""
+    # A cut archive makes torch seek to before its beginning: EINVAL.
+    for_good = (None, errno.ENOENT, errno.EIO, errno.EINVAL)
+    is_away = isinstance(error, OSError) and error.errno not in for_good
+    kind = CheckpointError if is_away else DamagedCheckpointError
+    return kind(f"{file}: cannot be read ({error}). Use another checkpoint.")
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
@@ -187,12 +268,21 @@ def restore(folder: Path, *, fingerprint: str, network: nn.Module, optimizer: to
             f"{folder}: belongs to fingerprint {state.fingerprint[:8]}, this phase is {fingerprint[:8]}. "
             "Use another --runs, or remove the folder."
         )
-    load_weights(folder, network)
+    weights, kept = read_weights(folder, state=state), _read_optimizer(folder, state=state)
+    put_weights(weights, network, place=folder)
     try:
-        with fetched(folder / OPTIMIZER) as here:
-            optimizer.load_state_dict(torch.load(here, weights_only=True, map_location="cpu"))
-    except (OSError, RuntimeError, ValueError, UnpicklingError) as error:
+        optimizer.load_state_dict(kept)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"{folder / OPTIMIZER}: cannot be read ({error}). Remove this checkpoint."
+            f"{folder / OPTIMIZER}: not the state of this optimizer ({error}). Remove this checkpoint."
         ) from error
     return state
+
+
+def _sum_of(file: Path) -> FileSum:
+    return FileSum(bytes=file.stat().st_size, sha256=sha256(file))
+
+
+def _sum_of_fields(fields: Mapping[str, Any]) -> str:
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

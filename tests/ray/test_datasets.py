@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -19,6 +21,7 @@ from pbrlib.data.mosaic import MosaicSpec
 from pbrlib.data.plan import DrawPlan, PlanRequest, make_plan
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.tilecache import TileCache
+from pbrlib.errors import DamageError
 from ray_jobs.datasets import DRAWS_PER_BLOCK, stream
 
 MAPS = ("normal", "albedo", "height", "mask")
@@ -138,3 +141,29 @@ def test_tiles_are_fetched_on_the_node_of_the_worker_that_decodes_them(
     run = subprocess.run(program, env=environment, capture_output=True, text=True, check=False, timeout=160)
     assert run.returncode == 0, run.stderr
     assert [path.name for path in (tmp_path / "nodes").iterdir()] == [run.stdout.split()[-1]]
+
+
+@pytest.mark.ray
+def test_bad_samples_are_replaced_in_a_stream_as_in_a_plain_loop(
+    ray_cluster: None, shard_folder: Path, tmp_path: Path
+) -> None:
+    root = shutil.copytree(shard_folder, tmp_path / "shards")
+    path = root / ShardSet.open(root).manifest.shards[0].file
+    chunk = pq.ParquetFile(path).metadata.row_group(0).column(pq.read_schema(path).names.index("normal"))
+    data = bytearray(path.read_bytes())
+    data[chunk.data_page_offset + chunk.total_compressed_size // 2] ^= 0x10
+    path.write_bytes(data)
+    shards = ShardSet.open(root, on_bad_sample="skip")
+    plan = planned(shards)
+    assert plan.table.num_rows > DRAWS_PER_BLOCK, "blocks with damage and blocks without must go together"
+    found = streamed(plan, shards)
+    assert_plain(found, plan, shards)
+    named = {name for batch in found for name, _ in batch.replaced}
+    assert named == {row.id for row in shards.rows[:2]}, "the two materials of the page"
+    for step, batch in enumerate(found):
+        draws = plan.table.slice(step * BATCH, BATCH)
+        plain = collate(fetch(draws, shards, MAPS), shards, maps=MAPS)
+        assert batch.replaced == plain.replaced
+        assert len(batch) == BATCH
+    with pytest.raises(DamageError, match=r"damaged \("):
+        streamed(plan, ShardSet.open(root))

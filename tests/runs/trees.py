@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 from pbrlib.curriculum.load import dump_yaml, parse_curriculum
 from pbrlib.train.journal import METRICS
 from pbrlib.train.runs import FinishedPhase, RunDirectory, phase_folder
-from pbrlib.train.state import STATE, State, Validated
+from pbrlib.train.state import STATE, State, Validated, write_state
 from tests.conftest import ALBEDO
 
 L1 = "val/all/albedo/l1"
@@ -62,7 +61,7 @@ def phase(
         state = State(name, fingerprint, step, total, metrics, {}, frozen=frozen or {})
         checkpoint = folder / f"checkpoint_{step:08d}"
         checkpoint.mkdir()
-        (checkpoint / STATE).write_text(json.dumps(asdict(state)))
+        write_state(checkpoint, state)
         (checkpoint / "model.safetensors").write_bytes(b"w" * 1000)
     (folder / METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
     for file in folder.rglob("*"):

@@ -15,7 +15,7 @@ from pbrlib.data import storage
 from pbrlib.data.place import place
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
-from pbrlib.errors import DataError
+from pbrlib.errors import DamageError, DataError
 from pbrlib.train.state import STATE, State, checkpoints, save
 from tests.data.shards.materials import material
 from tests.s3_server import Answer, App, FaultyServer, cut_after, hanging_up, refusing, silent_for, trickling
@@ -229,3 +229,26 @@ def test_a_version_of_a_set_that_cannot_be_sent_whole_is_none(
     after = ShardSet.open(root)
     assert after.fingerprint == before.fingerprint
     after.verify()
+
+
+def test_a_shard_that_s3_does_not_give_now_is_no_bad_sample(
+    s3: FaultyServer, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+    root = f"{bucket}/set"
+    one = material(1, size=(64, 64))
+    info, rows = write_shard(
+        f"{root}/{shard_name(version=1, ordinal=0)}", [one], split_for=lambda material: "train"
+    )
+    publish(root, shards=[info], rows=[rows], previous=None)
+    shards = ShardSet.open(root, on_bad_sample="skip")
+    for answer in (BROKEN, cut_after(10), hanging_up):
+        with s3.failing("GET", info.file, answer), pytest.raises(DataError) as caught:
+            shards.read_columns(shards.rows, [[0]], ["albedo"])
+        assert not isinstance(caught.value, DamageError)
+    assert shards.read_columns(shards.rows, [[0]], ["albedo"])["albedo"][0].as_py(), (
+        "and nothing is kept of it"
+    )
+    storage.write_bytes_atomic(f"{root}/{info.file}", bytes(info.bytes))
+    with pytest.raises(DamageError, match=info.file):
+        ShardSet.open(root, on_bad_sample="skip").read_columns(shards.rows, [[0]], ["albedo"])

@@ -16,7 +16,7 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.train.plateau import on_plateau, steps_since_best
 from pbrlib.train.runtime import LocalRuntime
 from pbrlib.train.spec import Selection
-from pbrlib.train.state import STATE, Validated, checkpoints, read_state
+from pbrlib.train.state import OWN_SUM, STATE, Validated, checkpoints, read_state
 
 from .phases import Killed, job_of, kill_at, still
 
@@ -153,6 +153,6 @@ def test_a_plateau_at_the_very_end_is_an_end_like_any_other(
 def test_a_checkpoint_from_before_there_was_a_history_can_be_read(job: PhaseJob) -> None:
     best = launch_local(job)
     old = json.loads((best / STATE).read_text())
-    del old["history"], old["stopped"]
+    del old["history"], old["stopped"], old["files"], old[OWN_SUM]
     (best / STATE).write_text(json.dumps({**old, "format_version": 1}))
     assert read_state(best).history == ()

@@ -12,7 +12,7 @@ from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import CheckpointError
 from pbrlib.train.runs import FinishedPhase, RunDirectory
-from pbrlib.train.state import STATE, WEIGHTS, read_state
+from pbrlib.train.state import STATE, WEIGHTS, read_state, write_state
 
 from .phases import Killed, job_of, kill_at
 
@@ -82,8 +82,7 @@ def test_a_checkpoint_without_its_state_does_not_exist(job: PhaseJob) -> None:
 
 def test_a_checkpoint_of_another_fingerprint_is_refused(job: PhaseJob) -> None:
     best = launch_local(job)
-    state = json.loads((best / STATE).read_text())
-    (best / STATE).write_text(json.dumps({**state, "fingerprint": "0" * 64}))
+    write_state(best, replace(read_state(best), fingerprint="0" * 64))
     with pytest.raises(CheckpointError, match=r"belongs to fingerprint 00000000"):
         launch_local(job)
 

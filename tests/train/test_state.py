@@ -1,17 +1,34 @@
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from pbrlib.errors import CheckpointError
-from pbrlib.train.state import OPTIMIZER, State, is_complete, load_weights, read_state, restore, save
+from pbrlib.errors import CheckpointError, DamagedCheckpointError
+from pbrlib.train.state import (
+    OPTIMIZER,
+    STATE,
+    WEIGHTS,
+    FileSum,
+    State,
+    is_complete,
+    load_weights,
+    read_state,
+    read_weights,
+    restore,
+    save,
+    verify,
+    write_state,
+)
 
 
 def network(width: int = 4) -> nn.Module:
@@ -29,6 +46,82 @@ def saved(folder: Path, net: nn.Module) -> torch.optim.Optimizer:
     optimizer.step()
     save(folder, state=state(), network=net, optimizer=optimizer)
     return optimizer
+
+
+def forge(folder: Path, name: str, content: bytes) -> None:
+    """Puts other content in the place of a file, with a sum that is right."""
+    (folder / name).write_bytes(content)
+    own = FileSum(len(content), hashlib.sha256(content).hexdigest())
+    known = read_state(folder)
+    write_state(folder, replace(known, files={**known.files, name: own}))
+
+
+@pytest.mark.parametrize("name", [STATE, WEIGHTS, OPTIMIZER])
+def test_a_flipped_byte_anywhere_in_a_checkpoint_is_found_and_the_file_named(
+    tmp_path: Path, name: str
+) -> None:
+    net = network()
+    optimizer = saved(tmp_path / "c", net)
+    path = tmp_path / "c" / name
+    whole = path.read_bytes()
+    before = {key: tensor.clone() for key, tensor in net.state_dict().items()}
+    for position in {0, len(whole) - 1, *range(0, len(whole), 13)}:
+        damaged = bytearray(whole)
+        damaged[position] ^= 0x04
+        path.write_bytes(damaged)
+        if name == STATE and same_content(damaged, whole):
+            continue
+        with pytest.raises(CheckpointError, match=name.replace(".", r"\.")):
+            restore(tmp_path / "c", fingerprint="f" * 64, network=net, optimizer=optimizer)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in net.state_dict().items())
+
+
+def same_content(one: bytes, other: bytes) -> bool:
+    try:
+        return bool(json.loads(one) == json.loads(other))
+    except ValueError:
+        return False
+
+
+@pytest.mark.parametrize("name", [STATE, WEIGHTS, OPTIMIZER])
+@pytest.mark.parametrize("way", ["cut", "missing"])
+def test_a_checkpoint_of_which_a_file_was_cut_or_lost_is_damaged(tmp_path: Path, name: str, way: str) -> None:
+    net = network()
+    optimizer = saved(tmp_path / "c", net)
+    path = tmp_path / "c" / name
+    path.write_bytes(path.read_bytes()[:-100])
+    if way == "missing":
+        path.unlink()
+    with pytest.raises(DamagedCheckpointError, match=name.replace(".", r"\.")):
+        restore(tmp_path / "c", fingerprint="f" * 64, network=net, optimizer=optimizer)
+    with pytest.raises(DamagedCheckpointError, match=name.replace(".", r"\.")):
+        verify(tmp_path / "c")
+
+
+def test_weights_with_a_wrong_sum_are_given_to_no_reader(tmp_path: Path) -> None:
+    saved(tmp_path / "c", network())
+    path = tmp_path / "c" / WEIGHTS
+    damaged = bytearray(path.read_bytes())
+    damaged[-1] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(DamagedCheckpointError, match=r"model\.safetensors: .*SHA-256"):
+        read_weights(tmp_path / "c")
+    with pytest.raises(DamagedCheckpointError, match=r"model\.safetensors: .*SHA-256"):
+        load_weights(tmp_path / "c", network())
+
+
+def test_a_file_that_cannot_be_asked_now_is_not_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(tmp_path / "c", network())
+
+    def refuse(place: Path) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pbrlib.train.state.sha256", refuse)
+    with pytest.raises(CheckpointError, match="Permission denied") as caught:
+        read_weights(tmp_path / "c")
+    assert not isinstance(caught.value, DamagedCheckpointError)
 
 
 def test_a_restored_network_and_optimizer_are_those_that_were_saved(tmp_path: Path) -> None:
@@ -107,7 +200,7 @@ def test_code_in_an_optimizer_file_is_not_run(tmp_path: Path) -> None:
 
     net = network()
     optimizer = saved(tmp_path / "c", net)
-    (tmp_path / "c" / OPTIMIZER).write_bytes(pickle.dumps(Attack(), protocol=2))
+    forge(tmp_path / "c", OPTIMIZER, pickle.dumps(Attack(), protocol=2))
     with pytest.raises(CheckpointError, match=r"optimizer\.pt: cannot be read"):
         restore(tmp_path / "c", fingerprint="f" * 64, network=net, optimizer=optimizer)
     assert not (tmp_path / "ran").exists()
@@ -116,8 +209,8 @@ def test_code_in_an_optimizer_file_is_not_run(tmp_path: Path) -> None:
 def test_a_state_of_another_format_is_refused(tmp_path: Path) -> None:
     saved(tmp_path / "c", network())
     path = tmp_path / "c" / "state.json"
-    path.write_text(path.read_text().replace('"format_version": 2', '"format_version": 9'))
-    with pytest.raises(CheckpointError, match="format version 9, this program reads 1 and 2"):
+    write_state(tmp_path / "c", replace(state(), format_version=9))
+    with pytest.raises(CheckpointError, match="format version 9, this program reads 1, 2, 3"):
         read_state(tmp_path / "c")
     path.write_text("{")
     with pytest.raises(CheckpointError, match="not a readable state"):

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import imagecodecs
 import numpy as np
 
-from pbrlib.errors import DataError
+from pbrlib.errors import DamageError
 from pbrlib.maps import Stored
 
 TILE = 256
@@ -36,7 +36,7 @@ def encode_tile(tile: Stored) -> bytes:
 def decode_tile(blob: Blob, *, shape: tuple[int, int, int], dtype: str) -> Planar:
     """Decodes a blob to a planar tile ``(C, h, w)``; ``shape`` is the stored one, ``(h, w, C)``.
 
-    Raises DataError if the blob is damaged or of another size.
+    Raises DamageError if the blob is damaged or of another size.
     """
     height, width, channels = shape
     tile = np.empty((channels, height, width), dtype)
@@ -68,7 +68,7 @@ def _residuals(blob: Blob, shape: tuple[int, int, int], dtype: np.dtype[Any]) ->
     try:
         raw = imagecodecs.zstd_decode(view, out=expected)
     except imagecodecs.ZstdError as error:
-        raise DataError(f"damaged tile ({error})") from error
+        raise DamageError(f"damaged tile ({error})") from error
     if len(raw) != expected:
-        raise DataError(f"damaged tile ({len(raw)} bytes instead of {expected})")
+        raise DamageError(f"damaged tile ({len(raw)} bytes instead of {expected})")
     return np.frombuffer(raw, dtype).reshape(channels, height, width)

@@ -14,7 +14,7 @@ from pbrlib.data import storage
 from pbrlib.data.shards.codec import TILE
 from pbrlib.data.shards.index import IndexRow, from_table
 from pbrlib.data.storage import Location
-from pbrlib.errors import DataError
+from pbrlib.errors import DamageError, DataError
 from pbrlib.spec import Spec
 
 FORMAT_VERSION: Final = 3
@@ -46,7 +46,8 @@ class Manifest(Spec):
     """A version of a shard set. Versions grow by appending: shards of older ones stay as they are.
 
     ``sources``, ``splits``, ``maps`` and ``sizes`` ("HEIGHTxWIDTH") count materials, ``class_pixels``
-    pixels of all splits.
+    pixels of all splits. ``sha256`` is the fingerprint, which tells that this file is as it was written; sets
+    of before it was kept have none.
     """
 
     format_version: Literal[3] = FORMAT_VERSION
@@ -61,11 +62,13 @@ class Manifest(Spec):
     normal_convention: str = NORMAL_CONVENTION
     shards: tuple[ShardInfo, ...]
     index: IndexInfo
+    sha256: str | None = None
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the canonical JSON: equal for equal content, wherever the set lies."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        content = self.model_dump(mode="json", exclude={"sha256"})
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -91,14 +94,18 @@ def load_manifest(root: Location) -> Manifest:
     if found != FORMAT_VERSION:
         raise DataError(
             f"{place}: format version {found!r}, this pbrlib reads {FORMAT_VERSION}. "
-            f"Prepare the set again or use the pbrlib that wrote it."
+            "Prepare the set again, into a new folder: pbr prepare SOURCE... --out FOLDER; "
+            "or use the pbrlib that wrote it."
         )
     try:
-        return Manifest.model_validate(content)
+        manifest = Manifest.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise DataError(f"{place}: {where}: {first['msg']}. Prepare the set again.") from error
+    if manifest.sha256 not in (None, manifest.fingerprint):
+        raise DamageError(f"{place}: damaged, its content has another SHA-256. Copy the set again.")
+    return manifest
 
 
 def read_index(root: Location, *, manifest: Manifest) -> tuple[IndexRow, ...]:
@@ -107,7 +114,7 @@ def read_index(root: Location, *, manifest: Manifest) -> tuple[IndexRow, ...]:
     try:
         data = storage.read_bytes(place)
     except FileNotFoundError as error:
-        raise DataError(f"{place}: missing. Copy the whole set again, or prepare it again.") from error
+        raise DamageError(f"{place}: missing. Copy the whole set again, or prepare it again.") from error
     if hashlib.sha256(data).hexdigest() != manifest.index.sha256:
-        raise DataError(f"{place}: not the file that the manifest names (SHA-256). Copy the set again.")
+        raise DamageError(f"{place}: not the file that the manifest names (SHA-256). Copy the set again.")
     return from_table(pq.read_table(io.BytesIO(data), use_threads=False))

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pbrlib.data import storage
 from pbrlib.data.draw import DecodeTile, Window, assemble, tile_size, touched_tiles
 from pbrlib.data.shards.codec import TILE, Blob, Planar, decode_tile
+from pbrlib.data.shards.files import DAMAGE, FOR_GOOD, OpenFiles
 from pbrlib.data.shards.index import IndexRow, tile_ranks
 from pbrlib.data.shards.manifest import SHARD_FOLDER, Manifest, load_manifest, read_index
 from pbrlib.data.storage import Location
 from pbrlib.data.tilecache import TileCache, TileKey
-from pbrlib.errors import DataError
+from pbrlib.errors import DamageError, DataError
 from pbrlib.maps import MAPS, Stored
 
-_NUM_OPEN_FILES = 64
-_DAMAGE = (OSError, pa.ArrowException, UnicodeDecodeError)  # the last: of a name of a column
+log = logging.getLogger(__name__)
+
+OnBadSample: TypeAlias = Literal["fail", "skip"]
+
 _NONE = pa.nulls(1, pa.binary())
 _REMEDY = "Copy the file again from where the set came from, or prepare the set again."
 
@@ -31,7 +31,9 @@ _REMEDY = "Copy the file again from where the set came from, or prepare the set 
 class ShardSet:
     """A version of a shard set, open for reading. Threads may share it; it pickles without open files.
 
-    With a ``cache``, tiles are read from there where it holds them, and put there once decoded.
+    With a ``cache``, tiles are read from there where it holds them, and put there once decoded. With
+    ``on_bad_sample`` "skip" a draw of a batch for which bytes are damaged is replaced, see
+    `pbrlib.data.collate`; whole materials and crops that are asked for by name are errors all the same.
     """
 
     def __init__(
@@ -41,28 +43,39 @@ class ShardSet:
         manifest: Manifest,
         rows: tuple[IndexRow, ...],
         cache: TileCache | None = None,
+        on_bad_sample: OnBadSample = "fail",
     ) -> None:
         self.location = location
         self.manifest = manifest
         self.rows = rows
         self.cache = cache
-        self._files = _OpenFiles(location)
+        self.on_bad_sample = on_bad_sample
+        self._files = OpenFiles(location)
 
     @classmethod
-    def open(cls, location: Location, *, cache: TileCache | None = None) -> ShardSet:
+    def open(
+        cls,
+        location: Location,
+        *,
+        cache: TileCache | None = None,
+        on_bad_sample: OnBadSample = "fail",
+    ) -> ShardSet:
         """Opens the set in a folder or below an S3 address.
 
         Raises:
             DataError: It has no manifest, its index is another file than the manifest names, or a shard
-                is missing or of another size.
+                is missing or of another size; that is only warned of where bad samples are skipped.
         """
         manifest = load_manifest(location)
-        _check_sizes(location, manifest)
+        for problem in _wrong_sizes(location, manifest):
+            if on_bad_sample == "fail":
+                raise DamageError(problem)
+            log.warning("%s Until then its samples are skipped.", problem)
         rows = read_index(location, manifest=manifest)
-        return cls(str(location), manifest=manifest, rows=rows, cache=cache)
+        return cls(str(location), manifest=manifest, rows=rows, cache=cache, on_bad_sample=on_bad_sample)
 
     def __reduce__(self) -> tuple[Callable[..., ShardSet], tuple[Any, ...]]:
-        return _restore, (self.location, self.manifest, self.rows, self.cache)
+        return _restore, (self.location, self.manifest, self.rows, self.cache, self.on_bad_sample)
 
     @property
     def fingerprint(self) -> str:
@@ -79,8 +92,8 @@ class ShardSet:
         blobs = self._buffers(row, tiles, maps)
         try:
             return assemble(blobs, window, row=row, decode=self.decoder(row))
-        except DataError as error:
-            raise DataError(f"{self._place(row)}: {error}. {_REMEDY}") from error
+        except DamageError as error:
+            raise DamageError(f"{self._place(row)}: {error}. {_REMEDY}", material=row.id) from error
 
     def read_whole(self, row: IndexRow, maps: Sequence[str]) -> dict[str, Stored]:
         """Whole maps of a material; errors as for a crop."""
@@ -204,22 +217,30 @@ class ShardSet:
         """The row groups that hold the needed rows of one shard, and where each row is in them."""
         shard = draws[0][0].shard
         try:
-            return self._files.read(self.manifest.shards[shard].file, needed, maps)
-        except _DAMAGE as error:
-            raise DataError(f"{self._culprit(draws, maps)}: damaged ({error}). {_REMEDY}") from error
+            return self._files.read(self.manifest.shards[shard], needed, maps)
+        except DAMAGE as error:
+            if isinstance(error, OSError) and error.errno not in FOR_GOOD:
+                raise DataError(
+                    f"{self._shard(shard)}: cannot be read now ({error}). Look at its disk."
+                ) from error
+            place, material = self._culprit(draws, maps)
+            raise DamageError(f"{place}: damaged ({error}). {_REMEDY}", material=material) from error
 
-    def _culprit(self, draws: Sequence[tuple[IndexRow, Sequence[int]]], maps: Sequence[str]) -> str:
-        """The place of the first map that cannot be read, or the shard alone if none can."""
+    def _culprit(
+        self, draws: Sequence[tuple[IndexRow, Sequence[int]]], maps: Sequence[str]
+    ) -> tuple[str, str]:
+        """The place of the first map that cannot be read, of the shard if none can; and its material."""
         broken = []
         for row, tiles in draws:
-            file, needed = self.manifest.shards[row.shard].file, set(_shard_rows(row, tiles))
+            info, needed = self.manifest.shards[row.shard], set(_shard_rows(row, tiles))
             for name in maps:
                 try:
-                    self._files.read(file, needed, [name])
-                except _DAMAGE:
-                    broken.append(f"{self._place(row)}: {name}")
+                    self._files.read(info, needed, [name])
+                except DAMAGE:
+                    broken.append((f"{self._place(row)}: {name}", row.id))
         whole = len(broken) == len(draws) * len(maps) > 1
-        return self._shard(draws[0][0].shard) if whole or not broken else broken[0]
+        first = draws[0][0]
+        return (self._shard(first.shard), first.id) if whole or not broken else broken[0]
 
     def _shard(self, shard: int) -> str:
         return storage.join(self.location, self.manifest.shards[shard].file)
@@ -228,60 +249,14 @@ class ShardSet:
         return f"{self._shard(row.shard)}: {row.id}"
 
 
-@dataclass(frozen=True)
-class _OpenFile:
-    source: Any
-    metadata: Any
-    rows_per_group: int
-
-
-class _OpenFiles:
-    """The shard files used last, with their parsed footers; safe to use from many threads.
-
-    Every read makes its own Parquet reader over them, since those may not be shared.
-    """
-
-    def __init__(self, root: str) -> None:
-        self._root = root
-        self._remote = storage.is_remote(root)
-        self._files: OrderedDict[str, _OpenFile] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def read(self, name: str, needed: set[int], maps: Sequence[str]) -> tuple[Any, dict[int, int]]:
-        file = self._open(name)
-        groups = sorted({row // file.rows_per_group for row in needed})
-        reader = pq.ParquetFile(
-            file.source,
-            metadata=file.metadata,
-            pre_buffer=self._remote,  # merges neighbouring ranges into one request
-            page_checksum_verification=True,
-        )
-        table = reader.read_row_groups(groups, columns=list(maps), use_threads=False)
-        if set(table.column_names) != set(maps):
-            raise pa.ArrowInvalid(f"its columns are {', '.join(reader.schema_arrow.names)}")
-        size = file.rows_per_group
-        rows = [group * size + place for group in groups for place in range(size)]
-        return table, {row: position for position, row in enumerate(rows)}
-
-    def _open(self, name: str) -> _OpenFile:
-        with self._lock:
-            if name in self._files:
-                self._files.move_to_end(name)
-                return self._files[name]
-        source = storage.open_input(storage.join(self._root, name))
-        metadata = pq.read_metadata(source)
-        file = _OpenFile(source, metadata, metadata.row_group(0).num_rows)
-        with self._lock:
-            self._files[name] = file
-            while len(self._files) > _NUM_OPEN_FILES:
-                self._files.popitem(last=False)
-        return file
-
-
 def _restore(
-    location: str, manifest: Manifest, rows: tuple[IndexRow, ...], cache: TileCache | None
+    location: str,
+    manifest: Manifest,
+    rows: tuple[IndexRow, ...],
+    cache: TileCache | None,
+    on_bad_sample: OnBadSample,
 ) -> ShardSet:
-    return ShardSet(location, manifest=manifest, rows=rows, cache=cache)
+    return ShardSet(location, manifest=manifest, rows=rows, cache=cache, on_bad_sample=on_bad_sample)
 
 
 def _shard_rows(row: IndexRow, tiles: Sequence[int]) -> list[int]:
@@ -289,7 +264,8 @@ def _shard_rows(row: IndexRow, tiles: Sequence[int]) -> list[int]:
     return [row.first_row + ranks[tile] for tile in tiles]
 
 
-def _check_sizes(location: Location, manifest: Manifest) -> None:
+def _wrong_sizes(location: Location, manifest: Manifest) -> Iterator[str]:
+    """What is wrong with the shards, as far as their names and sizes tell."""
     sizes = storage.list_files(storage.join(location, SHARD_FOLDER))
     for info in manifest.shards:
         place, found = (
@@ -297,6 +273,6 @@ def _check_sizes(location: Location, manifest: Manifest) -> None:
             sizes.get(info.file.removeprefix(f"{SHARD_FOLDER}/")),
         )
         if found is None:
-            raise DataError(f"{place}: missing. {_REMEDY}")
-        if found != info.bytes:
-            raise DataError(f"{place}: {found} bytes instead of {info.bytes}. {_REMEDY}")
+            yield f"{place}: missing. {_REMEDY}"
+        elif found != info.bytes:
+            yield f"{place}: {found} bytes instead of {info.bytes}. {_REMEDY}"

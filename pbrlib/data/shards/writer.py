@@ -133,6 +133,7 @@ def publish(
         index=IndexInfo(file=index_file, sha256=hashlib.sha256(index).hexdigest()),
         **_statistics(all_rows),
     )
+    manifest = manifest.model_copy(update={"sha256": manifest.fingerprint})
     storage.write_bytes_atomic(storage.join(root, index_file), index)
     place = storage.join(root, FILE_NAME)
     if previous is not None:

@@ -8,6 +8,8 @@ import pytest
 from pbrlib.data.shards.manifest import IndexInfo, Manifest, load_manifest
 from pbrlib.errors import DataError
 
+from .materials import make_set, material
+
 MANIFEST = Manifest(
     version=1,
     sources={"test": 1},
@@ -70,3 +72,20 @@ def test_the_fingerprint_tells_any_change() -> None:
     changed = MANIFEST.model_copy(update={"splits": {"train": 0, "val": 1}})
     assert changed.fingerprint != MANIFEST.fingerprint
     assert MANIFEST.model_copy(deep=True).fingerprint == MANIFEST.fingerprint
+
+
+def test_no_flipped_bit_of_a_published_manifest_goes_unnoticed(tmp_path: Path) -> None:
+    make_set(tmp_path, [material(1, size=(8, 8))])
+    path = tmp_path / "manifest.json"
+    whole, wanted = path.read_bytes(), load_manifest(tmp_path)
+    for position in range(len(whole)):
+        for mask in (0x01, 0x10):
+            damaged = bytearray(whole)
+            damaged[position] ^= mask
+            path.write_bytes(damaged)
+            try:
+                found = load_manifest(tmp_path)
+            except DataError as error:
+                assert str(error).startswith(str(path))
+            else:
+                assert found == wanted, f"byte {position}"

@@ -14,7 +14,7 @@ import pytest
 from pbrlib.data.draw import Window
 from pbrlib.data.shards.codec import encode_tile
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.errors import DataError
+from pbrlib.errors import DamageError, DataError
 from pbrlib.maps import MAPS
 
 from .materials import make_set, material
@@ -132,6 +132,48 @@ def test_a_damaged_footer_names_the_shard(root: Path) -> None:
             assert str(caught.value).startswith(str(path))
 
 
+def test_no_flipped_bit_of_a_footer_leads_to_the_tiles_of_another_material(tmp_path: Path) -> None:
+    materials = [material(number, size=(12, 10)) for number in range(5)]
+    shards = make_set(tmp_path, materials)
+    path = tmp_path / shards.manifest.shards[0].file
+    whole = path.read_bytes()
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    groups = pq.read_metadata(path).num_row_groups
+    assert groups == 3
+    # Every place that may hold the rows of a group as Thrift writes 1 and 2, and others far apart.
+    small = [place for place in range(footer, len(whole)) if whole[place] in (2, 4)]
+    for position in (*small[:: max(1, len(small) // 100)], *range(footer, len(whole), 97)):
+        for mask in (0x02, 0x04, 0x40):
+            data = bytearray(whole)
+            data[position] ^= mask
+            path.write_bytes(data)
+            damaged = ShardSet.open(tmp_path)
+            for row, one in zip(damaged.rows, materials, strict=True):
+                try:
+                    read = damaged.read_whole(row, ["albedo"])
+                except DamageError:
+                    continue
+                np.testing.assert_array_equal(read["albedo"], one.maps["albedo"])
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3])
+def test_a_shard_of_other_row_groups_than_were_written_is_damaged(tmp_path: Path, rows: int) -> None:
+    materials = [material(number, size=(12, 10)) for number in range(3)]
+    shards = make_set(tmp_path, materials)
+    path = tmp_path / shards.manifest.shards[0].file
+    table = pq.read_table(path)
+    with pq.ParquetWriter(path, table.schema, compression="NONE") as writer:
+        for first in range(0, 3, max(rows, 1)):
+            writer.write_table(table.slice(first, rows))
+    damaged = ShardSet.open(tmp_path, on_bad_sample="skip")
+    if rows == 0:
+        with pytest.raises(DamageError, match="row groups"):
+            damaged.read_whole(damaged.rows[0], ["albedo"])
+        return
+    for row, one in zip(damaged.rows, materials, strict=True):
+        np.testing.assert_array_equal(damaged.read_whole(row, ["albedo"])["albedo"], one.maps["albedo"])
+
+
 def test_a_truncated_shard_is_found_when_the_set_is_opened(root: Path) -> None:
     path = sorted((root / "shards").iterdir())[2]
     size = path.stat().st_size
@@ -175,7 +217,7 @@ def test_a_pickled_set_reads_the_same(shared_root: Path) -> None:
 
 
 def test_threads_share_a_set(shared_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pbrlib.data.shards.reader._NUM_OPEN_FILES", 1)  # files come and go meanwhile
+    monkeypatch.setattr("pbrlib.data.shards.files._NUM_OPEN_FILES", 1)  # files come and go meanwhile
     shards = ShardSet.open(shared_root)
     expected = [shards.read_whole(row, ["normal", "height"]) for row in shards.rows]
 

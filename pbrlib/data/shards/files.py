@@ -1,0 +1,87 @@
+"""The shard files of a set that were used last, open, and row groups read out of them."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pbrlib.data import storage
+from pbrlib.data.shards.manifest import ShardInfo
+
+DAMAGE = (OSError, pa.ArrowException, UnicodeDecodeError)  # the last: of a name of a column
+FOR_GOOD = (None, errno.ENOENT, errno.EIO)
+"""Numbers of an OSError that stays; Arrow's own have none, and other numbers may pass."""
+
+_NUM_OPEN_FILES = 64
+
+
+@dataclass(frozen=True)
+class _OpenFile:
+    source: Any
+    metadata: Any
+    rows_per_group: int
+
+
+class OpenFiles:
+    """The shard files used last, with their parsed footers; safe to use from many threads.
+
+    Every read makes its own Parquet reader over them, since those may not be shared.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._remote = storage.is_remote(root)
+        self._files: OrderedDict[str, _OpenFile] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, shard: ShardInfo, needed: set[int], maps: Sequence[str]) -> tuple[Any, dict[int, int]]:
+        """The row groups that hold the needed rows of a shard, and where each row is in them.
+
+        Raises one of ``DAMAGE``; what the file system says it says with a number.
+        """
+        file = self._open(shard)
+        groups = sorted({row // file.rows_per_group for row in needed})
+        reader = pq.ParquetFile(
+            file.source,
+            metadata=file.metadata,
+            pre_buffer=self._remote,  # merges neighbouring ranges into one request
+            page_checksum_verification=True,
+        )
+        table = reader.read_row_groups(groups, columns=list(maps), use_threads=False)
+        if set(table.column_names) != set(maps):
+            raise pa.ArrowInvalid(f"its columns are {', '.join(reader.schema_arrow.names)}")
+        if table.num_rows != sum(file.metadata.row_group(group).num_rows for group in groups):
+            raise pa.ArrowInvalid(f"{table.num_rows} rows came out of row groups {groups}")
+        size = file.rows_per_group
+        rows = [group * size + place for group in groups for place in range(size)]
+        return table, {row: position for position, row in enumerate(rows)}
+
+    def _open(self, shard: ShardInfo) -> _OpenFile:
+        name = shard.file
+        with self._lock:
+            if name in self._files:
+                self._files.move_to_end(name)
+                return self._files[name]
+        source = storage.open_input(storage.join(self._root, name))
+        metadata = pq.read_metadata(source)
+        file = _OpenFile(source, metadata, _rows_per_group(metadata, rows=shard.rows))
+        with self._lock:
+            self._files[name] = file
+            while len(self._files) > _NUM_OPEN_FILES:
+                self._files.popitem(last=False)
+        return file
+
+
+def _rows_per_group(metadata: Any, *, rows: int) -> int:
+    """Rows of each group but the last; a footer of other numbers would lead to the tiles of others."""
+    sizes = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+    if sum(sizes) != rows or {*sizes[:-1]} - {sizes[0]} or not 0 < sizes[-1] <= sizes[0]:
+        raise pa.ArrowInvalid(f"its row groups do not hold {rows} rows as they were written")
+    return int(sizes[0])

@@ -1,0 +1,93 @@
+"""What happens when the newest checkpoint of a phase is damaged: it goes on from the one before, loudly.
+
+Whoever restores a checkpoint compares its sums, so looking costs nothing where all is well. The process that
+launches a phase decides, between two attempts, when nobody trains: all ranks find the same newest checkpoint.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from pbrlib.errors import CheckpointError, DamagedCheckpointError
+from pbrlib.train.journal import FALLBACK, note_between_attempts
+from pbrlib.train.state import STATE, checkpoints, read_state, verify
+
+log = logging.getLogger(__name__)
+
+SET_ASIDE = "state.damaged.json"
+"""What ``state.json`` is called in a folder that is no checkpoint any more; its other files stay."""
+
+Done = TypeVar("Done")
+
+
+def past_damage(
+    directory: Path,
+    attempt: Callable[[], Done],
+    *,
+    candidates: Callable[[Path], Sequence[Path]] = checkpoints,
+    forget: Callable[[Path, Sequence[str]], None] = lambda directory, names: None,
+) -> Done:
+    """Trains a phase; each time its newest checkpoint proves damaged, sets that aside and tries again.
+
+    Args:
+        directory: The folder of the phase.
+        attempt: Trains it from the newest checkpoint that it finds.
+        candidates: The checkpoints among which it finds that, the oldest first.
+        forget: Removes checkpoints, by name, from where else they are listed.
+
+    Raises:
+        CheckpointError: None of the checkpoints is whole; nothing is changed then.
+        DamagedCheckpointError: A checkpoint that is not one of these, such as a donor's.
+    """
+    while True:
+        try:
+            return attempt()
+        except DamagedCheckpointError:
+            damaged, whole = _newest_whole(directory, candidates(directory))
+            if not damaged:
+                raise
+        _tell(directory, damaged, whole=whole)
+        forget(directory, [folder.name for folder in damaged])
+        for folder in damaged:
+            _set_aside(folder)
+
+
+def _newest_whole(directory: Path, found: Sequence[Path]) -> tuple[Mapping[Path, str], Path]:
+    """The damaged ones before the newest whole one, with what is wrong with each, and that one."""
+    damaged: dict[Path, str] = {}
+    for folder in reversed(found):
+        try:
+            verify(folder)
+        except DamagedCheckpointError as error:
+            damaged[folder] = str(error)
+        else:
+            return damaged, folder
+    if damaged:
+        raise CheckpointError(
+            f"{directory}: none of its checkpoints is whole. {' '.join(damaged.values())} "
+            "Put back a copy of one, or remove the folder to train the phase from its beginning."
+        )
+    return damaged, directory
+
+
+def _tell(directory: Path, damaged: Mapping[Path, str], *, whole: Path) -> None:
+    """Says it where the command is watched, and in the journal for ever."""
+    state = read_state(whole)
+    names = " and ".join(folder.name for folder in damaged)
+    complaint = (
+        f"{names} damaged, going on from {whole.name}; "
+        f"the steps from {state.step} on are trained again. {' '.join(damaged.values())}"
+    )
+    log.warning("%s: %s", directory, complaint)
+    note_between_attempts(directory, FALLBACK, step=state.step, values={"complaint": complaint})
+
+
+def _set_aside(folder: Path) -> None:
+    """Makes a folder no checkpoint; the next one of its name takes its place."""
+    state = folder / STATE
+    if state.is_file():
+        (folder / SET_ASIDE).write_bytes(state.read_bytes())
+        state.unlink()

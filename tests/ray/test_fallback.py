@@ -1,0 +1,53 @@
+"""A damaged newest checkpoint on Ray: its own record and the folders say the same before and after."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pbrlib.curriculum.run import PhaseJob, launch_local
+from pbrlib.curriculum.spec import Curriculum
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.errors import CheckpointError
+from pbrlib.train.state import WEIGHTS, checkpoints
+from ray_jobs.fit import FAILURE, launch_on_ray
+from ray_jobs.recorded import RECORD, recorded
+from tests.train.phases import job_of
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(240)]
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x01
+    path.write_bytes(data)
+
+
+@pytest.fixture
+def job(shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path) -> PhaseJob:
+    given = {"shards": shard_set, "donors": trained_runs, "data_cpus": 0.3}
+    return job_of(albedo_curriculum, "A1", runs=tmp_path / "ray", **given)
+
+
+def test_a_fit_goes_on_from_the_checkpoint_before_a_damaged_one_and_ends_as_if_undisturbed(
+    ray_cluster: None, job: PhaseJob, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    straight = launch_local(replace(job, runs=tmp_path / "straight"))
+    launch_on_ray(job)
+    newest = checkpoints(job.directory)[-1]
+    flip(newest / WEIGHTS)
+    best = launch_on_ray(job)
+    assert (best / WEIGHTS).read_bytes() == (straight / WEIGHTS).read_bytes()
+    assert [one for one in caplog.messages if "checkpoint_00000008 damaged" in one]
+    assert recorded(job.directory) == checkpoints(job.directory), "each once, in Ray's record and on the disk"
+    latest = json.loads((job.directory / RECORD).read_text())["latest_checkpoint_result"]
+    assert latest["checkpoint_dir_name"] == newest.name
+    assert not (job.directory / FAILURE).exists()
+    for folder in checkpoints(job.directory):
+        flip(folder / WEIGHTS)
+    with pytest.raises(CheckpointError, match="none of its checkpoints is whole"):
+        launch_on_ray(job)
+    assert recorded(job.directory) == checkpoints(job.directory)

@@ -1,0 +1,110 @@
+"""What earlier versions of the program wrote opens, or is refused with the way out.
+
+``tests/formats`` was written by the program of each format: a change of a format adds a folder there.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pbrlib.data.shards.manifest import FORMAT_VERSION as SHARDS
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.errors import DamagedCheckpointError, DataError
+from pbrlib.maps import MAPS
+from pbrlib.train.runs import RunDirectory
+from pbrlib.train.state import FORMAT_VERSION as CHECKPOINTS
+from pbrlib.train.state import (
+    OPTIMIZER,
+    READABLE,
+    WEIGHTS,
+    Validated,
+    read_state,
+    read_weights,
+    restore,
+    verify,
+)
+
+FORMATS = Path(__file__).parent / "formats"
+
+
+def network() -> nn.Module:
+    """What the checkpoints hold, once it has made a step with AdamW."""
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2))
+
+
+def trained() -> nn.Module:
+    net = network()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
+    net(torch.rand(1, 3, 8, 8)).sum().backward()
+    optimizer.step()
+    return net
+
+
+def test_there_is_a_fixture_of_every_format() -> None:
+    assert {int(path.name[-1]) for path in FORMATS.glob("checkpoint-v*")} == {*READABLE, CHECKPOINTS}
+    assert {int(path.name[-1]) for path in FORMATS.glob("shards-v*")} == set(range(1, SHARDS + 1))
+
+
+@pytest.mark.parametrize("version", READABLE)
+def test_a_checkpoint_of_every_format_is_restored(version: int) -> None:
+    folder = FORMATS / f"checkpoint-v{version}"
+    net = network()
+    optimizer = torch.optim.AdamW(net.parameters())
+    state = restore(folder, fingerprint="f" * 64, network=net, optimizer=optimizer)
+    assert (state.phase, state.step, state.metrics) == ("A1", 4, {"val/all/albedo/l1": 0.25})
+    assert state.format_version == version
+    for name, tensor in trained().state_dict().items():
+        torch.testing.assert_close(net.state_dict()[name], tensor)
+    assert optimizer.param_groups[0]["lr"] == 1e-2
+    first, second = (Validated(step, {"val/all/albedo/l1": 1 / step}) for step in (2, 4))
+    assert state.history == ((first, second) if version > 1 else ())
+    verify(folder)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("name", [WEIGHTS, OPTIMIZER])
+def test_a_cut_checkpoint_without_sums_is_damaged_too(tmp_path: Path, version: int, name: str) -> None:
+    folder = shutil.copytree(FORMATS / f"checkpoint-v{version}", tmp_path / "c")
+    (folder / name).write_bytes((folder / name).read_bytes()[:-9])
+    with pytest.raises(DamagedCheckpointError, match=name):
+        verify(folder)
+    assert read_state(folder).files == {}
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_record_of_a_run_of_every_format_names_its_best_checkpoint(tmp_path: Path, version: int) -> None:
+    shutil.copytree(FORMATS / f"run-v{version}", tmp_path / "albedo")
+    best = tmp_path / "albedo" / "A1-ffffffff" / "checkpoint_00000004"
+    shutil.copytree(FORMATS / f"checkpoint-v{version}", best)
+    folder, done = RunDirectory(tmp_path, name="albedo").best()
+    assert (folder, done.step, done.stopped, done.gate) == (best, 4, None, None)
+    assert len(done.history) == (2 if version > 1 else 0)
+    assert read_weights(folder).keys() == network().state_dict().keys()
+
+
+@pytest.mark.parametrize("version", range(1, SHARDS))
+def test_an_older_shard_set_is_refused_with_the_command_that_makes_it_anew(version: int) -> None:
+    with pytest.raises(DataError, match=f"format version {version}, .* pbr prepare SOURCE... --out FOLDER"):
+        ShardSet.open(FORMATS / f"shards-v{version}")
+
+
+def test_a_shard_set_of_this_format_from_before_its_manifest_had_a_sum_opens() -> None:
+    shards = ShardSet.open(FORMATS / f"shards-v{SHARDS}")
+    assert shards.manifest.sha256 is None
+    assert shards.fingerprint == "f22b6dfd37774368ae46fb9d84e7867550b3e3cac40b972d2afc667bf517fca6", (
+        "or phases that were trained on it would begin anew"
+    )
+    shards.verify()
+    (row,) = shards.rows
+    rng = np.random.default_rng(1)
+    for name in ("albedo", "normal"):
+        kind = MAPS[name]
+        wanted = rng.integers(0, kind.maximum, (8, 8, kind.channels), dtype=kind.dtype, endpoint=True)
+        np.testing.assert_array_equal(shards.read_whole(row, [name])[name], wanted)

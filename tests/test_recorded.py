@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ray_jobs.recorded import RECORD, forget, recorded
+
+
+def write(folder: Path, *steps: int, latest: int) -> None:
+    """A record as Ray Train keeps it: the worst result first, each with the number of its report."""
+    results = [
+        {"checkpoint_dir_name": f"checkpoint_{step:08d}", "metrics": {"l1": 1 / step}} for step in steps
+    ]
+    content = {
+        "checkpoint_results": results,
+        "checkpoint_report_indices": [step - 1 for step in steps],
+        "latest_checkpoint_result": results[steps.index(latest)],
+        "current_report_index": max(steps),
+    }
+    (folder / RECORD).write_text(json.dumps(content))
+
+
+def read(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / RECORD).read_text())
+    return content
+
+
+def test_a_forgotten_checkpoint_is_neither_the_latest_nor_a_candidate_for_the_best(tmp_path: Path) -> None:
+    write(tmp_path, 2, 5, 4, 3, latest=5)
+    assert [one.name[-1] for one in recorded(tmp_path)] == ["2", "3", "4", "5"]
+    forget(tmp_path, ["checkpoint_00000005", "checkpoint_00000004"])
+    assert [one.name[-1] for one in recorded(tmp_path)] == ["2", "3"]
+    content = read(tmp_path)
+    assert content["latest_checkpoint_result"]["checkpoint_dir_name"] == "checkpoint_00000003"
+    assert content["checkpoint_report_indices"] == [1, 2], "each stays beside its result"
+    assert content["current_report_index"] == 5, "reports are still counted on"
+
+
+def test_a_phase_that_ray_has_not_recorded_has_no_candidates(tmp_path: Path) -> None:
+    assert recorded(tmp_path) == []
