@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pbrlib.data.tilecache import TileCacheSpec
 from pbrlib.errors import ConfigError
@@ -21,6 +21,9 @@ class RuntimeSpec(Spec):
     that fits a device: local batch and accumulation follow from it and the curriculum's global batch
     (None: the local batch in one piece). ``data_cpus`` are the logical CPUs of each worker's data stream;
     the worker holds them beside its own ``cpus_per_worker``. ``prefetch`` batches are collated ahead.
+    A batch that takes longer than ``input_timeout_s`` ends the attempt, and so does a rank that leaves the
+    others waiting in a collective for ``collective_timeout_s``, which is longer, since they wait for its
+    batches too.
     ``tile_cache`` keeps decoded tiles on each node, for all that trains there.
     ``trackers`` are told of every phase beside TensorBoard; ``profile_steps`` of each phase are traced.
     ``record_batches`` writes a hash of every sample after augmentation, which costs time: for proving that
@@ -38,11 +41,23 @@ class RuntimeSpec(Spec):
     batch_per_device: int | None = Field(default=None, ge=1)
     channels_last: bool = False
     compile: bool = False
+    input_timeout_s: int = Field(default=600, ge=1)
+    collective_timeout_s: int = Field(default=900, ge=1)
     max_failures: int = Field(default=3, ge=0)
     ray_logs: bool = False
     trackers: tuple[TrackerName, ...] = ()
     profile_steps: int = Field(default=0, ge=0)
     record_batches: bool = False
+
+    @model_validator(mode="after")
+    def _waits_in_order(self) -> Self:
+        if self.collective_timeout_s <= self.input_timeout_s:
+            raise ValueError(
+                f"collective_timeout_s: {self.collective_timeout_s} is not longer than input_timeout_s, "
+                f"{self.input_timeout_s}, and ranks wait in a collective for one that waits for its input. "
+                f"Use {self.input_timeout_s + 60} or more."
+            )
+        return self
 
     @property
     def cpus_of_worker(self) -> float:
