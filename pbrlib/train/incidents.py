@@ -37,7 +37,7 @@ def told(line: Mapping[str, Any]) -> str:
     where = "" if line.get("step") is None else f"step {line['step']}"
     if line["kind"] == "stalled":
         return (
-            f"{where}: rank {line.get('rank')} has waited {line.get('seconds', 0):.0f} s for its input, "
+            f"{where}: rank {line.get('rank')} has waited {line.get('seconds', 0):.0f} s for its input: "
             f"{line.get('waits_for')}"
         )
     if not where:
