@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import torch
 
 from pbrlib.curriculum.run import PhaseJob, set_up
@@ -18,10 +20,13 @@ from pbrlib.errors import RepeatedError
 from pbrlib.train.incidents import INCIDENTS
 from pbrlib.train.runtime import Runtime
 from ray_jobs.fit import launch_on_ray
+from tests.train.phases import job_of
 
-from .test_train import job_for
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(420)]
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+
+# The workers cannot import this module.
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 def out_of_memory(job: PhaseJob, runtime: Runtime) -> None:
@@ -44,8 +49,8 @@ def incidents(directory: Path) -> list[dict[str, Any]]:
 def test_a_device_without_room_is_retried_once_a_killed_process_as_it_comes(
     ray_cluster: None, shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path
 ) -> None:
-    given = {"shards": shard_set, "donors": trained_runs, "runs": tmp_path, "workers": 2}
-    job = job_for(albedo_curriculum, "A1", **given)
+    places = {"shards": shard_set, "donors": trained_runs, "runs": tmp_path}
+    job = job_of(albedo_curriculum, "A1", **places, workers=2, data_cpus=0.3)  # type: ignore[arg-type]
     with pytest.raises(RepeatedError, match=r"phase A1, step 2: OutOfMemoryError: .*batch_per_device"):
         launch_on_ray(job, work=out_of_memory)
     lines = incidents(job.directory)
