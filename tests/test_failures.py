@@ -195,3 +195,26 @@ def test_a_busy_s3_is_an_outage_and_a_refusal_is_not(code: str, status: int, kin
     with pytest.raises(DataError) as caught, s3._errors("s3://b/k"):
         raise ClientError(answer, "GetObject")
     assert type(caught.value) is kind
+
+
+def test_a_server_out_of_reach_is_an_outage_and_missing_credentials_are_not() -> None:
+    from boto3.exceptions import S3UploadFailedError
+    from botocore import exceptions as boto
+
+    def upload() -> None:
+        answer: Any = {"Error": {"Code": "SlowDown"}, "ResponseMetadata": {"HTTPStatusCode": 503}}
+        try:
+            raise boto.ClientError(answer, "PutObject")
+        except boto.ClientError as error:
+            raise S3UploadFailedError(f"Failed to upload: {error}")  # noqa: B904  # as boto3 does
+
+    for error, kind in (
+        (boto.EndpointConnectionError(endpoint_url="http://x"), OutageError),
+        (boto.ReadTimeoutError(endpoint_url="http://x"), OutageError),
+        (boto.NoCredentialsError(), DataError),
+    ):
+        with pytest.raises(DataError) as caught, s3._errors("s3://b/k"):
+            raise error
+        assert type(caught.value) is kind
+    with pytest.raises(OutageError), s3._errors("s3://b/k"):
+        upload()

@@ -297,13 +297,13 @@ def _errors(address: str) -> Iterator[None]:
 
 def _kind_of(error: BaseException | None) -> type[DataError]:
     """Whether the server was busy, broken or out of reach, which passes, or something is wrong for good."""
-    from botocore.exceptions import ClientError, HTTPClientError
+    from botocore import exceptions as boto
 
     # boto3's managed uploads put their own error around what stopped them.
     while error is not None:
-        if isinstance(error, HTTPClientError):
+        if isinstance(error, boto.HTTPClientError | boto.ConnectionError):
             return OutageError
-        if isinstance(error, ClientError):
+        if isinstance(error, boto.ClientError):
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             code = error.response.get("Error", {}).get("Code")
             return OutageError if status >= 500 or status == 429 or code in _BUSY else DataError
