@@ -26,6 +26,10 @@ class DamageError(DataError):
         self.material = material
 
 
+class OutageError(DataError):
+    """A service that does not answer now: no mistake in the input, and a later attempt may find it well."""
+
+
 class CheckpointError(PbrError):
     """A checkpoint that cannot be written, read, or does not fit the network."""
 
@@ -36,6 +40,10 @@ class DamagedCheckpointError(CheckpointError):
 
 class NumericsError(PbrError):
     """A loss or gradient that is not finite."""
+
+
+class RepeatedError(PbrError):
+    """A failure that came again where it came before, so that no further attempt would get past it."""
 
 
 class GateError(PbrError):

@@ -22,6 +22,7 @@ SUBCOMMANDS = {
     "rehearse": ("ray_jobs.rehearse:command", "Try every phase for a few steps; say what the whole takes."),
     "train": ("ray_jobs.train:command", "Train a curriculum; the same command resumes it."),
     "runs": ("ray_jobs.runs:runs", "List, show, compare and prune runs."),
+    "debug-step": ("ray_jobs.debug:command", "Take one step of a run again in one process, and look at it."),
     "report": ("ray_jobs.report:command", "Write a run as one HTML page."),
     "submit": ("ray_jobs.submit:command", "Run one of these commands as a job of a cluster, and follow it."),
     "tune": ("ray_jobs.tune:command", "Search addresses of a curriculum for better values."),

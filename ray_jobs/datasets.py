@@ -27,6 +27,9 @@ DRAWS_PER_BLOCK = 32
 NODE_LABEL = "ray.io/node-id"
 """Ray's own label of every node."""
 
+_SHOWN = 3
+"""Shards that a message names."""
+
 STORE_BYTES = 512 * 2**20
 """Compressed tiles that one rank's stream may hold in the object store."""
 
@@ -54,6 +57,21 @@ class _Collate(ArrowBatchCollateFn):
         from pbrlib.data.collate import collate
 
         return collate(batch, self._shards, maps=self._maps)
+
+
+def waiting_for(draws: pa.Table, shards: ShardSet) -> str:
+    """What the batch of these draws hangs on, as its worker sees it: the data tasks, and what they read."""
+    numbers = {shards.rows[sample].shard for sample in draws["sample"].to_pylist()}
+    files = [shards.manifest.shards[number].file for number in sorted(numbers)]
+    shown = ", ".join(files[:_SHOWN]) + (f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else "")
+    source = f"{shown} of {shards.location}"
+    match Pace.tasks:
+        case None:
+            return f"Ray Data to begin with {source}: look for free CPUs and memory with `ray status`"
+        case 0:
+            return f"its stream, which has no task at work: what was read of {source} waits to be decoded"
+        case tasks:
+            return f"{tasks} data task{'s' if tasks > 1 else ''} at work, reading {source}"
 
 
 def stream(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,17 +24,15 @@ from pbrlib.curriculum.run import PhaseJob, RankWork, run_phase
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.tilecache import TileCache
 from pbrlib.train.fallback import past_damage
-from pbrlib.train.runs import write_atomically
+from pbrlib.train.incidents import FAILURE
 from pbrlib.train.spec import RuntimeSpec
+from ray_jobs.failures import FailureWatch, failed, leave_failure, pbr_error_in
 from ray_jobs.gauges import PhaseGauges
 from ray_jobs.recorded import forget, recorded
 from ray_jobs.runtime import RayRuntime
 from ray_jobs.s3files import path_of, storage_of
 from ray_jobs.stopping import stopping_after_checkpoint
 from ray_jobs.trainer import Trainer
-
-FAILURE = "failure.json"
-"""What stopped a phase for good. A worker leaves it before it dies, so that no retry repeats the mistake."""
 
 PATIENCE, IMPATIENCE = 24 * 60, 3
 """How often a fit looks for its place, a minute each time: where others use it, and where there is none."""
@@ -75,7 +74,7 @@ def launch_on_ray(
     Where the nodes could hold it, it waits for its place, since other runs and sweeps may be in it.
     ``callbacks`` are told of every report. A checkpoint that proves damaged is set aside, and another fit
     goes on from the one before. Raises the worker's PbrError, as the one it was, when that is what stopped
-    it.
+    it, and RepeatedError when an attempt ended where one before it had ended.
     """
     return past_damage(
         job.directory,
@@ -90,14 +89,17 @@ def _fit(job: PhaseJob, *, callbacks: Sequence[UserCallback], work: RankWork) ->
     spec, runtime = job.curriculum.phases[job.phase], job.runtime
     job.directory.mkdir(parents=True, exist_ok=True)
     (job.directory / FAILURE).unlink(missing_ok=True)
+    watch = FailureWatch(job.directory, phase=job.phase, max_failures=runtime.max_failures)
     trainer = Trainer(
         train_worker,
         train_loop_config={"job": job, "work": work, **_about(job)},
-        torch_config=TorchConfig(backend="nccl" if runtime.device == "cuda" else "gloo"),
+        torch_config=TorchConfig(
+            backend="nccl" if runtime.device == "cuda" else "gloo", timeout_s=runtime.collective_timeout_s
+        ),
         scaling_config=scaling_of(runtime),
         run_config=ray.train.RunConfig(
             name=job.title,
-            callbacks=[*callbacks],  # type: ignore[list-item]
+            callbacks=[watch, *callbacks],  # type: ignore[list-item]
             **storage_of(job.runs),
             failure_config=FailureConfig(
                 max_failures=runtime.max_failures,
@@ -169,25 +171,21 @@ def train_worker(config: Mapping[str, Any]) -> None:
     work: RankWork = config["work"]
     if (job.directory / FAILURE).exists():
         return
+    began, runtime = time.time(), None
     try:
         cache = None if job.runtime.tile_cache is None else TileCache.of(job.runtime.tile_cache)
         shards = ShardSet.open(job.shards, cache=cache, on_bad_sample=job.runtime.on_bad_sample)
         gauges = PhaseGauges(curriculum=job.curriculum.name, phase=job.phase, run=job.fingerprint[:8])
-        work(job, RayRuntime(shards, job.runtime, directory=job.directory, gauges=gauges))
+        runtime = RayRuntime(shards, job.runtime, directory=job.directory, gauges=gauges)
+        work(job, runtime)
     except Exception as error:
-        if (mistake := pbr_error_in(error)) is not None:
-            note = {"kind": type(mistake).__name__, "message": str(mistake)}
-            write_atomically(job.directory / FAILURE, json.dumps(note))
-        raise
-
-
-def pbr_error_in(error: BaseException | None) -> errors.PbrError | None:
-    """The PbrError that an error is or was caused by; Ray Data wraps those of its tasks."""
-    while error is not None:
-        if isinstance(error, errors.PbrError) and type(error).__module__ == errors.__name__:
-            return error
-        error = getattr(error, "cause", None) or error.__cause__
-    return None
+        mistake = pbr_error_in(error)
+        if mistake is not None and not isinstance(mistake, errors.OutageError):
+            leave_failure(job.directory, mistake)
+            raise
+        rank = ray.train.get_context().get_world_rank()
+        step = None if runtime is None else runtime.step
+        raise failed(error, rank=rank, step=step, began=began) from error
 
 
 def raise_failure(directory: Path) -> None:

@@ -1,10 +1,14 @@
-"""Keeps Ray Data's scheduler from spinning inside the training process."""
+"""Keeps Ray Data's scheduler from spinning inside the training process, and sees what it does."""
 
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING, ClassVar
 
 from ray.data._internal.execution.execution_callback import ExecutionCallback
+
+if TYPE_CHECKING:
+    from ray.data._internal.execution.streaming_executor import StreamingExecutor
 
 STEP_S = 0.02
 
@@ -16,6 +20,10 @@ class Pace(ExecutionCallback):
     (Ray 2.60) goes round without a pause, holding the interpreter's lock for four fifths of the time.
     """
 
-    def on_execution_step(self, executor: object) -> None:
+    tasks: ClassVar[int | None] = None
+    """The tasks that the stream of this process had at work at its last look; None before the first one."""
+
+    def on_execution_step(self, executor: StreamingExecutor) -> None:
         """One step schedules all that is ready, so fifty steps a second are plenty."""
+        Pace.tasks = sum(operator.num_active_tasks() for operator in executor._topology or ())
         time.sleep(STEP_S)

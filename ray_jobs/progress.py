@@ -26,6 +26,7 @@ from pbrlib.curriculum.overview import COLUMNS, LADDER, Overview, Rung
 from pbrlib.curriculum.phrases import duration
 from pbrlib.curriculum.run import PhaseJob
 from pbrlib.errors import DataError, PbrError
+from pbrlib.train.incidents import INCIDENTS, told
 from pbrlib.train.journal import JournalTail
 from pbrlib.train.runs import FinishedPhase, write_atomically
 
@@ -43,6 +44,7 @@ class _Followed:
     """A phase that trains: its journal, and when it began, by the monotonic clock."""
 
     tail: JournalTail
+    incidents: JournalTail
     began: float = field(default_factory=time.monotonic)
     said: float = field(default_factory=time.monotonic)
     line: str = ""
@@ -86,7 +88,9 @@ class Progress:
         """A phase is about to train."""
         with self._lock:
             rung = self.overview.rung(job.curriculum.name, job.phase)
-            self._followed[rung.name] = _Followed(JournalTail(job.directory))
+            self._followed[rung.name] = _Followed(
+                JournalTail(job.directory), JournalTail(job.directory, name=INCIDENTS)
+            )
             self._enter(rung.started(job.fingerprint), f"{rung.name}: training into {job.directory}")
 
     def finished(self, job: PhaseJob, done: FinishedPhase, *, before: bool) -> None:
@@ -130,6 +134,8 @@ class Progress:
                     self._live.update(self._shown(), refresh=True)
 
     def _follow(self, name: str, followed: _Followed) -> None:
+        for line in followed.incidents.lines():
+            self._say(f"{name}: {told(line)}")
         now, lines = time.monotonic(), followed.tail.lines()
         rung = self.overview.rung(*name.split("/")).after(lines, seconds=now - followed.began)
         self.overview = self.overview.having(rung)

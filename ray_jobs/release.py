@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pbrlib.errors import PbrError
+from pbrlib.errors import DataError, PbrError
 
 if TYPE_CHECKING:
     from pbrlib.curriculum.spec import Curriculum
     from pbrlib.release.write import Release
     from pbrlib.train.spec import RuntimeSpec
+
+WRITING_S = 24 * 3600.0
+"""For a device to become free, and the evaluation of a whole validation split."""
 
 
 def release(
@@ -50,7 +53,13 @@ def write_as_task(
     import ray
 
     task = ray.remote(num_cpus=1, num_gpus=num_gpus, max_retries=1)(_write_or_error)
-    done: Release | PbrError = ray.get(task.remote(runs, curricula, data, device))
+    try:
+        done: Release | PbrError = ray.get(task.remote(runs, curricula, data, device), timeout=WRITING_S)
+    except ray.exceptions.GetTimeoutError as error:
+        raise DataError(
+            f"{runs}: the model was not written within {WRITING_S / 3600:.0f} h. Look with `ray status` "
+            "whether the cluster has a free device; the same command writes it."
+        ) from error
     if isinstance(done, PbrError):
         raise done
     return done

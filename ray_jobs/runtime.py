@@ -16,9 +16,11 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.storage import remove_folder
 from pbrlib.errors import CheckpointError
 from pbrlib.train.collectives import ProcessGroup
+from pbrlib.train.incidents import note_incident
 from pbrlib.train.spec import RuntimeSpec
+from pbrlib.train.stall import PatientStream
 from pbrlib.train.state import STATE
-from ray_jobs.datasets import stream
+from ray_jobs.datasets import stream, waiting_for
 from ray_jobs.gauges import PhaseGauges
 from ray_jobs.s3files import path_of, sending_to
 
@@ -31,6 +33,7 @@ class RayRuntime(ProcessGroup):
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         self.device = ray.train.torch.get_device()
         self.shards, self._spec, self._directory, self._gauges = shards, spec, directory, gauges
+        self._batches: PatientStream | None = None
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """DDP; batch norms are synchronised on GPUs, the only place where torch can."""
@@ -42,13 +45,42 @@ class RayRuntime(ProcessGroup):
     def batches(self, plan: DrawPlan, *, maps: Sequence[str], first_step: int) -> Iterator[RawBatch]:
         """This rank's part of every batch, from one Ray Data execution."""
         start, stop = share(plan.batch, rank=self.rank, world=self.world_size)
-        return stream(
-            plan.rows_of(rank=self.rank, world=self.world_size, first_step=first_step),
+        draws = plan.rows_of(rank=self.rank, world=self.world_size, first_step=first_step)
+        batches = stream(
+            draws,
             self.shards,
             maps=maps,
             batch=stop - start,
             cpus=self._spec.data_cpus,
             prefetch=self._spec.prefetch,
+        )
+
+        def waits_for(step: int) -> str:
+            own = draws.slice((step - first_step) * (stop - start), stop - start)
+            return waiting_for(own, self.shards)
+
+        self._batches = PatientStream(
+            batches,
+            first_step=first_step,
+            limit_s=self._spec.input_timeout_s,
+            waits_for=waits_for,
+            tell=lambda step, seconds: self._stalled(step, seconds, waits_for(step)),
+        )
+        return self._batches
+
+    @property
+    def step(self) -> int | None:
+        """The step that this rank is at; None before its first one."""
+        return None if self._batches is None else self._batches.step
+
+    def _stalled(self, step: int, seconds: float, waits_for: str) -> None:
+        note_incident(
+            self._directory,
+            "stalled",
+            step=step,
+            rank=self.rank,
+            seconds=round(seconds, 1),
+            waits_for=waits_for,
         )
 
     def report(self, metrics: Mapping[str, float], *, checkpoint: Path | None, step: int) -> None:

@@ -14,6 +14,9 @@ from pbrlib.errors import DataError, PbrError
 
 CANCEL_TIMEOUT_S = 30.0
 
+SILENCE_S = 3600.0
+"""Of all tasks together: a few materials are written in seconds, those of the largest in minutes."""
+
 
 def write_groups(
     groups: Sequence[Group], out: str, *, alone: Callable[[Group], list[Group]]
@@ -23,7 +26,13 @@ def write_groups(
     pending = {write.remote(group, out): group for group in groups}
     try:
         while pending:
-            (done, *_), _ = ray.wait(list(pending), num_returns=1)
+            ended, _ = ray.wait(list(pending), num_returns=1, timeout=SILENCE_S)
+            if not ended:
+                raise DataError(
+                    f"none of {len(pending)} tasks that write shards has ended within {SILENCE_S:.0f} s. "
+                    "Look with `ray status` whether the cluster has a free CPU, and at the storage."
+                )
+            (done,) = ended
             group, result = pending.pop(done), _result(done)
             if isinstance(result, RayError) and len(group.members) > 1:
                 pending |= {write.remote(one, out): one for one in alone(group)}

@@ -17,7 +17,8 @@ from ray.exceptions import RayActorError
 from pbrlib.curriculum.run import PhaseJob, carry_out
 from pbrlib.curriculum.study import Outcome
 from pbrlib.train.runs import FinishedPhase, write_atomically
-from ray_jobs.fit import launch_on_ray, pbr_error_in
+from ray_jobs.failures import pbr_error_in
+from ray_jobs.fit import launch_on_ray
 from ray_jobs.reports import ToTheSweep
 
 OUTCOME = "outcome.json"

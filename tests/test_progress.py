@@ -21,6 +21,7 @@ from pbrlib.curriculum.overview import overview_of
 from pbrlib.curriculum.run import PhaseJob, resolve
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import CheckpointError, DataError, GateError
+from pbrlib.train.incidents import note_incident
 from pbrlib.train.journal import METRICS
 from pbrlib.train.spec import RuntimeSpec
 from pbrlib.train.state import STATE, State, Validated, write_state
@@ -140,6 +141,25 @@ def test_ladder_json_is_true_at_every_moment(
     work_of([[curriculum("one")]], data=shard_folder, runs=tmp_path).train(never)
     assert set(states(tmp_path).values()) == {"finished before"}
     assert "one/A2: finished before," in capsys.readouterr().out
+
+
+def test_a_failed_attempt_and_a_stall_are_said_in_a_line_each(
+    shard_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = []
+
+    def launch(job: PhaseJob) -> Path:
+        failed = {"step": 3, "rank": 1, "error": "ActorDiedError", "message": "gone", "verdict": "retried"}
+        note_incident(job.directory, "failed", **failed)
+        note_incident(job.directory, "stalled", step=3, rank=0, seconds=60.2, waits_for="shard-1.parquet")
+        eventually(lambda: said.append(capsys.readouterr().out) or "shard-1" in "".join(said))
+        return trained(job)
+
+    one = curriculum("one").partition("  A2:")[0]
+    work_of([[one]], data=shard_folder, runs=tmp_path).train(launch)
+    lines = "".join(said).splitlines()
+    assert "one/A1: step 3, rank 1: ActorDiedError: gone; retried" in lines
+    assert "one/A1: step 3: rank 0 has waited 60 s for its input: shard-1.parquet" in lines
 
 
 def never(job: PhaseJob) -> Path:

@@ -23,7 +23,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pbrlib.errors import ConfigError, DataError
+from pbrlib.errors import ConfigError, DataError, OutageError
 
 SCHEME = "s3://"
 
@@ -36,6 +36,7 @@ LONGEST_WAIT_S = 20.0
 _PIECE = 1 << 20
 _PART, _PARTS_AT_A_TIME = 1 << 24, 8
 _GONE = ("404", "NoSuchKey", "NoSuchBucket")
+_BUSY = ("SlowDown", "RequestTimeout", "ThrottlingException", "RequestLimitExceeded", "InternalError")
 _USERINFO = re.compile(r"//[^/@\s\"']*@")
 _client_lock = threading.Lock()
 
@@ -132,7 +133,7 @@ def _drain(body: Any, found: bytearray) -> None:
 def _wait_or_give_up(address: str, attempt: int, reason: str) -> None:
     attempts: int = client().meta.config.retries["total_max_attempts"]
     if attempt >= attempts:
-        raise DataError(
+        raise OutageError(
             f"{address}: cannot be read: {reason}, at the {attempt}th attempt too. "
             "Look at the connection to S3; the same command goes on."
         )
@@ -311,15 +312,31 @@ def _errors(address: str) -> Iterator[None]:
             raise _Replaced from error
         if code in ("416", "InvalidRange"):
             raise _RangePastTheEnd from error
-        raise DataError(
+        raise _kind_of(error)(
             f"{address}: S3 answers: {_said(error)}. Check the bucket and your AWS credentials; "
             "if the service is busy, try again later."
         ) from error
     except (BotoCoreError, Boto3Error) as error:
-        raise DataError(
+        raise _kind_of(error)(
             f"{address}: S3 cannot be used: {_said(error)}. "
             "Check your AWS credentials, your region and the connection."
         ) from error
+
+
+def _kind_of(error: BaseException | None) -> type[DataError]:
+    """Whether the server was busy, broken or out of reach, which passes, or something is wrong for good."""
+    from botocore import exceptions as boto
+
+    # boto3's managed uploads put their own error around what stopped them.
+    while error is not None:
+        if isinstance(error, boto.HTTPClientError | boto.ConnectionError):
+            return OutageError
+        if isinstance(error, boto.ClientError):
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            code = error.response.get("Error", {}).get("Code")
+            return OutageError if status >= 500 or status == 429 or code in _BUSY else DataError
+        error = error.__cause__ or error.__context__
+    return DataError
 
 
 @contextmanager

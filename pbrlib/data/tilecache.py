@@ -42,6 +42,7 @@ _USED = "used"  # in each folder of tiles: as long as their number of blocks, as
 _BLOCK = 4096
 _NUM_LOCKS = 256
 _PAUSE_S = 30.0
+_OTHERS_S, _LOOK_AGAIN_S = 10.0, 0.002
 _CRC_BYTES = 4
 
 
@@ -170,7 +171,10 @@ class TileCache:
 
     @contextmanager
     def _alone_with(self, key: TileKey) -> Iterator[None]:
-        """Keeps others from decoding the same tile; a process that is killed lets go."""
+        """Keeps others from decoding the same tile; a process that is killed lets go.
+
+        Who holds a tile for long is not waited for: that it is decoded twice costs time, and nothing else.
+        """
         file = None
         with self._undeterred():
             if self._is_there():
@@ -178,7 +182,7 @@ class TileCache:
                 file = os.open(place, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             if file is not None:
-                fcntl.flock(file, fcntl.LOCK_EX)
+                _lock_within(file, _OTHERS_S)
             yield
         finally:
             if file is not None:
@@ -286,6 +290,17 @@ def _flat(pixels: Planar) -> Any:
     """The bytes of pixels, not copied, as what the libraries call a buffer."""
     flat: Any = pixels.reshape(-1).view(np.uint8)
     return memoryview(flat)
+
+
+def _lock_within(file: int, limit_s: float) -> None:
+    """Takes the lock of a file, or leaves it to who holds it for so long."""
+    until = time.monotonic() + limit_s
+    while time.monotonic() < until:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            time.sleep(_LOOK_AGAIN_S)
 
 
 def _make_folders(root: Path) -> None:

@@ -20,6 +20,7 @@ from pbrlib.runs.jsonfile import shown, shown_lines
 from pbrlib.runs.walltime import Sheet, read_sheet
 from pbrlib.train.badsamples import told
 from pbrlib.train.environment import ENVIRONMENT
+from pbrlib.train.incidents import FAILURE, INCIDENTS
 from pbrlib.train.journal import FALLBACK, METRICS, TRACKER
 from pbrlib.train.runs import RECORD, FinishedPhase, RunDirectory
 from pbrlib.train.spec import Selection
@@ -27,8 +28,6 @@ from pbrlib.train.state import STATE, checkpoints
 from pbrlib.train.timesheet import TIME_SHEET
 
 CURRICULUM = "curriculum.yaml"
-FAILURE = "failure.json"
-"""What a worker leaves in the folder of a phase that it cannot go on with."""
 
 STALE_S = 60.0
 """A living command writes ladder.json every few seconds."""
@@ -77,6 +76,11 @@ class PhaseFolder:
         """What trackers did not get, and which checkpoints and materials were damaged."""
         own = [line["complaint"] for line in self.lines if line.get("kind") in (TRACKER, FALLBACK)]
         return own + told(self.lines)
+
+    @property
+    def incidents(self) -> list[dict[str, Any]]:
+        """What went wrong on its way, the oldest first."""
+        return shown_lines(self.path / INCIDENTS)
 
     @property
     def history(self) -> tuple[Point, ...]:

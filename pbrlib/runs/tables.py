@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from rich.console import RenderableType
@@ -14,11 +15,15 @@ from pbrlib.inference.modelfile import is_model
 from pbrlib.runs.record import CURRICULUM, PhaseFolder, Run
 from pbrlib.runs.sparkline import sparkline
 from pbrlib.runs.walltime import WallTime, account_of_run
+from pbrlib.train.incidents import INCIDENTS, told
 from pbrlib.train.journal import METRICS
 from pbrlib.train.profile import PROFILE
 from pbrlib.train.runs import MODEL, RECORD
 from pbrlib.train.state import checkpoints
 from pbrlib.train.timesheet import TIME_SHEET
+
+MOST_INCIDENTS = 20
+"""Shown of a phase."""
 
 LABELS = {
     "steps": "steps",
@@ -63,6 +68,7 @@ def shown(run: Run, *, now: float) -> Iterator[RenderableType]:
     current = [folder for name in run.phases if (folder := run.current(name)) is not None]
     for folder in current:
         yield from (f"{folder.phase}: {complaint}" for complaint in folder.complaints)
+        yield from incidents(folder)
     for folder in current:
         yield ""
         yield from curves(folder)
@@ -70,6 +76,16 @@ def shown(run: Run, *, now: float) -> Iterator[RenderableType]:
     yield from wall_time(run)
     yield ""
     yield from places(run, current)
+
+
+def incidents(folder: PhaseFolder) -> Iterator[str]:
+    """When which attempt failed or stalled at which step, and why."""
+    every = folder.incidents
+    if len(every) > MOST_INCIDENTS:
+        yield f"{folder.phase}: {len(every) - MOST_INCIDENTS} earlier incidents stand in {INCIDENTS}"
+    for line in every[-MOST_INCIDENTS:]:
+        at = datetime.fromtimestamp(line.get("at", 0.0)).astimezone()
+        yield f"{folder.phase}  {at:%Y-%m-%d %H:%M:%S}  {told(line)}"
 
 
 def phase_cells(run: Run, phase: str, *, now: float) -> tuple[str, ...]:

@@ -27,8 +27,13 @@ _LIBRARIES = (
 )
 
 
-def note_environment(directory: Path, *, device: torch.device, world_size: int, runtime: RuntimeSpec) -> None:
-    """Writes versions, the machine of rank 0 and the runtime; no environment variable, no name of a user."""
+def note_environment(
+    directory: Path, *, device: torch.device, world_size: int, runtime: RuntimeSpec, data: str
+) -> None:
+    """Writes versions, the machine of rank 0, the runtime and where the shards lie.
+
+    No environment variable, no name of a user.
+    """
     cuda = device.type == "cuda"
     known = {
         "python": platform.python_version(),
@@ -38,6 +43,7 @@ def note_environment(directory: Path, *, device: torch.device, world_size: int, 
         "device": torch.cuda.get_device_name(device) if cuda else device.type,
         "cuda": torch.version.cuda if cuda else None,
         "workers": world_size,
+        "data": data,
         "runtime": runtime.model_dump(mode="json"),
     }
     write_atomically(directory / ENVIRONMENT, json.dumps(known, indent=1))

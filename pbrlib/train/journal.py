@@ -154,13 +154,13 @@ def whole_lines(directory: Path, *, kind: str) -> list[dict[str, Any]]:
 
 
 class JournalTail:
-    """Reads what a journal says after this moment; a journal that was begun anew is read from its start.
+    """Reads what a file of lines says after this moment; one that was begun anew is read from its start.
 
     On S3 it looks every few seconds, and sees what has been sent.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._path, self._position, self._identity = directory / METRICS, 0, -1
+    def __init__(self, directory: Path, *, name: str = METRICS) -> None:
+        self._path, self._position, self._identity = directory / name, 0, -1
         self._looked = -math.inf
         # What stands there already belongs to an earlier attempt.
         self.lines()

@@ -11,10 +11,12 @@ import torch
 
 from pbrlib.data.augment import augment
 from pbrlib.data.batch import Batch, RawBatch
+from pbrlib.data.storage import remove_folder
 from pbrlib.losses.recipe import LossReport
 from pbrlib.train.badsamples import BAD_SAMPLES, BadSamples
 from pbrlib.train.clock import Clock
 from pbrlib.train.environment import note_environment
+from pbrlib.train.failedstep import FAILED_STEP, STEP
 from pbrlib.train.journal import Journal
 from pbrlib.train.learner import Learner
 from pbrlib.train.phase import PhaseRun
@@ -36,10 +38,7 @@ def train_phase(
     ``validation`` is this rank's share of the validation textures. Raises
     NumericsError, naming samples and terms, when a loss or gradient is not finite.
     """
-    torch.set_num_threads(run.runtime.threads_per_worker)
-    # Left to itself cuDNN rounds the operands of fp32 convolutions to TF32, those of loss terms too, whose
-    # small differences (MS-SSIM's variances, Sobel's gradients) do not survive eleven bits.
-    torch.backends.cudnn.allow_tf32 = False
+    set_arithmetic(run)
     learners = [Learner(run, player, runtime) for player in task.players]
     done = _resume(run, learners, runtime)
     if done.is_finished:
@@ -51,7 +50,11 @@ def train_phase(
         journal = Journal(run.directory, first_step=done.step, trackers=open_trackers(run))
         journal.tag(run.tags, metric=run.selection.metric)
         note_environment(
-            run.directory, device=runtime.device, world_size=runtime.world_size, runtime=run.runtime
+            run.directory,
+            device=runtime.device,
+            world_size=runtime.world_size,
+            runtime=run.runtime,
+            data=str(runtime.shards.location),
         )
         if run.start is not None and done.step == 0:
             journal.scalars("warm_start", step=0, values=asdict(run.start))
@@ -99,7 +102,18 @@ def train_phase(
                 step=stop,
                 before=done.history,
             )
+    if runtime.rank == 0:
+        # It was got past in the end.
+        remove_folder(run.directory / FAILED_STEP, first=STEP)
     return done
+
+
+def set_arithmetic(run: PhaseRun) -> None:
+    """Threads and precision of this process."""
+    torch.set_num_threads(run.runtime.threads_per_worker)
+    # Left to itself cuDNN rounds the operands of fp32 convolutions to TF32, those of loss terms too, whose
+    # small differences (MS-SSIM's variances, Sobel's gradients) do not survive eleven bits.
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def _train_segment(
@@ -124,7 +138,7 @@ def _train_segment(
         bad.add(raw.replaced)
         if journal:
             journal.account(clock, step=step)
-        micro = _micro_batches(run, raw, runtime.device)
+        micro = micro_batches(run, raw, runtime.device)
         if record:
             record.write(step, micro)
         for learner in learners:
@@ -153,7 +167,8 @@ def _tell(journal: Journal, runtime: Runtime, kind: str, *, step: int, values: M
     runtime.publish(values, step=step)
 
 
-def _micro_batches(run: PhaseRun, raw: RawBatch, device: torch.device) -> list[Batch]:
+def micro_batches(run: PhaseRun, raw: RawBatch, device: torch.device) -> list[Batch]:
+    """A rank's part of a step as the task sees it."""
     return [augment(part, run.augment, device=device) for part in raw.split(run.micro_batches)]
 
 

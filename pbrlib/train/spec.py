@@ -25,6 +25,9 @@ class RuntimeSpec(Spec):
     from it and the curriculum's global batch, for the fewest workers (None: the local batch in one piece).
     ``data_cpus`` are the logical CPUs of each worker's data stream; the worker holds them beside its own
     ``cpus_per_worker``. ``prefetch`` batches are collated ahead.
+    A batch that takes longer than ``input_timeout_s`` ends the attempt, and so does a rank that leaves the
+    others waiting in a collective for ``collective_timeout_s``, which is longer, since they wait for its
+    batches too.
     ``tile_cache`` keeps decoded tiles on each node, for all that trains there.
     ``trackers`` are told of every phase beside TensorBoard; ``profile_steps`` of each phase are traced.
     ``on_bad_sample`` says what becomes of a draw whose tiles are damaged: it ends the training, or another
@@ -46,6 +49,8 @@ class RuntimeSpec(Spec):
     batch_per_device: int | None = Field(default=None, ge=1)
     channels_last: bool = False
     compile: bool = False
+    input_timeout_s: int = Field(default=600, ge=1)
+    collective_timeout_s: int = Field(default=900, ge=1)
     max_failures: int = Field(default=3, ge=0)
     ray_logs: bool = False
     trackers: tuple[TrackerName, ...] = ()
@@ -59,6 +64,16 @@ class RuntimeSpec(Spec):
             raise ValueError(
                 f"min_workers: {self.min_workers} is more than the {self.workers} workers there are at most. "
                 f"Use {self.workers} or less."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _waits_in_order(self) -> Self:
+        if self.collective_timeout_s <= self.input_timeout_s:
+            raise ValueError(
+                f"collective_timeout_s: {self.collective_timeout_s} is not longer than input_timeout_s, "
+                f"{self.input_timeout_s}, and ranks wait in a collective for one that waits for its input. "
+                f"Use {self.input_timeout_s + 60} or more."
             )
         return self
 

@@ -294,6 +294,18 @@ def test_what_is_in_use_stays_and_the_rest_of_a_larger_set_is_decoded_each_time(
     assert cache.used_bytes == TEN
 
 
+def test_a_process_that_hangs_with_a_tile_is_not_waited_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pbrlib.data.tilecache._OTHERS_S", 0.05)
+    cache = TileCache(tmp_path, max_bytes=TEN)
+    keys(cache, "a", [0])
+    key, ones = TileKey("a", "ao", 1), np.ones((1, 256, 256), np.uint8)
+    with cache._alone_with(key):
+        given = cache.decode_once(key, lambda: ones, shape=(256, 256, 1), dtype="uint8")
+    np.testing.assert_array_equal(given, ones)
+
+
 def test_processes_do_not_wait_for_each_other_where_nothing_is_kept(tmp_path: Path) -> None:
     cache = TileCache(tmp_path, max_bytes=4096)
     keys(cache, "a", [0])  # finds the cache full

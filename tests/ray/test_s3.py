@@ -33,7 +33,8 @@ BROKEN = refusing("500 Internal Server Error", "InternalError")
 def job(
     shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path, bucket: str
 ) -> PhaseJob:
-    given = {"workers": 2, "data_cpus": 0.3}
+    # A bucket that is lost for good outlasts any retry.
+    given = {"workers": 2, "data_cpus": 0.3, "max_failures": 0}
     local = job_of(
         albedo_curriculum, "A1", shards=shard_set, donors=trained_runs, runs=tmp_path / "local", **given
     )

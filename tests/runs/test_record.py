@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 from pbrlib.errors import DataError
 from pbrlib.runs.record import Run, find_runs
 from pbrlib.runs.sparkline import sparkline
+from pbrlib.train.incidents import note_incident
 from pbrlib.train.journal import METRICS
 from pbrlib.train.timesheet import TIME_SHEET
 from ray_jobs.cli import main
@@ -105,6 +107,18 @@ def test_the_list_and_a_run_are_printed(half: Path) -> None:
     assert "█▁" in shown.output
     assert str(half / f"A1-{F1[:8]}" / "checkpoint_00000008") in shown.output
     assert "before time sheets were kept" in shown.output
+
+
+def test_a_run_tells_when_which_attempt_failed_and_why(half: Path) -> None:
+    (folder,) = half.glob("A2-*")
+    for step in range(25):
+        note_incident(
+            folder, "failed", step=step, rank=1, error="ValueError", message="no", verdict="retried"
+        )
+    shown = CliRunner().invoke(main, ["runs", "show", str(half)]).output
+    assert "A2: 5 earlier incidents stand in incidents.jsonl" in shown
+    assert "step 4, rank 1" not in shown
+    assert re.search(r"A2  20\d\d-\d\d-\d\d \S+  step 24, rank 1: ValueError: no; retried", shown)
 
 
 def test_what_is_no_run_is_an_input_error_with_a_way_out(tmp_path: Path) -> None:

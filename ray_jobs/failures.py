@@ -1,0 +1,166 @@
+"""How the attempts of a fit end, as Ray tells it: what is retried, what stops it, and who hears of it.
+
+The controller of the fit, a process of its own, imports this module, so it imports no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import ray.exceptions as lost
+from ray.train.v2.api.callback import UserCallback
+
+from pbrlib import errors
+from pbrlib.data.storage import write_bytes_atomic
+from pbrlib.train.failures import Cause, Failures, RankFailure, telling
+from pbrlib.train.incidents import FAILURE, note_incident
+
+_SHOWN = 300
+"""Characters of an error's message that are kept: of an unexpected one it may be a whole log."""
+
+_PEER = re.compile(r"(closed|reset) by peer|broken pipe|remote process exited", re.IGNORECASE)
+"""How the backends of torch.distributed say that another rank is gone."""
+
+_MEMORY = "running low on memory"
+"""What Ray's memory monitor writes into the death of an actor."""
+
+
+class WorkerFailedError(Exception):
+    """The error of a worker in values that survive the way to the controller.
+
+    ``began`` tells the attempts of one rank apart.
+    """
+
+    def __init__(
+        self, cause: Cause, error: str, message: str, rank: int, step: int | None, began: float
+    ) -> None:
+        super().__init__(cause, error, message, rank, step, began)
+        self.cause, self.error, self.message, self.rank, self.step = cause, error, message, rank, step
+
+    def __str__(self) -> str:
+        return f"rank {self.rank}, step {self.step}: {self.error}: {self.message}"
+
+
+def failed(error: BaseException, *, rank: int, step: int | None, began: float) -> WorkerFailedError:
+    """What ended a worker; called there."""
+    telling_one = next((one for one in chain(error) if _cause(one) != "error"), error)
+    return WorkerFailedError(
+        _cause(telling_one), type(telling_one).__name__, _short(telling_one), rank, step, began
+    )
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what it was caused by; Ray wraps the errors of tasks and of dead workers."""
+    while error is not None:
+        yield error
+        inner = getattr(error, "cause", None) or getattr(error, "health_check_failure", None)
+        error = inner if isinstance(inner, BaseException) else error.__cause__
+
+
+def pbr_error_in(error: BaseException | None) -> errors.PbrError | None:
+    """The PbrError that an error is or was caused by; Ray Data wraps those of its tasks."""
+    for one in chain(error):
+        if isinstance(one, errors.PbrError) and type(one).__module__ == errors.__name__:
+            return one
+        if isinstance(one, WorkerFailedError) and hasattr(errors, one.error):
+            kind: type[errors.PbrError] = getattr(errors, one.error)
+            return kind(one.message)
+    return None
+
+
+def leave_failure(directory: Path, mistake: errors.PbrError) -> None:
+    """Leaves what stops a phase, so that the next attempt ends at once; raises DataError."""
+    note = {"kind": type(mistake).__name__, "message": str(mistake)}
+    write_bytes_atomic(str(directory / FAILURE), json.dumps(note).encode())
+
+
+class FailureWatch(UserCallback):
+    """Hears of every failed attempt in the controller: writes it down, and ends what would come again."""
+
+    def __init__(self, directory: Path, *, phase: str, max_failures: int) -> None:
+        self._directory, self._max_failures = directory, max_failures
+        self._failures, self._counted, self._committed = Failures(phase), 0, 0
+        self._seen: set[str] = set()
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        """Keeps the step of the last checkpoint: a process that dies without a word died behind it."""
+        self._committed = metrics[0].get("step", self._committed)
+
+    def after_exception(self, run_context: Any, worker_exceptions: Mapping[int, Exception]) -> None:
+        """Runs before Ray decides; Ray may ask more than once about the same dead workers."""
+        names = {repr(error) + str(error) for error in worker_exceptions.values()}
+        is_known, self._seen = bool(names & self._seen), self._seen | names
+        if is_known:
+            return
+        attempt = [rank_failure(error, rank=rank) for rank, error in worker_exceptions.items()]
+        failure = telling(attempt)
+        # A node that is taken away costs none of the retries.
+        self._counted += not any(map(_was_preempted, worker_exceptions.values()))
+        repeated = self._failures.judge(attempt, committed=self._committed)
+        verdict = "retried"
+        if failure.cause == "mistake" or repeated is not None:
+            verdict = "stops: it would come again"
+        elif self._counted > self._max_failures:
+            verdict = f"stops: max_failures is {self._max_failures}"
+        if repeated is not None:
+            try:
+                leave_failure(self._directory, repeated)
+            except errors.DataError:
+                verdict = "retried"  # where nothing can be written, the next attempt has to find out again
+        note_incident(
+            self._directory,
+            "failed",
+            step=failure.step,
+            committed=self._committed,
+            rank=failure.rank,
+            cause=failure.cause,
+            error=failure.error,
+            message=failure.message,
+            verdict=verdict,
+        )
+
+
+def rank_failure(error: BaseException, *, rank: int) -> RankFailure:
+    """How a rank ended, from what the controller knows of it."""
+    for one in chain(error):
+        if isinstance(one, WorkerFailedError):
+            return RankFailure(one.cause, one.error, one.message, one.rank, one.step)
+    told = next((one for one in chain(error) if _cause(one) != "error"), error)
+    return RankFailure(_cause(told), type(told).__name__, _short(told), rank)
+
+
+def _was_preempted(error: BaseException) -> bool:
+    return any(isinstance(one, lost.RayActorError) and one.preempted for one in chain(error))
+
+
+def _cause(error: BaseException) -> Cause:
+    match error:
+        case lost.RayTaskError():
+            return "error"  # what it was caused by tells more
+        case errors.OutageError():
+            return "outage"
+        case errors.PbrError():
+            return "mistake"
+        case lost.OutOfMemoryError() | MemoryError():
+            return "host memory"
+        case lost.RayActorError() | lost.WorkerCrashedError() | lost.NodeDiedError():
+            return "host memory" if _MEMORY in str(error) else "lost"
+        case lost.RayError() | ConnectionError() | TimeoutError():
+            return "outage"
+    if type(error).__name__ == "OutOfMemoryError":
+        return "device memory"
+    if _PEER.search(str(error)):
+        return "peer"
+    return "error"
+
+
+def _short(error: BaseException) -> str:
+    """The first line of what an error says."""
+    if isinstance(error, errors.PbrError):
+        return str(error)
+    lines = str(error).strip().splitlines() or ["no message"]
+    return lines[0][:_SHOWN].rstrip(".")

@@ -1,0 +1,87 @@
+"""What a fit on Ray does with failures: on two workers, each fault at a step of its own choosing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import torch
+
+from pbrlib.curriculum.run import PhaseJob, set_up
+from pbrlib.curriculum.spec import Curriculum
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.errors import DataError, RepeatedError
+from pbrlib.train.incidents import INCIDENTS
+from pbrlib.train.runtime import Runtime
+from ray_jobs.fit import launch_on_ray
+from tests.train.phases import job_of
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(420)]
+
+
+# The workers cannot import this module.
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+def out_of_memory(job: PhaseJob, runtime: Runtime) -> None:
+    """Every attempt ends at step 2 of rank 1; the first one loses rank 0 before, without a word."""
+    run, _ = set_up(job, runtime)
+    first = job.directory / "first"
+    if runtime.rank == 0 and not first.exists():
+        first.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    for step, _ in enumerate(runtime.batches(run.plan, maps=run.maps, first_step=0)):
+        runtime.all_reduce(torch.ones(1))
+        if step == 2 and runtime.rank == 1:
+            raise torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate {os.getpid()}.00 GiB.")
+
+
+def incidents(directory: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (directory / INCIDENTS).read_text().splitlines()]
+
+
+def test_a_device_without_room_is_retried_once_a_killed_process_as_it_comes(
+    ray_cluster: None, shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path
+) -> None:
+    places = {"shards": shard_set, "donors": trained_runs, "runs": tmp_path}
+    job = job_of(albedo_curriculum, "A1", **places, workers=2, data_cpus=0.3)  # type: ignore[arg-type]
+    with pytest.raises(RepeatedError, match=r"phase A1, step 2: OutOfMemoryError: .*batch_per_device"):
+        launch_on_ray(job, work=out_of_memory)
+    lines = incidents(job.directory)
+    assert [line["cause"] for line in lines] == ["lost", "device memory", "device memory"]
+    assert [line["step"] for line in lines] == [None, 2, 2]
+    assert [line["verdict"] for line in lines] == ["retried", "retried", "stops: it would come again"]
+
+
+def hanging(job: PhaseJob, runtime: Runtime) -> None:
+    """In the first attempt rank 1 never comes to the collective of step 1; the second one ends at once."""
+    run, _ = set_up(job, runtime)
+    first = job.directory / "first"
+    for step, _ in enumerate(runtime.batches(run.plan, maps=run.maps, first_step=0)):
+        if step == 1 and first.exists():
+            raise DataError("enough")
+        if step == 1 and runtime.rank == 1:
+            first.touch()
+            time.sleep(300)
+        runtime.all_reduce(torch.ones(1))
+
+
+def test_a_rank_that_hangs_in_a_step_ends_the_attempt_when_its_time_is_over(
+    ray_cluster: None, shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path
+) -> None:
+    places = {"shards": shard_set, "donors": trained_runs, "runs": tmp_path}
+    limits = {"input_timeout_s": 14, "collective_timeout_s": 15}
+    job = job_of(albedo_curriculum, "A1", **places, workers=2, data_cpus=0.3, **limits)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="enough"):
+        launch_on_ray(job, work=hanging)
+    hung, ended = incidents(job.directory)
+    assert (hung["cause"], hung["step"], hung["rank"], hung["verdict"]) == ("error", 1, 0, "retried")
+    assert 13 < hung["at"] - (job.directory / "first").stat().st_mtime < 60
+    assert ended["cause"] == "mistake"

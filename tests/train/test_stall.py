@@ -1,0 +1,86 @@
+"""Waiting for input: told after a while, ended after a longer one; streams that block are events here."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from pbrlib.data.batch import RawBatch
+from pbrlib.errors import DataError
+from pbrlib.train.stall import PatientStream, StalledError
+
+BATCH = RawBatch(maps={}, present={}, seeds=torch.tensor([1]), ids=("a",), classes=torch.tensor([0]))
+
+
+def patient(stream: Iterator[RawBatch], told: list[tuple[int, float]], *, limit_s: float) -> PatientStream:
+    return PatientStream(
+        stream,
+        first_step=7,
+        limit_s=limit_s,
+        tell=lambda step, seconds: told.append((step, seconds)),
+        waits_for=lambda step: f"the shard of step {step}",
+        tell_after_s=0.1,
+    )
+
+
+def test_a_stream_that_blocks_is_told_of_and_ends_in_an_error_that_says_what_it_waits_for() -> None:
+    block, told = threading.Event(), list[tuple[int, float]]()
+
+    def stream() -> Iterator[RawBatch]:
+        yield BATCH
+        block.wait(20)
+
+    batches = patient(stream(), told, limit_s=0.5)
+    assert next(batches) is BATCH
+    began = time.monotonic()
+    with pytest.raises(StalledError, match=r"step 8 within 0\.5 s; it waits for the shard of step 8"):
+        next(batches)
+    assert time.monotonic() - began < 5
+    block.set()
+    assert batches.step == 8
+    assert [step for step, _ in told] == [8] * len(told)
+    assert 2 <= len(told) <= 3, "after 0.1, 0.2 and 0.4 s, as far as the machine kept up"
+
+
+def test_a_stream_that_comes_late_is_told_of_and_goes_on() -> None:
+    told = list[tuple[int, float]]()
+
+    def stream() -> Iterator[RawBatch]:
+        time.sleep(0.25)
+        yield BATCH
+
+    batches = patient(stream(), told, limit_s=30)
+    assert [*batches] == [BATCH]
+    assert told[0][0] == 7
+    assert told[0][1] >= 0.1
+
+
+def test_the_error_of_a_stream_and_its_end_come_through_again_and_again() -> None:
+    def stream() -> Iterator[RawBatch]:
+        yield BATCH
+        raise DataError("shard 3 is damaged")
+
+    batches = patient(stream(), [], limit_s=30)
+    next(batches)
+    for _ in range(2):
+        with pytest.raises(DataError, match="shard 3"):
+            next(batches)
+    ended = patient(iter(()), [], limit_s=30)
+    for _ in range(2):
+        with pytest.raises(StopIteration):
+            next(ended)
+
+
+def test_a_stream_that_nobody_holds_ends_its_thread() -> None:
+    before = threading.active_count()
+    batches = patient(iter([BATCH, BATCH]), [], limit_s=30)
+    next(batches)
+    del batches
+    limit = time.monotonic() + 10
+    while threading.active_count() > before and time.monotonic() < limit:
+        time.sleep(0.01)
+    assert threading.active_count() == before
