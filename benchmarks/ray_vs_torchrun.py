@@ -158,6 +158,10 @@ class TorchrunRuntime:
         if checkpoint is not None:
             shutil.rmtree(checkpoint)
 
+    def is_preempted(self) -> bool:
+        """No: it runs for seconds."""
+        return False
+
     def publish(self, values: Mapping[str, object], *, step: int) -> None:
         """Nobody watches."""
 

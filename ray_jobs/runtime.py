@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class RayRuntime(ProcessGroup):
         self.device = ray.train.torch.get_device()
         self.shards, self._spec, self._directory, self._gauges = shards, spec, directory, gauges
         self._batches: PatientStream | None = None
+        self._preempted: ray.train.PreemptionInfo | None = None
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """DDP; batch norms are synchronised on GPUs, the only place where torch can."""
@@ -103,6 +105,17 @@ class RayRuntime(ProcessGroup):
                 f"step {step}: the checkpoint could not be copied to the runs directory ({error}). "
                 "Free space there; the same command resumes."
             ) from error
+
+    def is_preempted(self) -> bool:
+        """What Ray was told of the nodes that its workers are on, such as a spot instance's two minutes."""
+        info = ray.train.get_preemption_info()
+        if info is None or info == self._preempted:
+            return False
+        self._preempted = info
+        if self.rank == 0:
+            left = None if info.deadline_ms is None else round(info.deadline_ms / 1000 - time.time(), 1)
+            note_incident(self._directory, "preempted", step=self.step, seconds=left)
+        return True
 
     def publish(self, values: Mapping[str, object], *, step: int) -> None:
         """Sets the gauges that Ray's metrics agent of this node serves."""

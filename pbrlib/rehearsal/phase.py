@@ -195,6 +195,9 @@ class _Stage:
     def report(self, metrics: Mapping[str, float], *, checkpoint: Path | None, step: int) -> None:
         self._inside.report(metrics, checkpoint=checkpoint, step=step)
 
+    def is_preempted(self) -> bool:
+        return self._inside.is_preempted()
+
     def publish(self, values: Mapping[str, object], *, step: int) -> None:
         # Nobody watches a rehearsal, and gauges would stand beside those of the real phases.
         pass

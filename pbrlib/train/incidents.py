@@ -21,8 +21,9 @@ INCIDENTS = "incidents.jsonl"
 FAILURE = "failure.json"
 """What stopped a phase for good. It is left before the attempt ends, so that no retry repeats the mistake."""
 
-Incident = Literal["failed", "stalled"]
-"""``failed``: an error or a lost process has ended an attempt; ``stalled``: a rank waits for its input."""
+Incident = Literal["failed", "stalled", "preempted"]
+"""``failed``: an error or a lost process has ended an attempt; ``stalled``: a rank waits for its input;
+``preempted``: a node will be taken away, and a checkpoint is written before."""
 
 
 def note_incident(directory: Path, incident: Incident, **values: Any) -> None:
@@ -40,6 +41,9 @@ def told(line: Mapping[str, Any]) -> str:
             f"{where}: rank {line.get('rank')} has waited {line.get('seconds', 0):.0f} s for its input: "
             f"{line.get('waits_for')}"
         )
+    if line["kind"] == "preempted":
+        left = "soon" if line.get("seconds") is None else f"in {line['seconds']:.0f} s"
+        return f"{where}: a node will be taken away {left}; a checkpoint is written"
     if not where:
         where = f"after step {line.get('committed', 0)}"
     who = "" if line.get("rank") is None else f", rank {line['rank']}"

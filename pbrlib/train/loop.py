@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import asdict
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
 
 import torch
 
 from pbrlib.data.augment import augment
 from pbrlib.data.batch import Batch, RawBatch
 from pbrlib.data.storage import remove_folder
+from pbrlib.errors import ConfigError
 from pbrlib.losses.recipe import LossReport
 from pbrlib.train.badsamples import BAD_SAMPLES, BadSamples
 from pbrlib.train.clock import Clock
@@ -29,6 +30,9 @@ from pbrlib.train.task import Player, Task
 from pbrlib.train.trackers import open_trackers
 from pbrlib.train.validation import ValidationTexture, contact_sheet, validate
 
+ASK_EVERY = 20
+"""Steps between two questions whether a node will be taken away; each is a barrier of some milliseconds."""
+
 
 def train_phase(
     run: PhaseRun, task: Task, runtime: Runtime, *, validation: Sequence[ValidationTexture]
@@ -39,69 +43,17 @@ def train_phase(
     NumericsError, naming samples and terms, when a loss or gradient is not finite.
     """
     set_arithmetic(run)
-    learners = [Learner(run, player, runtime) for player in task.players]
-    done = _resume(run, learners, runtime)
+    (player,) = task.players
+    learner = Learner(run, player, runtime)
+    done = _resume(run, learner, runtime)
     if done.is_finished:
         return done
-    journal, bad = None, BadSamples()
-    if runtime.rank == 0:
-        remove_unfinished(run.directory)
-        bad = BadSamples.resumed(run.directory, step=done.step)
-        journal = Journal(run.directory, first_step=done.step, trackers=open_trackers(run))
-        journal.tag(run.tags, metric=run.selection.metric)
-        note_environment(
-            run.directory,
-            device=runtime.device,
-            world_size=runtime.world_size,
-            runtime=run.runtime,
-            data=str(runtime.shards.location),
-        )
-        if run.start is not None and done.step == 0:
-            journal.scalars("warm_start", step=0, values=asdict(run.start))
-    record = None
-    if run.runtime.record_batches:
-        record = BatchRecord(run.directory, rank=runtime.rank, world=runtime.world_size)
-    profile = None
-    if run.runtime.profile_steps:
-        profile = StepProfile(
-            run.directory,
-            steps=run.runtime.profile_steps,
-            first_step=done.step,
-            rank=runtime.rank,
-            device=runtime.device,
-        )
-    with journal or nullcontext(), record or nullcontext(), profile or nullcontext():
+    with ExitStack() as notes:
+        training = _Training(run, task, runtime, learner, validation)
+        training.open_notes(notes, done=done)
         batches = runtime.batches(run.plan, maps=run.maps, first_step=done.step)
         while not done.is_finished:
-            first, total = done.step, run.plan.total_steps
-            stop = min(first + run.segment_steps - first % run.segment_steps, total)
-            clock = Clock()
-            _train_segment(
-                run,
-                task,
-                learners,
-                runtime,
-                journal,
-                record,
-                profile,
-                clock,
-                bad,
-                batches=batches,
-                first_step=first,
-                stop=stop,
-            )
-            _share(bad, run, runtime, journal, step=stop)
-            done = _end_segment(
-                run,
-                task,
-                learners,
-                runtime,
-                journal,
-                clock,
-                validation=validation,
-                step=stop,
-                before=done.history,
-            )
+            done = training.segment(batches, done=done)
     if runtime.rank == 0:
         # It was got past in the end.
         remove_folder(run.directory / FAILED_STEP, first=STEP)
@@ -116,55 +68,132 @@ def set_arithmetic(run: PhaseRun) -> None:
     torch.backends.cudnn.allow_tf32 = False
 
 
-def _train_segment(
-    run: PhaseRun,
-    task: Task,
-    learners: Sequence[Learner],
-    runtime: Runtime,
-    journal: Journal | None,
-    record: BatchRecord | None,
-    profile: StepProfile | None,
-    clock: Clock,
-    bad: BadSamples,
-    *,
-    batches: Iterator[RawBatch],
-    first_step: int,
-    stop: int,
-) -> None:
-    """The optimizer steps from ``first_step`` until before ``stop``; the journal hears of one a second."""
-    shown = time.monotonic()
-    for step in range(first_step, stop):
+@dataclass
+class _Training:
+    """A phase on one rank, and what is noted of it: the journal by rank 0 alone, all else where asked for."""
+
+    run: PhaseRun
+    task: Task
+    runtime: Runtime
+    learner: Learner
+    validation: Sequence[ValidationTexture]
+    journal: Journal | None = None
+    record: BatchRecord | None = None
+    profile: StepProfile | None = None
+    bad: BadSamples = field(default_factory=BadSamples)
+
+    def open_notes(self, notes: ExitStack, *, done: State) -> None:
+        """Opens them until ``notes`` is left; a resumed phase goes on with its own."""
+        run, runtime = self.run, self.runtime
+        if runtime.rank == 0:
+            remove_unfinished(run.directory)
+            self.bad = BadSamples.resumed(run.directory, step=done.step)
+            self.journal = Journal(run.directory, first_step=done.step, trackers=open_trackers(run))
+            notes.enter_context(self.journal)
+            self.journal.tag(run.tags, metric=run.selection.metric)
+            note_environment(
+                run.directory,
+                device=runtime.device,
+                world_size=runtime.world_size,
+                runtime=run.runtime,
+                data=str(runtime.shards.location),
+            )
+            if run.start is not None and done.step == 0:
+                self.journal.scalars("warm_start", step=0, values=asdict(run.start))
+        if run.runtime.record_batches:
+            self.record = BatchRecord(run.directory, rank=runtime.rank, world=runtime.world_size)
+            notes.enter_context(self.record)
+        if run.runtime.profile_steps:
+            self.profile = StepProfile(
+                run.directory,
+                steps=run.runtime.profile_steps,
+                first_step=done.step,
+                rank=runtime.rank,
+                device=runtime.device,
+            )
+            notes.enter_context(self.profile)
+
+    def segment(self, batches: Iterator[RawBatch], *, done: State) -> State:
+        """Trains to the end of the segment that ``done`` lies in, validates, and writes a checkpoint."""
+        length, clock = self.run.segment_steps, Clock()
+        stop = min(done.step + length - done.step % length, self.run.plan.total_steps)
+        shown = time.monotonic()
+        for step in range(done.step, stop):
+            report = self._step(batches, clock, step=step)
+            finished = step + 1
+            if self.journal and (time.monotonic() - shown > 1.0 or finished == stop):
+                shown = time.monotonic()
+                self._tell("step", step=finished, values=self._step_values(report, clock, finished))
+            if finished % ASK_EVERY == 0 and finished < stop and self.runtime.is_preempted():
+                self._share_bad_samples(step=finished)
+                # No validation, which takes long, and would make it one of those to choose the best from.
+                self._checkpoint(replace(done, step=finished, metrics={}), clock)
+        self._share_bad_samples(step=stop)
+        metrics = self._validate(clock, step=stop)
+        history = (*done.history, Validated(stop, metrics))
+        state = _state(self.run, self.learner.player, step=stop, history=history)
+        self._checkpoint(state, clock)
+        return state
+
+    def _step(self, batches: Iterator[RawBatch], clock: Clock, *, step: int) -> LossReport:
         raw = clock.next(batches)
-        bad.add(raw.replaced)
-        if journal:
-            journal.account(clock, step=step)
-        micro = micro_batches(run, raw, runtime.device)
-        if record:
-            record.write(step, micro)
-        for learner in learners:
-            report = learner.step(task, micro, step=step)
-        if profile:
-            profile.step()
-        done = step + 1
-        clock.samples, clock.steps = clock.samples + run.plan.batch, clock.steps + 1
-        if journal and (time.monotonic() - shown > 1.0 or done == stop):
-            shown = time.monotonic()
-            values = _step_values(run, learners, report, clock, done)
-            if run.runtime.on_bad_sample == "skip":
-                values[BAD_SAMPLES] = float(bad.num)
-            _tell(journal, runtime, "step", step=done, values={**values, **_gpu_memory(runtime.device)})
+        self.bad.add(raw.replaced)
+        if self.journal:
+            self.journal.account(clock, step=step)
+        micro = micro_batches(self.run, raw, self.runtime.device)
+        if self.record:
+            self.record.write(step, micro)
+        report = self.learner.step(self.task, micro, step=step)
+        if self.profile:
+            self.profile.step()
+        clock.samples, clock.steps = clock.samples + self.run.plan.batch, clock.steps + 1
+        return report
 
+    def _step_values(self, report: LossReport, clock: Clock, step: int) -> dict[str, object]:
+        values = _step_values(self.run, self.learner, report, clock, step)
+        if self.run.runtime.on_bad_sample == "skip":
+            values[BAD_SAMPLES] = float(self.bad.num)
+        return {**values, **_gpu_memory(self.runtime.device)}
 
-def _share(bad: BadSamples, run: PhaseRun, runtime: Runtime, journal: Journal | None, *, step: int) -> None:
-    """Counts the replaced draws of all ranks, where any may be."""
-    if run.runtime.on_bad_sample == "skip" and (found := bad.share(runtime)) is not None and journal:
-        _tell(journal, runtime, BAD_SAMPLES, step=step, values=found)
+    def _share_bad_samples(self, *, step: int) -> None:
+        """Counts the replaced draws of all ranks, where any may be."""
+        if self.run.runtime.on_bad_sample == "fail":
+            return
+        found = self.bad.share(self.runtime)
+        if found is not None and self.journal:
+            self._tell(BAD_SAMPLES, step=step, values=found)
 
+    def _validate(self, clock: Clock, *, step: int) -> Mapping[str, float]:
+        with clock.spending("validation"):
+            self.runtime.share_buffers(self.learner.player.network)
+            metrics = validate(self.task, self.validation, self.runtime)
+            if self.journal:
+                if self.validation:
+                    image = contact_sheet(self.task, self.validation, device=self.runtime.device)
+                    self.journal.picture("validation", step=step, image=image)
+                self._tell("validation", step=step, values=metrics)
+        return metrics
 
-def _tell(journal: Journal, runtime: Runtime, kind: str, *, step: int, values: Mapping[str, object]) -> None:
-    """Writes values down and shows them to who watches."""
-    journal.scalars(kind, step=step, values=values)
-    runtime.publish(values, step=step)
+    def _checkpoint(self, state: State, clock: Clock) -> None:
+        """Writes a checkpoint and reports it together with its metrics."""
+        folder, began = None, time.monotonic()
+        with clock.spending("checkpoint"):
+            if self.journal:
+                self.journal.send()
+                folder = unfinished(self.run.directory)
+                network, optimizer = self.learner.player.network, self.learner.optimizer
+                save(folder, state=state, network=network, optimizer=optimizer)
+            self.runtime.report(state.metrics, checkpoint=folder, step=state.step)
+        if self.journal:
+            seconds = time.monotonic() - began
+            self._tell("checkpoint", step=state.step, values={"checkpoint_s": seconds})
+            self.journal.account(clock, step=state.step, at_once=True)
+
+    def _tell(self, kind: str, *, step: int, values: Mapping[str, object]) -> None:
+        """Writes values down and shows them to who watches."""
+        assert self.journal is not None
+        self.journal.scalars(kind, step=step, values=values)
+        self.runtime.publish(values, step=step)
 
 
 def micro_batches(run: PhaseRun, raw: RawBatch, device: torch.device) -> list[Batch]:
@@ -173,9 +202,9 @@ def micro_batches(run: PhaseRun, raw: RawBatch, device: torch.device) -> list[Ba
 
 
 def _step_values(
-    run: PhaseRun, learners: Sequence[Learner], report: LossReport, clock: Clock, step: int
+    run: PhaseRun, learner: Learner, report: LossReport, clock: Clock, step: int
 ) -> dict[str, object]:
-    rates = {f"rate/{name}": rate for learner in learners for name, rate in learner.rates.items()}
+    rates = {f"rate/{name}": rate for name, rate in learner.rates.items()}
     return {
         "phase": run.name,
         "total_steps": run.plan.total_steps,
@@ -194,14 +223,20 @@ def _gpu_memory(device: torch.device) -> dict[str, float]:
     return {"gpu_peak_bytes": float(torch.cuda.max_memory_allocated(device))} if device.type == "cuda" else {}
 
 
-def _resume(run: PhaseRun, learners: Sequence[Learner], runtime: Runtime) -> State:
-    (learner,) = learners
+def _resume(run: PhaseRun, learner: Learner, runtime: Runtime) -> State:
     folder = runtime.latest_checkpoint()
     if folder is None:
         return _state(run, learner.player, step=0, history=())
-    return restore(
+    state = restore(
         folder, fingerprint=run.fingerprint, network=learner.player.network, optimizer=learner.optimizer
     )
+    threads = run.runtime.threads_per_worker
+    if runtime.device.type == "cpu" and state.threads not in (None, threads):
+        raise ConfigError(
+            f"threads_per_worker: {threads}, but {folder} was trained with {state.threads}, and on a CPU "
+            f"another number rounds otherwise. Use {state.threads}, or begin anew in another --runs."
+        )
+    return state
 
 
 def _state(run: PhaseRun, player: Player, *, step: int, history: tuple[Validated, ...]) -> State:
@@ -216,42 +251,5 @@ def _state(run: PhaseRun, player: Player, *, step: int, history: tuple[Validated
         frozen=run.frozen,
         history=history,
         stopped=PLATEAU if early and step < run.plan.total_steps else None,
+        threads=run.runtime.threads_per_worker,
     )
-
-
-def _end_segment(
-    run: PhaseRun,
-    task: Task,
-    learners: Sequence[Learner],
-    runtime: Runtime,
-    journal: Journal | None,
-    clock: Clock,
-    *,
-    validation: Sequence[ValidationTexture],
-    step: int,
-    before: tuple[Validated, ...],
-) -> State:
-    """Validates, writes a checkpoint and reports both together; ``before`` are the validations so far."""
-    with clock.spending("validation"):
-        for learner in learners:
-            runtime.share_buffers(learner.player.network)
-        metrics = validate(task, validation, runtime)
-        if journal:
-            if validation:
-                image = contact_sheet(task, validation, device=runtime.device)
-                journal.picture("validation", step=step, image=image)
-            _tell(journal, runtime, "validation", step=step, values=metrics)
-    (learner,) = learners
-    state = _state(run, learner.player, step=step, history=(*before, Validated(step, metrics)))
-    folder, began = None, time.monotonic()
-    with clock.spending("checkpoint"):
-        if journal:
-            journal.send()
-            folder = unfinished(run.directory)
-            save(folder, state=state, network=learner.player.network, optimizer=learner.optimizer)
-        runtime.report(metrics, checkpoint=folder, step=step)
-    if journal:
-        seconds = time.monotonic() - began
-        _tell(journal, runtime, "checkpoint", step=step, values={"checkpoint_s": seconds})
-        journal.account(clock, step=step, at_once=True)
-    return state

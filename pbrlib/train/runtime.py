@@ -52,6 +52,10 @@ class Runtime(Protocol):
         """Hands over metrics and (rank 0 only) a complete checkpoint folder, which it takes over."""
         ...
 
+    def is_preempted(self) -> bool:
+        """Whether a node will soon be taken away, asked since it was last said; the same on every rank."""
+        ...
+
     def publish(self, values: Mapping[str, object], *, step: int) -> None:
         """Shows who watches what the journal of rank 0 was just told, by the same names; never waits."""
         ...
@@ -107,6 +111,10 @@ class LocalRuntime:
             if folder not in keep:
                 remove_folder(folder, first=STATE)
 
+    def is_preempted(self) -> bool:
+        """Nobody would say so."""
+        return False
+
     def publish(self, values: Mapping[str, object], *, step: int) -> None:
         """Nobody watches one process: the journal is all there is."""
 
@@ -116,6 +124,6 @@ class LocalRuntime:
 
     def best_checkpoint(self) -> Path | None:
         """The complete checkpoint with the best selection metric, the newest of equals."""
-        found = checkpoints(self.directory)
-        scored = [(self.selection.score(read_state(folder).metrics), folder) for folder in found]
+        states = [(read_state(folder), folder) for folder in checkpoints(self.directory)]
+        scored = [(self.selection.score(state.metrics), folder) for state, folder in states if state.metrics]
         return max(scored, default=(0.0, None), key=lambda pair: (pair[0], str(pair[1])))[1]

@@ -62,9 +62,10 @@ class State:
 
     ``step`` is the cursor: the number of finished steps. ``network`` declares the network, so that it can
     be rebuilt from the checkpoint alone; ``frozen`` are the fingerprints of the networks before it.
-    ``history`` are all validations of the phase until then, this one the last. ``stopped`` says what ended
-    the phase before its last step; None where nothing did. ``files`` are the sums of the others by name, of
-    which old formats have none.
+    ``history`` are all validations of the phase until then. The last of them is this one, whose ``metrics``
+    these are; a checkpoint that was written because a node was to be taken away has none.
+    ``stopped`` says what ended the phase before its last step; None where nothing did. ``files`` are the sums
+    of the others by name, ``threads`` torch's threads of each worker; old formats have neither.
     """
 
     phase: str
@@ -76,6 +77,7 @@ class State:
     frozen: Mapping[str, str] = field(default_factory=dict)
     history: tuple[Validated, ...] = ()
     stopped: str | None = None
+    threads: int | None = None
     files: Mapping[str, FileSum] = field(default_factory=dict, compare=False)
     format_version: int = FORMAT_VERSION
 

@@ -10,8 +10,10 @@ import pytest
 from pbrlib.curriculum.run import PhaseJob, carry_out, launch_local
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.errors import CheckpointError
+from pbrlib.errors import CheckpointError, ConfigError
+from pbrlib.train import loop
 from pbrlib.train.runs import FinishedPhase, RunDirectory
+from pbrlib.train.runtime import LocalRuntime
 from pbrlib.train.state import STATE, WEIGHTS, read_state, write_state
 
 from .phases import Killed, job_of, kill_at
@@ -47,6 +49,43 @@ def test_resumed_run_equals_uninterrupted_run(
     assert read_state(resumed) == read_state(best)
     assert recorded(broken.directory) == recorded(straight.directory)
     assert len(recorded(broken.directory)) == 8
+
+
+def test_a_checkpoint_before_a_node_goes_saves_its_steps_and_is_none_to_choose_from(
+    job: PhaseJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight = replace(job, runs=tmp_path / "straight")
+    best = launch_local(straight)
+
+    told = iter([True])
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "ASK_EVERY", 3)
+        patch.setattr(LocalRuntime, "is_preempted", lambda self: next(told, False))
+        kill_at(3, patch)
+        with pytest.raises(Killed):
+            launch_local(job)
+    (early,) = job.directory.glob("checkpoint_*")
+    assert read_state(early).step == 3 and not read_state(early).metrics
+    begun = len((job.directory / "batches-rank0.jsonl").read_text().splitlines())
+    resumed = launch_local(job)
+
+    lines = (job.directory / "batches-rank0.jsonl").read_text().splitlines()
+    assert json.loads(lines[begun])["step"] == 3
+    assert (resumed / WEIGHTS).read_bytes() == (best / WEIGHTS).read_bytes()
+    assert read_state(resumed) == read_state(best)
+    assert recorded(job.directory) == recorded(straight.directory)
+
+
+def test_another_number_of_threads_is_refused_where_it_would_round_otherwise(
+    job: PhaseJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        kill_at(6, patch)
+        with pytest.raises(Killed):
+            launch_local(job)
+    more = replace(job, runtime=job.runtime.model_copy(update={"threads_per_worker": 2}))
+    with pytest.raises(ConfigError, match=r"threads_per_worker: 2, but .* with 1.*Use 1"):
+        launch_local(more)
 
 
 def test_the_journal_of_a_resumed_run_holds_every_step_once(
