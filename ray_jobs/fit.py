@@ -29,6 +29,7 @@ from pbrlib.train.spec import RuntimeSpec
 from ray_jobs.failures import FailureWatch, failed, leave_failure, pbr_error_in
 from ray_jobs.gauges import PhaseGauges
 from ray_jobs.recorded import forget, recorded
+from ray_jobs.reports import leave_place
 from ray_jobs.runtime import RayRuntime
 from ray_jobs.s3files import path_of, storage_of
 from ray_jobs.stopping import stopping_after_checkpoint
@@ -177,6 +178,8 @@ def train_worker(config: Mapping[str, Any]) -> None:
         shards = ShardSet.open(job.shards, cache=cache, on_bad_sample=job.runtime.on_bad_sample)
         gauges = PhaseGauges(curriculum=job.curriculum.name, phase=job.phase, run=job.fingerprint[:8])
         runtime = RayRuntime(shards, job.runtime, directory=job.directory, gauges=gauges)
+        if runtime.rank == 0:
+            leave_place(job.directory)
         work(job, runtime)
     except Exception as error:
         mistake = pbr_error_in(error)

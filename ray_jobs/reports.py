@@ -5,12 +5,20 @@ The controller of the fit, a process of its own, imports this module, so it impo
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.util.placement_group import PlacementGroup
+
+from pbrlib.data.storage import write_bytes_atomic
+from pbrlib.runs.jsonfile import shown
+
+PLACE = "place.json"
+"""In a phase's folder: the placement group of its newest fit."""
 
 
 class ToTheSweep(TuneReportCallback):
@@ -31,9 +39,26 @@ def release(report: Mapping[str, Any]) -> None:
 
     A local cluster has no cleaner (``trainer.Trainer``), and on others it asks a state API that need not run.
     """
-    if "controller" not in report:
-        return
-    # First the controller: it would start its workers anew in another place.
-    ray.kill(ray.cloudpickle.loads(bytes.fromhex(report["controller"])))
-    group = ray.PlacementGroupID(bytes.fromhex(report["placement_group"]))
-    ray.util.remove_placement_group(PlacementGroup(group))
+    if "controller" in report:
+        # First the controller: it would start its workers anew in another place.
+        ray.kill(ray.cloudpickle.loads(bytes.fromhex(report["controller"])))
+    if "placement_group" in report:
+        group = ray.PlacementGroupID(bytes.fromhex(report["placement_group"]))
+        ray.util.remove_placement_group(PlacementGroup(group))
+
+
+def place() -> dict[str, str]:
+    """What the worker of a fit holds, as its reports name it."""
+    group = ray.util.get_current_placement_group()
+    return {} if group is None else {"placement_group": group.id.hex()}
+
+
+def leave_place(directory: Path) -> None:
+    """Writes into a phase's folder what its fit holds: a process may be killed before its first report."""
+    write_bytes_atomic(directory / PLACE, json.dumps(place()).encode())
+
+
+def left_place(runs: Path) -> dict[str, Any]:
+    """What the newest fit in a trial's runs has left of its place."""
+    files = sorted(runs.glob(f"*/*/{PLACE}"), key=lambda file: file.stat().st_mtime)
+    return shown(files[-1]) if files else {}

@@ -23,6 +23,7 @@ from pbrlib.train.stall import PatientStream
 from pbrlib.train.state import STATE
 from ray_jobs.datasets import stream, waiting_for
 from ray_jobs.gauges import PhaseGauges
+from ray_jobs.reports import place
 from ray_jobs.s3files import path_of, sending_to
 
 
@@ -94,7 +95,7 @@ class RayRuntime(ProcessGroup):
                 # One that was damaged, or never recorded; Ray would copy into it.
                 remove_folder(self._directory / name, first=STATE)
             ray.train.report(
-                {**metrics, **_whereabouts(step)},
+                {**metrics, "step": step, **place()},
                 checkpoint=folder,
                 checkpoint_dir_name=name,
                 delete_local_checkpoint_after_upload=True,
@@ -125,9 +126,3 @@ class RayRuntime(ProcessGroup):
         """The checkpoint that Ray recorded last."""
         checkpoint = ray.train.get_checkpoint()
         return None if checkpoint is None else path_of(checkpoint)
-
-
-def _whereabouts(step: int) -> dict[str, int | str]:
-    """What a sweep needs to know beside the metrics: how far a trial is, and what it holds."""
-    group = ray.util.get_current_placement_group()
-    return {"step": step, **({} if group is None else {"placement_group": group.id.hex()})}

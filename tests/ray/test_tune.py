@@ -213,7 +213,7 @@ def test_on_a_running_cluster_a_trial_whose_process_is_killed_fails_and_the_next
     tmp_path: Path, command: list[str]
 ) -> None:
     space = {LR: {"kind": "grid", "values": [1e-3, 2e-3]}}
-    long = SEGFORMER.replace("epochs: 1", "epochs: 60")
+    long = SEGFORMER.replace("epochs: 1", "epochs: 20")
     write_search(tmp_path, text=long, space=space, sampler={"kind": "grid"}, num_trials=None)
     log, trials = tmp_path / "log.txt", tmp_path / "sweep" / "trials"
     # Room for one: the second trial waits for what the first one held.
