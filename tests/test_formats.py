@@ -16,6 +16,8 @@ from torch import nn
 from pbrlib.data.shards.manifest import FORMAT_VERSION as SHARDS
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DamagedCheckpointError, DataError
+from pbrlib.inference.modelfile import FORMAT_VERSION as MODELS
+from pbrlib.inference.trained import trained_in
 from pbrlib.maps import MAPS
 from pbrlib.train.runs import RunDirectory
 from pbrlib.train.state import FORMAT_VERSION as CHECKPOINTS
@@ -50,6 +52,7 @@ def trained() -> nn.Module:
 def test_there_is_a_fixture_of_every_format() -> None:
     assert {int(path.name[-1]) for path in FORMATS.glob("checkpoint-v*")} == {*READABLE, CHECKPOINTS}
     assert {int(path.name[-1]) for path in FORMATS.glob("shards-v*")} == set(range(1, SHARDS + 1))
+    assert {int(path.name[-1]) for path in FORMATS.glob("model-v*")} == set(range(1, MODELS + 1))
 
 
 @pytest.mark.parametrize("version", READABLE)
@@ -108,3 +111,11 @@ def test_a_shard_set_of_this_format_from_before_its_manifest_had_a_sum_opens() -
         kind = MAPS[name]
         wanted = rng.integers(0, kind.maximum, (8, 8, kind.channels), dtype=kind.dtype, endpoint=True)
         np.testing.assert_array_equal(shards.read_whole(row, [name])[name], wanted)
+
+
+def test_the_networks_of_a_model_folder_open() -> None:
+    found = trained_in(FORMATS / "model-v1")
+    assert [one.role for one in found] == ["segmentation", "albedo"]
+    for one in found:
+        _, net = one.open(device=torch.device("cpu"))
+        assert all(bool(tensor.isfinite().all()) for tensor in net.state_dict().values())
