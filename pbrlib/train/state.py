@@ -15,16 +15,17 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError  # raised by torch's own reader, which runs no pickle
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pbrlib.data.storage import fetched, is_remote
 from pbrlib.errors import CheckpointError
+from pbrlib.train.optimizerfile import load_optimizer
 
 FORMAT_VERSION = 2
 READABLE = (1, 2)
@@ -125,7 +126,7 @@ def read_state(folder: Path) -> State:
         fields = json.loads((folder / STATE).read_text())
         history = tuple(Validated(**entry) for entry in fields.pop("history", ()))
         state = State(**fields, history=history)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{folder / STATE}: not a readable state ({error}). Remove this checkpoint."
         ) from error
@@ -134,7 +135,20 @@ def read_state(folder: Path) -> State:
             f"{folder / STATE}: format version {state.format_version}, this program reads "
             f"{' and '.join(map(str, READABLE))}. Use the version of pbr that wrote it."
         )
+    _check_fields(state, file=folder / STATE)
     return state
+
+
+def _check_fields(state: State, *, file: Path) -> None:
+    """Raises CheckpointError where a field is not what ``State`` declares: whoever reads it trusts it."""
+    try:
+        TypeAdapter(State).validate_json(json.dumps(asdict(state)), strict=True)
+        if state.step < 0:
+            raise ValueError(f"step: {state.step} is before the first")
+    except (ValueError, RecursionError) as error:
+        found = error.errors()[0] if isinstance(error, ValidationError) else None
+        reason = f"{'.'.join(map(str, found['loc']))}: {found['msg']}" if found else str(error)
+        raise CheckpointError(f"{file}: not a readable state ({reason}). Remove this checkpoint.") from error
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
@@ -170,6 +184,11 @@ def put_weights(weights: Mapping[str, Tensor], network: nn.Module, *, place: Pat
         for name in wanted.keys() & weights.keys()
         if weights[name].shape != wanted[name].shape
     ]
+    problems += [
+        f"{name} is of {weights[name].dtype}, the network's of {wanted[name].dtype}"
+        for name in wanted.keys() & weights.keys()
+        if weights[name].is_floating_point() != wanted[name].is_floating_point()
+    ]
     if problems:
         shown = "; ".join(sorted(problems)[:3])
         raise CheckpointError(
@@ -190,8 +209,8 @@ def restore(folder: Path, *, fingerprint: str, network: nn.Module, optimizer: to
     load_weights(folder, network)
     try:
         with fetched(folder / OPTIMIZER) as here:
-            optimizer.load_state_dict(torch.load(here, weights_only=True, map_location="cpu"))
-    except (OSError, RuntimeError, ValueError, UnpicklingError) as error:
+            load_optimizer(here, optimizer)
+    except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{folder / OPTIMIZER}: cannot be read ({error}). Remove this checkpoint."
         ) from error
