@@ -192,7 +192,10 @@ class ShardSet:
             table, found = self._read(of_shard, set().union(*places.values()), list(places))
             for name, needed in places.items():
                 for place in needed:
-                    blobs[name, shard, place] = table[name].slice(found[place], 1).chunk(0)
+                    blob = table[name].slice(found[place], 1).chunk(0)
+                    if blob.null_count:
+                        raise DataError(f"{self._shard(shard)}: {name}: row {place} has no tile. {_REMEDY}")
+                    blobs[name, shard, place] = blob
         return blobs
 
     def _key(self, row: IndexRow, name: str, place: int) -> TileKey:
@@ -261,7 +264,10 @@ class _OpenFiles:
             raise pa.ArrowInvalid(f"its columns are {', '.join(reader.schema_arrow.names)}")
         size = file.rows_per_group
         rows = [group * size + place for group in groups for place in range(size)]
-        return table, {row: position for position, row in enumerate(rows)}
+        found = {row: position for position, row in enumerate(rows)}
+        if max(found[row] for row in needed) >= table.num_rows:
+            raise pa.ArrowInvalid(f"it has {file.metadata.num_rows} rows, and no row {max(needed)}")
+        return table, found
 
     def _open(self, name: str) -> _OpenFile:
         with self._lock:
@@ -270,6 +276,8 @@ class _OpenFiles:
                 return self._files[name]
         source = storage.open_input(storage.join(self._root, name))
         metadata = pq.read_metadata(source)
+        if not (metadata.num_row_groups and metadata.row_group(0).num_rows > 0):
+            raise pa.ArrowInvalid("it has no rows")
         file = _OpenFile(source, metadata, metadata.row_group(0).num_rows)
         with self._lock:
             self._files[name] = file
