@@ -176,6 +176,12 @@ def put_weights(weights: Mapping[str, Tensor], network: nn.Module, *, place: Pat
 
     ``place`` is where they come from.
     """
+    check_weights(weights, network, place=place)
+    network.load_state_dict(weights)
+
+
+def check_weights(weights: Mapping[str, Tensor], network: nn.Module, *, place: Path) -> None:
+    """Raises CheckpointError unless tensors are those of a network, which may lie on the meta device."""
     wanted = network.state_dict()
     problems = [f"{name} is missing" for name in wanted.keys() - weights.keys()]
     problems += [f"{name} is not part of the network" for name in weights.keys() - wanted.keys()]
@@ -195,7 +201,6 @@ def put_weights(weights: Mapping[str, Tensor], network: nn.Module, *, place: Pat
             f"{place}: a checkpoint of another architecture ({len(problems)} differences: {shown}). "
             "Give the model the sizes it was trained with, or start from another checkpoint."
         )
-    network.load_state_dict(weights)
 
 
 def restore(folder: Path, *, fingerprint: str, network: nn.Module, optimizer: torch.optim.Optimizer) -> State:
