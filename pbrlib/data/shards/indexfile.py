@@ -19,7 +19,7 @@ MOST_SIDE = 256 * TILE
 """The longest side of a material in pixels; the order of tiles is made for no more."""
 
 _UNPACKED, _UNPACKED_PER_BYTE = 16 << 20, 256
-"""Bytes that any index may take once read, and those for each byte of its file; like rows reach a hundred."""
+"""Bytes that any index may take once read, and those for each byte of its file; like rows reach eighty."""
 
 _DAMAGE = (pa.ArrowException, OSError, ArithmeticError, TypeError, ValueError)
 
