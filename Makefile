@@ -19,7 +19,7 @@ plus = $(subst $(empty) $(empty),+,$(strip $(1)))
 TRAIN_SOURCE := generated:count=340,size=256,seed=1,families=$(call plus,$(TRAINED))
 TEST_SOURCE := generated:count=14,size=256,seed=9,families=$(call plus,$(HELD_OUT))
 
-.PHONY: help install demo test test-slow check bench constraints clean
+.PHONY: help install demo test test-slow fuzz check bench constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -51,6 +51,9 @@ test: install  ## Run the tests that take seconds
 test-slow: install  ## Run the tests that take minutes; one of them needs prometheus installed
 	$(BIN)/pytest -m slow
 
+fuzz: install  ## Try the texture reader and the tile codec with a million hostile files
+	$(BIN)/python -m tests.fuzz.run
+
 check: install  ## Format, lint, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -62,7 +65,7 @@ bench: install  ## Side-by-side measurements, printed as tables
 
 constraints:  ## Pin the newest versions that pyproject.toml admits (needs uv)
 	uv pip compile --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 \
-	  --extra dev --extra mlflow --extra wandb pyproject.toml -o constraints.txt
+	  --extra dev --extra fuzz --extra mlflow --extra wandb pyproject.toml -o constraints.txt
 
 clean:  ## Remove what make made, .venv too
-	rm -rf $(VENV) $(DEMO) *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(DEMO) *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .fuzz

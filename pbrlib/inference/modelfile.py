@@ -95,7 +95,7 @@ def read_model(folder: Path) -> ModelFile:
     weights are missing or not those that ``SHA256SUMS`` names.
     """
     model = _read_file(folder / FILE_NAME)
-    if tuple(model.conventions.get("classes", ())) != CLASSES:
+    if model.conventions.get("classes") != list(CLASSES):
         raise CheckpointError(
             f"{folder / FILE_NAME}: conventions.classes are not {', '.join(CLASSES)}, those of this program. "
             "Use the version of pbr that wrote it."
@@ -113,7 +113,9 @@ def check_sums(folder: Path, names: list[str]) -> None:
         try:
             found = sha256(folder / name)
         except OSError as error:
-            raise CheckpointError(f"{folder / name}: cannot be read ({error.strerror}). {_REMEDY}") from error
+            raise CheckpointError(
+                f"{folder / name}: cannot be read ({error.strerror or error}). {_REMEDY}"
+            ) from error
         if found != sums[name]:
             raise CheckpointError(f"{folder / name}: not the file that {SUMS} names. {_REMEDY}")
 
@@ -121,7 +123,7 @@ def check_sums(folder: Path, names: list[str]) -> None:
 def _read_file(path: Path) -> ModelFile:
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error}). {_REMEDY}") from error
     found = content.get("format_version") if isinstance(content, dict) else None
     if found != FORMAT_VERSION:

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from pbrlib.errors import CheckpointError
 from pbrlib.maps import CLASSES, DIFFUSE, GLOSS, MAPS, NORMAL, RELIEF
 from pbrlib.models.segformer import Segformer
-from pbrlib.models.spec import SegformerSpec, UNetSpec, unfetched
+from pbrlib.models.spec import SegformerSpec, Size, UNetSpec, unfetched
 from pbrlib.models.unet import UNet
 from pbrlib.spec import Spec
-from pbrlib.train.state import put_weights, read_state, read_weights
+from pbrlib.train.state import check_weights, put_weights, read_state, read_weights
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -50,7 +50,7 @@ class MapNetwork(Spec):
 
     role: Literal["albedo", "roughness", "metallic", "height", "ao"]
     model: UNetSpec
-    condition_channels: int
+    condition_channels: Size
     use_normal: bool = False
     use_gloss: bool = False
 
@@ -114,6 +114,11 @@ def frozen_network(
     Raises CheckpointError when they do not fit.
     """
     spec = without_donor(spec)
+    with torch.device(
+        "meta"
+    ):  # a few bytes can declare more than any memory holds: its weights must fit first
+        declared = build_segformer(spec) if isinstance(spec, SegmentationNetwork) else build_unet(spec)
+    check_weights(weights, declared, place=place)
     if isinstance(spec, SegmentationNetwork):
         return spec, _frozen(build_segformer(spec), weights, place, device)
     return spec, _frozen(build_unet(spec), weights, place, device)

@@ -11,7 +11,12 @@ from pbrlib.spec import Spec
 RESNET_DEPTH = 5
 """How often a ResNet halves the resolution."""
 
-FourSizes: TypeAlias = tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt]
+Size: TypeAlias = Annotated[int, Field(ge=1, le=16384)]
+"""Channels; the largest published network has 1024."""
+
+FourSizes: TypeAlias = tuple[Size, Size, Size, Size]
+Blocks: TypeAlias = Annotated[int, Field(ge=1, le=128)]
+FourDepths: TypeAlias = tuple[Blocks, Blocks, Blocks, Blocks]
 
 
 class UNetSpec(Spec):
@@ -28,7 +33,7 @@ class UNetSpec(Spec):
     """
 
     kind: Literal["unet"] = "unet"
-    width: PositiveInt = 96
+    width: Size = 96
     depth: Annotated[int, Field(ge=1, le=6)] = 4
     norm_groups: PositiveInt = 8
     film_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -74,9 +79,9 @@ class SegformerSpec(Spec):
     kind: Literal["segformer"] = "segformer"
     backbone: Literal["b0", "b1", "b2", "b3", "b4", "b5", "custom"] = "b2"
     hidden_sizes: FourSizes | None = None
-    depths: FourSizes | None = None
+    depths: FourDepths | None = None
     num_heads: FourSizes | None = None
-    decoder_width: PositiveInt | None = None
+    decoder_width: Size | None = None
     pretrained: str = "none"
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.1
     head_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,10 @@ from pbrlib.textures.dds import MAX_SIZE, read_header
 
 SUFFIXES = (".dds", ".png")
 """The texture files that are read, in the order in which equal names are preferred."""
+
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+_INFLATED = 1032
+"""The most bytes that one byte of a deflated stream can stand for (zlib, "Technical Details")."""
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -45,15 +50,31 @@ def read_picture(path: Path) -> Bytes:
     """
     if path.suffix.lower() == ".dds":
         return read_dds(path)
-    read_size(path)
+    height, width = read_size(path)
+    _check_length(path, height=height, width=width)
     return _read_png(path)
+
+
+def _check_length(path: Path, *, height: int, width: int) -> None:
+    """Raises DataError where a PNG is too short for its size: Pillow makes room for it before it looks."""
+    with path.open("rb") as file:
+        depth, colour = file.read(26).ljust(26, b"\0")[24:]
+    least = height * width * depth * _PNG_CHANNELS.get(colour, 1) // 8
+    num_bytes = path.stat().st_size
+    if least > _INFLATED * num_bytes:
+        raise DataError(
+            f"{path}: {num_bytes} bytes cannot hold {width} x {height} pixels. It was cut off: copy it again."
+        )
 
 
 def _read_png(path: Path) -> Bytes:
     from PIL import Image
 
     try:
-        with Image.open(path, formats=("PNG",)) as picture:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            picture = Image.open(path, formats=("PNG",))
+        with picture:
             picture.load()
             if picture.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip instead of scale
                 grey = (np.asarray(picture).astype(np.float32) / 257.0).round().astype(np.uint8)
@@ -61,5 +82,7 @@ def _read_png(path: Path) -> Bytes:
             return np.asarray(picture.convert("RGBA"), dtype=np.uint8)
     except PbrError:
         raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: {error} Reduce it to at most 8192 px a side.") from error
     except Exception as error:  # a decoder raises what it likes: OSError, SyntaxError, zlib.error ...
         raise DataError(f"{path}: does not decode ({error}). Save it again.") from error

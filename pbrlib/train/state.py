@@ -18,16 +18,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from pickle import UnpicklingError  # raised by torch's own reader, which runs no pickle
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pbrlib.data.storage import fetched, is_remote, sha256
 from pbrlib.errors import CheckpointError, DamagedCheckpointError
+from pbrlib.train.optimizerfile import put_optimizer, read_optimizer
 
 FORMAT_VERSION = 3
 READABLE = (1, 2, 3)
@@ -162,12 +163,28 @@ def read_state(folder: Path) -> State:
             )
         history = tuple(Validated(**entry) for entry in fields.pop("history", ()))
         files = {name: FileSum(**entry) for name, entry in fields.pop("files", {}).items()}
-        return State(**fields, history=history, files=files)
+        state = State(**fields, history=history, files=files)
     except OSError as error:
         raise _unreadable(folder / STATE, error) from error
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise DamagedCheckpointError(
             f"{folder / STATE}: not a readable state ({error}). Remove this checkpoint."
+        ) from error
+    _check_fields(state, file=folder / STATE)
+    return state
+
+
+def _check_fields(state: State, *, file: Path) -> None:
+    """Raises DamagedCheckpointError where a field is not what ``State`` declares: readers trust it."""
+    try:
+        TypeAdapter(State).validate_json(json.dumps(asdict(state)), strict=True)
+        if state.step < 0:
+            raise ValueError(f"step: {state.step} is before the first")
+    except (ValueError, RecursionError) as error:
+        found = error.errors()[0] if isinstance(error, ValidationError) else None
+        reason = f"{'.'.join(map(str, found['loc']))}: {found['msg']}" if found else str(error)
+        raise DamagedCheckpointError(
+            f"{file}: not a readable state ({reason}). Remove this checkpoint."
         ) from error
 
 
@@ -203,8 +220,8 @@ def read_weights(folder: Path, *, state: State | None = None) -> dict[str, Tenso
 def _read_optimizer(folder: Path, *, state: State) -> dict[str, Any]:
     with checked(folder, OPTIMIZER, state=state) as here:
         try:
-            kept: dict[str, Any] = torch.load(here, weights_only=True, map_location="cpu")
-        except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
+            kept: dict[str, Any] = read_optimizer(here)
+        except (OSError, ValueError) as error:
             raise _unreadable(folder / OPTIMIZER, error) from error
     return kept
 
@@ -245,6 +262,12 @@ def put_weights(weights: Mapping[str, Tensor], network: nn.Module, *, place: Pat
 
     ``place`` is where they come from.
     """
+    check_weights(weights, network, place=place)
+    network.load_state_dict(weights)
+
+
+def check_weights(weights: Mapping[str, Tensor], network: nn.Module, *, place: Path) -> None:
+    """Raises CheckpointError unless tensors are those of a network, which may lie on the meta device."""
     wanted = network.state_dict()
     problems = [f"{name} is missing" for name in wanted.keys() - weights.keys()]
     problems += [f"{name} is not part of the network" for name in weights.keys() - wanted.keys()]
@@ -253,13 +276,17 @@ def put_weights(weights: Mapping[str, Tensor], network: nn.Module, *, place: Pat
         for name in wanted.keys() & weights.keys()
         if weights[name].shape != wanted[name].shape
     ]
+    problems += [
+        f"{name} is of {weights[name].dtype}, the network's of {wanted[name].dtype}"
+        for name in wanted.keys() & weights.keys()
+        if weights[name].is_floating_point() != wanted[name].is_floating_point()
+    ]
     if problems:
         shown = "; ".join(sorted(problems)[:3])
         raise CheckpointError(
             f"{place}: a checkpoint of another architecture ({len(problems)} differences: {shown}). "
             "Give the model the sizes it was trained with, or start from another checkpoint."
         )
-    network.load_state_dict(weights)
 
 
 def restore(folder: Path, *, fingerprint: str, network: nn.Module, optimizer: torch.optim.Optimizer) -> State:
@@ -273,8 +300,8 @@ def restore(folder: Path, *, fingerprint: str, network: nn.Module, optimizer: to
     weights, kept = read_weights(folder, state=state), _read_optimizer(folder, state=state)
     put_weights(weights, network, place=folder)
     try:
-        optimizer.load_state_dict(kept)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        put_optimizer(kept, optimizer)
+    except ValueError as error:
         raise CheckpointError(
             f"{folder / OPTIMIZER}: not the state of this optimizer ({error}). Remove this checkpoint."
         ) from error

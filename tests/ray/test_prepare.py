@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -156,10 +157,12 @@ def test_an_output_that_cannot_be_written_is_an_input_error_without_a_traceback(
     assert "Traceback" not in result.output
 
 
-def test_a_material_that_kills_its_process_costs_itself_alone(folder: Path, tmp_path: Path) -> None:
-    result = prepare([Deadly(str(folder))], out=str(tmp_path / "out"))
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_material_that_kills_its_process_costs_itself_alone(folder: Path, tmp_path: Path, by: int) -> None:
+    result = prepare([Deadly(str(folder), signal=by)], out=str(tmp_path / "out"))
     assert result.report.excluded == ("wood 200",)
     assert result.report.findings[0].check == "killed"
+    assert "reading it killed its process" in result.report.findings[0].message
     opened = ShardSet.open(tmp_path / "out")
     opened.verify()
     assert len(opened.rows) == 9

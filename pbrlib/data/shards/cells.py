@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from pbrlib.errors import DataError
 from pbrlib.maps import CLASSES, Stored
 
 if TYPE_CHECKING:
@@ -46,10 +47,10 @@ def pack_cells(counts: Counts, *, num_pixels: int) -> bytes:
 
 
 def cells_of(row: IndexRow) -> Counts:
-    """The counts of a material of the index."""
+    """The counts of a material of the index; raises DataError where they are damaged."""
     down, across = -(-row.height // CELL), -(-row.width // CELL)
     if row.cells:
-        packed = np.frombuffer(zlib.decompress(row.cells), dtype="<u2")
+        packed = np.frombuffer(_inflated(row, num_bytes=2 * len(CLASSES) * down * across), dtype="<u2")
         return packed.astype(np.uint16).reshape(len(CLASSES), down, across)
     covered = np.asarray(row.class_pixels) > 0
     heights, widths = (
@@ -58,3 +59,17 @@ def cells_of(row: IndexRow) -> Counts:
     )
     whole: Counts = (covered[:, None, None] * np.outer(heights, widths)).astype(np.uint16)
     return whole
+
+
+def _inflated(row: IndexRow, *, num_bytes: int) -> bytes:
+    """The packed counts, of which no more is unpacked than there must be."""
+    stream = zlib.decompressobj()
+    try:
+        content = stream.decompress(row.cells, num_bytes + 1)
+    except zlib.error as error:
+        raise DataError(
+            f"{row.id}: cells of the index are damaged ({error}). Prepare the set again."
+        ) from error
+    if len(content) != num_bytes or not stream.eof:
+        raise DataError(f"{row.id}: cells of the index are not {num_bytes} bytes. Prepare the set again.")
+    return content

@@ -7,7 +7,7 @@ functions may be called from many threads; the native code releases the interpre
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import imagecodecs
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from pbrlib.errors import DamageError
 from pbrlib.maps import Stored
 
-TILE = 256
+TILE: Final = 256
 """Side of a tile in pixels; tiles at the right and lower border of a map may be smaller."""
 
 Blob: TypeAlias = bytes | memoryview

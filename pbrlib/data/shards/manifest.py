@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-from typing import Final, Literal
+from typing import Annotated, Final, Literal, TypeAlias
 
-import pyarrow.parquet as pq
-from pydantic import ValidationError
+from pydantic import Field, StringConstraints, ValidationError
 
 from pbrlib.data import storage
 from pbrlib.data.shards.codec import TILE
-from pbrlib.data.shards.index import IndexRow, from_table
+from pbrlib.data.shards.index import IndexRow
+from pbrlib.data.shards.indexfile import parse_index
 from pbrlib.data.storage import Location
 from pbrlib.errors import DamageError, DataError
 from pbrlib.spec import Spec
@@ -24,13 +23,15 @@ SHARD_FOLDER = "shards"
 COLOUR_SPACE = "diffuse and albedo are sRGB, every other map is linear data"
 NORMAL_CONVENTION = "OpenGL: Y up, image rows point down; unit length, stored as 0.5 n + 0.5"
 
+FileName: TypeAlias = Annotated[str, StringConstraints(pattern=r"^(shards/)?[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
 
 class ShardInfo(Spec):
     """A shard file, named below the folder of the set; ``resolution`` is its largest side in pixels."""
 
-    file: str
-    rows: int
-    bytes: int
+    file: FileName
+    rows: int = Field(ge=1)
+    bytes: int = Field(ge=1)
     sha256: str
     resolution: int | None = None
 
@@ -38,7 +39,7 @@ class ShardInfo(Spec):
 class IndexInfo(Spec):
     """The index file, named below the folder of the set."""
 
-    file: str
+    file: FileName
     sha256: str
 
 
@@ -51,8 +52,8 @@ class Manifest(Spec):
     """
 
     format_version: Literal[3] = FORMAT_VERSION
-    version: int
-    tile: int = TILE
+    version: int = Field(ge=1)
+    tile: Literal[256] = TILE
     sources: dict[str, int]
     splits: dict[str, int]
     maps: dict[str, int]
@@ -86,9 +87,11 @@ def load_manifest(root: Location) -> Manifest:
             f"{root}: no {FILE_NAME}, so this is not a finished shard set. "
             f"Run `pbr prepare ... --out {root}`."
         ) from error
+    except OSError as error:
+        raise DataError(f"{place}: cannot be read ({error.strerror}). Check the file.") from error
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{place}: not JSON ({error}). Prepare the set again.") from error
     found = content.get("format_version") if isinstance(content, dict) else None
     if found != FORMAT_VERSION:
@@ -109,12 +112,21 @@ def load_manifest(root: Location) -> Manifest:
 
 
 def read_index(root: Location, *, manifest: Manifest) -> tuple[IndexRow, ...]:
-    """The index rows of a version; raises DataError if the file is missing or not the one of the manifest."""
+    """The index rows of a version.
+
+    Raises:
+        DataError: The file is missing, not the one that the manifest names, or points out of the set.
+    """
     place = storage.join(root, manifest.index.file)
     try:
         data = storage.read_bytes(place)
     except FileNotFoundError as error:
         raise DamageError(f"{place}: missing. Copy the whole set again, or prepare it again.") from error
+    except OSError as error:
+        raise DataError(f"{place}: cannot be read ({error.strerror}). Check the file.") from error
     if hashlib.sha256(data).hexdigest() != manifest.index.sha256:
         raise DamageError(f"{place}: not the file that the manifest names (SHA-256). Copy the set again.")
-    return from_table(pq.read_table(io.BytesIO(data), use_threads=False))
+    try:
+        return parse_index(data, shard_rows=[info.rows for info in manifest.shards])
+    except DataError as error:
+        raise DataError(f"{place}: {error}") from error

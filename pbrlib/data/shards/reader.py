@@ -205,7 +205,10 @@ class ShardSet:
             table, found = self._read(of_shard, set().union(*places.values()), list(places))
             for name, needed in places.items():
                 for place in needed:
-                    blobs[name, shard, place] = table[name].slice(found[place], 1).chunk(0)
+                    blob = table[name].slice(found[place], 1).chunk(0)
+                    if blob.null_count:
+                        raise DataError(f"{self._shard(shard)}: {name}: row {place} has no tile. {_REMEDY}")
+                    blobs[name, shard, place] = blob
         return blobs
 
     def _key(self, row: IndexRow, name: str, place: int) -> TileKey:

@@ -12,17 +12,18 @@ from pbrlib.data.sources.folder import FolderSource
 
 @dataclass(frozen=True)
 class Deadly:
-    """A source whose third material kills the process that reads it."""
+    """A source whose third material kills the process that reads it, as a decoder with a bug does."""
 
     root: str
     name: str = "deadly"
+    signal: int = signal.SIGKILL
 
     def entries(self) -> list[Entry]:
         return FolderSource(self.root).entries()
 
     def load(self, entry: Entry) -> Material:
         if entry == self.entries()[2]:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self.signal)
         return FolderSource(self.root).load(entry)
 
 

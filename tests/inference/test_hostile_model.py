@@ -1,0 +1,110 @@
+"""A model folder, or what a checkpoint declares, as anyone may have written it: opened whole or one error."""
+
+from __future__ import annotations
+
+import json
+import resource
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from pbrlib.errors import CheckpointError
+from pbrlib.inference.modelfile import FILE_NAME, SUMS, ModelFile, check_sums, read_model
+from pbrlib.inference.networks import open_network
+from pbrlib.maps import CLASSES
+from pbrlib.train.state import STATE, WEIGHTS, State
+
+MODEL = {
+    "format_version": 1,
+    "conventions": {"classes": list(CLASSES)},
+    "networks": {},
+    "data": {"fingerprint": "f", "textures": {}},
+    "versions": {},
+}
+UNET: dict[str, Any] = {
+    "role": "ao",
+    "model": {"kind": "unet", "width": 8, "depth": 2},
+    "condition_channels": 4,
+}
+SEGFORMER: dict[str, Any] = {
+    "kind": "segformer",
+    "backbone": "custom",
+    "hidden_sizes": [8] * 4,
+    "depths": [1] * 4,
+    "num_heads": [1] * 4,
+    "decoder_width": 8,
+}
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda some: st.lists(some, max_size=3) | st.dictionaries(st.text(max_size=5), some, max_size=3),
+    max_leaves=8,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    (folder / SUMS).write_text("")
+    save_file({"a": torch.zeros(2)}, folder / WEIGHTS)
+    return folder
+
+
+@given(st.sampled_from(sorted(MODEL)), JSON)
+def test_a_model_with_anything_in_a_field_is_one_or_refused(folder: Path, name: str, value: object) -> None:
+    (folder / FILE_NAME).write_text(json.dumps({**MODEL, name: value}))
+    try:
+        assert isinstance(read_model(folder), ModelFile)
+    except CheckpointError as error:
+        assert str(error).startswith(str(folder))
+
+
+@given(st.binary())
+def test_any_bytes_as_a_model_or_its_sums_are_refused(folder: Path, content: bytes) -> None:
+    (folder / FILE_NAME).write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"model\.json"):
+        read_model(folder)
+    (folder / SUMS).write_bytes(content)
+    with pytest.raises(CheckpointError):
+        check_sums(folder, [WEIGHTS])
+    (folder / SUMS).write_text("")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[" * 100_000, "cannot be read"),
+        (json.dumps({**MODEL, "conventions": {"classes": 5}}), "conventions.classes are not"),
+        (json.dumps({**MODEL, "conventions": {"classes": None}}), "conventions.classes are not"),
+    ],
+)
+def test_a_model_of_no_form_is_refused(folder: Path, text: str, words: str) -> None:
+    (folder / FILE_NAME).write_text(text)
+    with pytest.raises(CheckpointError, match=words):
+        read_model(folder)
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {**UNET, "model": {"kind": "unet", "width": 8192}},
+        {**UNET, "model": {"kind": "unet", "width": 2**62}},
+        {**UNET, "condition_channels": -3},
+        {**UNET, "condition_channels": 10**40},
+        {"role": "segmentation", "model": {**SEGFORMER, "hidden_sizes": [16384] * 4}},
+        {"role": "segmentation", "model": {**SEGFORMER, "hidden_sizes": [2**40] * 4}},
+        {"role": "segmentation", "model": {**SEGFORMER, "depths": [10**6] * 4}},
+    ],
+)
+def test_a_network_that_its_weights_are_not_takes_no_memory(folder: Path, declared: dict[str, Any]) -> None:
+    state = State("P0", "f" * 64, 1, 1, metrics={}, network=declared)
+    (folder / STATE).write_text(json.dumps(asdict(state)))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CheckpointError, match=r"another architecture|declares no network"):
+        open_network(folder, device=torch.device("cpu"))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # KiB
