@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import resource
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from pbrlib.errors import CheckpointError
 from pbrlib.inference.modelfile import FILE_NAME, SUMS, ModelFile, check_sums, read_model
 from pbrlib.inference.networks import open_network
 from pbrlib.maps import CLASSES
-from pbrlib.train.state import STATE, WEIGHTS, State
+from pbrlib.train.state import WEIGHTS, State, write_state
 
 MODEL = {
     "format_version": 1,
@@ -103,7 +102,7 @@ def test_a_model_of_no_form_is_refused(folder: Path, text: str, words: str) -> N
 )
 def test_a_network_that_its_weights_are_not_takes_no_memory(folder: Path, declared: dict[str, Any]) -> None:
     state = State("P0", "f" * 64, 1, 1, metrics={}, network=declared)
-    (folder / STATE).write_text(json.dumps(asdict(state)))
+    write_state(folder, state)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(CheckpointError, match=r"another architecture|declares no network"):
         open_network(folder, device=torch.device("cpu"))

@@ -54,6 +54,8 @@ class OpenFiles:
             pre_buffer=self._remote,  # merges neighbouring ranges into one request
             page_checksum_verification=True,
         )
+        if max(needed) >= file.metadata.num_rows:
+            raise pa.ArrowInvalid(f"it has {file.metadata.num_rows} rows, and no row {max(needed)}")
         table = reader.read_row_groups(groups, columns=list(maps), use_threads=False)
         if set(table.column_names) != set(maps):
             raise pa.ArrowInvalid(f"its columns are {', '.join(reader.schema_arrow.names)}")
