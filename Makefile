@@ -19,7 +19,7 @@ plus = $(subst $(empty) $(empty),+,$(strip $(1)))
 TRAIN_SOURCE := generated:count=340,size=256,seed=1,families=$(call plus,$(TRAINED))
 TEST_SOURCE := generated:count=14,size=256,seed=9,families=$(call plus,$(HELD_OUT))
 
-.PHONY: help install demo test test-slow fuzz check bench constraints clean
+.PHONY: help install demo test test-slow test-faults fuzz check bench constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -49,7 +49,10 @@ test: install  ## Run the tests that take seconds
 	$(BIN)/pytest
 
 test-slow: install  ## Run the tests that take minutes; one of them needs prometheus installed
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow --ignore tests/faults
+
+test-faults: install  ## Kill processes and nodes of real clusters while they train: half an hour
+	$(BIN)/pytest tests/faults -m "slow or not slow" -s -v
 
 fuzz: install  ## Try the texture reader and the tile codec with a million hostile files
 	$(BIN)/python -m tests.fuzz.run
