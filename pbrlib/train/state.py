@@ -9,13 +9,12 @@ network alone, and is as strict about it. What learned something else is the mat
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,17 +25,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from pbrlib.data.storage import fetched, is_remote, sha256
+from pbrlib.data.storage import fetched, is_remote
 from pbrlib.errors import CheckpointError, DamagedCheckpointError
 from pbrlib.train.optimizerfile import put_optimizer, read_optimizer
+from pbrlib.train.sums import OWN_SUM, FileSum, compared, sum_of, sum_of_fields, unreadable
 
 FORMAT_VERSION = 3
 READABLE = (1, 2, 3)
 """Formats that can be read; the first one knew no history, the second no sums."""
 
 STATE, WEIGHTS, OPTIMIZER = "state.json", "model.safetensors", "optimizer.pt"
-OWN_SUM = "sha256"
-"""The field of ``state.json`` with the sum of all its others."""
 UNFINISHED = ".checkpoint-"
 """How the name of a checkpoint begins while it is being written."""
 
@@ -47,14 +45,6 @@ class Validated:
 
     step: int
     metrics: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class FileSum:
-    """What a file must be: its size in bytes and its SHA-256."""
-
-    bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -128,7 +118,7 @@ def save(folder: Path, *, state: State, network: nn.Module, optimizer: torch.opt
         save_file(weights, folder / WEIGHTS)
         torch.save(optimizer.state_dict(), folder / OPTIMIZER)
         # Both files were just written, so this reads them from memory.
-        sums = {name: _sum_of(folder / name) for name in (WEIGHTS, OPTIMIZER)}
+        sums = {name: sum_of(folder / name) for name in (WEIGHTS, OPTIMIZER)}
         write_state(folder, replace(state, files=sums))
     except (OSError, RuntimeError, SafetensorError) as error:
         # Each writer has its own error for a full disk: OSError, torch's RuntimeError, SafetensorError.
@@ -142,7 +132,7 @@ def save(folder: Path, *, state: State, network: nn.Module, optimizer: torch.opt
 def write_state(folder: Path, state: State) -> None:
     """Writes the readable part with its own sum; raises OSError."""
     content = asdict(state)
-    (folder / STATE).write_text(json.dumps({**content, OWN_SUM: _sum_of_fields(content)}, indent=1))
+    (folder / STATE).write_text(json.dumps({**content, OWN_SUM: sum_of_fields(content)}, indent=1))
 
 
 def read_state(folder: Path) -> State:
@@ -154,7 +144,7 @@ def read_state(folder: Path) -> State:
     try:
         fields = json.loads((folder / STATE).read_text())
         own, version = fields.pop(OWN_SUM, None), fields["format_version"]
-        if (own is not None or version not in (1, 2)) and own != _sum_of_fields(fields):
+        if (own is not None or version not in (1, 2)) and own != sum_of_fields(fields):
             raise ValueError("another SHA-256 than it names itself")
         if version not in READABLE:
             raise CheckpointError(
@@ -165,7 +155,7 @@ def read_state(folder: Path) -> State:
         files = {name: FileSum(**entry) for name, entry in fields.pop("files", {}).items()}
         state = State(**fields, history=history, files=files)
     except OSError as error:
-        raise _unreadable(folder / STATE, error) from error
+        raise unreadable(folder / STATE, error) from error
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise DamagedCheckpointError(
             f"{folder / STATE}: not a readable state ({error}). Remove this checkpoint."
@@ -188,23 +178,12 @@ def _check_fields(state: State, *, file: Path) -> None:
         ) from error
 
 
-@contextmanager
-def checked(folder: Path, name: str, *, state: State | None = None) -> Iterator[Path]:
-    """A file of a checkpoint on this machine, for the block, once its sum is right; old formats have none.
+def checked(folder: Path, name: str, *, state: State | None = None) -> AbstractContextManager[Path]:
+    """A file of a checkpoint on this machine, for a block, once its sum is right; old formats have none.
 
     ``state`` is that of the checkpoint, for callers that have read it. Raises DamagedCheckpointError.
     """
-    wanted = (state or read_state(folder)).files.get(name)
-    with ExitStack() as stack:
-        try:
-            here = stack.enter_context(fetched(folder / name))
-            if wanted is not None and here.stat().st_size != wanted.bytes:
-                raise ValueError(f"{here.stat().st_size} bytes instead of {wanted.bytes}")
-            if wanted is not None and sha256(here) != wanted.sha256:
-                raise ValueError(f"another SHA-256 than {STATE} names")
-        except (OSError, ValueError) as error:
-            raise _unreadable(folder / name, error) from error
-        yield here
+    return compared(folder / name, wanted=(state or read_state(folder)).files.get(name))
 
 
 def read_weights(folder: Path, *, state: State | None = None) -> dict[str, Tensor]:
@@ -213,7 +192,7 @@ def read_weights(folder: Path, *, state: State | None = None) -> dict[str, Tenso
         try:
             weights: dict[str, Tensor] = load_file(here)
         except (OSError, SafetensorError) as error:
-            raise _unreadable(folder / WEIGHTS, error) from error
+            raise unreadable(folder / WEIGHTS, error) from error
     return weights
 
 
@@ -222,7 +201,7 @@ def _read_optimizer(folder: Path, *, state: State) -> dict[str, Any]:
         try:
             kept: dict[str, Any] = read_optimizer(here)
         except (OSError, ValueError) as error:
-            raise _unreadable(folder / OPTIMIZER, error) from error
+            raise unreadable(folder / OPTIMIZER, error) from error
     return kept
 
 
@@ -231,15 +210,6 @@ def verify(folder: Path) -> None:
     state = read_state(folder)
     read_weights(folder, state=state)
     _read_optimizer(folder, state=state)
-
-
-def _unreadable(file: Path, error: Exception) -> CheckpointError:
-    """Damage, unless a disk or a share says that it cannot be asked now."""
-    # A cut archive makes torch seek to before its beginning: EINVAL.
-    for_good = (None, errno.ENOENT, errno.EIO, errno.EINVAL)
-    is_away = isinstance(error, OSError) and error.errno not in for_good
-    kind = CheckpointError if is_away else DamagedCheckpointError
-    return kind(f"{file}: cannot be read ({error}). Use another checkpoint.")
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
@@ -306,12 +276,3 @@ def restore(folder: Path, *, fingerprint: str, network: nn.Module, optimizer: to
             f"{folder / OPTIMIZER}: not the state of this optimizer ({error}). Remove this checkpoint."
         ) from error
     return state
-
-
-def _sum_of(file: Path) -> FileSum:
-    return FileSum(bytes=file.stat().st_size, sha256=sha256(file))
-
-
-def _sum_of_fields(fields: Mapping[str, Any]) -> str:
-    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -66,6 +66,19 @@ class Cluster:
             assert time.monotonic() < limit, "a node did not come up"
             time.sleep(0.5)
 
+    def drain(self, number: int, *, deadline_s: int) -> None:
+        """Tells the cluster that a node will be taken away."""
+        (raylet,) = processes(lambda command: "raylet/raylet " in command, session=self.nodes[number].pid)
+        words = Path(f"/proc/{raylet}/cmdline").read_bytes().decode().split("\0")
+        (node_id,) = [word.partition("=")[2] for word in words if word.startswith("--node_id=")]
+        command = [
+            str(Path(sys.executable).with_name("ray")),
+            *("drain-node", f"--address={self.head.address}", f"--node-id={node_id}"),
+            *("--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=spot"),
+            f"--deadline-remaining-seconds={deadline_s}",
+        ]
+        subprocess.run(command, env=dict(self.head.environment), check=True, capture_output=True, timeout=60)
+
     def has(self, name: str, number: int) -> bool:
         """Whether a process whose title holds the name runs on a node."""
         return any(processes(lambda command: name in command, session=self.nodes[number].pid))

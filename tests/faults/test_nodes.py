@@ -37,3 +37,34 @@ def test_a_lost_node_is_made_good_by_another(
     print(f"back at step {reached} after {training.wait_for_step(reached + 2):.0f} s")
     ends_as_if_undisturbed(training, process, undisturbed, fault="node lost")
     assert training.repeated() > 0, "the node was lost too late to matter"
+
+
+def test_a_node_that_is_to_be_taken_away_costs_the_steps_since_a_checkpoint_before(
+    cluster: Cluster, training_in: Begin, tmp_path: Path
+) -> None:
+    lengths = {"steps": 400, "segment": 200}
+    for _ in range(3):
+        cluster.add_node()
+    drained: Training = training_in(
+        tmp_path / "drained",
+        environment=cluster.head.environment,
+        address=cluster.head.address,
+        **lengths,
+    )
+    process = drained.start()
+    drained.wait_for_step(20)
+    number = node_of_a_worker(cluster)
+    cluster.drain(number, deadline_s=60)
+    early = drained.wait_for_checkpoint(lambda step: step % 200 != 0)
+    cluster.lose(cluster.nodes[number])
+    reached = drained.reached()
+    print(f"told at step {early}, lost at step {reached}")
+    drained.wait_for_step(reached + 2)
+    ended = drained.outcome(drained.finish(process))
+    print(f"drained: {drained.repeated()} steps repeated")
+    assert drained.repeated() <= reached + 2 - early
+
+    undisturbed: Training = training_in(tmp_path / "undisturbed", **lengths)
+    assert ended == undisturbed.outcome(undisturbed.finish(undisturbed.start()))
+    (incidents,) = drained.runs.glob("albedo/*/incidents.jsonl")
+    assert '"preempted"' in incidents.read_text()

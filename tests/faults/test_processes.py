@@ -34,10 +34,14 @@ def kill(name: str, process: subprocess.Popen[bytes], *, count: int = 1) -> None
 def ends_as_if_undisturbed(
     training: Training, process: subprocess.Popen[bytes], undisturbed: Outcome, *, fault: str, faults: int = 1
 ) -> None:
-    """Waits for the end and compares: at most a segment was repeated for each fault."""
+    """Waits for the end and compares.
+
+    A fault costs a segment at most, and what was trained until Ray's controller had recorded its checkpoint,
+    which it looks for every half a second: here less than a segment more.
+    """
     ended = training.outcome(training.finish(process))
     print(f"{fault}: {training.repeated()} steps repeated")
-    assert training.repeated() <= faults * SEGMENT
+    assert training.repeated() < faults * 2 * SEGMENT
     assert ended.batches == undisturbed.batches
     assert ended.weights == undisturbed.weights
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from pbrlib.train.runs import RunDirectory
 from pbrlib.train.state import WEIGHTS, checkpoints, read_state
 
 Samples = list[list[str]]
+
+COMPLETE = "albedo/*/checkpoint_*/state.json"
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,16 @@ class Training:
     def reached(self) -> int:
         """The last step that rank 0 has done; -1 before the first."""
         return max((entry["step"] for entry in self.lines(0)), default=-1)
+
+    def wait_for_checkpoint(self, wanted: Callable[[int], bool], *, timeout_s: float = 120) -> int:
+        """Until one stands whose step is wanted; returns that step."""
+        limit = time.monotonic() + timeout_s
+        while True:
+            steps = [int(file.parent.name.rpartition("_")[2]) for file in self.runs.glob(COMPLETE)]
+            if found := [step for step in steps if wanted(step)]:
+                return found[0]
+            assert time.monotonic() < limit, self.said
+            time.sleep(0.1)
 
     def wait_for_step(self, step: int, *, world: int | None = None, timeout_s: float = 180) -> float:
         """Until rank 0 has done it, with so many workers if they are given; returns how long it took."""

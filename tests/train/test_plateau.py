@@ -16,7 +16,8 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.train.plateau import on_plateau, steps_since_best
 from pbrlib.train.runtime import LocalRuntime
 from pbrlib.train.spec import Selection
-from pbrlib.train.state import OWN_SUM, STATE, Validated, checkpoints, read_state
+from pbrlib.train.state import STATE, Validated, checkpoints, read_state
+from pbrlib.train.sums import OWN_SUM
 
 from .phases import Killed, job_of, kill_at, still
 

@@ -18,7 +18,6 @@ from pbrlib.train.state import (
     OPTIMIZER,
     STATE,
     WEIGHTS,
-    FileSum,
     State,
     is_complete,
     load_weights,
@@ -29,6 +28,7 @@ from pbrlib.train.state import (
     verify,
     write_state,
 )
+from pbrlib.train.sums import FileSum
 
 
 def network(width: int = 4) -> nn.Module:
