@@ -127,7 +127,8 @@ class TimedBatches:
 class TorchrunRuntime:
     """What the loop needs of its surroundings, with torch.distributed alone."""
 
-    def __init__(self, batches: TimedBatches) -> None:
+    def __init__(self, shards: ShardSet, batches: TimedBatches) -> None:
+        self.shards = shards
         self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
         self.device = torch.device("cpu")
         self._batches = batches
@@ -244,9 +245,11 @@ def train_rank(setting: Setting, *, rank: int, world: int, root: int, ray: bool)
                 return iter(batches)
 
         gauges = PhaseGauges(curriculum="benchmark", phase="A1", run="0")
-        runtime = InMemory(shards, RuntimeSpec(workers=WORKERS), gauges=gauges)
+        runtime = InMemory(
+            shards, RuntimeSpec(workers=WORKERS), directory=setting.root / "phase", gauges=gauges
+        )
     else:
-        runtime = TorchrunRuntime(batches)
+        runtime = TorchrunRuntime(shards, batches)
     train_phase(phase_run(plan, directory=setting.root / "phase"), task, runtime, validation=())
     result = RankResult(
         wall=batches.wall,
