@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,7 +62,11 @@ def test_a_killed_worker_is_replaced(training_in: Begin, undisturbed: Outcome, t
 def test_a_killed_data_task_is_done_again(training_in: Begin, undisturbed: Outcome, tmp_path: Path) -> None:
     training = training_in(tmp_path)
     process = training.start()
-    training.wait_for_step(random_step_inside_a_segment())
+    limit = time.monotonic() + 120
+    # A task carries its name while it runs, some milliseconds.
+    while not any(processes(lambda command: "ray::MapBatches" in command, session=process.pid)):
+        assert time.monotonic() < limit, training.said
+        time.sleep(0.005)
     kill("ray::MapBatches", process)
     ends_as_if_undisturbed(training, process, undisturbed, fault="data task killed")
 

@@ -18,10 +18,9 @@ from pbrlib.curriculum.load import dump_yaml
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.train.runs import RunDirectory
 from pbrlib.train.state import WEIGHTS, checkpoints, read_state
+from ray_jobs.recorded import recorded
 
 Samples = list[list[str]]
-
-COMPLETE = "albedo/*/checkpoint_*/state.json"
 
 
 @dataclass(frozen=True)
@@ -127,10 +126,11 @@ class Training:
         return max((entry["step"] for entry in self.lines(0)), default=-1)
 
     def wait_for_checkpoint(self, wanted: Callable[[int], bool], *, timeout_s: float = 120) -> int:
-        """Until one stands whose step is wanted; returns that step."""
+        """Until Ray has recorded one whose step is wanted; returns that step."""
         limit = time.monotonic() + timeout_s
         while True:
-            steps = [int(file.parent.name.rpartition("_")[2]) for file in self.runs.glob(COMPLETE)]
+            folders = [one for phase in self.runs.glob("albedo/*-*") for one in recorded(phase)]
+            steps = [int(folder.name.rpartition("_")[2]) for folder in folders]
             if found := [step for step in steps if wanted(step)]:
                 return found[0]
             assert time.monotonic() < limit, self.said
