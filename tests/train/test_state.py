@@ -118,7 +118,7 @@ def test_a_file_that_cannot_be_asked_now_is_not_damage(
     def refuse(place: Path) -> str:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("pbrlib.train.state.sha256", refuse)
+    monkeypatch.setattr("pbrlib.train.sums.sha256", refuse)
     with pytest.raises(CheckpointError, match="Permission denied") as caught:
         read_weights(tmp_path / "c")
     assert not isinstance(caught.value, DamagedCheckpointError)
