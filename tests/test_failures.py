@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pickle
 from collections.abc import Mapping
@@ -58,15 +59,19 @@ def fit(tmp_path: Path) -> Fit:
     return Fit(tmp_path)
 
 
+ACTORS = itertools.count()
+"""Ray's errors name the actor, and no two attempts have the same."""
+
+
 def dead() -> Exception:
-    actor = lost.RayActorError(error_msg="The actor died unexpectedly.")
-    return WorkerHealthCheckFailedError(f"A worker health check failed {id(actor)}", actor)
+    actor = lost.RayActorError(error_msg=f"The actor died unexpectedly.\n\tactor_id: {next(ACTORS):032x}")
+    return WorkerHealthCheckFailedError("A worker health check failed.", actor)
 
 
 def out_of_host_memory() -> Exception:
     # A worker that Ray's memory monitor ends arrives as this, in a health check that has failed.
-    gone = lost.OutOfMemoryError("Memory on the node was 95% full")
-    return WorkerHealthCheckFailedError(f"A worker health check failed {id(gone)}", gone)
+    gone = lost.OutOfMemoryError(f"Memory on the node was 95% full; actor ID {next(ACTORS):032x}")
+    return WorkerHealthCheckFailedError("A worker health check failed.", gone)
 
 
 def test_the_same_error_at_the_same_step_stops_the_second_time_whatever_its_numbers(fit: Fit) -> None:
