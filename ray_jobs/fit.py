@@ -28,7 +28,7 @@ from pbrlib.train.incidents import FAILURE
 from pbrlib.train.spec import RuntimeSpec
 from ray_jobs.failures import FailureWatch, failed, leave_failure, pbr_error_in
 from ray_jobs.gauges import PhaseGauges
-from ray_jobs.recorded import forget, recorded
+from ray_jobs.recorded import forget, resumable
 from ray_jobs.reports import leave_place
 from ray_jobs.runtime import RayRuntime
 from ray_jobs.s3files import path_of, storage_of
@@ -80,7 +80,7 @@ def launch_on_ray(
     return past_damage(
         job.directory,
         lambda: _fit(job, callbacks=callbacks, work=work),
-        candidates=recorded,
+        candidates=resumable,
         forget=forget,
     )
 

@@ -14,17 +14,16 @@ from torch.nn.parallel import DistributedDataParallel
 from pbrlib.data.batch import RawBatch
 from pbrlib.data.plan import DrawPlan, share
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.data.storage import remove_folder
 from pbrlib.errors import CheckpointError
 from pbrlib.train.collectives import ProcessGroup
 from pbrlib.train.incidents import note_incident
 from pbrlib.train.spec import RuntimeSpec
 from pbrlib.train.stall import PatientStream
-from pbrlib.train.state import STATE
+from pbrlib.train.state import checkpoints, name_of_checkpoint, read_state
 from ray_jobs.datasets import stream, waiting_for
 from ray_jobs.gauges import PhaseGauges
 from ray_jobs.reports import place
-from ray_jobs.s3files import path_of, sending_to
+from ray_jobs.s3files import checkpoint_at, path_of, sending_to
 
 
 class RayRuntime(ProcessGroup):
@@ -87,23 +86,17 @@ class RayRuntime(ProcessGroup):
         )
 
     def report(self, metrics: Mapping[str, float], *, checkpoint: Path | None, step: int) -> None:
-        """A barrier over the ranks; Ray copies the checkpoint to storage and enters it into its record."""
-        folder, name = None, f"checkpoint_{step:08d}"
+        """A barrier over the ranks; the checkpoint moves to its place and into Ray's record."""
         try:
-            if checkpoint is not None:
-                folder = ray.train.Checkpoint.from_directory(str(checkpoint))
-                # One that was damaged, or never recorded; Ray would copy into it.
-                remove_folder(self._directory / name, first=STATE)
             ray.train.report(
                 {**metrics, "step": step, **place()},
-                checkpoint=folder,
-                checkpoint_dir_name=name,
-                delete_local_checkpoint_after_upload=True,
+                checkpoint=None if checkpoint is None else checkpoint_at(checkpoint),
+                checkpoint_dir_name=name_of_checkpoint(step),
                 checkpoint_upload_fn=sending_to(self._directory),
             )
         except OSError as error:
             raise CheckpointError(
-                f"step {step}: the checkpoint could not be copied to the runs directory ({error}). "
+                f"step {step}: the checkpoint could not be moved to the runs directory ({error}). "
                 "Free space there; the same command resumes."
             ) from error
 
@@ -123,6 +116,27 @@ class RayRuntime(ProcessGroup):
         self._gauges.set(values, step=step)
 
     def latest_checkpoint(self) -> Path | None:
-        """The checkpoint that Ray recorded last."""
-        checkpoint = ray.train.get_checkpoint()
-        return None if checkpoint is None else path_of(checkpoint)
+        """The newest that is complete, on every rank.
+
+        Ray's controller records a checkpoint up to two seconds after it was written. One that a fault kept
+        out of the record is entered now: it is not trained again, and can be the best.
+        """
+        known = ray.train.get_checkpoint()
+        recorded = None if known is None else path_of(known)
+        newest = max(checkpoints(self._directory), default=None) if self.rank == 0 else None
+        ((name, *_), *_) = self.gather([newest.name if newest else ""])
+        if not name or (recorded is not None and name <= recorded.name):
+            return recorded
+        folder = self._directory / name
+        self._enter(folder)
+        return folder
+
+    def _enter(self, folder: Path) -> None:
+        """Reports a checkpoint that lies in its place already; a barrier over the ranks."""
+        state = read_state(folder)
+        ray.train.report(
+            {**state.metrics, "step": state.step, **place()},
+            checkpoint=checkpoint_at(folder) if self.rank == 0 else None,
+            checkpoint_dir_name=folder.name,
+            checkpoint_upload_mode=ray.train.CheckpointUploadMode.NO_UPLOAD,
+        )

@@ -28,20 +28,25 @@ def storage_of(folder: Path) -> dict[str, Any]:
     return {"storage_path": _key(folder), "storage_filesystem": _filesystem()}
 
 
-def sending_to(directory: Path) -> Callable[[ray.train.Checkpoint, str], ray.train.Checkpoint] | None:
-    """How a checkpoint comes into the folder of a phase, of which Ray knows the name; None is Ray's own way.
+def sending_to(directory: Path) -> Callable[[ray.train.Checkpoint, str], ray.train.Checkpoint]:
+    """How a checkpoint comes into the folder of a phase, of which Ray knows the name.
 
-    On S3 nothing can be renamed, so ``state.json``, by which a reader knows a checkpoint, goes last.
+    On a disk it is renamed. On S3, where nothing can be, ``state.json``, by which a reader knows a
+    checkpoint, goes last. So what a fault leaves of one is never taken for a whole one.
     """
-    if not is_remote(directory):
-        return None
 
     def send(checkpoint: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
-        target = directory / name
-        move_folder(Path(checkpoint.path), target, last=STATE)
-        return ray.train.Checkpoint(_key(target), filesystem=_filesystem())
+        move_folder(Path(checkpoint.path), directory / name, last=STATE)
+        return checkpoint_at(directory / name)
 
     return send
+
+
+def checkpoint_at(folder: Path) -> ray.train.Checkpoint:
+    """A folder as one of Ray's checkpoints."""
+    if not is_remote(folder):
+        return ray.train.Checkpoint.from_directory(str(folder))
+    return ray.train.Checkpoint(_key(folder), filesystem=_filesystem())
 
 
 def path_of(checkpoint: ray.train.Checkpoint) -> Path:

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ray_jobs.recorded import RECORD, forget, recorded
+from pbrlib.train.state import STATE
+from ray_jobs.recorded import RECORD, forget, recorded, resumable
 
 
 def write(folder: Path, *steps: int, latest: int) -> None:
@@ -39,3 +40,20 @@ def test_a_forgotten_checkpoint_is_neither_the_latest_nor_a_candidate_for_the_be
 
 def test_a_phase_that_ray_has_not_recorded_has_no_candidates(tmp_path: Path) -> None:
     assert recorded(tmp_path) == []
+
+
+def test_what_ray_had_yet_to_record_can_be_resumed_and_forgotten(tmp_path: Path) -> None:
+    unrecorded = tmp_path / "checkpoint_00000006"
+    unrecorded.mkdir()
+    (unrecorded / STATE).touch()
+    (tmp_path / "checkpoint_00000007").mkdir()  # begun, never whole
+    assert resumable(tmp_path) == [unrecorded]
+    forget(tmp_path, [unrecorded.name])
+    assert recorded(tmp_path) == []
+    write(tmp_path, 4, 5, latest=5)
+    assert [one.name[-1] for one in resumable(tmp_path)] == ["4", "5", "6"]
+    forget(tmp_path, [unrecorded.name])
+    assert [one.name[-1] for one in recorded(tmp_path)] == ["4", "5"]
+    forget(tmp_path, ["checkpoint_00000004", "checkpoint_00000005"])
+    assert recorded(tmp_path) == []
+    assert read(tmp_path)["latest_checkpoint_result"] is None

@@ -183,6 +183,7 @@ def _wall_time(run: Run) -> Iterator[str]:
     ]
     yield _bar(times["run"])
     yield table(["", *LABELS.values(), "whole"], rows, numbers=len(LABELS) + 1)
+    yield f"<p>Goodput {100 * times['run'].goodput:.0f} %: wall time in steps, each counted once.</p>"
 
 
 def _bar(time: WallTime) -> str:

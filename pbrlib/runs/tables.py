@@ -122,6 +122,7 @@ def wall_time(run: Run) -> Iterator[RenderableType]:
     whole = account_of_run(sheets.values())
     table.add_row(Text("run", style="bold"), *_shares(whole))
     yield table
+    yield f"Goodput {100 * whole.goodput:.0f} %: wall time in steps, each counted once."
 
 
 def places(run: Run, current: Sequence[PhaseFolder]) -> Iterator[str]:

@@ -40,6 +40,11 @@ class WallTime:
         """All of it."""
         return sum(self.parts().values())
 
+    @property
+    def goodput(self) -> float:
+        """The share of it, 0 to 1, that went into steps that count: each step once, whatever was repeated."""
+        return self.steps / self.whole if self.whole else 0.0
+
     def parts(self) -> dict[str, float]:
         """By name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}

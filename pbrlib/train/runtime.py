@@ -17,7 +17,7 @@ from pbrlib.data.plan import DrawPlan, share
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.storage import move_folder, remove_folder
 from pbrlib.train.spec import Selection
-from pbrlib.train.state import STATE, checkpoints, read_state
+from pbrlib.train.state import STATE, checkpoints, name_of_checkpoint, read_state
 
 
 class Runtime(Protocol):
@@ -103,7 +103,7 @@ class LocalRuntime:
         """Moves the checkpoint into the phase's directory."""
         if checkpoint is None:
             return
-        target = self.directory / f"checkpoint_{step:08d}"
+        target = self.directory / name_of_checkpoint(step)
         move_folder(checkpoint, target, last=STATE)
         found = checkpoints(self.directory)
         keep = {*found[-2:], self.best_checkpoint()}

@@ -83,6 +83,11 @@ def is_complete(folder: Path) -> bool:
     return (folder / STATE).is_file()
 
 
+def name_of_checkpoint(step: int) -> str:
+    """The name of its folder; names sort as steps do."""
+    return f"checkpoint_{step:08d}"
+
+
 def checkpoints(directory: Path) -> list[Path]:
     """The complete checkpoints in the folder of a phase, the oldest first."""
     return sorted(folder for folder in directory.glob("checkpoint_*") if is_complete(folder))

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -20,12 +20,12 @@ CPUS_OF_NODE = 2
 class Cluster:
     """A head that trains nothing, and nodes with room for one worker each."""
 
-    def __init__(self) -> None:
-        self._stack = ExitStack()
+    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+        self._stack, self._settings = ExitStack(), settings
         self.nodes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Cluster:
-        self.head: Head = self._stack.enter_context(head_node(num_cpus=0))
+        self.head: Head = self._stack.enter_context(head_node(num_cpus=0, settings=self._settings))
         self._wait_for(1)
         return self
 
@@ -62,9 +62,12 @@ class Cluster:
 
     def _wait_for(self, count: int) -> None:
         limit = time.monotonic() + START_S
-        while self.alive() < count:
-            assert time.monotonic() < limit, "a node did not come up"
+        alive = 0
+        while alive < count:
+            assert time.monotonic() < limit, f"a node did not come up: {alive} of {count} nodes"
             time.sleep(0.5)
+            with suppress(OSError):  # a dashboard of a busy machine answers late
+                alive = self.alive()
 
     def drain(self, number: int, *, deadline_s: int) -> None:
         """Tells the cluster that a node will be taken away."""
@@ -83,6 +86,16 @@ class Cluster:
         """Whether a process whose title holds the name runs on a node."""
         return any(processes(lambda command: name in command, session=self.nodes[number].pid))
 
+    def run(self, program: str) -> subprocess.Popen[str]:
+        """A driver of the cluster's that is somebody else's; its words can be read."""
+        return subprocess.Popen(
+            [sys.executable, "-c", program],
+            env={**self.head.environment, "RAY_ADDRESS": self.head.address},
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
     def alive(self) -> int:
         """How many nodes the cluster counts, its head among them."""
         answer = self.head.ask("/nodes?view=summary")
@@ -93,6 +106,10 @@ class Cluster:
         """SIGKILL of its raylet: Ray ends the workers of a node that has none."""
         (raylet,) = processes(lambda command: "raylet/raylet " in command, session=node.pid)
         os.kill(raylet, signal.SIGKILL)
+
+    def remove(self, number: int) -> None:
+        """Ends everything on a node at once, and forgets it."""
+        kill_session(self.nodes.pop(number))
 
 
 def processes(wanted: Callable[[str], bool], *, session: int) -> Iterator[int]:

@@ -41,14 +41,9 @@ def training_in(shard_folder: Path, trained_runs: Path) -> Begin:
     segformer = RunDirectory(trained_runs, name="segformer").best()[0]
 
     def make(folder: Path, **options: Any) -> Training:
-        lengths = {"steps": STEPS, "segment": SEGMENT, "runtime": {"workers": WORKERS}}
-        return Training(
-            folder,
-            curriculum=parse_curriculum(ALBEDO),
-            shards=shard_folder,
-            segformer=segformer,
-            **(lengths | options),
-        )
+        given = {"steps": STEPS, "segment": SEGMENT, "runtime": {"workers": WORKERS}, "shards": shard_folder}
+        curriculum = parse_curriculum(ALBEDO)
+        return Training(folder, curriculum=curriculum, segformer=segformer, **(given | options))
 
     return make
 

@@ -16,9 +16,10 @@ import yaml
 
 from pbrlib.curriculum.load import dump_yaml
 from pbrlib.curriculum.spec import Curriculum
+from pbrlib.data.place import place
+from pbrlib.train.incidents import INCIDENTS
 from pbrlib.train.runs import RunDirectory
 from pbrlib.train.state import WEIGHTS, checkpoints, read_state
-from ray_jobs.recorded import recorded
 
 Samples = list[list[str]]
 
@@ -34,7 +35,8 @@ class Outcome:
 class Training:
     """``pbr train`` of ``steps`` steps, ``segment`` between two checkpoints, in a session of its own.
 
-    Without an address it has a Ray of its own. ``runtime`` is what its runtime file says.
+    Without an address it has a Ray of its own. ``runtime`` is what its runtime file says, ``shards`` and
+    ``runs`` (in its folder, if not given) may be on S3.
     """
 
     def __init__(
@@ -42,20 +44,22 @@ class Training:
         folder: Path,
         *,
         curriculum: Curriculum,
-        shards: Path,
+        shards: Path | str,
         segformer: Path,
         steps: int,
         segment: int,
         runtime: Mapping[str, Any],
         environment: Mapping[str, str] = os.environ,
         address: str | None = None,
+        runs: str | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (name, phase), *_ = curriculum.phases.items()
         longer = phase.model_copy(update={"epochs": steps // segment, "steps_per_epoch": segment})
         task = curriculum.task.model_copy(update={"segformer": str(segformer)})
         whole = curriculum.model_copy(update={"phases": {name: longer}, "task": task})
-        self.steps, self.runs, self._log = steps, folder / "runs", folder / "log.txt"
+        self.steps, self._log = steps, folder / "log.txt"
+        self.runs = place(runs or str(folder / "runs"))
         (folder / "albedo.yaml").write_text(dump_yaml(whole))
         (folder / "runtime.yaml").write_text(yaml.safe_dump({**runtime, "record_batches": True}))
         self._environment = {name: value for name, value in environment.items() if name != "RAY_ADDRESS"}
@@ -88,23 +92,12 @@ class Training:
     def lines(self, rank: int) -> list[dict[str, Any]]:
         """What one rank has recorded, in the order of time."""
         found = list(self.runs.glob(f"albedo/*/batches-rank{rank}.jsonl"))
-        lines = found[0].read_text().split("\n")[:-1] if found else []
-        return [json.loads(line) for line in lines]
+        return lines_of(found[0]) if found else []
 
     def batches(self) -> dict[int, Samples]:
         """step -> samples with hashes; a step that was repeated must have been repeated equally."""
-        shares: dict[tuple[int, int], dict[int, Samples]] = {}
-        ranks = len(list(self.runs.glob("albedo/*/batches-rank*.jsonl")))
-        for rank in range(ranks):
-            for entry in self.lines(rank):
-                own = shares.setdefault((entry["step"], entry["world"]), {})
-                assert own.setdefault(rank, entry["samples"]) == entry["samples"], f"step {entry['step']}"
-        steps: dict[int, Samples] = {}
-        for (step, world), share in shares.items():
-            if len(share) == world:
-                whole = [sample for rank in range(world) for sample in share[rank]]
-                assert steps.setdefault(step, whole) == whole, f"step {step} had another batch on {world}"
-        return steps
+        (folder,) = self.runs.glob("albedo/*-*")
+        return batches_in(folder)
 
     def repeated(self) -> int:
         """How many steps were done twice, by rank 0."""
@@ -126,15 +119,22 @@ class Training:
         return max((entry["step"] for entry in self.lines(0)), default=-1)
 
     def wait_for_checkpoint(self, wanted: Callable[[int], bool], *, timeout_s: float = 120) -> int:
-        """Until Ray has recorded one whose step is wanted; returns that step."""
+        """Until there is one whose step is wanted; returns that step."""
         limit = time.monotonic() + timeout_s
-        while True:
-            folders = [one for phase in self.runs.glob("albedo/*-*") for one in recorded(phase)]
-            steps = [int(folder.name.rpartition("_")[2]) for folder in folders]
-            if found := [step for step in steps if wanted(step)]:
-                return found[0]
+        while not (found := [step for step in self.checkpoint_steps() if wanted(step)]):
             assert time.monotonic() < limit, self.said
             time.sleep(0.1)
+        return found[0]
+
+    def checkpoint_steps(self) -> list[int]:
+        """After which steps the checkpoints were written that are there, in their order."""
+        folders = [one for phase in self.runs.glob("albedo/*-*") for one in checkpoints(phase)]
+        return [int(folder.name.rpartition("_")[2]) for folder in folders]
+
+    def incidents(self) -> list[dict[str, Any]]:
+        """What it has written down of them."""
+        files = self.runs.glob(f"albedo/*/{INCIDENTS}")
+        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
     def wait_for_step(self, step: int, *, world: int | None = None, timeout_s: float = 180) -> float:
         """Until rank 0 has done it, with so many workers if they are given; returns how long it took."""
@@ -145,3 +145,25 @@ class Training:
             assert time.monotonic() - began < timeout_s, self.said
             time.sleep(0.05)
         return time.monotonic() - began
+
+
+def lines_of(file: Path) -> list[dict[str, Any]]:
+    """The whole lines of a record; the last may have been cut."""
+    return [json.loads(line) for line in file.read_text().split("\n")[:-1]]
+
+
+def batches_in(folder: Path) -> dict[int, Samples]:
+    """step -> samples with hashes, of a phase's folder; what was repeated must have been repeated equally."""
+    shares: dict[tuple[int, int], dict[int, Samples]] = {}
+    for file in sorted(folder.glob("batches-rank*.jsonl")):
+        for entry in lines_of(file):
+            own = shares.setdefault((entry["step"], entry["world"]), {})
+            assert own.setdefault(entry["rank"], entry["samples"]) == entry["samples"], (
+                f"step {entry['step']}"
+            )
+    steps: dict[int, Samples] = {}
+    for (step, world), share in shares.items():
+        if len(share) == world:
+            whole = [sample for rank in range(world) for sample in share[rank]]
+            assert steps.setdefault(step, whole) == whole, f"step {step} had another batch on {world}"
+    return steps

@@ -18,6 +18,7 @@ from pbrlib.inference.modelfile import FILE_NAME, SUMS, ModelFile, check_sums, r
 from pbrlib.inference.networks import open_network
 from pbrlib.maps import CLASSES
 from pbrlib.train.state import WEIGHTS, State, write_state
+from tests.hostile import JSON
 
 MODEL = {
     "format_version": 1,
@@ -39,11 +40,6 @@ SEGFORMER: dict[str, Any] = {
     "num_heads": [1] * 4,
     "decoder_width": 8,
 }
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda some: st.lists(some, max_size=3) | st.dictionaries(st.text(max_size=5), some, max_size=3),
-    max_leaves=8,
-)
 
 
 @pytest.fixture(scope="module")

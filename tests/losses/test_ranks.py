@@ -1,12 +1,9 @@
 """Two ranks with uneven parts of a batch against one process with the whole of it."""
 
-import os
 from contextlib import nullcontext
-from datetime import timedelta
 
 import pytest
 import torch
-import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -15,6 +12,7 @@ from pbrlib.losses.collectives import all_reduce_sum
 from pbrlib.losses.recipe import LossContext, Recipe
 from pbrlib.losses.spec import LossSpec
 from pbrlib.metrics.sums import Sums
+from tests.gloo import gloo_rank
 
 from .conftest import IMAGE_LOSS, METALLIC_LOSS, SEGMENTATION_LOSS, image_batch, label_batch, part
 
@@ -58,20 +56,15 @@ def whole(kind):
 
 
 def rank_main(rank, folder):
-    torch.set_num_threads(1)
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2, timeout=timedelta(seconds=60)
-    )
-    found = {kind: on_rank(kind, PARTS[rank]) for kind in LOSSES}
-    found["micro"] = micro_batches_on_rank("image", PARTS[rank])
-    sums = Sums()
-    sums.add_mean("val/all/l1", 1.0 + rank, 2)
-    sums.add_mean(f"val/only-{rank}/l1", 3.0, 1)
-    found["sums"] = sums.reduce(all_reduce_sum).results()
-    found["empty"] = (sums if rank == 0 else Sums()).reduce(all_reduce_sum).results()
-    torch.save(found, folder / f"{rank}.pt")
-    dist.destroy_process_group()
+    with gloo_rank(rank, folder=folder):
+        found = {kind: on_rank(kind, PARTS[rank]) for kind in LOSSES}
+        found["micro"] = micro_batches_on_rank("image", PARTS[rank])
+        sums = Sums()
+        sums.add_mean("val/all/l1", 1.0 + rank, 2)
+        sums.add_mean(f"val/only-{rank}/l1", 3.0, 1)
+        found["sums"] = sums.reduce(all_reduce_sum).results()
+        found["empty"] = (sums if rank == 0 else Sums()).reduce(all_reduce_sum).results()
+        torch.save(found, folder / f"{rank}.pt")
 
 
 def on_rank(kind, ends):

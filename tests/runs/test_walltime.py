@@ -36,6 +36,7 @@ def test_an_undisturbed_phase_is_divided_as_its_clock_says() -> None:
     sheet = account(STRAIGHT)
     assert sheet.time == WallTime(steps=13, input=3, validation=4, checkpoints=3, start_up=9)
     assert sheet.time.whole == sheet.last - sheet.first == 32
+    assert sheet.time.goodput == 13 / 32
 
 
 def test_steps_after_the_last_checkpoint_are_lost_with_the_time_to_begin_again() -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ from pbrlib.train.spec import RuntimeSpec
 from pbrlib.train.state import STATE, checkpoints, read_weights
 from ray_jobs.cli import main
 from tests.conftest import ALBEDO
+from tests.gloo import gloo_rank
 
 from .test_ranks import GlooRuntime
 
@@ -61,32 +60,23 @@ class Keeping(GlooRuntime):
 
 
 def rank_main(rank: int, jobs: Mapping[str, PhaseJob], folder: Path) -> None:
-    torch.set_num_threads(1)
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/store",
-        rank=rank,
-        world_size=WORLD,
-        timeout=timedelta(seconds=60),
-    )
-    said = {}
-    for name, job in jobs.items():
-        job.directory.mkdir(parents=True, exist_ok=True)
-        runtime = Keeping(
-            shards=ShardSet.open(job.shards),
-            directory=job.directory,
-            selection=job.curriculum.phases[job.phase].select,
-            device=torch.device("cpu"),
-            rank=rank,
-            world_size=WORLD,
-        )
-        try:
-            run_phase(job, runtime)
-        except NumericsError as error:
-            said[name] = str(error)
-    torch.save(said, folder / f"{rank}.pt")
-    dist.destroy_process_group()
+    with gloo_rank(rank, folder=folder, world=WORLD):
+        said = {}
+        for name, job in jobs.items():
+            job.directory.mkdir(parents=True, exist_ok=True)
+            runtime = Keeping(
+                shards=ShardSet.open(job.shards),
+                directory=job.directory,
+                selection=job.curriculum.phases[job.phase].select,
+                device=torch.device("cpu"),
+                rank=rank,
+                world_size=WORLD,
+            )
+            try:
+                run_phase(job, runtime)
+            except NumericsError as error:
+                said[name] = str(error)
+        torch.save(said, folder / f"{rank}.pt")
 
 
 WILD = {"{lr: 1.0e-3}": "{lr: 1.0e+30}"}

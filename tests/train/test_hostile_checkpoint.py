@@ -31,16 +31,11 @@ from pbrlib.train.state import (
     read_tensors,
     restore,
 )
+from tests.hostile import JSON
 from tests.train.test_state import network, saved, state
 
 # Without sums: who writes a file can write its sum too, and what is behind them has to hold.
 GOOD = {**json.loads(json.dumps(asdict(state()))), "format_version": 2, "files": {}}
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda some: st.lists(some, max_size=3) | st.dictionaries(st.text(max_size=5), some, max_size=3),
-    max_leaves=8,
-)
 
 
 @pytest.fixture(scope="module")

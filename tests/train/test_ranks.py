@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from pbrlib.curriculum.run import PhaseJob, run_phase
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.train.collectives import ProcessGroup
 from pbrlib.train.runtime import LocalRuntime
+from tests.gloo import gloo_rank
 
 from .phases import FREEZING, job_freezing, still
 
@@ -40,31 +39,22 @@ class GlooRuntime(ProcessGroup, LocalRuntime):
 
 
 def rank_main(rank: int, jobs: Mapping[str, PhaseJob], folder: Path) -> None:
-    torch.set_num_threads(1)
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/store",
-        rank=rank,
-        world_size=WORLD,
-        timeout=timedelta(seconds=60),
-    )
-    ended: dict[str, Any] = {}
-    for name, job in jobs.items():
-        if rank == 0:
-            job.directory.mkdir(parents=True, exist_ok=True)
-        runtime = GlooRuntime(
-            shards=ShardSet.open(job.shards),
-            directory=job.directory,
-            selection=job.curriculum.phases[job.phase].select,
-            device=torch.device("cpu"),
-            rank=rank,
-            world_size=WORLD,
-        )
-        state = run_phase(job, runtime)
-        ended[name] = (state.step, state.stopped, [validated.metrics for validated in state.history])
-    torch.save(ended, folder / f"{rank}.pt")
-    dist.destroy_process_group()
+    with gloo_rank(rank, folder=folder, world=WORLD):
+        ended: dict[str, Any] = {}
+        for name, job in jobs.items():
+            if rank == 0:
+                job.directory.mkdir(parents=True, exist_ok=True)
+            runtime = GlooRuntime(
+                shards=ShardSet.open(job.shards),
+                directory=job.directory,
+                selection=job.curriculum.phases[job.phase].select,
+                device=torch.device("cpu"),
+                rank=rank,
+                world_size=WORLD,
+            )
+            state = run_phase(job, runtime)
+            ended[name] = (state.step, state.stopped, [validated.metrics for validated in state.history])
+        torch.save(ended, folder / f"{rank}.pt")
 
 
 @pytest.fixture(scope="module")

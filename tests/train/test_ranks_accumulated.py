@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torchvision.ops import sigmoid_focal_loss
@@ -28,6 +25,7 @@ from pbrlib.train.learner import Learner
 from pbrlib.train.phase import PhaseRun
 from pbrlib.train.spec import RuntimeSpec, Selection
 from pbrlib.train.task import Example
+from tests.gloo import gloo_rank
 from tests.losses.conftest import image_batch, label_batch, part
 
 from .test_ranks import WORLD, GlooRuntime
@@ -129,26 +127,23 @@ def run_of(folder: Path) -> PhaseRun:
 
 
 def rank_main(rank: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    store = f"file://{folder}/store"
-    limit = timedelta(seconds=60)
-    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=WORLD, timeout=limit)
-    run = run_of(folder)
-    given: Any = {"shards": None, "directory": folder, "selection": run.selection}
-    runtime = GlooRuntime(**given, device=torch.device("cpu"), rank=rank, world_size=WORLD)
-    found = {}
-    for name, (declared, (x, target)) in CASES.items():
-        player: Any = OneLayer(declared, x.shape[1])
-        learner, gradients = Learner(run, player, runtime), []
-        learner.optimizer.register_step_pre_hook(
-            lambda *_, network=player.network, kept=gradients: kept.extend(gradients_of(network))
-        )
-        micro: Any = [Example(x[first:last], None, part(target, first, last)) for first, last in CUTS[rank]]
-        report = learner.step(player, micro, step=0)
-        found[name] = {"terms": report.terms, "total": report.total, "gradients": gradients}
-    torch.save(found, folder / f"{rank}.pt")
-    dist.destroy_process_group()
+    with gloo_rank(rank, folder=folder, world=WORLD):
+        run = run_of(folder)
+        given: Any = {"shards": None, "directory": folder, "selection": run.selection}
+        runtime = GlooRuntime(**given, device=torch.device("cpu"), rank=rank, world_size=WORLD)
+        found = {}
+        for name, (declared, (x, target)) in CASES.items():
+            player: Any = OneLayer(declared, x.shape[1])
+            learner, gradients = Learner(run, player, runtime), []
+            learner.optimizer.register_step_pre_hook(
+                lambda *_, network=player.network, kept=gradients: kept.extend(gradients_of(network))
+            )
+            micro: Any = [
+                Example(x[first:last], None, part(target, first, last)) for first, last in CUTS[rank]
+            ]
+            report = learner.step(player, micro, step=0)
+            found[name] = {"terms": report.terms, "total": report.total, "gradients": gradients}
+        torch.save(found, folder / f"{rank}.pt")
 
 
 def gradients_of(network: nn.Module) -> list[Tensor]:

@@ -1,0 +1,117 @@
+"""A node whose memory or object store runs full: Ray ends a worker, or writes objects to disk."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.faults.cluster import Cluster, kill_session
+from tests.faults.conftest import SEGMENT, Begin
+from tests.faults.test_processes import ends_as_if_undisturbed
+from tests.faults.training import Outcome, Training
+
+pytestmark = pytest.mark.slow
+
+ROOM = 6 * 2**30
+"""Bytes between what the machine uses before and the use at which Ray's monitor ends a worker."""
+
+EATER = """
+import time
+held = []
+while True:
+    held.append(b"x" * 2**28)
+    time.sleep(0.1)
+"""
+
+HOLDER = """
+import ray, time
+ray.init(logging_level="ERROR")
+
+@ray.remote(num_cpus=0)
+class Holder:
+    def fill(self, count):
+        self.held = [ray.put(bytes(10 * 2**20)) for _ in range(count)]
+
+    def read(self):
+        return sum(len(ray.get(one)) for one in self.held)
+
+nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+on = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+holders = [Holder.options(scheduling_strategy=on(node, soft=False)).remote() for node in nodes]
+ray.get([one.fill.remote(30) for one in holders])
+print("full", flush=True)
+while True:
+    ray.get([one.read.remote() for one in holders])
+    time.sleep(1)
+"""
+
+
+@contextmanager
+def running(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+    """Ends it with the block."""
+    try:
+        yield process
+    finally:
+        kill_session(process)
+
+
+def memory() -> tuple[int, int]:
+    """Bytes of the machine, all and available."""
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    total, available = (int(lines[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
+    return total, available
+
+
+def test_a_worker_that_rays_memory_monitor_ends_is_replaced(
+    training_in: Begin, undisturbed: Outcome, tmp_path: Path
+) -> None:
+    total, available = memory()
+    if available < 2 * ROOM:
+        pytest.skip("the machine has too little memory to fill some of it")
+    limit = (total - available + ROOM) / total
+    with Cluster({"RAY_memory_usage_threshold": f"{limit:.3f}"}) as cluster:
+        for _ in range(2):
+            cluster.add_node()
+        training: Training = training_in(
+            tmp_path, environment=cluster.head.environment, address=cluster.head.address
+        )
+        process = training.start()
+        training.wait_for_step(SEGMENT + 3)
+        eater = subprocess.Popen([sys.executable, "-c", EATER], start_new_session=True, text=True)
+        with running(eater):
+            limit = time.monotonic() + 120
+            while not training.incidents():
+                assert time.monotonic() < limit, training.said
+                time.sleep(0.1)
+        began = time.monotonic()
+        ends_as_if_undisturbed(training, process, undisturbed, fault="memory monitor")
+        print(f"ended {time.monotonic() - began:.0f} s after the memory was free again")
+    assert "host memory" in [line["cause"] for line in training.incidents()]
+
+
+def test_a_full_object_store_goes_to_disk_and_training_goes_on(
+    cluster: Cluster, training_in: Begin, undisturbed: Outcome, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        cluster.add_node()  # with a store of 100 MB each
+    training: Training = training_in(
+        tmp_path, environment=cluster.head.environment, address=cluster.head.address
+    )
+    process = training.start()
+    training.wait_for_step(SEGMENT)
+    with running(cluster.run(HOLDER)) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "full\n"
+        reached = training.reached()
+        spilled = [path for path in cluster.head.session.glob("ray_spilled_objects_*/*") if path.is_file()]
+        print(f"{sum(path.stat().st_size for path in spilled) / 2**20:.0f} MiB on disk at step {reached}")
+        assert spilled
+        ends_as_if_undisturbed(training, process, undisturbed, fault="object store full")
+    assert reached < training.steps - SEGMENT, "the store was full too late to matter"
+    assert training.repeated() == 0
