@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,3 +52,17 @@ def test_a_fit_goes_on_from_the_checkpoint_before_a_damaged_one_and_ends_as_if_u
     with pytest.raises(CheckpointError, match="none of its checkpoints is whole"):
         launch_on_ray(job)
     assert recorded(job.directory) == checkpoints(job.directory)
+
+
+def test_a_checkpoint_that_ray_had_yet_to_record_is_not_trained_again(ray_cluster: None, job: PhaseJob) -> None:
+    job = replace(job, runtime=job.runtime.model_copy(update={"record_batches": True}))
+    best = launch_on_ray(job)
+    first, last = checkpoints(job.directory)
+    shutil.rmtree(last)
+    (job.directory / RECORD).unlink()
+
+    again = launch_on_ray(job)
+    assert (again.name, (again / WEIGHTS).read_bytes()) == (best.name, (best / WEIGHTS).read_bytes())
+    assert recorded(job.directory) == checkpoints(job.directory) == [first, last]
+    lines = (job.directory / "batches-rank0.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [*range(8), *range(4, 8)]
