@@ -19,7 +19,7 @@ plus = $(subst $(empty) $(empty),+,$(strip $(1)))
 TRAIN_SOURCE := generated:count=340,size=256,seed=1,families=$(call plus,$(TRAINED))
 TEST_SOURCE := generated:count=14,size=256,seed=9,families=$(call plus,$(HELD_OUT))
 
-.PHONY: help install demo test test-slow test-faults fuzz check bench constraints clean
+.PHONY: help install demo test test-slow test-faults soak fuzz check bench constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -53,6 +53,9 @@ test-slow: install  ## Run the tests that take minutes; one of them needs promet
 
 test-faults: install  ## Kill processes and nodes of real clusters while they train: half an hour
 	$(BIN)/pytest tests/faults -m "slow or not slow" -s -v
+
+soak: install  ## Train the smoke ladder under a random fault every 20 to 60 s, for half an hour and to its end
+	$(BIN)/python -m tests.faults.soak
 
 fuzz: install  ## Try the texture reader and the tile codec with a million hostile files
 	$(BIN)/python -m tests.fuzz.run
