@@ -1,17 +1,13 @@
-"""S3 for the whole product: one client, one way to try again, one wording of errors.
+"""S3 for the whole product: its objects and folders, and one wording of errors.
 
-boto3 retries requests, but not an answer that is cut off in the middle: reading goes on there from where it
-was cut. Credentials come from boto3's standard chain alone (environment, profile, instance role), the address
-of another server from ``AWS_ENDPOINT_URL``; ``AWS_MAX_ATTEMPTS`` changes how often anything is tried.
+Requests are sent again by the client, `pbrlib.data.s3client`. An answer that is cut off in the middle is not
+its business: reading goes on here from where it was cut.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
-import random
-import re
-import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,26 +15,17 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pbrlib.errors import ConfigError, DataError, OutageError
+from pbrlib.data.s3client import attempts_in_all, client, kind_of, pause_s, said
+from pbrlib.errors import DataError, OutageError
 
 SCHEME = "s3://"
-
-ATTEMPTS = 8
-"""In all, with up to 1, 2, 4, 8, 16, 20, 20 seconds between them: outages of half a minute pass unnoticed."""
-CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10.0, 30.0
-"""A server that takes longer to say anything is asked again."""
-LONGEST_WAIT_S = 20.0
 
 _PIECE = 1 << 20
 _PART, _PARTS_AT_A_TIME = 1 << 24, 8
 _GONE = ("404", "NoSuchKey", "NoSuchBucket")
-_BUSY = ("SlowDown", "RequestTimeout", "ThrottlingException", "RequestLimitExceeded", "InternalError")
-_USERINFO = re.compile(r"//[^/@\s\"']*@")
-_client_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -131,13 +118,12 @@ def _drain(body: Any, found: bytearray) -> None:
 
 
 def _wait_or_give_up(address: str, attempt: int, reason: str) -> None:
-    attempts: int = client().meta.config.retries["total_max_attempts"]
-    if attempt >= attempts:
+    if attempt >= attempts_in_all():
         raise OutageError(
             f"{address}: cannot be read: {reason}, at the {attempt}th attempt too. "
             "Look at the connection to S3; the same command goes on."
         )
-    time.sleep(random.uniform(0, min(2 ** (attempt - 1), LONGEST_WAIT_S)))  # noqa: S311
+    time.sleep(pause_s(attempt, what=f"{address}: {reason}"))
 
 
 def write(address: str, data: bytes) -> None:
@@ -312,31 +298,15 @@ def _errors(address: str) -> Iterator[None]:
             raise _Replaced from error
         if code in ("416", "InvalidRange"):
             raise _RangePastTheEnd from error
-        raise _kind_of(error)(
-            f"{address}: S3 answers: {_said(error)}. Check the bucket and your AWS credentials; "
+        raise kind_of(error)(
+            f"{address}: S3 answers: {said(error)}. Check the bucket and your AWS credentials; "
             "if the service is busy, try again later."
         ) from error
     except (BotoCoreError, Boto3Error) as error:
-        raise _kind_of(error)(
-            f"{address}: S3 cannot be used: {_said(error)}. "
+        raise kind_of(error)(
+            f"{address}: S3 cannot be used: {said(error)}. "
             "Check your AWS credentials, your region and the connection."
         ) from error
-
-
-def _kind_of(error: BaseException | None) -> type[DataError]:
-    """Whether the server was busy, broken or out of reach, which passes, or something is wrong for good."""
-    from botocore import exceptions as boto
-
-    # boto3's managed uploads put their own error around what stopped them.
-    while error is not None:
-        if isinstance(error, boto.HTTPClientError | boto.ConnectionError):
-            return OutageError
-        if isinstance(error, boto.ClientError):
-            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            code = error.response.get("Error", {}).get("Code")
-            return OutageError if status >= 500 or status == 429 or code in _BUSY else DataError
-        error = error.__cause__ or error.__context__
-    return DataError
 
 
 @contextmanager
@@ -346,32 +316,3 @@ def _writing(address: str) -> Iterator[None]:
             yield
     except FileNotFoundError as error:
         raise DataError(f"{address}: there is no such bucket. Create it, or name another place.") from error
-
-
-def _said(error: Exception) -> str:
-    """What an error says, without what may stand before an @ in the address of a server."""
-    return _USERINFO.sub("//", str(error)).rstrip(".")
-
-
-def client() -> Any:
-    """The client of this process, for the server that its environment names."""
-    # boto3 makes clients in a way that is not thread-safe; the clients themselves are.
-    with _client_lock:
-        return _client_for(*map(os.environ.get, ("AWS_ENDPOINT_URL", "AWS_MAX_ATTEMPTS")))
-
-
-@cache
-def _client_for(endpoint: str | None, attempts: str | None) -> Any:
-    import boto3
-    from botocore.config import Config
-
-    if attempts is not None and (not attempts.isdecimal() or int(attempts) < 1):
-        raise ConfigError(f"AWS_MAX_ATTEMPTS: {attempts} is not a number of attempts. Use 1 or more.")
-    retries = {"mode": "standard", "total_max_attempts": int(attempts or ATTEMPTS)}
-    config = Config(
-        retries=retries,
-        connect_timeout=CONNECT_TIMEOUT_S,
-        read_timeout=READ_TIMEOUT_S,
-        max_pool_connections=32,
-    )
-    return boto3.session.Session().client("s3", endpoint_url=endpoint, config=config)

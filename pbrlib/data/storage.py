@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TextIO, TypeAlias
 
 import pyarrow as pa
 
@@ -215,14 +215,37 @@ def remove_folder(location: Location, *, first: str | None = None) -> None:
         shutil.rmtree(location)
 
 
+def open_for_lines(path: Path) -> TextIO:
+    """A text file on disk to add lines to, each written at once; made if need be.
+
+    A last line that a full disk or a kill has cut short is ended first, so that it spoils no other.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a", buffering=1)
+    try:
+        if not _ends_a_line(path):
+            file.write("\n")
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def _ends_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return True
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"
+
+
 def append(location: Location, text: str) -> None:
-    """Adds to a text file, which is made if need be; on S3 by putting it anew: for one writer at a time.
+    """Adds lines to a text file, which is made if need be; on S3 by putting it anew: one writer at a time.
 
     Raises DataError when S3 refuses, OSError when the disk does.
     """
     if not is_remote(location):
-        Path(location).parent.mkdir(parents=True, exist_ok=True)
-        with Path(location).open("a") as file:
+        with open_for_lines(Path(location)) as file:
             file.write(text)
         return
     before = read_bytes(location) if exists(location) else b""

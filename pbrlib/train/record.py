@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from pbrlib.data.batch import Batch, sample_hashes
-from pbrlib.data.storage import append, is_remote
+from pbrlib.data.storage import append, is_remote, open_for_lines
 
 
 class BatchRecord:
@@ -21,10 +21,9 @@ class BatchRecord:
     """
 
     def __init__(self, directory: Path, *, rank: int, world: int) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
         self._whose = {"rank": rank, "world": world}
         self._path = directory / f"batches-rank{rank}.jsonl"
-        self._file = io.StringIO() if is_remote(directory) else self._path.open("a", buffering=1)
+        self._file = io.StringIO() if is_remote(directory) else open_for_lines(self._path)
 
     def __enter__(self) -> BatchRecord:
         return self

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pbrlib.data import s3, storage
+from pbrlib.data import s3client, storage
 from pbrlib.data.draw import Window
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
@@ -94,12 +94,12 @@ def test_missing_credentials_are_a_data_error(bucket: str, monkeypatch: pytest.M
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
-    s3._client_for.cache_clear()
+    s3client._client_for.cache_clear()
     try:
         with pytest.raises(DataError, match=r"Unable to locate credentials.*Check your AWS credentials"):
             storage.read_bytes(f"{bucket}/file")
     finally:
-        s3._client_for.cache_clear()
+        s3client._client_for.cache_clear()
 
 
 def test_a_shard_set_lives_on_s3_as_on_disk(bucket: str) -> None:
@@ -138,3 +138,11 @@ def test_a_crop_on_s3_asks_for_a_part_of_the_shard(bucket: str, monkeypatch: pyt
     shards.read_crop(*crop)
     assert len(asked) == 1
     assert sum(asked) < info.bytes / 10
+
+
+def test_a_line_that_was_cut_short_spoils_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    storage.append(path, "first\n")
+    storage.append(path, "seco")
+    storage.append(path, "third\n")
+    assert path.read_text().split("\n") == ["first", "seco", "third", ""]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,8 +149,12 @@ class Training:
 
 
 def lines_of(file: Path) -> list[dict[str, Any]]:
-    """The whole lines of a record; the last may have been cut."""
-    return [json.loads(line) for line in file.read_text().split("\n")[:-1]]
+    """The whole lines of a record; a kill or a full disk may have cut some."""
+    lines = []
+    for line in file.read_text().split("\n"):
+        with suppress(json.JSONDecodeError):
+            lines.append(json.loads(line))
+    return lines
 
 
 def batches_in(folder: Path) -> dict[int, Samples]:

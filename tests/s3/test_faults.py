@@ -10,8 +10,7 @@ import boto3
 import pytest
 import torch
 
-from pbrlib.data import s3 as s3_client
-from pbrlib.data import storage
+from pbrlib.data import s3client, storage
 from pbrlib.data.place import place
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
@@ -29,12 +28,11 @@ BROKEN = refusing("500 Internal Server Error", "InternalError")
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Two seconds of silence are too long, and between attempts there is next to no pause."""
-    monkeypatch.setattr(s3_client, "READ_TIMEOUT_S", 2.0)
-    monkeypatch.setattr("random.random", lambda: 0.01)
+    monkeypatch.setattr(s3client, "READ_TIMEOUT_S", 2.0)
     monkeypatch.setattr("random.uniform", lambda low, high: 0.01)
-    s3_client._client_for.cache_clear()
+    s3client._client_for.cache_clear()
     yield
-    s3_client._client_for.cache_clear()
+    s3client._client_for.cache_clear()
 
 
 @pytest.fixture
@@ -91,6 +89,25 @@ def test_two_objects_are_never_mixed(s3: FaultyServer, object_: str, way: str) -
         else:
             with storage.fetched(object_) as file:
                 assert file.read_bytes() == other
+
+
+def test_a_minute_without_s3_costs_the_time_and_is_told(
+    s3: FaultyServer, object_: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("random.uniform", lambda low, high: low)
+    monkeypatch.setattr("time.sleep", slept.append)
+
+    def away(app: App, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        return BUSY(app, environ, start) if sum(slept) < 60 else app(environ, start)
+
+    with s3.failing("GET", "object.bin", away):
+        assert storage.read_bytes(object_) == CONTENT
+    slept.clear()
+    with s3.failing("PUT", "object.bin", away):
+        storage.write_bytes_atomic(object_, CONTENT)
+    assert 60 <= sum(slept) < 75
+    assert "PutObject: SlowDown; attempt 7 of 12, the next in 10 s" in caplog.text
 
 
 @pytest.mark.parametrize(
