@@ -49,7 +49,7 @@ def failed(error: BaseException, *, rank: int, step: int | None, began: float) -
     """What ended a worker; called there."""
     telling_one = next((one for one in chain(error) if _cause(one) != "error"), error)
     return WorkerFailedError(
-        _cause(telling_one), type(telling_one).__name__, _short(telling_one), rank, step, began
+        _cause(telling_one), type(telling_one).__name__, first_line(telling_one), rank, step, began
     )
 
 
@@ -130,7 +130,7 @@ def rank_failure(error: BaseException, *, rank: int) -> RankFailure:
         if isinstance(one, WorkerFailedError):
             return RankFailure(one.cause, one.error, one.message, one.rank, one.step)
     told = next((one for one in chain(error) if _cause(one) != "error"), error)
-    return RankFailure(_cause(told), type(told).__name__, _short(told), rank)
+    return RankFailure(_cause(told), type(told).__name__, first_line(told), rank)
 
 
 def _was_preempted(error: BaseException) -> bool:
@@ -158,7 +158,7 @@ def _cause(error: BaseException) -> Cause:
     return "error"
 
 
-def _short(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of what an error says."""
     if isinstance(error, errors.PbrError):
         return str(error)

@@ -13,6 +13,7 @@ from typing import Any
 
 import ray
 import ray.train
+from ray import exceptions as lost
 from ray.train.torch import TorchConfig
 from ray.train.v2.api.callback import UserCallback
 from ray.train.v2.api.config import FailureConfig
@@ -26,7 +27,7 @@ from pbrlib.data.tilecache import TileCache
 from pbrlib.train.fallback import past_damage
 from pbrlib.train.incidents import FAILURE
 from pbrlib.train.spec import RuntimeSpec
-from ray_jobs.failures import FailureWatch, failed, leave_failure, pbr_error_in
+from ray_jobs.failures import FailureWatch, failed, first_line, leave_failure, pbr_error_in
 from ray_jobs.gauges import PhaseGauges
 from ray_jobs.recorded import forget, resumable
 from ray_jobs.reports import leave_place
@@ -123,6 +124,11 @@ def _fit(job: PhaseJob, *, callbacks: Sequence[UserCallback], work: RankWork) ->
             if (mistake := pbr_error_in(cause)) is not None:
                 raise mistake from error
         raise
+    except (lost.RayActorError, lost.OutOfMemoryError) as error:
+        raise errors.OutageError(
+            f"{job.title}: the process that leads the fit was lost: {first_line(error)}. "
+            "The same command goes on from the last checkpoint."
+        ) from error
     raise_failure(job.directory)
     best = result.get_best_checkpoint(spec.select.metric, spec.select.mode)
     assert best is not None

@@ -87,7 +87,7 @@ def _pause_before_retry(
 
 def pause_s(attempt: int, *, what: str) -> float:
     """Seconds from an attempt (1, 2, ...) to the next; random, so that a cluster does not ask all at once."""
-    longest = min(FIRST_PAUSE_S * 2 ** (attempt - 1), LONGEST_PAUSE_S)
+    longest: float = min(FIRST_PAUSE_S * 2 ** (attempt - 1), LONGEST_PAUSE_S)
     pause = random.uniform(0.6, 1.0) * longest  # noqa: S311
     if pause > WARN_FROM_S:
         _log.warning("%s; attempt %d of %d, the next in %.0f s", what, attempt, attempts_in_all(), pause)

@@ -20,12 +20,12 @@ CPUS_OF_NODE = 2
 class Cluster:
     """A head that trains nothing, and nodes with room for one worker each."""
 
-    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
-        self._stack, self._settings = ExitStack(), settings
+    def __init__(self) -> None:
+        self._stack = ExitStack()
         self.nodes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Cluster:
-        self.head: Head = self._stack.enter_context(head_node(num_cpus=0, settings=self._settings))
+        self.head: Head = self._stack.enter_context(head_node(num_cpus=0))
         self._wait_for(1)
         return self
 
@@ -34,8 +34,10 @@ class Cluster:
             kill_session(node)
         self._stack.close()
 
-    def add_node(self) -> subprocess.Popen[bytes]:
+    def add_node(self, settings: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         """Starts a node in a session of its own, and waits until the cluster counts it.
+
+        ``settings`` are variables of its environment.
 
         Nodes that start at once on one machine take each other's ports.
         """
@@ -51,7 +53,7 @@ class Cluster:
         ]
         node = subprocess.Popen(
             command,
-            env=dict(self.head.environment),
+            env={**self.head.environment, **(settings or {})},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,

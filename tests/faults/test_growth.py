@@ -16,32 +16,33 @@ from tests.faults.training import Training
 EPOCHS, STEPS_OF_EPOCH = 200, 5
 MOST = 0.05
 """Share by which the mean of the last quarter may lie over that of the second."""
-NAMES = {"controller": "TrainController", "worker": "RayTrainWorker", "raylet": "raylet/raylet "}
+ACTORS = {"controller": "TrainController", "worker": "RayTrainWorker"}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_memory_does_not_grow_with_the_number_of_epochs(training_in: Begin, tmp_path: Path) -> None:
-    # Epochs of a second would mostly wait for the controller to look.
-    with Cluster({"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}) as cluster:
-        for _ in range(2):
-            cluster.add_node()
-        training: Training = training_in(
-            tmp_path,
-            steps=EPOCHS * STEPS_OF_EPOCH,
-            segment=STEPS_OF_EPOCH,
-            environment=cluster.head.environment,
-            address=cluster.head.address,
-        )
-        process = training.start()
-        seen: list[tuple[int, dict[str, float]]] = []
-        while process.poll() is None:
-            epoch = (training.reached() + 1) // STEPS_OF_EPOCH
-            with suppress(OSError):
-                seen.append((epoch, {"driver": own_bytes(process.pid), **sizes(cluster)}))
-            time.sleep(1)
-        training.finish(process)
-    for name in ("driver", *NAMES, "object store"):
+def test_memory_does_not_grow_with_the_number_of_epochs(
+    cluster: Cluster, training_in: Begin, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        cluster.add_node()
+    training: Training = training_in(
+        tmp_path,
+        steps=EPOCHS * STEPS_OF_EPOCH,
+        segment=STEPS_OF_EPOCH,
+        # Epochs of a second would mostly wait for the controller to look.
+        environment={**cluster.head.environment, "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"},
+        address=cluster.head.address,
+    )
+    process = training.start()
+    seen: list[tuple[int, dict[str, float]]] = []
+    while process.poll() is None:
+        epoch = (training.reached() + 1) // STEPS_OF_EPOCH
+        with suppress(OSError):
+            seen.append((epoch, {"driver": own_bytes(process.pid), **sizes(cluster)}))
+        time.sleep(1)
+    training.finish(process)
+    for name in ("driver", *ACTORS, "raylet", "object store"):
         second, third, last = (
             mean(one[name] for epoch, one in seen if first <= epoch < first + EPOCHS // 4 and name in one)
             for first in (EPOCHS // 4, EPOCHS // 2, 3 * EPOCHS // 4)
@@ -59,14 +60,14 @@ def own_bytes(pid: int) -> float:
 
 def sizes(cluster: Cluster) -> dict[str, float]:
     """The largest of each kind of process, and what lies in the object stores."""
-    found = {}
-    for kind, name in NAMES.items():
-        pids = [
-            pid
-            for node in cluster.nodes
-            for pid in processes(lambda command, name=name: name in command, session=node.pid)
-        ]
-        if pids:
-            found[kind] = max(own_bytes(pid) for pid in pids)
+    pids = {kind: cluster.head.processes(f"ray::{name}") for kind, name in ACTORS.items()}
+    pids["raylet"] = [
+        pid
+        for node in cluster.nodes
+        for pid in processes(lambda command: "raylet/raylet " in command, session=node.pid)
+    ]
     nodes = cluster.head.ask("/nodes?view=summary")["data"]["summary"]
-    return {**found, "object store": sum(node["raylet"]["objectStoreUsedMemory"] for node in nodes)}
+    return {
+        **{kind: max(map(own_bytes, found)) for kind, found in pids.items() if found},
+        "object store": sum(node["raylet"]["objectStoreUsedMemory"] for node in nodes),
+    }

@@ -21,6 +21,7 @@ from pbrlib.data.place import place
 from pbrlib.train.incidents import INCIDENTS
 from pbrlib.train.runs import RunDirectory
 from pbrlib.train.state import WEIGHTS, checkpoints, read_state
+from pbrlib.train.timesheet import TIME_SHEET
 
 Samples = list[list[str]]
 
@@ -146,6 +147,17 @@ class Training:
             assert time.monotonic() - began < timeout_s, self.said
             time.sleep(0.05)
         return time.monotonic() - began
+
+    def wait_for_attempt(self, number: int, *, timeout_s: float = 180) -> None:
+        """Until the first batch of that attempt (1, 2, ...) is there."""
+        limit = time.monotonic() + timeout_s
+        while self._attempts() < number:
+            assert time.monotonic() < limit, self.said
+            time.sleep(0.1)
+
+    def _attempts(self) -> int:
+        sheets = self.runs.glob(f"albedo/*/{TIME_SHEET}")
+        return [line["kind"] for sheet in sheets for line in lines_of(sheet)].count("begun")
 
 
 def lines_of(file: Path) -> list[dict[str, Any]]:

@@ -52,11 +52,8 @@ class Head:
 
 
 @contextmanager
-def head_node(*, num_cpus: int, settings: Mapping[str, str] | None = None) -> Iterator[Head]:
-    """Starts one with a token and ports of its own, and leaves no process behind.
-
-    ``settings`` are variables of Ray's for it and for nodes that join it.
-    """
+def head_node(*, num_cpus: int) -> Iterator[Head]:
+    """Starts one with a token and ports of its own, and leaves no process behind."""
     # Not below pytest's folder: sockets lie in it, and their paths may have 107 characters.
     folder = tempfile.mkdtemp(prefix="pbr-ray-")
     mark, ports = secrets.token_hex(8), iter(free_ports(6))
@@ -66,7 +63,6 @@ def head_node(*, num_cpus: int, settings: Mapping[str, str] | None = None) -> It
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}",
         _MARK: mark,
-        **(settings or {}),
     }
     dashboard, port = next(ports), next(ports)
     command = [
