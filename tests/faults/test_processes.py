@@ -55,7 +55,6 @@ def test_a_killed_worker_is_replaced(training_in: Begin, undisturbed: Outcome, t
     assert training.repeated() > 0, "the worker was killed too late to matter"
 
 
-@pytest.mark.slow
 def test_a_killed_data_task_is_done_again(training_in: Begin, undisturbed: Outcome, tmp_path: Path) -> None:
     training = training_in(tmp_path)
     process = training.start()
@@ -68,17 +67,23 @@ def test_a_killed_data_task_is_done_again(training_in: Begin, undisturbed: Outco
     ends_as_if_undisturbed(training, process, undisturbed, fault="data task killed")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    "end",
+    ("end", "code", "last_words"),
     [
-        lambda process: kill("TrainController", process),
-        lambda process: process.kill(),
+        pytest.param(
+            lambda process: kill("TrainController", process),
+            2,
+            "The same command goes on",
+            marks=pytest.mark.slow,
+            id="controller",
+        ),
+        pytest.param(lambda process: process.kill(), -signal.SIGKILL, "", id="driver"),
     ],
-    ids=["controller", "driver"],
 )
 def test_a_command_whose_controller_or_driver_is_killed_ends_and_the_same_command_resumes(
     end: Callable[[subprocess.Popen[bytes]], None],
+    code: int,
+    last_words: str,
     training_in: Begin,
     undisturbed: Outcome,
     tmp_path: Path,
@@ -88,7 +93,9 @@ def test_a_command_whose_controller_or_driver_is_killed_ends_and_the_same_comman
     training.wait_for_step(random_step_inside_a_segment())
     began = time.monotonic()
     end(process)
-    assert process.wait(timeout=120) != 0
+    assert process.wait(timeout=120) == code, training.said
+    assert last_words in training.said.splitlines()[-1]
+    assert "Traceback" not in training.said
     assert training.reached() < STEPS - 1, "it was killed too late to matter"
     print(f"ended after {time.monotonic() - began:.0f} s")
     process = training.start()

@@ -14,14 +14,11 @@ import pytest
 
 from pbrlib.data.storage import put_file
 from tests.conftest import S3_CREDENTIALS
-from tests.faults.conftest import SEGMENT, STEPS, Begin
+from tests.faults.conftest import SEGMENT, STEPS, WORKERS, Begin
 from tests.faults.test_processes import ends_as_if_undisturbed
 from tests.faults.training import Outcome, Training
-from tests.s3_server import FaultyServer, refusing, s3_server
+from tests.s3_server import Answer, FaultyServer, refusing, s3_server, silent_for
 
-pytestmark = pytest.mark.slow
-
-OUTAGE_S = 60
 BUCKET = "s3://pbr-faults"
 AWAY = refusing("503 Service Unavailable", "ServiceUnavailable")
 
@@ -53,6 +50,7 @@ def fill(file: Path) -> None:
                 continue
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_command_with_a_message_and_the_same_command_resumes(
     small_disk: Path, training_in: Begin, undisturbed: Outcome, tmp_path: Path
 ) -> None:
@@ -72,8 +70,10 @@ def test_a_full_disk_ends_the_command_with_a_message_and_the_same_command_resume
 
 
 @contextmanager
-def outage(server: FaultyServer, *methods: str, key: str, seconds: float) -> Iterator[list[float]]:
-    """S3 refuses such requests for a while from the first one on; gives when it began, once it has."""
+def outage(
+    server: FaultyServer, *methods: str, key: str, answer: Answer, seconds: float
+) -> Iterator[list[float]]:
+    """S3 answers such requests so for a while from the first one on; gives when it began, once it has."""
     began: list[float] = []
     ended = threading.Event()
 
@@ -86,7 +86,7 @@ def outage(server: FaultyServer, *methods: str, key: str, seconds: float) -> Ite
         faults.close()
 
     with ExitStack() as faults:
-        met = [faults.enter_context(server.failing(method, key, AWAY)) for method in methods]
+        met = [faults.enter_context(server.failing(method, key, answer)) for method in methods]
         thread = threading.Thread(target=watch, args=(faults,))
         thread.start()
         try:
@@ -96,43 +96,78 @@ def outage(server: FaultyServer, *methods: str, key: str, seconds: float) -> Ite
             thread.join()
 
 
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("when", ["a checkpoint is sent", "tiles are read"])
-def test_a_minute_without_s3_is_got_past(
-    when: str,
-    training_in: Begin,
-    undisturbed: Outcome,
-    shard_folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with s3_server() as server:
-        for name, value in {"AWS_ENDPOINT_URL": server.url, **S3_CREDENTIALS}.items():
+@pytest.fixture
+def server(shard_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyServer]:
+    """S3 with the shard set; what else lies there stays from one test to the next."""
+    with s3_server() as running:
+        for name, value in {"AWS_ENDPOINT_URL": running.url, **S3_CREDENTIALS}.items():
             monkeypatch.setenv(name, value)
         boto3.client("s3").create_bucket(Bucket=BUCKET.removeprefix("s3://"))
         for path in sorted(path for path in shard_folder.rglob("*") if path.is_file()):
             put_file(path, f"{BUCKET}/shards/{path.relative_to(shard_folder).as_posix()}")
-        training: Training = training_in(tmp_path, runs=f"{BUCKET}/runs", shards=f"{BUCKET}/shards")
-        process = training.start()
-        training.wait_for_checkpoint(lambda step: step >= SEGMENT)
-        sent = when == "a checkpoint is sent"
-        methods, key = (("PUT", "POST"), "/runs/") if sent else (("GET", "HEAD"), "/shards/")
-        with outage(server, *methods, key=key, seconds=OUTAGE_S) as began:
-            limit = time.monotonic() + 60
-            while not began:
-                assert time.monotonic() < limit, f"nothing was asked of S3\n{training.said}"
-                time.sleep(0.05)
-            last = training.checkpoint_steps()[-1]
-            training.wait_for_checkpoint(lambda step: step > last, timeout_s=300)
-            print(f"{when}: the next checkpoint came {time.monotonic() - began[0]:.0f} s after S3 went away")
-        ended = training.outcome(training.finish(process))
-        for line in training.incidents():
-            print(f"step {line['step']}, last checkpoint {line['committed']}: {line['message']}")
-            assert line["cause"] == "outage" and line["step"] - line["committed"] <= SEGMENT
-    assert last < STEPS, "it went away too late to matter"
-    # On S3 an attempt's record of batches is sent at its end, or is lost with the bucket.
-    assert ended.batches.items() <= undisturbed.batches.items()
-    assert ended.weights == undisturbed.weights
+        yield running
+
+
+def wait_until_begun(began: list[float], training: Training) -> None:
+    """Until an outage has refused something."""
+    limit = time.monotonic() + 60
+    while not began:
+        assert time.monotonic() < limit, f"nothing was asked of S3\n{training.said}"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("methods", "key"), [(("PUT", "POST"), "/runs/"), (("GET", "HEAD"), "/shards/")], ids=["sent", "read"]
+)
+def test_a_minute_without_s3_costs_no_step(
+    methods: tuple[str, ...],
+    key: str,
+    server: FaultyServer,
+    training_in: Begin,
+    undisturbed: Outcome,
+    tmp_path: Path,
+) -> None:
+    training: Training = training_in(
+        tmp_path, runs=f"{BUCKET}/{tmp_path.name}/runs", shards=f"{BUCKET}/shards"
+    )
+    process = training.start()
+    training.wait_for_checkpoint(lambda step: step >= SEGMENT)
+    with outage(server, *methods, key=key, answer=AWAY, seconds=60) as began:
+        wait_until_begun(began, training)
+        last = training.checkpoint_steps()[-1]
+        assert last < STEPS, "it went away too late to matter"
+        training.wait_for_checkpoint(lambda step: step > last, timeout_s=300)
+        print(f"the next checkpoint came {time.monotonic() - began[0]:.0f} s after S3 went away")
+    ends_as_if_undisturbed(training, process, undisturbed, fault=f"S3 away: {key}")
+    assert training.repeated() == 0
+    assert "failed" not in [line["kind"] for line in training.incidents()]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_an_input_that_stalls_ends_the_attempt_and_is_told(
+    server: FaultyServer, training_in: Begin, undisturbed: Outcome, tmp_path: Path
+) -> None:
+    training: Training = training_in(
+        tmp_path,
+        shards=f"{BUCKET}/shards",
+        runtime={"workers": WORKERS, "input_timeout_s": 15, "collective_timeout_s": 60},
+    )
+    process = training.start()
+    training.wait_for_checkpoint(lambda step: step >= SEGMENT)
+    with outage(server, "GET", key="/shards/", answer=silent_for(120), seconds=20) as began:
+        wait_until_begun(began, training)
+        limit = time.monotonic() + 60
+        while not training.incidents():
+            assert time.monotonic() < limit, training.said
+            time.sleep(0.1)
+        print(f"told {time.monotonic() - began[0]:.0f} s after the last answer")
+    ends_as_if_undisturbed(training, process, undisturbed, fault="stalled input")
+    (first, *_) = training.incidents()
+    print(first["message"])
+    assert first["kind"] == "failed" and "it waits for" in first["message"]
 
 
 def test_a_second_command_in_the_same_run_refuses_and_the_first_goes_on(
