@@ -48,21 +48,23 @@ class RayRuntime(ProcessGroup):
         """This rank's part of every batch, from one Ray Data execution."""
         start, stop = share(plan.batch, rank=self.rank, world=self.world_size)
         draws = plan.rows_of(rank=self.rank, world=self.world_size, first_step=first_step)
-        batches = stream(
-            draws,
-            self.shards,
-            maps=maps,
-            batch=stop - start,
-            cpus=self._spec.data_cpus,
-            prefetch=self._spec.prefetch,
-        )
+
+        def opened() -> Iterator[RawBatch]:
+            return stream(
+                draws,
+                self.shards,
+                maps=maps,
+                batch=stop - start,
+                cpus=self._spec.data_cpus,
+                prefetch=self._spec.prefetch,
+            )
 
         def waits_for(step: int) -> str:
             own = draws.slice((step - first_step) * (stop - start), stop - start)
             return waiting_for(own, self.shards)
 
         self._batches = PatientStream(
-            batches,
+            opened,
             first_step=first_step,
             limit_s=self._spec.input_timeout_s,
             waits_for=waits_for,

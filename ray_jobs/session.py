@@ -25,18 +25,21 @@ KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD
 """glibc gives what torch frees back to the kernel, and every step faults it in again: kept, a step of a small
 network on a CPU costs an eighth less. It has to stand in the environment before a process starts."""
 
-_POLL = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
+BARRIER = {"RAY_TRAIN_COLLECTIVE_TIMEOUT_S": "900"}
+"""So long a rank waits in ``ray.train.report`` for another that hangs; Ray's default is for ever."""
+
+_INHERITED = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5", **BARRIER}
 """``ray.train.report`` returns when the controller has looked, by default every two seconds.
 
 Only while a local cluster starts: its processes inherit it. Where it stands in the driver's environment when
 a fit begins, it is set for each worker apart, and Ray starts new processes in place of those that wait.
 """
 
-_WATCHED = {"RAY_TRAIN_ENABLE_STATE_TRACKING": "1"}
+_WATCHED = {"RAY_TRAIN_ENABLE_STATE_TRACKING": "1", **BARRIER}
 """What the dashboard says of fits comes from this record.
 
-Only where there is a dashboard: it takes a process with torch in it, and, like ``_POLL``, new workers for
-each fit.
+Only where there is a dashboard: it takes a process with torch in it, and, like ``_INHERITED``, new workers
+for each fit.
 """
 
 _LOCAL = {"PBR_LOCAL_CLUSTER": "1"}
@@ -89,7 +92,7 @@ def ray_session(
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": worker_output}
     with _also_in_environment(_LOCAL if address is None else {}):
         if address is None:
-            with _also_in_environment(_POLL):
+            with _also_in_environment(_INHERITED):
                 ray.init(**_local(num_cpus=num_cpus), include_dashboard=dashboard, **quiet)
         else:
             _join(address, **quiet)

@@ -22,12 +22,12 @@ class StalledError(Exception):
 
 
 class PatientStream(Iterator[RawBatch]):
-    """The batches of a stream, asked for in a thread of its own, so that no wait for one is without an end.
+    """The batches of a stream, opened and asked in a thread of its own: no wait for one is without an end.
 
     ``step`` is the step whose batch was asked for last.
 
     Args:
-        stream: The batches.
+        open_stream: Begins the batches.
         first_step: The step of its first batch.
         limit_s: How long a batch may take.
         tell: Told of a long wait: step, and the seconds until now.
@@ -37,7 +37,7 @@ class PatientStream(Iterator[RawBatch]):
 
     def __init__(
         self,
-        stream: Iterator[RawBatch],
+        open_stream: Callable[[], Iterator[RawBatch]],
         *,
         first_step: int,
         limit_s: float,
@@ -52,7 +52,7 @@ class PatientStream(Iterator[RawBatch]):
         self._ended: BaseException | None = None
         # A daemon: a stream that never answers must not keep the process.
         threading.Thread(
-            target=_serve, args=(stream, self._asked, self._given), name="input", daemon=True
+            target=_serve, args=(open_stream, self._asked, self._given), name="input", daemon=True
         ).start()
         weakref.finalize(self, self._asked.put, _OVER)
 
@@ -87,13 +87,13 @@ class PatientStream(Iterator[RawBatch]):
 
 
 def _serve(
-    stream: Iterator[RawBatch],
+    open_stream: Callable[[], Iterator[RawBatch]],
     asked: SimpleQueue[object],
     given: SimpleQueue[tuple[Any, BaseException | None]],
 ) -> None:
-    while asked.get() is not _OVER:  # its owner, when it goes, says so
-        try:
+    try:
+        stream = open_stream()
+        while asked.get() is not _OVER:  # its owner, when it goes, says so
             given.put((next(stream), None))
-        except BaseException as error:  # it is raised where the batch is waited for
-            given.put((None, error))
-            return
+    except BaseException as error:  # it is raised where the batch is waited for
+        given.put((None, error))

@@ -26,7 +26,6 @@ class Cluster:
 
     def __enter__(self) -> Cluster:
         self.head: Head = self._stack.enter_context(head_node(num_cpus=0))
-        self._wait_for(1)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -41,7 +40,6 @@ class Cluster:
 
         Nodes that start at once on one machine take each other's ports.
         """
-        wanted = self.alive() + 1
         ports = iter(free_ports(3))
         command = [
             str(Path(sys.executable).with_name("ray")),
@@ -59,23 +57,23 @@ class Cluster:
             start_new_session=True,
         )
         self.nodes.append(node)
-        self._wait_for(wanted)
+        limit = time.monotonic() + START_S
+        while not self._counts(node):
+            assert time.monotonic() < limit, f"a node did not come up, it ended with {node.poll()}"
+            time.sleep(0.5)
         return node
 
-    def _wait_for(self, count: int) -> None:
-        limit = time.monotonic() + START_S
-        alive = 0
-        while alive < count:
-            assert time.monotonic() < limit, f"a node did not come up: {alive} of {count} nodes"
-            time.sleep(0.5)
-            with suppress(OSError):  # a dashboard of a busy machine answers late
-                alive = self.alive()
+    def _counts(self, node: subprocess.Popen[bytes]) -> bool:
+        """Whether the cluster says that a node is there; one that was lost it counts for half a minute."""
+        try:
+            states = self._states()
+        except OSError:  # a dashboard of a busy machine answers late
+            return False
+        return any(states.get(node_id) == "ALIVE" for node_id in node_ids(node))
 
     def drain(self, number: int, *, deadline_s: int) -> None:
         """Tells the cluster that a node will be taken away."""
-        (raylet,) = processes(lambda command: "raylet/raylet " in command, session=self.nodes[number].pid)
-        words = Path(f"/proc/{raylet}/cmdline").read_bytes().decode().split("\0")
-        (node_id,) = [word.partition("=")[2] for word in words if word.startswith("--node_id=")]
+        (node_id,) = node_ids(self.nodes[number])
         command = [
             str(Path(sys.executable).with_name("ray")),
             *("drain-node", f"--address={self.head.address}", f"--node-id={node_id}"),
@@ -98,11 +96,9 @@ class Cluster:
             start_new_session=True,
         )
 
-    def alive(self) -> int:
-        """How many nodes the cluster counts, its head among them."""
-        answer = self.head.ask("/nodes?view=summary")
-        states = [node["raylet"].get("state") for node in answer["data"]["summary"]]
-        return states.count("ALIVE")
+    def _states(self) -> dict[str, str]:
+        summary = self.head.ask("/nodes?view=summary")["data"]["summary"]
+        return {node["raylet"].get("nodeId"): node["raylet"].get("state") for node in summary}
 
     def lose(self, node: subprocess.Popen[bytes]) -> None:
         """SIGKILL of its raylet: Ray ends the workers of a node that has none."""
@@ -126,6 +122,15 @@ def processes(wanted: Callable[[str], bool], *, session: int) -> Iterator[int]:
             continue
         if own == session and wanted(command):
             yield int(entry.name)
+
+
+def node_ids(node: subprocess.Popen[bytes]) -> list[str]:
+    """The name that a node's raylet goes by; none before there is one."""
+    found = []
+    for raylet in processes(lambda command: "raylet/raylet " in command, session=node.pid):
+        words = Path(f"/proc/{raylet}/cmdline").read_bytes().decode().split("\0")
+        found += [word.partition("=")[2] for word in words if word.startswith("--node_id=")]
+    return found
 
 
 def kill_session(process: subprocess.Popen[bytes]) -> None:

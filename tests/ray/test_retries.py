@@ -21,6 +21,7 @@ from pbrlib.errors import DataError, RepeatedError
 from pbrlib.train.incidents import INCIDENTS
 from pbrlib.train.runtime import Runtime
 from ray_jobs.fit import launch_on_ray
+from ray_jobs.session import BARRIER
 from tests.train.phases import job_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(420)]
@@ -83,5 +84,37 @@ def test_a_rank_that_hangs_in_a_step_ends_the_attempt_when_its_time_is_over(
         launch_on_ray(job, work=hanging)
     hung, ended = incidents(job.directory)
     assert (hung["cause"], hung["step"], hung["rank"], hung["verdict"]) == ("error", 1, 0, "retried")
+    assert 13 < hung["at"] - (job.directory / "first").stat().st_mtime < 60
+    assert ended["cause"] == "mistake"
+
+
+def absent(job: PhaseJob, runtime: Runtime) -> None:
+    """In the first attempt rank 1 never reports; the second one ends at once."""
+    first = job.directory / "first"
+    if first.exists():
+        raise DataError("enough")
+    runtime.all_reduce(torch.ones(1))
+    if runtime.rank == 1:
+        first.touch()
+        time.sleep(300)
+    runtime.report({}, checkpoint=None, step=1)
+
+
+def test_a_rank_that_never_reports_ends_the_attempt_when_its_time_is_over(
+    ray_cluster: None,
+    shard_set: ShardSet,
+    trained_runs: Path,
+    albedo_curriculum: Curriculum,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (name,) = BARRIER
+    monkeypatch.setenv(name, "15")
+    places = {"shards": shard_set, "donors": trained_runs, "runs": tmp_path}
+    job = job_of(albedo_curriculum, "A1", **places, workers=2, data_cpus=0.3)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="enough"):
+        launch_on_ray(job, work=absent)
+    hung, ended = incidents(job.directory)
+    assert (hung["error"], hung["rank"], hung["verdict"]) == ("BroadcastCollectiveTimeoutError", 0, "retried")
     assert 13 < hung["at"] - (job.directory / "first").stat().st_mtime < 60
     assert ended["cause"] == "mistake"

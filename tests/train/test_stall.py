@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -16,7 +16,9 @@ from pbrlib.train.stall import PatientStream, StalledError
 BATCH = RawBatch(maps={}, present={}, seeds=torch.tensor([1]), ids=("a",), classes=torch.tensor([0]))
 
 
-def patient(stream: Iterator[RawBatch], told: list[tuple[int, float]], *, limit_s: float) -> PatientStream:
+def patient(
+    stream: Callable[[], Iterator[RawBatch]], told: list[tuple[int, float]], *, limit_s: float
+) -> PatientStream:
     return PatientStream(
         stream,
         first_step=7,
@@ -34,7 +36,7 @@ def test_a_stream_that_blocks_is_told_of_and_ends_in_an_error_that_says_what_it_
         yield BATCH
         block.wait(20)
 
-    batches = patient(stream(), told, limit_s=0.5)
+    batches = patient(stream, told, limit_s=0.5)
     assert next(batches) is BATCH
     began = time.monotonic()
     with pytest.raises(StalledError, match=r"step 8 within 0\.5 s; it waits for the shard of step 8"):
@@ -46,6 +48,19 @@ def test_a_stream_that_blocks_is_told_of_and_ends_in_an_error_that_says_what_it_
     assert 2 <= len(told) <= 3, "after 0.1, 0.2 and 0.4 s, as far as the machine kept up"
 
 
+def test_a_stream_that_does_not_even_begin_ends_in_that_error_too() -> None:
+    block = threading.Event()
+
+    def opened() -> Iterator[RawBatch]:
+        block.wait(20)
+        return iter([BATCH])
+
+    batches = patient(opened, [], limit_s=0.2)
+    with pytest.raises(StalledError, match="step 7 within"):
+        next(batches)
+    block.set()
+
+
 def test_a_stream_that_comes_late_is_told_of_and_goes_on() -> None:
     told = list[tuple[int, float]]()
 
@@ -53,7 +68,7 @@ def test_a_stream_that_comes_late_is_told_of_and_goes_on() -> None:
         time.sleep(0.25)
         yield BATCH
 
-    batches = patient(stream(), told, limit_s=30)
+    batches = patient(stream, told, limit_s=30)
     assert [*batches] == [BATCH]
     assert told[0][0] == 7
     assert told[0][1] >= 0.1
@@ -64,12 +79,12 @@ def test_the_error_of_a_stream_and_its_end_come_through_again_and_again() -> Non
         yield BATCH
         raise DataError("shard 3 is damaged")
 
-    batches = patient(stream(), [], limit_s=30)
+    batches = patient(stream, [], limit_s=30)
     next(batches)
     for _ in range(2):
         with pytest.raises(DataError, match="shard 3"):
             next(batches)
-    ended = patient(iter(()), [], limit_s=30)
+    ended = patient(lambda: iter(()), [], limit_s=30)
     for _ in range(2):
         with pytest.raises(StopIteration):
             next(ended)
@@ -77,7 +92,7 @@ def test_the_error_of_a_stream_and_its_end_come_through_again_and_again() -> Non
 
 def test_a_stream_that_nobody_holds_ends_its_thread() -> None:
     before = threading.active_count()
-    batches = patient(iter([BATCH, BATCH]), [], limit_s=30)
+    batches = patient(lambda: iter([BATCH, BATCH]), [], limit_s=30)
     next(batches)
     del batches
     limit = time.monotonic() + 10
