@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,12 @@ from pbrlib.curriculum.climb import room_on
 from pbrlib.curriculum.run import PhaseJob, RankWork, run_phase
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.tilecache import TileCache
+from pbrlib.train.failures import Failures
 from pbrlib.train.fallback import past_damage
-from pbrlib.train.incidents import FAILURE
+from pbrlib.train.incidents import FAILURE, note_incident
 from pbrlib.train.spec import RuntimeSpec
-from ray_jobs.failures import FailureWatch, failed, first_line, leave_failure, pbr_error_in
+from pbrlib.train.state import step_of_checkpoint
+from ray_jobs.failures import FailureWatch, failed, first_line, leave_failure, pbr_error_in, rank_failure
 from ray_jobs.gauges import PhaseGauges
 from ray_jobs.recorded import forget, resumable
 from ray_jobs.reports import leave_place
@@ -80,9 +83,48 @@ def launch_on_ray(
     """
     return past_damage(
         job.directory,
-        lambda: _fit(job, callbacks=callbacks, work=work),
+        lambda: _past_lost_workers(job, lambda: _fit(job, callbacks=callbacks, work=work)),
         candidates=resumable,
         forget=forget,
+    )
+
+
+def _past_lost_workers(job: PhaseJob, fit: Callable[[], Path]) -> Path:
+    """A fit, and another where Ray's controller took the end of a worker for an error of its own.
+
+    So it does with one that Ray's memory monitor has ended (Ray 2.60). Other fits are as many as retries, and
+    what ends two at the same place is not tried again.
+    """
+    failures = Failures(job.phase)
+    for count in itertools.count(1):
+        try:
+            return fit()
+        except ControllerError as error:
+            failure = rank_failure(error.controller_failure)
+            if failure.cause not in ("host memory", "lost"):
+                raise
+            newest = max(resumable(job.directory), default=None)
+            committed = 0 if newest is None else step_of_checkpoint(newest)
+            if repeated := failures.judge([failure], committed=committed):
+                raise repeated from error
+            if count > job.runtime.max_failures:
+                raise _lost(job, error.controller_failure) from error
+            note_incident(
+                job.directory,
+                "failed",
+                committed=committed,
+                cause=failure.cause,
+                error=failure.error,
+                message=failure.message,
+                verdict="another fit goes on",
+            )
+    raise AssertionError
+
+
+def _lost(job: PhaseJob, error: BaseException) -> errors.OutageError:
+    return errors.OutageError(
+        f"{job.title}: what the fit runs on was lost: {first_line(error)}. "
+        "The same command goes on from the last checkpoint."
     )
 
 
@@ -125,10 +167,7 @@ def _fit(job: PhaseJob, *, callbacks: Sequence[UserCallback], work: RankWork) ->
                 raise mistake from error
         raise
     except (lost.RayActorError, lost.OutOfMemoryError) as error:
-        raise errors.OutageError(
-            f"{job.title}: the process that leads the fit was lost: {first_line(error)}. "
-            "The same command goes on from the last checkpoint."
-        ) from error
+        raise _lost(job, error) from error
     raise_failure(job.directory)
     best = result.get_best_checkpoint(spec.select.metric, spec.select.mode)
     assert best is not None

@@ -14,7 +14,7 @@ SEGMENT, STEPS = 25, 1000
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_four_workers_become_two_then_three_then_four_and_see_the_same_batches(
     cluster: Cluster, training_in: Begin, tmp_path: Path
 ) -> None:
@@ -36,11 +36,11 @@ def test_four_workers_become_two_then_three_then_four_and_see_the_same_batches(
     for world in (3, 4):
         cluster.add_node()
         print(f"one added: {world} workers after {elastic.wait_for_step(0, world=world):.0f} s")
-    elastic.finish(process)
+    elastic.finish(process, timeout_s=600)  # four workers may share two cores
     print(f"steps repeated: {elastic.repeated()}, workers: {elastic.worlds()}")
 
     undisturbed: Training = training_in(tmp_path / "fixed", steps=STEPS, segment=SEGMENT)
-    undisturbed.finish(undisturbed.start())
+    undisturbed.finish(undisturbed.start(), timeout_s=600)
     assert sorted(elastic.batches()) == list(range(STEPS))
     assert elastic.batches() == undisturbed.batches()
     assert elastic.worlds()[-1] == 4

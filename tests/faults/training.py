@@ -20,7 +20,7 @@ from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.place import place
 from pbrlib.train.incidents import INCIDENTS
 from pbrlib.train.runs import RunDirectory
-from pbrlib.train.state import WEIGHTS, checkpoints, read_state
+from pbrlib.train.state import WEIGHTS, checkpoints, read_state, step_of_checkpoint
 from pbrlib.train.timesheet import TIME_SHEET
 
 Samples = list[list[str]]
@@ -79,7 +79,10 @@ class Training:
 
     def finish(self, process: subprocess.Popen[bytes], *, timeout_s: float = 240) -> Path:
         """Waits for the end, and returns the best checkpoint."""
-        assert process.wait(timeout=timeout_s) == 0, self.said
+        try:
+            assert process.wait(timeout=timeout_s) == 0, self.said
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.said}\nit hangs:\n{stacks('ray::RayTrainWorker')}") from None
         return RunDirectory(self.runs, name="albedo").best()[0]
 
     def outcome(self, best: Path) -> Outcome:
@@ -131,7 +134,7 @@ class Training:
     def checkpoint_steps(self) -> list[int]:
         """After which steps the checkpoints were written that are there, in their order."""
         folders = [one for phase in self.runs.glob("albedo/*-*") for one in checkpoints(phase)]
-        return [int(folder.name.rpartition("_")[2]) for folder in folders]
+        return [step_of_checkpoint(folder) for folder in folders]
 
     def incidents(self) -> list[dict[str, Any]]:
         """What it has written down of them."""
@@ -139,14 +142,15 @@ class Training:
         return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
     def wait_for_step(self, step: int, *, world: int | None = None, timeout_s: float = 180) -> float:
-        """Until rank 0 has done it, with so many workers if they are given; returns how long it took."""
+        """Until rank 0 has done it, and now has so many workers if given; returns how long it took."""
         began = time.monotonic()
-        while not any(
-            entry["step"] >= step and world in (None, entry["world"]) for entry in self.lines(0)[-50:]
-        ):
+        while True:
+            last = self.lines(0)[-50:]
+            is_there = any(entry["step"] >= step for entry in last)
+            if is_there and world in (None, last[-1]["world"]):
+                return time.monotonic() - began
             assert time.monotonic() - began < timeout_s, self.said
             time.sleep(0.05)
-        return time.monotonic() - began
 
     def wait_for_attempt(self, number: int, *, timeout_s: float = 180) -> None:
         """Until the first batch of that attempt (1, 2, ...) is there."""
@@ -158,6 +162,14 @@ class Training:
     def _attempts(self) -> int:
         sheets = self.runs.glob(f"albedo/*/{TIME_SHEET}")
         return [line["kind"] for sheet in sheets for line in lines_of(sheet)].count("begun")
+
+
+def stacks(name: str) -> str:
+    """Where the threads of all processes stand whose title begins with a name."""
+    found = subprocess.run(["pgrep", "-f", f"^{name}"], capture_output=True, text=True).stdout.split()
+    spy = str(Path(sys.executable).with_name("py-spy"))
+    dumps = [subprocess.run([spy, "dump", "--pid", pid], capture_output=True, text=True) for pid in found]
+    return "\n".join(dump.stdout + dump.stderr for dump in dumps)
 
 
 def lines_of(file: Path) -> list[dict[str, Any]]:
