@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import ray.train
@@ -118,7 +119,12 @@ class RayRuntime(ProcessGroup):
         self._gauges.set(values, step=step)
 
     def latest_checkpoint(self) -> Path | None:
-        """The newest that is complete, on every rank.
+        """The newest that was complete when the attempt began, on every rank."""
+        return self._begins_at
+
+    @cached_property
+    def _begins_at(self) -> Path | None:
+        """Asked for once: all ranks have to find out together, and only rank 0's Ray knows what is entered.
 
         Ray's controller records a checkpoint up to two seconds after it was written. One that a fault kept
         out of the record is entered now: it is not trained again, and can be the best.

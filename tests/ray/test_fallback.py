@@ -57,7 +57,8 @@ def test_a_fit_goes_on_from_the_checkpoint_before_a_damaged_one_and_ends_as_if_u
 def test_a_checkpoint_that_ray_had_yet_to_record_is_not_trained_again(
     ray_cluster: None, job: PhaseJob
 ) -> None:
-    job = replace(job, runtime=job.runtime.model_copy(update={"record_batches": True}))
+    runtime = job.runtime.model_copy(update={"record_batches": True, "workers": 2})
+    job = replace(job, runtime=runtime)
     best = launch_on_ray(job)
     first, last = checkpoints(job.directory)
     shutil.rmtree(last)
