@@ -25,13 +25,17 @@ from pathlib import Path
 from pbrlib.runs.walltime import account_of_run, read_sheet
 from pbrlib.train.runs import RunDirectory
 from pbrlib.train.state import WEIGHTS
-from tests.faults.cluster import Cluster, kill_session, processes
+from tests.faults.cluster import Cluster, kill_session
 from tests.faults.training import Samples, batches_in, lines_of
 
 LADDER = "configs/smoke/ladder.yaml"
 NODES = 3
 HOUR_S = 3600
-PROCESSES = {"worker": "RayTrainWorker", "data task": "ray::MapBatches", "controller": "TrainController"}
+PROCESSES = {
+    "worker": "ray::RayTrainWorker",
+    "data task": "ray::MapBatches",
+    "controller": "ray::TrainController",
+}
 KINDS = [*PROCESSES, "command", "node", "node after a notice"]
 NOTICE_S = 15
 """Seconds between a notice and the end of its node."""
@@ -153,17 +157,11 @@ def bring_about(kind: str, ladder: Ladder, cluster: Cluster, chance: random.Rand
         kill_session(ladder.process)
         return "SIGKILL of the command"
     if kind in PROCESSES:
-        name = PROCESSES[kind]
-        found = [
-            pid
-            for node in cluster.nodes
-            for pid in processes(lambda command: name in command, session=node.pid)
-        ]
-        if not found:
-            return ""
-        with suppress(ProcessLookupError):
-            os.kill(chance.choice(found), signal.SIGKILL)
-        return f"SIGKILL of a {kind}"
+        with suppress(OSError):  # one may end while it is looked at
+            if found := cluster.head.processes(PROCESSES[kind]):
+                os.kill(chance.choice(found), signal.SIGKILL)
+                return f"SIGKILL of a {kind}"
+        return ""
     number = chance.randrange(len(cluster.nodes))
     notice = kind == "node after a notice"
     if notice:
