@@ -49,6 +49,7 @@ def leased(place: Path, *, owner: str, remedy: str) -> Iterator[None]:
     address = str(place)
     lease = _Lease(address, owner=owner)
     lease.take(remedy=remedy)
+    _heed_interrupts()
     try:
         with lease.renewed():
             yield
@@ -59,6 +60,13 @@ def leased(place: Path, *, owner: str, remedy: str) -> Iterator[None]:
                 f"{LEASE_S:.0f} s. It was stopped; what it had written stays."
             ) from interrupt
         raise
+
+
+def _heed_interrupts() -> None:
+    """A script's command in the background ignores SIGINT, by which a lost lease ends it."""
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class _Lease:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -70,7 +72,11 @@ def test_of_two_who_take_an_expired_lease_one_gets_it(bucket: str) -> None:
     assert sorted(one is None for one in won) == [False, True]
 
 
-def test_a_writer_whose_lease_is_taken_is_interrupted_and_told(bucket: str) -> None:
+@pytest.mark.parametrize(
+    "before", [signal.default_int_handler, signal.SIG_IGN], ids=["", "in the background"]
+)
+def test_a_writer_whose_lease_is_taken_is_interrupted_and_told(bucket: str, before: Any) -> None:
+    signal.signal(signal.SIGINT, before)
     run = place(f"{bucket}/runs/albedo")
     with (
         pytest.raises(DataError, match="another command has taken over"),
