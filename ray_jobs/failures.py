@@ -124,8 +124,8 @@ class FailureWatch(UserCallback):
         )
 
 
-def rank_failure(error: BaseException, *, rank: int | None = None) -> RankFailure:
-    """How a rank ended, from what the controller knows of it; None: it does not know which."""
+def rank_failure(error: BaseException, *, rank: int) -> RankFailure:
+    """How a rank ended, from what the controller knows of it."""
     for one in chain(error):
         if isinstance(one, WorkerFailedError):
             return RankFailure(one.cause, one.error, one.message, one.rank, one.step)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from typing import Any
 import ray
 import ray.train
 from ray import exceptions as lost
-from ray.train.torch import TorchConfig
 from ray.train.v2.api.callback import UserCallback
 from ray.train.v2.api.config import FailureConfig
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
@@ -25,19 +23,17 @@ from pbrlib.curriculum.climb import room_on
 from pbrlib.curriculum.run import PhaseJob, RankWork, run_phase
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.tilecache import TileCache
-from pbrlib.train.failures import Failures
 from pbrlib.train.fallback import past_damage
-from pbrlib.train.incidents import FAILURE, note_incident
+from pbrlib.train.incidents import FAILURE
 from pbrlib.train.spec import RuntimeSpec
-from pbrlib.train.state import step_of_checkpoint
-from ray_jobs.failures import FailureWatch, failed, first_line, leave_failure, pbr_error_in, rank_failure
+from ray_jobs.failures import FailureWatch, failed, first_line, leave_failure, pbr_error_in
 from ray_jobs.gauges import PhaseGauges
 from ray_jobs.recorded import forget, resumable
 from ray_jobs.reports import leave_place
 from ray_jobs.runtime import RayRuntime
 from ray_jobs.s3files import path_of, storage_of
 from ray_jobs.stopping import stopping_after_checkpoint
-from ray_jobs.trainer import Trainer
+from ray_jobs.trainer import ProcessGroupConfig, Trainer
 
 PATIENCE, IMPATIENCE = 24 * 60, 3
 """How often a fit looks for its place, a minute each time: where others use it, and where there is none."""
@@ -83,42 +79,10 @@ def launch_on_ray(
     """
     return past_damage(
         job.directory,
-        lambda: _past_lost_workers(job, lambda: _fit(job, callbacks=callbacks, work=work)),
+        lambda: _fit(job, callbacks=callbacks, work=work),
         candidates=resumable,
         forget=forget,
     )
-
-
-def _past_lost_workers(job: PhaseJob, fit: Callable[[], Path]) -> Path:
-    """A fit, and another where Ray's controller took the end of a worker for an error of its own.
-
-    So it does with one that Ray's memory monitor has ended (Ray 2.60). Other fits are as many as retries, and
-    what ends two at the same place is not tried again.
-    """
-    failures = Failures(job.phase)
-    for count in itertools.count(1):
-        try:
-            return fit()
-        except ControllerError as error:
-            failure = rank_failure(error.controller_failure)
-            if failure.cause not in ("host memory", "lost"):
-                raise
-            newest = max(resumable(job.directory), default=None)
-            committed = 0 if newest is None else step_of_checkpoint(newest)
-            if repeated := failures.judge([failure], committed=committed):
-                raise repeated from error
-            if count > job.runtime.max_failures:
-                raise _lost(job, error.controller_failure) from error
-            note_incident(
-                job.directory,
-                "failed",
-                committed=committed,
-                cause=failure.cause,
-                error=failure.error,
-                message=failure.message,
-                verdict="another fit goes on",
-            )
-    raise AssertionError
 
 
 def _lost(job: PhaseJob, error: BaseException) -> errors.OutageError:
@@ -137,7 +101,7 @@ def _fit(job: PhaseJob, *, callbacks: Sequence[UserCallback], work: RankWork) ->
     trainer = Trainer(
         train_worker,
         train_loop_config={"job": job, "work": work, **_about(job)},
-        torch_config=TorchConfig(
+        torch_config=ProcessGroupConfig(
             backend="nccl" if runtime.device == "cuda" else "gloo", timeout_s=runtime.collective_timeout_s
         ),
         scaling_config=scaling_of(runtime),

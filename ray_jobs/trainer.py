@@ -1,13 +1,40 @@
-"""TorchTrainer as a local cluster wants it."""
+"""TorchTrainer as a local cluster wants it, and its process group as dead workers want it."""
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-from ray.train.torch import TorchTrainer
+from ray.exceptions import OutOfMemoryError
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch.config import _TorchBackend
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 
 from ray_jobs.session import is_local
+
+_log = logging.getLogger(__name__)
+
+
+class ProcessGroupConfig(TorchConfig):
+    """A TorchConfig whose process group may be left by a worker that Ray's memory monitor has ended."""
+
+    @property
+    def backend_cls(self) -> type[_TorchBackend]:
+        """How a process group begins and ends."""
+        return _ProcessGroup
+
+
+class _ProcessGroup(_TorchBackend):
+    def on_shutdown(self, worker_group: Any, backend_config: Any) -> None:
+        """Asks every worker to leave the group; the controller knows that dead ones do not answer.
+
+        But of one without memory it takes the answer for an error of its own, which ends the fit and leaves
+        the place of its workers taken (Ray 2.60).
+        """
+        try:
+            super().on_shutdown(worker_group, backend_config)
+        except OutOfMemoryError as error:
+            _log.warning("the process group was not left in order: %s", str(error).partition("\n")[0])
 
 
 class Trainer(TorchTrainer):

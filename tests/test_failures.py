@@ -7,24 +7,21 @@ import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray.exceptions as lost
 import torch
+from ray.train.torch.config import _TorchBackend
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
-from ray.train.v2.api.exceptions import ControllerError
 
 from pbrlib.data import s3
 from pbrlib.errors import DataError, OutageError, RepeatedError
 from pbrlib.train.incidents import INCIDENTS, told
-from pbrlib.train.spec import RuntimeSpec
 from pbrlib.train.stall import StalledError
-from pbrlib.train.state import STATE, name_of_checkpoint
-from ray_jobs import fit as fit_module
 from ray_jobs.failures import FailureWatch, failed, pbr_error_in, rank_failure
 from ray_jobs.fit import raise_failure
+from ray_jobs.trainer import ProcessGroupConfig
 
 PEER = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:{}"
 CUDA = "CUDA out of memory. Tried to allocate {}.00 GiB. GPU 0 has a total capacity of 139.72 GiB."
@@ -230,56 +227,14 @@ def test_a_server_out_of_reach_is_an_outage_and_missing_credentials_are_not() ->
         upload()
 
 
-class Ends:
-    """Fits of a phase that end so, one after the other, each ``gain`` steps further."""
+def test_a_worker_without_memory_need_not_leave_its_process_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = ProcessGroupConfig(backend="gloo").backend_cls()
+    ends = iter([lost.OutOfMemoryError("1 worker(s) were killed"), ValueError("a bug")])
 
-    def __init__(self, directory: Path, *outcomes: Exception | None, gain: int = 0) -> None:
-        runtime = RuntimeSpec(max_failures=2)
-        self.job: Any = SimpleNamespace(directory=directory, phase="A1", title="albedo/A1-0", runtime=runtime)
-        self.directory, self.gain, self.outcomes, self.fits = directory, gain, list(outcomes), 0
+    def on_shutdown(*given: Any) -> None:
+        raise next(ends)
 
-    def fit(self) -> Path:
-        self.fits += 1
-        if self.gain:
-            folder = self.directory / name_of_checkpoint(self.fits * self.gain)
-            folder.mkdir()
-            (folder / STATE).touch()
-        outcome = self.outcomes.pop(0)
-        if outcome is not None:
-            raise ControllerError(outcome)
-        return self.directory
-
-    def run(self) -> Path:
-        return fit_module._past_lost_workers(self.job, self.fit)
-
-
-NO_MEMORY = lost.OutOfMemoryError("1 worker(s) were killed due to the node running low on memory.\nMore.")
-
-
-def test_a_controller_that_stumbles_over_a_worker_without_memory_is_started_again(tmp_path: Path) -> None:
-    ends = Ends(tmp_path, NO_MEMORY, None, gain=5)
-    assert ends.run() == tmp_path
-    (line,) = [json.loads(line) for line in (tmp_path / INCIDENTS).read_text().splitlines()]
-    assert (line["cause"], line["committed"]) == ("host memory", 5)
-    assert "after step 5: OutOfMemoryError: 1 worker(s) were killed" in told(line)
-
-
-def test_it_is_not_started_again_where_it_has_stumbled_before(tmp_path: Path) -> None:
-    ends = Ends(tmp_path, *[NO_MEMORY] * 5)
-    with pytest.raises(RepeatedError, match=r"after step 0: OutOfMemoryError.*Set fewer data_cpus"):
-        ends.run()
-    assert ends.fits == 2
-
-
-def test_it_is_started_again_as_often_as_failures_are_allowed(tmp_path: Path) -> None:
-    ends = Ends(tmp_path, *[NO_MEMORY] * 5, gain=5)
-    with pytest.raises(OutageError, match=r"albedo/A1-0: .* The same command goes on"):
-        ends.run()
-    assert ends.fits == 3
-
-
-def test_a_mistake_in_the_controller_is_not_tried_again(tmp_path: Path) -> None:
-    ends = Ends(tmp_path, ValueError("a bug"), None)
-    with pytest.raises(ControllerError, match="a bug"):
-        ends.run()
-    assert ends.fits == 1
+    monkeypatch.setattr(_TorchBackend, "on_shutdown", on_shutdown)
+    backend.on_shutdown(None, None)
+    with pytest.raises(ValueError, match="a bug"):
+        backend.on_shutdown(None, None)

@@ -18,6 +18,7 @@ TIMEOUT_S = 420
 WORKERS, SEGMENT, STEPS = 2, 15, 90
 
 Begin = Callable[..., Training]
+MADE: list[Training] = []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -43,9 +44,19 @@ def training_in(shard_folder: Path, trained_runs: Path) -> Begin:
     def make(folder: Path, **options: Any) -> Training:
         given = {"steps": STEPS, "segment": SEGMENT, "runtime": {"workers": WORKERS}, "shards": shard_folder}
         curriculum = parse_curriculum(ALBEDO)
-        return Training(folder, curriculum=curriculum, segformer=segformer, **(given | options))
+        training = Training(folder, curriculum=curriculum, segformer=segformer, **(given | options))
+        MADE.append(training)
+        return training
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """A test that fails must not spoil those after it."""
+    yield
+    while MADE:
+        MADE.pop().stop()
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,9 @@ from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.place import place
 from pbrlib.train.incidents import INCIDENTS
 from pbrlib.train.runs import RunDirectory
-from pbrlib.train.state import WEIGHTS, checkpoints, read_state, step_of_checkpoint
+from pbrlib.train.state import WEIGHTS, checkpoints, read_state
 from pbrlib.train.timesheet import TIME_SHEET
+from tests.faults.cluster import kill_session
 
 Samples = list[list[str]]
 
@@ -69,13 +70,22 @@ class Training:
         self.command += ["--data", str(shards), "--runs", str(self.runs)]
         self.command += ["--runtime", str(folder / "runtime.yaml")]
         self.command += [] if address is None else ["--address", address]
+        self._started: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> subprocess.Popen[bytes]:
         """The command, begun; its words go to ``said``."""
         with self._log.open("ab") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 self.command, stdout=log, stderr=log, start_new_session=True, env=self._environment
             )
+        self._started.append(process)
+        return process
+
+    def stop(self) -> None:
+        """Ends what a test that failed has left running."""
+        for process in self._started:
+            if process.poll() is None:
+                kill_session(process)
 
     def finish(self, process: subprocess.Popen[bytes], *, timeout_s: float = 240) -> Path:
         """Waits for the end, and returns the best checkpoint."""
@@ -134,7 +144,7 @@ class Training:
     def checkpoint_steps(self) -> list[int]:
         """After which steps the checkpoints were written that are there, in their order."""
         folders = [one for phase in self.runs.glob("albedo/*-*") for one in checkpoints(phase)]
-        return [step_of_checkpoint(folder) for folder in folders]
+        return [int(folder.name.rpartition("_")[2]) for folder in folders]
 
     def incidents(self) -> list[dict[str, Any]]:
         """What it has written down of them."""
