@@ -115,6 +115,7 @@ def test_a_rank_that_never_reports_ends_the_attempt_when_its_time_is_over(
     with pytest.raises(DataError, match="enough"):
         launch_on_ray(job, work=absent)
     hung, ended = incidents(job.directory)
-    assert (hung["error"], hung["rank"], hung["verdict"]) == ("BroadcastCollectiveTimeoutError", 0, "retried")
+    assert "BroadcastCollectiveTimeoutError" in hung["error"]
+    assert (hung["rank"], hung["verdict"]) == (0, "retried")
     assert 13 < hung["at"] - (job.directory / "first").stat().st_mtime < 60
     assert ended["cause"] == "mistake"
