@@ -14,10 +14,10 @@ import pytest
 
 from pbrlib.data.storage import put_file
 from tests.conftest import S3_CREDENTIALS
-from tests.faults.conftest import SEGMENT, STEPS, WORKERS, Begin
+from tests.faults.conftest import SEGMENT, STEPS, Begin
 from tests.faults.test_processes import ends_as_if_undisturbed
 from tests.faults.training import Outcome, Training
-from tests.s3_server import Answer, FaultyServer, refusing, s3_server, silent_for
+from tests.s3_server import Answer, FaultyServer, refusing, s3_server
 
 BUCKET = "s3://pbr-faults"
 TILES = "/shards/shards/"
@@ -153,31 +153,6 @@ def test_a_minute_without_s3_while_tiles_are_read_costs_no_step(
     ends_as_if_undisturbed(training, process, undisturbed, fault="S3 away, reading")
     assert training.repeated() == 0
     assert "failed" not in [line["kind"] for line in training.incidents()]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_an_input_that_stalls_ends_the_attempt_and_is_told(
-    server: FaultyServer, training_in: Begin, undisturbed: Outcome, tmp_path: Path
-) -> None:
-    training: Training = training_in(
-        tmp_path,
-        shards=f"{BUCKET}/shards",
-        runtime={"workers": WORKERS, "input_timeout_s": 30, "collective_timeout_s": 60},
-    )
-    with outage(server, "GET", key=TILES, answer=silent_for(120), seconds=40) as began:
-        process = training.start()
-        wait_until_begun(began, training)
-        limit = time.monotonic() + 120
-        while not training.incidents():
-            assert time.monotonic() < limit, training.said
-            time.sleep(0.1)
-        print(f"told {time.monotonic() - began[0]:.0f} s after the last answer")
-        training.wait_for_step(0)
-    ends_as_if_undisturbed(training, process, undisturbed, fault="stalled input")
-    (first, *_) = training.incidents()
-    print(first["message"])
-    assert first["kind"] == "failed" and "it waits for" in first["message"]
 
 
 def test_a_second_command_in_the_same_run_refuses_and_the_first_goes_on(
