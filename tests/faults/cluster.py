@@ -16,6 +16,8 @@ from tests.ray.head import START_S, Head, free_ports, head_node
 CPUS_OF_NODE = 2
 """One worker and its data stream."""
 
+ATTEMPTS = 3
+
 
 class Cluster:
     """A head that trains nothing, and nodes with room for one worker each."""
@@ -36,10 +38,22 @@ class Cluster:
     def add_node(self, settings: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         """Starts a node in a session of its own, and waits until the cluster counts it.
 
-        ``settings`` are variables of its environment.
-
-        Nodes that start at once on one machine take each other's ports.
+        Nodes that start at once on one machine take each other's ports, and one may give up where much else
+        runs: it is started again. ``settings`` are variables of its environment.
         """
+        for _ in range(ATTEMPTS):
+            node = self._start_node(settings or {})
+            self.nodes.append(node)
+            limit = time.monotonic() + START_S
+            while node.poll() is None:
+                if self._counts(node):
+                    return node
+                assert time.monotonic() < limit, "a node did not come up"
+                time.sleep(0.5)
+            kill_session(self.nodes.pop())
+        raise AssertionError(f"{ATTEMPTS} nodes ended in their start")
+
+    def _start_node(self, settings: Mapping[str, str]) -> subprocess.Popen[bytes]:
         ports = iter(free_ports(3))
         command = [
             str(Path(sys.executable).with_name("ray")),
@@ -49,19 +63,13 @@ class Cluster:
             *(f"--metrics-export-port={next(ports)}", "--min-worker-port=0", "--max-worker-port=0"),
             f"--object-store-memory={100 * 2**20}",
         ]
-        node = subprocess.Popen(
+        return subprocess.Popen(
             command,
-            env={**self.head.environment, **(settings or {})},
+            env={**self.head.environment, **settings},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        self.nodes.append(node)
-        limit = time.monotonic() + START_S
-        while not self._counts(node):
-            assert time.monotonic() < limit, f"a node did not come up, it ended with {node.poll()}"
-            time.sleep(0.5)
-        return node
 
     def _counts(self, node: subprocess.Popen[bytes]) -> bool:
         """Whether the cluster says that a node is there; one that was lost it counts for half a minute."""
