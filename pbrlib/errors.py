@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class PbrError(Exception):
-    """A mistake in the input: the message gives the place, what came and what to do."""
+    """What a user can act on: the message gives the place, what came and what to do."""
 
 
 class ConfigError(PbrError):
@@ -48,3 +50,23 @@ class RepeatedError(PbrError):
 
 class GateError(PbrError):
     """A phase that did not pass its gate: no mistake in the input, and the command line exits with 3."""
+
+
+_PASSING = frozenset(
+    {
+        *(errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE),
+        *(errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED),
+        *(errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.EREMOTEIO),
+    }
+)
+"""Numbers of an OSError that a busy machine or a share that is away gives, and not a later attempt."""
+
+
+def outage_or(kind: type[PbrError], error: BaseException) -> type[PbrError]:
+    """OutageError where what a disk or a share says may pass, else ``kind``."""
+    return OutageError if isinstance(error, OSError) and error.errno in _PASSING else kind
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of a library says first, or what it is when it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -15,7 +15,7 @@ import ray.exceptions as lost
 from ray.train.v2.api.callback import UserCallback
 
 from pbrlib import errors
-from pbrlib.data.storage import write_bytes_atomic
+from pbrlib.data.storage import write_text_atomic
 from pbrlib.train.failures import Cause, Failures, RankFailure, telling
 from pbrlib.train.incidents import FAILURE, note_incident
 
@@ -30,27 +30,23 @@ _MEMORY = "running low on memory"
 
 
 class WorkerFailedError(Exception):
-    """The error of a worker in values that survive the way to the controller.
+    """How a worker has ended, in values that survive the way to the controller.
 
     ``began`` tells the attempts of one rank apart.
     """
 
-    def __init__(
-        self, cause: Cause, error: str, message: str, rank: int, step: int | None, began: float
-    ) -> None:
-        super().__init__(cause, error, message, rank, step, began)
-        self.cause, self.error, self.message, self.rank, self.step = cause, error, message, rank, step
+    def __init__(self, failure: RankFailure, began: float) -> None:
+        super().__init__(failure, began)
+        self.failure = failure
 
     def __str__(self) -> str:
-        return f"rank {self.rank}, step {self.step}: {self.error}: {self.message}"
+        one = self.failure
+        return f"rank {one.rank}, step {one.step}: {one.error}: {one.message}"
 
 
 def failed(error: BaseException, *, rank: int, step: int | None, began: float) -> WorkerFailedError:
     """What ended a worker; called there."""
-    telling_one = next((one for one in chain(error) if _cause(one) != "error"), error)
-    return WorkerFailedError(
-        _cause(telling_one), type(telling_one).__name__, first_line(telling_one), rank, step, began
-    )
+    return WorkerFailedError(_failure(error, rank=rank, step=step), began)
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -66,16 +62,25 @@ def pbr_error_in(error: BaseException | None) -> errors.PbrError | None:
     for one in chain(error):
         if isinstance(one, errors.PbrError) and type(one).__module__ == errors.__name__:
             return one
-        if isinstance(one, WorkerFailedError) and hasattr(errors, one.error):
-            kind: type[errors.PbrError] = getattr(errors, one.error)
-            return kind(one.message)
+        if isinstance(one, WorkerFailedError) and hasattr(errors, one.failure.error):
+            kind: type[errors.PbrError] = getattr(errors, one.failure.error)
+            return kind(one.failure.message)
     return None
 
 
 def leave_failure(directory: Path, mistake: errors.PbrError) -> None:
     """Leaves what stops a phase, so that the next attempt ends at once; raises DataError."""
     note = {"kind": type(mistake).__name__, "message": str(mistake)}
-    write_bytes_atomic(str(directory / FAILURE), json.dumps(note).encode())
+    write_text_atomic(directory / FAILURE, json.dumps(note))
+
+
+def raise_failure(directory: Path) -> None:
+    """Raises the PbrError that stops a phase, if one was left."""
+    path = directory / FAILURE
+    if path.exists():
+        note = json.loads(path.read_text())
+        kind: type[errors.PbrError] = getattr(errors, note["kind"])
+        raise kind(note["message"])
 
 
 class FailureWatch(UserCallback):
@@ -101,16 +106,12 @@ class FailureWatch(UserCallback):
         # A node that is taken away costs none of the retries.
         self._counted += not any(map(_was_preempted, worker_exceptions.values()))
         repeated = self._failures.judge(attempt, committed=self._committed)
-        verdict = "retried"
-        if failure.cause == "mistake" or repeated is not None:
+        if self._stops(repeated):
             verdict = "stops: it would come again"
         elif self._counted > self._max_failures:
             verdict = f"stops: max_failures is {self._max_failures}"
-        if repeated is not None:
-            try:
-                leave_failure(self._directory, repeated)
-            except errors.DataError:
-                verdict = "retried"  # where nothing can be written, the next attempt has to find out again
+        else:
+            verdict = "retried"
         note_incident(
             self._directory,
             "failed",
@@ -123,14 +124,27 @@ class FailureWatch(UserCallback):
             verdict=verdict,
         )
 
+    def _stops(self, repeated: errors.RepeatedError | None) -> bool:
+        """Whether the next attempt is told to end; where nothing can be written it has to find out again."""
+        try:
+            if repeated is not None:
+                leave_failure(self._directory, repeated)
+            return (self._directory / FAILURE).exists()
+        except errors.DataError:
+            return False
+
 
 def rank_failure(error: BaseException, *, rank: int) -> RankFailure:
     """How a rank ended, from what the controller knows of it."""
     for one in chain(error):
         if isinstance(one, WorkerFailedError):
-            return RankFailure(one.cause, one.error, one.message, one.rank, one.step)
+            return one.failure
+    return _failure(error, rank=rank)
+
+
+def _failure(error: BaseException, *, rank: int, step: int | None = None) -> RankFailure:
     told = next((one for one in chain(error) if _cause(one) != "error"), error)
-    return RankFailure(_cause(told), type(told).__name__, first_line(told), rank)
+    return RankFailure(_cause(told), type(told).__name__, message_of(told), rank, step)
 
 
 def _was_preempted(error: BaseException) -> bool:
@@ -158,9 +172,8 @@ def _cause(error: BaseException) -> Cause:
     return "error"
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of what an error says."""
+def message_of(error: BaseException) -> str:
+    """All that an error of ours says; of another one the first line, without its full stop."""
     if isinstance(error, errors.PbrError):
         return str(error)
-    lines = str(error).strip().splitlines() or ["no message"]
-    return lines[0][:_SHOWN].rstrip(".")
+    return errors.first_line(error)[:_SHOWN].rstrip(".")

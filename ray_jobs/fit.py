@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +25,17 @@ from pbrlib.data.tilecache import TileCache
 from pbrlib.train.fallback import past_damage
 from pbrlib.train.incidents import FAILURE
 from pbrlib.train.spec import RuntimeSpec
-from ray_jobs.failures import FailureWatch, failed, first_line, leave_failure, pbr_error_in
+from ray_jobs.failures import (
+    FailureWatch,
+    failed,
+    leave_failure,
+    message_of,
+    pbr_error_in,
+    raise_failure,
+)
 from ray_jobs.gauges import PhaseGauges
-from ray_jobs.recorded import forget, resumable
-from ray_jobs.reports import leave_place
+from ray_jobs.recorded import forget, mend, resumable
+from ray_jobs.reports import leave_placement
 from ray_jobs.runtime import RayRuntime
 from ray_jobs.s3files import path_of, storage_of
 from ray_jobs.stopping import stopping_after_checkpoint
@@ -87,42 +93,20 @@ def launch_on_ray(
 
 def _lost(job: PhaseJob, error: BaseException) -> errors.OutageError:
     return errors.OutageError(
-        f"{job.title}: what the fit runs on was lost: {first_line(error)}. "
-        "The same command goes on from the last checkpoint."
+        f"{job.title}: the process that leads the fit was lost: {message_of(error)}. "
+        "The same command resumes from the last checkpoint."
     )
 
 
 def _fit(job: PhaseJob, *, callbacks: Sequence[UserCallback], work: RankWork) -> Path:
     """One fit, and the best checkpoint that Ray knows after it."""
-    spec, runtime = job.curriculum.phases[job.phase], job.runtime
     job.directory.mkdir(parents=True, exist_ok=True)
     (job.directory / FAILURE).unlink(missing_ok=True)
-    watch = FailureWatch(job.directory, phase=job.phase, max_failures=runtime.max_failures)
-    trainer = Trainer(
-        train_worker,
-        train_loop_config={"job": job, "work": work, **_about(job)},
-        torch_config=ProcessGroupConfig(
-            backend="nccl" if runtime.device == "cuda" else "gloo", timeout_s=runtime.collective_timeout_s
-        ),
-        scaling_config=scaling_of(runtime),
-        run_config=ray.train.RunConfig(
-            name=job.title,
-            callbacks=[watch, *callbacks],  # type: ignore[list-item]
-            **storage_of(job.runs),
-            failure_config=FailureConfig(
-                max_failures=runtime.max_failures,
-                controller_failure_limit=PATIENCE if _room(runtime.at_fewest()) else IMPATIENCE,
-            ),
-            checkpoint_config=ray.train.CheckpointConfig(
-                num_to_keep=2,
-                checkpoint_score_attribute=spec.select.metric,
-                checkpoint_score_order=spec.select.mode,
-            ),
-        ),
-    )
+    mend(job.directory)
+    watch = FailureWatch(job.directory, phase=job.phase, max_failures=job.runtime.max_failures)
     try:
         with own_interrupts(), stopping_after_checkpoint(job.directory):
-            result = trainer.fit()
+            result = _trainer(job, callbacks=[watch, *callbacks], work=work).fit()
     except TrainingFailedError as error:
         raise_failure(job.directory)
         # What kept a worker from leaving word, or the controller from keeping its record, such as S3.
@@ -133,9 +117,36 @@ def _fit(job: PhaseJob, *, callbacks: Sequence[UserCallback], work: RankWork) ->
     except (lost.RayActorError, lost.OutOfMemoryError) as error:
         raise _lost(job, error) from error
     raise_failure(job.directory)
-    best = result.get_best_checkpoint(spec.select.metric, spec.select.mode)
+    select = job.curriculum.phases[job.phase].select
+    best = result.get_best_checkpoint(select.metric, select.mode)
     assert best is not None
     return path_of(best)
+
+
+def _trainer(job: PhaseJob, *, callbacks: Sequence[UserCallback], work: RankWork) -> Trainer:
+    select, runtime = job.curriculum.phases[job.phase].select, job.runtime
+    return Trainer(
+        train_worker,
+        train_loop_config={"job": job, "work": work, **_about(job)},
+        torch_config=ProcessGroupConfig(
+            backend="nccl" if runtime.device == "cuda" else "gloo", timeout_s=runtime.collective_timeout_s
+        ),
+        scaling_config=scaling_of(runtime),
+        run_config=ray.train.RunConfig(
+            name=job.title,
+            callbacks=[*callbacks],  # type: ignore[list-item]
+            **storage_of(job.runs),
+            failure_config=FailureConfig(
+                max_failures=runtime.max_failures,
+                controller_failure_limit=PATIENCE if _room(runtime.at_fewest()) else IMPATIENCE,
+            ),
+            checkpoint_config=ray.train.CheckpointConfig(
+                num_to_keep=2,
+                checkpoint_score_attribute=select.metric,
+                checkpoint_score_order=select.mode,
+            ),
+        ),
+    )
 
 
 def scaling_of(runtime: RuntimeSpec) -> ray.train.ScalingConfig:
@@ -186,24 +197,17 @@ def train_worker(config: Mapping[str, Any]) -> None:
         cache = None if job.runtime.tile_cache is None else TileCache.of(job.runtime.tile_cache)
         shards = ShardSet.open(job.shards, cache=cache, on_bad_sample=job.runtime.on_bad_sample)
         gauges = PhaseGauges(curriculum=job.curriculum.name, phase=job.phase, run=job.fingerprint[:8])
-        runtime = RayRuntime(shards, job.runtime, directory=job.directory, gauges=gauges)
+        select = job.curriculum.phases[job.phase].select
+        runtime = RayRuntime(shards, job.runtime, selection=select, directory=job.directory, gauges=gauges)
         if runtime.rank == 0:
-            leave_place(job.directory)
+            leave_placement(job.directory)
         work(job, runtime)
     except Exception as error:
         mistake = pbr_error_in(error)
         if mistake is not None and not isinstance(mistake, errors.OutageError):
-            leave_failure(job.directory, mistake)
+            with suppress(errors.DataError):  # a full disk takes no word; the next attempt finds out again
+                leave_failure(job.directory, mistake)
             raise
         rank = ray.train.get_context().get_world_rank()
         step = None if runtime is None else runtime.step
         raise failed(error, rank=rank, step=step, began=began) from error
-
-
-def raise_failure(directory: Path) -> None:
-    """Raises the PbrError that a worker left in the phase's folder, if one did."""
-    path = directory / FAILURE
-    if path.exists():
-        note = json.loads(path.read_text())
-        kind: type[errors.PbrError] = getattr(errors, note["kind"])
-        raise kind(note["message"])

@@ -7,7 +7,6 @@ import socket
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from pbrlib.curriculum.climb import room_on
 from pbrlib.rehearsal.checks import Check, Talk, data_readable, storage_shared
 from pbrlib.rehearsal.node import DRIVERS_TOKEN, NodeFacts, leave_token, left_by, look_around
 from pbrlib.train.spec import RuntimeSpec
-from ray_jobs.fit import own_interrupts, scaling_of
+from ray_jobs.fit import causes, own_interrupts, scaling_of
 from ray_jobs.s3files import storage_of
 from ray_jobs.trainer import Trainer
 
@@ -134,8 +133,6 @@ def workers_on(runtime: RuntimeSpec) -> dict[str, int]:
 
 def first_failure(error: TrainingFailedError) -> str:
     """The last line of what the first worker that failed said."""
-    failures = getattr(error, "worker_failures", None) or {0: error}
-    lines: list[str] = []
-    with suppress(StopIteration):
-        lines = str(next(iter(failures.values()))).strip().splitlines()
-    return lines[-1] if lines else type(error).__name__
+    first = next(iter(causes(error)), error)
+    lines = str(first).strip().splitlines()
+    return lines[-1] if lines else type(first).__name__

@@ -25,10 +25,11 @@ from rich.text import Text
 from pbrlib.curriculum.overview import COLUMNS, LADDER, Overview, Rung
 from pbrlib.curriculum.phrases import duration
 from pbrlib.curriculum.run import PhaseJob
+from pbrlib.data.storage import write_text_atomic
 from pbrlib.errors import DataError, PbrError
 from pbrlib.train.incidents import INCIDENTS, told
 from pbrlib.train.journal import JournalTail
-from pbrlib.train.runs import FinishedPhase, write_atomically
+from pbrlib.train.runs import FinishedPhase
 
 POLL_S = 0.5
 PLAIN_EVERY_S = 15.0
@@ -152,8 +153,8 @@ class Progress:
         text = json.dumps(self.overview.as_data(datetime.now(UTC)), indent=1, allow_nan=False)
         # A full disk, or an S3 that is away, ends the phase that meets it, with a message of its own; an old
         # stamp tells of this.
-        with suppress(OSError, DataError):
-            write_atomically(self.runs / LADDER, text)
+        with suppress(DataError):
+            write_text_atomic(self.runs / LADDER, text)
 
     def _shown(self) -> RenderableType:
         shown = (followed.line for followed in self._followed.values() if followed.line)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pbrlib.train.runs import write_atomically
+from pbrlib.data.storage import write_text_atomic
+from pbrlib.train.runs import SNAPSHOT
 from pbrlib.train.state import checkpoints
 
-RECORD = "checkpoint_manager_snapshot.json"
+_log = logging.getLogger(__name__)
 
 
 def recorded(directory: Path) -> list[Path]:
     """The checkpoints of a phase that Ray knows, the oldest first, whether they are there or not."""
-    results = _read(directory)["checkpoint_results"] if (directory / RECORD).is_file() else []
+    results = _read(directory)["checkpoint_results"] if (directory / SNAPSHOT).is_file() else []
     return sorted(directory / one["checkpoint_dir_name"] for one in results)
 
 
@@ -30,7 +32,7 @@ def forget(directory: Path, names: Sequence[str]) -> None:
     Only between two fits, since a running one has the record in its memory. Ray would list a checkpoint that
     is reported again beside the old one of its name, and remove the folder of both with the worse.
     """
-    if not (directory / RECORD).is_file():
+    if not (directory / SNAPSHOT).is_file():
         return
     content = _read(directory)
     pairs = zip(content["checkpoint_results"], content["checkpoint_report_indices"], strict=True)
@@ -38,9 +40,27 @@ def forget(directory: Path, names: Sequence[str]) -> None:
     content["checkpoint_results"] = [one for one, _ in kept]
     content["checkpoint_report_indices"] = [index for _, index in kept]
     content["latest_checkpoint_result"] = max(kept, key=lambda pair: int(pair[1]), default=(None,))[0]
-    write_atomically(directory / RECORD, json.dumps(content))
+    write_text_atomic(directory / SNAPSHOT, json.dumps(content))
+
+
+def mend(directory: Path) -> None:
+    """Removes a record with which every fit would end: one that was cut, or names a folder that is gone.
+
+    The next attempt enters the checkpoints that are there. Ray writes its record over the old one, so a
+    power cut or a full disk may leave half of it.
+    """
+    try:
+        gone = [folder.name for folder in recorded(directory) if not folder.is_dir()]
+        complaint = f"names {', '.join(gone)}, which is gone" if gone else ""
+    except (ValueError, KeyError, TypeError) as error:
+        complaint = f"is damaged ({error})"
+    if complaint:
+        _log.warning(
+            "%s: %s; the checkpoints that are there are entered anew", directory / SNAPSHOT, complaint
+        )
+        (directory / SNAPSHOT).unlink()
 
 
 def _read(directory: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((directory / RECORD).read_text())
+    content: dict[str, Any] = json.loads((directory / SNAPSHOT).read_text())
     return content

@@ -94,7 +94,7 @@ def rehearse_work(work: Work, *, scratch: Path) -> Rehearsal:
     from ray_jobs.preflight import let_talk, storage_and_data
 
     began = time.monotonic()
-    shards = ShardSet.open(work.data)
+    shards = ShardSet.open(work.data, on_bad_sample=work.runtime.on_bad_sample)
     # No retry: a rehearsal is there to find what fails. Nor does it belong among the runs of a tracker.
     runtime = work.runtime.model_copy(update={"max_failures": 0, "trackers": ()})
     talk = talks(let_talk(runtime, scratch=scratch, gradient_bytes=_gradient_bytes(work)))

@@ -12,6 +12,7 @@ from pbrlib.errors import DataError, PbrError
 
 if TYPE_CHECKING:
     from pbrlib.curriculum.spec import Curriculum
+    from pbrlib.data.shards.reader import ShardSet
     from pbrlib.release.write import Release
     from pbrlib.train.spec import RuntimeSpec
 
@@ -27,16 +28,18 @@ def release(
     A cluster's head has no GPU: on a runtime with GPUs it is one task, which needs the Ray session of the
     training. Raises the PbrErrors of ``pbrlib.release.write.write_model``.
     """
+    from pbrlib.data.shards.reader import ShardSet
     from pbrlib.evaluate.report import FILE
     from pbrlib.train.runs import MODEL
     from ray_jobs.evaluate import show, watched
 
+    shards = ShardSet.open(data, on_bad_sample=runtime.on_bad_sample)
     click.echo(f"writing the model and its evaluation into {runs / MODEL}")
     if runtime.device == "cuda" and not local:
-        done = write_as_task(runs, curricula=curricula, data=data, device="cuda", num_gpus=1)
+        done = write_as_task(runs, curricula=curricula, shards=shards, device="cuda", num_gpus=1)
     else:
         with watched() as watch:
-            done = _write(runs, curricula, data, runtime.device, watch)
+            done = _write(runs, curricula, shards, runtime.device, watch)
     if done.evaluation is None:
         click.echo(f"Model: {done.folder}, of these very networks and data already")
         return done.folder
@@ -47,14 +50,14 @@ def release(
 
 
 def write_as_task(
-    runs: Path, *, curricula: Sequence[Curriculum], data: str, device: str, num_gpus: int
+    runs: Path, *, curricula: Sequence[Curriculum], shards: ShardSet, device: str, num_gpus: int
 ) -> Release:
     """Writes the model as one Ray task; an error of the user's comes back as what it was."""
     import ray
 
     task = ray.remote(num_cpus=1, num_gpus=num_gpus, max_retries=1)(_write_or_error)
     try:
-        done: Release | PbrError = ray.get(task.remote(runs, curricula, data, device), timeout=WRITING_S)
+        done: Release | PbrError = ray.get(task.remote(runs, curricula, shards, device), timeout=WRITING_S)
     except ray.exceptions.GetTimeoutError as error:
         raise DataError(
             f"{runs}: the model was not written within {WRITING_S / 3600:.0f} h. Look with `ray status` "
@@ -66,22 +69,24 @@ def write_as_task(
 
 
 def _write_or_error(
-    runs: Path, curricula: Sequence[Curriculum], data: str, device: str
+    runs: Path, curricula: Sequence[Curriculum], shards: ShardSet, device: str
 ) -> Release | PbrError:
     """The task; a raised error Ray would wrap in a traceback."""
     try:
-        return _write(runs, curricula, data, device, lambda done, total: None)
+        return _write(runs, curricula, shards, device, lambda done, total: None)
     except PbrError as error:
         return error
 
 
 def _write(
-    runs: Path, curricula: Sequence[Curriculum], data: str, device: str, watch: Callable[[int, int], None]
+    runs: Path,
+    curricula: Sequence[Curriculum],
+    shards: ShardSet,
+    device: str,
+    watch: Callable[[int, int], None],
 ) -> Release:
     import torch
 
-    from pbrlib.data.shards.reader import ShardSet
     from pbrlib.release.write import write_model
 
-    shards = ShardSet.open(data)
     return write_model(runs, curricula=curricula, shards=shards, device=torch.device(device), watch=watch)

@@ -1,4 +1,4 @@
-"""What a trial's fit tells the sweep, and how the sweep ends it.
+"""What a fit tells of itself and of what it holds, and how a sweep ends it.
 
 The controller of the fit, a process of its own, imports this module, so it imports no torch.
 """
@@ -14,11 +14,20 @@ import ray
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.util.placement_group import PlacementGroup
 
-from pbrlib.data.storage import write_bytes_atomic
+from pbrlib.data.storage import write_text_atomic
 from pbrlib.runs.jsonfile import shown
+from pbrlib.train.spec import Selection
 
 PLACE = "place.json"
 """In a phase's folder: the placement group of its newest fit."""
+
+VALIDATED = "validated"
+"""In a report: whether it has figures, or is one of the checkpoints that are written when a node will go."""
+
+
+def figures_of(metrics: Mapping[str, float], selection: Selection) -> dict[str, object]:
+    """The figures of a checkpoint as Ray is to order them: one without it takes for the best minimum."""
+    return {**metrics, selection.metric: selection.comparable(metrics), VALIDATED: bool(metrics)}
 
 
 class ToTheSweep(TuneReportCallback):
@@ -28,7 +37,9 @@ class ToTheSweep(TuneReportCallback):
         super().__init__()  # type: ignore[no-untyped-call]
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        """Runs in the controller of the fit, an actor."""
+        """Runs in the controller of the fit, an actor; a report without figures is none of a trial's."""
+        if not metrics[0][VALIDATED]:
+            return
         own = ray.get_runtime_context().current_actor
         controller = ray.cloudpickle.dumps(own).hex()  # type: ignore[no-untyped-call]
         super().after_report(run_context, [{**metrics[0], "controller": controller}], checkpoint)
@@ -47,18 +58,18 @@ def release(report: Mapping[str, Any]) -> None:
         ray.util.remove_placement_group(PlacementGroup(group))
 
 
-def place() -> dict[str, str]:
+def placement() -> dict[str, str]:
     """What the worker of a fit holds, as its reports name it."""
     group = ray.util.get_current_placement_group()
     return {} if group is None else {"placement_group": group.id.hex()}
 
 
-def leave_place(directory: Path) -> None:
+def leave_placement(directory: Path) -> None:
     """Writes into a phase's folder what its fit holds: a process may be killed before its first report."""
-    write_bytes_atomic(directory / PLACE, json.dumps(place()).encode())
+    write_text_atomic(directory / PLACE, json.dumps(placement()))
 
 
-def left_place(runs: Path) -> dict[str, Any]:
+def left_placement(runs: Path) -> dict[str, Any]:
     """What the newest fit in a trial's runs has left of its place."""
     files = sorted(runs.glob(f"*/*/{PLACE}"), key=lambda file: file.stat().st_mtime)
     return shown(files[-1]) if files else {}

@@ -15,26 +15,35 @@ from torch.nn.parallel import DistributedDataParallel
 from pbrlib.data.batch import RawBatch
 from pbrlib.data.plan import DrawPlan, share
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.errors import CheckpointError
+from pbrlib.errors import CheckpointError, outage_or
 from pbrlib.train.collectives import ProcessGroup
 from pbrlib.train.incidents import note_incident
-from pbrlib.train.spec import RuntimeSpec
+from pbrlib.train.spec import RuntimeSpec, Selection
 from pbrlib.train.stall import PatientStream
 from pbrlib.train.state import checkpoints, name_of_checkpoint, read_state
 from ray_jobs.datasets import stream, waiting_for
 from ray_jobs.gauges import PhaseGauges
-from ray_jobs.reports import place
+from ray_jobs.reports import figures_of, placement
 from ray_jobs.s3files import checkpoint_at, path_of, sending_to
 
 
 class RayRuntime(ProcessGroup):
     """One rank of a TorchTrainer: DDP, one Ray Data execution, checkpoints through ``ray.train.report``."""
 
-    def __init__(self, shards: ShardSet, spec: RuntimeSpec, *, directory: Path, gauges: PhaseGauges) -> None:
+    def __init__(
+        self,
+        shards: ShardSet,
+        spec: RuntimeSpec,
+        *,
+        selection: Selection,
+        directory: Path,
+        gauges: PhaseGauges,
+    ) -> None:
         context = ray.train.get_context()
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         self.device = ray.train.torch.get_device()
         self.shards, self._spec, self._directory, self._gauges = shards, spec, directory, gauges
+        self._selection = selection
         self._batches: PatientStream | None = None
         self._preempted: ray.train.PreemptionInfo | None = None
 
@@ -69,7 +78,7 @@ class RayRuntime(ProcessGroup):
             first_step=first_step,
             limit_s=self._spec.input_timeout_s,
             waits_for=waits_for,
-            tell=lambda step, seconds: self._stalled(step, seconds, waits_for(step)),
+            tell=self._stalled,
         )
         return self._batches
 
@@ -92,19 +101,23 @@ class RayRuntime(ProcessGroup):
         """A barrier over the ranks; the checkpoint moves to its place and into Ray's record."""
         try:
             ray.train.report(
-                {**metrics, "step": step, **place()},
+                self._told(metrics, step=step),
                 checkpoint=None if checkpoint is None else checkpoint_at(checkpoint),
                 checkpoint_dir_name=name_of_checkpoint(step),
                 checkpoint_upload_fn=sending_to(self._directory),
             )
         except OSError as error:
-            raise CheckpointError(
+            raise outage_or(CheckpointError, error)(
                 f"step {step}: the checkpoint could not be moved to the runs directory ({error}). "
                 "Free space there; the same command resumes."
             ) from error
 
+    def _told(self, metrics: Mapping[str, float], *, step: int) -> dict[str, object]:
+        """What Ray hears of a checkpoint."""
+        return {**figures_of(metrics, self._selection), "step": step, **placement()}
+
     def is_preempted(self) -> bool:
-        """What Ray was told of the nodes that its workers are on, such as a spot instance's two minutes."""
+        """True once for each notice that Ray was given of its workers' nodes, such as a spot instance's."""
         info = ray.train.get_preemption_info()
         if info is None or info == self._preempted:
             return False
@@ -126,24 +139,24 @@ class RayRuntime(ProcessGroup):
     def _begins_at(self) -> Path | None:
         """Asked for once: all ranks have to find out together, and only rank 0's Ray knows what is entered.
 
-        Ray's controller records a checkpoint up to two seconds after it was written. One that a fault kept
-        out of the record is entered now: it is not trained again, and can be the best.
+        Ray's controller records a checkpoint up to two seconds after it was written. Those that a fault kept
+        out of the record are entered now: they are not trained again, and can be the best.
         """
         known = ray.train.get_checkpoint()
-        recorded = None if known is None else path_of(known)
-        newest = max(checkpoints(self._directory), default=None) if self.rank == 0 else None
-        ((name, *_), *_) = self.gather([newest.name if newest else ""])
-        if not name or (recorded is not None and name <= recorded.name):
-            return recorded
-        folder = self._directory / name
-        self._enter(folder)
-        return folder
+        newest = None if known is None else path_of(known)
+        found = [folder.name for folder in checkpoints(self._directory)] if self.rank == 0 else []
+        (names, *_) = self.gather(found)
+        for name in names:
+            if newest is None or name > newest.name:
+                newest = self._directory / name
+                self._enter(newest)
+        return newest
 
     def _enter(self, folder: Path) -> None:
         """Reports a checkpoint that lies in its place already; a barrier over the ranks."""
         state = read_state(folder)
         ray.train.report(
-            {**state.metrics, "step": state.step, **place()},
+            self._told(state.metrics, step=state.step),
             checkpoint=checkpoint_at(folder) if self.rank == 0 else None,
             checkpoint_dir_name=folder.name,
             checkpoint_upload_mode=ray.train.CheckpointUploadMode.NO_UPLOAD,

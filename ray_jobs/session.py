@@ -39,7 +39,7 @@ _WATCHED = {"RAY_TRAIN_ENABLE_STATE_TRACKING": "1", **BARRIER}
 """What the dashboard says of fits comes from this record.
 
 Only where there is a dashboard: it takes a process with torch in it, and, like ``_INHERITED``, new workers
-for each fit.
+for each fit. ``BARRIER`` too: the processes of a joined cluster do not inherit from this one.
 """
 
 _LOCAL = {"PBR_LOCAL_CLUSTER": "1"}

@@ -10,7 +10,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from pbrlib.data.audit import Finding
 from pbrlib.data.prepare import Group, Written, write_group
-from pbrlib.errors import DataError, PbrError
+from pbrlib.errors import DataError, PbrError, first_line
 
 CANCEL_TIMEOUT_S = 30.0
 
@@ -67,6 +67,5 @@ def _result(done: ray.ObjectRef[Any]) -> Written | str | RayError:
 
 
 def _killed(group: Group, error: Exception) -> Written:
-    reason = str(error).strip().splitlines()[0]
-    message = f"reading it killed its process ({reason}). Save its files again, or reduce them."
+    message = f"reading it killed its process ({first_line(error)}). Save its files again, or reduce them."
     return Written(None, (), (Finding(group.members[0].entry.id, "", "killed", "error", message),))

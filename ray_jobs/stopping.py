@@ -19,7 +19,7 @@ from types import FrameType
 import click
 
 from pbrlib.errors import DataError
-from ray_jobs.recorded import RECORD
+from pbrlib.train.runs import SNAPSHOT
 
 WAIT = "RAY_JOB_STOP_WAIT_TIME_S"
 """Ray's variable: how long it waits for the command of a stopped job. `pbr submit` sets it for its jobs."""
@@ -101,7 +101,7 @@ def _patience_s() -> float:
 def _committed(directory: Path) -> str | None:
     """The name of the checkpoint that Ray committed last."""
     try:
-        latest = json.loads((directory / RECORD).read_text())["latest_checkpoint_result"]
+        latest = json.loads((directory / SNAPSHOT).read_text())["latest_checkpoint_result"]
     except (OSError, ValueError, KeyError, DataError):
         return None
     return None if latest is None else str(latest["checkpoint_dir_name"])

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pbrlib.errors import ConfigError
+from pbrlib.errors import ConfigError, first_line
 from ray_jobs.stopping import WAIT
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ _UPLOADED = ("files", "file", "runtime_file")
 _PLACES = ("data", "runs", "out", "location")
 _ADDRESS = re.compile(r"[a-z0-9]+:/")
 _ID = re.compile(r"[^A-Za-z0-9_.-]+")
-"""What does not belong into a job's id, which stands in addresses, file names and commands."""
+"""What does not belong in a job's id, which stands in addresses, file names and commands."""
 
 
 @click.command("submit")
@@ -183,7 +183,7 @@ def connect(address: str | None) -> JobSubmissionClient:
         ) from error
     except (OSError, RuntimeError) as error:
         raise ConfigError(
-            f"{address}: no cluster takes jobs there ({_first_line(error)}). Is it up (`ray up`), is its "
+            f"{address}: no cluster takes jobs there ({first_line(error)}). Is it up (`ray up`), is its "
             "dashboard here (`ray dashboard`)?"
         ) from error
 
@@ -211,7 +211,7 @@ def submit(
                 "on the head? Start this one with `ray start --dashboard-agent-listen-port=PORT`."
             ) from error
         raise ConfigError(
-            f"{working_dir.resolve()}: the job was not taken ({_first_line(error)}). If the upload is too "
+            f"{working_dir.resolve()}: the job was not taken ({first_line(error)}). If the upload is too "
             "large, name what it does not need in .rayignore."
         ) from error
     click.echo(f"pbr: job {job} ({metadata['job_name']})", err=True)
@@ -284,7 +284,7 @@ def _details(client: JobSubmissionClient, job: str) -> JobDetails:
     except (OSError, RuntimeError) as error:
         raise ConfigError(
             f"{job}: the cluster at {client.get_address()} does not know this job "
-            f"({_first_line(error)}). `ray job list` shows those that it knows. The command of a job that is "
+            f"({first_line(error)}). `ray job list` shows those that it knows. The command of a job that is "
             "lost can be submitted again: it resumes."
         ) from error
 
@@ -300,7 +300,3 @@ def _exit_code(client: JobSubmissionClient, job: str) -> int:
         click.echo(f"pbr: job {job} did not end by itself: {details.message}", err=True)
         return FAILED
     return code if code >= 0 else 128 - code
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -253,9 +253,10 @@ def open_work(
 def write_resolved(curriculum: Curriculum, runs: Path) -> None:
     """Leaves the resolved curriculum, overrides included, in its run directory."""
     from pbrlib.curriculum.load import dump_yaml
-    from pbrlib.train.runs import write_atomically
+    from pbrlib.data.storage import write_text_atomic
+    from pbrlib.train.runs import CURRICULUM
 
-    write_atomically(runs / curriculum.name / "curriculum.yaml", dump_yaml(curriculum))
+    write_text_atomic(runs / curriculum.name / CURRICULUM, dump_yaml(curriculum))
 
 
 if __name__ == "__main__":

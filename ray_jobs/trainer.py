@@ -10,6 +10,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.torch.config import _TorchBackend
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 
+from pbrlib.errors import first_line
 from ray_jobs.session import is_local
 
 _log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ class _ProcessGroup(_TorchBackend):
         try:
             super().on_shutdown(worker_group, backend_config)
         except OutOfMemoryError as error:
-            _log.warning("the process group was not left in order: %s", str(error).partition("\n")[0])
+            _log.warning("the process group was not left in order: %s", first_line(error))
 
 
 class Trainer(TorchTrainer):

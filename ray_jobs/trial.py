@@ -16,7 +16,8 @@ from ray.exceptions import RayActorError
 
 from pbrlib.curriculum.run import PhaseJob, carry_out
 from pbrlib.curriculum.study import Outcome
-from pbrlib.train.runs import FinishedPhase, write_atomically
+from pbrlib.data.storage import write_text_atomic
+from pbrlib.train.runs import FinishedPhase
 from ray_jobs.failures import pbr_error_in
 from ray_jobs.fit import launch_on_ray
 from ray_jobs.reports import ToTheSweep
@@ -56,7 +57,7 @@ def _finished(done: FinishedPhase, objectives: list[str]) -> Outcome:
 
 
 def _leave(folder: Path, outcome: Outcome) -> None:
-    write_atomically(folder / OUTCOME, json.dumps(asdict(outcome)))
+    write_text_atomic(folder / OUTCOME, json.dumps(asdict(outcome)))
 
 
 def left_outcome(folder: Path) -> Outcome | None:

@@ -19,7 +19,7 @@ from pbrlib.curriculum.search import Params
 from pbrlib.curriculum.study import Configuration, Outcome, SweepStudy
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import PbrError
-from ray_jobs.reports import left_place, release
+from ray_jobs.reports import left_placement, release
 from ray_jobs.sweep import Sweep
 from ray_jobs.trial import left_outcome, train_trial
 
@@ -104,7 +104,7 @@ class StudySearcher(Searcher):
         last = self._last.pop(trial_id, {})
         outcome = left_outcome(self._sweep.folder(number, repeat))
         if outcome is None:
-            release(self.stopped.get(trial_id, last) or left_place(self._sweep.folder(number, repeat)))
+            release(self.stopped.get(trial_id, last) or left_placement(self._sweep.folder(number, repeat)))
         if (stop := self.stopped.pop(trial_id, None)) is not None:
             first = self._sweep.search.spec.objectives[0].metric
             outcome = Outcome(

@@ -190,4 +190,4 @@ def conclude(study: SweepStudy, work: Sweep) -> None:
     for file in files:
         console.print(f"{file}", soft_wrap=True)
     if study.unfinished() or len(study.configurations()) < study.spec.size:
-        console.print("The time of the sweep is over before its end: the same command goes on.")
+        console.print("The time of the sweep is over before its end: the same command resumes.")

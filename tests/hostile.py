@@ -1,4 +1,4 @@
-"""What hypothesis puts where a file of ours should say something else."""
+"""What hypothesis puts in the place of a file of ours, or of a value in it."""
 
 from __future__ import annotations
 
@@ -10,3 +10,14 @@ JSON = st.recursive(
     max_leaves=8,
 )
 """Any small value."""
+
+
+def changed(whole: bytes) -> st.SearchStrategy[bytes]:
+    """Other bytes: one of these is flipped, or some at the end are missing, or others stand behind them."""
+    places = st.integers(0, len(whole) - 1)
+    flipped = st.builds(
+        lambda place, mask: whole[:place] + bytes([whole[place] ^ mask]) + whole[place + 1 :],
+        places,
+        st.integers(1, 255),
+    )
+    return flipped | places.map(lambda length: whole[:length]) | st.binary(min_size=1).map(whole.__add__)

@@ -30,6 +30,10 @@ def refusing(status: str, code: str) -> Answer:
     return answer
 
 
+BROKEN = refusing("500 Internal Server Error", "InternalError")
+BUSY = refusing("503 Slow Down", "SlowDown")
+
+
 def cut_after(length: int) -> Answer:
     """The true answer, of which only so many bytes arrive."""
 

@@ -19,8 +19,7 @@ from pbrlib.data import s3
 from pbrlib.errors import DataError, OutageError, RepeatedError
 from pbrlib.train.incidents import INCIDENTS, told
 from pbrlib.train.stall import StalledError
-from ray_jobs.failures import FailureWatch, failed, pbr_error_in, rank_failure
-from ray_jobs.fit import raise_failure
+from ray_jobs.failures import FailureWatch, failed, pbr_error_in, raise_failure, rank_failure
 from ray_jobs.trainer import ProcessGroupConfig
 
 PEER = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:{}"
@@ -133,6 +132,19 @@ def test_a_stall_at_the_same_step_stops_the_second_time(fit: Fit) -> None:
         fit.fails({0: stalled, 1: fit.worker(RuntimeError(PEER.format(port)), step=12, rank=1)})
     with pytest.raises(RepeatedError, match=r"StalledError.*it waits for x"):
         raise_failure(fit.directory)
+
+
+def test_what_cannot_be_written_down_is_retried_and_said_so(
+    fit: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise DataError("no space")
+
+    monkeypatch.setattr("ray_jobs.failures.leave_failure", full)
+    for _ in range(2):
+        fit.fails({0: fit.worker(ValueError("a shape"), step=12)})
+    assert not fit.stops()
+    assert [line["verdict"] for line in fit.lines()] == ["retried", "retried"]
 
 
 def test_ray_telling_twice_of_one_attempt_is_one_failure(fit: Fit) -> None:

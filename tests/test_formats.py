@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +21,21 @@ from pbrlib.errors import DamagedCheckpointError, DataError
 from pbrlib.inference.modelfile import FORMAT_VERSION as MODELS
 from pbrlib.inference.trained import trained_in
 from pbrlib.maps import MAPS
-from pbrlib.train.runs import RunDirectory
+from pbrlib.train.runs import RECORD, FinishedPhase, RunDirectory
 from pbrlib.train.state import FORMAT_VERSION as CHECKPOINTS
 from pbrlib.train.state import (
     OPTIMIZER,
     READABLE,
+    STATE,
     WEIGHTS,
+    State,
     Validated,
     read_state,
     read_weights,
     restore,
     verify,
 )
+from pbrlib.train.sums import OWN_SUM
 
 FORMATS = Path(__file__).parent / "formats"
 
@@ -50,9 +55,21 @@ def trained() -> nn.Module:
 
 
 def test_there_is_a_fixture_of_every_format() -> None:
-    assert {int(path.name[-1]) for path in FORMATS.glob("checkpoint-v*")} == {*READABLE, CHECKPOINTS}
-    assert {int(path.name[-1]) for path in FORMATS.glob("shards-v*")} == set(range(1, SHARDS + 1))
-    assert {int(path.name[-1]) for path in FORMATS.glob("model-v*")} == set(range(1, MODELS + 1))
+    wanted = {
+        "checkpoint": {*READABLE, CHECKPOINTS},
+        "run": {*READABLE, CHECKPOINTS},
+        "shards": set(range(1, SHARDS + 1)),
+        "model": set(range(1, MODELS + 1)),
+    }
+    for what, versions in wanted.items():
+        assert {int(path.name.split("-v")[1]) for path in FORMATS.glob(f"{what}-v*")} == versions, what
+
+
+def test_the_newest_fixture_has_every_field_that_is_written_today() -> None:
+    state = json.loads((FORMATS / f"checkpoint-v{CHECKPOINTS}" / STATE).read_text())
+    assert state.keys() - {OWN_SUM} == {field.name for field in fields(State)}
+    (phase,) = json.loads((FORMATS / f"run-v{CHECKPOINTS}" / RECORD).read_text())["phases"].values()
+    assert phase.keys() == {field.name for field in fields(FinishedPhase)}
 
 
 @pytest.mark.parametrize("version", READABLE)
@@ -68,6 +85,7 @@ def test_a_checkpoint_of_every_format_is_restored(version: int) -> None:
     assert optimizer.param_groups[0]["lr"] == 1e-2
     first, second = (Validated(step, {"val/all/albedo/l1": 1 / step}) for step in (2, 4))
     assert state.history == ((first, second) if version > 1 else ())
+    assert state.threads == (1 if version > 2 else None)
     verify(folder)
 
 
@@ -81,14 +99,16 @@ def test_a_cut_checkpoint_without_sums_is_damaged_too(tmp_path: Path, version: i
     assert read_state(folder).files == {}
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", READABLE)
 def test_the_record_of_a_run_of_every_format_names_its_best_checkpoint(tmp_path: Path, version: int) -> None:
     shutil.copytree(FORMATS / f"run-v{version}", tmp_path / "albedo")
     best = tmp_path / "albedo" / "A1-ffffffff" / "checkpoint_00000004"
     shutil.copytree(FORMATS / f"checkpoint-v{version}", best)
     folder, done = RunDirectory(tmp_path, name="albedo").best()
-    assert (folder, done.step, done.stopped, done.gate) == (best, 4, None, None)
+    assert (folder, done.step) == (best, 4)
     assert len(done.history) == (2 if version > 1 else 0)
+    assert done.stopped == ("plateau" if version > 2 else None)
+    assert (done.gate or {}).get("passed") == (True if version > 2 else None)
     assert read_weights(folder).keys() == network().state_dict().keys()
 
 

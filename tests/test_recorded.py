@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from pbrlib.train.runs import SNAPSHOT
 from pbrlib.train.state import STATE
-from ray_jobs.recorded import RECORD, forget, recorded, resumable
+from ray_jobs.recorded import forget, mend, recorded, resumable
 
 
 def write(folder: Path, *steps: int, latest: int) -> None:
@@ -19,11 +22,11 @@ def write(folder: Path, *steps: int, latest: int) -> None:
         "latest_checkpoint_result": results[steps.index(latest)],
         "current_report_index": max(steps),
     }
-    (folder / RECORD).write_text(json.dumps(content))
+    (folder / SNAPSHOT).write_text(json.dumps(content))
 
 
 def read(folder: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((folder / RECORD).read_text())
+    content: dict[str, Any] = json.loads((folder / SNAPSHOT).read_text())
     return content
 
 
@@ -57,3 +60,40 @@ def test_what_ray_had_yet_to_record_can_be_resumed_and_forgotten(tmp_path: Path)
     forget(tmp_path, ["checkpoint_00000004", "checkpoint_00000005"])
     assert recorded(tmp_path) == []
     assert read(tmp_path)["latest_checkpoint_result"] is None
+
+
+def folders(directory: Path, *steps: int) -> None:
+    for step in steps:
+        (directory / f"checkpoint_{step:08d}").mkdir()
+
+
+def test_a_record_that_says_what_is_there_is_left_alone(tmp_path: Path) -> None:
+    mend(tmp_path)
+    folders(tmp_path, 2, 3)
+    write(tmp_path, 2, 3, latest=3)
+    before = read(tmp_path)
+    mend(tmp_path)
+    assert read(tmp_path) == before
+
+
+@pytest.mark.parametrize("damage", ["empty", "half", "another form", "a folder is gone"])
+def test_a_record_with_which_every_fit_would_end_is_removed_and_said(
+    damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folders(tmp_path, 2, 3)
+    write(tmp_path, 2, 3, latest=3)
+    path = tmp_path / SNAPSHOT
+    match damage:
+        case "empty":
+            path.write_text("")
+        case "half":
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        case "another form":
+            path.write_text("[1]")
+        case _:
+            (tmp_path / "checkpoint_00000002").rmdir()
+    mend(tmp_path)
+    assert not path.exists()
+    (said,) = caplog.messages
+    assert str(path) in said and "entered anew" in said
+    assert damage != "a folder is gone" or "checkpoint_00000002" in said

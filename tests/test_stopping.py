@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pbrlib.train.runs import SNAPSHOT
 from ray_jobs.stopping import WAIT, answering_sigterm, stopping_after_checkpoint
 
 pytestmark = pytest.mark.timeout(60)
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.timeout(60)
 def commit(directory: Path, name: str) -> None:
     directory.mkdir(exist_ok=True)
     record = {"latest_checkpoint_result": {"checkpoint_dir_name": name}}
-    (directory / "checkpoint_manager_snapshot.json").write_text(json.dumps(record))
+    (directory / SNAPSHOT).write_text(json.dumps(record))
 
 
 def ask() -> None:

@@ -12,8 +12,8 @@ import pytest
 from ray.exceptions import ActorDiedError
 
 from pbrlib.curriculum.study import Configuration, Outcome, SweepStudy
+from pbrlib.data.storage import write_text_atomic
 from pbrlib.errors import NumericsError
-from pbrlib.train.runs import write_atomically
 from ray_jobs import trial
 from ray_jobs.sweep import Sweep
 from ray_jobs.trials import StudyScheduler, StudySearcher
@@ -35,7 +35,7 @@ def opened(
 
 
 def leave(work: Sweep, number: int, outcome: Outcome, *, repeat: int = 0) -> None:
-    write_atomically(work.folder(number, repeat) / trial.OUTCOME, json.dumps(asdict(outcome)))
+    write_text_atomic(work.folder(number, repeat) / trial.OUTCOME, json.dumps(asdict(outcome)))
 
 
 def test_every_repeat_is_a_trial_in_a_folder_of_its_own_with_another_seed(

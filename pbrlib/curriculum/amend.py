@@ -12,8 +12,8 @@ import yaml
 from pbrlib.curriculum.load import load_curriculum
 from pbrlib.curriculum.search import Params, overrides_of
 from pbrlib.curriculum.yamlfile import parse_yaml
+from pbrlib.data.storage import write_text_atomic
 from pbrlib.errors import ConfigError
-from pbrlib.train.runs import write_atomically
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def amend(file: Path, params: Params, *, origin: str) -> dict[str, tuple[Any, An
         values = "\n  ".join(overrides_of(params))
         raise ConfigError(f"{file}: written in a way that these have no place in. Write by hand:\n  {values}")
     if changed:
-        write_atomically(file, text)
+        write_text_atomic(file, text)
     return changed
 
 

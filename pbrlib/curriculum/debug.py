@@ -35,12 +35,11 @@ from pbrlib.train.learner import Learner
 from pbrlib.train.loop import micro_batches, set_arithmetic
 from pbrlib.train.phase import PhaseRun
 from pbrlib.train.replay import replay_step
+from pbrlib.train.runs import CURRICULUM
 from pbrlib.train.runtime import LocalRuntime
 from pbrlib.train.spec import RuntimeSpec
 from pbrlib.train.state import checkpoints, read_state, restore
 from pbrlib.train.task import Task
-
-CURRICULUM = "curriculum.yaml"
 
 Watch = Callable[[int, int], None]
 """Told before each step: how many are done of how many."""
@@ -81,6 +80,9 @@ class StepLook:
 class StepInQuestion:
     """A step that can be replayed: which one, from which state, with which data.
 
+    ``start`` is the checkpoint that the replay begins from, None for the phase's beginning, and
+    ``began_at`` its step.
+
     Args:
         run: The folder of a run.
         phase: Of its curriculum; None: the one with a step that was not finite.
@@ -108,14 +110,18 @@ class StepInQuestion:
         spec = _runtime_of(known, run=run, phase=self.phase, device=device)
         self._job = self._resolved(curriculum, known, spec, run=run, data=data)
         failed = read_failed_step(self._job.directory)
-        if failed is None and step is None:
-            raise ConfigError(
-                f"{self._job.directory}: every step that was taken was finite. Name one to replay: --step N."
-            )
-        self.recorded = failed if failed is not None and step in (None, failed.step) else None
-        self.step = failed.step if step is None and failed is not None else (step or 0)
-        self.world_size = int(known["workers"]) if self.recorded is None else self.recorded.world_size
+        if step is None:
+            if failed is None:
+                raise ConfigError(
+                    f"{self._job.directory}: every step that was taken was finite. "
+                    "Name one to replay: --step N."
+                )
+            step = failed.step
+        self.step = step
+        self.recorded = failed if failed is not None and failed.step == step else None
+        self.world_size = self.recorded.world_size if self.recorded else _workers_of(known, run=run)
         self.start = self._start()
+        self.began_at = 0 if self.start is None else read_state(self.start).step
 
     def _resolved(
         self,
@@ -127,9 +133,9 @@ class StepInQuestion:
         data: str | None,
     ) -> PhaseJob:
         location = data or known.get("data")
-        if location is None:
+        if not isinstance(location, str):
             raise ConfigError(f"{run}: does not say where its shards lie. Name them: --data SHARDS.")
-        shards = ShardSet.open(location)
+        shards = ShardSet.open(location, on_bad_sample=spec.on_bad_sample)
         job = resolve(curriculum, self.phase, shards=shards, runs=run.parent, runtime=spec)
         if not job.directory.is_dir():
             have = ", ".join(sorted(path.name for path in run.glob(f"{self.phase}-*"))) or "none"
@@ -140,11 +146,6 @@ class StepInQuestion:
             )
         return job
 
-    @property
-    def began_at(self) -> int:
-        """The step of the state that the replay begins from."""
-        return 0 if self.start is None else read_state(self.start).step
-
     def _start(self) -> Path | None:
         if self.recorded is not None:
             return self._job.directory / FAILED_STEP
@@ -154,7 +155,7 @@ class StepInQuestion:
     def replay(self, *, watch: Watch = lambda done, total: None) -> StepLook:
         """Takes the steps up to the one in question, and looks at that; raises ConfigError past the end."""
         runtime = _Surroundings(
-            shards=ShardSet.open(self._job.shards),
+            shards=ShardSet.open(self._job.shards, on_bad_sample=self._job.runtime.on_bad_sample),
             directory=self._job.directory,
             selection=self._job.curriculum.phases[self.phase].select,
             device=torch.device(self._job.runtime.device),
@@ -275,12 +276,25 @@ def _newest_environment(run: Path, phase: str) -> dict[str, Any]:
             f"{run}: phase {phase} has not begun to train, so there is no step of it to replay."
         )
     try:
-        known: dict[str, Any] = json.loads(files[-1].read_text())
-    except ValueError as error:
+        known = json.loads(files[-1].read_text())
+        if not isinstance(known, dict):
+            raise ValueError("no mapping")
+    except (ValueError, RecursionError) as error:
         raise ConfigError(
             f"{files[-1]}: cannot be read ({error}). Train a step more; it is renewed."
         ) from error
     return known
+
+
+def _workers_of(known: Mapping[str, Any], *, run: Path) -> int:
+    """How many ranks took the steps that are replayed."""
+    workers = known.get("workers")
+    if not isinstance(workers, int) or workers < 1:
+        raise ConfigError(
+            f"{run}: does not say how many workers the phase was trained on (workers: {workers!r} in its "
+            f"{ENVIRONMENT}), and a replay takes as many. Train a step more; it is renewed."
+        )
+    return workers
 
 
 def _runtime_of(known: Mapping[str, Any], *, run: Path, phase: str, device: str | None) -> RuntimeSpec:

@@ -15,9 +15,9 @@ from pbrlib.curriculum.search import Params
 from pbrlib.curriculum.search_load import Search
 from pbrlib.curriculum.spec import plain
 from pbrlib.curriculum.study import Configuration, SweepStudy
+from pbrlib.data.storage import write_text_atomic
 from pbrlib.errors import ConfigError
 from pbrlib.metrics.student import student_interval
-from pbrlib.train.runs import write_atomically
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -106,7 +106,7 @@ def write_results(study: SweepStudy, search: Search) -> list[Path]:
     from pbrlib.curriculum.sweep_page import PAGE, page
 
     order = ranked(study)
-    write_atomically(study.folder / TRIALS, json.dumps([asdict(one) for one in order], indent=1))
+    write_text_atomic(study.folder / TRIALS, json.dumps([asdict(one) for one in order], indent=1))
     written = [study.folder / TRIALS]
     if order and order[0].state == "finished":
         best = differing(order[0].params, search)
@@ -115,9 +115,9 @@ def write_results(study: SweepStudy, search: Search) -> list[Path]:
         body = (
             yaml.safe_dump(best, sort_keys=False) if best else "{}  # the curriculum as it is was the best\n"
         )
-        write_atomically(study.folder / BEST, "\n".join([*head, body]))
+        write_text_atomic(study.folder / BEST, "\n".join([*head, body]))
         written.append(study.folder / BEST)
-    write_atomically(study.folder / PAGE, page(study, title=title_of(search)))
+    write_text_atomic(study.folder / PAGE, page(study, title=title_of(search)))
     return [*written, study.folder / PAGE]
 
 

@@ -16,9 +16,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from pbrlib.curriculum.search import Distribution, Params, SearchSpec
 from pbrlib.curriculum.search_load import Search
 from pbrlib.curriculum.spec import plain
+from pbrlib.data.storage import write_text_atomic
 from pbrlib.errors import ConfigError
 from pbrlib.seeds import mix
-from pbrlib.train.runs import write_atomically
 
 STUDY, SWEEP = "study.db", "sweep.json"
 
@@ -104,7 +104,7 @@ class SweepStudy:
                     f"{folder}: holds a sweep of {known['search']} with other {', '.join(differing)}. "
                     "Give another --out, or the files as they were; num_trials and limits may change."
                 )
-        write_atomically(path, json.dumps(now, indent=1))
+        write_text_atomic(path, json.dumps(now, indent=1))
         return cls(folder, spec=search.spec, name=search.name, overrides=search.overrides)
 
     @classmethod

@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,8 +89,11 @@ class _Lease:
             if held.etag != first.etag:
                 raise ConfigError(f"{self._address}: {held.owner} is writing there. {remedy}")
             _log.warning(
-                "%s: %s held it %.0f s ago; it is free in %.0f s unless that one lives",
-                *(self._address, held.owner, held.age_s, LEASE_S - held.age_s),
+                "%s: %s renewed it %.0f s ago; it is taken over in %.0f s unless renewed again",
+                self._address,
+                held.owner,
+                held.age_s,
+                LEASE_S - held.age_s,
             )
             time.sleep(min(RENEW_S, LEASE_S - held.age_s + 1.0))
 
@@ -105,13 +108,14 @@ class _Lease:
         finally:
             ended.set()
             thread.join(timeout=LEASE_S)
-            if not self.lost:
-                s3.remove([self._address])
+            with suppress(DataError):  # nobody renews it, so it is free in a minute
+                if self._is_ours():
+                    s3.remove([self._address])
 
     def _renew(self, ended: threading.Event) -> None:
         while not ended.wait(timeout=RENEW_S):
             try:
-                if not self._put(self._etag):
+                if not self._put(self._etag) and not ended.is_set():
                     self.lost = True
                     os.kill(os.getpid(), signal.SIGINT)
                     return
@@ -128,6 +132,11 @@ class _Lease:
             put = found if self._token.encode() in there else None
         self._etag = put or self._etag
         return put is not None
+
+    def _is_ours(self) -> bool:
+        """A machine that stood still has not noticed who has taken over meanwhile."""
+        found = s3.read_dated(self._address)
+        return found is not None and self._token.encode() in found[0]
 
     def _look(self) -> _Held | None:
         if (found := s3.read_dated(self._address)) is None:

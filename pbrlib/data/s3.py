@@ -44,7 +44,7 @@ def split(address: str) -> tuple[str, str]:
     bucket, _, key = address.removeprefix(SCHEME).partition("/")
     if "@" in bucket:
         raise DataError(
-            f"{SCHEME}...@{bucket.rpartition('@')[2]}: holds credentials. They belong into the environment "
+            f"{SCHEME}...@{bucket.rpartition('@')[2]}: holds credentials. They belong in the environment "
             "or a profile, where no log sees them. Write s3://BUCKET/FOLDER."
         )
     if not bucket:
@@ -120,8 +120,8 @@ def _drain(body: Any, found: bytearray) -> None:
 def _wait_or_give_up(address: str, attempt: int, reason: str) -> None:
     if attempt >= attempts_in_all():
         raise OutageError(
-            f"{address}: cannot be read: {reason}, at the {attempt}th attempt too. "
-            "Look at the connection to S3; the same command goes on."
+            f"{address}: cannot be read: {reason} (attempt {attempt}, the last). "
+            "Look at the connection to S3; the same command resumes."
         )
     time.sleep(pause_s(attempt, what=f"{address}: {reason}"))
 

@@ -1,4 +1,4 @@
-"""Where a local path and an ``s3://`` address meet: nobody else asks which of the two a location is.
+"""What a local path and an ``s3://`` address have in common.
 
 `pbrlib.data.s3` speaks to S3; boto3 is imported when the first S3 location is touched. Paths of either kind
 come from `pbrlib.data.place`.
@@ -14,12 +14,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, TextIO, TypeAlias
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
 from pbrlib.data import s3
-from pbrlib.errors import DataError
+from pbrlib.errors import DataError, outage_or
 
 Location: TypeAlias = str | Path
 
@@ -91,6 +91,11 @@ def write_bytes_atomic(location: Location, data: bytes) -> None:
         path.write_bytes(data)
 
 
+def write_text_atomic(location: Location, text: str) -> None:
+    """As ``write_bytes_atomic``, in UTF-8."""
+    write_bytes_atomic(location, text.encode())
+
+
 @contextmanager
 def staged(location: Location) -> Iterator[Path]:
     """A local path to write to; on success its file moves to the location in one step, else it is gone.
@@ -115,7 +120,7 @@ def staged(location: Location) -> Iterator[Path]:
             partial.replace(target)
             _sync(target.parent)
     except (OSError, pa.ArrowException) as error:
-        raise DataError(
+        raise outage_or(DataError, error)(
             f"{location}: cannot be written ({error}). Free space or choose another place."
         ) from error
     finally:
@@ -213,43 +218,6 @@ def remove_folder(location: Location, *, first: str | None = None) -> None:
         (Path(location) / first).unlink(missing_ok=True)
     if Path(location).exists():
         shutil.rmtree(location)
-
-
-def open_for_lines(path: Path) -> TextIO:
-    """A text file on disk to add lines to, each written at once; made if need be.
-
-    A last line that a full disk or a kill has cut short is ended first, so that it spoils no other.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("a", buffering=1)
-    try:
-        if not _ends_a_line(path):
-            file.write("\n")
-    except OSError:
-        file.close()
-        raise
-    return file
-
-
-def _ends_a_line(path: Path) -> bool:
-    with path.open("rb") as file:
-        if file.seek(0, os.SEEK_END) == 0:
-            return True
-        file.seek(-1, os.SEEK_END)
-        return file.read() == b"\n"
-
-
-def append(location: Location, text: str) -> None:
-    """Adds lines to a text file, which is made if need be; on S3 by putting it anew: one writer at a time.
-
-    Raises DataError when S3 refuses, OSError when the disk does.
-    """
-    if not is_remote(location):
-        with open_for_lines(Path(location)) as file:
-            file.write(text)
-        return
-    before = read_bytes(location) if exists(location) else b""
-    s3.write(str(location), before + text.encode())
 
 
 def as_of_now(location: Location) -> AbstractContextManager[None]:

@@ -28,6 +28,7 @@ def sole_writer(folder: Path, *, option: str) -> Iterator[None]:
 
     Raises:
         ConfigError: Another command writes there, or the file system has no locks.
+        DataError: S3 cannot be used, or its lease was lost and the block has been interrupted.
     """
     owner = f"process {os.getpid()} on {socket.gethostname()}"
     if is_remote(folder):

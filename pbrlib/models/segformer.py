@@ -22,7 +22,7 @@ from jaxtyping import Float
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from pbrlib.errors import CheckpointError
+from pbrlib.errors import CheckpointError, first_line
 from pbrlib.maps import CLASSES, DIFFUSE, NORMAL
 from pbrlib.models.blocks import IMAGENET_MEAN, IMAGENET_STD, rechannel, resize
 from pbrlib.models.spec import SegformerSpec
@@ -279,8 +279,7 @@ def _read_donor(
                 source, output_loading_info=True, **where
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"{place} cannot be read ({reason}). {remedy}") from error
+        raise CheckpointError(f"{place} cannot be read ({first_line(error)}). {remedy}") from error
     return donor, set(info["missing_keys"])
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pbrlib.train.runs import write_atomically
+from pbrlib.data.storage import write_text_atomic
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def rank_figures(text: str) -> RankFigures:
 def write_figures(directory: Path, ranks: Sequence[RankFigures], *, start: int) -> None:
     """Leaves what all ranks measured in the first or the second start in the phase's folder."""
     content = json.dumps([rank.text() for rank in ranks])
-    write_atomically(directory / f"rehearsal-{start}.json", content)
+    write_text_atomic(directory / f"rehearsal-{start}.json", content)
 
 
 def read_figures(directory: Path, *, start: int) -> tuple[RankFigures, ...]:

@@ -99,7 +99,7 @@ def write_model(
             swap_in(new, target)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"{target}: the model cannot be written ({error}). Make room there; the same command goes on."
+            f"{target}: the model cannot be written ({error}). Make room there; the same command resumes."
         ) from error
     finally:
         shutil.rmtree(new, ignore_errors=True)

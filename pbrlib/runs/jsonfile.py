@@ -36,16 +36,3 @@ def relied_on(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise DataError(f"{path}: holds no mapping, so nothing is removed. Restore it, or remove its folder.")
     return found
-
-
-def shown_lines(path: Path) -> list[dict[str, Any]]:
-    """The mappings of a file with one in each line; what an interrupted writer left unfinished is skipped."""
-    lines = []
-    for text in path.read_text().split("\n")[:-1] if path.exists() else ():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict):
-            lines.append(line)
-    return lines

@@ -15,7 +15,8 @@ from pbrlib.curriculum.load import load_curriculum
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.curriculum.tables import WIDTH, render
 from pbrlib.errors import PbrError
-from pbrlib.runs.record import CURRICULUM, PhaseFolder, Run
+from pbrlib.runs.record import PhaseFolder, Run
+from pbrlib.train.runs import CURRICULUM
 from pbrlib.train.spec import RuntimeSpec
 
 

@@ -13,11 +13,8 @@ from pbrlib.errors import DataError
 from pbrlib.inference.modelfile import FILE_NAME
 from pbrlib.runs.jsonfile import relied_on
 from pbrlib.runs.record import QUIET_S, PhaseFolder, Run, find_runs
-from pbrlib.train.runs import MODEL
+from pbrlib.train.runs import MODEL, SNAPSHOT
 from pbrlib.train.state import STATE, UNFINISHED, checkpoints
-
-SNAPSHOT = "checkpoint_manager_snapshot.json"
-"""Ray's list of the checkpoints of a fit; to resume, each one of them must be there."""
 
 
 @dataclass(frozen=True)

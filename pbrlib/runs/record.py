@@ -14,20 +14,19 @@ from typing import Any, Literal
 from pbrlib.curriculum.overview import LADDER
 from pbrlib.curriculum.spec import default_select
 from pbrlib.curriculum.yamlfile import read_yaml
+from pbrlib.data.lines import read_records
 from pbrlib.errors import ConfigError, DataError, PbrError
 from pbrlib.inference.modelfile import is_model
-from pbrlib.runs.jsonfile import shown, shown_lines
+from pbrlib.runs.jsonfile import shown
 from pbrlib.runs.walltime import Sheet, read_sheet
 from pbrlib.train.badsamples import told
 from pbrlib.train.environment import ENVIRONMENT
 from pbrlib.train.incidents import FAILURE, INCIDENTS
 from pbrlib.train.journal import FALLBACK, METRICS, TRACKER
-from pbrlib.train.runs import RECORD, FinishedPhase, RunDirectory
+from pbrlib.train.runs import CURRICULUM, RECORD, FinishedPhase, RunDirectory
 from pbrlib.train.spec import Selection
 from pbrlib.train.state import STATE, checkpoints
 from pbrlib.train.timesheet import TIME_SHEET
-
-CURRICULUM = "curriculum.yaml"
 
 STALE_S = 60.0
 """A living command writes ladder.json every few seconds."""
@@ -64,7 +63,7 @@ class PhaseFolder:
     @cached_property
     def lines(self) -> list[dict[str, Any]]:
         """The journal; torn lines are left out."""
-        return shown_lines(self.path / METRICS)
+        return read_records(self.path / METRICS)
 
     @property
     def steps(self) -> list[dict[str, Any]]:
@@ -80,7 +79,7 @@ class PhaseFolder:
     @property
     def incidents(self) -> list[dict[str, Any]]:
         """What went wrong on its way, the oldest first."""
-        return shown_lines(self.path / INCIDENTS)
+        return read_records(self.path / INCIDENTS)
 
     @property
     def history(self) -> tuple[Point, ...]:
@@ -120,7 +119,7 @@ class PhaseFolder:
     @property
     def last_entry(self) -> str | None:
         """The kind of the last line of its time sheet."""
-        lines = shown_lines(self.path / TIME_SHEET)
+        lines = read_records(self.path / TIME_SHEET)
         return lines[-1].get("kind") if lines else None
 
     def environment(self) -> dict[str, Any]:

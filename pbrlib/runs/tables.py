@@ -12,13 +12,13 @@ from rich.text import Text
 
 from pbrlib.curriculum.phrases import duration
 from pbrlib.inference.modelfile import is_model
-from pbrlib.runs.record import CURRICULUM, PhaseFolder, Run
+from pbrlib.runs.record import PhaseFolder, Run
 from pbrlib.runs.sparkline import sparkline
 from pbrlib.runs.walltime import WallTime, account_of_run
 from pbrlib.train.incidents import INCIDENTS, told
 from pbrlib.train.journal import METRICS
 from pbrlib.train.profile import PROFILE
-from pbrlib.train.runs import MODEL, RECORD
+from pbrlib.train.runs import CURRICULUM, MODEL, RECORD
 from pbrlib.train.state import checkpoints
 from pbrlib.train.timesheet import TIME_SHEET
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -10,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from pbrlib.data.lines import read_records
 from pbrlib.train.timesheet import TIME_SHEET
 
 
@@ -65,18 +65,8 @@ class Sheet:
 
 def read_sheet(directory: Path) -> Sheet | None:
     """The account of a phase's folder; None where there is no time sheet, as of older runs."""
-    path = directory / TIME_SHEET
-    if not path.exists():
-        return None
-    lines = []
-    for text in path.read_text().split("\n")[:-1]:
-        try:
-            line = json.loads(text)
-        except ValueError:
-            # A line that two machines wrote into at once says nothing; its neighbours cover its time.
-            continue
-        if isinstance(line, dict) and "kind" in line and "at" in line:
-            lines.append(line)
+    # A line that two machines wrote into at once says nothing; its neighbours cover its time.
+    lines = [line for line in read_records(directory / TIME_SHEET) if "kind" in line and "at" in line]
     return account(lines) if lines else None
 
 

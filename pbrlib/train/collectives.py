@@ -29,7 +29,3 @@ class ProcessGroup:
         """One broadcast a buffer."""
         for buffer in module.buffers():
             dist.broadcast(buffer, src=0)
-
-    def is_preempted(self) -> bool:
-        """Nobody would say so: a process group knows of no nodes."""
-        return False

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from pbrlib.train.runs import write_atomically
+from pbrlib.data.storage import write_text_atomic
 from pbrlib.train.spec import RuntimeSpec
 
 ENVIRONMENT = "environment.json"
@@ -46,7 +46,7 @@ def note_environment(
         "data": data,
         "runtime": runtime.model_dump(mode="json"),
     }
-    write_atomically(directory / ENVIRONMENT, json.dumps(known, indent=1))
+    write_text_atomic(directory / ENVIRONMENT, json.dumps(known, indent=1))
 
 
 def _version(library: str) -> str | None:

@@ -77,8 +77,8 @@ class Failures:
             return None
         where = f"step {failure.step}" if failure.step is not None else f"after step {committed}"
         return RepeatedError(
-            f"phase {self._phase}, {where}: {failure.error}: {failure.message}; and the same when it was "
-            f"tried again. {_REMEDIES[failure.cause]} The same command goes on from the last checkpoint."
+            f"phase {self._phase}, {where}: {failure.error}: {failure.message}; it failed the same way when "
+            f"tried again. {_REMEDIES[failure.cause]} The same command resumes from the last checkpoint."
         )
 
 

@@ -15,7 +15,7 @@ from pbrlib.errors import CheckpointError, DamagedCheckpointError
 from pbrlib.train.journal import FALLBACK, note_between_attempts
 from pbrlib.train.state import STATE, checkpoints, read_state, verify
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 SET_ASIDE = "state.damaged.json"
 """What ``state.json`` is called in a folder that is no checkpoint any more; its other files stay."""
@@ -81,7 +81,7 @@ def _tell(directory: Path, damaged: Mapping[Path, str], *, whole: Path) -> None:
         f"{names} damaged, going on from {whole.name}; "
         f"the steps from {state.step} on are trained again. {' '.join(damaged.values())}"
     )
-    log.warning("%s: %s", directory, complaint)
+    _log.warning("%s: %s", directory, complaint)
     note_between_attempts(directory, FALLBACK, step=state.step, values={"complaint": complaint})
 
 

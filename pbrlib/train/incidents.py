@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from pbrlib.data.storage import append
+from pbrlib.data.lines import append
 from pbrlib.errors import DataError
 
 INCIDENTS = "incidents.jsonl"

@@ -14,10 +14,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pbrlib.data import storage
+from pbrlib.data.lines import records
+from pbrlib.data.storage import write_text_atomic
 from pbrlib.errors import DataError
 from pbrlib.train.clock import Clock
 from pbrlib.train.outbox import Outbox
-from pbrlib.train.runs import write_atomically
 from pbrlib.train.timesheet import TIME_SHEET, time_line
 from pbrlib.train.trackers import Tracker
 
@@ -55,7 +56,7 @@ class Journal:
         known = _lines(directory / METRICS) if first_step > 0 else []
         kept = [line for line in known if json.loads(line)["step"] <= first_step]
         # A new file in its place, so that who follows the old one notices.
-        write_atomically(path, "".join(f"{line}\n" for line in kept))
+        write_text_atomic(path, "".join(f"{line}\n" for line in kept))
         self._file = path.open("a", buffering=1)
         self._board = SummaryWriter(str(self._outbox.folder / "tensorboard"), purge_step=first_step + 1)
         self._accounted = -math.inf
@@ -144,7 +145,7 @@ def note_between_attempts(directory: Path, kind: str, *, step: int, values: Mapp
     """Adds a line to the journal of a phase that nobody trains now; raises DataError, OSError."""
     path = directory / METRICS
     line = json.dumps({"kind": kind, "step": step, **values})
-    write_atomically(path, "".join(f"{one}\n" for one in (*_lines(path), line)))
+    write_text_atomic(path, "".join(f"{one}\n" for one in (*_lines(path), line)))
 
 
 def whole_lines(directory: Path, *, kind: str) -> list[dict[str, Any]]:
@@ -168,12 +169,12 @@ class JournalTail:
     def lines(self) -> list[dict[str, Any]]:
         """The whole lines since the last look, the oldest first."""
         if not storage.is_remote(self._path):
-            return self._read()
+            return records(self._read())
         if time.monotonic() - self._looked < LOOK_EVERY_S:
             return []
         self._looked = time.monotonic()
         try:
-            return self._read()
+            return [json.loads(line) for line in self._read()]
         except DataError:
             # What S3 does not say now it says later; who writes there has to complain.
             return []
@@ -182,7 +183,7 @@ class JournalTail:
             self._position = 0
             return []
 
-    def _read(self) -> list[dict[str, Any]]:
+    def _read(self) -> list[bytes]:
         if not self._path.exists():
             return []
         status = self._path.stat()
@@ -191,7 +192,7 @@ class JournalTail:
         text = storage.read_range(self._path, start=self._position, length=status.st_size - self._position)
         whole = text[: text.rfind(b"\n") + 1]
         self._position += len(whole)
-        return [json.loads(line) for line in whole.splitlines()]
+        return whole.splitlines()
 
 
 def _lines(path: Path) -> list[str]:

@@ -20,6 +20,7 @@ from pbrlib.train.environment import note_environment
 from pbrlib.train.failedstep import FAILED_STEP, STEP
 from pbrlib.train.journal import Journal
 from pbrlib.train.learner import Learner
+from pbrlib.train.notice import Notices
 from pbrlib.train.phase import PhaseRun
 from pbrlib.train.plateau import PLATEAU, on_plateau
 from pbrlib.train.profile import StepProfile
@@ -29,9 +30,6 @@ from pbrlib.train.state import State, Validated, remove_unfinished, restore, sav
 from pbrlib.train.task import Player, Task
 from pbrlib.train.trackers import open_trackers
 from pbrlib.train.validation import ValidationTexture, contact_sheet, validate
-
-ASK_EVERY = 20
-"""Steps between two questions whether a node will be taken away; each is a barrier of some milliseconds."""
 
 
 def train_phase(
@@ -81,6 +79,10 @@ class _Training:
     record: BatchRecord | None = None
     profile: StepProfile | None = None
     bad: BadSamples = field(default_factory=BadSamples)
+    notices: Notices = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.notices = Notices(self.runtime)
 
     def open_notes(self, notes: ExitStack, *, done: State) -> None:
         """Opens them until ``notes`` is left; a resumed phase goes on with its own."""
@@ -88,7 +90,9 @@ class _Training:
         if runtime.rank == 0:
             remove_unfinished(run.directory)
             self.bad = BadSamples.resumed(run.directory, step=done.step)
-            self.journal = Journal(run.directory, first_step=done.step, trackers=open_trackers(run))
+            self.journal = Journal(
+                run.directory, first_step=done.step, trackers=open_trackers(run, resumes=done.step > 0)
+            )
             notes.enter_context(self.journal)
             self.journal.tag(run.tags, metric=run.selection.metric)
             note_environment(
@@ -124,10 +128,11 @@ class _Training:
             if self.journal and (time.monotonic() - shown > 1.0 or finished == stop):
                 shown = time.monotonic()
                 self._tell("step", step=finished, values=self._step_values(report, clock, finished))
-            if finished % ASK_EVERY == 0 and finished < stop and self.runtime.is_preempted():
+            if finished < stop and self.notices.came():
                 self._share_bad_samples(step=finished)
                 # No validation, which takes long, and would make it one of those to choose the best from.
-                self._checkpoint(replace(done, step=finished, metrics={}), clock)
+                state = _state(self.run, self.learner.player, step=finished, history=done.history)
+                self._checkpoint(replace(state, metrics={}), clock)
         self._share_bad_samples(step=stop)
         metrics = self._validate(clock, step=stop)
         history = (*done.history, Validated(stop, metrics))
@@ -234,7 +239,7 @@ def _resume(run: PhaseRun, learner: Learner, runtime: Runtime) -> State:
     if runtime.device.type == "cpu" and state.threads not in (None, threads):
         raise ConfigError(
             f"threads_per_worker: {threads}, but {folder} was trained with {state.threads}, and on a CPU "
-            f"another number rounds otherwise. Use {state.threads}, or begin anew in another --runs."
+            f"another number rounds differently. Use {state.threads}, or begin anew in another --runs."
         )
     return state
 

@@ -10,6 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pbrlib.errors import first_line
+
+_KEPT = {"step", "exp_avg", "exp_avg_sq"}
+"""What AdamW keeps of a parameter that has been trained."""
+
 
 def read_optimizer(file: Path) -> Any:
     """What ``torch.save`` wrote; raises ValueError where it is damaged or declares more than it holds."""
@@ -18,7 +23,7 @@ def read_optimizer(file: Path) -> Any:
     except OSError:
         raise
     except Exception as error:  # torch's reader raises what it likes: KeyError, IndexError, EOFError ...
-        raise _in_a_line(error) from error
+        raise ValueError(first_line(error)) from error
 
 
 def put_optimizer(saved: Any, optimizer: torch.optim.Optimizer) -> None:
@@ -28,14 +33,10 @@ def put_optimizer(saved: Any, optimizer: torch.optim.Optimizer) -> None:
         wanted = [group.keys() for group in optimizer.state_dict()["param_groups"]]
         optimizer.load_state_dict(saved)
     except Exception as error:  # whatever another form leads to
-        raise _in_a_line(error) from error
+        raise ValueError(first_line(error)) from error
     for group, names in zip(optimizer.param_groups, wanted, strict=True):
         if missing := names - group.keys():
             raise ValueError(f"a group without {min(missing)}")
-
-
-def _in_a_line(error: Exception) -> ValueError:
-    return ValueError(str(error).partition("\n")[0] or type(error).__name__)
 
 
 def _read(file: Path) -> Any:
@@ -51,37 +52,45 @@ def _check(saved: Any, optimizer: torch.optim.Optimizer) -> None:
     """Raises ValueError, or whatever another form leads to, unless stepping with this can be trusted."""
     own = optimizer.state_dict()["param_groups"]
     for ours, theirs in zip(own, saved["param_groups"], strict=True):
-        wrong = [name for name in ours.keys() & theirs.keys() if not _is_alike(theirs[name], ours[name])]
-        if ours["params"] != theirs["params"] or wrong:
-            raise ValueError(f"{', '.join(sorted(wrong)) or 'params'} of a group cannot be so")
+        both = ours.keys() & theirs.keys()
+        if wrong := [name for name in both if not _may_be(theirs[name], ours[name], name=name)]:
+            raise ValueError(
+                f"{', '.join(sorted(wrong))} of a group has a value that this optimizer cannot have"
+            )
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for number, held in saved["state"].items():
+        if held.keys() != _KEPT:
+            raise ValueError(f"of parameter {number} there is {', '.join(map(str, held)) or 'nothing'}")
         for name, value in held.items():
-            if not _fits(value, parameters[number]):
+            if not _fits(value, parameters[number], name=name):
                 raise ValueError(f"{name} of parameter {number} does not fit it")
 
 
-def _is_alike(came: Any, ours: Any) -> bool:
-    match ours:
-        case bool() | str():
-            return isinstance(came, type(ours))
-        case int() | float():
+def _may_be(came: Any, ours: Any, *, name: str) -> bool:
+    """Whether a group may say so: its own value, but for the rate of a step and the kernel of a device."""
+    match name:
+        case "lr":
             return isinstance(came, int | float) and math.isfinite(came)
-        case tuple() | list():
-            return (
-                isinstance(came, tuple | list) and all(map(_is_alike, came, ours)) and len(came) == len(ours)
-            )
+        case "fused":
+            return came is None or isinstance(came, bool)
         case _:
-            return True
+            return bool(came == ours)
 
 
-def _fits(value: Any, parameter: Tensor) -> bool:
-    """Whether a value is one number, or one for each of the parameter, all in memory that the file filled."""
-    if not isinstance(value, Tensor):
-        return isinstance(value, int | float) and math.isfinite(value)
-    if value.layout != torch.strided or value.is_meta or not value.is_floating_point():
+def _fits(value: Any, parameter: Tensor, *, name: str) -> bool:
+    """Whether a step is a count, and another value a number for each of the parameter, each stored."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta:
         return False
-    if value.shape == ():
-        return math.isfinite(value.item())
-    is_dense = value.untyped_storage().nbytes() >= value.numel() * value.element_size()
-    return value.shape == parameter.shape and is_dense
+    if name == "step":
+        return value.shape == () and value.dtype == torch.float32 and 0 <= value.item() < math.inf
+    return value.shape == parameter.shape and value.dtype == parameter.dtype and _is_dense(value)
+
+
+def _is_dense(value: Tensor) -> bool:
+    """Whether each of its numbers has a place of its own, in whatever order of the dimensions."""
+    wanted = 1
+    for stride, size in sorted(zip(value.stride(), value.shape, strict=True)):
+        if size > 1 and stride != wanted:
+            return False
+        wanted *= size
+    return True

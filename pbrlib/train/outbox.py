@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from pbrlib.data import storage
+from pbrlib.data.lines import append
 from pbrlib.errors import DataError
 
 SEND_EVERY_S = 15.0
@@ -36,7 +37,7 @@ class Outbox:
         if self.is_remote:
             self._lines[name] = self._lines.get(name, "") + line
         else:
-            storage.append(self.directory / name, line)
+            append(self.directory / name, line)
 
     def send(self) -> None:
         """Sends what is new; raises DataError when S3 refuses, and keeps it for the next time."""
@@ -50,7 +51,7 @@ class Outbox:
                     storage.put_file(path, self.directory / path.relative_to(self.folder).as_posix())
                     self._sizes[path] = size
             for name in list(self._lines):
-                storage.append(self.directory / name, self._lines[name])
+                append(self.directory / name, self._lines[name])
                 del self._lines[name]
         finally:
             now = time.monotonic()

@@ -9,7 +9,8 @@ from pathlib import Path
 from types import TracebackType
 
 from pbrlib.data.batch import Batch, sample_hashes
-from pbrlib.data.storage import append, is_remote, open_for_lines
+from pbrlib.data.lines import append, open_for_lines
+from pbrlib.data.storage import is_remote
 
 
 class BatchRecord:

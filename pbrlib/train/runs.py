@@ -7,17 +7,24 @@ evaluation and conversion find trained networks through it.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pbrlib.data.storage import is_remote
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from pbrlib.data.storage import write_text_atomic
 from pbrlib.errors import CheckpointError
 from pbrlib.train.state import Validated, is_complete
 
 RECORD = "run.json"
+
+CURRICULUM = "curriculum.yaml"
+"""The resolved curriculum in a run's folder, overrides included."""
+
+SNAPSHOT = "checkpoint_manager_snapshot.json"
+"""Ray Train's list of the checkpoints of a fit, in the phase's folder; to resume, each must be there."""
 
 MODEL = "model"
 """The folder in a runs directory that a finished ladder leaves; no curriculum may have this name."""
@@ -40,6 +47,9 @@ class FinishedPhase:
     history: tuple[Validated, ...] = ()
     stopped: str | None = None
     gate: Mapping[str, Any] | None = None
+
+
+_PHASES = TypeAdapter(dict[str, FinishedPhase], config=ConfigDict(extra="forbid", strict=True))
 
 
 class RunDirectory:
@@ -74,19 +84,22 @@ class RunDirectory:
 
     def _write(self, phases: Mapping[str, FinishedPhase]) -> None:
         text = json.dumps({"phases": {name: asdict(entry) for name, entry in phases.items()}}, indent=1)
-        write_atomically(self.path / RECORD, text)
+        write_text_atomic(self.path / RECORD, text)
 
     def phases(self) -> dict[str, FinishedPhase]:
-        """The finished phases, in the order of the curriculum."""
+        """The finished phases, in the order of the curriculum; raises CheckpointError for no such record."""
         path = self.path / RECORD
         if not path.exists():
             return {}
         try:
-            entries: dict[str, dict[str, Any]] = json.loads(path.read_text())["phases"]
-            return {name: _finished(entry) for name, entry in entries.items()}
-        except (ValueError, KeyError, TypeError) as error:
+            return _PHASES.validate_json(json.dumps(json.loads(path.read_text())["phases"]))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            reason = str(error)
+            if isinstance(error, ValidationError):
+                first = error.errors()[0]
+                reason = f"{'.'.join(map(str, ('phases', *first['loc'])))}: {first['msg']}"
             raise CheckpointError(
-                f"{path}: not a record of a run ({error}). Remove it to train again."
+                f"{path}: not a record of a run ({reason}). Remove it to train again."
             ) from error
 
     def best(self, phase: str | None = None) -> tuple[Path, FinishedPhase]:
@@ -108,22 +121,6 @@ class RunDirectory:
         return folder, phases[chosen]
 
 
-def _finished(entry: dict[str, Any]) -> FinishedPhase:
-    history = tuple(Validated(**validated) for validated in entry.pop("history", ()))
-    return FinishedPhase(**entry, history=history)
-
-
 def phase_folder(phase: str, *, fingerprint: str) -> str:
     """The name of a phase's folder."""
     return f"{phase}-{fingerprint[:8]}"
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes beside and renames, or puts an object: a reader sees the old text or the new one."""
-    if is_remote(path):
-        path.write_text(text)
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text)
-    beside.replace(path)

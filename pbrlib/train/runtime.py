@@ -53,7 +53,7 @@ class Runtime(Protocol):
         ...
 
     def is_preempted(self) -> bool:
-        """Whether a node will soon be taken away, asked since it was last said; the same on every rank."""
+        """Whether a node will soon be taken away: true once for each notice, on all ranks alike."""
         ...
 
     def publish(self, values: Mapping[str, object], *, step: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Mapping
 from typing import Literal, Self
 
@@ -112,11 +114,23 @@ class Selection(Spec):
     mode: Literal["min", "max"]
 
     def score(self, metrics: Mapping[str, float]) -> float:
-        """Larger is better; raises ConfigError when the metric is not among them."""
+        """Larger is better, not a number the worst; raises ConfigError when the metric is not among them."""
         if self.metric not in metrics:
             raise ConfigError(
                 f"the selection metric {self.metric} was not measured. "
                 f"Measured: {', '.join(sorted(metrics))}."
             )
         value = metrics[self.metric]
+        if math.isnan(value):
+            return -math.inf
         return value if self.mode == "max" else -value
+
+    def comparable(self, metrics: Mapping[str, float]) -> float:
+        """The metric as a finite number; where it was not measured or is none, the worst that there is.
+
+        Ray keeps its record in JSON, which has no infinities.
+        """
+        value, largest = metrics.get(self.metric, math.nan), sys.float_info.max
+        if math.isnan(value):
+            return -largest if self.mode == "max" else largest
+        return min(max(value, -largest), largest)

@@ -30,8 +30,8 @@ class PatientStream(Iterator[RawBatch]):
         open_stream: Begins the batches.
         first_step: The step of its first batch.
         limit_s: How long a batch may take.
-        tell: Told of a long wait: step, and the seconds until now.
-        waits_for: What a step's batch hangs on, for the error.
+        tell: Told of a long wait: step, the seconds until now, what the batch hangs on.
+        waits_for: What a step's batch hangs on.
         tell_after_s: How long a wait is not worth a word.
     """
 
@@ -41,7 +41,7 @@ class PatientStream(Iterator[RawBatch]):
         *,
         first_step: int,
         limit_s: float,
-        tell: Callable[[int, float], None],
+        tell: Callable[[int, float, str], None],
         waits_for: Callable[[int], str],
         tell_after_s: float = TELL_AFTER_S,
     ) -> None:
@@ -82,7 +82,7 @@ class PatientStream(Iterator[RawBatch]):
             except Empty:
                 waited = time.monotonic() - began
                 if next_word_s <= waited < self._limit_s:
-                    self._tell(self.step, waited)
+                    self._tell(self.step, waited, self._waits_for(self.step))
                     next_word_s *= 2
 
 

@@ -26,13 +26,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from pbrlib.data.storage import fetched, is_remote
-from pbrlib.errors import CheckpointError, DamagedCheckpointError
+from pbrlib.errors import CheckpointError, DamagedCheckpointError, outage_or
 from pbrlib.train.optimizerfile import put_optimizer, read_optimizer
 from pbrlib.train.sums import OWN_SUM, FileSum, compared, sum_of, sum_of_fields, unreadable
 
 FORMAT_VERSION = 3
-READABLE = (1, 2, 3)
-"""Formats that can be read; the first one knew no history, the second no sums."""
+_WITHOUT_SUMS = (1, 2)
+"""Of these the first knew no history either."""
+
+READABLE = (*_WITHOUT_SUMS, FORMAT_VERSION)
 
 STATE, WEIGHTS, OPTIMIZER = "state.json", "model.safetensors", "optimizer.pt"
 UNFINISHED = ".checkpoint-"
@@ -128,7 +130,7 @@ def save(folder: Path, *, state: State, network: nn.Module, optimizer: torch.opt
     except (OSError, RuntimeError, SafetensorError) as error:
         # Each writer has its own error for a full disk: OSError, torch's RuntimeError, SafetensorError.
         shutil.rmtree(folder, ignore_errors=True)
-        raise CheckpointError(
+        raise outage_or(CheckpointError, error)(
             f"{folder}: the checkpoint of step {state.step} could not be written ({error}). "
             "Free space there or choose another --runs; the same command resumes."
         ) from error
@@ -149,7 +151,7 @@ def read_state(folder: Path) -> State:
     try:
         fields = json.loads((folder / STATE).read_text())
         own, version = fields.pop(OWN_SUM, None), fields["format_version"]
-        if (own is not None or version not in (1, 2)) and own != sum_of_fields(fields):
+        if (own is not None or version not in _WITHOUT_SUMS) and own != sum_of_fields(fields):
             raise ValueError("another SHA-256 than it names itself")
         if version not in READABLE:
             raise CheckpointError(

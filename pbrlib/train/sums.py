@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pbrlib.data.shards.files import FOR_GOOD
 from pbrlib.data.storage import fetched, sha256
-from pbrlib.errors import CheckpointError, DamagedCheckpointError
+from pbrlib.errors import CheckpointError, DamagedCheckpointError, PbrError, outage_or
 
 OWN_SUM = "sha256"
 """The field of ``state.json`` with the sum of all its others."""
@@ -52,10 +53,11 @@ def compared(file: Path, *, wanted: FileSum | None) -> Iterator[Path]:
         yield here
 
 
-def unreadable(file: Path, error: Exception) -> CheckpointError:
+def unreadable(file: Path, error: Exception) -> PbrError:
     """Damage, unless a disk or a share says that it cannot be asked now."""
     # A cut archive makes torch seek to before its beginning: EINVAL.
-    for_good = (None, errno.ENOENT, errno.EIO, errno.EINVAL)
-    is_away = isinstance(error, OSError) and error.errno not in for_good
-    kind = CheckpointError if is_away else DamagedCheckpointError
-    return kind(f"{file}: cannot be read ({error}). Use another checkpoint.")
+    if isinstance(error, OSError) and error.errno not in (*FOR_GOOD, errno.EINVAL):
+        return outage_or(CheckpointError, error)(
+            f"{file}: cannot be read now ({error}). Look at its disk and its owner; the same command resumes."
+        )
+    return DamagedCheckpointError(f"{file}: cannot be read ({error}). Use another checkpoint.")

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pbrlib.data.storage import append
+from pbrlib.data.lines import append
 
 TIME_SHEET = "time.jsonl"
 

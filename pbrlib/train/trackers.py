@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol, assert_never
 
 from pbrlib.data.storage import is_remote
-from pbrlib.errors import ConfigError
+from pbrlib.errors import ConfigError, OutageError, PbrError, first_line
 from pbrlib.train.phase import PhaseRun
 from pbrlib.train.spec import TrackerName
 
@@ -51,7 +51,7 @@ class Tracked:
     """What a service knows of a phase.
 
     ``identity`` is that of the phase in its folder: a resumed phase has the same, so it continues its run;
-    the same training in another runs directory is another run.
+    the same training in another runs directory is another run. ``resumes``: it was taken once already.
     """
 
     curriculum: str
@@ -59,6 +59,12 @@ class Tracked:
     identity: str
     directory: Path
     tags: Mapping[str, str | int | float]
+    resumes: bool = False
+
+    @property
+    def refusal(self) -> type[PbrError]:
+        """What it is when a service does not take it: later on, an outage."""
+        return OutageError if self.resumes else ConfigError
 
     @property
     def title(self) -> str:
@@ -81,8 +87,11 @@ def identity(fingerprint: str, directory: Path) -> str:
     return hashlib.sha256(f"{fingerprint} {directory}".encode()).hexdigest()[:16]
 
 
-def open_trackers(run: PhaseRun) -> list[Tracker]:
-    """The runs of a phase, begun or continued; raises ConfigError where a service does not take it."""
+def open_trackers(run: PhaseRun, *, resumes: bool) -> list[Tracker]:
+    """The runs of a phase, begun or continued.
+
+    Raises ConfigError where a service does not take it, OutageError where it did when the phase began.
+    """
     names = run.runtime.trackers
     require(names)
     tracked = Tracked(
@@ -91,6 +100,7 @@ def open_trackers(run: PhaseRun) -> list[Tracker]:
         identity=identity(run.fingerprint, run.directory),
         directory=run.directory,
         tags=run.tags,
+        resumes=resumes,
     )
     opened: list[Tracker] = []
     try:
@@ -127,8 +137,8 @@ class MlflowTracker:
         try:
             self._begin(tracked)
         except (MlflowException, OSError) as error:
-            raise ConfigError(
-                f"trackers: mlflow at {_URI} does not take the run ({_first_line(error)}). "
+            raise tracked.refusal(
+                f"trackers: mlflow at {_URI} does not take the run ({first_line(error)}). "
                 "Correct the address, or take mlflow out of the runtime file."
             ) from error
         self._pool, self._sent = ThreadPoolExecutor(1, "mlflow"), deque[Future[None]]()
@@ -168,7 +178,7 @@ class MlflowTracker:
 
     def _look_at(self, sent: Future[None]) -> None:
         if (error := sent.exception()) is not None:
-            self._left_out, self._reason = self._left_out + 1, _first_line(error)
+            self._left_out, self._reason = self._left_out + 1, first_line(error)
 
     def close(self, *, failed: bool) -> str | None:
         """Waits a while for what is on its way."""
@@ -191,7 +201,13 @@ class WandbTracker:
 
         # Neither the user's repository nor the output of a worker is anybody's business there.
         settings = wandb.Settings(
-            console="off", disable_git=True, disable_code=True, silent=True, x_service_wait=_START_S
+            console="off",
+            disable_git=True,
+            disable_code=True,
+            silent=True,
+            x_service_wait=_START_S,
+            finish_timeout=_PATIENCE_S,
+            finish_timeout_raises=True,
         )
         try:
             self._run: Any = wandb.init(
@@ -205,8 +221,8 @@ class WandbTracker:
                 settings=settings,
             )
         except (wandb.Error, OSError) as error:
-            raise ConfigError(
-                f"trackers: wandb does not take the run ({_first_line(error)}). Where the workers run, set "
+            raise tracked.refusal(
+                f"trackers: wandb does not take the run ({first_line(error)}). Where the workers run, set "
                 "WANDB_API_KEY, or WANDB_MODE=offline for `wandb sync` later; or take wandb out of the "
                 "runtime file."
             ) from error
@@ -216,15 +232,16 @@ class WandbTracker:
         self._run.log(dict(values), step=step)
 
     def close(self, *, failed: bool) -> str | None:
-        """Waits until wandb has everything; what it could not send lies below the phase."""
-        self._run.finish(exit_code=int(failed))
+        """Waits a while until wandb has everything."""
+        try:
+            self._run.finish(exit_code=int(failed))
+        except TimeoutError:
+            return (
+                f"wandb: not everything arrived within {_PATIENCE_S:.0f} s; `wandb sync` sends what is left"
+            )
         return None
 
 
 def _here(directory: Path) -> Path:
     """The folder of the phase; of one on S3 where this machine keeps temporary files."""
     return Path(tempfile.gettempdir()) if is_remote(directory) else directory
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

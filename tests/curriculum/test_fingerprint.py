@@ -22,6 +22,21 @@ def prints(text: str, **changes: Any) -> dict[str, str]:
     return phase_fingerprints(curriculum, **arguments | changes)
 
 
+KNOWN = {
+    "S0": "8dab2fdba75093487cf0e70522dc220fe6a7ff12b7092883687740578386ba9d",
+    "S1": "4a714382537655190aea81ccfb65b143fb749ab2628845853082c74a4e80d474",
+    "M0": "92504a78a4afe77b52149a5daba2b7dee35055e60f46a0674598cecc0a59fff5",
+}
+"""Of the two curricula, as they stand in the names of folders and in checkpoints."""
+
+
+def test_what_is_trained_has_the_fingerprint_that_runs_were_begun_with() -> None:
+    assert prints(SEGFORMER) | prints(ROUGHNESS) == KNOWN, (
+        "every phase that was begun would begin anew, and its checkpoints would be refused; give an option "
+        "that phases did not have the default None"
+    )
+
+
 def test_edited_later_phase_leaves_the_earlier_one_alone() -> None:
     before, after = prints(SEGFORMER), prints(SEGFORMER.replace("crop: 96", "crop: 64"))
     assert after["S0"] == before["S0"]

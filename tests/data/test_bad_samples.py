@@ -10,7 +10,6 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from pbrlib.data.batch import RawBatch
@@ -18,6 +17,7 @@ from pbrlib.data.collate import collate
 from pbrlib.data.draw import fetch
 from pbrlib.data.shards.reader import OnBadSample, ShardSet
 from pbrlib.errors import DamageError, DataError
+from tests.damage import flip_tile
 from tests.data.shards.materials import make_set, material
 
 SIZE, CROP = 96, 32
@@ -52,16 +52,8 @@ def batch_of(root: Path, draws: pa.Table, on_bad_sample: OnBadSample = "skip") -
 
 
 def damage(root: Path, number: int) -> None:
-    """Flips a byte of the albedo of a material."""
-    row = ShardSet.open(root).rows[number]
-    path = root / ShardSet.open(root).manifest.shards[row.shard].file
-    file = pq.ParquetFile(path)
-    group, size = row.first_row, file.metadata.row_group(0).num_rows
-    chunk = file.metadata.row_group(group // size).column(file.schema_arrow.names.index("albedo"))
-    half = chunk.total_compressed_size // size
-    data = bytearray(path.read_bytes())
-    data[chunk.data_page_offset + half * (group % size) + half // 2] ^= 0x10
-    path.write_bytes(data)
+    """Flips a bit of the albedo of a material."""
+    flip_tile(root, ShardSet.open(root).rows[number], "albedo")
 
 
 def same(batch: RawBatch, *, place: int, of: RawBatch, at: int) -> bool:

@@ -14,6 +14,7 @@ from pbrlib.data.shards.codec import TILE, encode_tile
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DataError
 from pbrlib.maps import Stored
+from tests.damage import flip
 
 from .shards.materials import index_row, make_set, material, random_map
 
@@ -176,8 +177,6 @@ def test_fetch_from_a_damaged_shard_names_material_and_map(tmp_path: Path) -> No
     damaged = make_set(tmp_path, [MATERIALS[0], MATERIALS[3]])
     path = tmp_path / damaged.manifest.shards[0].file
     blob = tiles_of(MATERIALS[3].maps["normal"], [0])[0]
-    data = bytearray(path.read_bytes())
-    data[data.index(blob) + 1000] ^= 1
-    path.write_bytes(data)
+    flip(path, path.read_bytes().index(blob) + 1000)
     with pytest.raises(DataError, match=rf"{path.name}: m3: normal: damaged"):
         fetch(draws((0, 0, 0, 8), (3 - 2, 0, 0, 8)), damaged, ["albedo", "normal"])

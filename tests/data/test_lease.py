@@ -6,6 +6,7 @@ import json
 import signal
 import threading
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -14,9 +15,7 @@ from pbrlib.data import lease, s3
 from pbrlib.data.place import place
 from pbrlib.data.writer import sole_writer
 from pbrlib.errors import ConfigError, DataError
-from tests.s3_server import FaultyServer, refusing
-
-UNWELL = ("500 Internal Server Error", "InternalError")
+from tests.s3_server import BROKEN, FaultyServer
 
 
 @pytest.fixture(autouse=True)
@@ -88,6 +87,30 @@ def test_a_writer_whose_lease_is_taken_is_interrupted_and_told(bucket: str, befo
     assert json.loads(content)["owner"] == "process 7 on lost"
 
 
+def test_a_lease_that_somebody_has_taken_is_not_given_back(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "RENEW_S", 60.0)  # as of a machine that stood still and has noticed nothing
+    run = place(f"{bucket}/runs/albedo")
+    with sole_writer(run, option="--runs"):
+        left_behind(f"{run}/writer.lock")
+    assert s3.read_dated(f"{run}/writer.lock") is not None
+
+
+def test_what_ends_a_writer_is_told_even_when_the_lease_cannot_be_given_back(
+    bucket: str, s3: FaultyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with (
+        pytest.raises(ValueError, match="a mistake"),
+        ExitStack() as faults,
+        sole_writer(place(f"{bucket}/runs/height"), option="--runs"),
+    ):
+        fault = faults.enter_context(s3.failing("GET", "writer.lock", BROKEN))
+        raise ValueError("a mistake")
+    assert fault.met
+
+
 def test_an_outage_while_the_lease_is_renewed_is_survived(
     bucket: str,
     s3: FaultyServer,
@@ -96,7 +119,7 @@ def test_an_outage_while_the_lease_is_renewed_is_survived(
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     run = place(f"{bucket}/runs/albedo")
     with sole_writer(run, option="--runs"):
-        with s3.failing("PUT", "writer.lock", refusing(*UNWELL)) as fault:
+        with s3.failing("PUT", "writer.lock", BROKEN) as fault:
             time.sleep(2)
         assert fault.met > 1
         time.sleep(1)

@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def ray_cluster(s3: FaultyServer) -> Iterator[None]:
     """A local Ray with four logical CPUs; every ``ray_session`` inside a test joins it.
 
-    Its processes know the S3 server of the tests, and do not ask it eight times.
+    Its processes know the S3 server of the tests, and ask it three times at most.
     """
     with ExitStack() as session:
         with pytest.MonkeyPatch.context() as patch:

@@ -28,13 +28,15 @@ class Head:
     """A cluster that runs.
 
     Drivers join it at ``address``, jobs go to ``dashboard``, both on loopback; ``session`` is the folder in
-    which Ray keeps what belongs to it, ``environment`` that of somebody who may use it.
+    which Ray keeps what belongs to it, ``environment`` that of somebody who may use it. ``process`` leads the
+    session of its own node.
     """
 
     address: str
     dashboard: str
     session: Path
     environment: Mapping[str, str]
+    process: subprocess.Popen[bytes]
 
     def ask(self, path: str) -> Any:
         """What the dashboard's API answers."""
@@ -45,10 +47,10 @@ class Head:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
 
-    def processes(self, name: str) -> list[int]:
+    def processes(self, *names: str) -> list[int]:
         """Those of the cluster and of its users whose command begins so: ``ray::ImplicitFunc``."""
-        found = _with(f"RAY_AUTH_TOKEN={self.environment['RAY_AUTH_TOKEN']}".encode())
-        return [pid for pid in found if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(name.encode())]
+        token = f"RAY_AUTH_TOKEN={self.environment['RAY_AUTH_TOKEN']}".encode()
+        return list(_with(token, names=tuple(name.encode() for name in names)))
 
 
 @contextmanager
@@ -85,7 +87,7 @@ def head_node(*, num_cpus: int) -> Iterator[Head]:
         _wait_for(f"http://127.0.0.1:{dashboard}/api/version", environment["RAY_AUTH_TOKEN"], process)
         del environment[_MARK]
         session = Path(folder, "session_latest").resolve()
-        yield Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", session, environment)
+        yield Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", session, environment, process)
     finally:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
@@ -133,10 +135,12 @@ def _kill_marked(mark: str) -> None:
     raise AssertionError(f"processes of the cluster are left: {found}")
 
 
-def _with(variable: bytes) -> Iterator[int]:
+def _with(variable: bytes, *, names: tuple[bytes, ...] = (b"",)) -> Iterator[int]:
     for entry in Path("/proc").iterdir():
         with suppress(OSError):
-            if not entry.name.isdigit() or variable not in (entry / "environ").read_bytes().split(b"\0"):
+            if not entry.name.isdigit() or not (entry / "cmdline").read_bytes().startswith(names):
+                continue
+            if variable not in (entry / "environ").read_bytes().split(b"\0"):
                 continue
             if (entry / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
                 yield int(entry.name)

@@ -13,18 +13,14 @@ from pbrlib.curriculum.run import PhaseJob, launch_local
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import CheckpointError
+from pbrlib.train.runs import SNAPSHOT
 from pbrlib.train.state import WEIGHTS, checkpoints
 from ray_jobs.fit import FAILURE, launch_on_ray
-from ray_jobs.recorded import RECORD, recorded
+from ray_jobs.recorded import recorded
+from tests.damage import flip
 from tests.train.phases import job_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(240)]
-
-
-def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 0x01
-    path.write_bytes(data)
 
 
 @pytest.fixture
@@ -44,7 +40,7 @@ def test_a_fit_goes_on_from_the_checkpoint_before_a_damaged_one_and_ends_as_if_u
     assert (best / WEIGHTS).read_bytes() == (straight / WEIGHTS).read_bytes()
     assert [one for one in caplog.messages if "checkpoint_00000008 damaged" in one]
     assert recorded(job.directory) == checkpoints(job.directory), "each once, in Ray's record and on the disk"
-    latest = json.loads((job.directory / RECORD).read_text())["latest_checkpoint_result"]
+    latest = json.loads((job.directory / SNAPSHOT).read_text())["latest_checkpoint_result"]
     assert latest["checkpoint_dir_name"] == newest.name
     assert not (job.directory / FAILURE).exists()
     for folder in checkpoints(job.directory):
@@ -62,10 +58,16 @@ def test_a_checkpoint_that_ray_had_yet_to_record_is_not_trained_again(
     best = launch_on_ray(job)
     first, last = checkpoints(job.directory)
     shutil.rmtree(last)
-    (job.directory / RECORD).unlink()
+    (job.directory / SNAPSHOT).unlink()
 
     again = launch_on_ray(job)
     assert (again.name, (again / WEIGHTS).read_bytes()) == (best.name, (best / WEIGHTS).read_bytes())
     assert recorded(job.directory) == checkpoints(job.directory) == [first, last]
+    record = job.directory / SNAPSHOT
+    record.write_bytes(record.read_bytes()[: record.stat().st_size // 2])
+    once_more = launch_on_ray(job)
+    assert (once_more.name, (once_more / WEIGHTS).read_bytes()) == (best.name, (best / WEIGHTS).read_bytes())
+    assert recorded(job.directory) == checkpoints(job.directory) == [first, last]
+
     lines = (job.directory / "batches-rank0.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [*range(8), *range(4, 8)]

@@ -9,6 +9,7 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
 from ray_jobs.cli import main
 from ray_jobs.inspect import balance_table
+from tests.damage import flip
 from tests.data.shards.materials import material
 
 
@@ -27,9 +28,7 @@ def test_a_whole_set_passes_verification_and_is_shown(shard_folder: Path) -> Non
 def test_a_flipped_byte_is_found_by_verification_alone(shard_folder: Path, tmp_path: Path) -> None:
     damaged = Path(shutil.copytree(shard_folder, tmp_path / "shards"))
     (shard,) = (damaged / "shards").glob("*.parquet")
-    content = bytearray(shard.read_bytes())
-    content[len(content) // 2] ^= 1
-    shard.write_bytes(content)
+    flip(shard)
     assert inspect(damaged).exit_code == 0
     result = inspect(damaged, "--verify")
     assert result.exit_code == 2

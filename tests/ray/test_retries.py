@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -14,14 +15,18 @@ import pytest
 import ray
 import torch
 
-from pbrlib.curriculum.run import PhaseJob, set_up
+from pbrlib.curriculum.run import PhaseJob, run_phase, set_up
 from pbrlib.curriculum.spec import Curriculum
+from pbrlib.data.lines import read_records
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DataError, RepeatedError
 from pbrlib.train.incidents import INCIDENTS
+from pbrlib.train.learner import Learner
 from pbrlib.train.runtime import Runtime
+from pbrlib.train.state import WEIGHTS
 from ray_jobs.fit import launch_on_ray
 from ray_jobs.session import BARRIER
+from tests.faults.training import batches_in
 from tests.train.phases import job_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(420)]
@@ -42,6 +47,22 @@ def out_of_memory(job: PhaseJob, runtime: Runtime) -> None:
         runtime.all_reduce(torch.ones(1))
         if step == 2 and runtime.rank == 1:
             raise torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate {os.getpid()}.00 GiB.")
+
+
+def short_of_memory_once(job: PhaseJob, runtime: Runtime) -> None:
+    """Trains the phase; the device of rank 1 has no room at step 5, the first time."""
+    update, first = Learner.update, job.directory / "first"
+    steps = itertools.count(0 if runtime.latest_checkpoint() is None else 4)
+
+    def updating(self: Learner) -> None:
+        if runtime.rank == 1 and next(steps) == 5 and not first.exists():
+            first.touch()
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        update(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Learner, "update", updating)
+        run_phase(job, runtime)
 
 
 def incidents(directory: Path) -> list[dict[str, Any]]:
@@ -72,6 +93,25 @@ def hanging(job: PhaseJob, runtime: Runtime) -> None:
             first.touch()
             time.sleep(300)
         runtime.all_reduce(torch.ones(1))
+
+
+def test_a_device_that_had_no_room_once_costs_the_steps_since_the_checkpoint(
+    ray_cluster: None, shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path
+) -> None:
+    given: dict[str, Any] = {"shards": shard_set, "donors": trained_runs, "record_batches": True}
+    undisturbed, job = (
+        job_of(albedo_curriculum, "A1", runs=tmp_path / name, workers=2, data_cpus=0.3, **given)
+        for name in ("undisturbed", "short")
+    )
+    wanted = launch_on_ray(undisturbed)
+    best = launch_on_ray(job, work=short_of_memory_once)
+    (line,) = incidents(job.directory)
+    assert (line["cause"], line["step"], line["verdict"]) == ("device memory", 5, "retried")
+    steps = [one["step"] for one in read_records(job.directory / "batches-rank0.jsonl")]
+    print(f"steps: {steps}")
+    assert 0 < len(steps) - len(set(steps)) <= 4
+    assert batches_in(job.directory) == batches_in(undisturbed.directory)
+    assert (best / WEIGHTS).read_bytes() == (wanted / WEIGHTS).read_bytes()
 
 
 def test_a_rank_that_hangs_in_a_step_ends_the_attempt_when_its_time_is_over(

@@ -21,12 +21,10 @@ from pbrlib.train.state import OPTIMIZER, WEIGHTS, checkpoints
 from ray_jobs.cli import main
 from ray_jobs.fit import launch_on_ray
 from tests.conftest import S3_CREDENTIALS
-from tests.s3_server import FaultyServer, refusing
+from tests.s3_server import BROKEN, FaultyServer
 from tests.train.phases import job_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
-
-BROKEN = refusing("500 Internal Server Error", "InternalError")
 
 
 @pytest.fixture

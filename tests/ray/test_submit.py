@@ -20,7 +20,7 @@ from pbrlib.curriculum.load import parse_curriculum
 from pbrlib.curriculum.run import carry_out, launch_local, resolve
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import GateError
-from pbrlib.train.runs import RunDirectory
+from pbrlib.train.runs import SNAPSHOT, RunDirectory
 from pbrlib.train.spec import RuntimeSpec
 from tests.conftest import SEGFORMER
 from tests.ray.head import Head, head_node
@@ -160,7 +160,7 @@ def test_ray_itself_submits_the_training_as_a_module(user: User, shard_folder: P
 
 def committed(runs: Path) -> int:
     """The step of the newest checkpoint that Ray has committed; 0 without one."""
-    for record in runs.glob("segformer/S0-*/checkpoint_manager_snapshot.json"):
+    for record in runs.glob(f"segformer/S0-*/{SNAPSHOT}"):
         latest = json.loads(record.read_text())["latest_checkpoint_result"]
         return 0 if latest is None else int(latest["checkpoint_dir_name"].rpartition("_")[2])
     return 0

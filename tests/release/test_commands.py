@@ -103,10 +103,12 @@ def test_a_task_of_the_cluster_writes_the_model_and_its_error_is_the_user_s(ladd
     from ray_jobs.session import ray_session
 
     shutil.rmtree(ladder.runs / "model")
-    data = ladder.shards.location
+    shards = ladder.shards
     with ray_session(num_cpus=4):
-        done = write_as_task(ladder.runs, curricula=ladder.curricula, data=data, device="cpu", num_gpus=0)
+        done = write_as_task(ladder.runs, curricula=ladder.curricula, shards=shards, device="cpu", num_gpus=0)
         assert done.evaluation is not None
         assert done.evaluation.table().row_count
         with pytest.raises(CheckpointError, match="no trained network for albedo"):
-            write_as_task(ladder.runs, curricula=ladder.curricula[:1], data=data, device="cpu", num_gpus=0)
+            write_as_task(
+                ladder.runs, curricula=ladder.curricula[:1], shards=shards, device="cpu", num_gpus=0
+            )

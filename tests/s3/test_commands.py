@@ -25,7 +25,7 @@ from tests.release.conftest import Ladder, add_fresh
 from tests.release.conftest import released as released
 from tests.release.test_write import everything
 from tests.runs.test_prune import NEW, trained
-from tests.s3_server import FaultyServer, refusing
+from tests.s3_server import BROKEN, BUSY, FaultyServer
 
 
 def pbr(*words: str | Path) -> tuple[int, str]:
@@ -92,7 +92,7 @@ def test_a_bucket_that_cannot_be_written_ends_training_with_a_message(
         f"{bucket}/runs",
         "--local",
     )
-    with s3.failing("PUT", "model.safetensors", refusing("503 Slow Down", "SlowDown")):
+    with s3.failing("PUT", "model.safetensors", BUSY):
         code, output = pbr(*work)
     assert code == 2
     assert "model.safetensors: S3 cannot be used" in output or "S3 answers" in output
@@ -193,8 +193,7 @@ def test_a_ladder_leaves_its_model_in_the_bucket_whole_or_not_at_all(
     assert ladder.write().evaluation is None, "it is of these very networks already"
     storage.write_bytes_atomic(f"{runs}/model/model.json", b"of another time")
     for file in ("segformer/model.safetensors", "model.json"):
-        broken = refusing("500 Internal Server Error", "InternalError")
-        with s3.failing("PUT", f"model/{file}", broken), pytest.raises(DataError, match=file):
+        with s3.failing("PUT", f"model/{file}", BROKEN), pytest.raises(DataError, match=file):
             ladder.write()
         assert not storage.exists(f"{runs}/model/model.json")
     done = ladder.write()

@@ -14,7 +14,7 @@ from pbrlib.errors import CheckpointError, DamagedCheckpointError, DataError
 from pbrlib.runs.record import PhaseFolder
 from pbrlib.train.fallback import SET_ASIDE, past_damage
 from pbrlib.train.state import OPTIMIZER, STATE, WEIGHTS, State, checkpoints, restore, save
-from tests.s3_server import FaultyServer, refusing
+from tests.s3_server import BUSY, FaultyServer
 
 NET = nn.Linear(4, 4)
 
@@ -61,13 +61,12 @@ def test_a_bucket_that_is_away_is_no_damage(
     s3: FaultyServer, phase: S3Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    away = refusing("503 Slow Down", "SlowDown")
-    with s3.failing("GET", WEIGHTS, away), pytest.raises(DataError, match="SlowDown"):
+    with s3.failing("GET", WEIGHTS, BUSY), pytest.raises(DataError, match="SlowDown"):
         past_damage(phase, lambda: resumed(phase))
 
     def found_damaged() -> None:
         raise DamagedCheckpointError("so a worker said.")
 
-    with s3.failing("GET", WEIGHTS, away), pytest.raises(DataError, match="SlowDown"):
+    with s3.failing("GET", WEIGHTS, BUSY), pytest.raises(DataError, match="SlowDown"):
         past_damage(phase, found_damaged)
     assert len(checkpoints(phase)) == 3

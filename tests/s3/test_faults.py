@@ -17,12 +17,19 @@ from pbrlib.data.shards.writer import publish, shard_name, write_shard
 from pbrlib.errors import DamageError, DataError
 from pbrlib.train.state import STATE, State, checkpoints, save
 from tests.data.shards.materials import material
-from tests.s3_server import Answer, App, FaultyServer, cut_after, hanging_up, refusing, silent_for, trickling
+from tests.s3_server import (
+    BROKEN,
+    BUSY,
+    Answer,
+    App,
+    FaultyServer,
+    cut_after,
+    hanging_up,
+    silent_for,
+    trickling,
+)
 
 CONTENT = bytes(range(256)) * 4096
-
-BUSY = refusing("503 Slow Down", "SlowDown")
-BROKEN = refusing("500 Internal Server Error", "InternalError")
 
 
 @pytest.fixture(autouse=True)

@@ -15,9 +15,7 @@ from pbrlib.train import journal, outbox
 from pbrlib.train.clock import Clock
 from pbrlib.train.journal import METRICS, Journal, JournalTail
 from pbrlib.train.timesheet import TIME_SHEET, enter_time
-from tests.s3_server import FaultyServer, refusing
-
-BROKEN = refusing("500 Internal Server Error", "InternalError")
+from tests.s3_server import BROKEN, FaultyServer
 
 
 @pytest.fixture

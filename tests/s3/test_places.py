@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pbrlib.data import storage
+from pbrlib.data.lines import append
 from pbrlib.data.place import S3Path, place
 
 
@@ -53,8 +54,8 @@ def test_writing_and_removing(bucket: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("ä")
     assert file.read_bytes() == "ä".encode()
-    storage.append(file, "b")
-    storage.append(file.with_name("new"), "c")
+    append(file, "b")
+    append(file.with_name("new"), "c")
     assert storage.list_files(file.parent) == {"file": 3, "new": 1}
     file.unlink()
     file.unlink(missing_ok=True)

@@ -27,7 +27,7 @@ from pbrlib.train.spec import RuntimeSpec
 from pbrlib.train.state import OPTIMIZER, WEIGHTS, checkpoints, read_weights
 from ray_jobs.cli import main
 from tests.conftest import ALBEDO, SEGFORMER
-from tests.s3_server import App, FaultyServer, cut_after, hanging_up, refusing
+from tests.s3_server import BROKEN, App, FaultyServer, cut_after, hanging_up
 from tests.train.phases import Killed, job_of, kill_at
 
 
@@ -35,9 +35,6 @@ def stuck(app: App, environ: dict[str, Any], start: Callable[..., Any]) -> Itera
     """Nothing, for longer than a test waits."""
     time.sleep(20.0)
     return hanging_up(app, environ, start)
-
-
-BROKEN = refusing("500 Internal Server Error", "InternalError")
 
 
 def journal(job: PhaseJob) -> list[dict[str, Any]]:
@@ -114,6 +111,7 @@ def test_donors_are_found_in_a_bucket_by_their_name_and_by_their_path(
     assert read_weights(jobs[1].starts_from).keys()
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_while_it_sends_a_checkpoint_leaves_none_and_another_machine_goes_on(
     s3: FaultyServer, bucket: str, shard_folder: Path, tmp_path: Path
 ) -> None:

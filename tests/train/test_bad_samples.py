@@ -20,6 +20,7 @@ from pbrlib.train.badsamples import BadSamples
 from pbrlib.train.journal import METRICS
 from ray_jobs.progress import progress_line
 from tests.conftest import ALBEDO
+from tests.damage import flip_tile
 
 from .phases import Killed, job_of, kill_at
 
@@ -27,20 +28,11 @@ from .phases import Killed, job_of, kill_at
 @pytest.fixture
 def damaged(shard_folder: Path, tmp_path: Path) -> tuple[Path, set[str]]:
     """The session's shards with a flipped byte, and the ids of the two training materials of that page."""
-    import pyarrow.parquet as pq
-
     root = shutil.copytree(shard_folder, tmp_path / "shards")
     shards = ShardSet.open(root)
     row, other = shards.rows[:2]
     assert (row.split, other.split, other.first_row) == ("train", "train", 1)
-    path = root / shards.manifest.shards[0].file
-    file = pq.ParquetFile(path)
-    size = file.metadata.row_group(0).num_rows
-    chunk = file.metadata.row_group(row.first_row // size).column(file.schema_arrow.names.index("albedo"))
-    data = bytearray(path.read_bytes())
-    share = chunk.total_compressed_size // size
-    data[chunk.data_page_offset + share * (row.first_row % size) + share // 2] ^= 0x10
-    path.write_bytes(data)
+    flip_tile(root, row, "albedo")
     return root, {row.id, other.id}
 
 

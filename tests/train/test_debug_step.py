@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pbrlib.curriculum.debug import StepInQuestion
 from pbrlib.curriculum.load import dump_yaml, parse_curriculum
@@ -19,14 +22,17 @@ from pbrlib.curriculum.run import PhaseJob, launch_local, resolve, run_phase
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.storage import move_folder
-from pbrlib.errors import NumericsError
+from pbrlib.errors import ConfigError, NumericsError, PbrError
+from pbrlib.train.environment import ENVIRONMENT
 from pbrlib.train.failedstep import FAILED_STEP, STEP, read_failed_step
 from pbrlib.train.runs import RunDirectory
 from pbrlib.train.spec import RuntimeSpec
 from pbrlib.train.state import STATE, checkpoints, read_weights
 from ray_jobs.cli import main
 from tests.conftest import ALBEDO
+from tests.damage import flip_tile
 from tests.gloo import gloo_rank
+from tests.hostile import JSON
 
 from .test_ranks import GlooRuntime
 
@@ -183,6 +189,69 @@ def test_the_command_ends_with_0_for_a_finite_step_and_2_for_none(
         wrong = CliRunner().invoke(main, ["debug-step", *arguments])
         assert wrong.exit_code == 2, wrong.output
         assert said in wrong.output
+
+
+def test_a_step_of_a_run_that_skips_damage_is_replayed_with_what_it_drew_instead(
+    shard_folder: Path, trained_runs: Path, tmp_path: Path
+) -> None:
+    root = shutil.copytree(shard_folder, tmp_path / "shards")
+    shards = ShardSet.open(root)
+    skipping: dict[str, Any] = {"workers": 1, "on_bad_sample": "skip", "record_batches": True}
+    job = job_in(tmp_path, albedo(trained_runs), shards=shards, **skipping)
+    flip_tile(root, shards.rows[0], "albedo")
+    launch_local(job)
+    lines = (job.directory / "batches-rank0.jsonl").read_text().splitlines()
+    seen = asked(tmp_path / "albedo", step=2).replay()
+    assert [one.id for one in seen.samples] == [name for name, _ in json.loads(lines[2])["samples"]]
+
+
+@pytest.fixture(scope="module")
+def copied(trained: tuple[Path, dict[str, str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose files a test may change."""
+    return Path(shutil.copytree(trained[0] / "tame", tmp_path_factory.mktemp("copied") / "tame")) / "albedo"
+
+
+def with_environment(run: Path, changes: object) -> StepInQuestion:
+    """The question put to a run of whose environment some is changed, or all where no mapping is given."""
+    (file,) = run.glob(f"A1-*/{ENVIRONMENT}")
+    before = file.read_text()
+    file.write_text(json.dumps({**json.loads(before), **changes} if isinstance(changes, dict) else changes))
+    try:
+        return asked(run, step=3)
+    finally:
+        file.write_text(before)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"workers": None},
+            r"how many workers .*\(workers: None in its environment\.json\).*Train a step",
+        ),
+        ({"workers": "2"}, "how many workers"),
+        ({"workers": 0}, "how many workers"),
+        ({"data": 5}, "--data SHARDS"),
+        ({"runtime": []}, "another version of pbr"),
+        ([], r"environment\.json: cannot be read \(no mapping\)"),
+    ],
+)
+def test_an_environment_that_does_not_say_what_a_replay_needs_is_an_error_with_a_way_out(
+    copied: Path, changes: object, said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        with_environment(copied, changes)
+
+
+@settings(max_examples=40)
+@given(st.sampled_from(["workers", "data", "runtime"]), JSON)
+def test_an_environment_with_anything_in_a_field_leads_to_a_step_or_an_error(
+    copied: Path, name: str, value: object
+) -> None:
+    try:
+        assert with_environment(copied, {name: value}).world_size >= 1
+    except PbrError as error:
+        assert str(error)
 
 
 def test_the_state_goes_when_the_phase_gets_past_the_step(

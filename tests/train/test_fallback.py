@@ -29,14 +29,9 @@ from pbrlib.train.state import (
     restore,
     save,
 )
+from tests.damage import flip
 
 from .phases import Killed, job_of, kill_at
-
-
-def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 0x01
-    path.write_bytes(data)
 
 
 def cut(path: Path) -> None:

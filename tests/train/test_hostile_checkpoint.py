@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
-from pbrlib.errors import CheckpointError
+from pbrlib.errors import CheckpointError, DamagedCheckpointError
 from pbrlib.train.state import (
     OPTIMIZER,
     STATE,
@@ -31,7 +32,7 @@ from pbrlib.train.state import (
     read_tensors,
     restore,
 )
-from tests.hostile import JSON
+from tests.hostile import JSON, changed
 from tests.train.test_state import network, saved, state
 
 # Without sums: who writes a file can write its sum too, and what is behind them has to hold.
@@ -48,18 +49,61 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def with_sums(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[object]]:
+    """A checkpoint as training leaves it, and what it holds."""
+    folder, net = tmp_path_factory.mktemp("with sums"), network()
+    optimizer = saved(folder, net)
+    return folder, content(net, optimizer)
+
+
+@pytest.fixture(scope="module")
 def optimizer_file(folder: Path) -> bytes:
     return (folder / OPTIMIZER).read_bytes()
 
 
 def resume(folder: Path, content: bytes) -> None:
-    """Restores with an optimizer's file of this content, and takes a step."""
+    """Restores with an optimizer's file of this content, and takes a step at the rate of the schedule."""
     (folder / OPTIMIZER).write_bytes(content)
     net = network()
     optimizer = torch.optim.AdamW(net.parameters())
     restore(folder, fingerprint="f" * 64, network=net, optimizer=optimizer)
+    for group in optimizer.param_groups:
+        group["lr"] = 1e-3
     net(torch.rand(1, 3, 8, 8)).sum().backward()
     optimizer.step()
+
+
+def content(network: nn.Module, optimizer: torch.optim.Optimizer) -> list[object]:
+    """What a checkpoint keeps of both, in plain numbers."""
+    kept = optimizer.state_dict()
+    tables = network.state_dict(), *(kept["state"][number] for number in sorted(kept["state"]))
+    return [
+        kept["param_groups"],
+        *({name: value.tolist() for name, value in table.items()} for table in tables),
+    ]
+
+
+@settings(max_examples=150)
+@pytest.mark.parametrize("name", [STATE, WEIGHTS, OPTIMIZER])
+@given(data=st.data())
+def test_a_checkpoint_of_which_a_file_was_changed_is_restored_as_it_was_or_the_file_is_named(
+    with_sums: tuple[Path, list[object]], name: str, data: st.DataObject
+) -> None:
+    folder, wanted = with_sums
+    whole, net = (folder / name).read_bytes(), network()
+    optimizer = torch.optim.AdamW(net.parameters())
+    before = content(net, optimizer)
+    (folder / name).write_bytes(data.draw(changed(whole)))
+    try:
+        read = restore(folder, fingerprint="f" * 64, network=net, optimizer=optimizer)
+    except DamagedCheckpointError as error:
+        assert str(error).startswith(f"{folder / name}: ")
+        assert content(net, optimizer) == before, "refused, and yet put in"
+    else:
+        assert (name, read) == (STATE, state())
+        assert content(net, optimizer) == wanted
+    finally:
+        (folder / name).write_bytes(whole)
 
 
 def packed(content: object) -> bytes:
@@ -204,13 +248,23 @@ def group(content: dict[str, Any]) -> dict[str, Any]:
         (lambda c: c.update(state=3), "not the state of this optimizer"),
         (lambda c: c.update(param_groups=[None]), "not the state of this optimizer"),
         (lambda c: group(c).pop("lr"), "a group without lr"),
-        (lambda c: group(c).update(lr="x"), "lr of a group cannot be so"),
-        (lambda c: group(c).update(lr=float("nan")), "lr of a group cannot be so"),
-        (lambda c: group(c).update(betas=3), "betas of a group cannot be so"),
-        (lambda c: group(c).update(params=[9, 8, 7, 6]), "of a group cannot be so"),
+        (lambda c: group(c).update(lr="x"), "lr of a group has a value"),
+        (lambda c: group(c).update(lr=float("nan")), "lr of a group has a value"),
+        (lambda c: group(c).update(betas=3), "betas of a group has a value"),
+        (lambda c: group(c).update(betas=(0.9, 1.5)), "betas of a group has a value"),
+        (lambda c: group(c).update(maximize=True), "maximize of a group has a value"),
+        (lambda c: group(c).update(params=[9, 8, 7, 6]), "of a group has a value"),
+        (lambda c: group(c).update(amsgrad=True), "amsgrad of a group has a value"),
+        (lambda c: group(c).update(capturable=True), "capturable of a group has a value"),
+        (lambda c: first(c).pop("exp_avg_sq"), "of parameter 0 there is step, exp_avg"),
+        (lambda c: first(c).clear(), "of parameter 0 there is nothing"),
         (lambda c: first(c).update(exp_avg=torch.zeros(2, 2)), "exp_avg of parameter 0 does not fit"),
         (
             lambda c: first(c).update(exp_avg=torch.zeros(1).expand(4, 3, 3, 3)),
+            "exp_avg of parameter 0 does not fit",
+        ),
+        (
+            lambda c: first(c).update(exp_avg=torch.zeros(108).as_strided((4, 3, 3, 3), (27, 9, 3, 0))),
             "exp_avg of parameter 0 does not fit",
         ),
         (
@@ -223,6 +277,9 @@ def group(content: dict[str, Any]) -> dict[str, Any]:
             "not the state of this optimizer",
         ),
         (lambda c: first(c).update(step=torch.tensor(float("nan"))), "step of parameter 0 does not fit"),
+        (lambda c: first(c).update(step=torch.tensor(-1.0)), "step of parameter 0 does not fit"),
+        (lambda c: first(c).update(exp_avg=torch.tensor(0.5)), "exp_avg of parameter 0 does not fit"),
+        (lambda c: first(c).update(exp_avg=0.5), "exp_avg of parameter 0 does not fit"),
         (lambda c: c["state"].update({0: "x"}), "not the state of this optimizer"),
     ],
 )

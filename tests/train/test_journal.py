@@ -26,6 +26,13 @@ def test_a_tail_begins_where_it_was_opened_and_leaves_an_unfinished_line(tmp_pat
     assert steps(tail) == []
 
 
+def test_a_line_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
+    tail = JournalTail(tmp_path)
+    (tmp_path / METRICS).write_text('{"step": 1}\n{"st\n{"step": 2}\n')
+    assert steps(tail) == [1, 2]
+    assert steps(JournalTail(tmp_path)) == [], "it opens behind such a line, too"
+
+
 def test_a_journal_that_a_resumed_attempt_begins_anew_is_read_from_its_start(tmp_path: Path) -> None:
     with Journal(tmp_path, first_step=0) as journal:
         tail = JournalTail(tmp_path)

@@ -11,10 +11,12 @@ from pbrlib.curriculum.run import PhaseJob, carry_out, launch_local
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import CheckpointError, ConfigError
-from pbrlib.train import loop
+from pbrlib.train import notice
 from pbrlib.train.runs import FinishedPhase, RunDirectory
 from pbrlib.train.runtime import LocalRuntime
-from pbrlib.train.state import STATE, WEIGHTS, read_state, write_state
+from pbrlib.train.state import READABLE, STATE, WEIGHTS, checkpoints, read_state, write_state
+from pbrlib.train.sums import OWN_SUM, sum_of_fields
+from tests.test_formats import FORMATS
 
 from .phases import Killed, job_of, kill_at
 
@@ -51,15 +53,42 @@ def test_resumed_run_equals_uninterrupted_run(
     assert len(recorded(broken.directory)) == 8
 
 
+@pytest.mark.parametrize("version", READABLE)
+def test_a_run_that_an_earlier_version_of_the_program_began_is_resumed(
+    job: PhaseJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    straight = launch_local(replace(job, runs=tmp_path / "straight"))
+    with monkeypatch.context() as patch:
+        kill_at(6, patch)
+        with pytest.raises(Killed):
+            launch_local(job)
+    (left,) = checkpoints(job.directory)
+    as_written_by(version, left / STATE)
+    assert read_state(left).format_version == version
+
+    resumed = launch_local(job)
+    assert (resumed / WEIGHTS).read_bytes() == (straight / WEIGHTS).read_bytes()
+    assert read_state(resumed).metrics == read_state(straight).metrics
+    assert recorded(job.directory) == recorded(tmp_path / "straight" / job.title)
+
+
+def as_written_by(version: int, file: Path) -> None:
+    """Leaves of the state of a checkpoint what its fixture of a format has."""
+    fields = json.loads(file.read_text())
+    fixture = json.loads((FORMATS / f"checkpoint-v{version}" / STATE).read_text())
+    known = {name: fields[name] for name in fixture.keys() - {OWN_SUM}} | {"format_version": version}
+    file.write_text(json.dumps(known | ({OWN_SUM: sum_of_fields(known)} if OWN_SUM in fixture else {})))
+
+
 def test_a_checkpoint_before_a_node_goes_saves_its_steps_and_is_none_to_choose_from(
     job: PhaseJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     straight = replace(job, runs=tmp_path / "straight")
     best = launch_local(straight)
 
-    told = iter([True])
+    told = iter([False, False, True])
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "ASK_EVERY", 3)
+        patch.setattr(notice, "ASK_EVERY_STEPS", 1)
         patch.setattr(LocalRuntime, "is_preempted", lambda self: next(told, False))
         kill_at(3, patch)
         with pytest.raises(Killed):
@@ -113,10 +142,14 @@ def test_a_finished_phase_is_not_run_again(job: PhaseJob) -> None:
 
 
 def test_a_checkpoint_without_its_state_does_not_exist(job: PhaseJob) -> None:
-    best = launch_local(job)
-    (best / STATE).unlink()
-    again = launch_local(job)
-    assert read_state(again).step == 8
+    launch_local(job)
+    last = checkpoints(job.directory)[-1]
+    weights = (last / WEIGHTS).read_bytes()
+    (last / STATE).unlink()
+    launch_local(job)
+    lines = (job.directory / "batches-rank0.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [*range(8), *range(4, 8)]
+    assert (last / WEIGHTS).read_bytes() == weights
 
 
 def test_a_checkpoint_of_another_fingerprint_is_refused(job: PhaseJob) -> None:

@@ -17,20 +17,20 @@ BATCH = RawBatch(maps={}, present={}, seeds=torch.tensor([1]), ids=("a",), class
 
 
 def patient(
-    stream: Callable[[], Iterator[RawBatch]], told: list[tuple[int, float]], *, limit_s: float
+    stream: Callable[[], Iterator[RawBatch]], told: list[tuple[int, float, str]], *, limit_s: float
 ) -> PatientStream:
     return PatientStream(
         stream,
         first_step=7,
         limit_s=limit_s,
-        tell=lambda step, seconds: told.append((step, seconds)),
+        tell=lambda *what: told.append(what),
         waits_for=lambda step: f"the shard of step {step}",
         tell_after_s=0.1,
     )
 
 
 def test_a_stream_that_blocks_is_told_of_and_ends_in_an_error_that_says_what_it_waits_for() -> None:
-    block, told = threading.Event(), list[tuple[int, float]]()
+    block, told = threading.Event(), list[tuple[int, float, str]]()
 
     def stream() -> Iterator[RawBatch]:
         yield BATCH
@@ -44,7 +44,7 @@ def test_a_stream_that_blocks_is_told_of_and_ends_in_an_error_that_says_what_it_
     assert time.monotonic() - began < 5
     block.set()
     assert batches.step == 8
-    assert [step for step, _ in told] == [8] * len(told)
+    assert {(step, what) for step, _, what in told} == {(8, "the shard of step 8")}
     assert 2 <= len(told) <= 3, "after 0.1, 0.2 and 0.4 s, as far as the machine kept up"
 
 
@@ -62,7 +62,7 @@ def test_a_stream_that_does_not_even_begin_ends_in_that_error_too() -> None:
 
 
 def test_a_stream_that_comes_late_is_told_of_and_goes_on() -> None:
-    told = list[tuple[int, float]]()
+    told = list[tuple[int, float, str]]()
 
     def stream() -> Iterator[RawBatch]:
         time.sleep(0.25)

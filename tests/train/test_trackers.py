@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from pbrlib.curriculum.run import PhaseJob, carry_out, launch_local
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.errors import ConfigError
+from pbrlib.errors import ConfigError, OutageError
 from pbrlib.train import trackers
 from pbrlib.train.journal import METRICS
 from ray_jobs.cli import main
@@ -74,13 +74,18 @@ def test_mlflow_has_the_figures_of_the_journal_and_the_hyperparameters(job: Job,
     assert not [line for line in lines if line["kind"] == "tracker"]
 
 
-def test_a_killed_phase_continues_its_run_and_the_same_training_elsewhere_begins_another(
-    job: Job, store: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def is_killed(phase: PhaseJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trains it until its sixth step."""
     with monkeypatch.context() as patch:
         kill_at(6, patch)
         with pytest.raises(Killed):
-            carry_out(job("mlflow"), launch_local)
+            carry_out(phase, launch_local)
+
+
+def test_a_killed_phase_continues_its_run_and_the_same_training_elsewhere_begins_another(
+    job: Job, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_killed(job("mlflow"), monkeypatch)
     experiment = store.get_experiment_by_name("albedo").experiment_id
     (stopped,) = store.search_runs([experiment])
     assert stopped.info.status == "FAILED"
@@ -123,6 +128,33 @@ def test_mlflow_without_an_address_or_with_a_bad_one_is_refused_before_the_first
     assert not (job("mlflow").directory / METRICS).exists()
 
 
+def test_a_server_that_is_away_when_a_phase_resumes_is_an_outage(
+    job: Job, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_killed(job("mlflow"), monkeypatch)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////proc/nowhere/mlflow.db")
+    with pytest.raises(OutageError, match="does not take the run"):
+        carry_out(job("mlflow"), launch_local)
+
+
+def test_wandb_is_not_waited_for_without_an_end(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    class Run:
+        def finish(self, exit_code: int) -> None:
+            raise TimeoutError
+
+    def init(**given: Any) -> Run:
+        asked.update(given)
+        return Run()
+
+    monkeypatch.setattr(wandb, "init", init)
+    tracked = trackers.Tracked("albedo", "A1", "0", job("wandb").directory, {})
+    assert "`wandb sync`" in (trackers.WandbTracker(tracked).close(failed=False) or "")
+    settings = asked["settings"]
+    assert settings.finish_timeout > 0 and settings.finish_timeout_raises
+
+
 def written_offline(job: PhaseJob) -> list[bytes]:
     """What wandb left below the phase, of every attempt in its order: protocol buffers with JSON values."""
     return [file.read_bytes() for file in sorted(job.directory.rglob("run-*.wandb"))]
@@ -133,10 +165,7 @@ def test_wandb_offline_has_the_figures_of_the_journal_and_one_id_for_a_phase_tha
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     phase = job("wandb")
-    with monkeypatch.context() as patch:
-        kill_at(6, patch)
-        with pytest.raises(Killed):
-            carry_out(phase, launch_local)
+    is_killed(phase, monkeypatch)
     carry_out(phase, launch_local)
     first, second = written_offline(phase)
     lines = journal_of(phase)

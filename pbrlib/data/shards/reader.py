@@ -17,7 +17,7 @@ from pbrlib.data.shards.index import IndexRow, tile_ranks
 from pbrlib.data.shards.manifest import SHARD_FOLDER, Manifest, load_manifest, read_index
 from pbrlib.data.storage import Location
 from pbrlib.data.tilecache import TileCache, TileKey
-from pbrlib.errors import DamageError, DataError
+from pbrlib.errors import DamageError, DataError, outage_or
 from pbrlib.maps import MAPS, Stored
 
 log = logging.getLogger(__name__)
@@ -223,8 +223,9 @@ class ShardSet:
             return self._files.read(self.manifest.shards[shard], needed, maps)
         except DAMAGE as error:
             if isinstance(error, OSError) and error.errno not in FOR_GOOD:
-                raise DataError(
-                    f"{self._shard(shard)}: cannot be read now ({error}). Look at its disk."
+                raise outage_or(DataError, error)(
+                    f"{self._shard(shard)}: cannot be read now ({error}). Look at its disk and its owner; "
+                    "the same command resumes."
                 ) from error
             place, material = self._culprit(draws, maps)
             raise DamageError(f"{place}: damaged ({error}). {_REMEDY}", material=material) from error

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pbrlib.data.shards.cells import cells_of
@@ -24,14 +24,9 @@ from pbrlib.data.shards.manifest import Manifest, load_manifest, read_index
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DataError
 from pbrlib.maps import CLASSES
+from tests.hostile import JSON, changed
 
 from .materials import make_set, material
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda some: st.lists(some, max_size=3) | st.dictionaries(st.text(max_size=5), some, max_size=3),
-    max_leaves=8,
-)
 
 MOST_BYTES = 64 << 20
 """What a small index may take of Arrow's memory."""
@@ -148,6 +143,28 @@ def test_a_changed_index_file_is_usable_or_refused(root: Path, opened: ShardSet,
         assert str(error).startswith(f"{root / opened.manifest.index.file}: ")
         return
     check_usable(root, opened, rows)
+
+
+@settings(max_examples=60)
+@pytest.mark.parametrize("name", ["manifest.json", "index-0001.parquet", "shards/0001-00001.parquet"])
+@given(data=st.data())
+def test_a_set_of_which_a_file_was_changed_is_read_as_it_was_or_the_file_is_named(
+    root: Path, opened: ShardSet, name: str, data: st.DataObject
+) -> None:
+    whole = (root / name).read_bytes()
+    (root / name).write_bytes(data.draw(changed(whole)))
+    row = opened.rows[2]
+    try:
+        shards = ShardSet.open(root)
+        pixels = shards.read_whole(row, row.maps)
+    except DataError as error:
+        assert str(error).startswith(f"{root / name}: ")
+    else:
+        assert (shards.manifest, shards.rows) == (opened.manifest, opened.rows)
+        for kind, wanted in material(2).maps.items():
+            np.testing.assert_array_equal(pixels[kind], wanted)
+    finally:
+        (root / name).write_bytes(whole)
 
 
 FIGURES = st.integers(-(2**31), 2**31 - 1) | st.integers(-3, 600)

@@ -16,6 +16,7 @@ from pbrlib.data.shards.codec import encode_tile
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DamageError, DataError
 from pbrlib.maps import MAPS
+from tests.damage import flip
 
 from .materials import make_set, material
 
@@ -36,12 +37,6 @@ LAST = material(3, size=SIZES[3], maps=MAPS, tileable=False)
 @pytest.fixture
 def root(shared_root: Path, tmp_path: Path) -> Path:
     return shutil.copytree(shared_root, tmp_path / "set")
-
-
-def flip(path: Path, position: int) -> None:
-    data = bytearray(path.read_bytes())
-    data[position] ^= 0x10
-    path.write_bytes(data)
 
 
 def offset_of(path: Path, *, column: str, row_group: int = 0) -> int:

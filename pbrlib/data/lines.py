@@ -1,0 +1,70 @@
+"""Files of lines, to which whoever has something to say adds: a kill or a full disk may cut one short."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TextIO
+
+from pbrlib.data import s3
+from pbrlib.data.storage import Location, is_remote, read_bytes
+
+
+def open_for_lines(path: Path) -> TextIO:
+    """A text file on disk to add lines to, each written at once; made if need be.
+
+    A last line that was cut short is ended first, so that it spoils no other. Raises OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a", buffering=1)
+    try:
+        if not _ends_a_line(path):
+            file.write("\n")
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def _ends_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return True
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"
+
+
+def append(location: Location, text: str) -> None:
+    """Adds lines to a text file, which is made if need be; on S3 by putting it anew: one writer at a time.
+
+    Raises DataError when S3 refuses, OSError when the disk does.
+    """
+    if not is_remote(location):
+        with open_for_lines(Path(location)) as file:
+            file.write(text)
+        return
+    try:
+        before = read_bytes(location)
+    except FileNotFoundError:
+        before = b""
+    s3.write(str(location), before + text.encode())
+
+
+def records(lines: Iterable[str | bytes]) -> list[dict[str, Any]]:
+    """The JSON mappings among lines; one that was cut short is none."""
+    found = []
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            found.append(record)
+    return found
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The mappings of a file with one in each line; none where there is no file."""
+    return records(path.read_bytes().split(b"\n")) if path.exists() else []

@@ -1,0 +1,75 @@
+"""What a later attempt may not meet is an outage, which is retried; all else is a mistake, which is not."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pbrlib.data.draw import Window
+from pbrlib.data.shards.files import OpenFiles
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.storage import write_text_atomic
+from pbrlib.errors import CheckpointError, DamagedCheckpointError, DataError, OutageError, PbrError
+from pbrlib.train import state
+from pbrlib.train.state import State, read_state, save
+
+PASSING, STAYING = errno.ESTALE, errno.EACCES
+
+
+def refusing(number: int) -> Any:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(number, "the share says so")
+
+    return refuse
+
+
+@pytest.mark.parametrize(("number", "kind"), [(PASSING, OutageError), (STAYING, DataError)])
+def test_a_shard_that_cannot_be_read_now(
+    shard_set: ShardSet, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[PbrError]
+) -> None:
+    monkeypatch.setattr(OpenFiles, "read", refusing(number))
+    with pytest.raises(DataError, match=r"cannot be read now .*the share says so") as caught:
+        shard_set.read_crop(shard_set.rows[0], Window(0, 0, 8, 8), ["albedo"])
+    assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(PASSING, OutageError), (STAYING, CheckpointError), (errno.EIO, DamagedCheckpointError)],
+)
+def test_a_checkpoint_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[PbrError]
+) -> None:
+    monkeypatch.setattr(Path, "read_text", refusing(number))
+    with pytest.raises(PbrError, match="the share says so") as caught:
+        read_state(tmp_path)
+    assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize(("number", "kind"), [(PASSING, OutageError), (errno.ENOSPC, CheckpointError)])
+def test_a_checkpoint_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[PbrError]
+) -> None:
+    monkeypatch.setattr(state, "save_file", refusing(number))
+    network = torch.nn.Linear(1, 1)
+    nothing = State(phase="A1", fingerprint="", step=3, total_steps=4, metrics={}, network={})
+    optimizer = torch.optim.SGD(network.parameters())
+    with pytest.raises(PbrError, match=r"step 3 could not be written .*the share says so") as caught:
+        save(tmp_path / "checkpoint", state=nothing, network=network, optimizer=optimizer)
+    assert type(caught.value) is kind
+    assert not (tmp_path / "checkpoint").exists()
+
+
+@pytest.mark.parametrize(("number", "kind"), [(PASSING, OutageError), (errno.ENOSPC, DataError)])
+def test_a_record_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[PbrError]
+) -> None:
+    monkeypatch.setattr(Path, "write_bytes", refusing(number))
+    with pytest.raises(PbrError, match="the share says so") as caught:
+        write_text_atomic(tmp_path / "run.json", "{}")
+    assert type(caught.value) is kind
+    assert not [*tmp_path.iterdir()]
