@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 from tests.ray.head import START_S, Head, free_ports, head_node
 
@@ -17,6 +18,10 @@ CPUS_OF_NODE = 2
 """One worker and its data stream."""
 
 ATTEMPTS = 3
+
+IDLE_S = 60
+TRAINING = ("ray::RayTrainWorker", "ray::TrainController", "ray::MapBatches")
+"""How the titles of the processes of a training begin."""
 
 
 class Cluster:
@@ -31,9 +36,14 @@ class Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for node in self.nodes:
-            kill_session(node)
+        # A head whose nodes are gone would take a quarter of a minute to end by itself.
+        kill_sessions(self.head.process, *self.nodes)
         self._stack.close()
+
+    def add_nodes(self, count: int) -> None:
+        """Starts some, one after the other."""
+        for _ in range(count):
+            self.add_node()
 
     def add_node(self, settings: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         """Starts a node in a session of its own, and waits until the cluster counts it.
@@ -50,7 +60,7 @@ class Cluster:
                     return node
                 assert time.monotonic() < limit, "a node did not come up"
                 time.sleep(0.5)
-            kill_session(self.nodes.pop())
+            kill_sessions(self.nodes.pop())
         raise AssertionError(f"{ATTEMPTS} nodes ended in their start")
 
     def _start_node(self, settings: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -115,7 +125,19 @@ class Cluster:
 
     def remove(self, number: int) -> None:
         """Ends everything on a node at once, and forgets it."""
-        kill_session(self.nodes.pop(number))
+        kill_sessions(self.nodes.pop(number))
+
+    def kill(self, *users: subprocess.Popen[bytes]) -> None:
+        """Ends everything on the head and on all nodes, and these commands, at once."""
+        kill_sessions(*users, self.head.process, *self.nodes)
+        assert not self.head.processes(""), "something outlived its node"
+
+    def wait_until_idle(self) -> None:
+        """Until Ray has ended what belonged to commands that are gone."""
+        limit = time.monotonic() + IDLE_S
+        while left := self.head.processes(*TRAINING):
+            assert time.monotonic() < limit, f"left behind: {left}"
+            time.sleep(0.1)
 
 
 def processes(wanted: Callable[[str], bool], *, session: int) -> Iterator[int]:
@@ -141,13 +163,14 @@ def node_ids(node: subprocess.Popen[bytes]) -> list[str]:
     return found
 
 
-def kill_session(process: subprocess.Popen[bytes]) -> None:
-    """Every process that the command started, Ray's own included, at once."""
-    session = process.pid
-    while found := list(processes(lambda command: True, session=session)):
+def kill_sessions(*leaders: subprocess.Popen[Any]) -> None:
+    """Every process that these commands started, Ray's own included, at once."""
+    while found := [pid for one in leaders for pid in processes(lambda command: True, session=one.pid)]:
         for pid in found:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        process.poll()
+        for leader in leaders:
+            leader.poll()
         time.sleep(0.1)
-    process.wait(timeout=10)
+    for leader in leaders:
+        leader.wait(timeout=10)

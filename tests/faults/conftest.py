@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import random
+import secrets
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +14,10 @@ import pytest
 
 from pbrlib.curriculum.load import parse_curriculum
 from pbrlib.train.runs import RunDirectory
-from tests.conftest import ALBEDO
+from tests.conftest import ALBEDO, S3_CREDENTIALS
 from tests.faults.cluster import Cluster
 from tests.faults.training import Outcome, Training
+from tests.s3_server import FaultyServer
 
 TIMEOUT_S = 420
 WORKERS, SEGMENT, STEPS = 2, 15, 90
@@ -32,8 +37,37 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
+    """A head alone, for a test that adds nodes and loses some."""
     with Cluster() as running:
         yield running
+
+
+@pytest.fixture(scope="package")
+def kept_cluster(s3: FaultyServer) -> Iterator[Cluster]:
+    """A node for each worker and one to spare; its processes know the S3 server of the tests."""
+    with ExitStack() as running:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in {"AWS_ENDPOINT_URL": s3.url, **S3_CREDENTIALS}.items():
+                patch.setenv(name, value)
+            cluster = running.enter_context(Cluster())
+        cluster.add_nodes(WORKERS + 1)
+        yield cluster
+
+
+@pytest.fixture
+def shared_cluster(kept_cluster: Cluster) -> Iterator[Cluster]:
+    """For tests that lose no node; whatever one starts there has ended before the next."""
+    yield kept_cluster
+    stop_trainings()
+    kept_cluster.wait_until_idle()
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    """Chooses steps and victims; it prints its seed, which ``PBR_FAULTS_SEED`` sets."""
+    seed = int(os.environ.get("PBR_FAULTS_SEED") or secrets.randbelow(2**32))
+    print(f"PBR_FAULTS_SEED={seed}")
+    return random.Random(seed)
 
 
 @pytest.fixture(scope="session")
@@ -41,10 +75,12 @@ def training_in(shard_folder: Path, trained_runs: Path) -> Begin:
     """Makes a training of ``STEPS`` steps in a folder."""
     segformer = RunDirectory(trained_runs, name="segformer").best()[0]
 
-    def make(folder: Path, **options: Any) -> Training:
+    def make(folder: Path, *, cluster: Cluster | None = None, **options: Any) -> Training:
         given = {"steps": STEPS, "segment": SEGMENT, "runtime": {"workers": WORKERS}, "shards": shard_folder}
         curriculum = parse_curriculum(ALBEDO)
-        training = Training(folder, curriculum=curriculum, segformer=segformer, **(given | options))
+        training = Training(
+            folder, curriculum=curriculum, segformer=segformer, cluster=cluster, **(given | options)
+        )
         MADE.append(training)
         return training
 
@@ -55,6 +91,11 @@ def training_in(shard_folder: Path, trained_runs: Path) -> Begin:
 def nothing_left_behind() -> Iterator[None]:
     """A test that fails must not spoil those after it."""
     yield
+    stop_trainings()
+
+
+def stop_trainings() -> None:
+    """Ends the commands that still run."""
     while MADE:
         MADE.pop().stop()
 

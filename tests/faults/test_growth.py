@@ -24,15 +24,14 @@ ACTORS = {"controller": "TrainController", "worker": "RayTrainWorker"}
 def test_memory_does_not_grow_with_the_number_of_epochs(
     cluster: Cluster, training_in: Begin, tmp_path: Path
 ) -> None:
-    for _ in range(2):
-        cluster.add_node()
+    cluster.add_nodes(2)
     training: Training = training_in(
         tmp_path,
         steps=EPOCHS * STEPS_OF_EPOCH,
         segment=STEPS_OF_EPOCH,
+        cluster=cluster,
         # Epochs of a second would mostly wait for the controller to look.
-        environment={**cluster.head.environment, "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"},
-        address=cluster.head.address,
+        settings={"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"},
     )
     process = training.start()
     seen: list[tuple[int, dict[str, float]]] = []

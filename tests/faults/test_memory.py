@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.cluster import Cluster, kill_session
+from tests.faults.cluster import Cluster, kill_sessions
 from tests.faults.conftest import SEGMENT, Begin
 from tests.faults.test_processes import ends_as_if_undisturbed
 from tests.faults.training import Outcome, Training
@@ -58,7 +58,7 @@ def running(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
     try:
         yield process
     finally:
-        kill_session(process)
+        kill_sessions(process)
         if process.stdout is not None:
             process.stdout.close()
 
@@ -80,17 +80,12 @@ def test_a_worker_that_rays_memory_monitor_ends_is_replaced(
     # Of nodes on one machine each would end something: the head what leads the fit.
     cluster.add_node({"RAY_memory_usage_threshold": f"{limit:.3f}"})
     cluster.add_node()
-    training: Training = training_in(
-        tmp_path, environment=cluster.head.environment, address=cluster.head.address
-    )
+    training: Training = training_in(tmp_path, cluster=cluster)
     process = training.start()
     training.wait_for_step(SEGMENT + 3)
     began = time.monotonic()
     with running(subprocess.Popen([sys.executable, "-c", EATER], start_new_session=True, text=True)):
-        limit = time.monotonic() + 120
-        while not training.incidents():
-            assert time.monotonic() < limit, training.said
-            time.sleep(0.1)
+        training.wait_until(training.incidents, timeout_s=120)
     training.wait_for_attempt(2)
     print(f"back after {time.monotonic() - began:.0f} s")
     ends_as_if_undisturbed(training, process, undisturbed, fault="memory monitor")
@@ -100,11 +95,8 @@ def test_a_worker_that_rays_memory_monitor_ends_is_replaced(
 def test_a_full_object_store_goes_to_disk_and_training_goes_on(
     cluster: Cluster, training_in: Begin, undisturbed: Outcome, tmp_path: Path
 ) -> None:
-    for _ in range(2):
-        cluster.add_node()  # with a store of 100 MB each
-    training: Training = training_in(
-        tmp_path, environment=cluster.head.environment, address=cluster.head.address
-    )
+    cluster.add_nodes(2)  # with a store of 100 MB each
+    training: Training = training_in(tmp_path, cluster=cluster)
     process = training.start()
     training.wait_for_step(SEGMENT)
     with running(cluster.run(HOLDER)) as holder:

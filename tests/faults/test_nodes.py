@@ -1,18 +1,22 @@
-"""What it costs when a node goes."""
+"""What it costs when a node goes, or all of them."""
 
 from __future__ import annotations
 
+import random
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.faults.cluster import Cluster
-from tests.faults.conftest import Begin
+from tests.faults.conftest import SEGMENT, STEPS, WORKERS, Begin
 from tests.faults.test_processes import ends_as_if_undisturbed, random_step_inside_a_segment
 from tests.faults.training import Outcome, Training
 
 pytestmark = pytest.mark.slow
+
+NOTICE_S = 60
+"""Seconds between a notice and the end of its node."""
 
 
 def node_of_a_worker(cluster: Cluster) -> int:
@@ -22,15 +26,17 @@ def node_of_a_worker(cluster: Cluster) -> int:
 
 @pytest.mark.parametrize("spare", [True, False], ids=["with a spare", "without"])
 def test_a_lost_node_is_made_good_by_another(
-    spare: bool, cluster: Cluster, training_in: Begin, undisturbed: Outcome, tmp_path: Path
+    spare: bool,
+    cluster: Cluster,
+    training_in: Begin,
+    undisturbed: Outcome,
+    chance: random.Random,
+    tmp_path: Path,
 ) -> None:
-    for _ in range(3 if spare else 2):
-        cluster.add_node()
-    training: Training = training_in(
-        tmp_path, environment=cluster.head.environment, address=cluster.head.address
-    )
+    cluster.add_nodes(WORKERS + spare)
+    training: Training = training_in(tmp_path, cluster=cluster)
     process = training.start()
-    training.wait_for_step(random_step_inside_a_segment())
+    training.wait_for_step(random_step_inside_a_segment(chance))
     began = time.monotonic()
     cluster.lose(cluster.nodes[node_of_a_worker(cluster)])
     if not spare:
@@ -41,26 +47,25 @@ def test_a_lost_node_is_made_good_by_another(
     assert training.repeated() > 0, "the node was lost too late to matter"
 
 
+@pytest.mark.timeout(900)
 def test_a_node_that_is_to_be_taken_away_costs_the_steps_since_a_checkpoint_before(
     cluster: Cluster, training_in: Begin, tmp_path: Path
 ) -> None:
     lengths = {"steps": 400, "segment": 200}
-    for _ in range(3):
-        cluster.add_node()
-    drained: Training = training_in(
-        tmp_path / "drained",
-        environment=cluster.head.environment,
-        address=cluster.head.address,
-        **lengths,
-    )
+    cluster.add_nodes(WORKERS + 1)
+    drained: Training = training_in(tmp_path / "drained", cluster=cluster, **lengths)
     process = drained.start()
     drained.wait_for_step(20)
     number = node_of_a_worker(cluster)
-    cluster.drain(number, deadline_s=60)
-    early = drained.wait_for_checkpoint(lambda step: step % 200 != 0)
+    told = time.monotonic()
+    cluster.drain(number, deadline_s=NOTICE_S)
+    early = drained.wait_for_checkpoint(lambda step: step % 200 != 0, timeout_s=NOTICE_S - 10)
+    took = time.monotonic() - told
+    print(f"a checkpoint at step {early}, {took:.0f} s after the notice of {NOTICE_S} s was sent")
+    assert took < NOTICE_S
     cluster.lose(cluster.nodes[number])
     began, reached = time.monotonic(), drained.reached()
-    print(f"told at step {early}, lost at step {reached}")
+    print(f"lost at step {reached}")
     drained.wait_for_attempt(2)
     print(f"back after {time.monotonic() - began:.0f} s")
     ended = drained.outcome(drained.finish(process))
@@ -70,3 +75,26 @@ def test_a_node_that_is_to_be_taken_away_costs_the_steps_since_a_checkpoint_befo
     undisturbed: Training = training_in(tmp_path / "undisturbed", **lengths)
     assert ended == undisturbed.outcome(undisturbed.finish(undisturbed.start()))
     assert "preempted" in [line["kind"] for line in drained.incidents()]
+
+
+@pytest.mark.timeout(900)
+def test_the_same_command_resumes_on_another_cluster_after_the_whole_one_was_killed_twice(
+    training_in: Begin, undisturbed: Outcome, chance: random.Random, tmp_path: Path
+) -> None:
+    training: Training = training_in(tmp_path)
+    for first, last in ((SEGMENT, 2 * SEGMENT), (3 * SEGMENT, STEPS - 2 * SEGMENT)):
+        with Cluster() as training.cluster:
+            training.cluster.add_nodes(WORKERS + 1)
+            process = training.start()
+            training.wait_for_step(chance.randrange(first + 1, last))
+            training.cluster.kill(process)
+        print(f"killed whole after step {training.reached()}")
+    assert training.reached() < STEPS - 1, "it was killed too late to matter"
+    began = time.monotonic()
+    with Cluster() as training.cluster:
+        training.cluster.add_nodes(WORKERS + 1)
+        print(f"another cluster is up after {time.monotonic() - began:.0f} s")
+        process = training.start()
+        training.wait_for_attempt(3)
+        print(f"back after {time.monotonic() - began:.0f} s")
+        ends_as_if_undisturbed(training, process, undisturbed, fault="killed whole, twice", faults=2)

@@ -8,28 +8,31 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.faults.cluster import kill_session, processes
+from pbrlib.train.stall import TELL_AFTER_S
+from tests.faults.cluster import Cluster
 from tests.faults.conftest import SEGMENT, STEPS, WORKERS, Begin
 from tests.faults.training import Outcome, Training
 
 
-def random_step_inside_a_segment(*, before: int = STEPS - 2 * SEGMENT) -> int:
+def random_step_inside_a_segment(chance: random.Random) -> int:
     """Not the first or last step of a segment, and early enough for the fault to come before the end."""
-    step = random.SystemRandom().randrange(SEGMENT, before)
+    step = chance.randrange(SEGMENT, STEPS - 2 * SEGMENT)
     while step % SEGMENT in (0, SEGMENT - 1):
         step += 1
+    print(f"the fault comes after step {step}")
     return step
 
 
-def kill(name: str, process: subprocess.Popen[bytes], *, count: int = 1) -> None:
-    """SIGKILL of one of the ``count`` processes of the command's Ray whose title holds the name."""
-    found = list(processes(lambda command: name in command, session=process.pid))
-    assert len(found) >= count, f"{name}: {len(found)} processes"
-    os.kill(random.SystemRandom().choice(found), signal.SIGKILL)
+def processes_of(cluster: Cluster, name: str, *, count: int) -> list[int]:
+    """Those of a fit's actors of one kind, by their ids."""
+    found = sorted(cluster.head.processes(f"ray::{name}"))
+    assert len(found) == count, f"{name}: {len(found)} processes"
+    return found
 
 
 def ends_as_if_undisturbed(
@@ -43,56 +46,104 @@ def ends_as_if_undisturbed(
     assert ended.weights == undisturbed.weights
 
 
-def test_a_killed_worker_is_replaced(training_in: Begin, undisturbed: Outcome, tmp_path: Path) -> None:
-    training = training_in(tmp_path)
+def test_a_killed_worker_is_replaced(
+    shared_cluster: Cluster, training_in: Begin, undisturbed: Outcome, chance: random.Random, tmp_path: Path
+) -> None:
+    training = training_in(tmp_path, cluster=shared_cluster)
     process = training.start()
-    training.wait_for_step(random_step_inside_a_segment())
+    training.wait_for_step(random_step_inside_a_segment(chance))
     began = time.monotonic()
-    kill("RayTrainWorker", process, count=WORKERS)
+    victim = chance.randrange(WORKERS)
+    print(f"of {WORKERS} workers, number {victim + 1} is killed")
+    os.kill(processes_of(shared_cluster, "RayTrainWorker", count=WORKERS)[victim], signal.SIGKILL)
     training.wait_for_attempt(2)
     print(f"back after {time.monotonic() - began:.0f} s")
     ends_as_if_undisturbed(training, process, undisturbed, fault="worker killed")
     assert training.repeated() > 0, "the worker was killed too late to matter"
 
 
-def test_a_killed_data_task_is_done_again(training_in: Begin, undisturbed: Outcome, tmp_path: Path) -> None:
-    training = training_in(tmp_path)
+def stop_a_data_task(training: Training, cluster: Cluster) -> int:
+    """SIGSTOP to the first that is caught at work; returns its process.
+
+    It carries its name while it works, some milliseconds.
+    """
+
+    def stopped() -> int | None:
+        for pid in cluster.head.processes("ray::MapBatches"):
+            os.kill(pid, signal.SIGSTOP)
+            if pid in cluster.head.processes("ray::MapBatches"):
+                return pid
+            os.kill(pid, signal.SIGCONT)
+        return None
+
+    pid = training.wait_until(stopped, timeout_s=120, pause_s=0.005)
+    assert pid is not None
+    return pid
+
+
+def test_a_killed_data_task_is_done_again(
+    shared_cluster: Cluster, training_in: Begin, undisturbed: Outcome, tmp_path: Path
+) -> None:
+    training = training_in(tmp_path, cluster=shared_cluster)
     process = training.start()
-    limit = time.monotonic() + 120
-    # A task carries its name while it runs, some milliseconds.
-    while not any(processes(lambda command: "ray::MapBatches" in command, session=process.pid)):
-        assert time.monotonic() < limit, training.said
-        time.sleep(0.005)
-    kill("ray::MapBatches", process)
+    os.kill(stop_a_data_task(training, shared_cluster), signal.SIGKILL)
+    print(f"a data task was killed after step {training.reached()}")
     ends_as_if_undisturbed(training, process, undisturbed, fault="data task killed")
+    assert training.repeated() == 0
+    assert "failed" not in [line["kind"] for line in training.incidents()]
 
 
+@pytest.mark.slow
+def test_a_data_task_that_hangs_is_told_and_ends_the_attempt(
+    shared_cluster: Cluster, training_in: Begin, undisturbed: Outcome, tmp_path: Path
+) -> None:
+    patience = {"workers": WORKERS, "input_timeout_s": 75}
+    training = training_in(tmp_path, cluster=shared_cluster, runtime=patience)
+    process = training.start()
+    stopped = stop_a_data_task(training, shared_cluster)
+    print(f"a data task hangs after step {training.reached()}")
+    try:
+        ends_as_if_undisturbed(training, process, undisturbed, fault="data task stopped")
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(stopped, signal.SIGKILL)
+    told, failed, *others = training.incidents()
+    print(told, failed, sep="\n")
+    assert not others
+    assert told["kind"] == "stalled" and told["seconds"] >= TELL_AFTER_S
+    assert failed["kind"] == "failed" and failed["error"] == "StalledError"
+    for line in (told["waits_for"], failed["message"]):
+        assert ".parquet" in line, "it names the shards that it waits for"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("end", "code", "last_words"),
+    ("victim", "code", "last_words"),
     [
         pytest.param(
-            lambda process: kill("TrainController", process),
+            lambda cluster, driver: processes_of(cluster, "TrainController", count=1)[0],
             2,
-            "The same command goes on",
-            marks=pytest.mark.slow,
+            "The same command resumes",
             id="controller",
         ),
-        pytest.param(lambda process: process.kill(), -signal.SIGKILL, "", id="driver"),
+        pytest.param(lambda cluster, driver: driver, -signal.SIGKILL, "", id="driver"),
     ],
 )
 def test_a_command_whose_controller_or_driver_is_killed_ends_and_the_same_command_resumes(
-    end: Callable[[subprocess.Popen[bytes]], None],
+    victim: Callable[[Cluster, int], int],
     code: int,
     last_words: str,
+    shared_cluster: Cluster,
     training_in: Begin,
     undisturbed: Outcome,
+    chance: random.Random,
     tmp_path: Path,
 ) -> None:
-    training = training_in(tmp_path)
+    training = training_in(tmp_path, cluster=shared_cluster)
     process = training.start()
-    training.wait_for_step(random_step_inside_a_segment())
+    training.wait_for_step(random_step_inside_a_segment(chance))
     began = time.monotonic()
-    end(process)
+    os.kill(victim(shared_cluster, process.pid), signal.SIGKILL)
     assert process.wait(timeout=120) == code, training.said
     assert last_words in training.said.splitlines()[-1]
     assert "Traceback" not in training.said
@@ -102,20 +153,3 @@ def test_a_command_whose_controller_or_driver_is_killed_ends_and_the_same_comman
     training.wait_for_attempt(2)
     print(f"back after {time.monotonic() - began:.0f} s")
     ends_as_if_undisturbed(training, process, undisturbed, fault="controller or driver killed")
-
-
-@pytest.mark.slow
-def test_the_same_command_resumes_a_cluster_that_was_killed_whole_twice(
-    training_in: Begin, undisturbed: Outcome, tmp_path: Path
-) -> None:
-    training = training_in(tmp_path)
-    for first, last in ((SEGMENT, 2 * SEGMENT), (3 * SEGMENT, STEPS - 2 * SEGMENT)):
-        process = training.start()
-        training.wait_for_step(random.SystemRandom().randrange(first + 1, last))
-        kill_session(process)
-    assert training.reached() < STEPS - 1, "it was killed too late to matter"
-    began = time.monotonic()
-    process = training.start()
-    training.wait_for_attempt(3)
-    print(f"back after {time.monotonic() - began:.0f} s")
-    ends_as_if_undisturbed(training, process, undisturbed, fault="killed whole, twice", faults=2)

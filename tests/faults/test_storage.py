@@ -9,17 +9,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import boto3
 import pytest
 
 from pbrlib.data.storage import put_file
-from tests.conftest import S3_CREDENTIALS
+from tests.faults.cluster import Cluster
 from tests.faults.conftest import SEGMENT, STEPS, Begin
 from tests.faults.test_processes import ends_as_if_undisturbed
 from tests.faults.training import Outcome, Training
-from tests.s3_server import Answer, FaultyServer, refusing, s3_server
+from tests.s3_server import Answer, FaultyServer, refusing
 
-BUCKET = "s3://pbr-faults"
 TILES = "/shards/shards/"
 AWAY = refusing("503 Service Unavailable", "ServiceUnavailable")
 
@@ -53,9 +51,9 @@ def fill(file: Path) -> None:
 
 @pytest.mark.slow
 def test_a_full_disk_ends_the_command_with_a_message_and_the_same_command_resumes(
-    small_disk: Path, training_in: Begin, undisturbed: Outcome, tmp_path: Path
+    small_disk: Path, shared_cluster: Cluster, training_in: Begin, undisturbed: Outcome, tmp_path: Path
 ) -> None:
-    training: Training = training_in(tmp_path, runs=str(small_disk / "runs"))
+    training: Training = training_in(tmp_path, cluster=shared_cluster, runs=str(small_disk / "runs"))
     process = training.start()
     training.wait_for_step(2 * SEGMENT + 1)
     began = time.monotonic()
@@ -98,37 +96,29 @@ def outage(
 
 
 @pytest.fixture
-def server(shard_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyServer]:
-    """S3 with the shard set; what else lies there stays from one test to the next."""
-    with s3_server() as running:
-        for name, value in {"AWS_ENDPOINT_URL": running.url, **S3_CREDENTIALS}.items():
-            monkeypatch.setenv(name, value)
-        boto3.client("s3").create_bucket(Bucket=BUCKET.removeprefix("s3://"))
-        for path in sorted(path for path in shard_folder.rglob("*") if path.is_file()):
-            put_file(path, f"{BUCKET}/shards/{path.relative_to(shard_folder).as_posix()}")
-        yield running
-
-
-def wait_until_begun(began: list[float], training: Training) -> None:
-    """Until an outage has refused something."""
-    limit = time.monotonic() + 60
-    while not began:
-        assert time.monotonic() < limit, f"nothing was asked of S3\n{training.said}"
-        time.sleep(0.05)
+def shards(shard_folder: Path, bucket: str) -> str:
+    """The shard set, on S3."""
+    for path in sorted(path for path in shard_folder.rglob("*") if path.is_file()):
+        put_file(path, f"{bucket}/shards/{path.relative_to(shard_folder).as_posix()}")
+    return f"{bucket}/shards"
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_minute_without_s3_while_a_checkpoint_is_sent_costs_no_step(
-    server: FaultyServer, training_in: Begin, undisturbed: Outcome, tmp_path: Path
+    s3: FaultyServer,
+    bucket: str,
+    shards: str,
+    shared_cluster: Cluster,
+    training_in: Begin,
+    undisturbed: Outcome,
+    tmp_path: Path,
 ) -> None:
-    training: Training = training_in(
-        tmp_path, runs=f"{BUCKET}/{tmp_path.name}/runs", shards=f"{BUCKET}/shards"
-    )
+    training: Training = training_in(tmp_path, cluster=shared_cluster, runs=f"{bucket}/runs", shards=shards)
     process = training.start()
     training.wait_for_checkpoint(lambda step: step >= SEGMENT)
-    with outage(server, "PUT", "POST", key="/runs/", answer=AWAY, seconds=60) as began:
-        wait_until_begun(began, training)
+    with outage(s3, "PUT", "POST", key="/runs/", answer=AWAY, seconds=60) as began:
+        training.wait_until(lambda: began, timeout_s=60)
         last = training.checkpoint_steps()[-1]
         assert last < STEPS, "it went away too late to matter"
         training.wait_for_checkpoint(lambda step: step > last, timeout_s=300)
@@ -141,13 +131,18 @@ def test_a_minute_without_s3_while_a_checkpoint_is_sent_costs_no_step(
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_minute_without_s3_while_tiles_are_read_costs_no_step(
-    server: FaultyServer, training_in: Begin, undisturbed: Outcome, tmp_path: Path
+    s3: FaultyServer,
+    shards: str,
+    shared_cluster: Cluster,
+    training_in: Begin,
+    undisturbed: Outcome,
+    tmp_path: Path,
 ) -> None:
-    training: Training = training_in(tmp_path, shards=f"{BUCKET}/shards")
+    training: Training = training_in(tmp_path, cluster=shared_cluster, shards=shards)
     # The stream of a phase as short as this one is read within seconds: it goes away with the first tile.
-    with outage(server, "GET", key=TILES, answer=AWAY, seconds=60) as began:
+    with outage(s3, "GET", key=TILES, answer=AWAY, seconds=60) as began:
         process = training.start()
-        wait_until_begun(began, training)
+        training.wait_until(lambda: began, timeout_s=120)
         training.wait_for_step(0, timeout_s=300)
         print(f"the first step was done {time.monotonic() - began[0]:.0f} s after S3 went away")
     ends_as_if_undisturbed(training, process, undisturbed, fault="S3 away, reading")
@@ -156,12 +151,14 @@ def test_a_minute_without_s3_while_tiles_are_read_costs_no_step(
 
 
 def test_a_second_command_in_the_same_run_refuses_and_the_first_goes_on(
-    training_in: Begin, undisturbed: Outcome, tmp_path: Path
+    shared_cluster: Cluster, training_in: Begin, undisturbed: Outcome, tmp_path: Path
 ) -> None:
-    training: Training = training_in(tmp_path)
+    training: Training = training_in(tmp_path, cluster=shared_cluster)
     first = training.start()
     training.wait_for_step(3)
-    second = subprocess.run(training.command, capture_output=True, text=True, timeout=120)
+    second = subprocess.run(
+        training.command, env=training.environment, capture_output=True, text=True, timeout=120
+    )
     assert second.returncode == 2, second.stdout + second.stderr
     print(second.stderr.strip())
     assert str(first.pid) in second.stderr, "it names the first"

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from pbrlib.curriculum.load import dump_yaml
 from pbrlib.curriculum.spec import Curriculum
+from pbrlib.data.lines import read_records
 from pbrlib.data.place import place
 from pbrlib.train.incidents import INCIDENTS
 from pbrlib.train.runs import RunDirectory
 from pbrlib.train.state import WEIGHTS, checkpoints, read_state
 from pbrlib.train.timesheet import TIME_SHEET
-from tests.faults.cluster import kill_session
+from tests.faults.cluster import Cluster, kill_sessions
 
 Samples = list[list[str]]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,9 @@ class Outcome:
 class Training:
     """``pbr train`` of ``steps`` steps, ``segment`` between two checkpoints, in a session of its own.
 
-    Without an address it has a Ray of its own. ``runtime`` is what its runtime file says, ``shards`` and
-    ``runs`` (in its folder, if not given) may be on S3.
+    It joins ``cluster``, which may be another for the next start; without one it has a Ray of its own.
+    ``runtime`` is what its runtime file says, ``shards`` and ``runs`` (in its folder, if not given) may be on
+    S3, ``settings`` are variables of its environment.
     """
 
     def __init__(
@@ -52,8 +53,8 @@ class Training:
         steps: int,
         segment: int,
         runtime: Mapping[str, Any],
-        environment: Mapping[str, str] = os.environ,
-        address: str | None = None,
+        cluster: Cluster | None = None,
+        settings: Mapping[str, str] | None = None,
         runs: str | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -61,22 +62,34 @@ class Training:
         longer = phase.model_copy(update={"epochs": steps // segment, "steps_per_epoch": segment})
         task = curriculum.task.model_copy(update={"segformer": str(segformer)})
         whole = curriculum.model_copy(update={"phases": {name: longer}, "task": task})
-        self.steps, self._log = steps, folder / "log.txt"
+        self.steps, self.cluster = steps, cluster
+        self._log, self._settings = folder / "log.txt", settings or {}
         self.runs = place(runs or str(folder / "runs"))
         (folder / "albedo.yaml").write_text(dump_yaml(whole))
         (folder / "runtime.yaml").write_text(yaml.safe_dump({**runtime, "record_batches": True}))
-        self._environment = {name: value for name, value in environment.items() if name != "RAY_ADDRESS"}
-        self.command = [sys.executable, "-m", "ray_jobs.cli", "train", str(folder / "albedo.yaml")]
-        self.command += ["--data", str(shards), "--runs", str(self.runs)]
-        self.command += ["--runtime", str(folder / "runtime.yaml")]
-        self.command += [] if address is None else ["--address", address]
+        self._command = [sys.executable, "-m", "ray_jobs.cli", "train", str(folder / "albedo.yaml")]
+        self._command += ["--data", str(shards), "--runs", str(self.runs)]
+        self._command += ["--runtime", str(folder / "runtime.yaml")]
         self._started: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def command(self) -> list[str]:
+        """What an operator would write."""
+        return [*self._command, *([] if self.cluster is None else ["--address", self.cluster.head.address])]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """That of the command."""
+        given = os.environ if self.cluster is None else self.cluster.head.environment
+        environment = {**given, **self._settings}
+        environment.pop("RAY_ADDRESS", None)
+        return environment
 
     def start(self) -> subprocess.Popen[bytes]:
         """The command, begun; its words go to ``said``."""
         with self._log.open("ab") as log:
             process = subprocess.Popen(
-                self.command, stdout=log, stderr=log, start_new_session=True, env=self._environment
+                self.command, stdout=log, stderr=log, start_new_session=True, env=self.environment
             )
         self._started.append(process)
         return process
@@ -85,7 +98,7 @@ class Training:
         """Ends what a test that failed has left running."""
         for process in self._started:
             if process.poll() is None:
-                kill_session(process)
+                kill_sessions(process)
 
     def finish(self, process: subprocess.Popen[bytes], *, timeout_s: float = 240) -> Path:
         """Waits for the end, and returns the best checkpoint."""
@@ -106,8 +119,7 @@ class Training:
 
     def lines(self, rank: int) -> list[dict[str, Any]]:
         """What one rank has recorded, in the order of time."""
-        found = list(self.runs.glob(f"albedo/*/batches-rank{rank}.jsonl"))
-        return lines_of(found[0]) if found else []
+        return self._records(f"batches-rank{rank}.jsonl")
 
     def batches(self) -> dict[int, Samples]:
         """step -> samples with hashes; a step that was repeated must have been repeated equally."""
@@ -135,11 +147,7 @@ class Training:
 
     def wait_for_checkpoint(self, wanted: Callable[[int], bool], *, timeout_s: float = 120) -> int:
         """Until there is one whose step is wanted; returns that step."""
-        limit = time.monotonic() + timeout_s
-        while not (found := [step for step in self.checkpoint_steps() if wanted(step)]):
-            assert time.monotonic() < limit, self.said
-            time.sleep(0.1)
-        return found[0]
+        return self.wait_until(lambda: list(filter(wanted, self.checkpoint_steps())), timeout_s=timeout_s)[0]
 
     def checkpoint_steps(self) -> list[int]:
         """After which steps the checkpoints were written that are there, in their order."""
@@ -148,30 +156,41 @@ class Training:
 
     def incidents(self) -> list[dict[str, Any]]:
         """What it has written down of them."""
-        files = self.runs.glob(f"albedo/*/{INCIDENTS}")
-        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+        return self._records(INCIDENTS)
 
     def wait_for_step(self, step: int, *, world: int | None = None, timeout_s: float = 180) -> float:
         """Until rank 0 has done it, and now has so many workers if given; returns how long it took."""
-        began = time.monotonic()
-        while True:
+
+        def is_there() -> bool:
             last = self.lines(0)[-50:]
-            is_there = any(entry["step"] >= step for entry in last)
-            if is_there and world in (None, last[-1]["world"]):
-                return time.monotonic() - began
-            assert time.monotonic() - began < timeout_s, self.said
-            time.sleep(0.05)
+            return any(entry["step"] >= step for entry in last) and world in (None, last[-1]["world"])
+
+        began = time.monotonic()
+        self.wait_until(is_there, timeout_s=timeout_s)
+        return time.monotonic() - began
 
     def wait_for_attempt(self, number: int, *, timeout_s: float = 180) -> None:
         """Until the first batch of that attempt (1, 2, ...) is there."""
-        limit = time.monotonic() + timeout_s
-        while self._attempts() < number:
-            assert time.monotonic() < limit, self.said
-            time.sleep(0.1)
+        self.wait_until(lambda: self.attempts() >= number, timeout_s=timeout_s)
 
-    def _attempts(self) -> int:
-        sheets = self.runs.glob(f"albedo/*/{TIME_SHEET}")
-        return [line["kind"] for sheet in sheets for line in lines_of(sheet)].count("begun")
+    def attempts(self) -> int:
+        """How many have come to their first batch."""
+        return [line["kind"] for line in self._records(TIME_SHEET)].count("begun")
+
+    def wait_until(self, wanted: Callable[[], _T], *, timeout_s: float, pause_s: float = 0.05) -> _T:
+        """Asks until the answer is true, and returns it; the command may not end before."""
+        limit = time.monotonic() + timeout_s
+        while True:
+            code = self._started[-1].poll()
+            if answer := wanted():
+                return answer
+            assert code is None, f"the command has ended with {code}\n{self.said}"
+            assert time.monotonic() < limit, f"not within {timeout_s} s\n{self.said}"
+            time.sleep(pause_s)
+
+    def _records(self, name: str) -> list[dict[str, Any]]:
+        """The lines of a file in the folder of the phase; none before there is one."""
+        return [line for file in self.runs.glob(f"albedo/*/{name}") for line in read_records(file)]
 
 
 def stacks(name: str) -> str:
@@ -182,20 +201,11 @@ def stacks(name: str) -> str:
     return "\n".join(dump.stdout + dump.stderr for dump in dumps)
 
 
-def lines_of(file: Path) -> list[dict[str, Any]]:
-    """The whole lines of a record; a kill or a full disk may have cut some."""
-    lines = []
-    for line in file.read_text().split("\n"):
-        with suppress(json.JSONDecodeError):
-            lines.append(json.loads(line))
-    return lines
-
-
 def batches_in(folder: Path) -> dict[int, Samples]:
     """step -> samples with hashes, of a phase's folder; what was repeated must have been repeated equally."""
     shares: dict[tuple[int, int], dict[int, Samples]] = {}
     for file in sorted(folder.glob("batches-rank*.jsonl")):
-        for entry in lines_of(file):
+        for entry in read_records(file):
             own = shares.setdefault((entry["step"], entry["world"]), {})
             assert own.setdefault(entry["rank"], entry["samples"]) == entry["samples"], (
                 f"step {entry['step']}"
