@@ -158,7 +158,7 @@ def plan_of(shards: ShardSet, trial: Trial) -> DrawPlan:
 
 
 def opened(trial: Trial) -> ShardSet:
-    cache = None if trial.cache is None else TileCache(trial.cache, max_bytes=trial.cache_bytes)
+    cache = None if trial.cache is None else TileCache(trial.cache, max_bytes=trial.cache_bytes, keep_free=0)
     return ShardSet.open(trial.shards, cache=cache)
 
 

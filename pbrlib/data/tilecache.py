@@ -37,6 +37,9 @@ Of a set that is larger than the cache a fixed part is kept, then, instead of al
 would cost a write for every tile decoded, and spare no more.
 """
 
+KEEP_FREE = 0.1
+"""Ray makes no objects on a disk that is 95 % full."""
+
 _LAYOUT = "1"  # of the folder and its files; another one would lie beside
 _USED = "used"  # in each folder of tiles: as long as their number of blocks, as old as their last use
 _BLOCK = 4096
@@ -49,11 +52,13 @@ _CRC_BYTES = 4
 class TileCacheSpec(Spec):
     """How much of a node's disk may hold decoded tiles, and where.
 
-    ``folder`` is an absolute path on every node; None: the temporary folder of the system.
+    ``folder`` is an absolute path on every node; None: the temporary folder of the system. ``keep_free`` is
+    the share of its disk that stays free whatever ``gib`` allows.
     """
 
     gib: float = Field(default=20.0, gt=0.0)
     folder: str | None = None
+    keep_free: float = Field(default=KEEP_FREE, ge=0.0, lt=1.0)
 
     @field_validator("folder")
     @classmethod
@@ -82,15 +87,17 @@ class TileCache:
 
     Nothing that happens to its folder or disk is an error: a tile that cannot be had from there is decoded.
     A file is complete or does not exist, and carries a checksum. The bytes of all files stay within
-    ``max_bytes``, but for a tile of each thread that writes at the moment, and a tenth of the disk stays free
-    (Ray makes no objects on one that is 95 % full).
+    ``max_bytes``, but for a tile of each thread that writes at the moment, and a share ``keep_free`` of the
+    disk stays free.
 
     What makes room is all tiles of one map of one shard, ``rest_s`` after anyone last used one of them;
     until then new tiles are not kept. A process that reads one of them meanwhile reads it to its end.
     """
 
-    def __init__(self, folder: Path, *, max_bytes: int, rest_s: float = REST_S) -> None:
-        self.folder, self.max_bytes, self.rest_s = folder, max_bytes, rest_s
+    def __init__(
+        self, folder: Path, *, max_bytes: int, rest_s: float = REST_S, keep_free: float = KEEP_FREE
+    ) -> None:
+        self.folder, self.max_bytes, self.rest_s, self.keep_free = folder, max_bytes, rest_s, keep_free
         self._root = folder / f"pbr-tiles-{os.getuid()}" / _LAYOUT
         self._is_made = False
         self._touched: dict[tuple[str, str], float] = {}
@@ -102,10 +109,10 @@ class TileCache:
     def of(cls, spec: TileCacheSpec) -> TileCache:
         """The cache of this node."""
         folder = Path(spec.folder or tempfile.gettempdir())
-        return cls(folder, max_bytes=round(spec.gib * 2**30))
+        return cls(folder, max_bytes=round(spec.gib * 2**30), keep_free=spec.keep_free)
 
     def __reduce__(self) -> tuple[Callable[..., TileCache], tuple[Any, ...]]:
-        return _restore, (self.folder, self.max_bytes, self.rest_s)
+        return _restore, (self.folder, self.max_bytes, self.rest_s, self.keep_free)
 
     @property
     def used_bytes(self) -> int:
@@ -221,13 +228,16 @@ class TileCache:
             self._is_made = False
         except OSError as error:
             self._paused_until = time.monotonic() + _PAUSE_S
-            if not self._has_complained:
-                self._has_complained = True
-                log.warning(
-                    "%s: decoded tiles cannot be kept there (%s); they are decoded each time.",
-                    self.folder,
-                    error,
-                )
+            self._complain(error)
+
+    def _complain(self, reason: object) -> None:
+        if not self._has_complained:
+            self._has_complained = True
+            log.warning(
+                "%s: decoded tiles cannot be kept there (%s); they are decoded each time.",
+                self.folder,
+                reason,
+            )
 
     def _make_room(self, blocks: int) -> bool:
         """Whether that many blocks more are within the bounds, after making room where they were not."""
@@ -245,6 +255,8 @@ class TileCache:
         has_room = self._used() + blocks <= self._bound()
         if not has_room:
             full.touch()
+            if self._spare() < blocks:
+                self._complain(f"tile_cache.keep_free: less than {self.keep_free:.0%} of the disk is free")
         return has_room
 
     def _used(self) -> int:
@@ -253,9 +265,12 @@ class TileCache:
 
     def _bound(self) -> int:
         """The most blocks that may be used, by the setting and by what the disk has."""
+        return min(self.max_bytes // _BLOCK, self._used() + self._spare())
+
+    def _spare(self) -> int:
+        """Blocks that the disk has beyond those that stay free."""
         disk = os.statvfs(self._root)
-        spare = (disk.f_bavail - disk.f_blocks // 10) * disk.f_frsize // _BLOCK
-        return min(self.max_bytes // _BLOCK, self._used() + spare)
+        return (disk.f_bavail - round(disk.f_blocks * self.keep_free)) * disk.f_frsize // _BLOCK
 
     def _evict(self, *, keep: int) -> None:
         """Removes the folders that rested longest until ``keep`` blocks are left, and counts anew."""
@@ -278,8 +293,8 @@ class TileCache:
                 rest.unlink()
 
 
-def _restore(folder: Path, max_bytes: int, rest_s: float) -> TileCache:
-    return TileCache(folder, max_bytes=max_bytes, rest_s=rest_s)
+def _restore(folder: Path, max_bytes: int, rest_s: float, keep_free: float) -> TileCache:
+    return TileCache(folder, max_bytes=max_bytes, rest_s=rest_s, keep_free=keep_free)
 
 
 def _checksum(pixels: Planar, key: TileKey) -> bytes:

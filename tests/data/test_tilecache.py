@@ -1,3 +1,5 @@
+"""Nothing here but what says so depends on how full the disk is: the caches keep none of it free."""
+
 from __future__ import annotations
 
 import errno
@@ -23,6 +25,7 @@ from pbrlib.data.draw import TILES_PREFIX, Window, crops_from_fetched, fetch
 from pbrlib.data.shards import reader
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.tilecache import REST_S, TileCache, TileCacheSpec, TileKey
+from tests.damage import flip
 
 from .shards.materials import add_version, make_set, material
 from .test_draw import draws
@@ -46,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def cached(folder: Path, place: Path, *, max_bytes: int = 2**30, rest_s: float = REST_S) -> ShardSet:
-    return ShardSet.open(folder, cache=TileCache(place, max_bytes=max_bytes, rest_s=rest_s))
+    return ShardSet.open(folder, cache=TileCache(place, max_bytes=max_bytes, rest_s=rest_s, keep_free=0))
 
 
 def delivered(shards: ShardSet, table: pa.Table = DRAWS) -> str:
@@ -174,9 +177,7 @@ def damage_grown(file: Path, other: Path) -> None:
 
 
 def damage_flipped(file: Path, other: Path) -> None:
-    data = bytearray(file.read_bytes())
-    data[len(data) // 2] ^= 1
-    file.write_bytes(data)
+    flip(file)
 
 
 def damage_of_another(file: Path, other: Path) -> None:
@@ -286,7 +287,7 @@ TEN = 10 * 17 * 4096
 
 
 def test_what_is_in_use_stays_and_the_rest_of_a_larger_set_is_decoded_each_time(tmp_path: Path) -> None:
-    cache = TileCache(tmp_path, max_bytes=TEN)
+    cache = TileCache(tmp_path, max_bytes=TEN, keep_free=0)
     kept = keys(cache, "a", range(10))
     others = keys(cache, "b", range(5))
     assert all(map(cache.holds, kept))
@@ -298,7 +299,7 @@ def test_a_process_that_hangs_with_a_tile_is_not_waited_for_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pbrlib.data.tilecache._OTHERS_S", 0.05)
-    cache = TileCache(tmp_path, max_bytes=TEN)
+    cache = TileCache(tmp_path, max_bytes=TEN, keep_free=0)
     keys(cache, "a", [0])
     key, ones = TileKey("a", "ao", 1), np.ones((1, 256, 256), np.uint8)
     with cache._alone_with(key):
@@ -307,7 +308,7 @@ def test_a_process_that_hangs_with_a_tile_is_not_waited_for_long(
 
 
 def test_processes_do_not_wait_for_each_other_where_nothing_is_kept(tmp_path: Path) -> None:
-    cache = TileCache(tmp_path, max_bytes=4096)
+    cache = TileCache(tmp_path, max_bytes=4096, keep_free=0)
     keys(cache, "a", [0])  # finds the cache full
     key, ones = TileKey("a", "ao", 1), np.ones((1, 256, 256), np.uint8)
     with cache._alone_with(key):
@@ -316,7 +317,7 @@ def test_processes_do_not_wait_for_each_other_where_nothing_is_kept(tmp_path: Pa
 
 
 def test_what_rested_longest_makes_room_a_shard_at_a_time(tmp_path: Path) -> None:
-    cache = TileCache(tmp_path, max_bytes=TEN, rest_s=600)
+    cache = TileCache(tmp_path, max_bytes=TEN, rest_s=600, keep_free=0)
     a, b, c = (keys(cache, shard, range(3)) for shard in "abc")
     ages = {"a": 5000, "b": 9000, "c": 0}
     for shard, age in ages.items():
@@ -329,28 +330,45 @@ def test_what_rested_longest_makes_room_a_shard_at_a_time(tmp_path: Path) -> Non
 
 
 def test_reading_counts_as_use(tmp_path: Path) -> None:
-    keys(TileCache(tmp_path, max_bytes=TEN, rest_s=600), "a", range(9))
+    keys(TileCache(tmp_path, max_bytes=TEN, rest_s=600, keep_free=0), "a", range(9))
     used = next(tmp_path.glob("*/*/tiles/a.ao/used"))
     os.utime(used, (used.stat().st_mtime - 5000,) * 2)
-    later = TileCache(tmp_path, max_bytes=TEN, rest_s=600)
+    later = TileCache(tmp_path, max_bytes=TEN, rest_s=600, keep_free=0)
     a = keys(later, "a", [0])
     keys(later, "b", range(9))
     assert later.holds(a[0])
 
 
-def test_a_tenth_of_the_disk_stays_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("share", [0.1, 0.25])
+def test_a_share_of_the_disk_stays_free_and_the_end_of_room_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, share: float
+) -> None:
     disk = os.statvfs(tmp_path)
-    free = disk.f_blocks // 10 + 5 * 17 * 4096 // disk.f_frsize
-    narrow = os.statvfs_result((*disk[:4], free, *disk[5:]))
-    monkeypatch.setattr(os, "statvfs", lambda path: narrow)
-    cache = TileCache(tmp_path, max_bytes=TEN)
+    kept_free = round(disk.f_blocks * share)
+
+    def spare(num_tiles: int) -> None:
+        free = kept_free + num_tiles * 17 * 4096 // disk.f_frsize
+        narrow = os.statvfs_result((*disk[:4], free, *disk[5:]))
+        monkeypatch.setattr(os, "statvfs", lambda path: narrow)
+
+    cache = TileCache(tmp_path, max_bytes=TEN, keep_free=share)
     monkeypatch.setattr(TileCache, "_used", lambda self: 0)
+    spare(5)
     kept = keys(cache, "a", range(5))
-    monkeypatch.setattr(
-        os, "statvfs", lambda path: os.statvfs_result((*disk[:4], disk.f_blocks // 10, *disk[5:]))
-    )
-    assert not cache.holds(keys(cache, "b", [0])[0])
+    assert not caplog.messages
+    spare(0)
+    assert not any(map(cache.holds, keys(cache, "b", range(2))))
     assert all(map(cache.holds, kept))
+    (said,) = caplog.messages
+    assert f"tile_cache.keep_free: less than {share:.0%} of the disk is free" in said
+
+
+def test_a_cache_that_is_full_of_its_own_says_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = TileCache(tmp_path, max_bytes=TEN, keep_free=0)
+    keys(cache, "a", range(11))
+    assert not caplog.messages
 
 
 @pytest.mark.parametrize("fault", ["no space", "half of it"])
@@ -409,7 +427,7 @@ import numpy as np
 from pbrlib.data.tilecache import TileCache, TileKey
 Path.rename = lambda *given: os.kill(os.getpid(), signal.SIGKILL)
 tile = np.zeros((1, 256, 256), np.uint8)
-cache = TileCache(Path(sys.argv[1]), max_bytes=2**30)
+cache = TileCache(Path(sys.argv[1]), max_bytes=2**30, keep_free=0)
 cache.decode_once(TileKey("a", "ao", 1), lambda: tile, shape=(256, 256, 1), dtype="uint8")
 """
 
@@ -418,7 +436,7 @@ def test_a_writer_that_is_killed_leaves_no_tile_and_no_lock(tmp_path: Path) -> N
     run = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], timeout=60, check=False)
     assert run.returncode == -signal.SIGKILL
     assert len(list(tmp_path.glob("*/*/beside/*"))) == 1
-    cache = TileCache(tmp_path, max_bytes=2**30)
+    cache = TileCache(tmp_path, max_bytes=2**30, keep_free=0)
     assert not cache.holds(TileKey("a", "ao", 1))
     assert cache.holds(keys(cache, "a", [1])[0])
 
@@ -428,4 +446,7 @@ def test_the_folder_is_absolute_and_the_size_positive() -> None:
         TileCacheSpec(folder="cache")
     with pytest.raises(ValidationError):
         TileCacheSpec(gib=0)
-    assert TileCache.of(TileCacheSpec(gib=0.5, folder="/x")).max_bytes == 2**29
+    with pytest.raises(ValidationError):
+        TileCacheSpec(keep_free=1)
+    made = TileCache.of(TileCacheSpec(gib=0.5, folder="/x", keep_free=0.2))
+    assert (made.max_bytes, made.keep_free) == (2**29, 0.2)

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -23,6 +22,7 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.tilecache import TileCache
 from pbrlib.errors import DamageError
 from ray_jobs.datasets import DRAWS_PER_BLOCK, stream
+from tests.damage import flip_tile
 
 MAPS = ("normal", "albedo", "height", "mask")
 BATCH = 6
@@ -81,7 +81,7 @@ def test_streams_through_a_cold_and_a_warm_cache_deliver_what_a_plain_loop_does(
     ray_cluster: None, shard_set: ShardSet, tmp_path: Path
 ) -> None:
     plan = planned(shard_set)
-    cache = TileCache(tmp_path, max_bytes=2**30)
+    cache = TileCache(tmp_path, max_bytes=2**30, keep_free=0)
     cached = ShardSet.open(shard_set.location, cache=cache)
     assert_plain(streamed(plan, cached), plan, shard_set)
     assert cache.used_bytes > 0
@@ -148,11 +148,7 @@ def test_bad_samples_are_replaced_in_a_stream_as_in_a_plain_loop(
     ray_cluster: None, shard_folder: Path, tmp_path: Path
 ) -> None:
     root = shutil.copytree(shard_folder, tmp_path / "shards")
-    path = root / ShardSet.open(root).manifest.shards[0].file
-    chunk = pq.ParquetFile(path).metadata.row_group(0).column(pq.read_schema(path).names.index("normal"))
-    data = bytearray(path.read_bytes())
-    data[chunk.data_page_offset + chunk.total_compressed_size // 2] ^= 0x10
-    path.write_bytes(data)
+    flip_tile(root, ShardSet.open(root).rows[0], "normal")
     shards = ShardSet.open(root, on_bad_sample="skip")
     plan = planned(shards)
     assert plan.table.num_rows > DRAWS_PER_BLOCK, "blocks with damage and blocks without must go together"

@@ -40,7 +40,7 @@ def job_for(
     # So that three workers with their streams find room on four CPUs.
     given: dict[str, Any] = {"workers": workers, "record_batches": True, "data_cpus": 0.3}
     if cache is not None:
-        given["tile_cache"] = {"gib": 1, "folder": str(cache)}
+        given["tile_cache"] = {"gib": 1, "folder": str(cache), "keep_free": 0}
     return job_of(curriculum, phase, shards=shards, donors=donors, runs=runs, **given)
 
 
