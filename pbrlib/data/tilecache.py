@@ -10,22 +10,27 @@ import fcntl
 import logging
 import os
 import shutil
-import stat
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
-import imagecodecs
-import numpy as np
 from pydantic import Field, field_validator
 
 from pbrlib.data.shards.codec import Planar
+from pbrlib.data.tilefile import (
+    BLOCK,
+    TileKey,
+    append,
+    blocks_of,
+    lock_within,
+    make_private,
+    read_tile,
+    write_tile,
+)
 from pbrlib.spec import Spec
 
 log = logging.getLogger(__name__)
@@ -42,11 +47,9 @@ KEEP_FREE = 0.1
 
 _LAYOUT = "1"  # of the folder and its files; another one would lie beside
 _USED = "used"  # in each folder of tiles: as long as their number of blocks, as old as their last use
-_BLOCK = 4096
 _NUM_LOCKS = 256
 _PAUSE_S = 30.0
-_OTHERS_S, _LOOK_AGAIN_S = 10.0, 0.002
-_CRC_BYTES = 4
+_OTHERS_S = 10.0
 
 
 class TileCacheSpec(Spec):
@@ -66,20 +69,6 @@ class TileCacheSpec(Spec):
         if folder is not None and not Path(folder).is_absolute():
             raise ValueError(f"{folder} is not an absolute path, and workers start in other folders")
         return folder
-
-
-@dataclass(frozen=True)
-class TileKey:
-    """What a file of the cache holds: one map of one row of the shard whose SHA-256 is ``shard``."""
-
-    shard: str
-    map: str
-    row: int
-
-    @property
-    def seed(self) -> int:
-        """Where the checksum of its pixels begins, so that a file under another name is wrong."""
-        return crc32(f"{self.shard}.{self.map}/{self.row}".encode())
 
 
 class TileCache:
@@ -118,7 +107,7 @@ class TileCache:
     def used_bytes(self) -> int:
         """What the tiles take of the disk, in whole blocks."""
         usage = self._root / "usage"
-        return usage.stat().st_size * _BLOCK if usage.exists() else 0
+        return usage.stat().st_size * BLOCK if usage.exists() else 0
 
     @property
     def is_keeping(self) -> bool:
@@ -133,18 +122,10 @@ class TileCache:
         """A planar tile ``(C, h, w)`` or None; ``shape`` is the stored one, ``(h, w, C)``."""
         if not self._is_there():
             return None
-        height, width, channels = shape
-        size = height * width * channels * np.dtype(dtype).itemsize
-        content = np.empty(size + _CRC_BYTES + 1, np.uint8)  # a byte more, to see that no more comes
-        try:
-            length = _read(self._path(key), content)
-        except OSError:
-            return None
-        pixels, crc = content[:size], content[size:-1]
-        if length != size + _CRC_BYTES or crc.tobytes() != _checksum(pixels, key):
-            return None
-        self._touch(key)
-        return pixels.view(dtype).reshape(channels, height, width)
+        tile = read_tile(self._path(key), key, shape=shape, dtype=dtype)
+        if tile is not None:
+            self._touch(key)
+        return tile
 
     def decode_once(
         self, key: TileKey, decode: Callable[[], Planar], *, shape: tuple[int, int, int], dtype: str
@@ -189,7 +170,7 @@ class TileCache:
                 file = os.open(place, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             if file is not None:
-                _lock_within(file, _OTHERS_S)
+                lock_within(file, _OTHERS_S)
             yield
         finally:
             if file is not None:
@@ -197,7 +178,7 @@ class TileCache:
 
     def _keep(self, key: TileKey, tile: Planar) -> None:
         """Writes a tile beside and renames it into place, if there is room."""
-        blocks = -(-(tile.nbytes + _CRC_BYTES) // _BLOCK)
+        blocks = blocks_of(tile)
         with self._undeterred():
             if not self._is_there():
                 return
@@ -206,9 +187,9 @@ class TileCache:
                 return
             folder = self._folder(key)
             folder.mkdir(mode=0o700, exist_ok=True)
-            _write(folder / str(key.row), tile, _checksum(tile, key), beside=self._root / "beside")
-            _append(folder / _USED, blocks)
-            _append(self._root / "usage", blocks)
+            write_tile(folder / str(key.row), key, tile, beside=self._root / "beside")
+            append(folder / _USED, blocks)
+            append(self._root / "usage", blocks)
 
     def _is_there(self) -> bool:
         """Whether there is a cache that nobody else can write to; makes its folders when asked first."""
@@ -265,12 +246,12 @@ class TileCache:
 
     def _bound(self) -> int:
         """The most blocks that may be used, by the setting and by what the disk has."""
-        return min(self.max_bytes // _BLOCK, self._used() + self._spare())
+        return min(self.max_bytes // BLOCK, self._used() + self._spare())
 
     def _spare(self) -> int:
         """Blocks that the disk has beyond those that stay free."""
         disk = os.statvfs(self._root)
-        return (disk.f_bavail - round(disk.f_blocks * self.keep_free)) * disk.f_frsize // _BLOCK
+        return (disk.f_bavail - round(disk.f_blocks * self.keep_free)) * disk.f_frsize // BLOCK
 
     def _evict(self, *, keep: int) -> None:
         """Removes the folders that rested longest until ``keep`` blocks are left, and counts anew."""
@@ -297,64 +278,8 @@ def _restore(folder: Path, max_bytes: int, rest_s: float, keep_free: float) -> T
     return TileCache(folder, max_bytes=max_bytes, rest_s=rest_s, keep_free=keep_free)
 
 
-def _checksum(pixels: Planar, key: TileKey) -> bytes:
-    return int(imagecodecs.deflate_crc32(_flat(pixels), key.seed)).to_bytes(_CRC_BYTES, "little")
-
-
-def _flat(pixels: Planar) -> Any:
-    """The bytes of pixels, not copied, as what the libraries call a buffer."""
-    flat: Any = pixels.reshape(-1).view(np.uint8)
-    return memoryview(flat)
-
-
-def _lock_within(file: int, limit_s: float) -> None:
-    """Takes the lock of a file, or leaves it to who holds it for so long."""
-    until = time.monotonic() + limit_s
-    while time.monotonic() < until:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            time.sleep(_LOOK_AGAIN_S)
-
-
 def _make_folders(root: Path) -> None:
-    """The folders of a cache, for this user alone."""
-    own = root.parent
-    own.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = own.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise PermissionError(f"{own} is not a folder of this user alone")
+    make_private(root.parent)
     for folder in (root, root / "tiles", root / "locks", root / "beside"):
         folder.mkdir(mode=0o700, exist_ok=True)
-    _append(root / "usage", 0)
-
-
-def _read(path: str, content: Planar) -> int:
-    file = os.open(path, os.O_RDONLY)
-    try:
-        return os.readv(file, [_flat(content)])
-    finally:
-        os.close(file)
-
-
-def _write(path: Path, tile: Planar, crc: bytes, *, beside: Path) -> None:
-    file, name = tempfile.mkstemp(dir=beside)
-    try:
-        try:
-            if os.writev(file, [_flat(tile), crc]) != tile.nbytes + _CRC_BYTES:
-                raise OSError("the disk took a part of a tile")
-        finally:
-            os.close(file)
-        Path(name).rename(path)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _append(path: Path, blocks: int) -> None:
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        os.write(file, bytes(blocks))
-    finally:
-        os.close(file)
+    append(root / "usage", 0)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pbrlib.data.tilecache import TileCache, TileKey
+from pbrlib.data.tilecache import TileCache
+from pbrlib.data.tilefile import TileKey
 
 KEY = TileKey("0" * 64, "relief", 7)
 TILE = np.arange(2 * 3 * 5, dtype=np.uint16).reshape(2, 3, 5)

@@ -16,7 +16,8 @@ from pbrlib.data.shards.files import DAMAGE, FOR_GOOD, OpenFiles
 from pbrlib.data.shards.index import IndexRow, tile_ranks
 from pbrlib.data.shards.manifest import SHARD_FOLDER, Manifest, load_manifest, read_index
 from pbrlib.data.storage import Location
-from pbrlib.data.tilecache import TileCache, TileKey
+from pbrlib.data.tilecache import TileCache
+from pbrlib.data.tilefile import TileKey
 from pbrlib.errors import DamageError, DataError, outage_or
 from pbrlib.maps import MAPS, Stored
 
