@@ -120,8 +120,12 @@ def bucket(s3: FaultyServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 @pytest.fixture(scope="session")
 def shard_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """21 generated materials of 128 px, every third one for validation."""
-    root = tmp_path_factory.mktemp("shards")
-    source = GeneratedSource(count=21, size=128, seed=3)
+    return generated_shards(tmp_path_factory.mktemp("shards"), size=128)
+
+
+def generated_shards(root: Path, *, size: int) -> Path:
+    """A set of 21 materials in a folder, every third one for validation."""
+    source = GeneratedSource(count=21, size=size, seed=3)
     order = {entry.id: number for number, entry in enumerate(source.entries())}
     info, rows = write_shard(
         root / shard_name(version=1, ordinal=0),

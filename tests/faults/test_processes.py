@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pbrlib.train.stall import TELL_AFTER_S
+from tests.conftest import generated_shards
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import SEGMENT, STEPS, WORKERS, Begin
 from tests.faults.training import Outcome, Training
@@ -89,6 +90,27 @@ def test_a_killed_data_task_is_done_again(
     os.kill(stop_a_data_task(training, shared_cluster), signal.SIGKILL)
     print(f"a data task was killed after step {training.reached()}")
     ends_as_if_undisturbed(training, process, undisturbed, fault="data task killed")
+    assert training.repeated() == 0
+    assert "failed" not in [line["kind"] for line in training.incidents()]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_data_tasks_that_are_killed_in_the_middle_of_a_phase_are_done_again(
+    shared_cluster: Cluster, training_in: Begin, tmp_path: Path
+) -> None:
+    # Ten megabytes a task, of which the nodes' object stores hold a part: the others come as steps are done.
+    longer = {"steps": 400, "segment": 100, "shards": generated_shards(tmp_path / "shards", size=256)}
+    quiet = training_in(tmp_path / "quiet", **longer)
+    undisturbed = quiet.outcome(quiet.finish(quiet.start()))
+    training = training_in(tmp_path / "killed", cluster=shared_cluster, **longer)
+    process = training.start()
+    for step in (80, 120, 160):
+        training.wait_for_step(step)
+        os.kill(stop_a_data_task(training, shared_cluster), signal.SIGKILL)
+        print(f"a data task was killed after step {training.reached()}")
+    assert training.reached() < 300, "it was killed too late to matter"
+    ends_as_if_undisturbed(training, process, undisturbed, fault="data tasks killed")
     assert training.repeated() == 0
     assert "failed" not in [line["kind"] for line in training.incidents()]
 
