@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import statistics
+import time
 import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -124,19 +125,25 @@ def tree_cpu(root: int, *, without: Collection[int] = ()) -> float:
     """Seconds of CPU that a process and all below it have used, ended ones included.
 
     An ended process counts through the parent that waited for it, so nothing is lost or counted twice as
-    long as no process in the tree is orphaned. ``without`` are processes whose subtrees do not count. The
-    kernel counts in ticks (10 ms for each process on Linux): measure over seconds.
+    long as no process in the tree is orphaned. A raylet waits for none of its children: where Ray ends
+    processes, :func:`tree_cpu_until` is the measure. ``without`` are processes whose subtrees do not count.
+    The kernel counts in ticks (10 ms for each process on Linux): measure over seconds.
     """
-    processes = _processes()
-    below: dict[int, list[int]] = {}
-    for pid, process in processes.items():
-        below.setdefault(process.parent, []).append(pid)
-    ticks, ends = 0, [root]
-    while ends:
-        pid = ends.pop()
-        ticks += processes[pid].ticks
-        ends += [child for child in below.get(pid, []) if child not in without]
-    return ticks / _TICKS_PER_S
+    return sum(process.ticks + process.waited for process in _tree(root, without).values()) / _TICKS_PER_S
+
+
+def tree_cpu_until(ended: Callable[[], bool], root: int, *, every_s: float = 0.05) -> float:
+    """Seconds of CPU that all processes below one use from now until ``ended``.
+
+    They are asked again and again, so that those that end meanwhile count, but for what they use after they
+    were last asked.
+    """
+    before = {pid: process.ticks for pid, process in _tree(root).items()}
+    last = dict(before)
+    while not ended():
+        time.sleep(every_s)
+        last |= {pid: process.ticks for pid, process in _tree(root).items()}
+    return sum(ticks - before.get(pid, 0) for pid, ticks in last.items() if pid != root) / _TICKS_PER_S
 
 
 def children(root: int) -> frozenset[int]:
@@ -148,10 +155,25 @@ def children(root: int) -> frozenset[int]:
 class _Process:
     parent: int
     ticks: int
+    waited: int
+
+
+def _tree(root: int, without: Collection[int] = ()) -> dict[int, _Process]:
+    """A process and all below it."""
+    processes = _processes()
+    below: dict[int, list[int]] = {}
+    for pid, process in processes.items():
+        below.setdefault(process.parent, []).append(pid)
+    found, ends = {}, [root]
+    while ends:
+        pid = ends.pop()
+        found[pid] = processes[pid]
+        ends += [child for child in below.get(pid, []) if child not in without]
+    return found
 
 
 def _processes() -> dict[int, _Process]:
-    """Every process of the machine: its parent, its ticks and those of the children it waited for."""
+    """Every process of the machine: its parent, its ticks, and those of the children it waited for."""
     found = {}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdecimal():
@@ -160,5 +182,6 @@ def _processes() -> dict[int, _Process]:
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
             continue
-        found[int(folder.name)] = _Process(parent=int(fields[1]), ticks=sum(map(int, fields[11:15])))
+        parent, user, system, waited_user, waited_system = (int(fields[n]) for n in (1, 11, 12, 13, 14))
+        found[int(folder.name)] = _Process(parent, user + system, waited_user + waited_system)
     return found

@@ -45,7 +45,7 @@ for each fit. ``BARRIER`` too: the processes of a joined cluster do not inherit 
 _LOCAL = {"PBR_LOCAL_CLUSTER": "1"}
 """Stands in every process of a local cluster while it is up."""
 
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "1",
     # Ray hides the GPUs from tasks that ask for none, and warns that it will stop doing so.
@@ -53,8 +53,12 @@ _ENVIRONMENT = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     # Train's workers would change their directory, and relative paths in a curriculum would point elsewhere.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # Ray ends idle processes beyond the number of free CPUs after a second, and training holds all CPUs:
+    # where a fetch comes every few seconds each would begin a process (benchmarks/idle_workers.py).
+    "RAY_idle_worker_killing_time_threshold_ms": "60000",
     **KEPT_MEMORY,
 }
+"""What a Ray of ours starts with, where the environment does not say otherwise."""
 
 
 @contextmanager
@@ -82,7 +86,7 @@ def ray_session(
     """
     address = address or os.environ.get("RAY_ADDRESS")
     watched = _WATCHED if dashboard or address is not None else {}
-    for name, value in (_ENVIRONMENT | watched).items():
+    for name, value in (ENVIRONMENT | watched).items():
         os.environ.setdefault(name, value)
     import ray
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,6 +82,33 @@ def test_a_run_in_memory_trains_the_same_weights_again(
     assert [one["steps"] for one in found] == [2, 2]
     assert found[0]["weights"] == found[1]["weights"]
     assert all(one["wall"] > 0 and one["cpu"] > 0 for one in found)
+
+
+BURNS = """
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+work = "import time\\nwhile time.process_time() < 0.5: pass"
+subprocess.Popen([sys.executable, "-c", work])
+try:
+    os.wait()
+except ChildProcessError:
+    pass
+print("ended", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_what_processes_used_that_nobody_waited_for_is_counted_while_they_run() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", BURNS], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as one:
+        assert one.stdout is not None
+        with ThreadPoolExecutor() as reading:
+            ended = reading.submit(one.stdout.readline)
+            used = timing.tree_cpu_until(ended.done, os.getpid())
+        assert used >= 0.4
+        assert timing.tree_cpu(one.pid) < 0.4, "its parent has nothing to tell"
+        one.communicate()
 
 
 def test_a_trial_delivers_the_same_pixels_with_each_cache_and_counts_what_it_decodes(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from pbrlib.curriculum.load import load_runtime
+from ray_jobs.session import ENVIRONMENT
 
 ROOT = Path(__file__).parents[2]
 RAY = "2.60.0"
@@ -112,6 +113,16 @@ def test_every_node_type_is_closed_encrypted_and_without_keys(aws: dict[str, Any
         assert "--metrics-export-port=8080" in command and "--object-spilling-directory=" in command
     assert "--dashboard-host=127.0.0.1" in starts[0] and "RAY_JOB_STOP_WAIT_TIME_S=" in starts[0]
     assert "/home/ray/.ray/auth_token" in aws["file_mounts"]
+
+
+def test_every_node_keeps_idle_processes_as_long_as_a_local_cluster() -> None:
+    name = "RAY_idle_worker_killing_time_threshold_ms"
+    written = {"cluster.yaml": f"{name}={ENVIRONMENT[name]};"}
+    written |= {
+        f"configs/kuberay/{one}.yaml": f'{{name: {name}, value: "{ENVIRONMENT[name]}"}}' for one in MANIFESTS
+    }
+    for file, setting in written.items():
+        assert (ROOT / file).read_text().count(setting) == 2, f"{file}: head and workers"
 
 
 def test_one_ray_is_meant_everywhere(aws: dict[str, Any]) -> None:

@@ -62,6 +62,7 @@ def head_node(*, num_cpus: int) -> Iterator[Head]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment |= {
         "RAY_AUTH_MODE": "token",
+        "RAY_idle_worker_killing_time_threshold_ms": "60000",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}",
         _MARK: mark,
