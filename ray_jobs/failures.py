@@ -124,6 +124,11 @@ class FailureWatch(UserCallback):
             verdict=verdict,
         )
 
+    def ended_in_start(self, error: Exception, *, committed: int) -> None:
+        """Of a worker that has not trained, told in the command: the controller of its fit is at its end."""
+        self._committed = committed
+        self.after_exception(None, {0: error})
+
     def _stops(self, repeated: errors.RepeatedError | None) -> bool:
         """Whether the next attempt is told to end; where nothing can be written it has to find out again."""
         try:

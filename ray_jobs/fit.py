@@ -22,9 +22,11 @@ from pbrlib.curriculum.climb import room_on
 from pbrlib.curriculum.run import PhaseJob, RankWork, run_phase
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.tilecache import TileCache
+from pbrlib.train.failures import telling
 from pbrlib.train.fallback import past_damage
 from pbrlib.train.incidents import FAILURE
 from pbrlib.train.spec import RuntimeSpec
+from pbrlib.train.state import checkpoints, step_of_checkpoint
 from ray_jobs.failures import (
     FailureWatch,
     failed,
@@ -32,6 +34,7 @@ from ray_jobs.failures import (
     message_of,
     pbr_error_in,
     raise_failure,
+    rank_failure,
 )
 from ray_jobs.gauges import PhaseGauges
 from ray_jobs.recorded import forget, mend, resumable
@@ -91,6 +94,21 @@ def launch_on_ray(
     )
 
 
+def launch_for_command(job: PhaseJob) -> Path:
+    """``launch_on_ray``, where retries that were spent on no error of the program end in a message."""
+    try:
+        return launch_on_ray(job)
+    except TrainingFailedError as error:
+        last = [rank_failure(cause, rank=number) for number, cause in enumerate(causes(error))]
+        if not last or any(failure.cause == "error" for failure in last):
+            raise
+        failure = telling(last)
+        raise errors.OutageError(
+            f"{job.title}: stopped, since max_failures is {job.runtime.max_failures}. The last attempt ended "
+            f"with {failure.error}: {failure.message}. The same command resumes from the last checkpoint."
+        ) from error
+
+
 def _lost(job: PhaseJob, error: BaseException) -> errors.OutageError:
     return errors.OutageError(
         f"{job.title}: the process that leads the fit was lost: {message_of(error)}. "
@@ -99,14 +117,36 @@ def _lost(job: PhaseJob, error: BaseException) -> errors.OutageError:
 
 
 def _fit(job: PhaseJob, *, callbacks: Sequence[UserCallback], work: RankWork) -> Path:
-    """One fit, and the best checkpoint that Ray knows after it."""
+    """One fit, and the best checkpoint that Ray knows after it.
+
+    Ray starts workers anew that are lost, but for those that its memory monitor ends before they train: it
+    ends the fit then. Another one is such a retry.
+    """
     job.directory.mkdir(parents=True, exist_ok=True)
     (job.directory / FAILURE).unlink(missing_ok=True)
-    mend(job.directory)
     watch = FailureWatch(job.directory, phase=job.phase, max_failures=job.runtime.max_failures)
+    for left in reversed(range(job.runtime.max_failures + 1)):
+        try:
+            return _one_fit(job, callbacks=[watch, *callbacks], work=work)
+        except ControllerError as error:
+            if not left or rank_failure(error.controller_failure, rank=0).cause != "host memory":
+                raise
+            watch.ended_in_start(error.controller_failure, committed=_committed(job))
+            raise_failure(job.directory)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _committed(job: PhaseJob) -> int:
+    """The step of the newest checkpoint of a phase."""
+    found = checkpoints(job.directory)
+    return step_of_checkpoint(found[-1]) if found else 0
+
+
+def _one_fit(job: PhaseJob, *, callbacks: Sequence[UserCallback], work: RankWork) -> Path:
+    mend(job.directory)
     try:
         with own_interrupts(), stopping_after_checkpoint(job.directory):
-            result = _trainer(job, callbacks=[watch, *callbacks], work=work).fit()
+            result = _trainer(job, callbacks=callbacks, work=work).fit()
     except TrainingFailedError as error:
         raise_failure(job.directory)
         # What kept a worker from leaving word, or the controller from keeping its record, such as S3.

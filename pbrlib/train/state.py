@@ -90,6 +90,11 @@ def name_of_checkpoint(step: int) -> str:
     return f"checkpoint_{step:08d}"
 
 
+def step_of_checkpoint(folder: Path) -> int:
+    """The step in the name of its folder."""
+    return int(folder.name.rpartition("_")[2])
+
+
 def checkpoints(directory: Path) -> list[Path]:
     """The complete checkpoints in the folder of a phase, the oldest first."""
     return sorted(folder for folder in directory.glob("checkpoint_*") if is_complete(folder))

@@ -64,13 +64,13 @@ def test_a_node_that_is_to_be_taken_away_costs_the_steps_since_a_checkpoint_befo
     print(f"a checkpoint at step {early}, {took:.0f} s after the notice of {NOTICE_S} s was sent")
     assert took < NOTICE_S
     cluster.lose(cluster.nodes[number])
-    began, reached = time.monotonic(), drained.reached()
-    print(f"lost at step {reached}")
+    began = time.monotonic()
     drained.wait_for_attempt(2)
     print(f"back after {time.monotonic() - began:.0f} s")
     ended = drained.outcome(drained.finish(process))
-    print(f"drained: {drained.repeated()} steps repeated")
-    assert drained.repeated() <= reached + 2 - early
+    print(f"lost at step {drained.last_of_first_attempt()}, {drained.repeated()} steps repeated")
+    # Ray ends the worker some time after its raylet, and it trains until then.
+    assert drained.repeated() == drained.last_of_first_attempt() + 1 - early
 
     undisturbed: Training = training_in(tmp_path / "undisturbed", **lengths)
     assert ended == undisturbed.outcome(undisturbed.finish(undisturbed.start()))

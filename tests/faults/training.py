@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ from pbrlib.data.lines import read_records
 from pbrlib.data.place import place
 from pbrlib.train.incidents import INCIDENTS
 from pbrlib.train.runs import RunDirectory
-from pbrlib.train.state import WEIGHTS, checkpoints, read_state
+from pbrlib.train.state import WEIGHTS, checkpoints, read_state, step_of_checkpoint
 from pbrlib.train.timesheet import TIME_SHEET
 from tests.faults.cluster import Cluster, kill_sessions
 
@@ -130,6 +131,11 @@ class Training:
         """How many steps were done twice, by rank 0."""
         return len(self.lines(0)) - len({entry["step"] for entry in self.lines(0)})
 
+    def last_of_first_attempt(self) -> int:
+        """The step at which rank 0 was interrupted first."""
+        steps = [entry["step"] for entry in self.lines(0)]
+        return next(step for step, following in pairwise(steps) if following <= step)
+
     def worlds(self) -> list[int]:
         """With how many workers it has trained, in the order of time."""
         found = [entry["world"] for entry in self.lines(0)]
@@ -152,7 +158,7 @@ class Training:
     def checkpoint_steps(self) -> list[int]:
         """After which steps the checkpoints were written that are there, in their order."""
         folders = [one for phase in self.runs.glob("albedo/*-*") for one in checkpoints(phase)]
-        return [int(folder.name.rpartition("_")[2]) for folder in folders]
+        return [step_of_checkpoint(folder) for folder in folders]
 
     def incidents(self) -> list[dict[str, Any]]:
         """What it has written down of them."""

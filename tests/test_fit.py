@@ -1,0 +1,98 @@
+"""What a command does when Ray's controller gives a fit up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray.exceptions as lost
+from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
+
+from pbrlib.curriculum.run import PhaseJob
+from pbrlib.curriculum.spec import Curriculum
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.errors import OutageError, RepeatedError
+from pbrlib.train.incidents import INCIDENTS
+from ray_jobs import fit
+from tests.train.phases import job_of
+
+
+@pytest.fixture
+def job(segformer_curriculum: Curriculum, shard_set: ShardSet, tmp_path: Path) -> PhaseJob:
+    (phase, *_) = segformer_curriculum.phases
+    return job_of(
+        segformer_curriculum, phase, shards=shard_set, donors=tmp_path, runs=tmp_path, max_failures=2
+    )
+
+
+@pytest.fixture
+def fits(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """How the next fits of Ray end: with an error, or with their best checkpoint."""
+    ends: list[Any] = []
+
+    class Trainer:
+        def fit(self) -> Any:
+            end = ends.pop(0)
+            if isinstance(end, Exception):
+                raise end
+            return SimpleNamespace(get_best_checkpoint=lambda metric, mode: end)
+
+    monkeypatch.setattr(fit, "_trainer", lambda job, callbacks, work: Trainer())
+    monkeypatch.setattr(fit, "path_of", lambda checkpoint: checkpoint)
+    return ends
+
+
+def out_of_memory(pid: int) -> ControllerError:
+    """As it arrives of a worker that the memory monitor ends while its process group is made."""
+    return ControllerError(
+        lost.OutOfMemoryError(f"1 worker(s) were killed, pid {pid}: running low on memory")
+    )
+
+
+def verdicts(job: PhaseJob) -> list[tuple[str, str]]:
+    lines = map(json.loads, (job.directory / INCIDENTS).read_text().splitlines())
+    return [(line["cause"], line["verdict"]) for line in lines]
+
+
+def test_a_worker_that_the_memory_monitor_ends_in_its_start_costs_a_retry(
+    job: PhaseJob, fits: list[Any], tmp_path: Path
+) -> None:
+    fits += [out_of_memory(1), tmp_path / "best"]
+    assert fit.launch_on_ray(job) == tmp_path / "best"
+    assert verdicts(job) == [("host memory", "retried")]
+
+
+def test_memory_that_runs_out_in_two_starts_stops_with_its_remedy(job: PhaseJob, fits: list[Any]) -> None:
+    fits += [out_of_memory(1), out_of_memory(2)]
+    with pytest.raises(RepeatedError, match="use nodes with more memory"):
+        fit.launch_on_ray(job)
+    assert [verdict for _, verdict in verdicts(job)] == ["retried", "stops: it would come again"]
+
+
+def test_memory_that_runs_out_after_another_checkpoint_is_another_failure(
+    job: PhaseJob, fits: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed = iter([0, 40])
+    monkeypatch.setattr(fit, "_committed", lambda job: next(committed))
+    fits += [out_of_memory(1), out_of_memory(2), tmp_path / "best"]
+    assert fit.launch_on_ray(job) == tmp_path / "best"
+
+
+def test_other_errors_of_the_controller_are_not_tried_again(job: PhaseJob, fits: list[Any]) -> None:
+    fits += [ControllerError(ValueError("no such thing")), "never"]
+    with pytest.raises(TrainingFailedError, match="no such thing"):
+        fit.launch_on_ray(job)
+    assert fits == ["never"]
+
+
+def test_retries_that_are_spent_on_lost_workers_are_a_message(job: PhaseJob, fits: list[Any]) -> None:
+    gone = lost.RayActorError(error_msg="The actor died unexpectedly.")
+    fits.append(WorkerGroupError("two workers failed", {0: gone, 1: gone}))
+    with pytest.raises(OutageError, match=r"max_failures is 2.*died unexpectedly\. The same command resumes"):
+        fit.launch_for_command(job)
+    fits.append(WorkerGroupError("a worker failed", {0: gone, 1: KeyError("albedo")}))
+    with pytest.raises(WorkerGroupError):
+        fit.launch_for_command(job)
