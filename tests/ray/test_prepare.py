@@ -143,7 +143,7 @@ def test_a_file_as_output_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file, no folder")
     result = run("generated:count=2,size=32,seed=1", "--out", tmp_path / "out")
     assert result.exit_code == 2
-    assert "is a file. Name a folder" in result.output.replace("\n", " ")
+    assert "is a file. Name a folder" in " ".join(result.output.split())
 
 
 def test_an_output_that_cannot_be_written_is_an_input_error_without_a_traceback(
@@ -229,7 +229,7 @@ def test_inspect_shows_what_is_in_a_set(folder: Path, tmp_path: Path) -> None:
         main, ["shards", "inspect", str(tmp_path / "out"), "--contact-sheet", str(sheet)]
     )
     assert shown.exit_code == 0, shown.output
-    assert "11 materials, 2 shards" in shown.output.replace("\n", " ")
+    assert "11 materials, 2 shards" in " ".join(shown.output.split())
     assert "32x32 (11)" in shown.output
     wood = next(line for line in shown.output.splitlines() if "wood" in line and "│" in line)
     assert wood.split()[3:6] == ["10", "100.0%", "│"]
