@@ -129,10 +129,12 @@ def _fit(job: PhaseJob, *, callbacks: Sequence[UserCallback], work: RankWork) ->
         try:
             return _one_fit(job, callbacks=[watch, *callbacks], work=work)
         except ControllerError as error:
-            if not left or rank_failure(error.controller_failure, rank=0).cause != "host memory":
+            if rank_failure(error.controller_failure, rank=0).cause != "host memory":
                 raise
             watch.ended_in_start(error.controller_failure, committed=_committed(job))
             raise_failure(job.directory)
+            if not left:
+                raise
     raise AssertionError("the last attempt returns or raises")
 
 

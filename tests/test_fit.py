@@ -81,6 +81,17 @@ def test_memory_that_runs_out_after_another_checkpoint_is_another_failure(
     assert fit.launch_on_ray(job) == tmp_path / "best"
 
 
+def test_the_last_start_that_memory_ends_is_written_down_too(
+    job: PhaseJob, fits: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed = iter([0, 40, 80])
+    monkeypatch.setattr(fit, "_committed", lambda job: next(committed))
+    fits += [out_of_memory(1), out_of_memory(2), out_of_memory(3)]
+    with pytest.raises(OutageError, match=r"max_failures is 2.*The same command resumes"):
+        fit.launch_for_command(job)
+    assert [verdict for _, verdict in verdicts(job)] == ["retried", "retried", "stops: max_failures is 2"]
+
+
 def test_other_errors_of_the_controller_are_not_tried_again(job: PhaseJob, fits: list[Any]) -> None:
     fits += [ControllerError(ValueError("no such thing")), "never"]
     with pytest.raises(TrainingFailedError, match="no such thing"):
