@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import re
 import secrets
 import shlex
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,20 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pbrlib.errors import ConfigError, first_line
+from pbrlib.errors import ConfigError, OutageError, first_line
 from ray_jobs.stopping import WAIT
 
 if TYPE_CHECKING:
-    from ray.job_submission import JobDetails, JobSubmissionClient
+    from ray.job_submission import JobSubmissionClient
 
 DASHBOARD = "http://127.0.0.1:8265"
 """Where ``ray dashboard`` and ``kubectl port-forward`` put the dashboard of a cluster."""
 
 STOP_WAIT_S = 300
 """How long a stopped job may take to reach its next checkpoint before Ray kills it."""
-
-FAILED, INTERRUPTED, STOPPED = 1, 130, 143
-"""Exit codes where the command itself gave none: Ray lost it, Ctrl-C here, ``ray job stop`` anywhere."""
 
 _ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 _CHATTY = (
@@ -41,7 +36,6 @@ _CHATTY = (
 _NO_AGENT = "No available agent"
 _YOUNG_S, _YOUNG_PAUSE_S = 60.0, 2.0
 """How long a cluster may be without an agent that takes jobs, as one that has just started is."""
-_RECONNECTS = 5
 _UPLOADED = ("files", "file", "runtime_file")
 _PLACES = ("data", "runs", "out", "location")
 _ADDRESS = re.compile(r"[a-z0-9]+:/")
@@ -83,6 +77,8 @@ def command(
         job = submit(client, arguments, working_dir=working_dir, metadata=metadata)
     else:
         client = connect(address)
+    from ray_jobs.jobclient import follow
+
     context.exit(follow(client, job))
 
 
@@ -170,12 +166,13 @@ def connect(address: str | None) -> JobSubmissionClient:
     if named or (Path.home() / ".ray" / "auth_token").exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     from ray.exceptions import AuthenticationError
-    from ray.job_submission import JobSubmissionClient
+
+    from ray_jobs.jobclient import JobClient
 
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        return JobSubmissionClient(address)
+        return JobClient(address)
     except AuthenticationError as error:
         raise ConfigError(
             f"{address}: the cluster wants its token. Set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, or put it "
@@ -204,6 +201,8 @@ def submit(
     try:
         while not _taken(client, given, is_last=time.monotonic() > patient_until):
             time.sleep(_YOUNG_PAUSE_S)
+    except OutageError as error:
+        raise OutageError(f"{error} If it took this one, that is {job}.") from error
     except (OSError, RuntimeError, ValueError) as error:
         if _NO_AGENT in str(error):
             raise ConfigError(
@@ -227,76 +226,3 @@ def _taken(client: JobSubmissionClient, given: Mapping[str, Any], *, is_last: bo
             raise
         return False
     return True
-
-
-def follow(client: JobSubmissionClient, job: str) -> int:
-    """Shows the output of a job from its beginning until it ends; returns its exit code.
-
-    Ctrl-C ends the following, not the job.
-    """
-    try:
-        asyncio.run(_tail(client, job))
-        return _exit_code(client, job)
-    except KeyboardInterrupt:
-        address = client.get_address()
-        click.echo(
-            f"\npbr: {job} goes on.\n"
-            f"  back to it:  pbr submit --address {address} --follow {job}\n"
-            f"  its state:   ray job status --address {address} {job}\n"
-            f"  end it:      ray job stop --address {address} {job}",
-            err=True,
-        )
-        return INTERRUPTED
-
-
-async def _tail(client: JobSubmissionClient, job: str) -> None:
-    """Writes the output; a connection that is cut is made again and continues where it stopped."""
-    import aiohttp
-
-    _details(client, job)
-    shown, cuts = 0, 0
-    while cuts <= _RECONNECTS:
-        passed = 0
-        try:
-            async for text in client.tail_job_logs(job):
-                new = text[max(shown - passed, 0) :]
-                passed += len(text)
-                if new:
-                    shown, cuts = passed, 0
-                    sys.stdout.write(new)
-                    sys.stdout.flush()
-        except (OSError, RuntimeError, aiohttp.ClientError):
-            pass  # Whether the job is at its end, or known at all, is asked next.
-        if _details(client, job).status.is_terminal():
-            return
-        await asyncio.sleep(2.0**cuts)
-        cuts += 1
-    raise ConfigError(
-        f"{job}: the connection to its output was cut {cuts} times without a word between; the job goes on. "
-        f"Come back with `pbr submit --follow {job}`."
-    )
-
-
-def _details(client: JobSubmissionClient, job: str) -> JobDetails:
-    """What the cluster knows of a job; raises ConfigError when it knows none of this id."""
-    try:
-        return client.get_job_info(job)
-    except (OSError, RuntimeError) as error:
-        raise ConfigError(
-            f"{job}: the cluster at {client.get_address()} does not know this job "
-            f"({first_line(error)}). `ray job list` shows those that it knows. The command of a job that is "
-            "lost can be submitted again: it resumes."
-        ) from error
-
-
-def _exit_code(client: JobSubmissionClient, job: str) -> int:
-    """The exit code of an ended job's command, as a shell would give it."""
-    details = _details(client, job)
-    code = details.driver_exit_code
-    if details.status == "STOPPED":
-        click.echo(f"pbr: job {job} was stopped. The same command again resumes it.", err=True)
-        return STOPPED
-    if code is None:
-        click.echo(f"pbr: job {job} did not end by itself: {details.message}", err=True)
-        return FAILED
-    return code if code >= 0 else 128 - code

@@ -1,18 +1,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import cast
 
 import pytest
 from click.testing import CliRunner, Result
-from ray.job_submission import JobStatus, JobSubmissionClient
+from ray.job_submission import JobSubmissionClient
 
 from pbrlib.errors import ConfigError
 from ray_jobs.cli import main
-from ray_jobs.submit import checked, connect, described, follow
+from ray_jobs.submit import checked, connect, described
 from ray_jobs.submit import submit as hand_in
 from tests.conftest import ALBEDO, SEGFORMER
 
@@ -106,46 +104,6 @@ def test_an_address_that_takes_no_jobs_is_an_error_with_a_way_out(monkeypatch: p
     with pytest.raises(ConfigError, match="no cluster takes jobs there"):
         connect("http://127.0.0.1:9")
     assert "RAY_ADDRESS" not in os.environ, "Ray would have taken it before the one that was given"
-
-
-class CutOff:
-    """A cluster whose connection breaks: each time one follows, the output comes from its beginning."""
-
-    def __init__(self, *chunks: Sequence[str], status: str = "SUCCEEDED", code: int | None = 0) -> None:
-        self._chunks, self._end = list(chunks), (status, code)
-
-    def get_address(self) -> str:
-        return "http://127.0.0.1:8265"
-
-    def get_job_info(self, job: str) -> SimpleNamespace:
-        status, code = self._end if not self._chunks else ("RUNNING", None)
-        return SimpleNamespace(status=JobStatus(status), driver_exit_code=code, message="the node died")
-
-    async def tail_job_logs(self, job: str) -> AsyncIterator[str]:
-        for chunk in self._chunks.pop(0):
-            yield chunk
-        if self._chunks:
-            raise RuntimeError("closed")
-
-
-def test_a_connection_that_is_cut_continues_where_it_stopped(capsys: pytest.CaptureFixture[str]) -> None:
-    client = CutOff(["one\n", "tw"], ["one\ntwo\n", "three\n"])
-    assert follow(cast("JobSubmissionClient", client), "ladder-1") == 0
-    assert capsys.readouterr().out == "one\ntwo\nthree\n"
-
-
-@pytest.mark.parametrize(
-    ("status", "code", "expected"),
-    [("FAILED", 2, 2), ("FAILED", 3, 3), ("FAILED", -9, 137), ("FAILED", None, 1), ("STOPPED", None, 143)],
-)
-def test_the_exit_code_is_that_of_the_command_as_a_shell_gives_it(
-    status: str, code: int | None, expected: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    client = CutOff(["output\n"], status=status, code=code)
-    assert follow(cast("JobSubmissionClient", client), "ladder-1") == expected
-    said = capsys.readouterr().err
-    assert ("did not end by itself: the node died" in said) == (expected == 1)
-    assert ("same command again resumes" in said) == (expected == 143)
 
 
 class Young:
