@@ -110,17 +110,36 @@ class _Child:
     def call(
         self, function: Callable[..., Any], args: tuple[Any, ...], *, timeout_s: float
     ) -> tuple[bool, Any]:
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            self.kill()  # also ends a send that it does not read, and an answer that it does not finish
+
+        limit = threading.Timer(timeout_s, end)
+        limit.start()
         try:
             self._pipe.send((function, args))
-            if not self._pipe.poll(timeout_s):
-                raise _ChildLostError(f"did not answer within {timeout_s:g} s")
-            answer: tuple[bool, Any] = self._pipe.recv()
+            if self._pipe.poll(timeout_s):
+                answer: tuple[bool, Any] = self._pipe.recv()
+            else:
+                late.set()  # the kernel holds it, over a share that is away: it is not even killed
         except (EOFError, OSError):
-            self._process.join(_GOODBYE_S)
-            code = self._process.exitcode
-            how = f"by {signal.Signals(-code).name}" if code is not None and code < 0 else f"with code {code}"
-            raise _ChildLostError(f"ended its process {how}") from None
+            if not late.is_set():
+                raise _ChildLostError(self._end()) from None
+        finally:
+            limit.cancel()
+            limit.join()  # it may just have killed a child that did answer, which is of no more use
+        if late.is_set():
+            raise _ChildLostError(f"did not answer within {timeout_s:g} s")
         return answer
+
+    def _end(self) -> str:
+        """How the process ended by itself."""
+        self._process.join(_GOODBYE_S)
+        code = self._process.exitcode
+        how = f"by {signal.Signals(-code).name}" if code is not None and code < 0 else f"with code {code}"
+        return f"ended its process {how}"
 
     def kill(self) -> None:
         """Ends the process; a thread that waits for its answer learns so. Any thread may call it."""

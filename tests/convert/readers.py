@@ -1,6 +1,9 @@
 """Decoders that misbehave; children import this module, so it imports little."""
 
 import os
+import struct
+import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from pbrlib.textures.blocks import Bytes
@@ -20,3 +23,15 @@ def crashing_reader(path: Path) -> Bytes:
 def exiting_reader(path: Path) -> Bytes:
     """A decoder that ends its process quietly."""
     os._exit(3)
+
+
+def never_ready(pipe: Connection) -> None:
+    """A child that hangs before it reads what it is to do."""
+    time.sleep(1000)
+
+
+def stopping_in_its_answer(pipe: Connection) -> None:
+    """A child that announces a thousand bytes and sends three."""
+    pipe.recv()
+    os.write(pipe.fileno(), struct.pack("!i", 1000) + b"abc")
+    time.sleep(1000)

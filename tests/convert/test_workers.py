@@ -1,15 +1,18 @@
 import os
+import threading
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
+from pbrlib.convert import workers as module
 from pbrlib.convert.workers import Workers
 from pbrlib.errors import DataError
 from pbrlib.textures.decode import read_picture
 
-from .readers import crashing_reader, exiting_reader
+from .readers import crashing_reader, exiting_reader, never_ready, stopping_in_its_answer
 from .textures import picture, save_png
 
 
@@ -52,6 +55,45 @@ def test_a_call_that_hangs_is_ended_and_the_next_one_works(tmp_path: Path) -> No
         assert "did not answer within 6 s" in str(hanging.exception())
         assert good.result().shape == (16, 16, 4)
     assert time.perf_counter() - start < 60
+
+
+@pytest.mark.parametrize("serve", [never_ready, stopping_in_its_answer])
+def test_a_call_that_its_child_does_not_take_or_does_not_finish_has_the_same_limit(
+    serve: Callable[[Connection], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_serve", serve)
+    more_than_a_pipe_holds = bytes(10_000_000)
+    with Workers(1, timeout_s=3.0) as workers:
+        error = workers.submit("big.dds", len, more_than_a_pipe_holds).exception(timeout=60)
+    assert isinstance(error, DataError)
+    assert "big.dds: the codec did not answer within 3 s" in str(error)
+
+
+def test_a_child_that_outlives_its_kill_is_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module._Child, "kill", lambda child: None)
+    with Workers(1, timeout_s=2.0) as workers:
+        hanging = workers.submit("hang.png", crashing_reader, tmp_path / "hang.png")
+        assert "did not answer within 2 s" in str(hanging.exception(timeout=60))
+
+
+class Crossing(threading.Timer):
+    """A limit that is reached just when the answer has come."""
+
+    def cancel(self) -> None:
+        self.function()
+        super().cancel()
+
+
+def test_a_kill_that_crosses_the_answer_costs_this_call_and_not_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Workers(1) as workers:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading, "Timer", Crossing)
+            assert "did not answer" in str(workers.submit("here", os.getpid).exception())
+        assert workers.submit("there", os.getpid).result() != os.getpid()
 
 
 def test_errors_of_the_function_arrive_as_they_were(tmp_path: Path) -> None:
