@@ -20,6 +20,7 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pbrlib.curriculum.climb import room_on
+from pbrlib.errors import OutageError
 from pbrlib.rehearsal.checks import Check, Talk, data_readable, storage_shared
 from pbrlib.rehearsal.node import DRIVERS_TOKEN, NodeFacts, leave_token, left_by, look_around
 from pbrlib.train.spec import RuntimeSpec
@@ -31,6 +32,8 @@ TALK_S = 120
 """How long ranks wait for each other before their silence counts as an answer."""
 
 LOOK_S = 120
+"""How long a node may take to look at its storage and data: a share that is away hangs without an end."""
+
 ROUNDS = 5
 
 
@@ -89,7 +92,8 @@ def look_at_nodes(place: Path, *, data: str) -> tuple[list[NodeFacts], dict[str,
     """What every node that is up says of itself, and the token that each was to leave below ``place``."""
     token = secrets.token_hex(8)
     leave_token(place, token)
-    own = {node["NodeID"]: secrets.token_hex(8) for node in alive()}
+    nodes = alive()
+    own = {node["NodeID"]: secrets.token_hex(8) for node in nodes}
     look: Any = ray.remote(look_around)  # type: ignore[arg-type]
     asked = [
         look.options(
@@ -99,7 +103,16 @@ def look_at_nodes(place: Path, *, data: str) -> tuple[list[NodeFacts], dict[str,
         ).remote(place, node=node, token=word, data=data)
         for node, word in own.items()
     ]
-    found: list[NodeFacts] = ray.get(asked, timeout=LOOK_S)
+    _, missing = ray.wait(asked, num_returns=len(asked), timeout=LOOK_S)
+    if missing:
+        hosts = [
+            node["NodeManagerHostname"] for node, one in zip(nodes, asked, strict=True) if one in missing
+        ]
+        raise OutageError(
+            f"{', '.join(hosts)}: did not say within {LOOK_S} s what it sees of {place} and {data}. See "
+            "there whether both answer (`ls`), and in `ray list nodes` whether it is up; then rehearse again."
+        )
+    found: list[NodeFacts] = ray.get(asked)
     return found, own
 
 

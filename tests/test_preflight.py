@@ -1,0 +1,38 @@
+"""Nodes that say nothing of themselves; tests/ray/test_rehearse.py asks real ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pbrlib.errors import OutageError
+from ray_jobs import preflight
+
+A, B, C = "a" * 56, "b" * 56, "c" * 56  # as long as Ray's
+
+
+class Cluster:
+    """Three nodes, of which one never answers; a task is the node that it was sent to."""
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"NodeID": id_, "NodeManagerHostname": f"host-{id_[0]}", "Alive": True} for id_ in (A, B, C)]
+
+    def remote(self, _: object) -> SimpleNamespace:
+        return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=lambda *_, node, **__: node))
+
+    def wait(self, tasks: list[str], *, num_returns: int, timeout: float) -> tuple[list[str], list[str]]:
+        assert num_returns == 3 and timeout == preflight.LOOK_S
+        return [A, C], [B]
+
+
+def test_a_node_that_does_not_look_in_time_is_an_outage_with_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "ray", Cluster())
+    with pytest.raises(
+        OutageError, match=rf"^host-b: did not say within 120 s what it sees of {tmp_path} and /s"
+    ):
+        preflight.look_at_nodes(tmp_path, data="/shards")
