@@ -109,6 +109,20 @@ def test_the_list_and_a_run_are_printed(half: Path) -> None:
     assert "before time sheets were kept" in shown.output
 
 
+def test_the_goodput_of_a_run_counts_repeated_steps_once_and_the_time_between_its_phases(half: Path) -> None:
+    first = [("launched", 0, 0), ("begun", 5, 0), ("spent", 25, 40), ("spent", 30, 50)]
+    again = [("begun", 35, 40), ("spent", 40, 50)]
+    second = [("launched", 80, 0), ("begun", 85, 0), ("spent", 95, 8), ("ended", 100, 8)]
+    for name, lines in (("A1", first + again), ("A2", second)):
+        (folder,) = half.glob(f"{name}-*")
+        entries = [json.dumps({"kind": kind, "at": at, "step": step}) for kind, at, step in lines]
+        (folder / TIME_SHEET).write_text("\n".join(entries) + "\n")
+    shown = CliRunner().invoke(main, ["runs", "show", str(half)]).output
+    # 20 + 5 and 10 of 100 seconds; 5 more were trained and lost, and 40 lie between the phases.
+    assert "\nGoodput 35 %: wall time in steps, each counted once.\n" in shown
+    assert re.search(r"\nrun +35 s \(35 %\) .* 10 s \(10 %\) +40 s \(40 %\) +1 min 40 s", shown)
+
+
 def test_a_run_tells_when_which_attempt_failed_and_why(half: Path) -> None:
     (folder,) = half.glob("A2-*")
     for step in range(25):
