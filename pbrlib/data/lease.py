@@ -24,6 +24,8 @@ from pbrlib.errors import ConfigError, DataError
 LEASE_S = 60.0
 """After so long without a renewal it is free."""
 RENEW_S = 10.0
+_TAKES = 10
+"""So often a free lease is asked for; a put is refused when another was quicker, which then holds it."""
 
 _log = logging.getLogger(__name__)
 
@@ -79,11 +81,14 @@ class _Lease:
     def take(self, *, remedy: str) -> None:
         """Takes it where it is free or expires; raises ConfigError where somebody renews it."""
         first: _Held | None = None
-        while True:
+        refused = 0
+        while refused < _TAKES:
             held = self._look()
             if held is None or held.age_s > LEASE_S:
                 if self._put(None if held is None else held.etag):
                     return
+                refused += 1
+                time.sleep(min(RENEW_S, 0.1 * 2**refused))
                 continue
             first = first or held
             if held.etag != first.etag:
@@ -96,6 +101,10 @@ class _Lease:
                 LEASE_S - held.age_s,
             )
             time.sleep(min(RENEW_S, LEASE_S - held.age_s + 1.0))
+        raise DataError(
+            f"{self._address}: S3 has refused {_TAKES} puts of this lock, although nobody holds it. "
+            "It has to know conditional puts (If-None-Match and If-Match)."
+        )
 
     @contextmanager
     def renewed(self) -> Iterator[None]:

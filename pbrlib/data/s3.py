@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -25,7 +25,7 @@ SCHEME = "s3://"
 
 _PIECE = 1 << 20
 _PART, _PARTS_AT_A_TIME = 1 << 24, 8
-_GONE = ("404", "NoSuchKey", "NoSuchBucket")
+_GONE = ("404", "NoSuchKey")
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def write_if(address: str, data: bytes, *, etag: str | None) -> str | None:
     bucket, key = split(address)
     condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
     try:
-        with _errors(address):
+        with _writing(address):
             put = client().put_object(Bucket=bucket, Key=key, Body=data, **condition)
     except (_Replaced, FileNotFoundError):  # the latter: what had the etag is gone
         return None
@@ -151,13 +151,20 @@ def write_if(address: str, data: bytes, *, etag: str | None) -> str | None:
 def read_dated(address: str) -> tuple[bytes, str, float] | None:
     """An object, its etag and its age in seconds by the clock of the server; None if there is none."""
     bucket, key = split(address)
-    try:
-        with _errors(address):
-            answer = client().get_object(Bucket=bucket, Key=key)
-            now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
-            return answer["Body"].read(), str(answer["ETag"]), (now - answer["LastModified"]).total_seconds()
-    except FileNotFoundError:
-        return None
+    for attempt in itertools.count(1):
+        content = bytearray()
+        try:
+            with _errors(address):
+                answer = client().get_object(Bucket=bucket, Key=key)
+                _drain(answer["Body"], content)
+        except FileNotFoundError:
+            return None
+        except _Cut as cut:
+            _wait_or_give_up(address, attempt, str(cut))
+            continue
+        now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+        return bytes(content), str(answer["ETag"]), (now - answer["LastModified"]).total_seconds()
+    raise AssertionError
 
 
 def upload(file: Path, address: str) -> None:
@@ -198,7 +205,7 @@ def remove(addresses: Collection[str]) -> None:
     """Removes objects, in the order given; what is not there is as good as removed. Raises DataError."""
     for address in addresses:
         bucket, key = split(address)
-        with _writing(address):
+        with suppress(FileNotFoundError), _writing(address):
             client().delete_object(Bucket=bucket, Key=key)
 
 
@@ -275,6 +282,10 @@ class _Cut(Exception):  # noqa: N818
     """An answer ended before its end."""
 
 
+class _NoBucket(FileNotFoundError):  # noqa: N818
+    """Nothing is there, and nothing can be put there."""
+
+
 class _Replaced(Exception):  # noqa: N818
     """Another object has come into the place of the one that was being read."""
 
@@ -292,6 +303,8 @@ def _errors(address: str) -> Iterator[None]:
         yield
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code")
+        if code == "NoSuchBucket":
+            raise _NoBucket(address) from error
         if code in _GONE:
             raise FileNotFoundError(address) from error
         if code in ("412", "PreconditionFailed", "409", "ConditionalRequestConflict"):
@@ -314,5 +327,5 @@ def _writing(address: str) -> Iterator[None]:
     try:
         with _errors(address):
             yield
-    except FileNotFoundError as error:
+    except _NoBucket as error:
         raise DataError(f"{address}: there is no such bucket. Create it, or name another place.") from error

@@ -55,6 +55,28 @@ def test_the_lease_of_a_dead_command_is_taken_once_it_has_expired(bucket: str) -
         assert json.loads(content)["owner"] != "process 7 on lost"
 
 
+def test_a_lease_in_a_bucket_that_is_not_there_is_refused(bucket: str) -> None:
+    with (
+        pytest.raises(DataError, match=r"s3://nowhere-at-all/runs/writer.lock: there is no such bucket"),
+        sole_writer(place("s3://nowhere-at-all/runs"), option="--runs"),
+    ):
+        pass
+
+
+def test_a_server_that_refuses_every_put_of_a_free_lease_is_asked_so_often_and_no_more(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "_TAKES", 3)
+    asked: list[str | None] = []
+    monkeypatch.setattr(s3, "write_if", lambda address, content, *, etag: asked.append(etag))
+    with (
+        pytest.raises(DataError, match="has refused 3 puts of this lock, although nobody holds it"),
+        sole_writer(place(f"{bucket}/runs"), option="--runs"),
+    ):
+        pass
+    assert asked == [None] * 3
+
+
 def test_of_two_who_take_an_expired_lease_one_gets_it(bucket: str) -> None:
     address = f"{bucket}/runs/writer.lock"
     left_behind(address)
