@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TextIO
 
 from pbrlib.data import s3
-from pbrlib.data.storage import Location, is_remote, read_bytes
+from pbrlib.data.storage import Location, is_remote
+from pbrlib.errors import OutageError
+
+_PUTS = 8
+"""So often lines are put into an object to which others add."""
 
 
 def open_for_lines(path: Path) -> TextIO:
@@ -37,7 +43,7 @@ def _ends_a_line(path: Path) -> bool:
 
 
 def append(location: Location, text: str) -> None:
-    """Adds lines to a text file, which is made if need be; on S3 by putting it anew: one writer at a time.
+    """Adds lines to a text file, which is made if need be; several processes may add to it.
 
     Raises DataError when S3 refuses, OSError when the disk does.
     """
@@ -45,11 +51,21 @@ def append(location: Location, text: str) -> None:
         with open_for_lines(Path(location)) as file:
             file.write(text)
         return
-    try:
-        before = read_bytes(location)
-    except FileNotFoundError:
-        before = b""
-    s3.write(str(location), before + text.encode())
+    _append_to_object(str(location), text.encode())
+
+
+def _append_to_object(address: str, added: bytes) -> None:
+    """Puts it anew with what is added, as long as another is quicker; equal lines of two writers are one."""
+    known = 0
+    for attempt in range(_PUTS):
+        before, etag, _ = s3.read_dated(address) or (b"", None, 0.0)
+        if attempt > 0 and before[known:].startswith(added):
+            return  # it went through; the answer was lost
+        if s3.write_if(address, before + added, etag=etag) is not None:
+            return
+        known = len(before)
+        time.sleep(random.uniform(0.0, 0.05 * 2**attempt))  # noqa: S311  # so that two do not meet again
+    raise OutageError(f"{address}: S3 has refused {_PUTS} puts, since others add lines to it.")
 
 
 def records(lines: Iterable[str | bytes]) -> list[dict[str, Any]]:

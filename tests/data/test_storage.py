@@ -7,7 +7,6 @@ import pytest
 
 from pbrlib.data import s3client, storage
 from pbrlib.data.draw import Window
-from pbrlib.data.lines import append
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
 from pbrlib.errors import DataError
@@ -139,11 +138,3 @@ def test_a_crop_on_s3_asks_for_a_part_of_the_shard(bucket: str, monkeypatch: pyt
     shards.read_crop(*crop)
     assert len(asked) == 1
     assert sum(asked) < info.bytes / 10
-
-
-def test_a_line_that_was_cut_short_spoils_no_other(tmp_path: Path) -> None:
-    path = tmp_path / "lines"
-    append(path, "first\n")
-    append(path, "seco")
-    append(path, "third\n")
-    assert path.read_text().split("\n") == ["first", "seco", "third", ""]
