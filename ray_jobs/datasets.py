@@ -81,8 +81,8 @@ def stream(
 
     As many fetch tasks run at once as ``cpus`` says. They ask Ray for no CPU: the worker whose stream this
     is holds theirs, so that fits which share a cluster never wait for each other half placed. They run on
-    its node, where those CPUs are and the tiles that are cached, which they leave out. ``prefetch`` batches
-    are collated ahead.
+    its node, where those CPUs are and the tiles that are cached, which they leave out; on another one where
+    it takes no more tasks, since it is to be taken away. ``prefetch`` batches are collated ahead.
     """
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -94,6 +94,7 @@ def stream(
     context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(
         object_store_memory=STORE_BYTES
     )
+    here = ray.get_runtime_context().get_node_id()
     blocks = [draws.slice(start, DRAWS_PER_BLOCK) for start in range(0, draws.num_rows, DRAWS_PER_BLOCK)]
     # from_arrow looks at every block in a task of its own, which would wait for a whole CPU.
     dataset = ray.data.from_blocks(blocks).map_batches(
@@ -102,7 +103,8 @@ def stream(
         batch_size=None,
         zero_copy_batch=True,
         num_cpus=0,
-        label_selector={NODE_LABEL: ray.get_runtime_context().get_node_id()},
+        label_selector={NODE_LABEL: here},
+        fallback_strategy=[{"label_selector": {NODE_LABEL: f"!{here}"}}],
         concurrency=max(1, math.floor(cpus)),
     )
     batches: Any = dataset.iter_torch_batches(

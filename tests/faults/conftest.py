@@ -7,6 +7,7 @@ import random
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from pbrlib.curriculum.load import parse_curriculum
 from pbrlib.train.runs import RunDirectory
-from tests.conftest import ALBEDO, S3_CREDENTIALS
+from tests.conftest import ALBEDO, S3_CREDENTIALS, generated_shards
 from tests.faults.cluster import Cluster
 from tests.faults.training import Outcome, Training
 from tests.s3_server import FaultyServer
@@ -107,3 +108,20 @@ def undisturbed(training_in: Begin, tmp_path_factory: pytest.TempPathFactory) ->
     outcome = training.outcome(training.finish(training.start()))
     assert sorted(outcome.batches) == list(range(STEPS))
     return outcome
+
+
+@pytest.fixture(scope="session")
+def long_training_in(training_in: Begin, tmp_path_factory: pytest.TempPathFactory) -> Begin:
+    """Makes trainings whose data tasks run all the while.
+
+    Ten megabytes a task, of which the nodes' object stores hold a part: the others come as steps are done.
+    """
+    shards = generated_shards(tmp_path_factory.mktemp("large") / "shards", size=256)
+    return partial(training_in, steps=400, segment=100, shards=shards)
+
+
+@pytest.fixture(scope="session")
+def long_undisturbed(long_training_in: Begin, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """What such a training leaves that nothing happens to."""
+    training = long_training_in(tmp_path_factory.mktemp("long_undisturbed"))
+    return training.outcome(training.finish(training.start()))

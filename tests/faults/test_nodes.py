@@ -15,6 +15,9 @@ from tests.faults.training import Outcome, Training
 
 pytestmark = pytest.mark.slow
 
+LOOK_S = 70
+"""A fit looks for its place for a minute, and again."""
+
 NOTICE_S = 60
 """Seconds between a notice and the end of its node."""
 
@@ -40,6 +43,11 @@ def test_a_lost_node_is_made_good_by_another(
     began = time.monotonic()
     cluster.lose(cluster.nodes[node_of_a_worker(cluster)])
     if not spare:
+        training.wait_until(training.incidents, timeout_s=120)
+        time.sleep(LOOK_S)
+        assert training.attempts() == 1, "there was a place for it"
+        print(f"without a place {time.monotonic() - began:.0f} s after")
+        began = time.monotonic()
         cluster.add_node()
     training.wait_for_attempt(2)
     print(f"back after {time.monotonic() - began:.0f} s")
@@ -49,17 +57,18 @@ def test_a_lost_node_is_made_good_by_another(
 
 @pytest.mark.timeout(900)
 def test_a_node_that_is_to_be_taken_away_costs_the_steps_since_a_checkpoint_before(
-    cluster: Cluster, training_in: Begin, tmp_path: Path
+    cluster: Cluster, long_training_in: Begin, long_undisturbed: Outcome, tmp_path: Path
 ) -> None:
-    lengths = {"steps": 400, "segment": 200}
     cluster.add_nodes(WORKERS + 1)
-    drained: Training = training_in(tmp_path / "drained", cluster=cluster, **lengths)
+    # It costs none of the retries.
+    without_retries = {"workers": WORKERS, "max_failures": 0}
+    drained: Training = long_training_in(tmp_path, cluster=cluster, runtime=without_retries)
     process = drained.start()
     drained.wait_for_step(20)
     number = node_of_a_worker(cluster)
     told = time.monotonic()
     cluster.drain(number, deadline_s=NOTICE_S)
-    early = drained.wait_for_checkpoint(lambda step: step % 200 != 0, timeout_s=NOTICE_S - 10)
+    early = drained.wait_for_checkpoint(lambda step: step % drained.segment != 0, timeout_s=NOTICE_S - 10)
     took = time.monotonic() - told
     print(f"a checkpoint at step {early}, {took:.0f} s after the notice of {NOTICE_S} s was sent")
     assert took < NOTICE_S
@@ -67,13 +76,10 @@ def test_a_node_that_is_to_be_taken_away_costs_the_steps_since_a_checkpoint_befo
     began = time.monotonic()
     drained.wait_for_attempt(2)
     print(f"back after {time.monotonic() - began:.0f} s")
-    ended = drained.outcome(drained.finish(process))
-    print(f"lost at step {drained.last_of_first_attempt()}, {drained.repeated()} steps repeated")
+    ends_as_if_undisturbed(drained, process, long_undisturbed, fault="node taken away")
+    print(f"lost after step {drained.last_of_first_attempt()}", *drained.incidents(), sep="\n")
     # Ray ends the worker some time after its raylet, and it trains until then.
     assert drained.repeated() == drained.last_of_first_attempt() + 1 - early
-
-    undisturbed: Training = training_in(tmp_path / "undisturbed", **lengths)
-    assert ended == undisturbed.outcome(undisturbed.finish(undisturbed.start()))
     assert "preempted" in [line["kind"] for line in drained.incidents()]
 
 

@@ -7,14 +7,13 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from pbrlib.train.stall import TELL_AFTER_S
-from tests.conftest import generated_shards
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import SEGMENT, STEPS, WORKERS, Begin
 from tests.faults.training import Outcome, Training
@@ -42,7 +41,7 @@ def ends_as_if_undisturbed(
     """Waits for the end and compares: of each fault, a segment at most was trained again."""
     ended = training.outcome(training.finish(process))
     print(f"{fault}: {training.repeated()} steps repeated")
-    assert training.repeated() <= faults * SEGMENT
+    assert training.repeated() <= faults * training.segment
     assert ended.batches == undisturbed.batches
     assert ended.weights == undisturbed.weights
 
@@ -61,6 +60,27 @@ def test_a_killed_worker_is_replaced(
     print(f"back after {time.monotonic() - began:.0f} s")
     ends_as_if_undisturbed(training, process, undisturbed, fault="worker killed")
     assert training.repeated() > 0, "the worker was killed too late to matter"
+
+
+@pytest.mark.slow
+def test_workers_that_are_killed_in_every_start_end_the_command_and_the_same_command_goes_on(
+    shared_cluster: Cluster, training_in: Begin, undisturbed: Outcome, tmp_path: Path
+) -> None:
+    training = training_in(tmp_path, cluster=shared_cluster, runtime={"workers": WORKERS, "max_failures": 1})
+    process = training.start()
+    limit = time.monotonic() + 180
+    while process.poll() is None:
+        for pid in shared_cluster.head.processes("ray::RayTrainWorker"):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        assert time.monotonic() < limit, training.said
+        time.sleep(0.05)
+    assert process.returncode == 2, training.said
+    assert "max_failures is 1" in training.said.splitlines()[-1]
+    assert "Traceback" not in training.said
+    told = [(line["cause"], line["verdict"]) for line in training.incidents()]
+    assert told == [("lost", "retried"), ("lost", "stops: max_failures is 1")]
+    ends_as_if_undisturbed(training, training.start(), undisturbed, fault="workers killed in their starts")
 
 
 def stop_a_data_task(training: Training, cluster: Cluster) -> int:
@@ -97,38 +117,34 @@ def test_a_killed_data_task_is_done_again(
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_data_tasks_that_are_killed_in_the_middle_of_a_phase_are_done_again(
-    shared_cluster: Cluster, training_in: Begin, tmp_path: Path
+    shared_cluster: Cluster, long_training_in: Begin, long_undisturbed: Outcome, tmp_path: Path
 ) -> None:
-    # Ten megabytes a task, of which the nodes' object stores hold a part: the others come as steps are done.
-    longer = {"steps": 400, "segment": 100, "shards": generated_shards(tmp_path / "shards", size=256)}
-    quiet = training_in(tmp_path / "quiet", **longer)
-    undisturbed = quiet.outcome(quiet.finish(quiet.start()))
-    training = training_in(tmp_path / "killed", cluster=shared_cluster, **longer)
+    training = long_training_in(tmp_path, cluster=shared_cluster)
     process = training.start()
     for step in (80, 120, 160):
         training.wait_for_step(step)
         os.kill(stop_a_data_task(training, shared_cluster), signal.SIGKILL)
         print(f"a data task was killed after step {training.reached()}")
     assert training.reached() < 300, "it was killed too late to matter"
-    ends_as_if_undisturbed(training, process, undisturbed, fault="data tasks killed")
+    ends_as_if_undisturbed(training, process, long_undisturbed, fault="data tasks killed")
     assert training.repeated() == 0
     assert "failed" not in [line["kind"] for line in training.incidents()]
 
 
-@pytest.mark.slow
-def test_a_data_task_that_hangs_is_told_and_ends_the_attempt(
-    shared_cluster: Cluster, training_in: Begin, undisturbed: Outcome, tmp_path: Path
-) -> None:
-    patience = {"workers": WORKERS, "input_timeout_s": 75}
-    training = training_in(tmp_path, cluster=shared_cluster, runtime=patience)
-    process = training.start()
-    stopped = stop_a_data_task(training, shared_cluster)
+@contextmanager
+def a_data_task_hanging(training: Training, cluster: Cluster) -> Iterator[None]:
+    """The first that is caught at work hangs until the block ends."""
+    stopped = stop_a_data_task(training, cluster)
     print(f"a data task hangs after step {training.reached()}")
     try:
-        ends_as_if_undisturbed(training, process, undisturbed, fault="data task stopped")
+        yield
     finally:
         with suppress(ProcessLookupError):
             os.kill(stopped, signal.SIGKILL)
+
+
+def told_and_given_up(training: Training) -> None:
+    """Of one task that hung, it was told what is waited for, and an attempt was given up."""
     told, failed, *others = training.incidents()
     print(told, failed, sep="\n")
     assert not others
@@ -136,6 +152,34 @@ def test_a_data_task_that_hangs_is_told_and_ends_the_attempt(
     assert failed["kind"] == "failed" and failed["error"] == "StalledError"
     for line in (told["waits_for"], failed["message"]):
         assert ".parquet" in line, "it names the shards that it waits for"
+
+
+PATIENCE = {"workers": WORKERS, "input_timeout_s": 75}
+
+
+@pytest.mark.slow
+def test_a_data_task_that_hangs_is_told_and_ends_the_attempt(
+    shared_cluster: Cluster, training_in: Begin, undisturbed: Outcome, tmp_path: Path
+) -> None:
+    training = training_in(tmp_path, cluster=shared_cluster, runtime=PATIENCE)
+    process = training.start()
+    with a_data_task_hanging(training, shared_cluster):
+        ends_as_if_undisturbed(training, process, undisturbed, fault="data task stopped")
+    told_and_given_up(training)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_data_task_that_hangs_in_the_middle_of_a_phase_costs_a_segment(
+    shared_cluster: Cluster, long_training_in: Begin, long_undisturbed: Outcome, tmp_path: Path
+) -> None:
+    training = long_training_in(tmp_path, cluster=shared_cluster, runtime=PATIENCE)
+    process = training.start()
+    training.wait_for_step(120)
+    with a_data_task_hanging(training, shared_cluster):
+        ends_as_if_undisturbed(training, process, long_undisturbed, fault="data task stopped")
+    told_and_given_up(training)
+    assert training.repeated() > 0, "it hung too late to matter"
 
 
 @pytest.mark.slow

@@ -63,7 +63,7 @@ class Training:
         longer = phase.model_copy(update={"epochs": steps // segment, "steps_per_epoch": segment})
         task = curriculum.task.model_copy(update={"segformer": str(segformer)})
         whole = curriculum.model_copy(update={"phases": {name: longer}, "task": task})
-        self.steps, self.cluster = steps, cluster
+        self.steps, self.segment, self.cluster = steps, segment, cluster
         self._log, self._settings = folder / "log.txt", settings or {}
         self.runs = place(runs or str(folder / "runs"))
         (folder / "albedo.yaml").write_text(dump_yaml(whole))
