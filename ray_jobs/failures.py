@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import ray.exceptions as lost
+from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError
+from ray.train.v2._internal.execution.callback import ControllerCallback
+from ray.train.v2._internal.execution.controller.state import ReschedulingState
 from ray.train.v2.api.callback import UserCallback
+from ray.train.v2.api.exceptions import ControllerError
 
 from pbrlib import errors
 from pbrlib.data.storage import write_text_atomic
@@ -24,6 +29,9 @@ _SHOWN = 300
 
 _PEER = re.compile(r"(closed|reset) by peer|broken pipe|remote process exited", re.IGNORECASE)
 """How the backends of torch.distributed say that another rank is gone."""
+
+_FULL_DEVICE = re.compile(r"CUDA error: out of memory|CU(BLAS|DNN|SOLVER)_STATUS_ALLOC_FAILED")
+"""How CUDA and its libraries say what torch's allocator calls OutOfMemoryError."""
 
 _MEMORY = "running low on memory"
 """What Ray's memory monitor writes into the death of an actor."""
@@ -84,11 +92,14 @@ def raise_failure(directory: Path) -> None:
 
 
 class FailureWatch(UserCallback):
-    """Hears of every failed attempt in the controller: writes it down, and ends what would come again."""
+    """Hears of every failed attempt in the controller: writes it down, and ends what would come again.
 
-    def __init__(self, directory: Path, *, phase: str, max_failures: int) -> None:
+    ``committed`` is the step of the checkpoint from which the fit begins.
+    """
+
+    def __init__(self, directory: Path, *, phase: str, max_failures: int, committed: int = 0) -> None:
         self._directory, self._max_failures = directory, max_failures
-        self._failures, self._counted, self._committed = Failures(phase), 0, 0
+        self._failures, self._counted, self._committed = Failures(phase), 0, committed
         self._seen: set[str] = set()
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
@@ -99,19 +110,26 @@ class FailureWatch(UserCallback):
         """Runs before Ray decides; Ray may ask more than once about the same dead workers."""
         names = {repr(error) + str(error) for error in worker_exceptions.values()}
         is_known, self._seen = bool(names & self._seen), self._seen | names
-        if is_known:
-            return
-        attempt = [rank_failure(error, rank=rank) for rank, error in worker_exceptions.items()]
+        if not is_known:
+            self._judge(worker_exceptions)
+
+    def failed_to_start(self, error: Exception, *, committed: int) -> bool:
+        """Of a worker that never trained, told in the command, after its fit; whether to try again."""
+        self._committed = committed
+        return self._judge({0: error})
+
+    def _judge(self, errors_of: Mapping[int, Exception]) -> bool:
+        """Writes an attempt's failure down; whether another one may follow."""
+        attempt = [rank_failure(error, rank=rank) for rank, error in errors_of.items()]
         failure = telling(attempt)
         # A node that is taken away costs none of the retries.
-        self._counted += not any(map(_was_preempted, worker_exceptions.values()))
+        self._counted += not any(map(_was_preempted, errors_of.values()))
         repeated = self._failures.judge(attempt, committed=self._committed)
+        verdict = "retried"
         if self._stops(repeated):
             verdict = "stops: it would come again"
         elif self._counted > self._max_failures:
             verdict = f"stops: max_failures is {self._max_failures}"
-        else:
-            verdict = "retried"
         note_incident(
             self._directory,
             "failed",
@@ -123,11 +141,7 @@ class FailureWatch(UserCallback):
             message=failure.message,
             verdict=verdict,
         )
-
-    def ended_in_start(self, error: Exception, *, committed: int) -> None:
-        """Of a worker that has not trained, told in the command: the controller of its fit is at its end."""
-        self._committed = committed
-        self.after_exception(None, {0: error})
+        return verdict == "retried"
 
     def _stops(self, repeated: errors.RepeatedError | None) -> bool:
         """Whether the next attempt is told to end; where nothing can be written it has to find out again."""
@@ -137,6 +151,23 @@ class FailureWatch(UserCallback):
             return (self._directory / FAILURE).exists()
         except errors.DataError:
             return False
+
+
+class StartWatch(ControllerCallback):
+    """Ends a fit in whose start a worker died, so that its command judges that.
+
+    Ray counts such a start with the looks for a place, of which there may be a day's.
+    """
+
+    def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:
+        """Raises WorkerFailedError in the controller, which is its end."""
+        match current_state:
+            case ReschedulingState(
+                training_failed_error=ControllerError(
+                    controller_failure=WorkerGroupStartupFailedError() as error
+                )
+            ):
+                raise WorkerFailedError(rank_failure(error, rank=0), began=time.time())
 
 
 def rank_failure(error: BaseException, *, rank: int) -> RankFailure:
@@ -170,7 +201,7 @@ def _cause(error: BaseException) -> Cause:
             return "host memory" if _MEMORY in str(error) else "lost"
         case lost.RayError() | ConnectionError() | TimeoutError():
             return "outage"
-    if type(error).__name__ == "OutOfMemoryError":
+    if type(error).__name__ == "OutOfMemoryError" or _FULL_DEVICE.search(str(error)):
         return "device memory"
     if _PEER.search(str(error)):
         return "peer"

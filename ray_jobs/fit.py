@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import time
@@ -13,22 +14,24 @@ from typing import Any
 import ray
 import ray.train
 from ray import exceptions as lost
-from ray.train.v2.api.callback import UserCallback
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from ray.train.v2.api.callback import RayTrainCallback, UserCallback
 from ray.train.v2.api.config import FailureConfig
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
 from pbrlib import errors
 from pbrlib.curriculum.climb import room_on
-from pbrlib.curriculum.run import PhaseJob, RankWork, run_phase
+from pbrlib.curriculum.run import PhaseJob, RankWork, best_of, run_phase
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.tilecache import TileCache
 from pbrlib.train.failures import telling
 from pbrlib.train.fallback import past_damage
-from pbrlib.train.incidents import FAILURE
+from pbrlib.train.incidents import FAILURE, note_incident
 from pbrlib.train.spec import RuntimeSpec
 from pbrlib.train.state import checkpoints, step_of_checkpoint
 from ray_jobs.failures import (
     FailureWatch,
+    StartWatch,
     failed,
     leave_failure,
     message_of,
@@ -40,12 +43,17 @@ from ray_jobs.gauges import PhaseGauges
 from ray_jobs.recorded import forget, mend, resumable
 from ray_jobs.reports import leave_placement
 from ray_jobs.runtime import RayRuntime
-from ray_jobs.s3files import path_of, storage_of
+from ray_jobs.s3files import storage_of
+from ray_jobs.session import is_local
 from ray_jobs.stopping import stopping_after_checkpoint
 from ray_jobs.trainer import ProcessGroupConfig, Trainer
 
-PATIENCE, IMPATIENCE = 24 * 60, 3
-"""How often a fit looks for its place, a minute each time: where others use it, and where there is none."""
+LOOKS_WHERE_IN_USE, LOOKS_WHERE_NODES_MAY_COME, LOOKS = 24 * 60, 20, 3
+"""How often a fit looks for its place, a minute each time."""
+
+_LOST_IN_START = ("host memory", "lost", "outage", "peer")
+
+_log = logging.getLogger(__name__)
 
 
 def room_in_cluster(runtime: RuntimeSpec) -> int:
@@ -110,6 +118,15 @@ def launch_for_command(job: PhaseJob) -> Path:
 
 
 def _lost(job: PhaseJob, error: BaseException) -> errors.OutageError:
+    note_incident(
+        job.directory,
+        "failed",
+        committed=_committed(job),
+        cause="lost",
+        error=type(error).__name__,
+        message=message_of(error),
+        verdict="the command ends",
+    )
     return errors.OutageError(
         f"{job.title}: the process that leads the fit was lost: {message_of(error)}. "
         "The same command resumes from the last checkpoint."
@@ -117,25 +134,27 @@ def _lost(job: PhaseJob, error: BaseException) -> errors.OutageError:
 
 
 def _fit(job: PhaseJob, *, callbacks: Sequence[UserCallback], work: RankWork) -> Path:
-    """One fit, and the best checkpoint that Ray knows after it.
+    """One fit, and the best checkpoint after it.
 
-    Ray starts workers anew that are lost, but for those that its memory monitor ends before they train: it
-    ends the fit then. Another one is such a retry.
+    Ray's controller starts workers anew that are lost, but not where they are lost, or do not come together,
+    in their start: that ends its fit, and another one is the retry.
     """
     job.directory.mkdir(parents=True, exist_ok=True)
     (job.directory / FAILURE).unlink(missing_ok=True)
-    watch = FailureWatch(job.directory, phase=job.phase, max_failures=job.runtime.max_failures)
-    for left in reversed(range(job.runtime.max_failures + 1)):
+    watch = FailureWatch(
+        job.directory, phase=job.phase, max_failures=job.runtime.max_failures, committed=_committed(job)
+    )
+    while True:
         try:
-            return _one_fit(job, callbacks=[watch, *callbacks], work=work)
+            return _one_fit(job, callbacks=[watch, StartWatch(), *callbacks], work=work)
         except ControllerError as error:
-            if rank_failure(error.controller_failure, rank=0).cause != "host memory":
+            failure = error.controller_failure
+            if rank_failure(failure, rank=0).cause not in _LOST_IN_START:
                 raise
-            watch.ended_in_start(error.controller_failure, committed=_committed(job))
+            again = watch.failed_to_start(failure, committed=_committed(job))
             raise_failure(job.directory)
-            if not left:
+            if not again:
                 raise
-    raise AssertionError("the last attempt returns or raises")
 
 
 def _committed(job: PhaseJob) -> int:
@@ -144,13 +163,15 @@ def _committed(job: PhaseJob) -> int:
     return step_of_checkpoint(found[-1]) if found else 0
 
 
-def _one_fit(job: PhaseJob, *, callbacks: Sequence[UserCallback], work: RankWork) -> Path:
+def _one_fit(job: PhaseJob, *, callbacks: Sequence[RayTrainCallback], work: RankWork) -> Path:
     mend(job.directory)
     try:
         with own_interrupts(), stopping_after_checkpoint(job.directory):
-            result = _trainer(job, callbacks=callbacks, work=work).fit()
+            _trainer(job, callbacks=callbacks, work=work).fit()
     except TrainingFailedError as error:
         raise_failure(job.directory)
+        if any(isinstance(cause, WorkerGroupStartupTimeoutError) for cause in causes(error)):
+            raise _without_place(job) from error
         # What kept a worker from leaving word, or the controller from keeping its record, such as S3.
         for cause in causes(error):
             if (mistake := pbr_error_in(cause)) is not None:
@@ -159,14 +180,39 @@ def _one_fit(job: PhaseJob, *, callbacks: Sequence[UserCallback], work: RankWork
     except (lost.RayActorError, lost.OutOfMemoryError) as error:
         raise _lost(job, error) from error
     raise_failure(job.directory)
-    select = job.curriculum.phases[job.phase].select
-    best = result.get_best_checkpoint(select.metric, select.mode)
-    assert best is not None
-    return path_of(best)
+    return best_of(job)
 
 
-def _trainer(job: PhaseJob, *, callbacks: Sequence[UserCallback], work: RankWork) -> Trainer:
-    select, runtime = job.curriculum.phases[job.phase].select, job.runtime
+def _looks(job: PhaseJob) -> int:
+    """How often a fit looks for its place, besides the first time."""
+    if _room(job.runtime.at_fewest()):
+        return LOOKS_WHERE_IN_USE
+    if is_local():
+        return LOOKS
+    _log.warning(
+        "%s: the nodes that are up have no place for %s; it looks for one for %d minutes",
+        job.title,
+        _place(job),
+        LOOKS_WHERE_NODES_MAY_COME,
+    )
+    return LOOKS_WHERE_NODES_MAY_COME
+
+
+def _place(job: PhaseJob) -> str:
+    fewest = job.runtime.at_fewest()
+    gpu = " and a GPU" if fewest.device == "cuda" else ""
+    return f"{fewest.workers} workers with {fewest.cpus_of_worker:g} CPUs{gpu} each"
+
+
+def _without_place(job: PhaseJob) -> errors.OutageError:
+    return errors.OutageError(
+        f"{job.title}: the cluster had no place for {_place(job)}. Add nodes, or set fewer workers or "
+        "data_cpus in the runtime file; `ray status` says what is taken. The same command resumes."
+    )
+
+
+def _trainer(job: PhaseJob, *, callbacks: Sequence[RayTrainCallback], work: RankWork) -> Trainer:
+    runtime = job.runtime
     return Trainer(
         train_worker,
         train_loop_config={"job": job, "work": work, **_about(job)},
@@ -180,12 +226,7 @@ def _trainer(job: PhaseJob, *, callbacks: Sequence[UserCallback], work: RankWork
             **storage_of(job.runs),
             failure_config=FailureConfig(
                 max_failures=runtime.max_failures,
-                controller_failure_limit=PATIENCE if _room(runtime.at_fewest()) else IMPATIENCE,
-            ),
-            checkpoint_config=ray.train.CheckpointConfig(
-                num_to_keep=2,
-                checkpoint_score_attribute=select.metric,
-                checkpoint_score_order=select.mode,
+                controller_failure_limit=_looks(job),
             ),
         ),
     )
@@ -239,8 +280,9 @@ def train_worker(config: Mapping[str, Any]) -> None:
         cache = None if job.runtime.tile_cache is None else TileCache.of(job.runtime.tile_cache)
         shards = ShardSet.open(job.shards, cache=cache, on_bad_sample=job.runtime.on_bad_sample)
         gauges = PhaseGauges(curriculum=job.curriculum.name, phase=job.phase, run=job.fingerprint[:8])
-        select = job.curriculum.phases[job.phase].select
-        runtime = RayRuntime(shards, job.runtime, selection=select, directory=job.directory, gauges=gauges)
+        runtime = RayRuntime(
+            shards, job.runtime, selection=job.selection, directory=job.directory, gauges=gauges
+        )
         if runtime.rank == 0:
             leave_placement(job.directory)
         work(job, runtime)

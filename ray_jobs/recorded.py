@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,11 @@ def recorded(directory: Path) -> list[Path]:
 
 def resumable(directory: Path) -> list[Path]:
     """The checkpoints from which a fit may go on, the oldest first: those, and what Ray had yet to record."""
-    return sorted({*recorded(directory), *checkpoints(directory)})
+    there = _names(directory)
+    return sorted({one for one in recorded(directory) if one.name in there} | {*checkpoints(directory)})
 
 
-def forget(directory: Path, names: Sequence[str]) -> None:
+def forget(directory: Path, names: Collection[str]) -> None:
     """Makes Ray resume from the newest of the others, and never call one of these the best.
 
     Only between two fits, since a running one has the record in its memory. Ray would list a checkpoint that
@@ -44,21 +45,28 @@ def forget(directory: Path, names: Sequence[str]) -> None:
 
 
 def mend(directory: Path) -> None:
-    """Removes a record with which every fit would end: one that was cut, or names a folder that is gone.
+    """Makes Ray's record one with which a fit can begin.
 
-    The next attempt enters the checkpoints that are there. Ray writes its record over the old one, so a
-    power cut or a full disk may leave half of it.
+    It names every checkpoint that was ever reported, and Ray looks for all of them: those that were not kept
+    are forgotten. One that cannot be read is removed: Ray writes its record over the old one, so a power cut
+    or a full disk may leave half of it. The next attempt enters the checkpoints that are there.
     """
+    path, there = directory / SNAPSHOT, _names(directory)
     try:
-        gone = [folder.name for folder in recorded(directory) if not folder.is_dir()]
-        complaint = f"names {', '.join(gone)}, which is gone" if gone else ""
+        gone = [one.name for one in recorded(directory) if one.name not in there]
     except (ValueError, KeyError, TypeError) as error:
-        complaint = f"is damaged ({error})"
-    if complaint:
-        _log.warning(
-            "%s: %s; the checkpoints that are there are entered anew", directory / SNAPSHOT, complaint
-        )
-        (directory / SNAPSHOT).unlink()
+        _log.warning("%s: is damaged (%s); the checkpoints that are there are entered anew", path, error)
+        path.unlink()
+        return
+    if gone:
+        if gone[-1] > max((one.name for one in checkpoints(directory)), default=""):
+            _log.warning("%s: names %s, which is gone; it goes on without", path, gone[-1])
+        forget(directory, gone)
+
+
+def _names(directory: Path) -> set[str]:
+    """What lies in the folder of a phase."""
+    return {one.name for one in directory.iterdir()}
 
 
 def _read(directory: Path) -> dict[str, Any]:

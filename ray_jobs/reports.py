@@ -70,6 +70,10 @@ def leave_placement(directory: Path) -> None:
 
 
 def left_placement(runs: Path) -> dict[str, Any]:
-    """What the newest fit in a trial's runs has left of its place."""
+    """What the newest fit in a trial's runs has left of its place.
+
+    Nothing else: ``release`` unpickles what a report says of a controller, and a file might say anything.
+    """
     files = sorted(runs.glob(f"*/*/{PLACE}"), key=lambda file: file.stat().st_mtime)
-    return shown(files[-1]) if files else {}
+    left = shown(files[-1]) if files else {}
+    return {name: left[name] for name in ("placement_group",) if name in left}

@@ -18,6 +18,7 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import CheckpointError, outage_or
 from pbrlib.train.collectives import ProcessGroup
 from pbrlib.train.incidents import note_incident
+from pbrlib.train.keeping import remove_others
 from pbrlib.train.spec import RuntimeSpec, Selection
 from pbrlib.train.stall import PatientStream
 from pbrlib.train.state import checkpoints, name_of_checkpoint, read_state
@@ -98,7 +99,11 @@ class RayRuntime(ProcessGroup):
         )
 
     def report(self, metrics: Mapping[str, float], *, checkpoint: Path | None, step: int) -> None:
-        """A barrier over the ranks; the checkpoint moves to its place and into Ray's record."""
+        """A barrier over the ranks; the checkpoint moves to its place and into Ray's record.
+
+        Rank 0 then removes those that are not kept. Ray would keep the best ones beside the newest, so a
+        damaged newest one could cost many segments.
+        """
         try:
             ray.train.report(
                 self._told(metrics, step=step),
@@ -111,6 +116,8 @@ class RayRuntime(ProcessGroup):
                 f"step {step}: the checkpoint could not be moved to the runs directory ({error}). "
                 "Free space there; the same command resumes."
             ) from error
+        if checkpoint is not None:
+            remove_others(self._directory, self._selection)
 
     def _told(self, metrics: Mapping[str, float], *, step: int) -> dict[str, object]:
         """What Ray hears of a checkpoint."""

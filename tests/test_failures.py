@@ -105,6 +105,28 @@ def test_a_device_without_room_is_retried_once_and_named_with_its_remedy(fit: Fi
         raise_failure(fit.directory)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA error: out of memory\nCompile with TORCH_USE_CUDA_DSA",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when",
+    ],
+)
+def test_a_library_of_cuda_without_room_is_a_device_without_room(fit: Fit, words: str) -> None:
+    fit.fails({0: fit.worker(RuntimeError(words), step=40)})
+    assert fit.lines()[-1]["cause"] == "device memory"
+
+
+def test_a_node_that_is_taken_away_costs_none_of_the_retries(tmp_path: Path) -> None:
+    fit = Fit(tmp_path, max_failures=0)
+    gone = lost.RayActorError(error_msg=f"Its node is gone; actor {next(ACTORS):032x}", preempted=True)
+    fit.fails(
+        {0: WorkerHealthCheckFailedError("failed", gone), 1: fit.worker(RuntimeError(PEER.format(1)), step=9)}
+    )
+    fit.fails({0: dead()})
+    assert [line["verdict"] for line in fit.lines()] == ["retried", "stops: max_failures is 0"]
+
+
 def test_a_node_without_memory_is_retried_once_between_two_checkpoints(fit: Fit) -> None:
     fit.fails({1: out_of_host_memory(), 0: fit.worker(RuntimeError(PEER.format(1)), step=9)}, committed=8)
     assert not fit.stops()

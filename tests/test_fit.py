@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray.exceptions as lost
+from ray.train.v2._internal.exceptions import (
+    WorkerGroupStartupFailedError,
+    WorkerGroupStartupTimeoutError,
+)
+from ray.train.v2._internal.execution.controller.state import (
+    ReschedulingState,
+    RunningState,
+    TrainControllerState,
+)
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
 from pbrlib.curriculum.run import PhaseJob
@@ -17,6 +26,7 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import OutageError, RepeatedError
 from pbrlib.train.incidents import INCIDENTS
 from ray_jobs import fit
+from ray_jobs.failures import StartWatch, WorkerFailedError
 from tests.train.phases import job_of
 
 
@@ -38,10 +48,9 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             end = ends.pop(0)
             if isinstance(end, Exception):
                 raise end
-            return SimpleNamespace(get_best_checkpoint=lambda metric, mode: end)
+            monkeypatch.setattr(fit, "best_of", lambda job: end)
 
     monkeypatch.setattr(fit, "_trainer", lambda job, callbacks, work: Trainer())
-    monkeypatch.setattr(fit, "path_of", lambda checkpoint: checkpoint)
     return ends
 
 
@@ -75,7 +84,7 @@ def test_memory_that_runs_out_in_two_starts_stops_with_its_remedy(job: PhaseJob,
 def test_memory_that_runs_out_after_another_checkpoint_is_another_failure(
     job: PhaseJob, fits: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    committed = iter([0, 40])
+    committed = iter([0, 0, 40])
     monkeypatch.setattr(fit, "_committed", lambda job: next(committed))
     fits += [out_of_memory(1), out_of_memory(2), tmp_path / "best"]
     assert fit.launch_on_ray(job) == tmp_path / "best"
@@ -84,12 +93,72 @@ def test_memory_that_runs_out_after_another_checkpoint_is_another_failure(
 def test_the_last_start_that_memory_ends_is_written_down_too(
     job: PhaseJob, fits: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    committed = iter([0, 40, 80])
+    committed = iter([0, 0, 40, 80])
     monkeypatch.setattr(fit, "_committed", lambda job: next(committed))
     fits += [out_of_memory(1), out_of_memory(2), out_of_memory(3)]
     with pytest.raises(OutageError, match=r"max_failures is 2.*The same command resumes"):
         fit.launch_for_command(job)
     assert [verdict for _, verdict in verdicts(job)] == ["retried", "retried", "stops: max_failures is 2"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        lost.RayActorError(error_msg="The actor died unexpectedly."),
+        RuntimeError("[1] connection closed by peer"),
+        TimeoutError("no answer from the rendezvous"),
+    ],
+    ids=["lost", "peer", "outage"],
+)
+def test_a_group_of_workers_that_does_not_come_together_is_started_again(
+    error: Exception, job: PhaseJob, fits: list[Any], tmp_path: Path
+) -> None:
+    fits += [ControllerError(error), ControllerError(error), tmp_path / "best"]
+    assert fit.launch_on_ray(job) == tmp_path / "best"
+    assert [verdict for _, verdict in verdicts(job)] == ["retried", "retried"]
+
+
+def test_a_start_in_which_a_worker_dies_ends_its_fit_and_counts_as_a_retry(
+    job: PhaseJob, fits: list[Any]
+) -> None:
+    try:
+        raise WorkerGroupStartupFailedError("At least one of the worker actors failed") from (
+            lost.RayActorError(error_msg="The actor died unexpectedly.")
+        )
+    except WorkerGroupStartupFailedError as error:
+        again = ReschedulingState(ControllerError(error))
+    with pytest.raises(WorkerFailedError) as ended:
+        StartWatch().after_controller_state_update(None, again)
+    in_the_command = pickle.loads(pickle.dumps(ControllerError(ended.value)))
+
+    fits += [in_the_command, in_the_command, in_the_command, "never"]
+    with pytest.raises(OutageError, match=r"max_failures is 2.*died unexpectedly\. The same command resumes"):
+        fit.launch_for_command(job)
+    assert verdicts(job) == [*2 * [("lost", "retried")], ("lost", "stops: max_failures is 2")]
+    assert fits == ["never"]
+
+
+@pytest.mark.parametrize(
+    "state", [ReschedulingState(ControllerError(WorkerGroupStartupTimeoutError(2))), RunningState()]
+)
+def test_a_look_for_a_place_in_vain_ends_no_fit(state: TrainControllerState) -> None:
+    StartWatch().after_controller_state_update(None, state)
+
+
+def test_a_cluster_without_a_place_is_a_message(job: PhaseJob, fits: list[Any]) -> None:
+    fits += [ControllerError(WorkerGroupStartupTimeoutError(2)), "never"]
+    with pytest.raises(OutageError, match=r"no place for \d+ workers? with [\d.]+ CPUs each.*`ray status`"):
+        fit.launch_for_command(job)
+    assert fits == ["never"]
+
+
+def test_a_lost_controller_is_written_down(job: PhaseJob, fits: list[Any]) -> None:
+    fits.append(lost.RayActorError(error_msg="The actor died unexpectedly."))
+    with pytest.raises(
+        OutageError, match=r"the process that leads the fit was lost.*The same command resumes"
+    ):
+        fit.launch_for_command(job)
+    assert verdicts(job) == [("lost", "the command ends")]
 
 
 def test_other_errors_of_the_controller_are_not_tried_again(job: PhaseJob, fits: list[Any]) -> None:

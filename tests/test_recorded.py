@@ -53,18 +53,21 @@ def test_what_ray_had_yet_to_record_can_be_resumed_and_forgotten(tmp_path: Path)
     assert resumable(tmp_path) == [unrecorded]
     forget(tmp_path, [unrecorded.name])
     assert recorded(tmp_path) == []
-    write(tmp_path, 4, 5, latest=5)
-    assert [one.name[-1] for one in resumable(tmp_path)] == ["4", "5", "6"]
+    write(tmp_path, 3, 4, 5, latest=5)
+    folders(tmp_path, 4, 5)
+    assert [one.name[-1] for one in resumable(tmp_path)] == ["4", "5", "6"], "3 was not kept"
     forget(tmp_path, [unrecorded.name])
-    assert [one.name[-1] for one in recorded(tmp_path)] == ["4", "5"]
-    forget(tmp_path, ["checkpoint_00000004", "checkpoint_00000005"])
+    assert [one.name[-1] for one in recorded(tmp_path)] == ["3", "4", "5"]
+    forget(tmp_path, [f"checkpoint_0000000{step}" for step in (3, 4, 5)])
     assert recorded(tmp_path) == []
     assert read(tmp_path)["latest_checkpoint_result"] is None
 
 
 def folders(directory: Path, *steps: int) -> None:
     for step in steps:
-        (directory / f"checkpoint_{step:08d}").mkdir()
+        folder = directory / f"checkpoint_{step:08d}"
+        folder.mkdir()
+        (folder / STATE).touch()
 
 
 def test_a_record_that_says_what_is_there_is_left_alone(tmp_path: Path) -> None:
@@ -76,8 +79,31 @@ def test_a_record_that_says_what_is_there_is_left_alone(tmp_path: Path) -> None:
     assert read(tmp_path) == before
 
 
-@pytest.mark.parametrize("damage", ["empty", "half", "another form", "a folder is gone"])
-def test_a_record_with_which_every_fit_would_end_is_removed_and_said(
+def test_a_checkpoint_that_was_not_kept_is_forgotten_without_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folders(tmp_path, 1, 3)
+    write(tmp_path, 1, 2, 3, latest=3)
+    mend(tmp_path)
+    assert [one.name[-1] for one in recorded(tmp_path)] == ["1", "3"]
+    assert read(tmp_path)["latest_checkpoint_result"]["checkpoint_dir_name"] == "checkpoint_00000003"
+    assert not caplog.messages
+
+
+def test_a_newest_checkpoint_that_is_gone_is_forgotten_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folders(tmp_path, 1, 2)
+    write(tmp_path, 1, 2, 3, latest=3)
+    mend(tmp_path)
+    assert [one.name[-1] for one in recorded(tmp_path)] == ["1", "2"]
+    assert read(tmp_path)["latest_checkpoint_result"]["checkpoint_dir_name"] == "checkpoint_00000002"
+    (said,) = caplog.messages
+    assert str(tmp_path / SNAPSHOT) in said and "checkpoint_00000003, which is gone" in said
+
+
+@pytest.mark.parametrize("damage", ["empty", "half", "another form"])
+def test_a_record_that_cannot_be_read_is_removed_and_said(
     damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folders(tmp_path, 2, 3)
@@ -88,12 +114,9 @@ def test_a_record_with_which_every_fit_would_end_is_removed_and_said(
             path.write_text("")
         case "half":
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-        case "another form":
-            path.write_text("[1]")
         case _:
-            (tmp_path / "checkpoint_00000002").rmdir()
+            path.write_text("[1]")
     mend(tmp_path)
     assert not path.exists()
     (said,) = caplog.messages
     assert str(path) in said and "entered anew" in said
-    assert damage != "a folder is gone" or "checkpoint_00000002" in said

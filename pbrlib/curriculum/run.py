@@ -36,11 +36,12 @@ from pbrlib.tasks.build import build_task, measured
 from pbrlib.tasks.spec import maps_read, maps_required, merged_classes
 from pbrlib.tasks.start import check_start, start_from
 from pbrlib.train.fallback import past_damage
+from pbrlib.train.keeping import best_checkpoint
 from pbrlib.train.loop import train_phase
 from pbrlib.train.phase import PhaseRun
 from pbrlib.train.runs import FinishedPhase, RunDirectory
 from pbrlib.train.runtime import LocalRuntime, Runtime
-from pbrlib.train.spec import RuntimeSpec
+from pbrlib.train.spec import RuntimeSpec, Selection
 from pbrlib.train.state import State, checkpoints, read_state
 from pbrlib.train.task import Task
 from pbrlib.train.timesheet import enter_time
@@ -82,6 +83,11 @@ class PhaseJob:
     def directory(self) -> Path:
         """The folder of this phase."""
         return self.run_directory.phase_directory(self.phase, fingerprint=self.fingerprint)
+
+    @property
+    def selection(self) -> Selection:
+        """What chooses its best checkpoint."""
+        return self.curriculum.phases[self.phase].select
 
 
 def resolve(
@@ -219,11 +225,16 @@ def launch_local(job: PhaseJob, *, work: RankWork = run_phase) -> Path:
     runtime = LocalRuntime(
         shards=ShardSet.open(job.shards, on_bad_sample=job.runtime.on_bad_sample),
         directory=job.directory,
-        selection=job.curriculum.phases[job.phase].select,
+        selection=job.selection,
         device=torch.device(job.runtime.device),
     )
     past_damage(job.directory, lambda: work(job, runtime))
-    best = runtime.best_checkpoint()
+    return best_of(job)
+
+
+def best_of(job: PhaseJob) -> Path:
+    """The best checkpoint of a phase that has come to its end."""
+    best = best_checkpoint(job.directory, job.selection)
     assert best is not None
     return best
 

@@ -15,9 +15,10 @@ from pbrlib.data.collate import collate
 from pbrlib.data.draw import fetch
 from pbrlib.data.plan import DrawPlan, share
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.data.storage import move_folder, remove_folder
+from pbrlib.data.storage import move_folder
+from pbrlib.train.keeping import remove_others
 from pbrlib.train.spec import Selection
-from pbrlib.train.state import STATE, checkpoints, name_of_checkpoint, read_state
+from pbrlib.train.state import STATE, checkpoints, name_of_checkpoint
 
 
 class Runtime(Protocol):
@@ -67,7 +68,7 @@ class Runtime(Protocol):
 
 @dataclass
 class LocalRuntime:
-    """One process, no Ray: tests, debugging, profiling. Keeps the two newest checkpoints and the best."""
+    """One process, no Ray: tests, debugging, profiling."""
 
     shards: ShardSet
     directory: Path
@@ -103,13 +104,8 @@ class LocalRuntime:
         """Moves the checkpoint into the phase's directory."""
         if checkpoint is None:
             return
-        target = self.directory / name_of_checkpoint(step)
-        move_folder(checkpoint, target, last=STATE)
-        found = checkpoints(self.directory)
-        keep = {*found[-2:], self.best_checkpoint()}
-        for folder in found:
-            if folder not in keep:
-                remove_folder(folder, first=STATE)
+        move_folder(checkpoint, self.directory / name_of_checkpoint(step), last=STATE)
+        remove_others(self.directory, self.selection)
 
     def is_preempted(self) -> bool:
         """Nobody would say so."""
@@ -121,9 +117,3 @@ class LocalRuntime:
     def latest_checkpoint(self) -> Path | None:
         """The newest complete checkpoint in the phase's directory."""
         return max(checkpoints(self.directory), default=None)
-
-    def best_checkpoint(self) -> Path | None:
-        """The complete checkpoint with the best selection metric, the newest of equals."""
-        states = [(read_state(folder), folder) for folder in checkpoints(self.directory)]
-        scored = [(self.selection.score(state.metrics), folder) for state, folder in states if state.metrics]
-        return max(scored, default=(0.0, None), key=lambda pair: (pair[0], str(pair[1])))[1]

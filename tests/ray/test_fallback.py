@@ -14,7 +14,7 @@ from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import CheckpointError
 from pbrlib.train.runs import SNAPSHOT
-from pbrlib.train.state import WEIGHTS, checkpoints
+from pbrlib.train.state import WEIGHTS, checkpoints, step_of_checkpoint
 from ray_jobs.fit import FAILURE, launch_on_ray
 from ray_jobs.recorded import recorded
 from tests.damage import flip
@@ -48,6 +48,25 @@ def test_a_fit_goes_on_from_the_checkpoint_before_a_damaged_one_and_ends_as_if_u
     with pytest.raises(CheckpointError, match="none of its checkpoints is whole"):
         launch_on_ray(job)
     assert recorded(job.directory) == checkpoints(job.directory)
+
+
+def test_the_checkpoint_before_the_newest_is_there_where_all_before_are_better(
+    ray_cluster: None, job: PhaseJob, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    phase = job.curriculum.phases["A1"]
+    # What it learns is the worse the longer it learns.
+    select = phase.select.model_copy(update={"mode": "max"})
+    getting_worse = phase.model_copy(update={"epochs": 8, "steps_per_epoch": 2, "select": select})
+    job = replace(job, curriculum=job.curriculum.model_copy(update={"phases": {"A1": getting_worse}}))
+    straight = launch_local(replace(job, runs=tmp_path / "straight"))
+    best = launch_on_ray(job)
+    steps = [step_of_checkpoint(folder) for folder in checkpoints(job.directory)]
+    assert steps == [step_of_checkpoint(best), 14, 16] and steps[0] < 12, "the best is an old one"
+    flip(job.directory / "checkpoint_00000016" / WEIGHTS)
+    assert launch_on_ray(job) == best
+    assert [one for one in caplog.messages if "16 damaged, going on from checkpoint_00000014" in one]
+    assert (best / WEIGHTS).read_bytes() == (straight / WEIGHTS).read_bytes()
+    assert [step_of_checkpoint(folder) for folder in checkpoints(job.directory)] == steps
 
 
 def test_a_checkpoint_that_ray_had_yet_to_record_is_not_trained_again(
