@@ -14,13 +14,14 @@ import ray
 import ray.train
 import torch
 import torch.distributed as dist
+from ray import exceptions as lost
 from ray.train.torch import TorchConfig
 from ray.train.v2.api.config import FailureConfig
 from ray.train.v2.api.exceptions import TrainingFailedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pbrlib.curriculum.climb import room_on
-from pbrlib.errors import OutageError
+from pbrlib.errors import OutageError, first_line
 from pbrlib.rehearsal.checks import Check, Talk, data_readable, storage_shared
 from pbrlib.rehearsal.node import DRIVERS_TOKEN, NodeFacts, leave_token, left_by, look_around
 from pbrlib.train.spec import RuntimeSpec
@@ -112,7 +113,13 @@ def look_at_nodes(place: Path, *, data: str) -> tuple[list[NodeFacts], dict[str,
             f"{', '.join(hosts)}: did not say within {LOOK_S} s what it sees of {place} and {data}. See "
             "there whether both answer (`ls`), and in `ray list nodes` whether it is up; then rehearse again."
         )
-    found: list[NodeFacts] = ray.get(asked)
+    try:
+        found: list[NodeFacts] = ray.get(asked)
+    except (lost.NodeDiedError, lost.WorkerCrashedError, lost.TaskUnschedulableError) as error:
+        raise OutageError(
+            f"a node was lost while it looked at {place} and {data} ({first_line(error)}). See `ray list "
+            "nodes` for which; then rehearse again."
+        ) from error
     return found, own
 
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.exceptions import NodeDiedError
 
 from pbrlib.errors import OutageError
 from ray_jobs import preflight
@@ -15,7 +16,10 @@ A, B, C = "a" * 56, "b" * 56, "c" * 56  # as long as Ray's
 
 
 class Cluster:
-    """Three nodes, of which one never answers; a task is the node that it was sent to."""
+    """Three nodes, of which one never answers, or is lost; a task is the node that it was sent to."""
+
+    def __init__(self, end: Exception | None = None) -> None:
+        self._end = end
 
     def nodes(self) -> list[dict[str, Any]]:
         return [{"NodeID": id_, "NodeManagerHostname": f"host-{id_[0]}", "Alive": True} for id_ in (A, B, C)]
@@ -25,7 +29,11 @@ class Cluster:
 
     def wait(self, tasks: list[str], *, num_returns: int, timeout: float) -> tuple[list[str], list[str]]:
         assert num_returns == 3 and timeout == preflight.LOOK_S
-        return [A, C], [B]
+        return ([A, B, C], []) if self._end else ([A, C], [B])
+
+    def get(self, tasks: list[str]) -> None:
+        if self._end:
+            raise self._end
 
 
 def test_a_node_that_does_not_look_in_time_is_an_outage_with_its_name(
@@ -34,5 +42,15 @@ def test_a_node_that_does_not_look_in_time_is_an_outage_with_its_name(
     monkeypatch.setattr(preflight, "ray", Cluster())
     with pytest.raises(
         OutageError, match=rf"^host-b: did not say within 120 s what it sees of {tmp_path} and /s"
+    ):
+        preflight.look_at_nodes(tmp_path, data="/shards")
+
+
+def test_a_node_that_is_lost_while_it_looks_is_an_outage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "ray", Cluster(NodeDiedError("Task failed because its node died.")))
+    with pytest.raises(
+        OutageError, match=r"a node was lost while it looked at .*its node died.*ray list nodes"
     ):
         preflight.look_at_nodes(tmp_path, data="/shards")

@@ -71,19 +71,21 @@ class PatientStream(Iterator[RawBatch]):
     def _wait(self) -> tuple[Any, BaseException | None]:
         began, next_word_s = time.monotonic(), self._first_s
         while True:
-            waited = time.monotonic() - began
+            until_s = min(next_word_s, self._limit_s) - (time.monotonic() - began)
+            try:
+                return self._given.get(timeout=max(until_s, 0.0))
+            except Empty:
+                waited = time.monotonic() - began
             if waited >= self._limit_s:
                 raise StalledError(
                     f"no batch for step {self.step} within {self._limit_s:g} s; "
                     f"it waits for {self._waits_for(self.step)}"
                 )
-            try:
-                return self._given.get(timeout=max(min(next_word_s, self._limit_s) - waited, 0.0))
-            except Empty:
-                waited = time.monotonic() - began
-                if next_word_s <= waited < self._limit_s:
-                    self._tell(self.step, waited, self._waits_for(self.step))
-                    next_word_s *= 2
+            if waited >= next_word_s:
+                word = (self.step, waited, self._waits_for(self.step))
+                # A thread of its own: a run's folder may be as far away as its input.
+                threading.Thread(target=self._tell, args=word, name="stalled", daemon=True).start()
+                next_word_s *= 2
 
 
 def _serve(

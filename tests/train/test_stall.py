@@ -74,6 +74,26 @@ def test_a_stream_that_comes_late_is_told_of_and_goes_on() -> None:
     assert told[0][1] >= 0.1
 
 
+def test_a_batch_comes_through_while_the_word_of_its_delay_is_held_up() -> None:
+    block, began = threading.Event(), time.monotonic()
+
+    def stream() -> Iterator[RawBatch]:
+        time.sleep(0.3)
+        yield BATCH
+
+    batches = PatientStream(
+        stream,
+        first_step=0,
+        limit_s=30,
+        tell=lambda *what: block.wait(20),
+        waits_for=str,
+        tell_after_s=0.1,
+    )
+    assert next(batches) is BATCH
+    assert time.monotonic() - began < 10
+    block.set()
+
+
 def test_the_error_of_a_stream_and_its_end_come_through_again_and_again() -> None:
     def stream() -> Iterator[RawBatch]:
         yield BATCH
