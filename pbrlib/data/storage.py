@@ -183,13 +183,18 @@ def _download(address: str, copy: Path) -> None:
 def move_folder(source: Path, target: Location, *, last: str) -> None:
     """Puts a local folder in the place of a target, whose file named ``last`` says that it is whole.
 
-    A reader that looks for that file sees the old folder, none, or the new one. Raises DataError when S3
-    refuses, OSError when the disk does.
+    A reader that looks for that file sees the old folder, none, or the new one, even if the machine stops in
+    the middle. Raises DataError when S3 refuses, OSError when the disk does.
     """
-    remove_folder(target, first=last)
     if not is_remote(target):
+        # What lies below comes first: a folder that survives a power cut names nothing that does not.
+        for path in sorted([source, *source.rglob("*")], reverse=True):
+            _sync(path)
+        remove_folder(target, first=last)
         shutil.move(source, str(target))
+        _sync(Path(target).parent)
         return
+    remove_folder(target, first=last)
     files = sorted(path for path in source.rglob("*") if path.is_file())
     for path in sorted(files, key=lambda path: path == source / last):
         s3.upload(path, join(target, path.relative_to(source).as_posix()))

@@ -10,10 +10,12 @@ import pytest
 import torch
 from torch import nn
 
+from pbrlib.data.storage import move_folder
 from pbrlib.errors import CheckpointError, DamagedCheckpointError
 from pbrlib.train.state import (
     OPTIMIZER,
     STATE,
+    UNFINISHED,
     WEIGHTS,
     State,
     is_complete,
@@ -81,6 +83,24 @@ def test_a_file_that_cannot_be_asked_now_is_not_damage(
     with pytest.raises(CheckpointError, match="Permission denied") as caught:
         read_weights(tmp_path / "c")
     assert not isinstance(caught.value, DamagedCheckpointError)
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_has_its_name_and_then_the_name_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(tmp_path / UNFINISHED, network())
+    names = {path.stat().st_ino: path.name for path in (tmp_path, *tmp_path.rglob("*"))}
+    done, rename = list[str](), os.rename
+
+    def renamed(source: Path, target: Path) -> None:
+        done.append("renamed")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", lambda file: done.append(names[os.fstat(file).st_ino]))
+    monkeypatch.setattr(os, "rename", renamed)
+    move_folder(tmp_path / UNFINISHED, tmp_path / "c", last=STATE)
+    assert {*done[:3]} == {STATE, WEIGHTS, OPTIMIZER}
+    assert done[3:] == [UNFINISHED, "renamed", tmp_path.name]
 
 
 def test_a_restored_network_and_optimizer_are_those_that_were_saved(tmp_path: Path) -> None:
