@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,19 @@ import pytest
 import ray
 import torch
 
+from pbrlib.curriculum.draws import phase_plan
 from pbrlib.curriculum.run import PhaseJob, carry_out, launch_local
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.balance import BalanceSpec
+from pbrlib.data.lines import read_records
 from pbrlib.data.plan import PlanRequest, make_plan
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DataError, NumericsError
+from pbrlib.train.journal import METRICS
 from pbrlib.train.state import WEIGHTS, read_state
 from ray_jobs.datasets import stream
 from ray_jobs.fit import launch_on_ray
+from tests.damage import flip_tile
 from tests.train.phases import difference, job_of, still
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
@@ -99,6 +104,28 @@ def test_several_workers_equal_one_with_ratio_losses_and_uneven_batches(
     assert difference(ours, theirs) < 1e-4
     metrics, reference = read_state(theirs).metrics, read_state(ours).metrics
     assert metrics == pytest.approx(reference, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_two_workers_replace_what_is_damaged_and_count_it_together(
+    ray_cluster: None, shard_folder: Path, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path
+) -> None:
+    root = shutil.copytree(shard_folder, tmp_path / "shards")
+    shards = ShardSet.open(root)
+    damaged = {row.id for row in shards.rows[:2]}  # they share a page
+    flip_tile(root, shards.rows[0], "albedo")
+    given = {"shards": shards, "donors": trained_runs, "runs": tmp_path / "runs", "workers": 2}
+    whole = job_for(albedo_curriculum, "A1", **given)
+    job = replace(whole, runtime=whole.runtime.model_copy(update={"on_bad_sample": "skip"}))
+    launch_on_ray(job)
+    plan = phase_plan(job.curriculum, "A1", shards.rows)
+    drawn = [shards.rows[sample].id for sample in plan.table["sample"].to_pylist()]
+    trained = [name for batch in global_batches(job.directory, workers=2).values() for name, _ in batch]
+    assert len(trained) == len(drawn)
+    assert not damaged & set(trained)
+    bad = [line for line in read_records(job.directory / METRICS) if line["kind"] == "bad_samples"]
+    assert bad[-1]["bad_samples"] == sum(name in damaged for name in drawn)
+    assert {name for line in bad for name in line["materials"]} == damaged
 
 
 def test_ray_data_delivers_to_each_rank_exactly_its_rows_in_order(
