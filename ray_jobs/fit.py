@@ -48,7 +48,7 @@ from ray_jobs.session import is_local
 from ray_jobs.stopping import stopping_after_checkpoint
 from ray_jobs.trainer import ProcessGroupConfig, Trainer
 
-LOOKS_WHERE_IN_USE, LOOKS_WHERE_NODES_MAY_COME, LOOKS = 24 * 60, 20, 3
+LOOKS_WHERE_IN_USE, LOOKS_WHERE_NODES_MAY_COME, LOOKS_WHERE_NONE_COME = 24 * 60, 20, 3
 """How often a fit looks for its place, a minute each time."""
 
 _LOST_IN_START = ("host memory", "lost", "outage", "peer")
@@ -188,7 +188,7 @@ def _looks(job: PhaseJob) -> int:
     if _room(job.runtime.at_fewest()):
         return LOOKS_WHERE_IN_USE
     if is_local():
-        return LOOKS
+        return LOOKS_WHERE_NONE_COME
     _log.warning(
         "%s: the nodes that are up have no place for %s; it looks for one for %d minutes",
         job.title,
@@ -200,8 +200,9 @@ def _looks(job: PhaseJob) -> int:
 
 def _place(job: PhaseJob) -> str:
     fewest = job.runtime.at_fewest()
+    workers = "a worker" if fewest.workers == 1 else f"{fewest.workers} workers, each"
     gpu = " and a GPU" if fewest.device == "cuda" else ""
-    return f"{fewest.workers} workers with {fewest.cpus_of_worker:g} CPUs{gpu} each"
+    return f"{workers} with {fewest.cpus_of_worker:g} CPUs{gpu}"
 
 
 def _without_place(job: PhaseJob) -> errors.OutageError:

@@ -147,7 +147,7 @@ def test_a_look_for_a_place_in_vain_ends_no_fit(state: TrainControllerState) -> 
 
 def test_a_cluster_without_a_place_is_a_message(job: PhaseJob, fits: list[Any]) -> None:
     fits += [ControllerError(WorkerGroupStartupTimeoutError(2)), "never"]
-    with pytest.raises(OutageError, match=r"no place for \d+ workers? with [\d.]+ CPUs each.*`ray status`"):
+    with pytest.raises(OutageError, match=r"no place for a worker with [\d.]+ CPUs\..*`ray status`"):
         fit.launch_for_command(job)
     assert fits == ["never"]
 
