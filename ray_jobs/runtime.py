@@ -15,10 +15,10 @@ from torch.nn.parallel import DistributedDataParallel
 from pbrlib.data.batch import RawBatch
 from pbrlib.data.plan import DrawPlan, share
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.errors import CheckpointError, outage_or
 from pbrlib.train.collectives import ProcessGroup
 from pbrlib.train.incidents import note_incident
 from pbrlib.train.keeping import remove_others
+from pbrlib.train.runtime import moving
 from pbrlib.train.spec import RuntimeSpec, Selection
 from pbrlib.train.stall import PatientStream
 from pbrlib.train.state import checkpoints, name_of_checkpoint, read_state
@@ -104,18 +104,13 @@ class RayRuntime(ProcessGroup):
         Rank 0 then removes those that are not kept. Ray would keep the best ones beside the newest, so a
         damaged newest one could cost many segments.
         """
-        try:
+        with moving(step):
             ray.train.report(
                 self._told(metrics, step=step),
                 checkpoint=None if checkpoint is None else checkpoint_at(checkpoint),
                 checkpoint_dir_name=name_of_checkpoint(step),
                 checkpoint_upload_fn=sending_to(self._directory),
             )
-        except OSError as error:
-            raise outage_or(CheckpointError, error)(
-                f"step {step}: the checkpoint could not be moved to the runs directory ({error}). "
-                "Free space there; the same command resumes."
-            ) from error
         if checkpoint is not None:
             remove_others(self._directory, self._selection)
 

@@ -17,7 +17,7 @@ import ray.train
 
 from pbrlib.data import s3
 from pbrlib.data.place import S3Path
-from pbrlib.data.storage import is_remote, move_folder, remove_folder
+from pbrlib.data.storage import is_remote, move_folder
 from pbrlib.train.state import STATE
 
 
@@ -88,10 +88,6 @@ class _OnS3(pa_fs.FileSystemHandler):  # type: ignore[misc]
     def create_dir(self, path: str, recursive: bool) -> None:
         """Nothing: a folder is there once something lies in it."""
 
-    def delete_dir(self, path: str) -> None:
-        """Removes a checkpoint: first what makes it one."""
-        remove_folder(_place(path), first=STATE)
-
     def open_input_stream(self, path: str) -> pa.NativeFile:
         """The whole object."""
         return pa.BufferReader(_place(path).read_bytes())
@@ -103,7 +99,9 @@ class _OnS3(pa_fs.FileSystemHandler):  # type: ignore[misc]
     def _refused(self, *given: Any) -> Any:
         raise NotImplementedError("Ray Train has not asked for this until now")
 
-    get_file_info_selector = delete_dir_contents = delete_root_dir_contents = delete_file = _refused
+    get_file_info_selector = delete_dir = delete_dir_contents = delete_root_dir_contents = delete_file = (
+        _refused
+    )
     move = copy_file = open_input_file = open_append_stream = _refused
 
 

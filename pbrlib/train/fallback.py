@@ -1,7 +1,8 @@
-"""What happens when the newest checkpoint of a phase is damaged: it goes on from the one before, loudly.
+"""What happens when a checkpoint of a phase is damaged: it goes on without that one, loudly.
 
-Whoever restores a checkpoint compares its sums, so looking costs nothing where all is well. The process that
-launches a phase decides, between two attempts, when nobody trains: all ranks find the same newest checkpoint.
+Whoever restores a checkpoint compares its sums, and whoever looks for the best those of its figures, so
+looking costs nothing where all is well. The process that launches a phase decides, between two attempts, when
+nobody trains: all ranks find the same newest checkpoint.
 """
 
 from __future__ import annotations
@@ -13,12 +14,9 @@ from typing import TypeVar
 
 from pbrlib.errors import CheckpointError, DamagedCheckpointError
 from pbrlib.train.journal import FALLBACK, note_between_attempts
-from pbrlib.train.state import STATE, checkpoints, read_state, verify
+from pbrlib.train.state import SET_ASIDE, STATE, checkpoints, read_state, verify
 
 _log = logging.getLogger(__name__)
-
-SET_ASIDE = "state.damaged.json"
-"""What ``state.json`` is called in a folder that is no checkpoint any more; its other files stay."""
 
 Done = TypeVar("Done")
 
@@ -30,7 +28,7 @@ def past_damage(
     candidates: Callable[[Path], Sequence[Path]] = checkpoints,
     forget: Callable[[Path, Sequence[str]], None] = lambda directory, names: None,
 ) -> Done:
-    """Trains a phase; each time its newest checkpoint proves damaged, sets that aside and tries again.
+    """Trains a phase; each time one of its checkpoints proves damaged, sets that aside and tries again.
 
     Args:
         directory: The folder of the phase.
@@ -46,7 +44,7 @@ def past_damage(
         try:
             return attempt()
         except DamagedCheckpointError:
-            damaged, whole = _newest_whole(directory, candidates(directory))
+            damaged, whole = _damaged_among(candidates(directory), directory=directory)
             if not damaged:
                 raise
         _tell(directory, damaged, whole=whole)
@@ -55,32 +53,31 @@ def past_damage(
             _set_aside(folder)
 
 
-def _newest_whole(directory: Path, found: Sequence[Path]) -> tuple[Mapping[Path, str], Path]:
-    """The damaged ones before the newest whole one, with what is wrong with each, and that one."""
+def _damaged_among(found: Sequence[Path], *, directory: Path) -> tuple[Mapping[Path, str], Path]:
+    """The damaged ones, the newest first, with what is wrong with each; and the newest whole one."""
     damaged: dict[Path, str] = {}
     for folder in reversed(found):
         try:
             verify(folder)
         except DamagedCheckpointError as error:
             damaged[folder] = str(error)
-        else:
-            return damaged, folder
-    if damaged:
+    whole = [folder for folder in found if folder not in damaged]
+    if damaged and not whole:
         raise CheckpointError(
             f"{directory}: none of its checkpoints is whole. {' '.join(damaged.values())} "
             "Put back a copy of one, or remove the folder to train the phase from its beginning."
         )
-    return damaged, directory
+    return damaged, max(whole, default=directory)
 
 
 def _tell(directory: Path, damaged: Mapping[Path, str], *, whole: Path) -> None:
     """Says it where the command is watched, and in the journal for ever."""
     state = read_state(whole)
     names = " and ".join(folder.name for folder in damaged)
-    complaint = (
-        f"{names} damaged, going on from {whole.name}; "
-        f"the steps from {state.step} on are trained again. {' '.join(damaged.values())}"
-    )
+    cost = "which can no longer be the best"
+    if max(damaged) > whole:
+        cost = f"the steps from {state.step} on are trained again"
+    complaint = f"{names} damaged, going on from {whole.name}; {cost}. {' '.join(damaged.values())}"
     _log.warning("%s: %s", directory, complaint)
     note_between_attempts(directory, FALLBACK, step=state.step, values={"complaint": complaint})
 

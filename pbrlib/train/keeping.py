@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from pbrlib.data.storage import remove_folder
+from pbrlib.errors import DataError
 from pbrlib.train.spec import Selection
-from pbrlib.train.state import STATE, checkpoints, read_state
+from pbrlib.train.state import SET_ASIDE, STATE, checkpoints, is_complete, read_state
+
+_log = logging.getLogger(__name__)
 
 
 def best_checkpoint(directory: Path, selection: Selection) -> Path | None:
@@ -20,11 +24,22 @@ def best_checkpoint(directory: Path, selection: Selection) -> Path | None:
 
 
 def remove_others(directory: Path, selection: Selection) -> None:
-    """Removes the checkpoints that are not kept. Raises DataError, CheckpointError, OSError."""
+    """Removes the checkpoints that are not kept, and what a killed process has left of one that it removed.
+
+    What cannot be removed costs room, and nothing else: it is told. Raises DamagedCheckpointError for a
+    checkpoint whose figures cannot be read.
+    """
     found = checkpoints(directory)
     if len(found) <= 2:
         return
     keep = {*found[-2:], best_checkpoint(directory, selection)}
-    for folder in found:
-        if folder not in keep:
-            remove_folder(folder, first=STATE)
+    for folder in sorted(directory.glob("checkpoint_*")):
+        if folder < found[-1] and folder not in keep and not _is_set_aside(folder):
+            try:
+                remove_folder(folder, first=STATE)
+            except (OSError, DataError) as error:
+                _log.warning("%s: not removed (%s); the next checkpoint tries again", folder, error)
+
+
+def _is_set_aside(folder: Path) -> bool:
+    return not is_complete(folder) and (folder / SET_ASIDE).is_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +17,7 @@ from pbrlib.data.draw import fetch
 from pbrlib.data.plan import DrawPlan, share
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.storage import move_folder
+from pbrlib.errors import CheckpointError, outage_or
 from pbrlib.train.keeping import remove_others
 from pbrlib.train.spec import Selection
 from pbrlib.train.state import STATE, checkpoints, name_of_checkpoint
@@ -66,6 +68,18 @@ class Runtime(Protocol):
         ...
 
 
+@contextmanager
+def moving(step: int) -> Iterator[None]:
+    """Inside the block a checkpoint moves to its place; raises CheckpointError or OutageError."""
+    try:
+        yield
+    except OSError as error:
+        raise outage_or(CheckpointError, error)(
+            f"step {step}: the checkpoint could not be moved to the runs directory ({error}). "
+            "Free space there; the same command resumes."
+        ) from error
+
+
 @dataclass
 class LocalRuntime:
     """One process, no Ray: tests, debugging, profiling."""
@@ -104,7 +118,8 @@ class LocalRuntime:
         """Moves the checkpoint into the phase's directory."""
         if checkpoint is None:
             return
-        move_folder(checkpoint, self.directory / name_of_checkpoint(step), last=STATE)
+        with moving(step):
+            move_folder(checkpoint, self.directory / name_of_checkpoint(step), last=STATE)
         remove_others(self.directory, self.selection)
 
     def is_preempted(self) -> bool:

@@ -37,6 +37,9 @@ _WITHOUT_SUMS = (1, 2)
 READABLE = (*_WITHOUT_SUMS, FORMAT_VERSION)
 
 STATE, WEIGHTS, OPTIMIZER = "state.json", "model.safetensors", "optimizer.pt"
+SET_ASIDE = "state.damaged.json"
+"""What ``state.json`` is called in a folder that is no checkpoint any more; its other files stay."""
+
 UNFINISHED = ".checkpoint-"
 """How the name of a checkpoint begins while it is being written."""
 

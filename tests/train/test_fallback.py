@@ -17,10 +17,11 @@ from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import CheckpointError, DamagedCheckpointError
 from pbrlib.runs.record import PhaseFolder
-from pbrlib.train.fallback import SET_ASIDE, past_damage
+from pbrlib.train.fallback import past_damage
 from pbrlib.train.journal import METRICS
 from pbrlib.train.state import (
     OPTIMIZER,
+    SET_ASIDE,
     STATE,
     WEIGHTS,
     State,
@@ -148,6 +149,25 @@ def test_several_damaged_checkpoints_are_passed_at_once(tmp_path: Path) -> None:
     assert reached == 1
     assert forgotten == ["checkpoint_00000003", "checkpoint_00000002"]
     assert (tmp_path / "checkpoint_00000002" / SET_ASIDE).is_file(), "what is left of it can be looked at"
+
+
+def test_a_damaged_one_before_the_newest_costs_no_step_and_its_place_among_the_best(
+    job: PhaseJob, broken_off: Path, straight: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    harmed = replace(job, runs=shutil.copytree(broken_off, tmp_path / "runs"))
+    older, newer = checkpoints(harmed.directory)
+    flip(older / STATE)
+    best = launch_local(harmed)
+    (said,) = caplog.messages
+    assert f"{older.name} damaged, going on from " in said
+    assert "which can no longer be the best" in said
+    assert f"{older.name}/{STATE}" in said
+    assert (older / SET_ASIDE).is_file(), "what is left of it can be looked at"
+    last = checkpoints(harmed.directory)[-1]
+    assert last.name == "checkpoint_00000008"
+    assert (last / WEIGHTS).read_bytes() == (straight.parent / last.name / WEIGHTS).read_bytes()
+    assert best in checkpoints(harmed.directory)
+    assert newer in checkpoints(harmed.directory)
 
 
 def test_the_sums_are_right_of_every_checkpoint_that_training_leaves(straight: Path) -> None:

@@ -11,6 +11,8 @@ from pbrlib.data.place import place
 from pbrlib.train.keeping import best_checkpoint, remove_others
 from pbrlib.train.spec import Selection
 from pbrlib.train.state import (
+    SET_ASIDE,
+    WEIGHTS,
     State,
     checkpoints,
     name_of_checkpoint,
@@ -55,6 +57,35 @@ def test_a_validation_that_is_no_number_is_not_the_best(tmp_path: Path) -> None:
 
 def test_of_equal_ones_the_newest_is_the_best(tmp_path: Path) -> None:
     assert reported(tmp_path, 0.5, 0.5, 0.6, 0.7) == [2, 3, 4]
+
+
+def test_what_a_killed_process_has_left_of_one_that_it_removed_goes_too(directory: Path) -> None:
+    for step in (1, 2):
+        folder = directory / name_of_checkpoint(step)
+        folder.mkdir(parents=True)
+        (folder / WEIGHTS).write_bytes(b"weights")
+    (directory / name_of_checkpoint(2) / SET_ASIDE).write_text("damaged, to be looked at")
+    for step in (3, 4, 5):
+        (directory / name_of_checkpoint(step)).mkdir()
+        write_state(directory / name_of_checkpoint(step), State("A1", "f", step, 9, {"l1": 1.0}, {}))
+    remove_others(directory, LOWEST)
+    left = sorted(folder.name for folder in directory.glob("checkpoint_*"))
+    assert left == [name_of_checkpoint(step) for step in (2, 4, 5)]
+
+
+def test_one_that_cannot_be_removed_is_told_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(folder: Path, *, first: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pbrlib.train.keeping.remove_folder", refused)
+        assert reported(tmp_path, 0.5, 0.4, 0.3) == [1, 2, 3]
+    (said,) = caplog.messages
+    assert "checkpoint_00000001: not removed ([Errno 13] Permission denied)" in said
+    remove_others(tmp_path, LOWEST)
+    assert len(checkpoints(tmp_path)) == 2
 
 
 def test_of_notices_alone_there_is_no_best(tmp_path: Path) -> None:
