@@ -40,11 +40,21 @@ class JobClient(JobSubmissionClient):
         body: Any = None if data is None else io.BytesIO(data)
         try:
             return super()._do_request(method, endpoint, data=body, timeout=ANSWER_S, **more)
-        except requests.Timeout as error:
+        except (requests.Timeout, requests.ConnectionError) as error:
+            if not _is_silence(error):
+                raise
             raise OutageError(
                 f"{self.get_address()}: the dashboard has been silent for {ANSWER_S:g} s. Is the tunnel to "
                 "it still up? Jobs go on without it; `pbr submit --follow ID` comes back to one."
             ) from error
+
+
+def _is_silence(error: requests.RequestException) -> bool:
+    """Whether a limit has ended a request; while something is sent, urllib3 calls that a lost connection."""
+    one: BaseException | None = error
+    while one is not None and not isinstance(one, requests.Timeout | TimeoutError):
+        one = one.__cause__ or one.__context__
+    return one is not None
 
 
 def follow(client: JobSubmissionClient, job: str) -> int:

@@ -19,6 +19,7 @@ from typing import cast
 
 import pytest
 import ray
+import requests
 from click.testing import CliRunner
 from ray.job_submission import JobStatus, JobSubmissionClient
 
@@ -191,6 +192,21 @@ def test_ctrl_c_ends_the_following_of_a_silent_dashboard_at_once(answers: int) -
         began = time.monotonic()
         assert follow(client, "ladder-1") == INTERRUPTED
     assert time.monotonic() - began < jobclient.ANSWER_S / 2
+
+
+def test_an_upload_of_which_nothing_more_is_taken_is_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobclient, "ANSWER_S", 0.5)
+    with Dashboard(answers=CONNECTED) as dashboard:
+        client = JobClient(dashboard.url)
+        with pytest.raises(OutageError, match=r"silent for 0\.5 s"):
+            client._do_request("PUT", "/api/packages/gcs/large.zip", data=bytes(2000 * PIECE))
+
+
+def test_a_dashboard_that_refuses_is_not_called_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Dashboard(answers=CONNECTED) as dashboard:
+        client = JobClient(dashboard.url)
+    with pytest.raises(requests.ConnectionError):
+        client._do_request("GET", "/api/version")
 
 
 def test_an_upload_may_take_longer_than_a_dashboard_may_be_silent(monkeypatch: pytest.MonkeyPatch) -> None:
