@@ -47,7 +47,8 @@ class _Fetch:
 class _Collate(ArrowBatchCollateFn):
     """Decodes, crops and stacks in the worker's threads: compressed bytes travel, pixels do not.
 
-    Tiles that the cache held when they were to be fetched have not travelled; the cache has them here too.
+    Tiles that the cache held when they were to be fetched have not travelled. The cache has them here too,
+    or, where another node has fetched, their shard.
     """
 
     def __init__(self, shards: ShardSet, maps: Sequence[str]) -> None:

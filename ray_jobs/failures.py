@@ -7,17 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ray.exceptions as lost
-from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError
-from ray.train.v2._internal.execution.callback import ControllerCallback
-from ray.train.v2._internal.execution.controller.state import ReschedulingState
 from ray.train.v2.api.callback import UserCallback
-from ray.train.v2.api.exceptions import ControllerError
 
 from pbrlib import errors
 from pbrlib.data.storage import write_text_atomic
@@ -94,12 +89,15 @@ def raise_failure(directory: Path) -> None:
 class FailureWatch(UserCallback):
     """Hears of every failed attempt in the controller: writes it down, and ends what would come again.
 
-    ``committed`` is the step of the checkpoint from which the fit begins.
+    ``committed`` is the step of the checkpoint from which the fit begins, ``counted`` how many of the retries
+    are spent.
     """
+
+    counted = 0
 
     def __init__(self, directory: Path, *, phase: str, max_failures: int, committed: int = 0) -> None:
         self._directory, self._max_failures = directory, max_failures
-        self._failures, self._counted, self._committed = Failures(phase), 0, committed
+        self._failures, self._committed = Failures(phase), committed
         self._seen: set[str] = set()
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
@@ -111,24 +109,23 @@ class FailureWatch(UserCallback):
         names = {repr(error) + str(error) for error in worker_exceptions.values()}
         is_known, self._seen = bool(names & self._seen), self._seen | names
         if not is_known:
-            self._judge(worker_exceptions)
+            self._judge([rank_failure(error, rank=rank) for rank, error in worker_exceptions.items()])
 
     def failed_to_start(self, error: Exception, *, committed: int) -> bool:
         """Of a worker that never trained, told in the command, after its fit; whether to try again."""
         self._committed = committed
-        return self._judge({0: error})
+        return self._judge([rank_failure(error)])
 
-    def _judge(self, errors_of: Mapping[int, Exception]) -> bool:
+    def _judge(self, attempt: Sequence[RankFailure]) -> bool:
         """Writes an attempt's failure down; whether another one may follow."""
-        attempt = [rank_failure(error, rank=rank) for rank, error in errors_of.items()]
         failure = telling(attempt)
         # A node that is taken away costs none of the retries.
-        self._counted += not any(map(_was_preempted, errors_of.values()))
+        self.counted += not any(one.preempted for one in attempt)
         repeated = self._failures.judge(attempt, committed=self._committed)
         verdict = "retried"
         if self._stops(repeated):
             verdict = "stops: it would come again"
-        elif self._counted > self._max_failures:
+        elif self.counted > self._max_failures:
             verdict = f"stops: max_failures is {self._max_failures}"
         note_incident(
             self._directory,
@@ -153,38 +150,18 @@ class FailureWatch(UserCallback):
             return False
 
 
-class StartWatch(ControllerCallback):
-    """Ends a fit in whose start a worker died, so that its command judges that.
-
-    Ray counts such a start with the looks for a place, of which there may be a day's.
-    """
-
-    def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:
-        """Raises WorkerFailedError in the controller, which is its end."""
-        match current_state:
-            case ReschedulingState(
-                training_failed_error=ControllerError(
-                    controller_failure=WorkerGroupStartupFailedError() as error
-                )
-            ):
-                raise WorkerFailedError(rank_failure(error, rank=0), began=time.time())
-
-
-def rank_failure(error: BaseException, *, rank: int) -> RankFailure:
-    """How a rank ended, from what the controller knows of it."""
+def rank_failure(error: BaseException, *, rank: int | None = None) -> RankFailure:
+    """How a rank ended, from what the controller knows of it; of a start it does not say which rank."""
     for one in chain(error):
         if isinstance(one, WorkerFailedError):
             return one.failure
     return _failure(error, rank=rank)
 
 
-def _failure(error: BaseException, *, rank: int, step: int | None = None) -> RankFailure:
+def _failure(error: BaseException, *, rank: int | None, step: int | None = None) -> RankFailure:
     told = next((one for one in chain(error) if _cause(one) != "error"), error)
-    return RankFailure(_cause(told), type(told).__name__, message_of(told), rank, step)
-
-
-def _was_preempted(error: BaseException) -> bool:
-    return any(isinstance(one, lost.RayActorError) and one.preempted for one in chain(error))
+    preempted = any(isinstance(one, lost.RayActorError) and one.preempted for one in chain(error))
+    return RankFailure(_cause(told), type(told).__name__, message_of(told), rank, step, preempted)
 
 
 def _cause(error: BaseException) -> Cause:
@@ -201,7 +178,10 @@ def _cause(error: BaseException) -> Cause:
             return "host memory" if _MEMORY in str(error) else "lost"
         case lost.RayError() | ConnectionError() | TimeoutError():
             return "outage"
-    if type(error).__name__ == "OutOfMemoryError" or _FULL_DEVICE.search(str(error)):
+    name = type(error).__name__  # torch is not imported here
+    if name in ("DistNetworkError", "DistStoreError"):
+        return "outage"  # a port that another process took first, a rendezvous that does not answer
+    if name == "OutOfMemoryError" or _FULL_DEVICE.search(str(error)):
         return "device memory"
     if _PEER.search(str(error)):
         return "peer"

@@ -1,37 +1,30 @@
-"""One phase as one TorchTrainer fit, and how many of them a cluster holds at once."""
+"""One phase as one TorchTrainer fit."""
 
 from __future__ import annotations
 
-import logging
-import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import ray
 import ray.train
 from ray import exceptions as lost
-from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2.api.callback import RayTrainCallback, UserCallback
 from ray.train.v2.api.config import FailureConfig
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
 from pbrlib import errors
-from pbrlib.curriculum.climb import room_on
 from pbrlib.curriculum.run import PhaseJob, RankWork, best_of, run_phase
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.tilecache import TileCache
 from pbrlib.train.failures import telling
 from pbrlib.train.fallback import past_damage
 from pbrlib.train.incidents import FAILURE, note_incident
-from pbrlib.train.spec import RuntimeSpec
 from pbrlib.train.state import checkpoints, step_of_checkpoint
 from ray_jobs.failures import (
     FailureWatch,
-    StartWatch,
     failed,
     leave_failure,
     message_of,
@@ -42,46 +35,14 @@ from ray_jobs.failures import (
 from ray_jobs.gauges import PhaseGauges
 from ray_jobs.recorded import forget, mend, resumable
 from ray_jobs.reports import leave_placement
+from ray_jobs.room import scaling_of, start_watch
 from ray_jobs.runtime import RayRuntime
 from ray_jobs.s3files import storage_of
-from ray_jobs.session import is_local
 from ray_jobs.stopping import stopping_after_checkpoint
 from ray_jobs.trainer import ProcessGroupConfig, Trainer
 
-LOOKS_WHERE_IN_USE, LOOKS_WHERE_NODES_MAY_COME, LOOKS_WHERE_NONE_COME = 24 * 60, 20, 3
-"""How often a fit looks for its place, a minute each time."""
-
 _LOST_IN_START = ("host memory", "lost", "outage", "peer")
-
-_log = logging.getLogger(__name__)
-
-
-def room_in_cluster(runtime: RuntimeSpec) -> int:
-    """How many fits the nodes that are up hold at once, whoever uses them now; at least one."""
-    return max(1, _room(runtime))
-
-
-def _room(runtime: RuntimeSpec) -> int:
-    nodes = ray.nodes()  # type: ignore[no-untyped-call]
-    return room_on([node["Resources"] for node in nodes if node["Alive"]], runtime)
-
-
-@contextmanager
-def own_interrupts() -> Iterator[None]:
-    """Makes Ctrl-C inside the block a KeyboardInterrupt, as everywhere else, and after it too.
-
-    In the main thread ``fit`` puts up a handler that aborts its run and raises SystemExit; it stays there.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as ended:
-        raise KeyboardInterrupt from ended
-    finally:
-        signal.signal(signal.SIGINT, handler)
+"""Causes of a failed start that another start may cure."""
 
 
 def launch_on_ray(
@@ -134,10 +95,10 @@ def _lost(job: PhaseJob, error: BaseException) -> errors.OutageError:
 
 
 def _fit(job: PhaseJob, *, callbacks: Sequence[UserCallback], work: RankWork) -> Path:
-    """One fit, and the best checkpoint after it.
+    """One fit, or several, and the best checkpoint after them.
 
-    Ray's controller starts workers anew that are lost, but not where they are lost, or do not come together,
-    in their start: that ends its fit, and another one is the retry.
+    Ray replaces workers that are lost while they train. Where they are lost while they start, or cannot join
+    each other, the fit ends, and another fit is made, which counts as a retry.
     """
     job.directory.mkdir(parents=True, exist_ok=True)
     (job.directory / FAILURE).unlink(missing_ok=True)
@@ -146,10 +107,15 @@ def _fit(job: PhaseJob, *, callbacks: Sequence[UserCallback], work: RankWork) ->
     )
     while True:
         try:
-            return _one_fit(job, callbacks=[watch, StartWatch(), *callbacks], work=work)
+            return _one_fit(
+                job,
+                callbacks=[watch, start_watch(job.runtime, title=job.title), *callbacks],
+                work=work,
+                max_failures=job.runtime.max_failures - watch.counted,
+            )
         except ControllerError as error:
             failure = error.controller_failure
-            if rank_failure(failure, rank=0).cause not in _LOST_IN_START:
+            if rank_failure(failure).cause not in _LOST_IN_START:
                 raise
             again = watch.failed_to_start(failure, committed=_committed(job))
             raise_failure(job.directory)
@@ -163,15 +129,15 @@ def _committed(job: PhaseJob) -> int:
     return step_of_checkpoint(found[-1]) if found else 0
 
 
-def _one_fit(job: PhaseJob, *, callbacks: Sequence[RayTrainCallback], work: RankWork) -> Path:
+def _one_fit(
+    job: PhaseJob, *, callbacks: Sequence[RayTrainCallback], work: RankWork, max_failures: int
+) -> Path:
     mend(job.directory)
     try:
-        with own_interrupts(), stopping_after_checkpoint(job.directory):
-            _trainer(job, callbacks=callbacks, work=work).fit()
+        with stopping_after_checkpoint(job.directory):
+            _trainer(job, callbacks=callbacks, work=work, max_failures=max_failures).fit()
     except TrainingFailedError as error:
         raise_failure(job.directory)
-        if any(isinstance(cause, WorkerGroupStartupTimeoutError) for cause in causes(error)):
-            raise _without_place(job) from error
         # What kept a worker from leaving word, or the controller from keeping its record, such as S3.
         for cause in causes(error):
             if (mistake := pbr_error_in(cause)) is not None:
@@ -183,36 +149,9 @@ def _one_fit(job: PhaseJob, *, callbacks: Sequence[RayTrainCallback], work: Rank
     return best_of(job)
 
 
-def _looks(job: PhaseJob) -> int:
-    """How often a fit looks for its place, besides the first time."""
-    if _room(job.runtime.at_fewest()):
-        return LOOKS_WHERE_IN_USE
-    if is_local():
-        return LOOKS_WHERE_NONE_COME
-    _log.warning(
-        "%s: the nodes that are up have no place for %s; it looks for one for %d minutes",
-        job.title,
-        _place(job),
-        LOOKS_WHERE_NODES_MAY_COME,
-    )
-    return LOOKS_WHERE_NODES_MAY_COME
-
-
-def _place(job: PhaseJob) -> str:
-    fewest = job.runtime.at_fewest()
-    workers = "a worker" if fewest.workers == 1 else f"{fewest.workers} workers, each"
-    gpu = " and a GPU" if fewest.device == "cuda" else ""
-    return f"{workers} with {fewest.cpus_of_worker:g} CPUs{gpu}"
-
-
-def _without_place(job: PhaseJob) -> errors.OutageError:
-    return errors.OutageError(
-        f"{job.title}: the cluster had no place for {_place(job)}. Add nodes, or set fewer workers or "
-        "data_cpus in the runtime file; `ray status` says what is taken. The same command resumes."
-    )
-
-
-def _trainer(job: PhaseJob, *, callbacks: Sequence[RayTrainCallback], work: RankWork) -> Trainer:
+def _trainer(
+    job: PhaseJob, *, callbacks: Sequence[RayTrainCallback], work: RankWork, max_failures: int
+) -> Trainer:
     runtime = job.runtime
     return Trainer(
         train_worker,
@@ -225,30 +164,11 @@ def _trainer(job: PhaseJob, *, callbacks: Sequence[RayTrainCallback], work: Rank
             name=job.title,
             callbacks=[*callbacks],  # type: ignore[list-item]
             **storage_of(job.runs),
-            failure_config=FailureConfig(
-                max_failures=runtime.max_failures,
-                controller_failure_limit=_looks(job),
-            ),
+            # Looks for a place have the limit of StartWatch. Of checkpoints Ray keeps all: rank 0 removes
+            # them (pbrlib.train.keeping).
+            failure_config=FailureConfig(max_failures=max_failures, controller_failure_limit=-1),
         ),
     )
-
-
-def scaling_of(runtime: RuntimeSpec) -> ray.train.ScalingConfig:
-    """The places of a fit's workers."""
-    gpu = {"GPU": 1.0} if runtime.device == "cuda" else {}
-    return ray.train.ScalingConfig(
-        # Ray types it as that of its first version, which knew no elastic training.
-        num_workers=_num_workers(runtime),  # type: ignore[arg-type]
-        elastic_resize_monitor_interval_s=runtime.resize_check_s,  # type: ignore[call-arg]
-        use_gpu=runtime.device == "cuda",
-        resources_per_worker={"CPU": runtime.cpus_of_worker, **gpu},
-    )
-
-
-def _num_workers(runtime: RuntimeSpec) -> int | tuple[int, int]:
-    if runtime.min_workers is None:
-        return runtime.workers
-    return runtime.min_workers, runtime.workers
 
 
 def causes(error: TrainingFailedError) -> list[BaseException]:

@@ -25,7 +25,8 @@ from pbrlib.errors import OutageError, first_line
 from pbrlib.rehearsal.checks import Check, Talk, data_readable, storage_shared
 from pbrlib.rehearsal.node import DRIVERS_TOKEN, NodeFacts, leave_token, left_by, look_around
 from pbrlib.train.spec import RuntimeSpec
-from ray_jobs.fit import causes, own_interrupts, scaling_of
+from ray_jobs.fit import causes
+from ray_jobs.room import scaling_of, start_watch
 from ray_jobs.s3files import storage_of
 from ray_jobs.trainer import Trainer
 
@@ -52,12 +53,12 @@ def let_talk(runtime: RuntimeSpec, *, scratch: Path, gradient_bytes: int) -> Tal
         run_config=ray.train.RunConfig(
             name="talk",
             **storage_of(scratch),
-            failure_config=FailureConfig(max_failures=0, controller_failure_limit=3),
+            callbacks=[start_watch(runtime, title="talk")],  # type: ignore[list-item]
+            failure_config=FailureConfig(max_failures=0, controller_failure_limit=-1),
         ),
     )
     try:
-        with own_interrupts():
-            result: Any = trainer.fit()
+        result: Any = trainer.fit()
     except TrainingFailedError as error:
         return Talk(backend, world=runtime.workers, error=first_failure(error))
     return Talk(backend, world=runtime.workers, **result.return_value)
@@ -115,7 +116,9 @@ def look_at_nodes(place: Path, *, data: str) -> tuple[list[NodeFacts], dict[str,
         )
     try:
         found: list[NodeFacts] = ray.get(asked)
-    except (lost.NodeDiedError, lost.WorkerCrashedError, lost.TaskUnschedulableError) as error:
+    except lost.RayError as error:
+        if isinstance(error, lost.RayTaskError):
+            raise
         raise OutageError(
             f"a node was lost while it looked at {place} and {data} ({first_line(error)}). See `ray list "
             "nodes` for which; then rehearse again."

@@ -90,8 +90,8 @@ def rehearse_work(work: Work, *, scratch: Path) -> Rehearsal:
     from pbrlib.rehearsal.ladder import rehearse_ladder
     from pbrlib.rehearsal.scratch import lend_donors
     from pbrlib.rehearsal.table import Rehearsal
-    from ray_jobs.fit import room_in_cluster
     from ray_jobs.preflight import let_talk, storage_and_data
+    from ray_jobs.room import room_in_cluster
 
     began = time.monotonic()
     shards = ShardSet.open(work.data, on_bad_sample=work.runtime.on_bad_sample)

@@ -26,7 +26,7 @@ VALIDATED = "validated"
 
 
 def figures_of(metrics: Mapping[str, float], selection: Selection) -> dict[str, object]:
-    """The figures of a checkpoint as Ray is to order them: one without it takes for the best minimum."""
+    """The figures of a checkpoint as a sweep and Ray's record take them: all finite, the worst for none."""
     return {**metrics, selection.metric: selection.comparable(metrics), VALIDATED: bool(metrics)}
 
 
@@ -76,4 +76,5 @@ def left_placement(runs: Path) -> dict[str, Any]:
     """
     files = sorted(runs.glob(f"*/*/{PLACE}"), key=lambda file: file.stat().st_mtime)
     left = shown(files[-1]) if files else {}
-    return {name: left[name] for name in ("placement_group",) if name in left}
+    name = "placement_group"
+    return {name: left[name]} if name in left else {}

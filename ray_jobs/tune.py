@@ -148,7 +148,7 @@ def _train(study: SweepStudy, work: Sweep, *, address: str | None) -> None:
         address=address, num_cpus=_cpus(work.runtime), dashboard=True, worker_output=work.runtime.ray_logs
     ):
         # Ray reads its environment, which the session sets, when it is imported.
-        from ray_jobs.fit import room_in_cluster
+        from ray_jobs.room import room_in_cluster
         from ray_jobs.trials import run_trials
 
         room = room_in_cluster(work.runtime)

@@ -261,6 +261,17 @@ def test_a_server_out_of_reach_is_an_outage_and_missing_credentials_are_not() ->
         upload()
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.distributed.DistNetworkError("The server socket has failed to listen: EADDRINUSE"),
+        torch.distributed.DistStoreError("Timed out after 901 seconds waiting for clients."),
+    ],
+)
+def test_a_rendezvous_that_fails_is_an_outage(error: Exception) -> None:
+    assert rank_failure(error).cause == "outage"
+
+
 def test_a_worker_without_memory_need_not_leave_its_process_group(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = ProcessGroupConfig(backend="gloo").backend_cls()
     ends = iter([lost.OutOfMemoryError("1 worker(s) were killed"), ValueError("a bug")])

@@ -9,15 +9,6 @@ from typing import Any
 
 import pytest
 import ray.exceptions as lost
-from ray.train.v2._internal.exceptions import (
-    WorkerGroupStartupFailedError,
-    WorkerGroupStartupTimeoutError,
-)
-from ray.train.v2._internal.execution.controller.state import (
-    ReschedulingState,
-    RunningState,
-    TrainControllerState,
-)
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
 from pbrlib.curriculum.run import PhaseJob
@@ -26,7 +17,7 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import OutageError, RepeatedError
 from pbrlib.train.incidents import INCIDENTS
 from ray_jobs import fit
-from ray_jobs.failures import StartWatch, WorkerFailedError
+from ray_jobs.failures import WorkerFailedError, rank_failure
 from tests.train.phases import job_of
 
 
@@ -39,7 +30,13 @@ def job(segformer_curriculum: Curriculum, shard_set: ShardSet, tmp_path: Path) -
 
 
 @pytest.fixture
-def fits(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def budgets() -> list[int]:
+    """How many retries each fit was given."""
+    return []
+
+
+@pytest.fixture
+def fits(monkeypatch: pytest.MonkeyPatch, budgets: list[int]) -> list[Any]:
     """How the next fits of Ray end: with an error, or with their best checkpoint."""
     ends: list[Any] = []
 
@@ -50,7 +47,12 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
                 raise end
             monkeypatch.setattr(fit, "best_of", lambda job: end)
 
-    monkeypatch.setattr(fit, "_trainer", lambda job, callbacks, work: Trainer())
+    def trainer(job: PhaseJob, *, max_failures: int, **given: Any) -> Trainer:
+        budgets.append(max_failures)
+        return Trainer()
+
+    monkeypatch.setattr(fit, "_trainer", trainer)
+    monkeypatch.setattr(fit, "start_watch", lambda runtime, title: None)
     return ends
 
 
@@ -121,15 +123,8 @@ def test_a_group_of_workers_that_does_not_come_together_is_started_again(
 def test_a_start_in_which_a_worker_dies_ends_its_fit_and_counts_as_a_retry(
     job: PhaseJob, fits: list[Any]
 ) -> None:
-    try:
-        raise WorkerGroupStartupFailedError("At least one of the worker actors failed") from (
-            lost.RayActorError(error_msg="The actor died unexpectedly.")
-        )
-    except WorkerGroupStartupFailedError as error:
-        again = ReschedulingState(ControllerError(error))
-    with pytest.raises(WorkerFailedError) as ended:
-        StartWatch().after_controller_state_update(None, again)
-    in_the_command = pickle.loads(pickle.dumps(ControllerError(ended.value)))
+    died = rank_failure(lost.RayActorError(error_msg="The actor died unexpectedly."))
+    in_the_command = pickle.loads(pickle.dumps(ControllerError(WorkerFailedError(died, began=0.0))))
 
     fits += [in_the_command, in_the_command, in_the_command, "never"]
     with pytest.raises(OutageError, match=r"max_failures is 2.*died unexpectedly\. The same command resumes"):
@@ -138,18 +133,29 @@ def test_a_start_in_which_a_worker_dies_ends_its_fit_and_counts_as_a_retry(
     assert fits == ["never"]
 
 
-@pytest.mark.parametrize(
-    "state", [ReschedulingState(ControllerError(WorkerGroupStartupTimeoutError(2))), RunningState()]
-)
-def test_a_look_for_a_place_in_vain_ends_no_fit(state: TrainControllerState) -> None:
-    StartWatch().after_controller_state_update(None, state)
-
-
 def test_a_cluster_without_a_place_is_a_message(job: PhaseJob, fits: list[Any]) -> None:
-    fits += [ControllerError(WorkerGroupStartupTimeoutError(2)), "never"]
-    with pytest.raises(OutageError, match=r"no place for a worker with [\d.]+ CPUs\..*`ray status`"):
+    fits += [ControllerError(OutageError("A1: the cluster had no place for a worker.")), "never"]
+    with pytest.raises(OutageError, match="no place for a worker"):
         fit.launch_for_command(job)
     assert fits == ["never"]
+
+
+def test_what_failed_starts_have_spent_the_next_fit_has_no_more(
+    job: PhaseJob, fits: list[Any], budgets: list[int], tmp_path: Path
+) -> None:
+    gone = ControllerError(lost.RayActorError(error_msg="The actor died unexpectedly."))
+    fits += [gone, gone, tmp_path / "best"]
+    fit.launch_on_ray(job)
+    assert budgets == [2, 1, 0]
+
+
+def test_a_node_that_is_taken_away_in_a_start_costs_no_retry(
+    job: PhaseJob, fits: list[Any], budgets: list[int], tmp_path: Path
+) -> None:
+    taken = rank_failure(lost.RayActorError(error_msg="The node was preempted.", preempted=True))
+    fits += [*5 * [ControllerError(WorkerFailedError(taken, began=0.0))], tmp_path / "best"]
+    fit.launch_on_ray(job)
+    assert budgets == [2] * 6
 
 
 def test_a_lost_controller_is_written_down(job: PhaseJob, fits: list[Any]) -> None:

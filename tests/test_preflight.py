@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.exceptions import NodeDiedError
+from ray import exceptions as lost
 
 from pbrlib.errors import OutageError
 from ray_jobs import preflight
@@ -46,11 +47,17 @@ def test_a_node_that_does_not_look_in_time_is_an_outage_with_its_name(
         preflight.look_at_nodes(tmp_path, data="/shards")
 
 
+@pytest.mark.parametrize("kind", [lost.NodeDiedError, lost.OutOfMemoryError, lost.LocalRayletDiedError])
 def test_a_node_that_is_lost_while_it_looks_is_an_outage(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: Callable[[str], lost.RayError], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preflight, "ray", Cluster(NodeDiedError("Task failed because its node died.")))
-    with pytest.raises(
-        OutageError, match=r"a node was lost while it looked at .*its node died.*ray list nodes"
-    ):
+    monkeypatch.setattr(preflight, "ray", Cluster(kind("Task failed because its node died.")))
+    with pytest.raises(OutageError, match=r"a node was lost while it looked at .*died.*ray list nodes"):
+        preflight.look_at_nodes(tmp_path, data="/shards")
+
+
+def test_an_error_of_the_look_itself_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bug = lost.RayTaskError("look_around", "its traceback", KeyError("places"))
+    monkeypatch.setattr(preflight, "ray", Cluster(bug))
+    with pytest.raises(lost.RayTaskError, match="its traceback"):
         preflight.look_at_nodes(tmp_path, data="/shards")

@@ -123,7 +123,7 @@ class _Child:
             if self._pipe.poll(timeout_s):
                 answer: tuple[bool, Any] = self._pipe.recv()
             else:
-                late.set()  # the kernel holds it, over a share that is away: it is not even killed
+                late.set()  # not even SIGKILL ends it: it waits in the kernel for a share that is away
         except (EOFError, OSError):
             if not late.is_set():
                 raise _ChildLostError(self._end()) from None

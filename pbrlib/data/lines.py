@@ -55,7 +55,10 @@ def append(location: Location, text: str) -> None:
 
 
 def _append_to_object(address: str, added: bytes) -> None:
-    """Puts it anew with what is added, as long as another is quicker; equal lines of two writers are one."""
+    """Puts the object anew with the lines added, and tries again where another writer was quicker.
+
+    Of equal lines that two add at once, one may be left out.
+    """
     known = 0
     for attempt in range(_PUTS):
         before, etag, _ = s3.read_dated(address) or (b"", None, 0.0)

@@ -44,7 +44,8 @@ _REMEDIES = {
 class RankFailure:
     """How one rank ended.
 
-    ``error`` is the name of its class, ``step`` the step that the rank was at, None where it left no word.
+    ``error`` is the name of its class, ``step`` the step that the rank was at, None where it left no word;
+    ``preempted`` says that its node was taken away.
     """
 
     cause: Cause
@@ -52,6 +53,7 @@ class RankFailure:
     message: str
     rank: int | None = None
     step: int | None = None
+    preempted: bool = False
 
 
 class Failures:

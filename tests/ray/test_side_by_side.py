@@ -18,7 +18,8 @@ from pbrlib.curriculum.run import PhaseJob, launch_local
 from pbrlib.train.runs import RunDirectory
 from pbrlib.train.spec import RuntimeSpec
 from pbrlib.train.state import WEIGHTS
-from ray_jobs.fit import launch_on_ray, own_interrupts, room_in_cluster
+from ray_jobs.fit import launch_on_ray
+from ray_jobs.room import room_in_cluster
 from ray_jobs.train import Work
 from tests.conftest import ALBEDO, METALLIC
 
@@ -78,15 +79,6 @@ def test_two_fits_at_once_train_the_same_networks_as_one_process_alone(
         assert {state for state, _ in states(runs)} == {"finished"}
         weights.append([(RunDirectory(runs, name=name).best()[0] / WEIGHTS).read_bytes() for name in NAMES])
     assert weights[0] == weights[1]
-
-
-def test_ctrl_c_is_an_interrupt_inside_a_fit_and_as_before_after_it() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), own_interrupts():
-        # As fit does in the main thread.
-        signal.signal(signal.SIGINT, lambda number, frame: sys.exit(0))
-        signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.slow
