@@ -19,6 +19,8 @@ plus = $(subst $(empty) $(empty),+,$(strip $(1)))
 TRAIN_SOURCE := generated:count=340,size=256,seed=1,families=$(call plus,$(TRAINED))
 TEST_SOURCE := generated:count=14,size=256,seed=9,families=$(call plus,$(HELD_OUT))
 
+FAULTS_OF_ONE_NODE := $(addprefix tests/ray/test_,retries.py fallback.py starting.py)
+
 .PHONY: help install demo test test-slow test-faults soak fuzz check bench constraints clean
 .DEFAULT_GOAL := help
 
@@ -51,8 +53,8 @@ test: install  ## Run the tests that take seconds
 test-slow: install  ## Run the tests that take minutes; one of them needs prometheus installed
 	$(BIN)/pytest -m slow --ignore tests/faults
 
-test-faults: install  ## Kill processes and nodes of real clusters while they train: an hour
-	$(BIN)/pytest tests/faults tests/ray/test_retries.py tests/ray/test_fallback.py -m "slow or not slow" -s -v
+test-faults: install  ## Kill processes and nodes of real clusters while they train: an hour and a half
+	$(BIN)/pytest tests/faults $(FAULTS_OF_ONE_NODE) -m "slow or not slow" -s -v
 
 soak: install  ## Train the smoke ladder under a random fault every 20 to 60 s, for half an hour and to its end
 	$(BIN)/python -m tests.faults.soak

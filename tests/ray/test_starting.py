@@ -26,7 +26,7 @@ from ray_jobs.trainer import ProcessGroupConfig
 from tests.ray.conftest import NUM_CPUS
 from tests.train.phases import job_of
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(150)]
 
 # The controller cannot import this module.
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
