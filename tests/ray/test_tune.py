@@ -20,7 +20,7 @@ from pbrlib.curriculum.load import load_curriculum
 from pbrlib.curriculum.study import Configuration, SweepStudy
 from pbrlib.train.runs import RunDirectory
 from pbrlib.train.spec import RuntimeSpec
-from ray_jobs.fit import room_in_cluster
+from ray_jobs.room import room_in_cluster
 from ray_jobs.session import ray_session
 from ray_jobs.sweep import Sweep
 from ray_jobs.trials import run_trials
