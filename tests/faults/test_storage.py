@@ -150,6 +150,7 @@ def test_a_minute_without_s3_while_tiles_are_read_costs_no_step(
     assert "failed" not in [line["kind"] for line in training.incidents()]
 
 
+@pytest.mark.slow
 def test_a_second_command_in_the_same_run_refuses_and_the_first_goes_on(
     shared_cluster: Cluster, training_in: Begin, undisturbed: Outcome, tmp_path: Path
 ) -> None:

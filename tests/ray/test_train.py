@@ -79,7 +79,7 @@ def test_one_ray_worker_with_a_tile_cache_equals_the_local_runtime_bit_for_bit(
     assert read_state(ours).metrics == read_state(theirs).metrics
 
 
-@pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.parametrize("workers", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_several_workers_equal_one_with_ratio_losses_and_uneven_batches(
     ray_cluster: None,
     shard_set: ShardSet,
