@@ -104,7 +104,9 @@ def test_every_panel_of_the_dashboard_shows_a_job_that_trains(
     user, runs = User(head, checkout), tmp_path / "runs"
     file = checkout / "configs" / "watched.yaml"
     file.write_text(SEGFORMER.replace("epochs: 1", "epochs: 4000").replace("per_epoch: 2", "per_epoch: 20"))
-    places = ("--data", str(shard_folder), "--runs", str(runs), "--runtime", "configs/runtime.yaml")
+    # Bad samples are counted only where they are replaced.
+    (checkout / "configs" / "skipping.yaml").write_text("workers: 1\non_bad_sample: skip\n")
+    places = ("--data", str(shard_folder), "--runs", str(runs), "--runtime", "configs/skipping.yaml")
     (tmp_path / "prometheus").mkdir()
     with prometheus(head, tmp_path / "prometheus") as server:
         submission = user.submit("--", "train", "configs/watched.yaml", "--phases", "S0", *places)
