@@ -45,6 +45,10 @@ _LOST_IN_START = ("host memory", "lost", "outage", "peer")
 """Causes of a failed start that another start may cure."""
 
 
+class LostControllerError(errors.OutageError):
+    """The process that leads a fit is gone: it was ended from outside, or died, or its node was lost."""
+
+
 def launch_on_ray(
     job: PhaseJob, *, callbacks: Sequence[UserCallback] = (), work: RankWork = run_phase
 ) -> Path:
@@ -78,7 +82,7 @@ def launch_for_command(job: PhaseJob) -> Path:
         ) from error
 
 
-def _lost(job: PhaseJob, error: BaseException) -> errors.OutageError:
+def _lost(job: PhaseJob, error: BaseException) -> LostControllerError:
     note_incident(
         job.directory,
         "failed",
@@ -88,7 +92,7 @@ def _lost(job: PhaseJob, error: BaseException) -> errors.OutageError:
         message=message_of(error),
         verdict="the command ends",
     )
-    return errors.OutageError(
+    return LostControllerError(
         f"{job.title}: the process that leads the fit was lost: {message_of(error)}. "
         "The same command resumes from the last checkpoint."
     )

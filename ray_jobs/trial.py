@@ -12,14 +12,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ray.exceptions import RayActorError
-
 from pbrlib.curriculum.run import PhaseJob, carry_out
 from pbrlib.curriculum.study import Outcome
 from pbrlib.data.storage import write_text_atomic
 from pbrlib.train.runs import FinishedPhase
 from ray_jobs.failures import pbr_error_in
-from ray_jobs.fit import launch_on_ray
+from ray_jobs.fit import LostControllerError, launch_on_ray
 from ray_jobs.reports import ToTheSweep
 
 OUTCOME = "outcome.json"
@@ -37,7 +35,7 @@ def train_trial(config: Mapping[str, Any]) -> None:
 
     try:
         done = carry_out(job, launch)
-    except RayActorError:
+    except LostControllerError:
         # The fit was ended from outside, by a stop, an interrupt or a lost node: no end of its own.
         raise
     except Exception as error:

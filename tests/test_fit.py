@@ -161,7 +161,7 @@ def test_a_node_that_is_taken_away_in_a_start_costs_no_retry(
 def test_a_lost_controller_is_written_down(job: PhaseJob, fits: list[Any]) -> None:
     fits.append(lost.RayActorError(error_msg="The actor died unexpectedly."))
     with pytest.raises(
-        OutageError, match=r"the process that leads the fit was lost.*The same command resumes"
+        fit.LostControllerError, match=r"the process that leads the fit was lost.*The same command resumes"
     ):
         fit.launch_for_command(job)
     assert verdicts(job) == [("lost", "the command ends")]

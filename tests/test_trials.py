@@ -9,12 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.exceptions import ActorDiedError
 
 from pbrlib.curriculum.study import Configuration, Outcome, SweepStudy
 from pbrlib.data.storage import write_text_atomic
 from pbrlib.errors import NumericsError
 from ray_jobs import trial
+from ray_jobs.fit import LostControllerError
 from ray_jobs.sweep import Sweep
 from ray_jobs.trials import StudyScheduler, StudySearcher
 from ray_jobs.tune import begin, open_sweep
@@ -87,7 +87,7 @@ def test_a_trial_whose_process_died_is_failed_with_a_reason(shard_folder: Path, 
     [
         (NumericsError("step 3: the loss is not finite."), "step 3: the loss is not finite."),
         (RuntimeError("no room"), "RuntimeError: no room"),
-        (ActorDiedError(), None),
+        (LostControllerError("albedo/A1: lost."), None),
     ],
 )
 def test_a_trial_leaves_why_it_failed_but_nothing_where_it_was_ended_from_outside(
