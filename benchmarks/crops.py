@@ -31,9 +31,9 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
-from pbrlib.data.draw import Window
-from pbrlib.data.material import Material, Source
+from pbrlib.data.materials.material import Material, Source
 from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.shards.window import Window
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
 from pbrlib.data.sources.folder import FolderSource
 from pbrlib.data.sources.generated import GeneratedSource

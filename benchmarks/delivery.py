@@ -37,15 +37,15 @@ from timing import EQUAL_PRIORITY, Goal, Line, Spread, checksum, children, inter
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pbrlib.data.balance import BalanceSpec
-from pbrlib.data.collate import collate
-from pbrlib.data.draw import fetch
-from pbrlib.data.plan import DrawPlan, PlanRequest, make_plan
+from pbrlib.data.draws.balance import BalanceSpec
+from pbrlib.data.draws.collate import collate
+from pbrlib.data.draws.fetch import fetch
+from pbrlib.data.draws.plan import DrawPlan, PlanRequest, make_plan
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
 from pbrlib.data.sources.generated import GeneratedSource
-from ray_jobs.datasets import stream
-from ray_jobs.session import ray_session
+from ray_jobs.cluster.session import ray_session
+from ray_jobs.fit.datasets import stream
 
 BATCH, CROP = 16, 256
 NAMES = ("albedo", "normal", "roughness", "metallic", "ao")

@@ -28,8 +28,8 @@ from delivery import FULL, NAMES, plan_of, write_materials
 from timing import EQUAL_PRIORITY, Line, Spread, checksum, interleaved, show, tree_cpu_until
 
 from pbrlib.data.shards.reader import ShardSet
-from ray_jobs import datasets
-from ray_jobs.session import ray_session
+from ray_jobs.cluster.session import ray_session
+from ray_jobs.fit import datasets
 
 CPUS, PACE_S = 4, 2.5
 STORE_BYTES = 60 * 2**20

@@ -32,27 +32,27 @@ from timing import EQUAL_PRIORITY, Goal, Line, Spread, checksum, interleaved, sh
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pbrlib.data.augment import AugmentSpec
-from pbrlib.data.balance import BalanceSpec
-from pbrlib.data.batch import RawBatch
-from pbrlib.data.collate import collate
-from pbrlib.data.draw import fetch
-from pbrlib.data.plan import DrawPlan, PlanRequest, make_plan, share
+from pbrlib.data.augment.pipeline import AugmentSpec
+from pbrlib.data.draws.balance import BalanceSpec
+from pbrlib.data.draws.batch import RawBatch
+from pbrlib.data.draws.collate import collate
+from pbrlib.data.draws.fetch import fetch
+from pbrlib.data.draws.plan import DrawPlan, PlanRequest, make_plan, share
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
 from pbrlib.data.sources.generated import GeneratedSource
 from pbrlib.inference.chain import Chain
 from pbrlib.inference.networks import SegmentationNetwork, build_segformer
-from pbrlib.losses.spec import LossSpec
-from pbrlib.models.spec import SegformerSpec, UNetSpec
+from pbrlib.losses.lossspec import LossSpec
+from pbrlib.models.modelspec import SegformerSpec, UNetSpec
+from pbrlib.optim.optimizerspec import AdamWSpec
 from pbrlib.optim.schedules import ConstantSpec
-from pbrlib.optim.spec import AdamWSpec
 from pbrlib.tasks.maps import MapTask
-from pbrlib.tasks.spec import AlbedoSpec, maps_read, maps_required
+from pbrlib.tasks.taskspec import AlbedoSpec, maps_read, maps_required
 from pbrlib.train.loop import train_phase
 from pbrlib.train.phase import PhaseRun
-from pbrlib.train.spec import RuntimeSpec, Selection
-from ray_jobs.session import KEPT_MEMORY
+from pbrlib.train.runtimespec import RuntimeSpec, Selection
+from ray_jobs.cluster.session import KEPT_MEMORY
 
 WORKERS = 2
 WARM_UP = 8
@@ -237,8 +237,8 @@ def train_rank(setting: Setting, *, rank: int, world: int, root: int, ray: bool)
     task = build_task()
     runtime: Any
     if ray:
-        from ray_jobs.gauges import PhaseGauges
-        from ray_jobs.runtime import RayRuntime
+        from ray_jobs.fit.gauges import PhaseGauges
+        from ray_jobs.fit.runtime import RayRuntime
 
         class InMemory(RayRuntime):
             def batches(self, plan: DrawPlan, *, maps: Sequence[str], first_step: int) -> Iterator[RawBatch]:
@@ -270,7 +270,7 @@ def torchrun_side(setting: Setting) -> None:
 
 def ray_side(setting: Setting) -> None:
     """One TorchTrainer fit in a Ray session of its own."""
-    from ray_jobs.session import ray_session
+    from ray_jobs.cluster.session import ray_session
 
     with ray_session():
         import ray.train

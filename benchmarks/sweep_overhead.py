@@ -28,7 +28,7 @@ from timing import EQUAL_PRIORITY, Goal, Line, Spread, interleaved, show
 
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
 from pbrlib.data.sources.generated import GeneratedSource
-from pbrlib.train.runs import RunDirectory
+from pbrlib.train.record.rundirectory import RunDirectory
 
 ADDRESS = "phases.S0.optimizer.lr"
 METRIC = "val/all/segmentation/miou"
@@ -151,7 +151,7 @@ WAYS: Mapping[str, Callable[[Setting, Path], Timed]] = {
     "one process": one_process,
     "n commands": commands,
 }
-_CLI = [sys.executable, "-m", "ray_jobs.cli"]
+_CLI = [sys.executable, "-m", "ray_jobs"]
 
 
 def timed(command: Sequence[str]) -> list[tuple[float, str]]:
@@ -171,11 +171,11 @@ def timed(command: Sequence[str]) -> list[tuple[float, str]]:
 
 def train_in_one_process(setting: Setting, out: Path) -> None:
     """What the process of :func:`one_process` does: ``pbr train`` without its own Ray, n times."""
-    from ray_jobs.session import ray_session
-    from ray_jobs.train import open_work
+    from ray_jobs.cluster.session import ray_session
+    from ray_jobs.work import open_work
 
     with ray_session(num_cpus=max(4, len(os.sched_getaffinity(0)))):
-        from ray_jobs.fit import launch_on_ray
+        from ray_jobs.fit.fit import launch_on_ray
 
         print(READY)
         for number, rate in enumerate(setting.rates):

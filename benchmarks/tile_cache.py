@@ -35,21 +35,20 @@ from typing import Any
 import torch
 from timing import EQUAL_PRIORITY, Goal, Line, Spread, checksum, interleaved, show, tree_cpu
 
-from pbrlib.data import draw
-from pbrlib.data.balance import BalanceSpec
-from pbrlib.data.batch import RawBatch
-from pbrlib.data.collate import collate
-from pbrlib.data.draw import fetch
-from pbrlib.data.material import Source
-from pbrlib.data.plan import DrawPlan, PlanRequest, make_plan
-from pbrlib.data.shards import reader
+from pbrlib.data.draws.balance import BalanceSpec
+from pbrlib.data.draws.batch import RawBatch
+from pbrlib.data.draws.collate import collate
+from pbrlib.data.draws.fetch import fetch
+from pbrlib.data.draws.plan import DrawPlan, PlanRequest, make_plan
+from pbrlib.data.materials.material import Source
+from pbrlib.data.shards import reader, window
 from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.shards.tilecache import TileCache
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
 from pbrlib.data.sources.folder import FolderSource
 from pbrlib.data.sources.generated import GeneratedSource
-from pbrlib.data.tilecache import TileCache
-from ray_jobs.datasets import stream
-from ray_jobs.session import ray_session
+from ray_jobs.cluster.session import ray_session
+from ray_jobs.fit.datasets import stream
 
 NAMES = ("diffuse", "albedo", "normal", "roughness", "metallic", "ao")
 BATCH = 8
@@ -116,7 +115,7 @@ class Decoding:
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Times the three places that decode: a part of a tile, a whole one, one for the cache."""
-        places = [(draw, "decode_part"), (draw, "decode_tile"), (reader, "decode_tile")]
+        places = [(window, "decode_part"), (window, "decode_tile"), (reader, "decode_tile")]
         before = [getattr(module, name) for module, name in places]
         for (module, name), decode in zip(places, before, strict=True):
             setattr(module, name, self.timed(decode))

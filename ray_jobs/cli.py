@@ -15,21 +15,39 @@ GATE_CLOSED = 3
 INTERRUPTED = 130
 
 SUBCOMMANDS = {
-    "prepare": ("ray_jobs.prepare:command", "Read a source of materials and write a shard set."),
-    "shards": ("ray_jobs.inspect:shards", "Look into a shard set."),
-    "plan": ("ray_jobs.plan:command", "Check curricula and show what they would train; start nothing."),
-    "augment-preview": ("ray_jobs.preview:command", "Draw a picture of what the network of a phase sees."),
-    "rehearse": ("ray_jobs.rehearse:command", "Try every phase for a few steps; say what the whole takes."),
-    "train": ("ray_jobs.train:command", "Train a curriculum; the same command resumes it."),
-    "runs": ("ray_jobs.runs:runs", "List, show, compare and prune runs."),
-    "debug-step": ("ray_jobs.debug:command", "Take one step of a run again in one process, and look at it."),
-    "report": ("ray_jobs.report:command", "Write a run as one HTML page."),
-    "submit": ("ray_jobs.submit:command", "Run one of these commands as a job of a cluster, and follow it."),
-    "tune": ("ray_jobs.tune:command", "Search addresses of a curriculum for better values."),
-    "evaluate": ("ray_jobs.evaluate:command", "Measure trained networks beside trivial baselines."),
-    "convert": ("ray_jobs.convert:command", "Convert a folder of old textures to True PBR."),
-    "score": ("ray_jobs.score:command", "Score a converted folder against the materials it was made of."),
-    "bake": ("ray_jobs.bake:command", "Bake modern materials into a folder of old textures."),
+    "prepare": ("ray_jobs.commands.prepare:command", "Read a source of materials and write a shard set."),
+    "shards": ("ray_jobs.commands.inspect:shards", "Look into a shard set."),
+    "plan": (
+        "ray_jobs.commands.plan:command",
+        "Check curricula and show what they would train; start nothing.",
+    ),
+    "augment-preview": (
+        "ray_jobs.commands.preview:command",
+        "Draw a picture of what the network of a phase sees.",
+    ),
+    "rehearse": (
+        "ray_jobs.commands.rehearse:command",
+        "Try every phase for a few steps; say what the whole takes.",
+    ),
+    "train": ("ray_jobs.commands.train:command", "Train a curriculum; the same command resumes it."),
+    "runs": ("ray_jobs.commands.runs:runs", "List, show, compare and prune runs."),
+    "debug-step": (
+        "ray_jobs.commands.debug:command",
+        "Take one step of a run again in one process, and look at it.",
+    ),
+    "report": ("ray_jobs.commands.report:command", "Write a run as one HTML page."),
+    "submit": (
+        "ray_jobs.commands.submit:command",
+        "Run one of these commands as a job of a cluster, and follow it.",
+    ),
+    "tune": ("ray_jobs.commands.tune:command", "Search addresses of a curriculum for better values."),
+    "evaluate": ("ray_jobs.commands.evaluate:command", "Measure trained networks beside trivial baselines."),
+    "convert": ("ray_jobs.commands.convert:command", "Convert a folder of old textures to True PBR."),
+    "score": (
+        "ray_jobs.commands.score:command",
+        "Score a converted folder against the materials it was made of.",
+    ),
+    "bake": ("ray_jobs.commands.bake:command", "Bake modern materials into a folder of old textures."),
 }
 """Name of a subcommand -> (module:attribute, the line that ``pbr --help`` shows for it)."""
 
@@ -76,7 +94,3 @@ class LazyGroup(click.Group):
 @click.version_option(package_name="pbrlib", prog_name="pbr")
 def main() -> None:
     """PBR texture models: prepare data, train on Ray, measure, convert."""
-
-
-if __name__ == "__main__":
-    main(prog_name="pbr")

@@ -22,14 +22,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pbrlib.curriculum.overview import COLUMNS, LADDER, Overview, Rung
-from pbrlib.curriculum.phrases import duration
+from pbrlib.curriculum.describe.overview import COLUMNS, LADDER, Overview, Rung
+from pbrlib.curriculum.describe.phrases import duration
 from pbrlib.curriculum.run import PhaseJob
-from pbrlib.data.storage import write_text_atomic
 from pbrlib.errors import DataError, PbrError
-from pbrlib.train.incidents import INCIDENTS, told
-from pbrlib.train.journal import JournalTail
-from pbrlib.train.runs import FinishedPhase
+from pbrlib.storage.files import write_text_atomic
+from pbrlib.train.record.incidents import INCIDENTS, told
+from pbrlib.train.record.journal import JournalTail
+from pbrlib.train.record.rundirectory import FinishedPhase
 
 POLL_S = 0.5
 PLAIN_EVERY_S = 15.0

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pbrlib.curriculum.spec import Curriculum
     from pbrlib.data.shards.reader import ShardSet
     from pbrlib.release.write import Release
-    from pbrlib.train.spec import RuntimeSpec
+    from pbrlib.train.runtimespec import RuntimeSpec
 
 WRITING_S = 24 * 3600.0
 """For a device to become free, and the evaluation of a whole validation split."""
@@ -29,9 +29,9 @@ def release(
     training. Raises the PbrErrors of ``pbrlib.release.write.write_model``.
     """
     from pbrlib.data.shards.reader import ShardSet
-    from pbrlib.evaluate.report import FILE
-    from pbrlib.train.runs import MODEL
-    from ray_jobs.evaluate import show, watched
+    from pbrlib.evaluate.evaluationreport import FILE
+    from pbrlib.train.record.rundirectory import MODEL
+    from ray_jobs.commands.evaluate import show, watched
 
     shards = ShardSet.open(data, on_bad_sample=runtime.on_bad_sample)
     click.echo(f"writing the model and its evaluation into {runs / MODEL}")

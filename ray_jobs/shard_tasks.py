@@ -8,8 +8,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from pbrlib.data.audit import Finding
-from pbrlib.data.prepare import Group, Written, write_group
+from pbrlib.data.materials.audit import Finding
+from pbrlib.data.materials.prepare import Group, Written, write_group
 from pbrlib.errors import DataError, PbrError, first_line
 
 CANCEL_TIMEOUT_S = 30.0

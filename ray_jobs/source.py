@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pbrlib.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pbrlib.data.material import Source
+    from pbrlib.data.materials.material import Source
 
 KINDS = ("generated", "matsynth", "skyrim")
 """The sources that are named by a word and their settings."""

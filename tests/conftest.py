@@ -10,13 +10,13 @@ import pytest
 import torch
 from hypothesis import settings
 
-from pbrlib.curriculum.load import parse_curriculum
+from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.spec import Curriculum
-from pbrlib.data.prepare import with_relief
+from pbrlib.data.materials.prepare import with_relief
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
 from pbrlib.data.sources.generated import GeneratedSource
-from pbrlib.train.spec import RuntimeSpec
+from pbrlib.train.runtimespec import RuntimeSpec
 
 if TYPE_CHECKING:
     from tests.s3_server import FaultyServer

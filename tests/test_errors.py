@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from pbrlib.data.draw import Window
 from pbrlib.data.shards.files import OpenFiles
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.data.storage import write_text_atomic
+from pbrlib.data.shards.window import Window
 from pbrlib.errors import CheckpointError, DamagedCheckpointError, DataError, OutageError, PbrError
-from pbrlib.train import state
-from pbrlib.train.state import State, read_state, save
+from pbrlib.storage.files import write_text_atomic
+from pbrlib.train.checkpoint import state
+from pbrlib.train.checkpoint.state import State, read_state, save
 
 PASSING, STAYING = errno.ESTALE, errno.EACCES
 

@@ -21,9 +21,8 @@ from pbrlib.errors import DamagedCheckpointError, DataError
 from pbrlib.inference.modelfile import FORMAT_VERSION as MODELS
 from pbrlib.inference.trained import trained_in
 from pbrlib.maps import MAPS
-from pbrlib.train.runs import RECORD, FinishedPhase, RunDirectory
-from pbrlib.train.state import FORMAT_VERSION as CHECKPOINTS
-from pbrlib.train.state import (
+from pbrlib.train.checkpoint.state import FORMAT_VERSION as CHECKPOINTS
+from pbrlib.train.checkpoint.state import (
     OPTIMIZER,
     READABLE,
     STATE,
@@ -35,7 +34,8 @@ from pbrlib.train.state import (
     restore,
     verify,
 )
-from pbrlib.train.sums import OWN_SUM
+from pbrlib.train.checkpoint.sums import OWN_SUM
+from pbrlib.train.record.rundirectory import RECORD, FinishedPhase, RunDirectory
 
 FORMATS = Path(__file__).parent / "formats"
 

@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from ray_jobs.gauges import SERVED
+from ray_jobs.fit.gauges import SERVED
 
 DASHBOARD = Path(__file__).parents[1] / "configs" / "grafana" / "training.json"
 

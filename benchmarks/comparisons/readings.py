@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from pbrlib.curriculum.load import load_curriculum
+from pbrlib.curriculum.config.load import load_curriculum
 from pbrlib.curriculum.run import launch_local, resolve
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.evaluate.compare import compare
@@ -34,9 +34,9 @@ from pbrlib.evaluate.scores import NET, Scores
 from pbrlib.inference.chain import Chain
 from pbrlib.inference.networks import open_network
 from pbrlib.losses import segmentation, terms
-from pbrlib.train.runs import RunDirectory
-from pbrlib.train.spec import RuntimeSpec
-from pbrlib.train.state import checkpoints
+from pbrlib.train.checkpoint.state import checkpoints
+from pbrlib.train.record.rundirectory import RunDirectory
+from pbrlib.train.runtimespec import RuntimeSpec
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "real"
 DONORS = ("segformer", "albedo")

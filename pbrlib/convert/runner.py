@@ -12,15 +12,15 @@ from typing import Protocol
 
 from torch import Tensor
 
+from pbrlib.convert.conversionreport import FILE, Converted, Report
 from pbrlib.convert.inputs import Prepared, prepare, store
-from pbrlib.convert.report import FILE, Converted, Report
 from pbrlib.convert.seams import seam_over_mean
 from pbrlib.convert.sheet import NAME as SHEET
 from pbrlib.convert.sheet import Sheet, thumbnails
-from pbrlib.convert.textures import find_textures
+from pbrlib.convert.texturepairs import find_textures
 from pbrlib.convert.truepbr import PbrMaps, write_texture, write_together
 from pbrlib.convert.workers import Workers
-from pbrlib.data.contact import Picture
+from pbrlib.data.materials.contact import Picture
 from pbrlib.errors import ConfigError, DataError
 from pbrlib.inference.chain import TextureInput
 from pbrlib.maps import UNIT_TARGETS

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pbrlib.data.contact import Picture, contact_sheet
+from pbrlib.data.materials.contact import Picture, contact_sheet
 from pbrlib.inference.chain import TextureInput
 
 NAME = "contact.png"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pbrlib.curriculum.ladder import Ladder
 from pbrlib.curriculum.spec import Curriculum
-from pbrlib.train.spec import RuntimeSpec
+from pbrlib.train.runtimespec import RuntimeSpec
 
 Carry = Callable[[Curriculum, str], None]
 """Carries out one phase of a curriculum to its end; whatever it raises ends the climb."""

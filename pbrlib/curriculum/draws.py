@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pbrlib.curriculum.spec import Curriculum
-from pbrlib.data.balance import merged
-from pbrlib.data.plan import DrawPlan, PlanRequest, make_plan
+from pbrlib.data.draws.balance import merged
+from pbrlib.data.draws.plan import DrawPlan, PlanRequest, make_plan
 from pbrlib.data.shards.index import IndexRow
-from pbrlib.tasks.spec import maps_required, merged_classes
+from pbrlib.tasks.taskspec import maps_required, merged_classes
 
 
 def phase_plan(curriculum: Curriculum, phase: str, rows: Sequence[IndexRow]) -> DrawPlan:

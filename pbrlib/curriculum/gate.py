@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from pbrlib.curriculum.mistakes import Mistake, suggestion
+from pbrlib.curriculum.config.mistakes import Mistake, suggestion
 from pbrlib.curriculum.spec import Curriculum, GateSpec
 from pbrlib.errors import GateError
-from pbrlib.tasks.spec import TaskSpec
-from pbrlib.train.runs import RECORD, RunDirectory
-from pbrlib.train.state import Validated
+from pbrlib.tasks.taskspec import TaskSpec
+from pbrlib.train.checkpoint.state import Validated
+from pbrlib.train.record.rundirectory import RECORD, RunDirectory
 
 
 @dataclass(frozen=True)

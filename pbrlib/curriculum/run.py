@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pbrlib.curriculum.describe.tags import tags_of
 from pbrlib.curriculum.draws import phase_plan
 from pbrlib.curriculum.fingerprint import outside_donors, phase_fingerprints
 from pbrlib.curriculum.gate import enter, pass_gate
@@ -24,27 +25,26 @@ from pbrlib.curriculum.spec import (
     frozen_networks,
     parse_donor,
 )
-from pbrlib.curriculum.tags import tags_of
 from pbrlib.curriculum.weights import from_own_weights, located
-from pbrlib.data.balance import class_pixels, class_weights, merged
-from pbrlib.data.place import place
+from pbrlib.data.draws.balance import class_pixels, class_weights, merged
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DataError
 from pbrlib.seeds import mix
+from pbrlib.storage.paths import place
 from pbrlib.tasks.build import build_task, measured
-from pbrlib.tasks.spec import maps_read, maps_required, merged_classes
 from pbrlib.tasks.start import check_start, start_from
-from pbrlib.train.fallback import past_damage
-from pbrlib.train.keeping import best_checkpoint
+from pbrlib.tasks.taskspec import maps_read, maps_required, merged_classes
+from pbrlib.train.checkpoint.fallback import past_damage
+from pbrlib.train.checkpoint.keeping import best_checkpoint
+from pbrlib.train.checkpoint.state import State, checkpoints, read_state
 from pbrlib.train.loop import train_phase
 from pbrlib.train.phase import PhaseRun
-from pbrlib.train.runs import FinishedPhase, RunDirectory
+from pbrlib.train.record.rundirectory import FinishedPhase, RunDirectory
+from pbrlib.train.record.timesheet import enter_time
 from pbrlib.train.runtime import LocalRuntime, Runtime
-from pbrlib.train.spec import RuntimeSpec, Selection
-from pbrlib.train.state import State, checkpoints, read_state
+from pbrlib.train.runtimespec import RuntimeSpec, Selection
 from pbrlib.train.task import Task
-from pbrlib.train.timesheet import enter_time
 from pbrlib.train.validation import load_validation
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pbrlib.curriculum.spec import Curriculum, PhaseSpec
+from pbrlib.optim.optimizerspec import GroupSpec, OptimizerSpec
 from pbrlib.optim.schedules import ScheduleSpec
-from pbrlib.optim.spec import GroupSpec, OptimizerSpec
 
 
 def scaled(curriculum: Curriculum) -> Curriculum:

@@ -9,16 +9,16 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, PositiveFloat, StringConstraints, field_validator, model_validator
 
-from pbrlib.data.augment import AugmentSpec
-from pbrlib.data.balance import BalanceSpec
-from pbrlib.data.mosaic import MosaicSpec
-from pbrlib.losses.spec import LossSpec
+from pbrlib.data.augment.pipeline import AugmentSpec
+from pbrlib.data.draws.balance import BalanceSpec
+from pbrlib.data.draws.mosaic import MosaicSpec
+from pbrlib.losses.lossspec import LossSpec
+from pbrlib.optim.optimizerspec import OptimizerSpec
 from pbrlib.optim.schedules import ScheduleSpec
-from pbrlib.optim.spec import OptimizerSpec
 from pbrlib.spec import Spec
-from pbrlib.tasks.spec import TaskSpec
-from pbrlib.train.runs import MODEL
-from pbrlib.train.spec import Selection
+from pbrlib.tasks.taskspec import TaskSpec
+from pbrlib.train.record.rundirectory import MODEL
+from pbrlib.train.runtimespec import Selection
 
 Slug: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 PhaseName: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pbrlib.curriculum.spec import Curriculum, PhaseSpec
-from pbrlib.models.spec import unfetched
-from pbrlib.tasks.spec import TaskSpec
+from pbrlib.models.modelspec import unfetched
+from pbrlib.tasks.taskspec import TaskSpec
 
 
 def located(curriculum: Curriculum) -> Curriculum:

@@ -14,11 +14,11 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from pbrlib.data.collate import stack
-from pbrlib.data.draw import Window
+from pbrlib.data.draws.collate import stack
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.evaluate.texture import READ, Texture, as_texture
+from pbrlib.data.shards.window import Window
+from pbrlib.evaluate.samples import READ, Texture, as_texture
 from pbrlib.geometry import relief
 from pbrlib.inference.chain import TextureInput
 from pbrlib.maps import CLASSES, IGNORE, class_id

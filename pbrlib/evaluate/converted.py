@@ -18,13 +18,13 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
-from pbrlib.data.material import Material, Source
+from pbrlib.data.materials.material import Material, Source
 from pbrlib.errors import DataError
 from pbrlib.evaluate.baselines import ColourFit, untrained_baselines
+from pbrlib.evaluate.evaluationreport import Evaluation
 from pbrlib.evaluate.picture import Row, sheet_rows, sheets
-from pbrlib.evaluate.report import Evaluation
+from pbrlib.evaluate.samples import Texture
 from pbrlib.evaluate.scores import NET, Scores
-from pbrlib.evaluate.texture import Texture
 from pbrlib.geometry import flip_green
 from pbrlib.inference.chain import TextureInput
 from pbrlib.maps import IGNORE, MAPS, NORMAL, UNIT_TARGETS

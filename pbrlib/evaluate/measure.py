@@ -16,10 +16,10 @@ from pbrlib.evaluate.baselines import (
     map_baselines,
     training_statistics,
 )
+from pbrlib.evaluate.evaluationreport import Evaluation
 from pbrlib.evaluate.picture import Row, sheet_rows, sheets, shown
-from pbrlib.evaluate.report import Evaluation
+from pbrlib.evaluate.samples import Texture, validation_rows, validation_textures
 from pbrlib.evaluate.scores import NET, SEGMENTATION, Lpips, Scores
-from pbrlib.evaluate.texture import Texture, validation_rows, validation_textures
 from pbrlib.inference.chain import TextureInput
 from pbrlib.inference.trained import trained_in
 from pbrlib.maps import IGNORE, UNIT_TARGETS

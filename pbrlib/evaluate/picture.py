@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from pbrlib.data.contact import Picture, as_picture, contact_sheet
+from pbrlib.data.materials.contact import Picture, as_picture, contact_sheet
 from pbrlib.data.shards.index import IndexRow
+from pbrlib.evaluate.samples import Texture
 from pbrlib.evaluate.scores import SEGMENTATION
-from pbrlib.evaluate.texture import Texture
 from pbrlib.maps import ALBEDO, DIFFUSE, GLOSS, IGNORE, MASK, NORMAL, UNIT_TARGETS
 
 MOST_TEXTURES = 12

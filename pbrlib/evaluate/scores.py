@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from pbrlib.losses.perceptual import Trunk, lpips_distance
 from pbrlib.maps import ALBEDO, CLASSES, HEIGHT
+from pbrlib.metrics.confusion import confusion
 from pbrlib.metrics.images import texture_metrics
-from pbrlib.metrics.segmentation import confusion
 
 NET = "net"
 """The method that baselines are compared with."""

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, StringConstraints, ValidationError
 
-from pbrlib.data.storage import sha256
 from pbrlib.errors import CheckpointError
 from pbrlib.inference.networks import MapNetwork, SegmentationNetwork
 from pbrlib.maps import CLASSES
 from pbrlib.spec import Spec
+from pbrlib.storage.files import sha256
 
 FILE_NAME = "model.json"
 SUMS = "SHA256SUMS"

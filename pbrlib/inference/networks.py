@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from pbrlib.errors import CheckpointError
 from pbrlib.maps import CLASSES, DIFFUSE, GLOSS, MAPS, NORMAL, RELIEF
+from pbrlib.models.modelspec import SegformerSpec, Size, UNetSpec, unfetched
 from pbrlib.models.segformer import Segformer
-from pbrlib.models.spec import SegformerSpec, Size, UNetSpec, unfetched
 from pbrlib.models.unet import UNet
 from pbrlib.spec import Spec
-from pbrlib.train.state import check_weights, put_weights, read_state, read_weights
+from pbrlib.train.checkpoint.state import check_weights, put_weights, read_state, read_weights
 
 Network = TypeVar("Network", bound=nn.Module)
 

@@ -10,14 +10,14 @@ from typing import Literal, assert_never
 import torch
 from torch import Tensor
 
-from pbrlib.data.storage import fetched_folder
 from pbrlib.errors import CheckpointError
 from pbrlib.inference.modelfile import is_model, read_model
 from pbrlib.inference.networks import MapNetwork, SegmentationNetwork, declared_network, frozen_network
 from pbrlib.models.segformer import Segformer, read_pretrained
 from pbrlib.models.unet import UNet
-from pbrlib.train.runs import RECORD, RunDirectory
-from pbrlib.train.state import read_state, read_tensors, read_weights
+from pbrlib.storage.files import fetched_folder
+from pbrlib.train.checkpoint.state import read_state, read_tensors, read_weights
+from pbrlib.train.record.rundirectory import RECORD, RunDirectory
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Loss terms as pure functions and as modules, and the recipe that sums them.
 
-Each term of `pbrlib.losses.spec.LossSpec` is a function of that name here (``lpips`` is ``lpips_distance``,
-of the network that ``load_lpips`` opens) and a module, which knows what to average over. Names are looked
-up when they are asked for: `pbrlib.losses.spec`, which every curriculum needs, imports no torch.
+Each term of `pbrlib.losses.lossspec.LossSpec` is a function of that name here (``lpips`` is
+``lpips_distance``, of the network that ``load_lpips`` opens) and a module, which knows what to average over.
+Names are looked up when they are asked for: `pbrlib.losses.lossspec`, which every curriculum needs, imports
+no torch.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pbrlib.losses import segmentation
 from pbrlib.losses.base import MeanTerm, RatioTerm
-from pbrlib.losses.spec import FocalSpec, FocalTverskySpec, TermSpec
+from pbrlib.losses.lossspec import FocalSpec, FocalTverskySpec, TermSpec
 from pbrlib.losses.target import LossContext, LossTarget, Output
 
 

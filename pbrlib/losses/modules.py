@@ -11,7 +11,7 @@ from torch import Tensor
 from pbrlib.losses import perceptual, terms
 from pbrlib.losses.base import MeanTerm, Term, counted_samples
 from pbrlib.losses.class_terms import CrossEntropy, Dice, Focal, FocalTversky
-from pbrlib.losses.spec import (
+from pbrlib.losses.lossspec import (
     BceSpec,
     FocalBceSpec,
     FocalRelativeL1Spec,
@@ -190,4 +190,4 @@ TERMS: dict[str, type[Term]] = {
     "focal_tversky": FocalTversky,
     "bce": Bce,
 }
-"""The module of each field of :class:`pbrlib.losses.spec.LossSpec`."""
+"""The module of each field of :class:`pbrlib.losses.lossspec.LossSpec`."""

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from pbrlib.losses.base import Term
 from pbrlib.losses.collectives import all_reduce_sum
+from pbrlib.losses.lossspec import LossSpec
 from pbrlib.losses.modules import TERMS
-from pbrlib.losses.spec import LossSpec
 from pbrlib.losses.target import LossContext, LossTarget, Output
 
 __all__ = ["LossContext", "LossReport", "LossTarget", "Recipe"]

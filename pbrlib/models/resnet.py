@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pbrlib.errors import CheckpointError
 from pbrlib.models.blocks import IMAGENET_MEAN, IMAGENET_STD, DoubleConv, rechannel
-from pbrlib.models.spec import UNetSpec
+from pbrlib.models.modelspec import UNetSpec
 
 PICTURE = len(IMAGENET_MEAN)
 """The first channels of an input, which the weights know: colour, or the normal where there is none."""

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from pbrlib.errors import CheckpointError, first_line
 from pbrlib.maps import CLASSES, DIFFUSE, NORMAL
 from pbrlib.models.blocks import IMAGENET_MEAN, IMAGENET_STD, rechannel, resize
-from pbrlib.models.spec import SegformerSpec
+from pbrlib.models.modelspec import SegformerSpec
 
 if TYPE_CHECKING:
     from transformers import SegformerConfig, SegformerForSemanticSegmentation

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pbrlib.models.blocks import ConvNormAct, DoubleConv, blur_halve, resize
 from pbrlib.models.film import FiLM
-from pbrlib.models.spec import UNetSpec
+from pbrlib.models.modelspec import UNetSpec
 
 if TYPE_CHECKING:
     from pbrlib.models.resnet import ResNetEncoder

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from pbrlib.errors import ConfigError
-from pbrlib.optim.spec import AdamWSpec, GroupSpec, OptimizerSpec
+from pbrlib.optim.optimizerspec import AdamWSpec, GroupSpec, OptimizerSpec
 
 BASE = "base"
 """The group of parameters that no rule claims."""

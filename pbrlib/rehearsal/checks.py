@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from pbrlib.curriculum.phrases import size
+from pbrlib.curriculum.describe.phrases import size
 from pbrlib.data.shards.codec import TILE
 from pbrlib.rehearsal.node import NodeFacts
-from pbrlib.train.spec import RuntimeSpec
+from pbrlib.train.runtimespec import RuntimeSpec
 
 Verdict = Literal["ok", "warning", "failed"]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pbrlib.data.storage import write_text_atomic
+from pbrlib.storage.files import write_text_atomic
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pbrlib.curriculum.describe import epoch_figures
+from pbrlib.curriculum.describe.description import epoch_figures
 from pbrlib.curriculum.ladder import Ladder
 from pbrlib.curriculum.run import resolve
 from pbrlib.curriculum.scale import scaled
@@ -15,7 +15,7 @@ from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.rehearsal.estimate import PhaseEstimate, PhaseLength, estimate
 from pbrlib.rehearsal.measured import PhaseFigures, RankLauncher, rehearse
-from pbrlib.train.spec import RuntimeSpec
+from pbrlib.train.runtimespec import RuntimeSpec
 
 
 @dataclass(frozen=True)

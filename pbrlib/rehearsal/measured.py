@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pbrlib.curriculum.run import PhaseJob, RankWork, carry_out
-from pbrlib.data.plan import share
+from pbrlib.data.draws.plan import share
 from pbrlib.rehearsal.figures import RankFigures, read_figures
 from pbrlib.rehearsal.phase import rehearse_phase
-from pbrlib.train.journal import METRICS
-from pbrlib.train.state import WEIGHTS, checkpoints
-from pbrlib.train.timesheet import TIME_SHEET
+from pbrlib.train.checkpoint.state import WEIGHTS, checkpoints
+from pbrlib.train.record.journal import METRICS
+from pbrlib.train.record.timesheet import TIME_SHEET
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pbrlib.data.shards.manifest import load_manifest
-from pbrlib.data.storage import write_text_atomic
 from pbrlib.errors import PbrError
+from pbrlib.storage.files import write_text_atomic
 
 DRIVERS_TOKEN = "token-of-the-driver"  # noqa: S105  # a word in a file, no secret
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # where Ray keeps objects, not a file of ours

@@ -15,16 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from pbrlib.curriculum.run import PhaseJob, set_up
-from pbrlib.data.batch import RawBatch
-from pbrlib.data.plan import DrawPlan
+from pbrlib.data.draws.batch import RawBatch
+from pbrlib.data.draws.plan import DrawPlan
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.errors import ConfigError
 from pbrlib.rehearsal.figures import RankFigures, ValidationFigures, rank_figures, write_figures
-from pbrlib.tasks.spec import maps_required
+from pbrlib.tasks.taskspec import maps_required
+from pbrlib.train.checkpoint.state import read_weights
 from pbrlib.train.loop import train_phase
 from pbrlib.train.phase import PhaseRun
 from pbrlib.train.runtime import Runtime
-from pbrlib.train.state import read_weights
 from pbrlib.train.task import Task
 from pbrlib.train.validation import (
     MULTIPLE,

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from pbrlib.curriculum.ladder import Ladder, donors_of
-from pbrlib.data.storage import remove_folder
 from pbrlib.errors import ConfigError
-from pbrlib.train.runs import RunDirectory
+from pbrlib.storage.files import remove_folder
+from pbrlib.train.record.rundirectory import RunDirectory
 
 PREFIX = ".rehearsal-"
 """Begins with a dot: `pbr runs` and pruning do not look into it."""

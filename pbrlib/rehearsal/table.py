@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from pbrlib.curriculum.phrases import duration, size
+from pbrlib.curriculum.describe.phrases import duration, size
 from pbrlib.rehearsal.checks import Check
 from pbrlib.rehearsal.estimate import Whole
 from pbrlib.rehearsal.ladder import Rehearsed

@@ -8,12 +8,12 @@ from typing import TypeAlias
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.evaluate.compare import FEWEST, Comparison, compare
-from pbrlib.evaluate.report import Evaluation
+from pbrlib.evaluate.evaluationreport import Evaluation
 from pbrlib.evaluate.scores import NET
 from pbrlib.inference.modelfile import SUMS, ModelFile
 from pbrlib.maps import CLASSES, SCALAR_TARGETS
 from pbrlib.release.facts import licences
-from pbrlib.train.runs import FinishedPhase
+from pbrlib.train.record.rundirectory import FinishedPhase
 
 _INTRODUCTION = """\
 # PBR maps from old game textures

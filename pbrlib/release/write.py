@@ -15,14 +15,13 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from pbrlib.curriculum.load import dump_yaml
+from pbrlib.curriculum.config.load import dump_yaml
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.data.storage import is_remote, sha256
 from pbrlib.errors import CheckpointError
+from pbrlib.evaluate.evaluationreport import FILE as EVALUATION
+from pbrlib.evaluate.evaluationreport import Evaluation
 from pbrlib.evaluate.measure import checkpoints_of, evaluate
-from pbrlib.evaluate.report import FILE as EVALUATION
-from pbrlib.evaluate.report import Evaluation
 from pbrlib.inference.chain import Chain
 from pbrlib.inference.modelfile import FILE_NAME, SUMS, ModelFile, is_model, read_model
 from pbrlib.inference.trained import Trained, trained_in
@@ -30,9 +29,10 @@ from pbrlib.maps import CLASSES
 from pbrlib.models.segformer import Segformer, save_pretrained
 from pbrlib.release.card import card
 from pbrlib.release.facts import attributions, model_file
-from pbrlib.release.swap import finish_swap, is_half_sent, send_in, swap_in
-from pbrlib.train.runs import MODEL, FinishedPhase, RunDirectory
-from pbrlib.train.state import WEIGHTS, checked
+from pbrlib.storage.files import is_remote, sha256
+from pbrlib.storage.swap import finish_swap, is_half_sent, send_in, swap_in
+from pbrlib.train.checkpoint.state import WEIGHTS, checked
+from pbrlib.train.record.rundirectory import MODEL, FinishedPhase, RunDirectory
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pbrlib.evaluate.report import FILE
+from pbrlib.evaluate.evaluationreport import FILE
 from pbrlib.evaluate.scores import NET
 from pbrlib.maps import CLASSES
 from pbrlib.runs.jsonfile import shown

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pbrlib.data.storage import fetched_folder
+from pbrlib.storage.files import fetched_folder
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from pbrlib.curriculum.spec import CheckpointPath, parse_donor
-from pbrlib.data.storage import remove_folder
 from pbrlib.errors import DataError
 from pbrlib.inference.modelfile import FILE_NAME
 from pbrlib.runs.jsonfile import relied_on
 from pbrlib.runs.record import QUIET_S, PhaseFolder, Run, find_runs
-from pbrlib.train.runs import MODEL, SNAPSHOT
-from pbrlib.train.state import STATE, UNFINISHED, checkpoints
+from pbrlib.storage.files import remove_folder
+from pbrlib.train.checkpoint.state import STATE, UNFINISHED, checkpoints
+from pbrlib.train.record.rundirectory import MODEL, SNAPSHOT
 
 
 @dataclass(frozen=True)

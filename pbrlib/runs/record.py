@@ -11,22 +11,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pbrlib.curriculum.overview import LADDER
+from pbrlib.curriculum.config.yamlfile import read_yaml
+from pbrlib.curriculum.describe.overview import LADDER
 from pbrlib.curriculum.spec import default_select
-from pbrlib.curriculum.yamlfile import read_yaml
-from pbrlib.data.lines import read_records
 from pbrlib.errors import ConfigError, DataError, PbrError
 from pbrlib.inference.modelfile import is_model
 from pbrlib.runs.jsonfile import shown
 from pbrlib.runs.walltime import Sheet, read_sheet
+from pbrlib.storage.lines import read_records
 from pbrlib.train.badsamples import told
-from pbrlib.train.environment import ENVIRONMENT
-from pbrlib.train.incidents import FAILURE, INCIDENTS
-from pbrlib.train.journal import FALLBACK, METRICS, TRACKER
-from pbrlib.train.runs import CURRICULUM, RECORD, FinishedPhase, RunDirectory
-from pbrlib.train.spec import Selection
-from pbrlib.train.state import STATE, checkpoints
-from pbrlib.train.timesheet import TIME_SHEET
+from pbrlib.train.checkpoint.state import STATE, checkpoints
+from pbrlib.train.record.environment import ENVIRONMENT
+from pbrlib.train.record.incidents import FAILURE, INCIDENTS
+from pbrlib.train.record.journal import FALLBACK, METRICS, TRACKER
+from pbrlib.train.record.rundirectory import CURRICULUM, RECORD, FinishedPhase, RunDirectory
+from pbrlib.train.record.timesheet import TIME_SHEET
+from pbrlib.train.runtimespec import Selection
 
 STALE_S = 60.0
 """A living command writes ladder.json every few seconds."""

@@ -10,17 +10,17 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pbrlib.curriculum.phrases import duration
+from pbrlib.curriculum.describe.phrases import duration
 from pbrlib.inference.modelfile import is_model
 from pbrlib.runs.record import PhaseFolder, Run
 from pbrlib.runs.sparkline import sparkline
 from pbrlib.runs.walltime import WallTime, account_of_run
-from pbrlib.train.incidents import INCIDENTS, told
-from pbrlib.train.journal import METRICS
-from pbrlib.train.profile import PROFILE
-from pbrlib.train.runs import CURRICULUM, MODEL, RECORD
-from pbrlib.train.state import checkpoints
-from pbrlib.train.timesheet import TIME_SHEET
+from pbrlib.train.checkpoint.state import checkpoints
+from pbrlib.train.record.incidents import INCIDENTS, told
+from pbrlib.train.record.journal import METRICS
+from pbrlib.train.record.profile import PROFILE
+from pbrlib.train.record.rundirectory import CURRICULUM, MODEL, RECORD
+from pbrlib.train.record.timesheet import TIME_SHEET
 
 MOST_INCIDENTS = 20
 """Shown of a phase."""

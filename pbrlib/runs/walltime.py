@@ -9,8 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from pbrlib.data.lines import read_records
-from pbrlib.train.timesheet import TIME_SHEET
+from pbrlib.storage.lines import read_records
+from pbrlib.train.record.timesheet import TIME_SHEET
 
 
 @dataclass(frozen=True)

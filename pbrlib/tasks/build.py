@@ -8,17 +8,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pbrlib.data.category import CategorySpec
+from pbrlib.data.augment.category import CategorySpec
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.errors import CheckpointError, ConfigError
 from pbrlib.inference.chain import Chain
 from pbrlib.inference.networks import open_network
-from pbrlib.losses.spec import LossSpec
+from pbrlib.losses.lossspec import LossSpec
 from pbrlib.models.segformer import Segformer
 from pbrlib.models.unet import UNet
 from pbrlib.tasks.maps import MapTask
 from pbrlib.tasks.segmentation import SegmentationTask
-from pbrlib.tasks.spec import MetallicSpec, TaskSpec
+from pbrlib.tasks.taskspec import MetallicSpec, TaskSpec
 
 
 def build_task(

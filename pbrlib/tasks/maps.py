@@ -8,18 +8,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pbrlib.data.batch import Batch
-from pbrlib.data.category import CategorySpec, confident_classes, draw_changes, with_changes
+from pbrlib.data.augment.category import CategorySpec, confident_classes, draw_changes, with_changes
+from pbrlib.data.draws.batch import Batch
 from pbrlib.inference.chain import Chain, Condition
 from pbrlib.inference.networks import MapNetwork, build_unet, colour_input, gloss_input, map_input
+from pbrlib.losses.lossspec import LossSpec
 from pbrlib.losses.recipe import LossContext, LossTarget, Recipe
-from pbrlib.losses.spec import LossSpec
 from pbrlib.maps import CLASSES, IGNORE
 from pbrlib.metrics.images import map_metrics
 from pbrlib.metrics.sums import Sums
 from pbrlib.seeds import uniform
-from pbrlib.tasks.spec import AlbedoSpec, GlossInput, MapSpec
 from pbrlib.tasks.supervised import SupervisedPlayer, side_by_side
+from pbrlib.tasks.taskspec import AlbedoSpec, GlossInput, MapSpec
 from pbrlib.train.task import Example
 
 SEAMLESS = ("height", "ao")

@@ -8,16 +8,16 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from pbrlib.data.batch import Batch
+from pbrlib.data.draws.batch import Batch
 from pbrlib.inference.networks import SegmentationNetwork, build_segformer, colour_input
+from pbrlib.losses.lossspec import LossSpec
 from pbrlib.losses.recipe import LossContext, LossTarget, Recipe
-from pbrlib.losses.spec import LossSpec
 from pbrlib.maps import CLASSES, IGNORE, class_id
-from pbrlib.metrics.segmentation import confusion
+from pbrlib.metrics.confusion import confusion
 from pbrlib.metrics.sums import Sums
 from pbrlib.seeds import mix, uniform
-from pbrlib.tasks.spec import SegmentationSpec, merged_classes
 from pbrlib.tasks.supervised import SupervisedPlayer, class_colours, side_by_side
+from pbrlib.tasks.taskspec import SegmentationSpec, merged_classes
 from pbrlib.train.task import Example
 
 

@@ -19,9 +19,9 @@ from pbrlib.models.segformer import Segformer
 from pbrlib.models.unet import UNet, stem_of
 from pbrlib.tasks.maps import MapTask, map_network
 from pbrlib.tasks.segmentation import SegmentationTask
-from pbrlib.tasks.spec import SegmentationSpec, TaskSpec
-from pbrlib.train.state import load_weights
-from pbrlib.train.warmstart import Ends, Sizes, WarmStart, misfits, sizes_of, warm_start
+from pbrlib.tasks.taskspec import SegmentationSpec, TaskSpec
+from pbrlib.train.checkpoint.state import load_weights
+from pbrlib.train.checkpoint.warmstart import Ends, Sizes, WarmStart, misfits, sizes_of, warm_start
 
 Declared: TypeAlias = SegmentationNetwork | MapNetwork
 
@@ -79,7 +79,7 @@ def start_from(folder: Path, task: SegmentationTask | MapTask, *, seed: int) -> 
     """Gives a task's fresh network the weights of a checkpoint.
 
     One of the same role is loaded whole (None); of one for another map all is taken that means the same
-    here, see `pbrlib.train.warmstart.warm_start`. ``seed`` draws what the donor lacks.
+    here, see `pbrlib.train.checkpoint.warmstart.warm_start`. ``seed`` draws what the donor lacks.
 
     Raises:
         CheckpointError: It cannot be read or does not fit.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pbrlib.train.journal import whole_lines
+from pbrlib.train.record.journal import whole_lines
 from pbrlib.train.runtime import Runtime
 
 BAD_SAMPLES = "bad_samples"

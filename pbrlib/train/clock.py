@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pbrlib.data.batch import RawBatch
-from pbrlib.data.plan import DrawPlan
+from pbrlib.data.draws.batch import RawBatch
+from pbrlib.data.draws.plan import DrawPlan
 
 Aside = Literal["input", "validation", "checkpoint"]
 """What takes time beside the steps themselves."""

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pbrlib.data.batch import Batch
+from pbrlib.data.draws.batch import Batch
 from pbrlib.errors import NumericsError, PbrError
 from pbrlib.losses.recipe import LossReport
 from pbrlib.optim.groups import build_optimizer, frozen_modules
 from pbrlib.optim.schedules import apply_rates
 from pbrlib.seeds import mix
-from pbrlib.train.failedstep import StepRecord, keep_failed_step
+from pbrlib.train.debug.failedstep import StepRecord, keep_failed_step
 from pbrlib.train.phase import PhaseRun
 from pbrlib.train.runtime import Runtime
 from pbrlib.train.task import Example, Player, Task

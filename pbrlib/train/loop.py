@@ -9,26 +9,26 @@ from dataclasses import asdict, dataclass, field, replace
 
 import torch
 
-from pbrlib.data.augment import augment
-from pbrlib.data.batch import Batch, RawBatch
-from pbrlib.data.storage import remove_folder
+from pbrlib.data.augment.pipeline import augment
+from pbrlib.data.draws.batch import Batch, RawBatch
 from pbrlib.errors import ConfigError
 from pbrlib.losses.recipe import LossReport
+from pbrlib.storage.files import remove_folder
 from pbrlib.train.badsamples import BAD_SAMPLES, BadSamples
+from pbrlib.train.checkpoint.state import State, Validated, remove_unfinished, restore, save, unfinished
 from pbrlib.train.clock import Clock
-from pbrlib.train.environment import note_environment
-from pbrlib.train.failedstep import FAILED_STEP, STEP
-from pbrlib.train.journal import Journal
+from pbrlib.train.debug.failedstep import FAILED_STEP, STEP
 from pbrlib.train.learner import Learner
 from pbrlib.train.notice import Notices
 from pbrlib.train.phase import PhaseRun
 from pbrlib.train.plateau import PLATEAU, on_plateau
-from pbrlib.train.profile import StepProfile
-from pbrlib.train.record import BatchRecord
+from pbrlib.train.record.batchrecord import BatchRecord
+from pbrlib.train.record.environment import note_environment
+from pbrlib.train.record.journal import Journal
+from pbrlib.train.record.profile import StepProfile
+from pbrlib.train.record.trackers import open_trackers
 from pbrlib.train.runtime import Runtime
-from pbrlib.train.state import State, Validated, remove_unfinished, restore, save, unfinished
 from pbrlib.train.task import Player, Task
-from pbrlib.train.trackers import open_trackers
 from pbrlib.train.validation import ValidationTexture, contact_sheet, validate
 
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pbrlib.data.augment import AugmentSpec
-from pbrlib.data.plan import DrawPlan
+from pbrlib.data.augment.pipeline import AugmentSpec
+from pbrlib.data.draws.plan import DrawPlan
+from pbrlib.optim.optimizerspec import OptimizerSpec
 from pbrlib.optim.schedules import ScheduleSpec
-from pbrlib.optim.spec import OptimizerSpec
-from pbrlib.train.spec import RuntimeSpec, Selection
-from pbrlib.train.warmstart import WarmStart
+from pbrlib.train.checkpoint.warmstart import WarmStart
+from pbrlib.train.runtimespec import RuntimeSpec, Selection
 
 
 @dataclass(frozen=True)

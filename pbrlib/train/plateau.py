@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pbrlib.train.spec import Selection
-from pbrlib.train.state import Validated
+from pbrlib.train.checkpoint.state import Validated
+from pbrlib.train.runtimespec import Selection
 
 PLATEAU = "plateau"
 """What a state says of a phase that ended so."""

@@ -11,16 +11,16 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from pbrlib.data.batch import RawBatch
-from pbrlib.data.collate import collate
-from pbrlib.data.draw import fetch
-from pbrlib.data.plan import DrawPlan, share
+from pbrlib.data.draws.batch import RawBatch
+from pbrlib.data.draws.collate import collate
+from pbrlib.data.draws.fetch import fetch
+from pbrlib.data.draws.plan import DrawPlan, share
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.data.storage import move_folder
 from pbrlib.errors import CheckpointError, outage_or
-from pbrlib.train.keeping import remove_others
-from pbrlib.train.spec import Selection
-from pbrlib.train.state import STATE, checkpoints, name_of_checkpoint
+from pbrlib.storage.files import move_folder
+from pbrlib.train.checkpoint.keeping import remove_others
+from pbrlib.train.checkpoint.state import STATE, checkpoints, name_of_checkpoint
+from pbrlib.train.runtimespec import Selection
 
 
 class Runtime(Protocol):

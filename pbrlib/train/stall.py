@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from pbrlib.data.batch import RawBatch
+from pbrlib.data.draws.batch import RawBatch
 
 TELL_AFTER_S = 60.0
 """A wait of this length is told, and each time it has doubled."""

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pbrlib.data.batch import Batch
+from pbrlib.data.draws.batch import Batch
 from pbrlib.losses.recipe import LossTarget
 from pbrlib.metrics.sums import Sums
 

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from pbrlib.data.augment import AugmentSpec, augment
-from pbrlib.data.batch import RawBatch
-from pbrlib.data.collate import stack
-from pbrlib.data.draw import Window
+from pbrlib.data.augment.pipeline import AugmentSpec, augment
+from pbrlib.data.draws.batch import RawBatch
+from pbrlib.data.draws.collate import stack
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.shards.window import Window
 from pbrlib.data.sources.pictures import bounded, to_stored
 from pbrlib.maps import MAPS, Stored
 from pbrlib.metrics.sums import Sums

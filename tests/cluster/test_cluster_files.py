@@ -12,8 +12,8 @@ import jsonschema
 import pytest
 import yaml
 
-from pbrlib.curriculum.load import load_runtime
-from ray_jobs.session import ENVIRONMENT
+from pbrlib.curriculum.config.load import load_runtime
+from ray_jobs.cluster.session import ENVIRONMENT
 
 ROOT = Path(__file__).parents[2]
 RAY = "2.60.0"

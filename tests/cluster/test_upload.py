@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NEEDED = (
-    "ray_jobs/train.py",
+    "ray_jobs/commands/train.py",
     "ray_jobs/cli.py",
     "pbrlib/maps.py",
     "configs/rev7/ladder.yaml",

@@ -9,8 +9,7 @@ from pbrlib.convert.seams import SeamRatio, seam_over_mean
 from pbrlib.errors import CheckpointError, DataError
 from pbrlib.geometry import flip_green, normal_from_height
 from pbrlib.maps import NORMAL
-
-from .textures import FakeNetworks, normal, picture
+from tests.convert.textures import FakeNetworks, normal, picture
 
 
 def test_directx_normals_become_opengl_and_the_original_again() -> None:

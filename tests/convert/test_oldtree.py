@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from pbrlib.convert.oldtree import bake_tree, file_stem
-from pbrlib.convert.textures import find_textures
-from pbrlib.data.material import Entry, Material
+from pbrlib.convert.texturepairs import find_textures
+from pbrlib.data.materials.material import Entry, Material
 from pbrlib.data.sources.folder import FolderSource
 from pbrlib.data.sources.generated import GeneratedSource
 from pbrlib.errors import DataError

@@ -9,9 +9,8 @@ from PIL import Image
 from pbrlib.convert.runner import Progress, convert_tree
 from pbrlib.errors import CheckpointError, ConfigError
 from pbrlib.textures.pairs import Fate
-
-from .readers import crashing_reader
-from .textures import FakeNetworks, normal, picture, save_pair, save_png
+from tests.convert.readers import crashing_reader
+from tests.convert.textures import FakeNetworks, normal, picture, save_pair, save_png
 
 
 def test_a_tree_of_dds_and_png_is_converted(tmp_path: Path) -> None:

@@ -13,8 +13,7 @@ from pbrlib.convert.truepbr import PbrMaps, patch_entry, write_texture
 from pbrlib.errors import DataError
 from pbrlib.textures.blocks import read_dds
 from pbrlib.textures.dds import Block, read_header
-
-from .textures import normal, picture
+from tests.convert.textures import normal, picture
 
 NAME = PurePosixPath("stone/wall")
 

@@ -11,9 +11,8 @@ from pbrlib.convert import workers as module
 from pbrlib.convert.workers import Workers
 from pbrlib.errors import DataError
 from pbrlib.textures.decode import read_picture
-
-from .readers import crashing_reader, exiting_reader, never_ready, stopping_in_its_answer
-from .textures import picture, save_png
+from tests.convert.readers import crashing_reader, exiting_reader, never_ready, stopping_in_its_answer
+from tests.convert.textures import picture, save_png
 
 
 def test_a_call_runs_in_another_process() -> None:

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import torch
 
-from pbrlib.curriculum.check import check
-from pbrlib.curriculum.load import parse_curriculum
+from pbrlib.curriculum.check.curriculum import check
+from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.run import carry_out, launch_local, resolve
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.inference.networks import SegmentationNetwork, open_network
-from pbrlib.train.spec import RuntimeSpec
-
-from ..conftest import SEGFORMER
+from pbrlib.train.runtimespec import RuntimeSpec
+from tests.conftest import SEGFORMER
 
 LAYERS = """
     balance:

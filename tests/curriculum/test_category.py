@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 import torch
 
-from pbrlib.curriculum.load import dump_yaml, load_curriculum
+from pbrlib.curriculum.config.load import dump_yaml, load_curriculum
 from pbrlib.curriculum.run import resolve, run_phase
 from pbrlib.curriculum.spec import Curriculum, plain
-from pbrlib.data.augment import AugmentSpec
-from pbrlib.data.category import CategorySpec
+from pbrlib.data.augment.category import CategorySpec
+from pbrlib.data.augment.pipeline import AugmentSpec
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import ConfigError
 from pbrlib.train.runtime import LocalRuntime
-from pbrlib.train.spec import RuntimeSpec
+from pbrlib.train.runtimespec import RuntimeSpec
 
 
 class BuiltError(Exception):

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from pbrlib.curriculum.climb import climb, room_on
+from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.ladder import Family, Ladder
-from pbrlib.curriculum.load import parse_curriculum
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.errors import GateError
-from pbrlib.train.spec import RuntimeSpec
+from pbrlib.train.runtimespec import RuntimeSpec
 from tests.conftest import ALBEDO
 
 WAIT_S = 20.0

@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 
+from pbrlib.curriculum.config.load import dump_yaml, parse_curriculum
 from pbrlib.curriculum.fingerprint import outside_donors, phase_fingerprints
-from pbrlib.curriculum.load import dump_yaml, parse_curriculum
 from pbrlib.curriculum.spec import CheckpointPath, OtherCurriculum, OwnPhase, parse_donor
-
-from .conftest import ROUGHNESS, SEGFORMER
+from tests.curriculum.conftest import ROUGHNESS, SEGFORMER
 
 
 def prints(text: str, **changes: Any) -> dict[str, str]:

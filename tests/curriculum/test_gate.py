@@ -7,20 +7,19 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pbrlib.curriculum.check import check
-from pbrlib.curriculum.describe import describe
+from pbrlib.curriculum.check.curriculum import check
+from pbrlib.curriculum.config.load import dump_yaml, parse_curriculum
+from pbrlib.curriculum.describe.description import describe
+from pbrlib.curriculum.describe.tables import render
 from pbrlib.curriculum.gate import enter, judge, pass_gate
-from pbrlib.curriculum.load import dump_yaml, parse_curriculum
 from pbrlib.curriculum.spec import Curriculum, GateSpec
-from pbrlib.curriculum.tables import render
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.errors import ConfigError, GateError
-from pbrlib.train.runs import FinishedPhase, RunDirectory
-from pbrlib.train.spec import RuntimeSpec
-from pbrlib.train.state import Validated
-
-from .conftest import ROUGHNESS, SEGFORMER
-from .test_fingerprint import prints
+from pbrlib.train.checkpoint.state import Validated
+from pbrlib.train.record.rundirectory import FinishedPhase, RunDirectory
+from pbrlib.train.runtimespec import RuntimeSpec
+from tests.curriculum.conftest import ROUGHNESS, SEGFORMER
+from tests.curriculum.test_fingerprint import prints
 
 GATE = "gate: {ratios: {skyrim: 0.95, matsynth: 1.10}, window: 3}"
 GATED = SEGFORMER.replace("    starts_from: S0\n", f"    starts_from: S0\n    {GATE}\n")

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from pbrlib.curriculum.config.load import load_curriculum, load_ladder
 from pbrlib.curriculum.ladder import Ladder, chosen_phases
-from pbrlib.curriculum.load import load_curriculum, load_ladder
 from pbrlib.errors import ConfigError
-
-from .conftest import ROUGHNESS, SEGFORMER
+from tests.curriculum.conftest import ROUGHNESS, SEGFORMER
 
 ALBEDO = (
     ROUGHNESS.replace("roughness", "albedo")

@@ -4,13 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from pbrlib.curriculum.load import parse_curriculum
+from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.run import loss_weights
-from pbrlib.data.balance import merged
+from pbrlib.data.draws.balance import merged
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.maps import CLASSES
-
-from .conftest import SEGFORMER, row
+from tests.curriculum.conftest import SEGFORMER, row
 
 
 def of_class(name: str, label: str, **changes: object) -> IndexRow:

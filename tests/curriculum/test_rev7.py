@@ -11,19 +11,19 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from pbrlib.curriculum.describe import Described, describe
-from pbrlib.curriculum.load import load_curriculum
-from pbrlib.curriculum.yamlfile import read_yaml
-from pbrlib.data import balance, photometric
-from pbrlib.data.category import CategorySpec
+from pbrlib.curriculum.config.load import load_curriculum
+from pbrlib.curriculum.config.yamlfile import read_yaml
+from pbrlib.curriculum.describe.description import Described, describe
+from pbrlib.data.augment import photometric
+from pbrlib.data.augment.category import CategorySpec
+from pbrlib.data.draws import balance
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.losses import perceptual, terms
 from pbrlib.maps import CLASSES
-from pbrlib.train.spec import RuntimeSpec
+from pbrlib.train.runtimespec import RuntimeSpec
 from ray_jobs.cli import main
-
-from . import recipe
-from .conftest import row
+from tests.curriculum import recipe
+from tests.curriculum.conftest import row
 
 LADDER = Path("configs/rev7/ladder.yaml")
 

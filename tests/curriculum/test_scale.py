@@ -2,15 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from pbrlib.curriculum.check import check
-from pbrlib.curriculum.describe import describe
-from pbrlib.curriculum.load import dump_yaml, parse_curriculum
+from pbrlib.curriculum.check.curriculum import check
+from pbrlib.curriculum.config.load import dump_yaml, parse_curriculum
+from pbrlib.curriculum.describe.description import describe
 from pbrlib.curriculum.scale import scaled
 from pbrlib.errors import ConfigError
-from pbrlib.train.spec import RuntimeSpec
-
-from .conftest import ROUGHNESS, SEGFORMER
-from .test_fingerprint import prints
+from pbrlib.train.runtimespec import RuntimeSpec
+from tests.curriculum.conftest import ROUGHNESS, SEGFORMER
+from tests.curriculum.test_fingerprint import prints
 
 
 def with_scale(text: str, factor: int, rule: str) -> str:

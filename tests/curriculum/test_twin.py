@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pbrlib.curriculum.describe import Described, describe_ladder
-from pbrlib.curriculum.load import load_ladder
-from pbrlib.train.spec import RuntimeSpec
+from pbrlib.curriculum.config.load import load_ladder
+from pbrlib.curriculum.describe.description import Described, describe_ladder
+from pbrlib.train.runtimespec import RuntimeSpec
 
 CROPS = {256: 32, 512: 64, 768: 96, 1024: 128}
 FASTER = 10.0

@@ -9,13 +9,13 @@ import pytest
 import torch
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
-from pbrlib.curriculum.load import parse_curriculum
+from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.run import carry_out, launch_local, resolve
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.curriculum.weights import located
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import CheckpointError
-from pbrlib.train.spec import RuntimeSpec
+from pbrlib.train.runtimespec import RuntimeSpec
 from tests.conftest import ALBEDO, SEGFORMER
 
 SECOND = SEGFORMER[SEGFORMER.index("  S0:") :].replace("S0:", "S1:\n    starts_from: S0")

@@ -14,7 +14,7 @@ from pbrlib.data.sources.generated import GeneratedSource
 from pbrlib.errors import DataError
 from pbrlib.evaluate.compare import compare
 from pbrlib.evaluate.converted import choose, read_index, score_converted
-from pbrlib.evaluate.report import Evaluation
+from pbrlib.evaluate.evaluationreport import Evaluation
 from pbrlib.textures.decode import read_picture
 from ray_jobs.cli import main
 

@@ -9,14 +9,14 @@ from click.testing import CliRunner
 from PIL import Image
 from rich.console import Console
 
-from pbrlib.data.augment import AugmentSpec, augment
+from pbrlib.data.augment.pipeline import AugmentSpec, augment
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DataError
 from pbrlib.evaluate.compare import Verdict, compare
+from pbrlib.evaluate.evaluationreport import Evaluation
 from pbrlib.evaluate.measure import evaluate
-from pbrlib.evaluate.report import Evaluation
-from pbrlib.evaluate.texture import validation_rows, validation_textures
+from pbrlib.evaluate.samples import validation_rows, validation_textures
 from pbrlib.maps import CLASSES, UNIT_TARGETS
 from pbrlib.train.validation import load_validation
 from ray_jobs.cli import main

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.evaluate.baselines import TrainingStatistics
-from pbrlib.evaluate.texture import Texture, validation_textures
+from pbrlib.evaluate.samples import Texture, validation_textures
 from pbrlib.inference.chain import TextureInput
 from pbrlib.maps import CLASSES, IGNORE
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from pbrlib.curriculum.load import parse_curriculum
-from pbrlib.train.runs import RunDirectory
+from pbrlib.curriculum.config.load import parse_curriculum
+from pbrlib.train.record.rundirectory import RunDirectory
 from tests.conftest import ALBEDO, S3_CREDENTIALS, generated_shards
 from tests.faults.cluster import Cluster
 from tests.faults.training import Outcome, Training

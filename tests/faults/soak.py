@@ -25,10 +25,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from pbrlib.data.lines import read_records
 from pbrlib.runs.walltime import account_of_run, read_sheet
-from pbrlib.train.runs import RunDirectory
-from pbrlib.train.state import WEIGHTS
+from pbrlib.storage.lines import read_records
+from pbrlib.train.checkpoint.state import WEIGHTS
+from pbrlib.train.record.rundirectory import RunDirectory
 from tests.faults.cluster import Cluster, kill_sessions
 from tests.faults.training import Samples, batches_in
 
@@ -100,7 +100,7 @@ class Ladder:
         return sum(len(steps) - len(set(steps)) for steps in every)
 
 
-_PBR = [sys.executable, "-m", "ray_jobs.cli"]
+_PBR = [sys.executable, "-m", "ray_jobs"]
 
 
 def main() -> int:

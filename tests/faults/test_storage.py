@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pbrlib.data.storage import put_file
+from pbrlib.storage.files import put_file
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import SEGMENT, STEPS, Begin
 from tests.faults.test_processes import ends_as_if_undisturbed

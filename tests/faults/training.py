@@ -14,14 +14,14 @@ from typing import Any, TypeVar
 
 import yaml
 
-from pbrlib.curriculum.load import dump_yaml
+from pbrlib.curriculum.config.load import dump_yaml
 from pbrlib.curriculum.spec import Curriculum
-from pbrlib.data.lines import read_records
-from pbrlib.data.place import place
-from pbrlib.train.incidents import INCIDENTS
-from pbrlib.train.runs import RunDirectory
-from pbrlib.train.state import WEIGHTS, checkpoints, read_state, step_of_checkpoint
-from pbrlib.train.timesheet import TIME_SHEET
+from pbrlib.storage.lines import read_records
+from pbrlib.storage.paths import place
+from pbrlib.train.checkpoint.state import WEIGHTS, checkpoints, read_state, step_of_checkpoint
+from pbrlib.train.record.incidents import INCIDENTS
+from pbrlib.train.record.rundirectory import RunDirectory
+from pbrlib.train.record.timesheet import TIME_SHEET
 from tests.faults.cluster import Cluster, kill_sessions
 
 Samples = list[list[str]]
@@ -68,7 +68,7 @@ class Training:
         self.runs = place(runs or str(folder / "runs"))
         (folder / "albedo.yaml").write_text(dump_yaml(whole))
         (folder / "runtime.yaml").write_text(yaml.safe_dump({**runtime, "record_batches": True}))
-        self._command = [sys.executable, "-m", "ray_jobs.cli", "train", str(folder / "albedo.yaml")]
+        self._command = [sys.executable, "-m", "ray_jobs", "train", str(folder / "albedo.yaml")]
         self._command += ["--data", str(shards), "--runs", str(self.runs)]
         self._command += ["--runtime", str(folder / "runtime.yaml")]
         self._started: list[subprocess.Popen[bytes]] = []

@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 from segmentation_models_pytorch.encoders import get_encoder
 
 from pbrlib.inference.networks import MapNetwork, build_unet, open_network
-from pbrlib.models.spec import UNetSpec
-from pbrlib.train.state import State, save
+from pbrlib.models.modelspec import UNetSpec
+from pbrlib.train.checkpoint.state import State, save
 
 
 def test_pretrained_weights_may_be_gone_once_there_is_a_checkpoint(tmp_path: Path) -> None:

@@ -9,12 +9,11 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pbrlib.losses.collectives import all_reduce_sum
+from pbrlib.losses.lossspec import LossSpec
 from pbrlib.losses.recipe import LossContext, Recipe
-from pbrlib.losses.spec import LossSpec
 from pbrlib.metrics.sums import Sums
 from tests.gloo import gloo_rank
-
-from .conftest import IMAGE_LOSS, METALLIC_LOSS, SEGMENTATION_LOSS, image_batch, label_batch, part
+from tests.losses.conftest import IMAGE_LOSS, METALLIC_LOSS, SEGMENTATION_LOSS, image_batch, label_batch, part
 
 LOSSES = {"image": IMAGE_LOSS, "metallic": METALLIC_LOSS, "segmentation": SEGMENTATION_LOSS}
 PARTS = ((0, 1), (1, 5))

@@ -3,11 +3,10 @@ import dataclasses
 import pytest
 import torch
 
+from pbrlib.losses.lossspec import SEGMENTATION_TERMS, LossSpec
 from pbrlib.losses.modules import TERMS
 from pbrlib.losses.recipe import LossContext, LossReport, LossTarget, Recipe
-from pbrlib.losses.spec import SEGMENTATION_TERMS, LossSpec
-
-from .conftest import IMAGE_LOSS, METALLIC_LOSS, SEGMENTATION_LOSS, image_batch, label_batch, part
+from tests.losses.conftest import IMAGE_LOSS, METALLIC_LOSS, SEGMENTATION_LOSS, image_batch, label_batch, part
 
 
 def recipe(declared, **context):

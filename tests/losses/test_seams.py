@@ -5,14 +5,13 @@ import dataclasses
 import pytest
 import torch
 
-from pbrlib.data.assembly import region_map
-from pbrlib.data.mosaic import Layout
+from pbrlib.data.augment.assembly import region_map
+from pbrlib.data.draws.mosaic import Layout
 from pbrlib.geometry.normals import normal_from_height
 from pbrlib.losses import terms
+from pbrlib.losses.lossspec import IMAGE_TERMS, LossSpec
 from pbrlib.losses.recipe import LossReport, LossTarget, Recipe
-from pbrlib.losses.spec import IMAGE_TERMS, LossSpec
-
-from .conftest import image_batch, part
+from tests.losses.conftest import image_batch, part
 
 NEIGHBOURS = ("grad_diff", "tv", "sobel", "normal_reproj", "laplacian_pyramid")
 MOSAICS = (Layout.SIDE_BY_SIDE, Layout.STACKED, Layout.QUARTERS, Layout.SINGLE)

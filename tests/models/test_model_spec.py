@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pbrlib.models.spec import SegformerSpec, UNetSpec
+from pbrlib.models.modelspec import SegformerSpec, UNetSpec
 from pbrlib.spec import Spec
 
 SIZES = {

@@ -13,13 +13,12 @@ from torch import nn
 
 from pbrlib.errors import CheckpointError
 from pbrlib.models.blocks import IMAGENET_MEAN, IMAGENET_STD
+from pbrlib.models.modelspec import UNetSpec
 from pbrlib.models.resnet import ResNetEncoder
-from pbrlib.models.spec import UNetSpec
 from pbrlib.models.unet import UNet, stem_of
 from pbrlib.optim.groups import parameter_groups
-from pbrlib.optim.spec import AdamWSpec
-
-from .contract import NetworkContract
+from pbrlib.optim.optimizerspec import AdamWSpec
+from tests.models.contract import NetworkContract
 
 SMALL = UNetSpec(width=8, depth=3, norm_groups=4, film_dropout=0.0, encoder="resnet18")
 

@@ -13,10 +13,9 @@ from transformers import SegformerForSemanticSegmentation as Donor
 from pbrlib.errors import CheckpointError
 from pbrlib.maps import CLASSES
 from pbrlib.models.blocks import IMAGENET_MEAN, IMAGENET_STD
+from pbrlib.models.modelspec import SegformerSpec
 from pbrlib.models.segformer import Segformer, read_pretrained, save_pretrained
-from pbrlib.models.spec import SegformerSpec
-
-from .contract import NetworkContract
+from tests.models.contract import NetworkContract
 
 SIZES = {"hidden_sizes": (8, 16, 24, 32), "depths": (1, 2, 1, 1), "num_heads": (1, 2, 3, 4)}
 SMALL = SegformerSpec(backbone="custom", decoder_width=20, drop_path=0.0, head_dropout=0.0, **SIZES)

@@ -6,10 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pbrlib.models.blocks import DoubleConv, blur_halve, resize
-from pbrlib.models.spec import UNetSpec
+from pbrlib.models.modelspec import UNetSpec
 from pbrlib.models.unet import UNet
-
-from .contract import NetworkContract
+from tests.models.contract import NetworkContract
 
 SMALL = UNetSpec(width=8, depth=2, norm_groups=4, film_dropout=0.0)
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from pbrlib.errors import ConfigError
+from pbrlib.models.modelspec import SegformerSpec, UNetSpec
 from pbrlib.models.segformer import Segformer
-from pbrlib.models.spec import SegformerSpec, UNetSpec
 from pbrlib.models.unet import UNet
 from pbrlib.optim.groups import (
     ParamGroup,
@@ -18,7 +18,7 @@ from pbrlib.optim.groups import (
     parameter_groups,
     stage_of,
 )
-from pbrlib.optim.spec import AdamWSpec
+from pbrlib.optim.optimizerspec import AdamWSpec
 
 
 def unet(*, device: str = "cpu") -> UNet:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pbrlib.optim.spec import AdamWSpec, GroupSpec
+from pbrlib.optim.optimizerspec import AdamWSpec, GroupSpec
 
 
 def test_one_pattern_may_be_written_as_a_word() -> None:

@@ -11,6 +11,7 @@ from torch.optim import lr_scheduler
 
 from pbrlib.errors import ConfigError
 from pbrlib.optim.groups import build_optimizer, parameter_groups
+from pbrlib.optim.optimizerspec import AdamWSpec
 from pbrlib.optim.schedules import (
     CosineSpec,
     OneCycleSpec,
@@ -20,7 +21,6 @@ from pbrlib.optim.schedules import (
     check_schedule,
     rate,
 )
-from pbrlib.optim.spec import AdamWSpec
 
 SCHEDULE: TypeAdapter[Any] = TypeAdapter(ScheduleSpec)
 STEPS = 60

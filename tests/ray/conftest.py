@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ray_jobs.session import ray_session
+from ray_jobs.cluster.session import ray_session
 from tests.conftest import S3_CREDENTIALS
 from tests.s3_server import FaultyServer
 

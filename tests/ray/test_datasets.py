@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from pbrlib.data.balance import BalanceSpec
-from pbrlib.data.batch import RawBatch
-from pbrlib.data.collate import collate
-from pbrlib.data.draw import fetch
-from pbrlib.data.mosaic import MosaicSpec
-from pbrlib.data.plan import DrawPlan, PlanRequest, make_plan
+from pbrlib.data.draws.balance import BalanceSpec
+from pbrlib.data.draws.batch import RawBatch
+from pbrlib.data.draws.collate import collate
+from pbrlib.data.draws.fetch import fetch
+from pbrlib.data.draws.mosaic import MosaicSpec
+from pbrlib.data.draws.plan import DrawPlan, PlanRequest, make_plan
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.data.tilecache import TileCache
+from pbrlib.data.shards.tilecache import TileCache
 from pbrlib.errors import DamageError
-from ray_jobs.datasets import DRAWS_PER_BLOCK, stream
+from ray_jobs.fit.datasets import DRAWS_PER_BLOCK, stream
 from tests.damage import flip_tile
 
 MAPS = ("normal", "albedo", "height", "mask")
@@ -30,7 +30,7 @@ BATCH = 6
 
 def test_a_fetch_task_starts_without_torch() -> None:
     """Unpickling a task imports its module; torch alone would be more than half of the start-up."""
-    program = "import ray_jobs.datasets, sys; sys.exit('torch' in sys.modules)"
+    program = "import ray_jobs.fit.datasets, sys; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
@@ -95,7 +95,7 @@ import pathlib, sys
 import ray
 from ray.cluster_utils import Cluster
 from pbrlib.data.shards.reader import ShardSet
-from ray_jobs.datasets import stream
+from ray_jobs.fit.datasets import stream
 from tests.ray.test_datasets import BATCH, MAPS, planned
 
 LOCATION, SEEN = sys.argv[1:]  # of this process alone

@@ -13,10 +13,10 @@ from pbrlib.curriculum.run import PhaseJob, launch_local
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import CheckpointError
-from pbrlib.train.runs import SNAPSHOT
-from pbrlib.train.state import WEIGHTS, checkpoints, step_of_checkpoint
-from ray_jobs.fit import FAILURE, launch_on_ray
-from ray_jobs.recorded import recorded
+from pbrlib.train.checkpoint.state import WEIGHTS, checkpoints, step_of_checkpoint
+from pbrlib.train.record.rundirectory import SNAPSHOT
+from ray_jobs.fit.fit import FAILURE, launch_on_ray
+from ray_jobs.fit.recorded import recorded
 from tests.damage import flip
 from tests.train.phases import job_of
 

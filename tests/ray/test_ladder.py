@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pbrlib.curriculum.load import load_ladder
+from pbrlib.curriculum.config.load import load_ladder
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -24,7 +24,7 @@ SETTINGS = "generated:count=35,size=128"
 def pbr(*words: str | Path) -> str:
     """The output of a ``pbr`` command that succeeds, with a Ray of its own where it needs one."""
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    command = [sys.executable, "-m", "ray_jobs.cli", *map(str, words)]
+    command = [sys.executable, "-m", "ray_jobs", *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=3000)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

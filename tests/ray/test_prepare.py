@@ -13,7 +13,7 @@ from pbrlib.data.sources.folder import FolderSource
 from pbrlib.data.sources.generated import GeneratedSource
 from pbrlib.errors import DataError
 from ray_jobs.cli import main
-from ray_jobs.prepare import prepare
+from ray_jobs.commands.prepare import prepare
 from ray_jobs.source import parse_source
 from tests.data.sources.failing import Deadly, Defective
 from tests.data.sources.folders import colours, write_manifest, write_material

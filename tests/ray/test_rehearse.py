@@ -11,9 +11,9 @@ from click.testing import CliRunner
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.rehearsal import phase as rehearsal
 from pbrlib.rehearsal.checks import talks
-from pbrlib.train.spec import RuntimeSpec
+from pbrlib.train.runtimespec import RuntimeSpec
 from ray_jobs.cli import main
-from ray_jobs.preflight import let_talk, storage_and_data, stores, workers_on
+from ray_jobs.cluster.preflight import let_talk, storage_and_data, stores, workers_on
 from tests.conftest import SEGFORMER
 from tests.rehearsal.test_ladder import SECOND
 

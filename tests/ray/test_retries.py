@@ -17,15 +17,15 @@ import torch
 
 from pbrlib.curriculum.run import PhaseJob, run_phase, set_up
 from pbrlib.curriculum.spec import Curriculum
-from pbrlib.data.lines import read_records
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DataError, RepeatedError
-from pbrlib.train.incidents import INCIDENTS
+from pbrlib.storage.lines import read_records
+from pbrlib.train.checkpoint.state import WEIGHTS
 from pbrlib.train.learner import Learner
+from pbrlib.train.record.incidents import INCIDENTS
 from pbrlib.train.runtime import Runtime
-from pbrlib.train.state import WEIGHTS
-from ray_jobs.fit import launch_on_ray
-from ray_jobs.session import BARRIER
+from ray_jobs.cluster.session import BARRIER
+from ray_jobs.fit.fit import launch_on_ray
 from tests.faults.training import batches_in
 from tests.train.phases import job_of
 

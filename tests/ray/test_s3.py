@@ -12,14 +12,14 @@ from click.testing import CliRunner
 
 from pbrlib.curriculum.run import PhaseJob, carry_out
 from pbrlib.curriculum.spec import Curriculum
-from pbrlib.data import s3 as s3_client
-from pbrlib.data.place import place
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DataError
 from pbrlib.runs.prune import SNAPSHOT
-from pbrlib.train.state import OPTIMIZER, WEIGHTS, checkpoints
+from pbrlib.storage import s3 as s3_client
+from pbrlib.storage.paths import place
+from pbrlib.train.checkpoint.state import OPTIMIZER, WEIGHTS, checkpoints
 from ray_jobs.cli import main
-from ray_jobs.fit import launch_on_ray
+from ray_jobs.fit.fit import launch_on_ray
 from tests.conftest import S3_CREDENTIALS
 from tests.s3_server import BROKEN, FaultyServer
 from tests.train.phases import job_of

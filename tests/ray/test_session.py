@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from ray_jobs.session import ray_session
+from ray_jobs.cluster.session import ray_session
 
 SCRIPT = """
 import json, os
 import ray
 from pbrlib.errors import ConfigError
-from ray_jobs.session import ray_session
+from ray_jobs.cluster.session import ray_session
 
 def message(**options):
     try:

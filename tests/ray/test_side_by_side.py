@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from pbrlib.curriculum.load import load_ladder
+from pbrlib.curriculum.config.load import load_ladder
 from pbrlib.curriculum.run import PhaseJob, launch_local
-from pbrlib.train.runs import RunDirectory
-from pbrlib.train.spec import RuntimeSpec
-from pbrlib.train.state import WEIGHTS
-from ray_jobs.fit import launch_on_ray
-from ray_jobs.room import room_in_cluster
-from ray_jobs.train import Work
+from pbrlib.train.checkpoint.state import WEIGHTS
+from pbrlib.train.record.rundirectory import RunDirectory
+from pbrlib.train.runtimespec import RuntimeSpec
+from ray_jobs.fit.fit import launch_on_ray
+from ray_jobs.fit.room import room_in_cluster
+from ray_jobs.work import Work
 from tests.conftest import ALBEDO, METALLIC
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(480)]
@@ -90,7 +90,7 @@ def test_an_interrupted_command_ends_soon_and_the_same_command_resumes(
     runs, runtime = tmp_path / "runs", tmp_path / "runtime.yaml"
     runtime.write_text("workers: 1\n")
     chosen = files(tmp_path, runs=trained_runs, epochs=12)[:families]
-    command = [sys.executable, "-m", "ray_jobs.cli", "train", *map(str, chosen), "--runtime", str(runtime)]
+    command = [sys.executable, "-m", "ray_jobs", "train", *map(str, chosen), "--runtime", str(runtime)]
     command += ["--data", str(shard_folder), "--runs", str(runs)]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     log = tmp_path / "log.txt"

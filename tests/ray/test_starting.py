@@ -16,13 +16,13 @@ from ray.train.torch.config import _TorchBackend
 
 from pbrlib.curriculum.run import PhaseJob
 from pbrlib.curriculum.spec import Curriculum
-from pbrlib.data.lines import read_records
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import OutageError
-from pbrlib.train.incidents import INCIDENTS
-from pbrlib.train.state import is_complete
-from ray_jobs import fit, room, trainer
-from ray_jobs.trainer import ProcessGroupConfig
+from pbrlib.storage.lines import read_records
+from pbrlib.train.checkpoint.state import is_complete
+from pbrlib.train.record.incidents import INCIDENTS
+from ray_jobs.fit import fit, room, trainer
+from ray_jobs.fit.trainer import ProcessGroupConfig
 from tests.ray.conftest import NUM_CPUS
 from tests.train.phases import job_of
 

@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from pbrlib.curriculum.load import parse_curriculum
+from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.run import carry_out, launch_local, resolve
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import GateError
-from pbrlib.train.runs import SNAPSHOT, RunDirectory
-from pbrlib.train.spec import RuntimeSpec
+from pbrlib.train.record.rundirectory import SNAPSHOT, RunDirectory
+from pbrlib.train.runtimespec import RuntimeSpec
 from tests.conftest import SEGFORMER
 from tests.ray.head import Head, head_node
 
@@ -72,7 +72,7 @@ class User:
         )
 
     def submit(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
-        pbr = (sys.executable, "-m", "ray_jobs.cli", "submit", "--address", self.dashboard)
+        pbr = (sys.executable, "-m", "ray_jobs", "submit", "--address", self.dashboard)
         return self.start(*pbr, *arguments, **more)
 
     def ray_job(self, verb: str, *arguments: str) -> subprocess.Popen[str]:
@@ -152,7 +152,7 @@ def test_a_closed_gate_ends_the_submission_with_its_code_too(
 @pytest.mark.slow
 def test_ray_itself_submits_the_training_as_a_module(user: User, shard_folder: Path, tmp_path: Path) -> None:
     more = training("short", data=shard_folder, runs=tmp_path / "runs")
-    plain = ("--working-dir", ".", "--", "python", "-m", "ray_jobs.train")
+    plain = ("--working-dir", ".", "--", "python", "-m", "ray_jobs", "train")
     output = finish(user.ray_job("submit", *plain, *more), code=0)
     assert "segformer/S0: finished" in output
     assert RunDirectory(tmp_path / "runs", name="segformer").best()[0].is_dir()

@@ -17,15 +17,15 @@ import torch
 from pbrlib.curriculum.draws import phase_plan
 from pbrlib.curriculum.run import PhaseJob, carry_out, launch_local
 from pbrlib.curriculum.spec import Curriculum
-from pbrlib.data.balance import BalanceSpec
-from pbrlib.data.lines import read_records
-from pbrlib.data.plan import PlanRequest, make_plan
+from pbrlib.data.draws.balance import BalanceSpec
+from pbrlib.data.draws.plan import PlanRequest, make_plan
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DataError, NumericsError
-from pbrlib.train.journal import METRICS
-from pbrlib.train.state import WEIGHTS, read_state
-from ray_jobs.datasets import stream
-from ray_jobs.fit import launch_on_ray
+from pbrlib.storage.lines import read_records
+from pbrlib.train.checkpoint.state import WEIGHTS, read_state
+from pbrlib.train.record.journal import METRICS
+from ray_jobs.fit.datasets import stream
+from ray_jobs.fit.fit import launch_on_ray
 from tests.damage import flip_tile
 from tests.train.phases import difference, job_of, still
 

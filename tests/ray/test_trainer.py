@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ray_jobs.trainer import Trainer
+from ray_jobs.fit.trainer import Trainer
 
 
 @pytest.mark.parametrize(("environment", "cleaners"), [({"PBR_LOCAL_CLUSTER": "1"}, 0), ({}, 1)])

@@ -16,18 +16,18 @@ import pytest
 import ray
 import yaml
 
-from pbrlib.curriculum.load import load_curriculum
-from pbrlib.curriculum.study import Configuration, SweepStudy
-from pbrlib.train.runs import RunDirectory
-from pbrlib.train.spec import RuntimeSpec
-from ray_jobs.room import room_in_cluster
-from ray_jobs.session import ray_session
-from ray_jobs.sweep import Sweep
-from ray_jobs.trials import run_trials
-from ray_jobs.tune import begin, open_sweep
+from pbrlib.curriculum.config.load import load_curriculum
+from pbrlib.sweep.study import Configuration, SweepStudy
+from pbrlib.train.record.rundirectory import RunDirectory
+from pbrlib.train.runtimespec import RuntimeSpec
+from ray_jobs.cluster.session import ray_session
+from ray_jobs.commands.tune import begin, open_sweep
+from ray_jobs.fit.room import room_in_cluster
+from ray_jobs.sweep.sweepjobs import Sweep
+from ray_jobs.sweep.trials import run_trials
 from tests.conftest import SEGFORMER
-from tests.curriculum.sweeps import GAMMA, MIOU, write_search
 from tests.ray.head import head_node
+from tests.sweep.sweeps import GAMMA, MIOU, write_search
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(420)]
 
@@ -73,7 +73,7 @@ def free_cpus(*, within_s: float = 60.0) -> float:
 def command(shard_folder: Path, tmp_path: Path, one_worker: Path) -> list[str]:
     out = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "sweep")]
     data = ["--data", str(shard_folder), "--runtime", str(one_worker)]
-    return [sys.executable, "-m", "ray_jobs.cli", "tune", str(tmp_path / "gamma.yaml"), *data, *out]
+    return [sys.executable, "-m", "ray_jobs", "tune", str(tmp_path / "gamma.yaml"), *data, *out]
 
 
 @pytest.fixture
@@ -249,7 +249,7 @@ def test_two_sweeps_and_a_run_share_a_cluster_of_four_cpus(
         )
         processes = [
             subprocess.Popen(
-                [sys.executable, "-m", "ray_jobs.cli", *arguments],
+                [sys.executable, "-m", "ray_jobs", *arguments],
                 env=environment,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

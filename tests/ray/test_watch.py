@@ -12,10 +12,10 @@ import pytest
 import ray
 from ray.train.v2._internal.state.state_actor import get_state_actor
 
-from pbrlib.curriculum.load import parse_curriculum
+from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.train.journal import METRICS
-from ray_jobs.fit import launch_on_ray
+from pbrlib.train.record.journal import METRICS
+from ray_jobs.fit.fit import launch_on_ray
 from tests.conftest import ALBEDO
 from tests.ray.scrape import Series, scrape, series
 from tests.train.phases import job_of

@@ -9,7 +9,7 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.rehearsal import checks
 from pbrlib.rehearsal.checks import Talk, talks
 from pbrlib.rehearsal.node import NodeFacts, leave_token, left_by, look_around
-from pbrlib.train.spec import RuntimeSpec
+from pbrlib.train.runtimespec import RuntimeSpec
 
 GB = 10**9
 NODE = NodeFacts(

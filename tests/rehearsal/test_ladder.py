@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.ladder import Family, Ladder, in_waves
-from pbrlib.curriculum.load import parse_curriculum
 from pbrlib.curriculum.run import PhaseJob, RankWork, launch_local, resolve
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
@@ -16,8 +16,8 @@ from pbrlib.rehearsal import phase as rehearsal
 from pbrlib.rehearsal.ladder import Rehearsed, needs, rehearse_ladder
 from pbrlib.rehearsal.scratch import lend_donors, scratch_runs
 from pbrlib.runs.record import find_runs
-from pbrlib.train.runs import RunDirectory
-from pbrlib.train.spec import RuntimeSpec
+from pbrlib.train.record.rundirectory import RunDirectory
+from pbrlib.train.runtimespec import RuntimeSpec
 from tests.conftest import ALBEDO, METALLIC, SEGFORMER
 
 SECOND = """

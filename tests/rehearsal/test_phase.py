@@ -16,8 +16,8 @@ from pbrlib.errors import ConfigError
 from pbrlib.rehearsal import phase as rehearsal
 from pbrlib.rehearsal.measured import rehearse
 from pbrlib.train import learner, loop
-from pbrlib.train.runs import RunDirectory
-from pbrlib.train.state import WEIGHTS, checkpoints, read_state
+from pbrlib.train.checkpoint.state import WEIGHTS, checkpoints, read_state
+from pbrlib.train.record.rundirectory import RunDirectory
 from tests.train.phases import job_of
 
 EPOCHS = 10

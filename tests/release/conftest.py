@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from pbrlib.curriculum.load import parse_curriculum
+from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.run import carry_out, launch_local, resolve
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.inference.networks import MapNetwork, build_unet
-from pbrlib.models.spec import UNetSpec
+from pbrlib.models.modelspec import UNetSpec
 from pbrlib.release.write import Release, write_model
-from pbrlib.train.runs import FinishedPhase, RunDirectory
-from pbrlib.train.spec import RuntimeSpec
-from pbrlib.train.state import State, save
+from pbrlib.train.checkpoint.state import State, save
+from pbrlib.train.record.rundirectory import FinishedPhase, RunDirectory
+from pbrlib.train.runtimespec import RuntimeSpec
 from tests.conftest import ALBEDO, METALLIC, SEGFORMER
 
 

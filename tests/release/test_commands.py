@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from pbrlib.errors import CheckpointError
-from pbrlib.train.spec import RuntimeSpec
+from pbrlib.train.runtimespec import RuntimeSpec
 from ray_jobs.cli import main
 from ray_jobs.release import release, write_as_task
 from tests.release.conftest import Ladder, add_fresh
@@ -100,7 +100,7 @@ def test_release_shows_the_figures_once_and_then_says_that_the_model_is_there(
 @pytest.mark.ray
 @pytest.mark.timeout(180)
 def test_a_task_of_the_cluster_writes_the_model_and_its_error_is_the_user_s(ladder: Ladder) -> None:
-    from ray_jobs.session import ray_session
+    from ray_jobs.cluster.session import ray_session
 
     shutil.rmtree(ladder.runs / "model")
     shards = ladder.shards

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from pbrlib.data.storage import sha256
 from pbrlib.errors import CheckpointError
 from pbrlib.evaluate.measure import checkpoints_of
 from pbrlib.inference.chain import Chain
+from pbrlib.storage.files import sha256
 from tests.release.conftest import Ladder
 
 

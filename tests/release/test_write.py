@@ -12,15 +12,15 @@ import pytest
 import torch
 from transformers import SegformerForSemanticSegmentation
 
-from pbrlib.curriculum.load import load_curriculum, parse_curriculum
+from pbrlib.curriculum.config.load import load_curriculum, parse_curriculum
 from pbrlib.errors import CheckpointError, ConfigError
-from pbrlib.evaluate.texture import validation_textures
+from pbrlib.evaluate.samples import validation_textures
 from pbrlib.inference.chain import Chain
 from pbrlib.inference.networks import colour_input
 from pbrlib.maps import CLASSES
 from pbrlib.models.blocks import resize
 from pbrlib.release import write
-from pbrlib.train.runs import RunDirectory
+from pbrlib.train.record.rundirectory import RunDirectory
 from tests.conftest import SEGFORMER
 from tests.release.conftest import Ladder, train_again
 

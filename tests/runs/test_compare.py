@@ -13,10 +13,9 @@ from PIL import Image
 
 from pbrlib.runs.compare import Difference, differences
 from pbrlib.runs.pictures import pictures
-from pbrlib.train.journal import Journal
+from pbrlib.train.record.journal import Journal
 from ray_jobs.cli import main
-
-from .trees import albedo_of, declare, finish, phase
+from tests.runs.trees import albedo_of, declare, finish, phase
 
 F1, F2 = "1" * 64, "2" * 64
 

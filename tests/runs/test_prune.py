@@ -11,10 +11,9 @@ from click.testing import CliRunner
 
 from pbrlib.errors import DataError
 from pbrlib.runs.prune import SNAPSHOT, delete, plan_pruning
-from pbrlib.train.runs import RunDirectory
+from pbrlib.train.record.rundirectory import RunDirectory
 from ray_jobs.cli import main
-
-from .trees import NOW, albedo_of, declare, finish, phase, write_ladder
+from tests.runs.trees import NOW, albedo_of, declare, finish, phase, write_ladder
 
 OLD, NEW, THIRD = "0" * 64, "1" * 64, "2" * 64
 ERRORS = {2: 0.5, 4: 0.2, 6: 0.4, 8: 0.3}

@@ -13,12 +13,11 @@ from click.testing import CliRunner
 from pbrlib.errors import DataError
 from pbrlib.runs.record import Run, find_runs
 from pbrlib.runs.sparkline import sparkline
-from pbrlib.train.incidents import note_incident
-from pbrlib.train.journal import METRICS
-from pbrlib.train.timesheet import TIME_SHEET
+from pbrlib.train.record.incidents import note_incident
+from pbrlib.train.record.journal import METRICS
+from pbrlib.train.record.timesheet import TIME_SHEET
 from ray_jobs.cli import main
-
-from .trees import NOW, albedo_of, declare, finish, phase, write_ladder
+from tests.runs.trees import NOW, albedo_of, declare, finish, phase, write_ladder
 
 F1, F2 = "1" * 64, "2" * 64
 

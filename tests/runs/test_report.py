@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from pbrlib.curriculum.load import dump_yaml, parse_curriculum
+from pbrlib.curriculum.config.load import dump_yaml, parse_curriculum
 from pbrlib.curriculum.run import carry_out, launch_local, resolve
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.evaluate.measure import checkpoints_of, evaluate
 from pbrlib.inference.chain import Chain
 from pbrlib.maps import CLASS_COLOURS, CLASSES
 from pbrlib.runs.chart import MOST_POINTS, line_chart
-from pbrlib.train.spec import RuntimeSpec
+from pbrlib.train.runtimespec import RuntimeSpec
 from ray_jobs.cli import main
 from tests.conftest import ALBEDO, SEGFORMER
 

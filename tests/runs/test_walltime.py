@@ -12,8 +12,8 @@ from pbrlib.curriculum.run import PhaseJob, carry_out, launch_local
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.runs.walltime import Sheet, WallTime, account, account_of_run, read_sheet
-from pbrlib.train import journal
-from pbrlib.train.timesheet import TIME_SHEET
+from pbrlib.train.record import journal
+from pbrlib.train.record.timesheet import TIME_SHEET
 from tests.train.phases import Killed, job_of, kill_at
 
 Line = dict[str, Any]

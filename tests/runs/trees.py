@@ -7,10 +7,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from pbrlib.curriculum.load import dump_yaml, parse_curriculum
-from pbrlib.train.journal import METRICS
-from pbrlib.train.runs import FinishedPhase, RunDirectory, phase_folder
-from pbrlib.train.state import STATE, State, Validated, write_state
+from pbrlib.curriculum.config.load import dump_yaml, parse_curriculum
+from pbrlib.train.checkpoint.state import STATE, State, Validated, write_state
+from pbrlib.train.record.journal import METRICS
+from pbrlib.train.record.rundirectory import FinishedPhase, RunDirectory, phase_folder
 from tests.conftest import ALBEDO
 
 L1 = "val/all/albedo/l1"

@@ -12,20 +12,20 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from pbrlib.data import s3 as s3_client
-from pbrlib.data import storage
-from pbrlib.data.place import place
 from pbrlib.errors import DataError
-from pbrlib.train.runs import RunDirectory
+from pbrlib.storage import files as storage
+from pbrlib.storage import s3 as s3_client
+from pbrlib.storage.paths import place
+from pbrlib.train.record.rundirectory import RunDirectory
 from ray_jobs.cli import main
-from ray_jobs.tune import open_sweep
+from ray_jobs.commands.tune import open_sweep
 from tests.conftest import ALBEDO, S3_CREDENTIALS, SEGFORMER
-from tests.curriculum.sweeps import write_search
 from tests.release.conftest import Ladder, add_fresh
 from tests.release.conftest import released as released
 from tests.release.test_write import everything
 from tests.runs.test_prune import NEW, trained
 from tests.s3_server import BROKEN, BUSY, FaultyServer
+from tests.sweep.sweeps import write_search
 
 
 def pbr(*words: str | Path) -> tuple[int, str]:

@@ -8,12 +8,12 @@ import pytest
 from click.testing import CliRunner
 
 from pbrlib.curriculum.run import launch_local
-from pbrlib.data.place import place
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import NumericsError
-from pbrlib.train.failedstep import read_failed_step
+from pbrlib.storage.paths import place
+from pbrlib.train.debug.failedstep import read_failed_step
 from ray_jobs.cli import main
-from tests.train.test_debug_step import WILD, albedo, job_in
+from tests.train.debug.test_debug_step import WILD, albedo, job_in
 
 
 def test_it_is_replayed_bit_for_bit(shard_set: ShardSet, trained_runs: Path, bucket: str) -> None:

@@ -8,12 +8,21 @@ import pytest
 import torch
 from torch import nn
 
-from pbrlib.data import storage
-from pbrlib.data.place import S3Path
 from pbrlib.errors import CheckpointError, DamagedCheckpointError, DataError
 from pbrlib.runs.record import PhaseFolder
-from pbrlib.train.fallback import past_damage
-from pbrlib.train.state import OPTIMIZER, SET_ASIDE, STATE, WEIGHTS, State, checkpoints, restore, save
+from pbrlib.storage import files as storage
+from pbrlib.storage.paths import S3Path
+from pbrlib.train.checkpoint.fallback import past_damage
+from pbrlib.train.checkpoint.state import (
+    OPTIMIZER,
+    SET_ASIDE,
+    STATE,
+    WEIGHTS,
+    State,
+    checkpoints,
+    restore,
+    save,
+)
 from tests.s3_server import BUSY, FaultyServer
 
 NET = nn.Linear(4, 4)

@@ -10,12 +10,13 @@ import boto3
 import pytest
 import torch
 
-from pbrlib.data import s3client, storage
-from pbrlib.data.place import place
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
 from pbrlib.errors import DamageError, DataError
-from pbrlib.train.state import STATE, State, checkpoints, save
+from pbrlib.storage import files as storage
+from pbrlib.storage import s3client
+from pbrlib.storage.paths import place
+from pbrlib.train.checkpoint.state import STATE, State, checkpoints, save
 from tests.data.shards.materials import material
 from tests.s3_server import (
     BROKEN,

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from pbrlib.data import storage
-from pbrlib.data.place import place
 from pbrlib.errors import DataError
 from pbrlib.runs.walltime import read_sheet
-from pbrlib.train import journal, outbox
+from pbrlib.storage import files as storage
+from pbrlib.storage.paths import place
 from pbrlib.train.clock import Clock
-from pbrlib.train.journal import METRICS, Journal, JournalTail
-from pbrlib.train.timesheet import TIME_SHEET, enter_time
+from pbrlib.train.record import journal, outbox
+from pbrlib.train.record.journal import METRICS, Journal, JournalTail
+from pbrlib.train.record.timesheet import TIME_SHEET, enter_time
 from tests.s3_server import BROKEN, FaultyServer
 
 
@@ -85,7 +85,7 @@ def test_a_bucket_that_is_away_between_two_checkpoints_costs_nothing(
 
 def test_a_large_journal_is_sent_less_often(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr("pbrlib.train.outbox.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("pbrlib.train.record.outbox.time.monotonic", lambda: clock[0])
     sender = outbox.Outbox(directory)
     (sender.folder / METRICS).write_text("{}\n")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pbrlib.data import storage
-from pbrlib.data.lines import append
-from pbrlib.data.place import S3Path, place
+from pbrlib.storage import files as storage
+from pbrlib.storage.lines import append
+from pbrlib.storage.paths import S3Path, place
 
 
 @pytest.fixture(params=["local", "s3", "one listing"])

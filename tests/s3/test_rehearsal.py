@@ -8,14 +8,14 @@ import pytest
 
 from pbrlib.curriculum.run import launch_local, resolve
 from pbrlib.curriculum.spec import Curriculum
-from pbrlib.data import s3 as storage
-from pbrlib.data.place import place
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.rehearsal import phase as rehearsal
 from pbrlib.rehearsal.measured import rehearse
 from pbrlib.rehearsal.node import leave_token, left_by, look_around
 from pbrlib.rehearsal.scratch import scratch_runs
-from pbrlib.train.spec import RuntimeSpec
+from pbrlib.storage import s3 as storage
+from pbrlib.storage.paths import place
+from pbrlib.train.runtimespec import RuntimeSpec
 from tests.s3_server import FaultyServer, refusing
 
 

@@ -18,13 +18,13 @@ from click.testing import CliRunner
 
 from pbrlib.curriculum.run import PhaseJob, carry_out, launch_local, resolve
 from pbrlib.curriculum.spec import Curriculum
-from pbrlib.data import storage
-from pbrlib.data.place import place
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.train.journal import METRICS
-from pbrlib.train.runs import RunDirectory
-from pbrlib.train.spec import RuntimeSpec
-from pbrlib.train.state import OPTIMIZER, WEIGHTS, checkpoints, read_weights
+from pbrlib.storage import files as storage
+from pbrlib.storage.paths import place
+from pbrlib.train.checkpoint.state import OPTIMIZER, WEIGHTS, checkpoints, read_weights
+from pbrlib.train.record.journal import METRICS
+from pbrlib.train.record.rundirectory import RunDirectory
+from pbrlib.train.runtimespec import RuntimeSpec
 from ray_jobs.cli import main
 from tests.conftest import ALBEDO, SEGFORMER
 from tests.s3_server import BROKEN, App, FaultyServer, cut_after, hanging_up
@@ -127,7 +127,7 @@ def test_a_process_that_is_killed_while_it_sends_a_checkpoint_leaves_none_and_an
     first_machine.mkdir()
     with s3.failing("PUT", "checkpoint_00000008/optimizer.pt", stuck) as fault:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ray_jobs.cli", *words(f"{bucket}/runs")],
+            [sys.executable, "-m", "ray_jobs", *words(f"{bucket}/runs")],
             env={**os.environ, "TMPDIR": str(first_machine)},
             stdout=subprocess.DEVNULL,
         )

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from pbrlib.inference.chain import Chain, TextureInput
-from pbrlib.losses.spec import LossSpec
+from pbrlib.losses.lossspec import LossSpec
+from pbrlib.models.modelspec import SegformerSpec
 from pbrlib.models.segformer import Segformer
-from pbrlib.models.spec import SegformerSpec
 from pbrlib.tasks.maps import MapTask
-from pbrlib.tasks.spec import HeightSpec
+from pbrlib.tasks.taskspec import HeightSpec
 
 
 @pytest.mark.parametrize(("backbone", "channels"), [("b0", 256), ("b2", 512)])

@@ -10,17 +10,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from pbrlib.data.augment import AugmentSpec, augment
-from pbrlib.data.batch import Batch
-from pbrlib.data.category import CategorySpec, draw_changes, with_changes
+from pbrlib.data.augment.category import CategorySpec, draw_changes, with_changes
+from pbrlib.data.augment.pipeline import AugmentSpec, augment
+from pbrlib.data.draws.batch import Batch
 from pbrlib.inference.chain import Condition
-from pbrlib.losses.spec import LossSpec
+from pbrlib.losses.lossspec import LossSpec
 from pbrlib.maps import CLASSES, IGNORE, class_id
-from pbrlib.models.spec import UNetSpec
+from pbrlib.models.modelspec import UNetSpec
 from pbrlib.tasks.maps import MapTask
-from pbrlib.tasks.spec import AlbedoSpec
-from tests.data.test_augment import raw_batch
-from tests.data.test_category import MAY
+from pbrlib.tasks.taskspec import AlbedoSpec
+from tests.data.augment.test_category import MAY
+from tests.data.augment.test_pipeline import raw_batch
 
 SPEC = CategorySpec.model_validate({"p": 1.0, "confidence": 0.8, "may": MAY})
 

@@ -11,19 +11,18 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from pbrlib.curriculum.spec import plain
-from pbrlib.data.batch import Batch
+from pbrlib.data.draws.batch import Batch
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import ConfigError
 from pbrlib.inference.chain import Chain, TextureInput
 from pbrlib.inference.networks import INPUTS, MapNetwork, SegmentationNetwork, build_segformer, build_unet
-from pbrlib.losses.spec import LossSpec
+from pbrlib.losses.lossspec import LossSpec
 from pbrlib.maps import CLASSES
-from pbrlib.models.spec import UNetSpec
+from pbrlib.models.modelspec import UNetSpec
 from pbrlib.tasks.build import build_task, measured
 from pbrlib.tasks.maps import MapTask
-from pbrlib.tasks.spec import MetallicSpec, RoughnessSpec, TaskSpec, maps_read
-
-from .test_tasks import SEGFORMER, UNET, batch_of, frozen
+from pbrlib.tasks.taskspec import MetallicSpec, RoughnessSpec, TaskSpec, maps_read
+from tests.tasks.test_tasks import SEGFORMER, UNET, batch_of, frozen
 
 TASK: TypeAdapter[Any] = TypeAdapter(TaskSpec)
 
@@ -182,7 +181,7 @@ def test_choices_by_seed_follow_the_batch_to_its_device(
 ) -> None:
     """The meta device stands for an accelerator: it refuses what lies elsewhere."""
     from pbrlib.tasks.segmentation import SegmentationTask
-    from pbrlib.tasks.spec import SegmentationSpec
+    from pbrlib.tasks.taskspec import SegmentationSpec
 
     if kind == "roughness":
         from pbrlib.tasks.maps import shown_gloss as show

@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from pbrlib.data.assembly import region_map
-from pbrlib.data.mosaic import Layout
+from pbrlib.data.augment.assembly import region_map
+from pbrlib.data.draws.mosaic import Layout
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.losses.spec import LossSpec
+from pbrlib.losses.lossspec import LossSpec
 from pbrlib.losses.terms import seams
 from pbrlib.tasks.build import build_task
-
-from .test_tasks import TASKS, batch_of, frozen
+from tests.tasks.test_tasks import TASKS, batch_of, frozen
 
 
 @pytest.mark.parametrize("kind", ["albedo", "roughness", "metallic", "height", "ao"])

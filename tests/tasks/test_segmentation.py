@@ -8,13 +8,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from pbrlib.data.batch import Batch
+from pbrlib.data.draws.batch import Batch
+from pbrlib.losses.lossspec import LossSpec
 from pbrlib.losses.recipe import Recipe
-from pbrlib.losses.spec import LossSpec
 from pbrlib.maps import CLASSES, IGNORE
-from pbrlib.models.spec import SegformerSpec
+from pbrlib.models.modelspec import SegformerSpec
 from pbrlib.tasks.segmentation import SegmentationTask, drop_labels, merge_labels
-from pbrlib.tasks.spec import SegmentationSpec
+from pbrlib.tasks.taskspec import SegmentationSpec
 
 STONE, WOOD, CERAMIC = (CLASSES.index(name) for name in ("stone", "wood", "ceramic"))
 SHARES = {"stone": 0.2, "wood": 0.5}

@@ -5,18 +5,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from pbrlib.data.augment import AugmentSpec, augment
-from pbrlib.data.batch import Batch
-from pbrlib.data.collate import stack
-from pbrlib.data.draw import Window
+from pbrlib.data.augment.pipeline import AugmentSpec, augment
+from pbrlib.data.draws.batch import Batch
+from pbrlib.data.draws.collate import stack
 from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.shards.window import Window
 from pbrlib.errors import CheckpointError
-from pbrlib.losses.spec import LossSpec
+from pbrlib.losses.lossspec import LossSpec
 from pbrlib.maps import CLASSES
-from pbrlib.models.spec import SegformerSpec, UNetSpec
+from pbrlib.models.modelspec import SegformerSpec, UNetSpec
 from pbrlib.tasks.build import build_task
 from pbrlib.tasks.segmentation import SegmentationTask
-from pbrlib.tasks.spec import (
+from pbrlib.tasks.taskspec import (
     AlbedoSpec,
     AoSpec,
     HeightSpec,
@@ -28,7 +28,7 @@ from pbrlib.tasks.spec import (
     maps_required,
     target_map,
 )
-from pbrlib.train.runs import RunDirectory
+from pbrlib.train.record.rundirectory import RunDirectory
 
 SEGFORMER = SegformerSpec(
     backbone="custom",

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 import torch
 
-from pbrlib.curriculum.load import parse_curriculum
+from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.run import PhaseJob, resolve
 from pbrlib.curriculum.spec import Curriculum, PhaseSpec
-from pbrlib.data.batch import RawBatch
-from pbrlib.data.plan import DrawPlan
+from pbrlib.data.draws.batch import RawBatch
+from pbrlib.data.draws.plan import DrawPlan
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.optim.schedules import ConstantSpec
+from pbrlib.train.checkpoint.state import read_weights
 from pbrlib.train.runtime import LocalRuntime
-from pbrlib.train.spec import RuntimeSpec
-from pbrlib.train.state import read_weights
+from pbrlib.train.runtimespec import RuntimeSpec
 from tests.conftest import ALBEDO, SEGFORMER
 
 FREEZING = {

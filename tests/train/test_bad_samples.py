@@ -11,18 +11,17 @@ from typing import Any
 
 import pytest
 
-from pbrlib.curriculum.load import parse_curriculum
+from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.run import PhaseJob, launch_local
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DamageError
 from pbrlib.runs.record import PhaseFolder
 from pbrlib.train.badsamples import BadSamples
-from pbrlib.train.journal import METRICS
+from pbrlib.train.record.journal import METRICS
 from ray_jobs.progress import progress_line
 from tests.conftest import ALBEDO
 from tests.damage import flip_tile
-
-from .phases import Killed, job_of, kill_at
+from tests.train.phases import Killed, job_of, kill_at
 
 
 @pytest.fixture

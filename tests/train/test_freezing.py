@@ -9,21 +9,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from pbrlib.curriculum.describe import describe
-from pbrlib.curriculum.load import load_curriculum
+from pbrlib.curriculum.config.load import load_curriculum
+from pbrlib.curriculum.describe.description import describe
 from pbrlib.curriculum.run import carry_out, launch_local, resolve
 from pbrlib.curriculum.spec import PhaseSpec
-from pbrlib.data.augment import AugmentSpec
-from pbrlib.data.balance import BalanceSpec
+from pbrlib.data.augment.pipeline import AugmentSpec
+from pbrlib.data.draws.balance import BalanceSpec
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.inference.networks import open_network
-from pbrlib.models.spec import UNetSpec
+from pbrlib.models.modelspec import UNetSpec
 from pbrlib.optim.groups import parameter_groups
-from pbrlib.train.runs import RunDirectory
-from pbrlib.train.spec import RuntimeSpec
-from pbrlib.train.state import read_weights
-
-from .phases import FREEZING, FROZEN, job_freezing
+from pbrlib.train.checkpoint.state import read_weights
+from pbrlib.train.record.rundirectory import RunDirectory
+from pbrlib.train.runtimespec import RuntimeSpec
+from tests.train.phases import FREEZING, FROZEN, job_freezing
 
 
 def trained(

@@ -10,16 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pbrlib.curriculum.load import parse_curriculum
+from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.run import PhaseJob, launch_local, resolve
-from pbrlib.data.batch import Batch
+from pbrlib.data.draws.batch import Batch
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.inference.chain import Condition
 from pbrlib.tasks.maps import MapTask
 from pbrlib.train import learner
+from pbrlib.train.checkpoint.state import read_weights
 from pbrlib.train.runtime import LocalRuntime
-from pbrlib.train.spec import RuntimeSpec
-from pbrlib.train.state import read_weights
+from pbrlib.train.runtimespec import RuntimeSpec
 from pbrlib.train.task import Example
 from tests.conftest import METALLIC
 

@@ -10,10 +10,9 @@ import torch
 from pbrlib.curriculum.run import carry_out, launch_local, resolve
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.train.spec import RuntimeSpec
-from pbrlib.train.state import read_state
-
-from .phases import difference, job_of, still
+from pbrlib.train.checkpoint.state import read_state
+from pbrlib.train.runtimespec import RuntimeSpec
+from tests.train.phases import difference, job_of, still
 
 
 def trained(

@@ -6,16 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pbrlib.curriculum.load import parse_curriculum
+from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.run import launch_local
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.losses.base import Term
+from pbrlib.losses.lossspec import LossSpec, NormalReprojSpec
 from pbrlib.losses.modules import NormalReproj
-from pbrlib.losses.spec import LossSpec, NormalReprojSpec
 from pbrlib.losses.target import LossContext
 from tests.conftest import METALLIC
-
-from .phases import job_of
+from tests.train.phases import job_of
 
 P2 = (
     METALLIC.replace("metallic", "height")

@@ -11,15 +11,14 @@ import pytest
 
 from pbrlib.curriculum.run import PhaseJob, carry_out, launch_local
 from pbrlib.curriculum.spec import Curriculum
-from pbrlib.data.batch import RawBatch
+from pbrlib.data.draws.batch import RawBatch
 from pbrlib.data.shards.reader import ShardSet
+from pbrlib.train.checkpoint.state import STATE, Validated, checkpoints, read_state
+from pbrlib.train.checkpoint.sums import OWN_SUM
 from pbrlib.train.plateau import on_plateau, steps_since_best
 from pbrlib.train.runtime import LocalRuntime
-from pbrlib.train.spec import Selection
-from pbrlib.train.state import STATE, Validated, checkpoints, read_state
-from pbrlib.train.sums import OWN_SUM
-
-from .phases import Killed, job_of, kill_at, still
+from pbrlib.train.runtimespec import Selection
+from tests.train.phases import Killed, job_of, kill_at, still
 
 L1 = Selection(metric="l1", mode="min")
 

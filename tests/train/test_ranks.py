@@ -19,8 +19,7 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.train.collectives import ProcessGroup
 from pbrlib.train.runtime import LocalRuntime
 from tests.gloo import gloo_rank
-
-from .phases import FREEZING, job_freezing, still
+from tests.train.phases import FREEZING, job_freezing, still
 
 WORLD = 2
 

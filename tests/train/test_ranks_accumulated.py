@@ -14,21 +14,20 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torchvision.ops import sigmoid_focal_loss
 
-from pbrlib.data.augment import AugmentSpec
+from pbrlib.data.augment.pipeline import AugmentSpec
 from pbrlib.losses import LossContext, LossTarget, Recipe, mean, sobel, windows
-from pbrlib.losses.spec import LossSpec
+from pbrlib.losses.lossspec import LossSpec
 from pbrlib.maps import CLASSES, IGNORE
+from pbrlib.optim.optimizerspec import AdamWSpec
 from pbrlib.optim.schedules import ConstantSpec
-from pbrlib.optim.spec import AdamWSpec
 from pbrlib.tasks.supervised import LossOfNetwork
 from pbrlib.train.learner import Learner
 from pbrlib.train.phase import PhaseRun
-from pbrlib.train.spec import RuntimeSpec, Selection
+from pbrlib.train.runtimespec import RuntimeSpec, Selection
 from pbrlib.train.task import Example
 from tests.gloo import gloo_rank
 from tests.losses.conftest import image_batch, label_batch, part
-
-from .test_ranks import WORLD, GlooRuntime
+from tests.train.test_ranks import WORLD, GlooRuntime
 
 CUTS = (((0, 1), (1, 3)), ((3, 5), (5, 8)))
 """The samples of each micro-batch, by rank: both differ in length, over ranks and over micro-batches."""

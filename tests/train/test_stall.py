@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from pbrlib.data.batch import RawBatch
+from pbrlib.data.draws.batch import RawBatch
 from pbrlib.errors import DataError
 from pbrlib.train.stall import PatientStream, StalledError
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 import pbrlib.train.validation as validation
 from pbrlib.colour import srgb_to_linear
-from pbrlib.data.batch import Batch, RawBatch
-from pbrlib.data.material import Material
+from pbrlib.data.draws.batch import Batch, RawBatch
+from pbrlib.data.materials.material import Material
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
 from pbrlib.maps import IGNORE, MAPS

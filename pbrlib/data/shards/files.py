@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pbrlib.data import storage
 from pbrlib.data.shards.manifest import ShardInfo
+from pbrlib.storage import files as storage
 
 DAMAGE = (OSError, pa.ArrowException, UnicodeDecodeError)  # the last: of a name of a column
 FOR_GOOD = (None, errno.ENOENT, errno.EIO)

@@ -8,13 +8,13 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import Field, StringConstraints, ValidationError
 
-from pbrlib.data import storage
 from pbrlib.data.shards.codec import TILE
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.indexfile import parse_index
-from pbrlib.data.storage import Location
 from pbrlib.errors import DamageError, DataError
 from pbrlib.spec import Spec
+from pbrlib.storage import files as storage
+from pbrlib.storage.files import Location
 
 FORMAT_VERSION: Final = 3
 FILE_NAME = "manifest.json"

@@ -9,17 +9,17 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from pbrlib.data import storage
-from pbrlib.data.draw import DecodeTile, Window, assemble, tile_size, touched_tiles
 from pbrlib.data.shards.codec import TILE, Blob, Planar, decode_tile
 from pbrlib.data.shards.files import DAMAGE, FOR_GOOD, OpenFiles
 from pbrlib.data.shards.index import IndexRow, tile_ranks
 from pbrlib.data.shards.manifest import SHARD_FOLDER, Manifest, load_manifest, read_index
-from pbrlib.data.storage import Location
-from pbrlib.data.tilecache import TileCache
-from pbrlib.data.tilefile import TileKey
+from pbrlib.data.shards.tilecache import TileCache
+from pbrlib.data.shards.tilefile import TileKey
+from pbrlib.data.shards.window import DecodeTile, Window, assemble, tile_size, touched_tiles
 from pbrlib.errors import DamageError, DataError, outage_or
 from pbrlib.maps import MAPS, Stored
+from pbrlib.storage import files as storage
+from pbrlib.storage.files import Location
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class ShardSet:
 
     With a ``cache``, tiles are read from there where it holds them, and put there once decoded. With
     ``on_bad_sample`` "skip" a draw of a batch for which bytes are damaged is replaced, see
-    `pbrlib.data.collate`; whole materials and crops that are asked for by name are errors all the same.
+    `pbrlib.data.draws.collate`; whole materials and crops that are asked for by name are errors all the same.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class ShardSet:
         return self.manifest.fingerprint
 
     def read_crop(self, row: IndexRow, window: Window, maps: Sequence[str]) -> dict[str, Stored]:
-        """A window of some maps, as ``pbrlib.data.draw.assemble`` gives it.
+        """A window of some maps, as ``pbrlib.data.draws.fetch.assemble`` gives it.
 
         Raises:
             DataError: The shard is damaged or the material lacks a map; names file, material and map.

@@ -19,9 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pbrlib.data import storage
-from pbrlib.data.duplicates import HASHED, perceptual_hash
-from pbrlib.data.material import Material
+from pbrlib.data.materials.duplicates import HASHED, perceptual_hash
+from pbrlib.data.materials.material import Material
 from pbrlib.data.shards.cells import count_cells, pack_cells
 from pbrlib.data.shards.codec import TILE, encode_tile
 from pbrlib.data.shards.index import IndexRow, Split, tile_order, to_table
@@ -34,9 +33,10 @@ from pbrlib.data.shards.manifest import (
     load_manifest,
     read_index,
 )
-from pbrlib.data.storage import Location
 from pbrlib.errors import DataError
 from pbrlib.maps import CLASSES, MAPS, Encoding, class_id
+from pbrlib.storage import files as storage
+from pbrlib.storage.files import Location
 
 ROWS_PER_GROUP = 2
 

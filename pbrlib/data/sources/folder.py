@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from pbrlib.data.audit import Finding, loaded
-from pbrlib.data.material import Entry, Material
+from pbrlib.data.materials.audit import Finding, loaded
+from pbrlib.data.materials.material import Entry, Material
 from pbrlib.data.sources import pictures
 from pbrlib.data.sources.pictures import Convention, Pixels
 from pbrlib.data.sources.vectors import vector_findings

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from pbrlib.data.audit import Finding, loaded
-from pbrlib.data.material import Entry, Material
+from pbrlib.data.materials.audit import Finding, loaded
+from pbrlib.data.materials.material import Entry, Material
 from pbrlib.data.sources import pictures
 from pbrlib.data.sources.hub import HubRow, find_files, list_rows, read_image, read_row
 from pbrlib.data.sources.settings import Reader, flag, joined, read_settings

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pbrlib.data.audit import Finding
+from pbrlib.data.materials.audit import Finding
 from pbrlib.data.sources import pictures
 from pbrlib.data.sources.pictures import Pixels
 from pbrlib.data.sources.vectors import vector_findings

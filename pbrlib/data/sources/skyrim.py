@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pbrlib.data.audit import Finding, loaded
-from pbrlib.data.material import Entry, Material
+from pbrlib.data.materials.audit import Finding, loaded
+from pbrlib.data.materials.material import Entry, Material
 from pbrlib.data.sources.folder import family_of
 from pbrlib.data.sources.oldnew import PARTS, Reading
 from pbrlib.data.sources.pictures import with_full_height

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pbrlib.data.audit import Finding, Severity
+from pbrlib.data.materials.audit import Finding, Severity
 from pbrlib.data.sources.pictures import Pixels, raw_vectors
 
 LENGTH_TOLERANCE = 0.1

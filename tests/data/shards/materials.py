@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pbrlib.data.material import Material
+from pbrlib.data.materials.material import Material
 from pbrlib.data.shards.index import IndexRow, split_of
 from pbrlib.data.shards.manifest import Manifest
 from pbrlib.data.shards.reader import ShardSet

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from pbrlib.data.shards.cells import CELL, cells_of, count_cells
 from pbrlib.maps import CLASSES, IGNORE
-
-from .materials import make_set, material
+from tests.data.shards.materials import make_set, material
 
 side = st.one_of(st.integers(1, 200), st.sampled_from([CELL - 1, CELL, CELL + 1, 3 * CELL]))
 

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from pbrlib.data.shards.codec import TILE, decode_part, decode_tile, encode_tile
 from pbrlib.errors import DataError
 from pbrlib.maps import MAPS, Stored
-
-from .materials import random_map
+from tests.data.shards.materials import random_map
 
 sides = st.integers(1, 70)
 

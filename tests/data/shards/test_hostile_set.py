@@ -24,9 +24,8 @@ from pbrlib.data.shards.manifest import Manifest, load_manifest, read_index
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DataError
 from pbrlib.maps import CLASSES
+from tests.data.shards.materials import make_set, material
 from tests.hostile import JSON, changed
-
-from .materials import make_set, material
 
 MOST_BYTES = 64 << 20
 """What a small index may take of Arrow's memory."""

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from pbrlib.data.shards.index import from_table, split_of, tile_order, tile_ranks, to_table
 from pbrlib.errors import DataError
-
-from .materials import index_row
+from tests.data.shards.materials import index_row
 
 
 def test_rows_survive_the_table() -> None:

@@ -7,8 +7,7 @@ import pytest
 
 from pbrlib.data.shards.manifest import IndexInfo, Manifest, load_manifest
 from pbrlib.errors import DataError
-
-from .materials import make_set, material
+from tests.data.shards.materials import make_set, material
 
 MANIFEST = Manifest(
     version=1,

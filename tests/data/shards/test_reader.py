@@ -11,14 +11,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pbrlib.data.draw import Window
 from pbrlib.data.shards.codec import encode_tile
 from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.shards.window import Window
 from pbrlib.errors import DamageError, DataError
 from pbrlib.maps import MAPS
 from tests.damage import flip
-
-from .materials import make_set, material
+from tests.data.shards.materials import make_set, material
 
 SIZES = [(256, 256), (300, 520), (1, 700), (257, 31)]
 
@@ -227,7 +226,7 @@ def test_threads_share_a_set(shared_root: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_the_reader_starts_without_torch_and_ray() -> None:
     code = (
-        "import sys, pbrlib.data.draw, pbrlib.data.shards.reader, pbrlib.data.shards.writer\n"
+        "import sys, pbrlib.data.draws.fetch, pbrlib.data.shards.reader, pbrlib.data.shards.writer\n"
         "sys.exit(bool({'torch', 'ray', 'boto3'} & set(sys.modules)))"
     )
     assert run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,15 +8,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pbrlib.data import storage
-from pbrlib.data.material import Material
+from pbrlib.data.materials.material import Material
 from pbrlib.data.shards.manifest import Manifest, load_manifest
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
 from pbrlib.errors import DataError
 from pbrlib.maps import CLASSES, IGNORE
-
-from .materials import add_version, make_set, material, split_for
+from pbrlib.storage import files as storage
+from tests.data.shards.materials import add_version, make_set, material, split_for
 
 
 def ids(shards: ShardSet) -> list[str]:

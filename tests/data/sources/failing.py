@@ -6,7 +6,7 @@ import os
 import signal
 from dataclasses import dataclass
 
-from pbrlib.data.material import Entry, Material
+from pbrlib.data.materials.material import Entry, Material
 from pbrlib.data.sources.folder import FolderSource
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pbrlib.data.material import Material
+from pbrlib.data.materials.material import Material
 from pbrlib.data.sources.folder import FolderSource, family_of
 from pbrlib.errors import DataError
 from pbrlib.maps import CLASS_COLOURS, IGNORE, MAPS, class_id

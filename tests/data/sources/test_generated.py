@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pbrlib.data.material import Entry, Material
+from pbrlib.data.materials.material import Entry, Material
 from pbrlib.data.sources.generated import STYLES, GeneratedSource
 from pbrlib.data.sources.generated.canvas import Canvas
 from pbrlib.data.sources.generated.lattice import cells

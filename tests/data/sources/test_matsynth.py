@@ -11,8 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pbrlib.data.audit import read_audited
-from pbrlib.data.material import Entry, Material
+from pbrlib.data.materials.audit import read_audited
+from pbrlib.data.materials.material import Entry, Material
 from pbrlib.data.sources.matsynth import MatSynthSource, family_of, licence_kind, occlusion
 from pbrlib.errors import ConfigError, DataError
 from pbrlib.geometry import ao_from_height

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pbrlib.convert.truepbr import PbrMaps, write_texture
-from pbrlib.data.audit import Finding, read_audited
-from pbrlib.data.material import Entry, Material
+from pbrlib.data.materials.audit import Finding, read_audited
+from pbrlib.data.materials.material import Entry, Material
 from pbrlib.data.sources.skyrim import SkyrimSource, family
 from pbrlib.errors import ConfigError, DataError
 from pbrlib.maps import CLASS_COLOURS, IGNORE, MAPS, Stored, class_id

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pbrlib.data.material import Entry, Material
+from pbrlib.data.materials.material import Entry, Material
 from pbrlib.data.sources.generated import ceramic, compose, fabric, ground, leather, metal, stone, wood
 from pbrlib.data.sources.generated.canvas import Canvas, Surface
 from pbrlib.data.sources.settings import Reader, flag, joined, read_settings

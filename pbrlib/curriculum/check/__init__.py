@@ -1,0 +1,1 @@
+"""What a curriculum must agree with."""

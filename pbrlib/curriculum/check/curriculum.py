@@ -1,0 +1,263 @@
+"""What a curriculum must agree with: itself, its network, the runtime, the shards; all mistakes at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+
+import torch
+from torch import nn
+
+from pbrlib.curriculum.check.donors import donor_mistakes
+from pbrlib.curriculum.check.sampling import balance_mistakes, merge_mistakes, mosaic_mistakes
+from pbrlib.curriculum.config.mistakes import Mistake, refuse, suggestion
+from pbrlib.curriculum.gate import gate_mistakes
+from pbrlib.curriculum.scale import scaled
+from pbrlib.curriculum.spec import Curriculum, PhaseSpec, frozen_networks
+from pbrlib.data.draws.plan import usable
+from pbrlib.data.shards.index import IndexRow
+from pbrlib.errors import ConfigError
+from pbrlib.losses.lossspec import IMAGE_TERMS, SEGMENTATION_TERMS
+from pbrlib.maps import CLASSES
+from pbrlib.metrics.images import map_metrics
+from pbrlib.metrics.sums import Sums
+from pbrlib.optim.groups import parameter_groups
+from pbrlib.optim.optimizerspec import OptimizerSpec
+from pbrlib.optim.schedules import check_schedule
+from pbrlib.tasks.build import measured
+from pbrlib.tasks.start import declared_by, network_on_meta
+from pbrlib.tasks.taskspec import SegmentationSpec, TaskSpec, maps_required
+from pbrlib.train.runtimespec import RuntimeSpec
+from pbrlib.train.validation import validated
+
+NOMINAL_STEPS = 100
+"""Steps of an epoch where neither data nor the phase say how many: enough for the form of a schedule."""
+
+
+def check(
+    curriculum: Curriculum,
+    *,
+    place: str,
+    runtime: RuntimeSpec | None = None,
+    rows: Sequence[IndexRow] | None = None,
+    family: Sequence[Curriculum] = (),
+    running: Collection[str] | None = None,
+) -> None:
+    """Refuses a curriculum that cannot run as written.
+
+    Args:
+        curriculum: Valid by itself.
+        place: Names the curriculum in the error, such as its file.
+        runtime: Where given, batches are checked against workers and devices.
+        rows: The index of the shard set; where given, sources, maps and sizes are checked.
+        family: Curricula that run beside this one, whose phases its donors may name.
+        running: The phases that this runtime will run; None is all of them.
+
+    Raises:
+        ConfigError: Lists every mistake with its address.
+    """
+    curriculum = scaled(curriculum)
+    running = curriculum.phases if running is None else running
+    refuse(place, list(_mistakes(curriculum, runtime, rows, family, running)))
+
+
+def network_of(task: TaskSpec) -> nn.Module:
+    """The network of a task without memory; one channel stands for the conditioning, which a donor gives."""
+    return network_on_meta(declared_by(task, condition_channels=1))
+
+
+def stride(task: TaskSpec) -> tuple[int, str]:
+    """What divides the crops of a task, and the network that asks for it.
+
+    A map network is conditioned on SegFormer's features of the same crop, so both strides hold; they are
+    powers of two.
+    """
+    if isinstance(task, SegmentationSpec):
+        return 32, "segformer"
+    own: int = 2**task.model.depth
+    return (own, task.model.kind) if own > 32 else (32, "segformer")
+
+
+def metric_names(task: TaskSpec, *, source: str) -> tuple[str, ...]:
+    """The validation metrics of a task for one source, or ``all``."""
+    prefix = f"val/{source}/{task.kind}"
+    if isinstance(task, SegmentationSpec):
+        sums = Sums()
+        sums.add_confusion(prefix, torch.eye(len(CLASSES), dtype=torch.int64))
+    else:
+        nothing = torch.zeros(1, 1, 16, 16)
+        sums = map_metrics(nothing, nothing, nothing == 0, prefix=prefix)
+    return tuple(sums.results())
+
+
+def _mistakes(
+    curriculum: Curriculum,
+    runtime: RuntimeSpec | None,
+    rows: Sequence[IndexRow] | None,
+    family: Sequence[Curriculum],
+    running: Collection[str],
+) -> Iterator[Mistake]:
+    network = network_of(curriculum.task)
+    known = {other.name: other for other in family if other.name != curriculum.name}
+    for field, reference in frozen_networks(curriculum.task).items():
+        yield from donor_mistakes(f"task.{field}", reference, own=None, earlier=(), known=known)
+    yield from merge_mistakes(curriculum.task)
+    if rows is not None:
+        yield from _validation(curriculum.task, rows)
+        yield from _measured(curriculum, rows)
+    for name, phase in curriculum.phases.items():
+        address = f"phases.{name}"
+        if phase.starts_from is not None:
+            place, earlier = f"{address}.starts_from", curriculum.earlier(name)
+            yield from donor_mistakes(place, phase.starts_from, own=curriculum, earlier=earlier, known=known)
+        yield from _crop(f"{address}.crop", phase.crop, curriculum.task)
+        yield from _loss(f"{address}.loss", phase, curriculum.task)
+        yield from balance_mistakes(f"{address}.balance", phase.balance, curriculum.task)
+        yield from mosaic_mistakes(f"{address}.mosaic", phase)
+        yield from _optimizer(address, phase, network)
+        yield from _select(f"{address}.select.metric", phase, curriculum.task, rows)
+        if runtime is not None and name in running:
+            yield from _batch(f"{address}.batch", phase.batch, runtime)
+        held_out = (
+            None
+            if rows is None
+            else {row.source for row in validated(rows, required=maps_required(curriculum.task))}
+        )
+        yield from gate_mistakes(curriculum, name, sources=None if held_out is None else sorted(held_out))
+        if rows is not None:
+            yield from _data(f"{address}.data", phase, curriculum.task, rows)
+
+
+def _crop(address: str, crop: int, task: TaskSpec) -> Iterator[Mistake]:
+    step, owner = stride(task)
+    if crop % step:
+        below, above = crop // step * step, -(-crop // step) * step
+        advice = f"{below} or {above}" if below else str(above)
+        yield Mistake(address, f"{crop} is not a multiple of {step}, the stride of {owner}. Use {advice}.")
+
+
+def _loss(address: str, phase: PhaseSpec, task: TaskSpec) -> Iterator[Mistake]:
+    fitting = set(SEGMENTATION_TERMS if isinstance(task, SegmentationSpec) else IMAGE_TERMS)
+    if task.kind != "height":
+        fitting.discard("normal_reproj")  # compares the normal of a predicted height
+    if task.kind != "albedo":
+        fitting.discard("lpips")  # a network that was trained on photographs
+    for name in phase.loss.terms():
+        if name not in fitting:
+            yield Mistake(
+                f"{address}.{name}",
+                f"does not apply to {task.kind}. Terms that do: {', '.join(sorted(fitting))}.",
+            )
+
+
+_RULE = re.compile(r"^optimizer\.groups\.([^.:]+)")
+
+
+def _optimizer(address: str, phase: PhaseSpec, network: nn.Module) -> Iterator[Mistake]:
+    """Every rule is looked at, also behind one that is wrong."""
+    spec: OptimizerSpec = phase.optimizer
+    while True:
+        try:
+            groups = parameter_groups(network, spec)
+        except ConfigError as error:
+            yield _within(address, error)
+            rule = _RULE.match(str(error))
+            if rule is None or rule[1] not in spec.groups:
+                return
+            rest = {name: group for name, group in spec.groups.items() if name != rule[1]}
+            spec = spec.model_copy(update={"groups": rest})
+        else:
+            break
+    if spec is not phase.optimizer:
+        return
+    per_epoch = phase.steps_per_epoch or NOMINAL_STEPS
+    try:
+        check_schedule(
+            phase.schedule,
+            groups=groups,
+            reference_lr=spec.lr,
+            total_steps=per_epoch * phase.epochs,
+            steps_per_epoch=per_epoch,
+        )
+    except ConfigError as error:
+        yield _within(address, error)
+
+
+def _within(address: str, error: ConfigError) -> Mistake:
+    """An error about a part of a phase, its address made whole."""
+    part, _, message = str(error).partition(": ")
+    return Mistake(f"{address}.{part}", message)
+
+
+def _select(
+    address: str, phase: PhaseSpec, task: TaskSpec, rows: Sequence[IndexRow] | None
+) -> Iterator[Mistake]:
+    metric = phase.select.metric
+    parts = metric.split("/")
+    source = parts[1] if len(parts) > 2 and parts[0] == "val" else "all"
+    names = metric_names(task, source=source)
+    if metric not in names:
+        yield Mistake(address, f"{metric!r} is not measured for {task.kind}. {suggestion(metric, names)}")
+    elif (
+        rows is not None
+        and source != "all"
+        and source not in {row.source for row in validated(rows, required=maps_required(task))}
+    ):
+        yield Mistake(
+            address, f"no validation texture of source {source!r} has what the task needs. Use val/all/... ."
+        )
+
+
+def _batch(address: str, batch: int, runtime: RuntimeSpec) -> Iterator[Mistake]:
+    if batch < runtime.workers:
+        yield Mistake(
+            address,
+            f"{runtime.workers} workers cannot share a batch of {batch}. "
+            f"Set workers to {batch} or less in the runtime file, or take a larger batch.",
+        )
+    elif batch // runtime.workers < runtime.micro_batches(batch):
+        yield Mistake(
+            address,
+            f"{batch} samples over {runtime.workers} workers in {runtime.micro_batches(batch)} micro-batches "
+            "leave some empty. Raise batch_per_device in the runtime file, or use fewer workers.",
+        )
+
+
+def _data(address: str, phase: PhaseSpec, task: TaskSpec, rows: Sequence[IndexRow]) -> Iterator[Mistake]:
+    sources = sorted({row.source for row in rows})
+    for name in phase.data:
+        own = [row for row in rows if row.source == name]
+        if not own:
+            yield Mistake(
+                f"{address}.{name}", f"the shard set has no such source. {suggestion(name, sources)}".rstrip()
+            )
+            continue
+        kept, left_out = usable(own, maps=maps_required(task), crop=phase.crop)
+        if not kept:
+            reasons = "; ".join(f"{count} with {reason}" for reason, count in left_out.items())
+            yield Mistake(
+                f"{address}.{name}",
+                f"none of its training textures can be used ({reasons or 'all are for validation'}). "
+                "Prepare such textures, choose a smaller crop, or leave the source out.",
+            )
+
+
+def _validation(task: TaskSpec, rows: Sequence[IndexRow]) -> Iterator[Mistake]:
+    if not validated(rows, required=maps_required(task)):
+        yield Mistake(
+            "task",
+            f"no validation texture of the shard set has {', '.join(maps_required(task))}, so no checkpoint "
+            "could be chosen. Prepare the set with a larger --val-share.",
+        )
+
+
+def _measured(curriculum: Curriculum, rows: Sequence[IndexRow]) -> Iterator[Mistake]:
+    for phase in curriculum.phases.values():
+        try:
+            measured(curriculum.task, rows, mix=phase.data)
+        except ConfigError as error:
+            yield Mistake("", str(error))
+
+
+def _held_out_sources(task: TaskSpec, rows: Sequence[IndexRow]) -> set[str]:
+    return {row.source for row in validated(rows, required=maps_required(task))}

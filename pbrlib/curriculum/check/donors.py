@@ -1,0 +1,93 @@
+"""What a reference to trained weights must agree with: that they will be there, and that they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+from pbrlib.curriculum.config.mistakes import Mistake, refuse, suggestion
+from pbrlib.curriculum.spec import (
+    CheckpointPath,
+    Curriculum,
+    OtherCurriculum,
+    OwnPhase,
+    parse_donor,
+)
+from pbrlib.tasks.start import declared_by, differences
+from pbrlib.tasks.taskspec import TaskSpec
+from pbrlib.train.checkpoint.state import is_complete
+
+
+def donor_mistakes(
+    address: str,
+    reference: str,
+    *,
+    own: Curriculum | None,
+    earlier: tuple[str, ...],
+    known: Mapping[str, Curriculum],
+) -> Iterator[Mistake]:
+    """What is wrong with a reference to trained weights.
+
+    Args:
+        address: Where it stands.
+        reference: As written.
+        own: The curriculum whose phase starts from it; None for a frozen network.
+        earlier: The phases of ``own`` before that phase.
+        known: The other curricula of the same command, by name.
+    """
+    own_phases = tuple(own.phases) if own is not None else ()
+    match parse_donor(reference, own_phases=own_phases):
+        case OwnPhase(phase):
+            if phase not in earlier:
+                yield Mistake(
+                    address,
+                    f"{phase} is not earlier. Earlier phases: {', '.join(earlier) or 'none'}. "
+                    "Name one of them, move the phase, or leave starts_from out.",
+                )
+        case OtherCurriculum(name, phase) if own is not None and name == own.name:
+            yield Mistake(address, f"{reference!r} is this curriculum. Write {phase or 'an earlier phase'}.")
+        case OtherCurriculum(name, phase):
+            if name not in known:
+                return
+            if phase is not None and phase not in known[name].phases:
+                yield Mistake(
+                    address, f"{name} has no phase {phase!r}. {suggestion(phase, known[name].phases)}"
+                )
+            if own is not None:
+                yield from _fit(address, name, donor=known[name].task, own=own.task)
+        case CheckpointPath(path) if "://" not in path and not is_complete(Path(path)):
+            yield Mistake(
+                address,
+                f"{path!r} is neither an earlier phase, nor a curriculum, nor the folder of a checkpoint. "
+                f"{suggestion(path, earlier)}".rstrip(),
+            )
+
+
+def require_trunks(curriculum: Curriculum, *, place: str, running: Collection[str]) -> None:
+    """Raises ConfigError where a phase that will run asks LPIPS for weights that are not there.
+
+    Nothing downloads them, and without this word the phases before it would have been trained in vain.
+    """
+    mistakes = []
+    for name in running:
+        lpips = curriculum.phases[name].loss.lpips
+        if lpips is not None and lpips.backbone != "random" and not Path(lpips.backbone).is_file():
+            mistakes.append(
+                Mistake(
+                    f"phases.{name}.loss.lpips.backbone",
+                    f"there is no file {lpips.backbone}. Put torchvision's weights of {lpips.net} there, or "
+                    "leave lpips out.",
+                )
+            )
+    refuse(place, mistakes)
+
+
+def _fit(address: str, name: str, *, donor: TaskSpec, own: TaskSpec) -> Iterator[Mistake]:
+    """Whether the weights of another curriculum fit; both are conditioned on the same features."""
+    found = differences(*(declared_by(task, condition_channels=1) for task in (donor, own)))
+    if found:
+        yield Mistake(
+            address,
+            f"the network of {name} does not fit this one ({len(found)} differences: {found[0]}). "
+            f"Give both the same sizes, as task.model has them, or leave starts_from out.",
+        )

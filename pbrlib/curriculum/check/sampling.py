@@ -1,0 +1,59 @@
+"""What the draws of a phase must agree with: the classes there are and its sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from pbrlib.curriculum.config.mistakes import Mistake, suggestion
+from pbrlib.curriculum.spec import PhaseSpec
+from pbrlib.data.draws.balance import BalanceSpec
+from pbrlib.maps import CLASSES
+from pbrlib.tasks.taskspec import TaskSpec, merged_classes
+
+
+def merge_mistakes(task: TaskSpec) -> Iterator[Mistake]:
+    """The names in ``task.merge`` that are no classes."""
+    for source, target in merged_classes(task).items():
+        for address, name in (("task.merge", source), (f"task.merge.{source}", target)):
+            if name not in CLASSES:
+                yield Mistake(address, f"{name!r} is not a class. {suggestion(name, CLASSES)}")
+
+
+def balance_mistakes(address: str, balance: BalanceSpec, task: TaskSpec) -> Iterator[Mistake]:
+    """The names that are no classes of the task, and settings that the task does not know."""
+    merge = merged_classes(task)
+    for name in balance.minority or ():
+        yield from _class(f"{address}.minority", name, merge)
+    for name in balance.mask_dropout or ():
+        yield from _class(f"{address}.mask_dropout", name, merge)
+    if balance.mask_dropout and task.kind != "segmentation":
+        yield Mistake(
+            f"{address}.mask_dropout", f"{task.kind} has no class labels to drop. Leave mask_dropout out."
+        )
+
+
+def mosaic_mistakes(address: str, phase: PhaseSpec) -> Iterator[Mistake]:
+    """Sources that the phase does not draw from, and shares that leave no room for minority tiles."""
+    spec = phase.mosaic
+    if spec is None:
+        return
+    for name in spec.sources:
+        if name not in phase.data:
+            yield Mistake(
+                f"{address}.sources",
+                f"{name!r} is not in the data of the phase. {suggestion(name, phase.data)}",
+            )
+    taken = spec.two + spec.four + (phase.balance.minority_tiles or 0.0)
+    if taken > 1.0 + 1e-9:
+        yield Mistake(
+            address,
+            f"two, four and balance.minority_tiles are {taken:g} together, more than all draws "
+            "(minority tiles stay whole). Lower one of them.",
+        )
+
+
+def _class(address: str, name: str, merge: Mapping[str, str]) -> Iterator[Mistake]:
+    if name not in CLASSES:
+        yield Mistake(address, f"{name!r} is not a class. {suggestion(name, CLASSES)}")
+    elif name in merge:
+        yield Mistake(address, f"{name} is merged into {merge[name]}, so it has no pixels. Leave it out.")

@@ -1,0 +1,1 @@
+"""YAML files and overrides to declared things, with every mistake at once."""

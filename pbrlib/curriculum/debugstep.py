@@ -1,0 +1,307 @@
+"""One step of a run, found in its folder and taken again in one process with a look at every part of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from pbrlib.curriculum.config.load import load_curriculum
+from pbrlib.curriculum.run import PhaseJob, resolve, set_up
+from pbrlib.curriculum.spec import Curriculum
+from pbrlib.data.draws.batch import Batch
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.errors import CheckpointError, ConfigError
+from pbrlib.losses.collectives import summed_by
+from pbrlib.tasks.supervised import LossOfNetwork, logits_of
+from pbrlib.train.checkpoint.state import checkpoints, read_state, restore
+from pbrlib.train.debug.examine import (
+    GroupLook,
+    SampleLook,
+    broken_layers,
+    look_at_groups,
+    one_of,
+    range_of,
+    ranges_of,
+)
+from pbrlib.train.debug.failedstep import FAILED_STEP, STEP, StepRecord, read_failed_step
+from pbrlib.train.debug.replay import replay_step
+from pbrlib.train.learner import Learner
+from pbrlib.train.loop import micro_batches, set_arithmetic
+from pbrlib.train.phase import PhaseRun
+from pbrlib.train.record.environment import ENVIRONMENT
+from pbrlib.train.record.rundirectory import CURRICULUM
+from pbrlib.train.runtime import LocalRuntime
+from pbrlib.train.runtimespec import RuntimeSpec
+from pbrlib.train.task import Task
+
+Watch = Callable[[int, int], None]
+"""Told before each step: how many are done of how many."""
+
+
+@dataclass(frozen=True)
+class StepLook:
+    """All that was seen of a replayed step.
+
+    ``figures`` are named as those of a `pbrlib.train.debug.failedstep.StepRecord`; ``recorded`` is the step
+    as training took it, where that was kept; ``layers`` are those whose answer is not finite, in their order.
+    """
+
+    step: int
+    world_size: int
+    began_at: int
+    figures: Mapping[str, float]
+    groups: Sequence[GroupLook]
+    layers: Sequence[str]
+    samples: Sequence[SampleLook]
+    recorded: StepRecord | None
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether training would go on behind it."""
+        return math.isfinite(self.figures["total"]) and math.isfinite(self.figures["norm"])
+
+    def differences(self) -> dict[str, tuple[float, float]]:
+        """The figures that are not the recorded ones: those of training, and these."""
+        before = {} if self.recorded is None else self.recorded.figures
+        return {
+            name: (value, self.figures[name])
+            for name, value in before.items()
+            if value != self.figures[name] and not (math.isnan(value) and math.isnan(self.figures[name]))
+        }
+
+
+class StepInQuestion:
+    """A step that can be replayed: which one, from which state, with which data.
+
+    ``start`` is the checkpoint that the replay begins from, None for the phase's beginning, and
+    ``began_at`` its step.
+
+    Args:
+        run: The folder of a run.
+        phase: Of its curriculum; None: the one with a step that was not finite.
+        step: None: the step that was not finite.
+        data: Where the shards lie now; None: where they lay.
+        device: To replay it on; None: that of the run.
+
+    Raises:
+        PbrError: The run, the phase, the step, its data or its state cannot be had.
+    """
+
+    def __init__(
+        self, run: Path, *, phase: str | None, step: int | None, data: str | None, device: str | None
+    ) -> None:
+        if not (run / CURRICULUM).is_file():
+            raise ConfigError(f"{run}: no run; there is no {CURRICULUM}. Name RUNS/<curriculum>.")
+        curriculum = load_curriculum(run / CURRICULUM)
+        self.phase = phase or _phase_in_question(curriculum, run)
+        if self.phase not in curriculum.phases:
+            raise ConfigError(
+                f"--phase {self.phase}: not a phase of {curriculum.name}. "
+                f"Phases: {', '.join(curriculum.phases)}."
+            )
+        known = _newest_environment(run, self.phase)
+        spec = _runtime_of(known, run=run, phase=self.phase, device=device)
+        self._job = self._resolved(curriculum, known, spec, run=run, data=data)
+        failed = read_failed_step(self._job.directory)
+        if step is None:
+            if failed is None:
+                raise ConfigError(
+                    f"{self._job.directory}: every step that was taken was finite. "
+                    "Name one to replay: --step N."
+                )
+            step = failed.step
+        self.step = step
+        self.recorded = failed if failed is not None and failed.step == step else None
+        self.world_size = self.recorded.world_size if self.recorded else _workers_of(known, run=run)
+        self.start = self._start()
+        self.began_at = 0 if self.start is None else read_state(self.start).step
+
+    def _resolved(
+        self,
+        curriculum: Curriculum,
+        known: Mapping[str, Any],
+        spec: RuntimeSpec,
+        *,
+        run: Path,
+        data: str | None,
+    ) -> PhaseJob:
+        location = data or known.get("data")
+        if not isinstance(location, str):
+            raise ConfigError(f"{run}: does not say where its shards lie. Name them: --data SHARDS.")
+        shards = ShardSet.open(location, on_bad_sample=spec.on_bad_sample)
+        job = resolve(curriculum, self.phase, shards=shards, runs=run.parent, runtime=spec)
+        if not job.directory.is_dir():
+            have = ", ".join(sorted(path.name for path in run.glob(f"{self.phase}-*"))) or "none"
+            raise CheckpointError(
+                f"{job.directory}: there is no such folder (of this phase: {have}). The curriculum, the data "
+                "or a network before it is another now. Give --data with the shards that the run was trained "
+                "on, or train the phase again."
+            )
+        return job
+
+    def _start(self) -> Path | None:
+        if self.recorded is not None:
+            return self._job.directory / FAILED_STEP
+        before = [one for one in checkpoints(self._job.directory) if read_state(one).step <= self.step]
+        return before[-1] if before else None
+
+    def replay(self, *, watch: Watch = lambda done, total: None) -> StepLook:
+        """Takes the steps up to the one in question, and looks at that; raises ConfigError past the end."""
+        runtime = _Surroundings(
+            shards=ShardSet.open(self._job.shards, on_bad_sample=self._job.runtime.on_bad_sample),
+            directory=self._job.directory,
+            selection=self._job.curriculum.phases[self.phase].select,
+            device=torch.device(self._job.runtime.device),
+            start=self.start,
+        )
+        run, task = set_up(self._job, runtime)
+        if not 0 <= self.step < run.plan.total_steps:
+            raise ConfigError(
+                f"--step {self.step}: phase {self.phase} has the steps 0 to {run.plan.total_steps - 1}."
+            )
+        set_arithmetic(run)
+        (player,) = task.players
+        learner = Learner(run, player, runtime)
+        if self.start is not None:
+            restore(
+                self.start,
+                fingerprint=run.fingerprint,
+                network=player.network,
+                optimizer=learner.optimizer,
+            )
+        for step in range(self.began_at, self.step):
+            watch(step - self.began_at, self.step - self.began_at)
+            replay_step(learner, task, self._parts(run, runtime, step), step=step)
+            learner.clip()
+            learner.update()
+        return self._look(learner, task, self._parts(run, runtime, self.step))
+
+    def _parts(self, run: PhaseRun, runtime: LocalRuntime, step: int) -> list[list[Batch]]:
+        """The micro-batches of every rank."""
+        parts = []
+        for rank in range(self.world_size):
+            own = LocalRuntime(
+                shards=runtime.shards,
+                directory=runtime.directory,
+                selection=runtime.selection,
+                device=runtime.device,
+                rank=rank,
+                world_size=self.world_size,
+            )
+            raw = next(own.batches(run.plan, maps=run.maps, first_step=step))
+            parts.append(micro_batches(run, raw, runtime.device))
+        return parts
+
+    def _look(self, learner: Learner, task: Task, parts: Sequence[Sequence[Batch]]) -> StepLook:
+        report = replay_step(learner, task, parts, step=self.step)
+        groups, norm = look_at_groups(learner), learner.clip()
+        values = {"total": report.total, "norm": norm, **report.terms}
+        samples, layers = look_at_samples(learner, task, parts, step=self.step)
+        return StepLook(
+            step=self.step,
+            world_size=self.world_size,
+            began_at=self.began_at,
+            figures={name: float(value) for name, value in values.items()},
+            groups=groups,
+            layers=layers,
+            samples=samples,
+            recorded=self.recorded,
+        )
+
+
+@torch.no_grad()
+def look_at_samples(
+    learner: Learner, task: Task, parts: Sequence[Sequence[Batch]], *, step: int
+) -> tuple[list[SampleLook], list[str]]:
+    """Every sample of a step, and the layers whose answer is not finite."""
+    module = learner.player.module
+    assert isinstance(module, LossOfNetwork), "a supervised player ends in its loss"
+    progress = step / max(learner.run.plan.total_steps - 1, 1)
+    found, broken = list[SampleLook](), list[str]()
+    for rank, micro in enumerate(parts):
+        for number, (batch, example) in enumerate(zip(micro, learner.prepare(task, micro), strict=True)):
+            learner.seed(step, micro=number, rank=rank)
+            with broken_layers(module.network) as layers, learner.autocast():
+                logits = logits_of(module.network, example)
+            broken += [layer for layer in layers if layer not in broken]
+            for place, sample in enumerate(batch.ids):
+                target, own = one_of(example.target, place), logits[place : place + 1]
+                with summed_by(lambda x: x):
+                    report = module.recipe(own, target, progress=progress)
+                terms = {name: float(value) for name, value in report.terms.items()}
+                ranges = {
+                    **ranges_of(batch, place),
+                    "network's input": range_of(example.x[place]),
+                    "network's answer": range_of(own),
+                }
+                found.append(SampleLook(rank, sample, terms, ranges))
+    return found, broken
+
+
+class _Surroundings(LocalRuntime):
+    """One process that begins from a given state."""
+
+    def __init__(self, *, start: Path | None, **given: Any) -> None:
+        super().__init__(**given)
+        self._start = start
+
+    def latest_checkpoint(self) -> Path | None:
+        """The given one."""
+        return self._start
+
+
+def _phase_in_question(curriculum: Curriculum, run: Path) -> str:
+    phases = [*curriculum.phases]
+    failed = [phase for phase in phases if any(run.glob(f"{phase}-*/{FAILED_STEP}/{STEP}"))]
+    if len(failed) == 1 or len(phases) == 1:
+        return (failed or phases)[0]
+    what = f"{', '.join(failed)} have" if failed else "none of its phases has"
+    raise ConfigError(
+        f"{run}: {what} a step that was not finite. Name one of {', '.join(phases)}: --phase P."
+    )
+
+
+def _newest_environment(run: Path, phase: str) -> dict[str, Any]:
+    """What the phase was trained on last."""
+    files = sorted(run.glob(f"{phase}-*/{ENVIRONMENT}"), key=lambda path: path.stat().st_mtime)
+    if not files:
+        raise ConfigError(
+            f"{run}: phase {phase} has not begun to train, so there is no step of it to replay."
+        )
+    try:
+        known = json.loads(files[-1].read_text())
+        if not isinstance(known, dict):
+            raise ValueError("no mapping")
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"{files[-1]}: cannot be read ({error}). Train a step more; it is renewed."
+        ) from error
+    return known
+
+
+def _workers_of(known: Mapping[str, Any], *, run: Path) -> int:
+    """How many ranks took the steps that are replayed."""
+    workers = known.get("workers")
+    if not isinstance(workers, int) or workers < 1:
+        raise ConfigError(
+            f"{run}: does not say how many workers the phase was trained on (workers: {workers!r} in its "
+            f"{ENVIRONMENT}), and a replay takes as many. Train a step more; it is renewed."
+        )
+    return workers
+
+
+def _runtime_of(known: Mapping[str, Any], *, run: Path, phase: str, device: str | None) -> RuntimeSpec:
+    try:
+        spec = RuntimeSpec.model_validate(known.get("runtime", {}))
+    except ValidationError as error:
+        raise ConfigError(f"{run}: phase {phase} was trained by another version of pbr ({error}).") from error
+    # Compiling changes roundings, and hides the layers; one process has no tracker.
+    plain = {"compile": False, "trackers": (), "record_batches": False, "profile_steps": 0}
+    return spec.model_copy(update={**plain, "device": device or spec.device})

@@ -1,0 +1,1 @@
+"""What a ladder would do, for people and for programs."""

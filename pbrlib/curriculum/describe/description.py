@@ -1,0 +1,257 @@
+"""What a ladder would do, as data; nothing is started."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from pbrlib.curriculum.check.curriculum import NOMINAL_STEPS, network_of
+from pbrlib.curriculum.describe.departures import departures
+from pbrlib.curriculum.describe.phrases import phrases
+from pbrlib.curriculum.gate import compared_with
+from pbrlib.curriculum.ladder import Ladder
+from pbrlib.curriculum.scale import scaled
+from pbrlib.curriculum.spec import (
+    Curriculum,
+    OtherCurriculum,
+    PhaseSpec,
+    frozen_networks,
+    parse_donor,
+    plain,
+)
+from pbrlib.data.draws.balance import merged, minority_of, minority_tiles
+from pbrlib.data.draws.plan import share, usable
+from pbrlib.data.shards.index import IndexRow
+from pbrlib.inference.networks import INPUTS, SegmentationNetwork, build_segformer
+from pbrlib.maps import CLASSES, MAPS
+from pbrlib.optim.groups import ParamGroup, parameter_groups, stage_of
+from pbrlib.optim.schedules import rate
+from pbrlib.tasks.start import declared_by, network_on_meta, renewed
+from pbrlib.tasks.taskspec import SegmentationSpec, TaskSpec, maps_required, merged_classes
+from pbrlib.train.runtimespec import RuntimeSpec
+
+Described = dict[str, Any]
+
+
+def describe_ladder(
+    ladder: Ladder, *, runtime: RuntimeSpec, rows: Sequence[IndexRow] | None = None
+) -> Described:
+    """Describe every family of a checked ladder, and the waves in which they train, as JSON values."""
+    curricula = ladder.curricula
+    return {
+        "waves": [[family.curriculum.name for family in wave] for wave in ladder.waves],
+        "runtime": plain(runtime),
+        "families": {
+            curriculum.name: describe(curriculum, runtime=runtime, rows=rows, family=curricula)
+            for curriculum in curricula
+        },
+    }
+
+
+def describe(
+    curriculum: Curriculum,
+    *,
+    runtime: RuntimeSpec,
+    rows: Sequence[IndexRow] | None = None,
+    family: Sequence[Curriculum] = (),
+) -> Described:
+    """A curriculum resolved to plain values, with what follows from them.
+
+    ``rows``, the index of a shard set, gives the number of steps; without it a phase knows its steps only
+    if it bounds its epochs. ``family``, the curricula beside this one, tells what a phase that begins from
+    one of them draws anew. Rates are those of the first step, the peak, and the last step.
+    """
+    batch_scale, curriculum = curriculum.batch_scale, scaled(curriculum)
+    network = network_of(curriculum.task)
+    return {
+        "name": curriculum.name,
+        "seed": curriculum.seed,
+        "batch_scale": plain(batch_scale),
+        "task": plain(curriculum.task),
+        "network": _network(curriculum.task, family),
+        "frozen_networks": frozen_networks(curriculum.task),
+        "phases": {
+            name: {
+                **_phase(phase, curriculum.task, network=network, runtime=runtime, rows=rows),
+                "drawn_anew": _drawn_anew(phase.starts_from, curriculum, family),
+                "gate": _gate(curriculum, name),
+            }
+            for name, phase in curriculum.phases.items()
+        },
+    }
+
+
+def _network(task: TaskSpec, family: Sequence[Curriculum]) -> Described:
+    """Channels by meaning, and sizes; those that hang on a network outside the family are None."""
+    conditioned = _condition_channels(task, family)
+    declared = declared_by(task, condition_channels=conditioned or 1)
+    known = isinstance(declared, SegmentationNetwork) or conditioned is not None
+    if isinstance(declared, SegmentationNetwork):
+        inputs: tuple[str, ...] = ("colour", "normal")
+        outputs = dict.fromkeys(CLASSES, 1)
+    else:
+        inputs, outputs = declared.inputs, {declared.role: MAPS[declared.role].channels}
+    return {
+        "inputs": {name: INPUTS[name] for name in inputs},
+        "outputs": outputs,
+        "condition_channels": conditioned,
+        "parameters": _count(network_on_meta(declared)) if known else None,
+    }
+
+
+def _count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _condition_channels(task: TaskSpec, family: Sequence[Curriculum]) -> int | None:
+    """Those of the SegFormer that a map network is conditioned on, where its curriculum is known."""
+    reference = frozen_networks(task).get("segformer")
+    donor = None if reference is None else parse_donor(reference)
+    for other in family:
+        if not (isinstance(donor, OtherCurriculum) and donor.curriculum == other.name):
+            continue
+        if isinstance(other.task, SegmentationSpec):
+            with torch.device("meta"):
+                return build_segformer(SegmentationNetwork(model=other.task.model)).cond_channels
+    return None
+
+
+def _phase(
+    phase: PhaseSpec,
+    task: TaskSpec,
+    *,
+    network: nn.Module,
+    runtime: RuntimeSpec,
+    rows: Sequence[IndexRow] | None,
+) -> Described:
+    epoch = epoch_figures(phase, task, rows)
+    parts = [share(phase.batch, rank=rank, world=runtime.workers) for rank in range(runtime.workers)]
+    return {
+        "starts_from": phase.starts_from,
+        "data": dict(phase.data),
+        "crop": phase.crop,
+        "batch": phase.batch,
+        "batch_of_workers": [stop - start for start, stop in parts],
+        "micro_batches": runtime.micro_batches(phase.batch),
+        "epochs": phase.epochs,
+        **epoch,
+        "segment_steps": phase.segment_steps or epoch["steps_per_epoch"],
+        "optimizer": {"kind": phase.optimizer.kind, "betas": list(phase.optimizer.betas)},
+        "groups": _groups(phase, network, steps_per_epoch=epoch["steps_per_epoch"] or NOMINAL_STEPS),
+        "schedule": {**plain(phase.schedule), "text": phase.schedule.describe()},
+        "grad_clip": phase.grad_clip,
+        "loss": {"terms": plain(phase.loss), "formula": phase.loss.formula()},
+        "augment": plain(phase.augment),
+        "balance": plain(phase.balance),
+        "minority_tiles": _minority_tiles(phase, task, rows),
+        "mosaic": plain(phase.mosaic),
+        "select": plain(phase.select),
+        "plateau": phase.plateau,
+        "departures": departures(phase, task, runtime),
+        "text": {"augment": phrases(phase.augment), "balance": _balance(phase, task)},
+    }
+
+
+def _drawn_anew(
+    reference: str | None, curriculum: Curriculum, family: Sequence[Curriculum]
+) -> Described | None:
+    """Channels and tensors that do not come from a donor of another role; None where that is not known."""
+    donor = None if reference is None else parse_donor(reference, own_phases=tuple(curriculum.phases))
+    tasks = {other.name: other.task for other in family}
+    if not isinstance(donor, OtherCurriculum) or donor.curriculum not in tasks:
+        return None
+    theirs, own = (
+        declared_by(task, condition_channels=1) for task in (tasks[donor.curriculum], curriculum.task)
+    )
+    return {name: list(found) for name, found in renewed(theirs, own).items()} or None
+
+
+def _gate(curriculum: Curriculum, phase: str) -> Described | None:
+    gate = curriculum.phases[phase].gate
+    if gate is None:
+        return None
+    return {
+        "against": compared_with(curriculum, phase),
+        "ratios": dict(gate.ratios),
+        "window": gate.window,
+    }
+
+
+def epoch_figures(phase: PhaseSpec, task: TaskSpec, rows: Sequence[IndexRow] | None) -> Described:
+    """Steps and usable textures, as `pbrlib.data.draws.plan.make_plan` counts them; None where unknown."""
+    textures, left_out = None, None
+    if rows is not None:
+        own = [row for row in rows if row.source in phase.data]
+        kept, left_out = usable(own, maps=maps_required(task), crop=phase.crop)
+        textures = len(kept)
+    steps = phase.steps_per_epoch
+    if steps is None and textures is not None:
+        steps = -(-textures // phase.batch)
+    return {
+        "textures": textures,
+        "left_out": left_out,
+        "steps_per_epoch": steps,
+        "total_steps": None if steps is None else steps * phase.epochs,
+    }
+
+
+def _balance(phase: PhaseSpec, task: TaskSpec) -> list[str]:
+    """What counters the rarity of classes; only a segmentation weighs its loss by class."""
+    weighed = task.kind == "segmentation" and phase.balance.class_weights
+    return [*(["class weights w_c"] if weighed else []), *phrases(phase.balance)]
+
+
+def _minority_tiles(
+    phase: PhaseSpec, task: TaskSpec, rows: Sequence[IndexRow] | None
+) -> dict[str, int] | None:
+    """How many minority tiles each source has to draw from; None where none are drawn or data is unknown."""
+    if rows is None or not phase.balance.minority_tiles:
+        return None
+    own = merged([row for row in rows if row.source in phase.data], merged_classes(task))
+    kept, _ = usable(own, maps=maps_required(task), crop=phase.crop)
+    drawn = [own[number] for number in kept]
+    tiles = minority_tiles(drawn, crop=phase.crop, minority=minority_of(drawn, phase.balance))
+    sources = [drawn[number].source for number in tiles.row]
+    return {name: sources.count(name) for name in phase.data}
+
+
+def _groups(phase: PhaseSpec, network: nn.Module, *, steps_per_epoch: int) -> list[Described]:
+    return [
+        {
+            "name": group.name,
+            "parts": list(dict.fromkeys(map(_part, group.names))),
+            "frozen": group.frozen,
+            "tensors": len(group.names),
+            "layer_factor": group.factor,
+            "weight_decay": group.weight_decay,
+            "rates": None if group.frozen else _rates(group, phase, steps_per_epoch=steps_per_epoch),
+        }
+        for group in parameter_groups(network, phase.optimizer)
+    ]
+
+
+def _part(name: str) -> str:
+    """The part of a network that a parameter belongs to: a stage of the encoder, decoder, film or head."""
+    stage = stage_of(name)
+    return name.partition(".")[0] if stage is None else f"encoder.stages.{stage}"
+
+
+def _rates(group: ParamGroup, phase: PhaseSpec, *, steps_per_epoch: int) -> Described:
+    total = steps_per_epoch * phase.epochs
+
+    def at(step: int) -> float:
+        return rate(
+            phase.schedule,
+            group_lr=group.lr,
+            group_factor=group.factor,
+            step=step,
+            total_steps=total,
+            steps_per_epoch=steps_per_epoch,
+            group_final=group.final,
+            reference_lr=phase.optimizer.lr,
+        )
+
+    return {"first": at(0), "peak": group.lr, "last": at(total - 1)}

@@ -1,0 +1,303 @@
+"""The tables of a described ladder for a terminal, at most ``WIDTH`` columns wide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich.console import Group, RenderableType
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from pbrlib.curriculum.describe.description import Described
+
+WIDTH = 110
+"""What every line fits into; phrases are set in lines here, so that none breaks inside."""
+
+_LABEL = 11
+
+
+def render_ladder(described: Described) -> RenderableType:
+    """The runtime, the waves, and every family of them."""
+    return Group(
+        _title("ladder"),
+        _lines([("runtime", _joined(_runtime(described["runtime"])))]),
+        Text(),
+        _waves(described),
+        Text(),
+        *(render(family) for family in described["families"].values()),
+    )
+
+
+def render(described: Described) -> RenderableType:
+    """The overview of one family, and a block for each of its phases."""
+    title = f"{described['name']}: {described['task']['kind']}, seed {described['seed']}"
+    if (scale := described["batch_scale"]) is not None:
+        title += f", batches x {scale['factor']} (rates: {scale['learning_rate']})"
+    blocks: list[RenderableType] = [
+        _title(title),
+        _lines(_about(described)),
+        Text(),
+        _overview(described),
+    ]
+    for name, phase in described["phases"].items():
+        stages = _stages(part for group in phase["groups"] for part in group["parts"])
+        blocks += [Text(), _heading(name, phase), _lines(_details(phase)), _rates(phase["groups"], stages)]
+    return Group(*blocks, Text())
+
+
+def _title(text: str) -> Rule:
+    return Rule(Text(text, style="bold"), align="left", style="dim")
+
+
+def _runtime(spec: Described) -> list[str]:
+    """What a runtime file says that bears on a plan."""
+    workers = f"{spec['workers']} worker{'s' if spec['workers'] > 1 else ''} on {spec['device']}"
+    most = spec.get("batch_per_device")
+    pieces = [] if most is None else [f"at most {most} samples at once on each"]
+    cache = spec.get("tile_cache")
+    pieces += ["compiled"] if spec["compile"] else []
+    if cache is not None:
+        pieces.append(
+            f"{cache['gib']:g} GiB of decoded tiles on each node, in {cache['folder'] or 'its /tmp'}"
+        )
+    return [workers, spec["precision"], *pieces]
+
+
+def _waves(described: Described) -> Table:
+    table = _table()
+    for column in ("wave", "family", "builds on", "phases"):
+        table.add_column(column, no_wrap=True)
+    for column in ("epochs", "steps", "samples"):
+        table.add_column(column, justify="right")
+    for number, names in enumerate(described["waves"]):
+        for position, name in enumerate(names):
+            family = described["families"][name]
+            phases = family["phases"].values()
+            steps = [phase["total_steps"] for phase in phases]
+            samples = [phase["batch"] * total for phase, total in zip(phases, steps, strict=True) if total]
+            table.add_row(
+                "" if position else str(number + 1),
+                Text(name),
+                Text(", ".join(_donors(family)) or "-"),
+                Text(_span(list(family["phases"]))),
+                str(sum(phase["epochs"] for phase in phases)),
+                "by data" if None in steps else _grouped(sum(steps)),
+                "by data" if None in steps else _grouped(sum(samples)),
+            )
+    return table
+
+
+def _donors(family: Described) -> list[str]:
+    """The networks from outside that a family holds frozen or begins from."""
+    own = family["phases"]
+    starts = [phase["starts_from"] for phase in own.values() if phase["starts_from"]]
+    return list(dict.fromkeys([*family["frozen_networks"].values(), *(s for s in starts if s not in own)]))
+
+
+def _span(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+
+
+def _about(described: Described) -> list[tuple[str, list[str]]]:
+    network, model = described["network"], described["task"]["model"]
+    reads = [f"{name} {channels}" for name, channels in network["inputs"].items()]
+    sizes = {key: value for key, value in model.items() if key not in ("kind", "pretrained")}
+    shape = [f"{model['kind']} {model.get('backbone', '')}".strip()]
+    shape += [f"{key} {_value(value)}" for key, value in sizes.items() if key != "backbone"]
+    if model.get("pretrained", "none") != "none":
+        shape.append(f"weights of {model['pretrained']}")
+    if (count := network["parameters"]) is not None:
+        shape.append(f"{count / 1e6:.1f} M parameters")
+    about = [
+        ("network", _joined(shape)),
+        ("reads", [f"{sum(network['inputs'].values())} channels: ", *_joined(reads)]),
+        ("answers", _joined(name if n == 1 else f"{name} {n}" for name, n in network["outputs"].items())),
+    ]
+    if described["frozen_networks"]:
+        frozen = list(described["frozen_networks"].values())
+        if (channels := network["condition_channels"]) is not None:
+            frozen[0] += f" (conditions it by {channels} channels)"
+        about.append(("frozen", _joined(frozen)))
+    return about
+
+
+def _value(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _overview(described: Described) -> Table:
+    table = _table()
+    for column in ("phase", "starts from", "data"):
+        table.add_column(column, no_wrap=True)
+    for column in ("crop", "batch", "per worker", "in pieces", "epochs", "steps each", "steps"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, phase in described["phases"].items():
+        known = phase["total_steps"] is not None
+        table.add_row(
+            Text(name),
+            Text(phase["starts_from"] or "fresh"),
+            Text(_mix(phase["data"])),
+            str(phase["crop"]),
+            str(phase["batch"]),
+            _shares(phase["batch_of_workers"]),
+            str(phase["micro_batches"]),
+            str(phase["epochs"]),
+            _grouped(phase["steps_per_epoch"]) if known else "-",
+            _grouped(phase["total_steps"]) if known else "by data",
+        )
+    return table
+
+
+def _shares(parts: Sequence[int]) -> str:
+    low, high = min(parts), max(parts)
+    if len(parts) > 2 and low == high:
+        return f"{len(parts)} x {low}"
+    return " + ".join(map(str, parts)) if len(parts) <= 4 else f"{len(parts)} x {low} to {high}"
+
+
+def _heading(name: str, phase: Described) -> Text:
+    """The name of a phase and its figures of the overview, in a line."""
+    begins = "fresh" if phase["starts_from"] is None else f"from {phase['starts_from']}"
+    steps = phase["steps_per_epoch"]
+    length = f"{phase['epochs']} epochs" + (f" of {_grouped(steps)} steps" if steps is not None else "")
+    figures = [begins, _mix(phase["data"]), f"crop {phase['crop']}", f"batch {phase['batch']}", length]
+    return Text.assemble((f"{name:<{_LABEL}}", "bold"), ", ".join(figures))
+
+
+def _details(phase: Described) -> list[tuple[str, list[str]]]:
+    """What a block says of a phase: labels, and phrases that stay whole."""
+    rows = [("loss", _loss(phase["loss"]["formula"]))]
+    if gammas := _gammas(phase["loss"]["terms"]):
+        rows.append(("gamma", gammas))
+    limit = f"gradient norm at most {phase['grad_clip']:g}"
+    rows.append(("schedule", _joined([phase["schedule"]["text"], limit])))
+    rows.append(("augment", _joined(phase["text"]["augment"])))
+    rows.append(("balance", [*_joined(phase["text"]["balance"]), *_tiles(phase["minority_tiles"])]))
+    if mosaic := phase["mosaic"]:
+        shares = f"{mosaic['two']:.0%} in halves, {mosaic['four']:.0%} in quarters"
+        rows.append(("mosaic", [f"of {', '.join(mosaic['sources'])} ", shares]))
+    if (anew := phase["drawn_anew"]) is not None:
+        inputs = dict.fromkeys(channel.rpartition(".")[0] for channel in anew["channels"])
+        rows.append(("drawn anew", _joined([*(f"input {name}" for name in inputs), *anew["tensors"]])))
+    rows.append(("validation", _joined(_validation(phase))))
+    if (gate := phase["gate"]) is not None:
+        limits = _joined([f"{source} at most {ratio:g} x" for source, ratio in gate["ratios"].items()])
+        over = f"; mean error of the last {gate['window']} validations"
+        rows.append(("gate", [f"against {gate['against']}: ", *limits, over]))
+    if phase["left_out"]:
+        rows.append(("left out", _joined([f"{n} with {why}" for why, n in phase["left_out"].items()])))
+    rows += [("departs" if number == 0 else "", [text]) for number, text in enumerate(phase["departures"])]
+    return rows
+
+
+def _loss(formula: str) -> list[str]:
+    first, *others = formula.split(" + ")
+    return [first, *(f" + {other}" for other in others)]
+
+
+def _gammas(terms: Mapping[str, Mapping[str, object]]) -> list[str]:
+    gamma = terms.get("focal", {}).get("gamma")
+    return _joined([f"{name} {value:g}" for name, value in gamma.items()]) if isinstance(gamma, dict) else []
+
+
+def _tiles(found: Mapping[str, int] | None) -> list[str]:
+    if found is None:
+        return []
+    counts = (f"{_grouped(count) if count else 'none'} in {name}" for name, count in found.items())
+    return [f" (minority tiles to draw: {', '.join(counts)})"]
+
+
+def _validation(phase: Described) -> list[str]:
+    select, steps = phase["select"], phase["segment_steps"]
+    often = "every epoch" if steps in (None, phase["steps_per_epoch"]) else f"every {_grouped(steps)} steps"
+    kept = f"{often}, keeps the {'highest' if select['mode'] == 'max' else 'lowest'} {select['metric']}"
+    if phase["plateau"] is None:
+        return [kept]
+    return [kept, f"ends after {phase['plateau']} epochs without a better one"]
+
+
+def _mix(data: Mapping[str, float]) -> str:
+    if len(data) == 1:
+        return next(iter(data))
+    return ", ".join(f"{name} {part:.0%}" for name, part in data.items())
+
+
+def _stages(parts: Iterable[str]) -> list[str]:
+    return sorted({part for part in parts if part.startswith("encoder.stages.")})
+
+
+def _held(parts: Sequence[str], *, stages: Sequence[str]) -> str:
+    """The parts of a group; of the encoder the stages, unless it is whole."""
+    own = _stages(parts)
+    numbers = " ".join(stage.rpartition(".")[2] for stage in own)
+    encoder = [] if not own else ["encoder" if len(own) == len(stages) else f"encoder {numbers}"]
+    return ", ".join([*encoder, *(part for part in parts if part not in own)])
+
+
+def _rank(members: Sequence[Described], *, stages: Sequence[str]) -> int:
+    """Where a group stands in the way of a picture through the network."""
+    way = [*stages, "film", "decoder", "head"]
+    return min(way.index(part) for member in members for part in member["parts"])
+
+
+def _rates(groups: Sequence[Described], stages: Sequence[str]) -> Table:
+    """One line a group; parameters without weight decay share the line of those with it."""
+    table = _table()
+    table.add_column("group", min_width=16, no_wrap=True)
+    table.add_column("holds", min_width=22, no_wrap=True)
+    for column in ("first rate", "peak", "last", "layer factor", "weight decay", "tensors"):
+        table.add_column(column, justify="right", no_wrap=True)
+    lines: dict[str, list[Described]] = {}
+    for group in groups:
+        lines.setdefault(group["name"].removesuffix("/no_decay"), []).append(group)
+    for name, members in sorted(lines.items(), key=lambda line: _rank(line[1], stages=stages)):
+        parts = _held(
+            list(dict.fromkeys(part for member in members for part in member["parts"])), stages=stages
+        )
+        tensors = str(sum(member["tensors"] for member in members))
+        rates = members[0]["rates"]
+        if rates is None:
+            table.add_row(Text(name), parts, "frozen", "", "", "", "", tensors)
+            continue
+        decay = max(member["weight_decay"] for member in members)
+        factor = members[0]["layer_factor"]
+        shown = [f"{rates[key]:.2e}" for key in ("first", "peak", "last")]
+        table.add_row(
+            Text(name), parts, *shown, "" if factor == 1 else f"{factor:.4g}", f"{decay:g}", tensors
+        )
+    return table
+
+
+def _table() -> Table:
+    return Table(box=None, pad_edge=False, header_style="dim")
+
+
+def _joined(phrases: Iterable[str]) -> list[str]:
+    """Phrases with a comma behind each but the last."""
+    listed = list(phrases) or ["-"]
+    return [f"{phrase}, " for phrase in listed[:-1]] + listed[-1:]
+
+
+def _lines(rows: Sequence[tuple[str, Sequence[str]]]) -> Table:
+    """Labels beside phrases, set in lines that fit."""
+    table = Table.grid(padding=(0, 1))
+    table.add_column(style="dim", min_width=_LABEL - 1, no_wrap=True)
+    table.add_column(overflow="fold")
+    for label, phrases in rows:
+        table.add_row(label, Text("\n".join(_set(phrases, width=WIDTH - _LABEL))))
+    return table
+
+
+def _set(phrases: Sequence[str], *, width: int) -> list[str]:
+    lines = [""]
+    for phrase in phrases:
+        if lines[-1] and len(lines[-1]) + len(phrase.rstrip()) > width:
+            lines.append("")
+        lines[-1] += phrase if lines[-1] else phrase.lstrip()
+    return [line.rstrip() for line in lines]
+
+
+def _grouped(number: int) -> str:
+    """A whole number with thin gaps between its thousands."""
+    return f"{number:,}".replace(",", " ")

@@ -1,0 +1,242 @@
+"""Category-selective augmentation: each material class sees the changes that its surfaces could have had.
+
+A change of colour (brightness, hue, saturation) makes another material of the class, so it falls on
+diffuse and albedo alike. An overlay (grain, dirt, a specular sprite) is painted into the old texture
+alone: light and dirt are never ground truth. A warp moves every map, and normals follow the surface.
+
+How much of what a class sees is declared; what it never sees is a rule here. Fur is no class of ours: its
+rules would be those of fabric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from pbrlib.data.augment.jitter import recoloured
+from pbrlib.data.augment.overlays import darkened, dirt_cover, grain_cover, sprite_cover, whitened
+from pbrlib.geometry import smooth_displacement, warp, warp_labels, warp_normal
+from pbrlib.geometry.warp import LARGEST_WARP, NODES
+from pbrlib.maps import ALBEDO, CLASSES, DIFFUSE, IGNORE, MAPS, Encoding
+from pbrlib.seeds import mix, uniform
+from pbrlib.spec import Spec
+
+Maps = dict[str, Tensor]
+
+LIMITS: Mapping[str, Mapping[str, float]] = MappingProxyType(
+    {
+        "wood": {"hue": 0.05, "saturation": 0.05},  # more would be a heavy tint
+        "stone": {"hue": 0.0},
+        "metal": {"hue": 0.0},
+        "fabric": {"specular": 0.0},
+        "leather": {"specular": 0.0},
+        "ground": {"hue": 0.05},
+        "ceramic": {"hue": 0.05},
+    }
+)
+"""The prohibitions: the most of a change that a class may ever see."""
+
+
+class ClassChanges(Spec):
+    """What one class may see; None is nothing of it.
+
+    Attributes:
+        brightness: Largest change of the HSV value either way, as a share of it.
+        hue: Largest turn either way, as a share of the colour circle.
+        saturation: Largest change of the HSV saturation either way, as a share of it.
+        grain: Largest share of the brightness that fine grain takes, within patches.
+        dirt: Largest share of the brightness that patches of dirt take.
+        specular: Alpha of a white sprite.
+        warp: Largest displacement of a node of an elastic warp, as a share of the crop's side.
+    """
+
+    brightness: float | None = Field(default=None, gt=0.0, lt=1.0)
+    hue: float | None = Field(default=None, gt=0.0, le=0.5)
+    saturation: float | None = Field(default=None, gt=0.0, le=1.0)
+    grain: float | None = Field(default=None, gt=0.0, le=1.0)
+    dirt: float | None = Field(default=None, gt=0.0, le=1.0)
+    specular: float | None = Field(default=None, gt=0.0, le=1.0)
+    warp: float | None = Field(default=None, gt=0.0, le=LARGEST_WARP)
+
+
+class CategorySpec(Spec):
+    """Changes by material class, for samples whose class is known.
+
+    Attributes:
+        p: Probability for each draw of a known class.
+        confidence: A sample without a label counts as the class whose probability, by the frozen
+            SegFormer and averaged over the pixels, is above this; the map tasks ask it while training.
+        may: What each class may see; a class that is not named sees nothing.
+    """
+
+    p: float = Field(ge=0.0, le=1.0)
+    confidence: float = Field(ge=0.0, le=1.0)
+    may: Mapping[str, ClassChanges]
+
+    @model_validator(mode="after")
+    def _within_limits(self) -> CategorySpec:
+        for label, changes in self.may.items():
+            if label not in CLASSES:
+                raise ValueError(f"may: {label!r} is not a class. Classes: {', '.join(CLASSES)}.")
+            for name, most in LIMITS[label].items():
+                came = getattr(changes, name) or 0.0
+                if came > most:
+                    bound = f"at most {most:g} of it. Use {most:g} or less" if most else "it. Leave it out"
+                    never = "sees" if most else "never sees"
+                    raise ValueError(f"may.{label}.{name} is {came:g}, and {label} {never} {bound}.")
+        return self
+
+    def limit(self, class_id: int, change: Literal["hue", "saturation"]) -> float:
+        """The most of a change that a class may see; an unknown one counts as the most sensitive of all."""
+        labels = CLASSES if class_id == IGNORE else (CLASSES[class_id],)
+        return min(LIMITS[label].get(change, 1.0) for label in labels)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one draw sees; a strength of 0 and a factor of 1 change nothing.
+
+    ``turn`` is a share of the colour circle, ``warp`` a share of the crop's side.
+    """
+
+    seed: int
+    brightness: float = 1.0
+    turn: float = 0.0
+    saturation: float = 1.0
+    grain: float = 0.0
+    dirt: float = 0.0
+    specular: float = 0.0
+    warp: float = 0.0
+
+
+def draw_changes(classes: Sequence[int], *, seeds: Sequence[int], spec: CategorySpec) -> dict[int, Change]:
+    """The changes of each sample that sees any, by its position, from its class and its own seed alone."""
+    return {
+        position: _draw(seed, spec.may[CLASSES[label]])
+        for position, (label, seed) in enumerate(zip(classes, seeds, strict=True))
+        if label != IGNORE and CLASSES[label] in spec.may and uniform(seed, "category happens") < spec.p
+    }
+
+
+def confident_classes(probabilities: Float[Tensor, "n k h w"], *, confidence: float) -> list[int]:
+    """The class of each sample whose mean probability over the pixels is above ``confidence``, else 255."""
+    share, label = probabilities.float().mean(dim=(-2, -1)).max(dim=1)
+    return torch.where(share > confidence, label, IGNORE).tolist()
+
+
+def with_changes(maps: Maps, changes: Mapping[int, Change]) -> Maps:
+    """The decoded maps of a batch, some of its samples changed.
+
+    Args:
+        maps: By name; ``mask`` is int64 ``(n, h, w)``.
+        changes: What happens to the sample at each position.
+    """
+    maps = dict(maps)
+    for kind in (DIFFUSE, ALBEDO):
+        if kind.name in maps:
+            maps[kind.name] = _with_other_colour(maps[kind.name], changes)
+    if DIFFUSE.name in maps:
+        maps[DIFFUSE.name] = _with_overlays(maps[DIFFUSE.name], changes)
+    return _warped(maps, changes)
+
+
+def brightened(x: Float[Tensor, "n 3 h w"], *, factor: Float[Tensor, "n 1 1 1"]) -> Float[Tensor, "n 3 h w"]:
+    """Multiplies the HSV value of sRGB colours in [0, 1], cut at 1: hue and saturation stay."""
+    brightest = x.amax(dim=1, keepdim=True).clamp_min(1e-6)
+    return x * torch.minimum(factor, 1.0 / brightest)
+
+
+def _draw(seed: int, may: ClassChanges) -> Change:
+    def share(name: str) -> float:
+        return uniform(seed, "category", name)
+
+    def around(bound: float | None, name: str) -> float:
+        return (bound or 0.0) * (2.0 * share(name) - 1.0)
+
+    return Change(
+        seed=seed,
+        brightness=1.0 + around(may.brightness, "brightness"),
+        turn=around(may.hue, "hue"),
+        saturation=1.0 + around(may.saturation, "saturation"),
+        grain=(may.grain or 0.0) * share("grain"),
+        dirt=(may.dirt or 0.0) * share("dirt"),
+        specular=may.specular or 0.0,
+        warp=may.warp or 0.0,
+    )
+
+
+def _with_other_colour(x: Tensor, changes: Mapping[int, Change]) -> Tensor:
+    chosen = {i: change for i, change in changes.items() if change.turn or change.saturation != 1.0}
+    if chosen:
+        turn = _column(x, [change.turn for change in chosen.values()])
+        saturation = _column(x, [change.saturation for change in chosen.values()])
+        x = _replaced(x, chosen, recoloured(_of(x, chosen), turn=turn, saturation=saturation))
+    chosen = {i: change for i, change in changes.items() if change.brightness != 1.0}
+    if chosen:
+        factor = _column(x, [change.brightness for change in chosen.values()])
+        x = _replaced(x, chosen, brightened(_of(x, chosen), factor=factor))
+    return x
+
+
+def _with_overlays(x: Tensor, changes: Mapping[int, Change]) -> Tensor:
+    for name, cover_of, paint in (
+        ("dirt", dirt_cover, darkened),
+        ("grain", grain_cover, darkened),
+        ("specular", sprite_cover, whitened),
+    ):
+        chosen = {i: change for i, change in changes.items() if getattr(change, name)}
+        if chosen:
+            seeds = [change.seed for change in chosen.values()]
+            strength = _column(x, [getattr(change, name) for change in chosen.values()])
+            cover = cover_of(seeds, strength=strength, size=(x.shape[-2], x.shape[-1]))
+            x = _replaced(x, chosen, paint(_of(x, chosen), cover=cover))
+    return x
+
+
+def _warped(maps: Maps, changes: Mapping[int, Change]) -> Maps:
+    chosen = {i: change for i, change in changes.items() if change.warp}
+    if not chosen:
+        return maps
+    example = next(iter(maps.values()))
+    size = (example.shape[-2], example.shape[-1])
+    nodes = torch.stack([_nodes(change) for change in chosen.values()]).to(example.device) * min(size)
+    displacement = smooth_displacement(nodes, size=size)
+    moved = {}
+    for name, x in maps.items():
+        own = _of(x, chosen)
+        match MAPS[name].encoding:
+            case Encoding.LABEL:
+                moved[name] = warp_labels(own, displacement=displacement)
+            case Encoding.NORMAL:
+                moved[name] = warp_normal(own, displacement=displacement)
+            case _:
+                moved[name] = warp(own, displacement=displacement)
+    return {name: _replaced(x, chosen, moved[name]) for name, x in maps.items()}
+
+
+def _nodes(change: Change) -> Float[Tensor, "2 g g"]:
+    generator = torch.Generator().manual_seed(mix(change.seed, "warp"))
+    return (torch.rand(2, NODES, NODES, generator=generator) * 2.0 - 1.0) * change.warp
+
+
+def _column(like: Tensor, values: Sequence[float]) -> Float[Tensor, "n 1 1 1"]:
+    return torch.tensor(values, dtype=torch.float32).view(-1, 1, 1, 1).to(like.device)
+
+
+def _index(x: Tensor, chosen: Mapping[int, Change]) -> Tensor:
+    return torch.tensor(list(chosen)).to(x.device)
+
+
+def _of(x: Tensor, chosen: Mapping[int, Change]) -> Tensor:
+    return x.index_select(0, _index(x, chosen))
+
+
+def _replaced(x: Tensor, chosen: Mapping[int, Change], values: Tensor) -> Tensor:
+    return x.index_copy(0, _index(x, chosen), values.to(x.dtype))

@@ -1,0 +1,1 @@
+"""Draw plans, and the batches that are fetched by them."""

@@ -1,0 +1,83 @@
+"""Crops put together from several textures: which draws become mosaics, and in which layout.
+
+Only the arithmetic of the plan is here; :mod:`pbrlib.data.augment.assembly` puts the pixels together.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from pbrlib.seeds import mix
+from pbrlib.spec import Spec
+
+
+class Layout(IntEnum):
+    """How the parts of a draw divide its crop; the numbers stand in the plan."""
+
+    SINGLE = 0
+    SIDE_BY_SIDE = 1
+    STACKED = 2
+    QUARTERS = 3
+
+    @property
+    def parts(self) -> int:
+        """How many windows make up a crop."""
+        return (1, 2, 2, 4)[self]
+
+
+class MosaicSpec(Spec):
+    """The share of draws that become mosaics, whose parts come from the whole training set.
+
+    Only materials without an old diffuse should be mosaicked: real old textures keep their own composition.
+
+    Attributes:
+        sources: The sources whose draws take part, and from which partners come.
+        two: Share of their draws that are made of two halves, side by side or stacked, equally likely.
+        four: Share of their draws that are made of four quarters.
+    """
+
+    sources: tuple[str, ...] = Field(min_length=1)
+    two: float = Field(ge=0.0, le=1.0)
+    four: float = Field(ge=0.0, le=1.0)
+
+    @model_validator(mode="after")
+    def _shares_leave_room(self) -> MosaicSpec:
+        if self.two + self.four > 1.0 + 1e-9:
+            raise ValueError(f"two and four are {self.two + self.four:g} together, more than all draws.")
+        return self
+
+
+def draw_layouts(
+    spec: MosaicSpec, own: np.ndarray, *, whole: np.ndarray, epochs: int, seed: int
+) -> np.ndarray:
+    """A layout for every draw of a phase, in each epoch at the declared shares as near as draws come.
+
+    Args:
+        spec: The shares.
+        own: Which draws belong to the sources of the mosaics, in order; epochs are equally long. Shape (n,).
+        whole: Which draws have to stay whole; they count for the shares all the same.
+        epochs: How many.
+        seed: Chooses.
+    """
+    drawn = [
+        _layouts_of_epoch(
+            spec, own=part, free=part & ~kept, rng=np.random.default_rng(mix(seed, "mosaics", n))
+        )
+        for n, (part, kept) in enumerate(zip(np.split(own, epochs), np.split(whole, epochs), strict=True))
+    ]
+    return np.concatenate(drawn)
+
+
+def _layouts_of_epoch(
+    spec: MosaicSpec, *, own: np.ndarray, free: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    layouts = np.zeros(len(own), dtype=np.int8)
+    two, four = (round(share * int(own.sum())) for share in (spec.two, spec.four))
+    chosen = rng.permutation(np.flatnonzero(free))
+    halves = chosen[:two]
+    layouts[halves] = np.array([Layout.SIDE_BY_SIDE, Layout.STACKED])[rng.integers(2, size=len(halves))]
+    layouts[chosen[two : two + four]] = Layout.QUARTERS
+    return layouts

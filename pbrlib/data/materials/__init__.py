@@ -1,0 +1,1 @@
+"""Materials on their way from a source to a shard set."""

@@ -1,0 +1,214 @@
+"""From entries of sources to shard files: which split each goes to, and what one shard's writer does."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from itertools import chain, pairwise
+
+import numpy as np
+
+from pbrlib.data.materials.audit import Chooser, Finding, read_audited
+from pbrlib.data.materials.duplicates import HASHED, across_splits
+from pbrlib.data.materials.material import Entry, Material, Source
+from pbrlib.data.shards.index import IndexRow, Split, split_of
+from pbrlib.data.shards.manifest import ShardInfo
+from pbrlib.data.shards.writer import write_shard
+from pbrlib.errors import DataError
+from pbrlib.maps import MAPS, RELIEF
+from pbrlib.storage import files as storage
+from pbrlib.storage.files import Location
+
+MATERIALS_PER_SHARD = 8
+"""At most; eight materials of 1024 px fill about 50 MB, and are a task long enough to be worth starting."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An entry and the source that lists it."""
+
+    source: Source
+    entry: Entry
+
+
+@dataclass(frozen=True)
+class Group:
+    """The materials of one shard file, and the split of each of their families."""
+
+    file: str
+    members: tuple[Listed, ...]
+    splits: Mapping[str, Split]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What came of a group: ``shard`` is None if no material of it was fit to be stored."""
+
+    shard: ShardInfo | None
+    rows: tuple[IndexRow, ...]
+    findings: tuple[Finding, ...]
+
+
+def list_sources(sources: Sequence[Source]) -> list[Listed]:
+    """All entries of all sources; raises DataError if a source is empty or an id occurs twice."""
+    listed = [Listed(source, entry) for source in sources for entry in source.entries()]
+    counts = Counter(one.entry.id for one in listed)
+    twice = sorted(name for name, count in counts.items() if count > 1)
+    if twice:
+        owners = " and ".join(one.source.name for one in listed if one.entry.id == twice[0])
+        raise DataError(
+            f"{twice[0]}: in {owners}, and {len(twice) - 1} more ids occur twice. "
+            "Rename them, or prepare the sources into two sets."
+        )
+    return listed
+
+
+def list_left_out(sources: Sequence[Source]) -> list[Finding]:
+    """The notes of sources that do not offer all that they hold."""
+    return [finding for source in sources if isinstance(source, Chooser) for finding in source.left_out()]
+
+
+def assign_splits(
+    entries: Sequence[Entry],
+    *,
+    val_share: float,
+    hold_out: Sequence[str],
+    earlier: Sequence[IndexRow] = (),
+) -> dict[str, Split]:
+    """The split of every family.
+
+    Families of an earlier version keep theirs. A pattern of ``hold_out`` (as in file names, on ids or
+    families) sends the whole family of each match to validation, so that no family is on both sides. The
+    others go by a hash of their name.
+
+    Raises:
+        DataError: A pattern matches nothing, or something that an earlier version trains on.
+    """
+    kept: dict[str, Split] = {row.family: row.split for row in earlier}
+    names = {(entry.id, entry.family) for entry in entries} | {(row.id, row.family) for row in earlier}
+    held: set[str] = set()
+    for pattern in hold_out:
+        matched = {family for name, family in names if _matches(pattern, name, family)}
+        if not matched:
+            near = get_close_matches(
+                pattern, sorted({part for pair in names for part in pair}), n=1, cutoff=0.5
+            )
+            hint = f"Did you mean {near[0]}?" if near else "Give ids or families, * for any characters."
+            raise DataError(f"--hold-out {pattern}: matches no material. {hint}")
+        held |= matched
+        trained = sorted(family for family in matched if kept.get(family) == "train")
+        if trained:
+            raise DataError(
+                f"--hold-out {pattern}: {trained[0]} is for training in the version to append to, and what "
+                "was trained on cannot be held out. Prepare into a new folder."
+            )
+    fresh: dict[str, Split] = {
+        entry.family: "val" if entry.family in held else split_of(entry.family, val_share=val_share)
+        for entry in entries
+    }
+    return fresh | kept
+
+
+def apart_from_relatives(
+    listed: Sequence[Listed], *, splits: Mapping[str, Split]
+) -> tuple[list[Listed], list[Finding]]:
+    """Leaves out what holds a part of a family of the other split: a blend of two originals, for one.
+
+    Returns:
+        The rest in order, and a note on each that is left out.
+    """
+    kept: list[Listed] = []
+    notes: list[Finding] = []
+    for one in listed:
+        own = splits[one.entry.family]
+        others = [family for family in one.entry.relatives if splits.get(family, own) != own]
+        if others:
+            why = f"of {one.entry.family} ({own}) and of {others[0]} ({splits[others[0]]}); left out"
+            notes.append(Finding(one.entry.id, "", "both splits", "note", why))
+        else:
+            kept.append(one)
+    return kept, notes
+
+
+def near_duplicates(earlier: Sequence[IndexRow], fresh: Sequence[IndexRow]) -> list[Finding]:
+    """A warning on every pair of near-duplicates across the splits of which one is fresh."""
+    new = {row.id for row in fresh}
+    findings = []
+    for held, seen, apart in across_splits([*earlier, *fresh]):
+        if held.id in new or seen.id in new:
+            hashed = next(name for name in HASHED if name in held.maps)
+            message = (
+                f"nearly the same as {seen.id}: {held.id} is to validate and {seen.id} to train on "
+                f"({apart} of 64 bits of their perceptual hashes differ). Hold out both (--hold-out), "
+                "or leave one out."
+            )
+            findings.append(Finding(held.id, hashed, "near-duplicate", "warning", message))
+    return findings
+
+
+def grouped(listed: Sequence[Listed]) -> list[tuple[Listed, ...]]:
+    """Even runs of at most ``MATERIALS_PER_SHARD`` entries.
+
+    Depends on the list alone, so the same sources give the same shards on any machine.
+    """
+    num_groups = -(-len(listed) // MATERIALS_PER_SHARD)
+    bounds = [len(listed) * i // max(num_groups, 1) for i in range(num_groups + 1)]
+    return [tuple(listed[start:stop]) for start, stop in pairwise(bounds)]
+
+
+def write_group(group: Group, *, out: Location) -> Written:
+    """Reads, audits and stores the materials of a group, one at a time.
+
+    Raises:
+        DataError: The shard cannot be written.
+    """
+    findings: list[Finding] = []
+    fit = _fit(group.members, findings)
+    first = next(fit, None)
+    if first is None:
+        return Written(None, (), tuple(findings))
+    path = storage.join(out, group.file)
+    shard, rows = write_shard(
+        path, chain([first], fit), split_for=lambda material: group.splits[material.family]
+    )
+    return Written(shard, tuple(rows), tuple(findings))
+
+
+def with_relief(material: Material) -> Material:
+    """The material with its map ``relief``, computed from its normals if it is not there yet.
+
+    Raises:
+        DataError: It is not finite.
+    """
+    import torch
+
+    from pbrlib.geometry import relief
+
+    if RELIEF.name in material.maps:
+        return material
+    raw = torch.from_numpy(np.ascontiguousarray(material.maps["normal"])).permute(2, 0, 1)[None]
+    decoded = relief(MAPS["normal"].decode(raw), tileable=material.tileable)[0]
+    if not bool(decoded.isfinite().all()):
+        raise DataError(f"{material.id}: its relief is not finite. Check its normal map.")
+    stored = RELIEF.quantise(decoded.permute(1, 2, 0).numpy())
+    return replace(material, maps={**material.maps, RELIEF.name: stored})
+
+
+def _fit(members: Sequence[Listed], findings: list[Finding]) -> Iterator[Material]:
+    """The materials without an error, ready to be stored; the findings go into the list on the way."""
+    for one in members:
+        material, found = read_audited(one.source, one.entry)
+        findings += found
+        if material is None:
+            continue
+        try:
+            yield with_relief(material)
+        except DataError as error:
+            findings.append(Finding(one.entry.id, RELIEF.name, "not finite", "error", str(error)))
+
+
+def _matches(pattern: str, name: str, family: str) -> bool:
+    return fnmatchcase(name, pattern) or fnmatchcase(family, pattern)

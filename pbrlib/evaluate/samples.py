@@ -1,0 +1,98 @@
+"""Validation textures as evaluation sees them: the input of the networks and the truth of each map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from pbrlib.data.augment.pipeline import AugmentSpec, augment
+from pbrlib.data.draws.batch import Batch, RawBatch
+from pbrlib.data.shards.index import IndexRow
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.inference.chain import TextureInput
+from pbrlib.maps import ALBEDO, DIFFUSE, GLOSS, IGNORE, MASK, UNIT_TARGETS
+from pbrlib.rendering.bake import BAKE_INPUTS
+from pbrlib.train.validation import MULTIPLE, load_validation, size_of
+
+READ = tuple(dict.fromkeys((DIFFUSE.name, GLOSS.name, *BAKE_INPUTS, *UNIT_TARGETS, MASK.name)))
+"""Every map that is an input, a truth, or needed to bake the input."""
+
+
+@dataclass(frozen=True)
+class Texture:
+    """One texture with its truth.
+
+    Attributes:
+        id: Of the material.
+        label: The class, None if unknown or several.
+        given: What networks read.
+        truth: Maps (C, H, W) in [0, 1], those that the material has.
+        mask: Class ids, 255 where unknown.
+        valid: Pixels that count.
+    """
+
+    id: str
+    label: str | None
+    given: TextureInput
+    truth: Mapping[str, Float[Tensor, "c h w"]]
+    mask: Int64[Tensor, "h w"]
+    valid: Bool[Tensor, "1 h w"]
+
+
+def validation_rows(shards: ShardSet) -> tuple[IndexRow, ...]:
+    """The validation materials that have an old diffuse, or an albedo from which to bake one."""
+    return tuple(row for row in shards.rows if row.split == "val" and _has_input(row) and _fits(row))
+
+
+def validation_textures(shards: ShardSet) -> Iterator[Texture]:
+    """The textures of ``validation_rows``, each read when it is asked for.
+
+    They are whole, cut and baked exactly as in the validation of training.
+    """
+    rows = {row.id: row for row in shards.rows}
+    num = sum(row.split == "val" for row in shards.rows)
+    for turn in range(num):
+        for loaded in load_validation(shards, maps=READ, required=("normal",), rank=turn, world=num):
+            row = rows[loaded.raw.ids[0]]
+            if _has_input(row):
+                yield as_texture(loaded.raw, row)
+
+
+def as_texture(raw: RawBatch, row: IndexRow) -> Texture:
+    """A raw batch of one material, decoded; its old diffuse is baked if it has none."""
+    batch = augment(raw, AugmentSpec(), device="cpu")
+    height, width = batch.valid.shape[-2:]
+    whole = (height, width) == size_of(row)
+    gloss = batch.maps[GLOSS.name][0] if has(batch, GLOSS.name) else None
+    return Texture(
+        id=row.id,
+        label=row.label,
+        given=TextureInput(
+            diffuse=batch.maps[DIFFUSE.name][0],
+            normal=batch.maps["normal"][0],
+            gloss=gloss,
+            tileable=row.tileable and whole,
+        ),
+        truth={name: batch.maps[name][0] for name in UNIT_TARGETS if has(batch, name)},
+        mask=batch.maps[MASK.name][0]
+        if has(batch, MASK.name)
+        else torch.full((height, width), IGNORE, dtype=torch.int64),
+        valid=batch.valid[0],
+    )
+
+
+def has(batch: Batch, name: str) -> bool:
+    """Whether the only sample of a batch truly has a map, or had it baked."""
+    return name in batch.present and bool(batch.present[name][0])
+
+
+def _has_input(row: IndexRow) -> bool:
+    return "normal" in row.maps and (DIFFUSE.name in row.maps or ALBEDO.name in row.maps)
+
+
+def _fits(row: IndexRow) -> bool:
+    return min(size_of(row)) >= MULTIPLE

@@ -1,0 +1,78 @@
+"""The resolved plan of a run and what it was trained on, as text."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from rich.console import Console
+
+from pbrlib.curriculum.config.load import load_curriculum
+from pbrlib.curriculum.describe.description import describe
+from pbrlib.curriculum.describe.tables import WIDTH, render
+from pbrlib.curriculum.spec import Curriculum
+from pbrlib.errors import PbrError
+from pbrlib.runs.record import PhaseFolder, Run
+from pbrlib.train.record.rundirectory import CURRICULUM
+from pbrlib.train.runtimespec import RuntimeSpec
+
+
+def plan_text(run: Run) -> str:
+    """What `pbr plan` says of the run's curriculum with its runtime; else why that cannot be said."""
+    path = run.path / CURRICULUM
+    if not path.is_file():
+        return f"{CURRICULUM} is missing."
+    try:
+        described = describe(load_curriculum(path), runtime=_runtime(run), family=_family(path))
+    except PbrError as error:
+        return f"This version of pbr cannot describe the curriculum: {error}"
+    console = Console(file=io.StringIO(), record=True, width=WIDTH, highlight=False, color_system=None)
+    console.print(render(described))
+    text: str = console.export_text()
+    return "\n".join(line.rstrip() for line in text.splitlines())
+
+
+def resolved_text(run: Run) -> str:
+    """The resolved curriculum as it lies in the run's folder."""
+    path = run.path / CURRICULUM
+    return path.read_text(encoding="utf-8") if path.is_file() else f"{CURRICULUM} is missing."
+
+
+def environment_rows(folder: PhaseFolder) -> dict[str, str]:
+    """What a phase was trained on, flat."""
+    return dict(_flat(folder.environment()))
+
+
+def _runtime(run: Run) -> RuntimeSpec:
+    """That of the phase that trained last; the default one where none is known."""
+    known = [folder for folder in run.folders if "runtime" in folder.environment()]
+    latest = max(known, key=lambda one: one.last_written, default=None)
+    try:
+        return RuntimeSpec() if latest is None else RuntimeSpec(**latest.environment()["runtime"])
+    except (ValidationError, TypeError):
+        return RuntimeSpec()
+
+
+def _family(path: Path) -> list[Curriculum]:
+    """The curricula of the same runs directory that can be read."""
+    family = []
+    for file in sorted(path.parent.parent.glob(f"*/{CURRICULUM}")):
+        try:
+            family.append(load_curriculum(file))
+        except PbrError:
+            # It says what this one's donors look like; the plan does without.
+            continue
+    return family
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows = []
+    for name, entry in value.items():
+        if isinstance(entry, Mapping):
+            rows += _flat(entry, f"{prefix}{name}.")
+        else:
+            rows.append((f"{prefix}{name}", "-" if entry is None else str(entry)))
+    return rows

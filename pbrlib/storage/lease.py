@@ -1,0 +1,158 @@
+"""A lock on S3: an object that its holder renews, and that another may take once it has not been renewed.
+
+How old it is the server says, so that no clock of ours matters; every put is conditional, so that of two who
+take it one is told.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pbrlib.errors import ConfigError, DataError
+from pbrlib.storage import s3
+
+LEASE_S = 60.0
+"""After so long without a renewal it is free."""
+RENEW_S = 10.0
+_TAKES = 10
+"""So often a free lease is asked for; a put is refused when another was quicker, which then holds it."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Held:
+    owner: str
+    etag: str
+    age_s: float
+
+
+@contextmanager
+def leased(place: Path, *, owner: str, remedy: str) -> Iterator[None]:
+    """Holds the lease that the object at ``place`` is while the block runs.
+
+    A lease that somebody renews is refused as soon as that is seen; one that nobody renews is taken once it
+    has expired.
+
+    Raises:
+        ConfigError: ``owner`` of another process holds it; ``remedy`` says what to do.
+        DataError: S3 cannot be used, or the lease was lost and the block has been interrupted.
+    """
+    address = str(place)
+    lease = _Lease(address, owner=owner)
+    lease.take(remedy=remedy)
+    _heed_interrupts()
+    try:
+        with lease.renewed():
+            yield
+    except KeyboardInterrupt as interrupt:
+        if lease.lost:
+            raise DataError(
+                f"{address}: another command has taken over, since this one could not renew its lease for "
+                f"{LEASE_S:.0f} s. It was stopped; what it had written stays."
+            ) from interrupt
+        raise
+
+
+def _heed_interrupts() -> None:
+    """A script's command in the background ignores SIGINT, by which a lost lease ends it."""
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class _Lease:
+    def __init__(self, address: str, *, owner: str) -> None:
+        self._address, self._owner, self._token = address, owner, secrets.token_hex(8)
+        self._etag: str | None = None
+        self._puts = 0
+        self.lost = False
+
+    def take(self, *, remedy: str) -> None:
+        """Takes it where it is free or expires; raises ConfigError where somebody renews it."""
+        first: _Held | None = None
+        refused = 0
+        while refused < _TAKES:
+            held = self._look()
+            if held is None or held.age_s > LEASE_S:
+                if self._put(None if held is None else held.etag):
+                    return
+                refused += 1
+                time.sleep(min(RENEW_S, 0.1 * 2**refused))
+                continue
+            first = first or held
+            if held.etag != first.etag:
+                raise ConfigError(f"{self._address}: {held.owner} is writing there. {remedy}")
+            _log.warning(
+                "%s: %s renewed it %.0f s ago; it is taken over in %.0f s unless renewed again",
+                self._address,
+                held.owner,
+                held.age_s,
+                LEASE_S - held.age_s,
+            )
+            time.sleep(min(RENEW_S, LEASE_S - held.age_s + 1.0))
+        raise DataError(
+            f"{self._address}: S3 has refused {_TAKES} puts of this lock, although nobody holds it. "
+            "It has to know conditional puts (If-None-Match and If-Match)."
+        )
+
+    @contextmanager
+    def renewed(self) -> Iterator[None]:
+        """Renews it in the block, and gives it back."""
+        ended = threading.Event()
+        thread = threading.Thread(target=self._renew, args=(ended,), name="lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join(timeout=LEASE_S)
+            with suppress(DataError):  # nobody renews it, so it is free in a minute
+                if self._is_ours():
+                    s3.remove([self._address])
+
+    def _renew(self, ended: threading.Event) -> None:
+        while not ended.wait(timeout=RENEW_S):
+            try:
+                if not self._put(self._etag) and not ended.is_set():
+                    self.lost = True
+                    os.kill(os.getpid(), signal.SIGINT)
+                    return
+            except DataError as error:
+                _log.warning("%s: not renewed (%s)", self._address, error)
+
+    def _put(self, etag: str | None) -> bool:
+        """Whether it is ours now; the answer to a put that went through may have been lost."""
+        self._puts += 1  # an etag is a hash of the content, which has to change
+        content = json.dumps({"owner": self._owner, "token": self._token, "puts": self._puts}).encode()
+        put = s3.write_if(self._address, content, etag=etag)
+        if put is None:
+            (there, found, _) = s3.read_dated(self._address) or (b"", "", 0.0)
+            put = found if self._token.encode() in there else None
+        self._etag = put or self._etag
+        return put is not None
+
+    def _is_ours(self) -> bool:
+        """A machine that stood still has not noticed who has taken over meanwhile."""
+        found = s3.read_dated(self._address)
+        return found is not None and self._token.encode() in found[0]
+
+    def _look(self) -> _Held | None:
+        if (found := s3.read_dated(self._address)) is None:
+            return None
+        content, etag, age_s = found
+        try:
+            owner = str(json.loads(content)["owner"])
+        except (ValueError, KeyError, TypeError):
+            owner = "another command"
+        return _Held(owner, etag, age_s)

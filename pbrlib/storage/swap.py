@@ -1,0 +1,76 @@
+"""Putting a finished folder into the place of another: a kill leaves the old one or the new one."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+from pathlib import Path
+
+from pbrlib.storage.files import move_folder
+
+_AT_FDCWD = -100
+_EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
+
+
+def swap_in(new: Path, target: Path) -> None:
+    """Makes ``new`` the ``target``, and removes what stood there.
+
+    One step where the file system can exchange two names. Where it cannot, as on NFS, there is a moment in
+    which the old folder stands aside whole and nothing in its place; `finish_swap` mends a kill there.
+    Raises OSError.
+    """
+    if not target.exists():
+        new.rename(target)
+        return
+    if exchange(new, target):
+        shutil.rmtree(new)
+        return
+    aside = _aside(target)
+    target.rename(aside)
+    new.rename(target)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def send_in(new: Path, target: Path, *, last: str) -> None:
+    """Sends ``new`` to S3 in the place of a ``target``, which is there as long as its file named ``last`` is.
+
+    While it is sent nothing is there, and a mark beside it says whose the pieces are. Raises DataError.
+    """
+    mark = _mark(target)
+    mark.write_text("")
+    move_folder(new, target, last=last)
+    mark.unlink(missing_ok=True)
+
+
+def is_half_sent(target: Path) -> bool:
+    """Whether what lies in the place of a target on S3 is what an interrupted ``send_in`` has left."""
+    return _mark(target).is_file()
+
+
+def finish_swap(target: Path) -> None:
+    """Mends what a kill in the middle of ``swap_in`` has left; raises OSError."""
+    aside = _aside(target)
+    if not aside.exists():
+        return
+    if target.exists():
+        shutil.rmtree(aside)
+    else:
+        aside.rename(target)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Lets two folders take each other's name in one step; False where system or file system cannot."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    if rename is None:
+        return False
+    done: int = rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _EXCHANGE)
+    return done == 0
+
+
+def _mark(target: Path) -> Path:
+    return target.with_name(f".{target.name}.sending")
+
+
+def _aside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.old")

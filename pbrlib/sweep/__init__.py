@@ -1,0 +1,1 @@
+"""Sweeps over the addresses of a curriculum."""

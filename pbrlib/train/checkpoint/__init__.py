@@ -1,0 +1,1 @@
+"""Checkpoints: what they hold, which are kept, how they are read."""

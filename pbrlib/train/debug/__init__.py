@@ -1,0 +1,1 @@
+"""A step that is not finite: kept, replayed, examined."""

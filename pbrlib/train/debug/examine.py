@@ -1,0 +1,124 @@
+"""A look into one step, sample by sample and layer by layer, for who asks why it is not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pbrlib.data.draws.batch import Batch
+from pbrlib.train.learner import Learner
+
+
+@dataclass(frozen=True)
+class Range:
+    """The least and the largest finite value of a tensor, and how many values are not finite."""
+
+    least: float
+    most: float
+    broken: int
+
+    def __str__(self) -> str:
+        """For people."""
+        odd = f", {self.broken} not finite" if self.broken else ""
+        return f"{self.least:.4g} to {self.most:.4g}{odd}"
+
+
+@dataclass(frozen=True)
+class SampleLook:
+    """One sample of the step: its terms as if it were alone, and the ranges of what went in and came out."""
+
+    rank: int
+    id: str
+    terms: Mapping[str, float]
+    ranges: Mapping[str, Range]
+
+
+@dataclass(frozen=True)
+class GroupLook:
+    """A group of the optimizer: the norm of its gradient before clipping, and tensors that are not finite."""
+
+    name: str
+    rate: float
+    norm: float
+    broken_weights: Sequence[str]
+    broken_gradients: Sequence[str]
+
+
+def range_of(x: Tensor) -> Range:
+    """Over all values."""
+    values = x.detach().float()
+    finite = values[values.isfinite()]
+    if not finite.numel():
+        return Range(float("nan"), float("nan"), values.numel())
+    return Range(float(finite.min()), float(finite.max()), values.numel() - finite.numel())
+
+
+@contextmanager
+def broken_layers(network: nn.Module) -> Iterator[list[str]]:
+    """Lists the layers whose answer is not finite while the block runs, in the order in which they answer."""
+    found: list[str] = []
+
+    def look(name: str) -> Any:
+        def hook(module: nn.Module, given: Any, answer: Any) -> None:
+            if not all(bool(x.isfinite().all()) for x in _tensors(answer)) and name not in found:
+                found.append(name)
+
+        return hook
+
+    leaves = [(name, child) for name, child in network.named_modules() if not any(child.children())]
+    handles = [child.register_forward_hook(look(name)) for name, child in leaves]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def look_at_groups(learner: Learner) -> list[GroupLook]:
+    """Every group of the optimizer, with the gradients that stand in its parameters."""
+    names = {parameter: name for name, parameter in learner.player.network.named_parameters()}
+    found = []
+    for group in learner.optimizer.param_groups:
+        own = [parameter for parameter in group["params"] if parameter.grad is not None]
+        squares = torch.stack([parameter.grad.norm() for parameter in own]) if own else torch.zeros(1)
+        found.append(
+            GroupLook(
+                group["name"],
+                float(group["lr"]),
+                float(squares.norm()),
+                [names[one] for one in group["params"] if not bool(one.isfinite().all())],
+                [names[one] for one in own if not bool(one.grad.isfinite().all())],
+            )
+        )
+    return found
+
+
+def ranges_of(batch: Batch, number: int) -> dict[str, Range]:
+    """The maps of one sample of a batch."""
+    return {name: range_of(x[number]) for name, x in sorted(batch.maps.items())}
+
+
+def one_of(value: Any, number: int) -> Any:
+    """A dataclass of batched tensors with one sample left in it; what is None stays so."""
+    assert is_dataclass(value)
+    parts = {part.name: getattr(value, part.name) for part in fields(value)}
+    cut = {
+        name: part[number : number + 1] if isinstance(part, Tensor) else part for name, part in parts.items()
+    }
+    return replace(value, **cut)  # type: ignore[type-var]
+
+
+def _tensors(answer: Any) -> Iterator[Tensor]:
+    if isinstance(answer, Tensor):
+        yield answer
+    elif isinstance(answer, Mapping):
+        for value in answer.values():
+            yield from _tensors(value)
+    elif isinstance(answer, tuple | list):
+        for value in answer:
+            yield from _tensors(value)

@@ -1,0 +1,73 @@
+"""The state before a step that was not finite, kept so that the step can be replayed.
+
+``failed-step`` in the folder of a phase is laid out like a checkpoint and is none: no resumed run looks at
+it. The next such step takes its place, and a phase that comes to its end removes it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from pbrlib.errors import CheckpointError
+from pbrlib.storage.files import move_folder
+from pbrlib.train.checkpoint.state import State, save, unfinished
+from pbrlib.train.phase import PhaseRun
+from pbrlib.train.task import Player
+
+FAILED_STEP, STEP = "failed-step", "step.json"
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One step as it was taken.
+
+    ``data`` is where the shards lay; ``samples`` are those of each rank in the order of their positions;
+    ``figures`` are the total loss, the norm of the gradient, and the terms, by name.
+    """
+
+    step: int
+    data: str
+    samples: Sequence[Sequence[str]]
+    figures: Mapping[str, float]
+
+    @property
+    def world_size(self) -> int:
+        """The ranks that took it."""
+        return len(self.samples)
+
+
+def keep_failed_step(
+    run: PhaseRun, player: Player, optimizer: torch.optim.Optimizer, record: StepRecord
+) -> None:
+    """Writes the weights and the optimizer from before a step, and the step; raises CheckpointError."""
+    state = State(
+        phase=run.name,
+        fingerprint=run.fingerprint,
+        step=record.step,
+        total_steps=run.plan.total_steps,
+        metrics={},
+        network=player.declaration,
+        frozen=run.frozen,
+    )
+    folder = unfinished(run.directory)
+    save(folder, state=state, network=player.network, optimizer=optimizer)
+    (folder / STEP).write_text(json.dumps(asdict(record), indent=1))
+    move_folder(folder, run.directory / FAILED_STEP, last=STEP)
+
+
+def read_failed_step(directory: Path) -> StepRecord | None:
+    """The step that a phase could not take; None where there is none. Raises CheckpointError."""
+    path = directory / FAILED_STEP / STEP
+    if not path.is_file():
+        return None
+    try:
+        return StepRecord(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: not the record of a step ({error}). Remove {path.parent}, or name a step: --step N."
+        ) from error

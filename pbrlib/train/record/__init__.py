@@ -1,0 +1,1 @@
+"""What a phase writes down while it trains."""

@@ -1,0 +1,42 @@
+"""A record of every batch after augmentation, to prove that two runs saw the same."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from pbrlib.data.draws.batch import Batch, sample_hashes
+from pbrlib.storage.files import is_remote
+from pbrlib.storage.lines import append, open_for_lines
+
+
+class BatchRecord:
+    """Appends ``{step, rank, world, samples: [[id, hash], ...]}`` to ``DIRECTORY/batches-rankN.jsonl``.
+
+    Samples stand in the order of their positions in the global batch, so the concatenation over ranks is
+    the same for any number of workers. A step that a resumed run repeats stands twice, and equally. On S3
+    the lines are there at the end.
+    """
+
+    def __init__(self, directory: Path, *, rank: int, world: int) -> None:
+        self._whose = {"rank": rank, "world": world}
+        self._path = directory / f"batches-rank{rank}.jsonl"
+        self._file = io.StringIO() if is_remote(directory) else open_for_lines(self._path)
+
+    def __enter__(self) -> BatchRecord:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(self._file, io.StringIO):
+            append(self._path, self._file.getvalue())
+        self._file.close()
+
+    def write(self, step: int, micro: Sequence[Batch]) -> None:
+        """One line for this rank's part of a step."""
+        samples = [pair for batch in micro for pair in zip(batch.ids, sample_hashes(batch), strict=True)]
+        self._file.write(json.dumps({"step": step, **self._whose, "samples": samples}) + "\n")

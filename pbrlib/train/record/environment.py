@@ -1,0 +1,56 @@
+"""What a phase was trained on: libraries, machine, runtime; ``environment.json`` beside its journal."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+from pbrlib.storage.files import write_text_atomic
+from pbrlib.train.runtimespec import RuntimeSpec
+
+ENVIRONMENT = "environment.json"
+
+_LIBRARIES = (
+    "pbrlib",
+    "torch",
+    "ray",
+    "transformers",
+    "numpy",
+    "pyarrow",
+    "kornia",
+    "segmentation-models-pytorch",
+)
+
+
+def note_environment(
+    directory: Path, *, device: torch.device, world_size: int, runtime: RuntimeSpec, data: str
+) -> None:
+    """Writes versions, the machine of rank 0, the runtime and where the shards lie.
+
+    No environment variable, no name of a user.
+    """
+    cuda = device.type == "cuda"
+    known = {
+        "python": platform.python_version(),
+        "libraries": {name: _version(name) for name in _LIBRARIES},
+        "platform": platform.platform(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "device": torch.cuda.get_device_name(device) if cuda else device.type,
+        "cuda": torch.version.cuda if cuda else None,
+        "workers": world_size,
+        "data": data,
+        "runtime": runtime.model_dump(mode="json"),
+    }
+    write_text_atomic(directory / ENVIRONMENT, json.dumps(known, indent=1))
+
+
+def _version(library: str) -> str | None:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,126 @@
+"""The directory of a run: one folder a phase, and a record of which phases are finished.
+
+``RUNS/<curriculum>/run.json`` names, for each finished phase, its folder and its best checkpoint; donors,
+evaluation and conversion find trained networks through it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from pbrlib.errors import CheckpointError
+from pbrlib.storage.files import write_text_atomic
+from pbrlib.train.checkpoint.state import Validated, is_complete
+
+RECORD = "run.json"
+
+CURRICULUM = "curriculum.yaml"
+"""The resolved curriculum in a run's folder, overrides included."""
+
+SNAPSHOT = "checkpoint_manager_snapshot.json"
+"""Ray Train's list of the checkpoints of a fit, in the phase's folder; to resume, each must be there."""
+
+MODEL = "model"
+"""The folder in a runs directory that a finished ladder leaves; no curriculum may have this name."""
+
+
+@dataclass(frozen=True)
+class FinishedPhase:
+    """A phase that ran to its end.
+
+    ``checkpoint`` is its best one, relative to the run's directory, with its ``step`` and ``metrics``.
+    ``history`` are all its validations, ``stopped`` what ended it before its last step, ``gate`` what its
+    gate said.
+    """
+
+    fingerprint: str
+    checkpoint: str
+    step: int
+    metrics: Mapping[str, float]
+    seconds: float
+    history: tuple[Validated, ...] = ()
+    stopped: str | None = None
+    gate: Mapping[str, Any] | None = None
+
+
+_PHASES = TypeAdapter(dict[str, FinishedPhase], config=ConfigDict(extra="forbid", strict=True))
+
+
+class RunDirectory:
+    """One curriculum's folder in a runs directory."""
+
+    def __init__(self, runs: Path, *, name: str) -> None:
+        self.name = name
+        self.path = runs / name
+
+    def phase_directory(self, phase: str, *, fingerprint: str) -> Path:
+        """Where a phase keeps its checkpoints and its journal; an edited phase has another folder."""
+        return self.path / phase_folder(phase, fingerprint=fingerprint)
+
+    def finished(self, phase: str, *, fingerprint: str) -> FinishedPhase | None:
+        """The record of a phase, if it is finished with this very fingerprint."""
+        known = self.phases().get(phase)
+        return known if known is not None and known.fingerprint == fingerprint else None
+
+    def finish(self, phase: str, record: FinishedPhase, *, order: Sequence[str]) -> None:
+        """Enters a phase that was just trained into the record, which keeps the curriculum's ``order``.
+
+        Later phases are forgotten: what they were trained on is gone.
+        """
+        known = self.phases()
+        earlier = {name: known[name] for name in order[: order.index(phase)] if name in known}
+        self._write({**earlier, phase: record})
+
+    def note_gate(self, phase: str, verdict: Mapping[str, Any]) -> None:
+        """Enters what the gate of a finished phase said, beside what stands there."""
+        phases = self.phases()
+        self._write({**phases, phase: replace(phases[phase], gate=verdict)})
+
+    def _write(self, phases: Mapping[str, FinishedPhase]) -> None:
+        text = json.dumps({"phases": {name: asdict(entry) for name, entry in phases.items()}}, indent=1)
+        write_text_atomic(self.path / RECORD, text)
+
+    def phases(self) -> dict[str, FinishedPhase]:
+        """The finished phases, in the order of the curriculum; raises CheckpointError for no such record."""
+        path = self.path / RECORD
+        if not path.exists():
+            return {}
+        try:
+            return _PHASES.validate_json(json.dumps(json.loads(path.read_text())["phases"]))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            reason = str(error)
+            if isinstance(error, ValidationError):
+                first = error.errors()[0]
+                reason = f"{'.'.join(map(str, ('phases', *first['loc'])))}: {first['msg']}"
+            raise CheckpointError(
+                f"{path}: not a record of a run ({reason}). Remove it to train again."
+            ) from error
+
+    def best(self, phase: str | None = None) -> tuple[Path, FinishedPhase]:
+        """The best checkpoint of a finished phase, of the last one when none is named."""
+        phases = self.phases()
+        chosen = phase or next(reversed(phases), None)
+        if chosen is None or chosen not in phases:
+            have = ", ".join(phases) or "none"
+            raise CheckpointError(
+                f"{self.path}: no finished phase{f' {phase}' if phase else ''} (finished: {have}). "
+                f"Train it first: pbr train <curriculum of {self.name}> --runs {self.path.parent}"
+            )
+        folder = self.path / phases[chosen].checkpoint
+        if not is_complete(folder):
+            raise CheckpointError(
+                f"{folder}: the best checkpoint of {chosen} is gone. "
+                f"Remove {self.path / RECORD} and train again."
+            )
+        return folder, phases[chosen]
+
+
+def phase_folder(phase: str, *, fingerprint: str) -> str:
+    """The name of a phase's folder."""
+    return f"{phase}-{fingerprint[:8]}"

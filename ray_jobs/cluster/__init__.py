@@ -1,0 +1,1 @@
+"""Sessions, checks and jobs of a Ray cluster."""

@@ -1,0 +1,56 @@
+"""``pbr bake SOURCE --out DIR``: an old game's texture tree out of modern materials; no Ray."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ray_jobs.commands.paramtypes import LocalPlace
+
+INCOMPLETE = 1
+
+
+@click.command("bake")
+@click.argument("source", metavar="SOURCE")
+@click.option(
+    "--out",
+    metavar="DIR",
+    required=True,
+    type=LocalPlace(file_okay=False, why="textures are files of this machine."),
+    help="The tree.",
+)
+@click.option(
+    "--size",
+    default=1024,
+    show_default=True,
+    type=click.IntRange(16),
+    help="Largest side in pixels of a folder's materials.",
+)
+@click.option(
+    "--hold-out",
+    metavar="PATTERN",
+    multiple=True,
+    help="Bake only what pbr prepare holds out by the same patterns; may be repeated.",
+)
+@click.pass_context
+def command(ctx: click.Context, *, source: str, out: Path, size: int, hold_out: tuple[str, ...]) -> None:
+    """Bake modern materials into an old texture tree, with their maps beside it as the truth.
+
+    SOURCE is one as pbr prepare takes it: a folder with a subfolder for each material, or
+    generated:count=8,size=256,seed=1. DIR can be given to pbr convert, and DIR/index.json and DIR/materials
+    to pbr score. Exit code 1 if some material could not be baked.
+    """
+    from pbrlib.convert.oldtree import bake_tree
+    from ray_jobs.bar import counted
+    from ray_jobs.source import parse_source
+
+    with counted("bake") as watch:
+        tree = bake_tree(
+            parse_source(source, size=size, name=None), output=out, hold_out=hold_out, watch=watch
+        )
+    for name, reason in tree.left_out.items():
+        click.echo(f"left out: {name}: {reason}", err=True)
+    click.echo(f"{len(tree.baked)} textures in {out}/textures, their truth in {out}/materials")
+    if tree.left_out:
+        ctx.exit(INCOMPLETE)

@@ -1,0 +1,40 @@
+"""Parameters that name a place: on this machine or on S3, or on this machine alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pbrlib.errors import ConfigError
+from pbrlib.storage.paths import place
+from pbrlib.storage.s3 import SCHEME
+
+
+class Place(click.Path):
+    """A folder or file of this machine, or an s3:// address."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(path_type=Path, **given)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path; raises DataError for an address that names no bucket."""
+        if str(value).startswith(SCHEME):
+            return place(value)
+        return super().convert(value, param, ctx)
+
+
+class LocalPlace(click.Path):
+    """A folder or file of this machine; ``why`` it cannot be on S3 ends the error."""
+
+    def __init__(self, *, why: str, **given: Any) -> None:
+        super().__init__(path_type=Path, **given)
+        self._why = why
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path; raises ConfigError for an address."""
+        if str(value).startswith(SCHEME):
+            name = param.get_error_hint(ctx) if param is not None and ctx is not None else "path"
+            raise ConfigError(f"{name}: {value} is on S3, and {self._why}")
+        return super().convert(value, param, ctx)

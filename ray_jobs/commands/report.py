@@ -1,0 +1,36 @@
+"""``pbr report``: a run as one HTML page; starts no Ray."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from ray_jobs.commands.paramtypes import Place
+
+
+@click.command("report")
+@click.argument("run", metavar="RUN", type=Place())
+@click.option(
+    "--out",
+    metavar="HTML",
+    type=Place(dir_okay=False),
+    help="Where the page goes; default: RUN/report.html.",
+)
+def command(run: Path, out: Path | None) -> None:
+    """Write RUN, a folder RUNS/<curriculum>, as one HTML page that needs nothing beside it.
+
+    Curves, the pictures of each validation, IoU by class, the confusion matrix of an evaluation that lies
+    beside the run, wall time, the resolved plan and the environment.
+    """
+    from pbrlib.runs.htmlreport import page
+    from pbrlib.runs.record import Run
+    from pbrlib.storage.files import as_of_now
+    from ray_jobs.output import write_file
+
+    with as_of_now(run.parent):
+        content = page(Run.open(run), now=time.time()).encode()
+    file = out or run / "report.html"
+    write_file(file, content)
+    click.echo(f"Report: {file} ({len(content) / 1e6:.1f} MB)")

@@ -1,0 +1,125 @@
+"""``pbr runs``: what lies in a runs directory, and what may go; starts no Ray."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from ray_jobs.commands.paramtypes import Place
+
+_FOLDER = Place()
+_WIDTH = 150
+
+
+class _ListByDefault(click.Group):
+    """A group in which a directory in place of a command means ``list``."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Puts ``list`` before what is none of the commands."""
+        if args and self.get_command(ctx, args[0]) is None:
+            args = ["list", *args]
+        return super().resolve_command(ctx, args)
+
+
+@click.group("runs", cls=_ListByDefault)
+def runs() -> None:
+    """List, show, compare and prune runs; `pbr runs DIR` is `pbr runs list DIR`.
+
+    A run is RUNS/<curriculum>, below what was given to pbr train --runs.
+    """
+
+
+@runs.command("list")
+@click.argument("directory", metavar="DIR", type=_FOLDER)
+def list_runs(directory: Path) -> None:
+    """List the runs under DIR: state, phase, best metric, age."""
+    from pbrlib.runs.record import find_runs
+    from pbrlib.runs.tables import listing
+    from pbrlib.storage.files import as_of_now
+
+    with as_of_now(directory):
+        _print(*listing(find_runs(directory), root=directory, now=time.time()))
+
+
+@runs.command("show")
+@click.argument("run", metavar="RUN", type=_FOLDER)
+def show(run: Path) -> None:
+    """Show a run: its phases, its curves, where its wall time went and where everything lies."""
+    from pbrlib.runs.record import Run
+    from pbrlib.runs.tables import shown
+    from pbrlib.storage.files import as_of_now
+
+    with as_of_now(run.parent):
+        _print(*shown(Run.open(run), now=time.time()))
+
+
+def _print(*parts: object) -> None:
+    """Into a log as wide as the tables need."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, _WIDTH)
+    for part in parts:
+        console.print(part, soft_wrap=isinstance(part, str), markup=False)
+
+
+@runs.command("compare")
+@click.argument("first", metavar="A", type=_FOLDER)
+@click.argument("second", metavar="B", type=_FOLDER)
+@click.option(
+    "--out",
+    metavar="PNG",
+    default=Path("compare.png"),
+    show_default=True,
+    type=Place(dir_okay=False),
+    help="Where the pictures of both go.",
+)
+def compare(first: Path, second: Path, out: Path) -> None:
+    """Compare two runs: differences of their curricula by address, figures, pictures side by side."""
+    from pbrlib.runs.compare import compared, contact_sheet, pairs
+    from pbrlib.runs.record import Run
+    from ray_jobs.output import write_file
+
+    ours, theirs = Run.open(first), Run.open(second)
+    found = pairs(ours, theirs)
+    _print(*compared(ours, theirs, found=found))
+    sheet, remarks = contact_sheet(ours, theirs, found=found)
+    _print("", *remarks)
+    if sheet is None:
+        _print("Pictures: none, neither run has drawn one.")
+        return
+    write_file(out, sheet, place=f"--out {out}")
+    _print(f"Pictures: {out}")
+
+
+@runs.command("prune")
+@click.argument("directory", metavar="DIR", type=_FOLDER)
+@click.option("--delete", "really", is_flag=True, help="Remove them; without it only say what would go.")
+def prune(directory: Path, really: bool) -> None:
+    """Say which checkpoints under DIR may go; --delete removes them.
+
+    The best and the last one of every phase stay, so do donors in use, phases that train, journals, and
+    RUNS/model. Of a phase that was changed and trained again, the checkpoints of before go.
+    """
+    from pbrlib.runs.prune import delete, plan_pruning
+    from pbrlib.storage.files import as_of_now
+
+    with as_of_now(directory):
+        pruning = plan_pruning(directory, now=time.time())
+    for found in pruning.stays:
+        _print(f"stays  {_megabytes(found.bytes)}  {found.path}: {found.reason}")
+    for found in pruning.goes:
+        _print(f"{'goes ' if really else 'may go'}  {_megabytes(found.bytes)}  {found.path}: {found.reason}")
+    if really:
+        delete(pruning)
+    verb = "removed" if really else "would be removed; --delete removes them"
+    _print(f"{len(pruning.goes)} checkpoints, {_megabytes(pruning.bytes).strip()}: {verb}")
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:8.1f} MB"

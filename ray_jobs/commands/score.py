@@ -1,0 +1,59 @@
+"""``pbr score CONVERTED``: a converted tree against the maps its old textures were made of; no Ray."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import click
+
+from ray_jobs.commands.evaluate import show
+from ray_jobs.commands.paramtypes import Place
+
+_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
+
+
+@click.command("score")
+@click.argument("converted", type=_FOLDER)
+@click.option(
+    "--index",
+    metavar="FILE",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The index.json beside the old tree: which texture is which material.",
+)
+@click.option(
+    "--materials", metavar="DIR", required=True, type=_FOLDER, help="The folder of those materials."
+)
+@click.option("--only", metavar="PATTERN", multiple=True, help="Ids to score; may be repeated. Default: all.")
+@click.option(
+    "--out",
+    metavar="FILE",
+    type=Place(dir_okay=False),
+    help="The JSON; pictures go beside it. Default: CONVERTED/evaluation.json.",
+)
+def command(
+    *, converted: Path, index: Path, materials: Path, only: tuple[str, ...], out: Path | None
+) -> None:
+    """Score the True PBR textures in CONVERTED, which pbr convert wrote, beside the old textures."""
+    from pbrlib.data.sources.folder import FolderSource
+    from pbrlib.evaluate.converted import score_converted
+    from pbrlib.evaluate.evaluationreport import FILE
+    from pbrlib.textures.decode import read_picture
+    from ray_jobs.bar import counted
+
+    @cache
+    def source(size: int) -> FolderSource:
+        return FolderSource(str(materials), size=size)
+
+    with counted("score") as watch:
+        evaluation = score_converted(
+            converted,
+            index=index,
+            materials=source,
+            read=read_picture,
+            only=only,
+            watch=watch,
+        )
+    files = evaluation.write(out or converted / FILE)
+    show(evaluation, files)

@@ -1,0 +1,88 @@
+"""``pbr train``: the phases of a ladder or of curricula, as far side by side as there is room."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pbrlib import errors
+from ray_jobs.commands import options
+
+if TYPE_CHECKING:
+    from ray_jobs.work import Work
+
+
+@click.command("train")
+@options.FILES
+@options.DATA
+@options.RUNS
+@options.RUNTIME
+@options.PHASES
+@options.OVERRIDES
+@options.ADDRESS
+@click.option("--local", is_flag=True, help="One process without Ray, for debugging.")
+@click.option(
+    "--profile",
+    type=click.IntRange(min=1),
+    metavar="STEPS",
+    help="Trace so many steps, after the first three, of every phase that trains; on GPUs their memory too.",
+)
+@click.option(
+    "--force",
+    metavar="REASON",
+    help="Go on past gates that phases fail; the reason is recorded beside the figures.",
+)
+def command(
+    files: tuple[Path, ...],
+    data: str,
+    runs: Path,
+    runtime_file: Path | None,
+    phases: str | None,
+    overrides: tuple[str, ...],
+    address: str | None,
+    local: bool,
+    profile: int | None,
+    force: str | None,
+) -> None:
+    """Train a ladder or curricula into --runs, donors first; the same command resumes what was interrupted.
+
+    FILE is one ladder, or one or several curricula. A ladder that is finished leaves RUNS/model, evaluated
+    on the validation split. Exit code 3 when a phase does not pass its gate.
+    """
+    from pbrlib.curriculum.run import launch_local
+    from ray_jobs.work import open_work
+
+    if force is not None and not force.strip():
+        raise errors.ConfigError('--force: no reason came. Write why, as in --force "one texture is broken".')
+    work = open_work(
+        files, data=data, runs=runs, runtime_file=runtime_file, overrides=overrides, phases=phases
+    )
+    if profile is not None:
+        work.runtime = work.runtime.model_copy(update={"profile_steps": profile})
+        if work.runtime.device == "cpu":
+            click.echo("pbr: --profile writes traces alone: a snapshot of memory is a GPU's.", err=True)
+    with work.alone():
+        if local:
+            work.train(launch_local, force=force)
+            if work.leaves_model:
+                work.release(local=True)
+            return
+        _train_on_ray(work, address=address, force=force)
+
+
+def _train_on_ray(work: Work, *, address: str | None, force: str | None) -> None:
+    from ray_jobs.cluster.session import MIN_LOGICAL_CPUS, ray_session
+
+    cpus = max(math.ceil(work.runtime.logical_cpus), len(os.sched_getaffinity(0)), MIN_LOGICAL_CPUS)
+    with ray_session(address=address, num_cpus=cpus, worker_output=work.runtime.ray_logs):
+        # Ray reads its environment, which the session sets, when it is imported.
+        from ray_jobs.fit.fit import launch_for_command
+        from ray_jobs.fit.room import room_in_cluster
+
+        work.train(launch_for_command, room=lambda: room_in_cluster(work.runtime), force=force)
+        if work.leaves_model:
+            work.release(local=False)

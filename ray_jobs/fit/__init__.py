@@ -1,0 +1,1 @@
+"""One phase as one TorchTrainer fit."""

@@ -1,0 +1,195 @@
+"""How the attempts of a fit end, as Ray tells it: what is retried, what stops it, and who hears of it.
+
+The controller of the fit, a process of its own, imports this module, so it imports no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray.exceptions as lost
+from ray.train.v2.api.callback import UserCallback
+
+from pbrlib import errors
+from pbrlib.storage.files import write_text_atomic
+from pbrlib.train.failures import Cause, Failures, RankFailure, telling
+from pbrlib.train.record.incidents import FAILURE, note_incident
+
+_SHOWN = 300
+"""Characters of an error's message that are kept: of an unexpected one it may be a whole log."""
+
+_PEER = re.compile(r"(closed|reset) by peer|broken pipe|remote process exited", re.IGNORECASE)
+"""How the backends of torch.distributed say that another rank is gone."""
+
+_FULL_DEVICE = re.compile(r"CUDA error: out of memory|CU(BLAS|DNN|SOLVER)_STATUS_ALLOC_FAILED")
+"""How CUDA and its libraries say what torch's allocator calls OutOfMemoryError."""
+
+_MEMORY = "running low on memory"
+"""What Ray's memory monitor writes into the death of an actor."""
+
+
+class WorkerFailedError(Exception):
+    """How a worker has ended, in values that survive the way to the controller.
+
+    ``began`` tells the attempts of one rank apart.
+    """
+
+    def __init__(self, failure: RankFailure, began: float) -> None:
+        super().__init__(failure, began)
+        self.failure = failure
+
+    def __str__(self) -> str:
+        one = self.failure
+        return f"rank {one.rank}, step {one.step}: {one.error}: {one.message}"
+
+
+def failed(error: BaseException, *, rank: int, step: int | None, began: float) -> WorkerFailedError:
+    """What ended a worker; called there."""
+    return WorkerFailedError(_failure(error, rank=rank, step=step), began)
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what it was caused by; Ray wraps the errors of tasks and of dead workers."""
+    while error is not None:
+        yield error
+        inner = getattr(error, "cause", None) or getattr(error, "health_check_failure", None)
+        error = inner if isinstance(inner, BaseException) else error.__cause__
+
+
+def pbr_error_in(error: BaseException | None) -> errors.PbrError | None:
+    """The PbrError that an error is or was caused by; Ray Data wraps those of its tasks."""
+    for one in chain(error):
+        if isinstance(one, errors.PbrError) and type(one).__module__ == errors.__name__:
+            return one
+        if isinstance(one, WorkerFailedError) and hasattr(errors, one.failure.error):
+            kind: type[errors.PbrError] = getattr(errors, one.failure.error)
+            return kind(one.failure.message)
+    return None
+
+
+def leave_failure(directory: Path, mistake: errors.PbrError) -> None:
+    """Leaves what stops a phase, so that the next attempt ends at once; raises DataError."""
+    note = {"kind": type(mistake).__name__, "message": str(mistake)}
+    write_text_atomic(directory / FAILURE, json.dumps(note))
+
+
+def raise_failure(directory: Path) -> None:
+    """Raises the PbrError that stops a phase, if one was left."""
+    path = directory / FAILURE
+    if path.exists():
+        note = json.loads(path.read_text())
+        kind: type[errors.PbrError] = getattr(errors, note["kind"])
+        raise kind(note["message"])
+
+
+class FailureWatch(UserCallback):
+    """Hears of every failed attempt in the controller: writes it down, and ends what would come again.
+
+    ``committed`` is the step of the checkpoint from which the fit begins, ``counted`` how many of the retries
+    are spent.
+    """
+
+    counted = 0
+
+    def __init__(self, directory: Path, *, phase: str, max_failures: int, committed: int = 0) -> None:
+        self._directory, self._max_failures = directory, max_failures
+        self._failures, self._committed = Failures(phase), committed
+        self._seen: set[str] = set()
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        """Keeps the step of the last checkpoint: a process that dies without a word died behind it."""
+        self._committed = metrics[0].get("step", self._committed)
+
+    def after_exception(self, run_context: Any, worker_exceptions: Mapping[int, Exception]) -> None:
+        """Runs before Ray decides; Ray may ask more than once about the same dead workers."""
+        names = {repr(error) + str(error) for error in worker_exceptions.values()}
+        is_known, self._seen = bool(names & self._seen), self._seen | names
+        if not is_known:
+            self._judge([rank_failure(error, rank=rank) for rank, error in worker_exceptions.items()])
+
+    def failed_to_start(self, error: Exception, *, committed: int) -> bool:
+        """Of a worker that never trained, told in the command, after its fit; whether to try again."""
+        self._committed = committed
+        return self._judge([rank_failure(error)])
+
+    def _judge(self, attempt: Sequence[RankFailure]) -> bool:
+        """Writes an attempt's failure down; whether another one may follow."""
+        failure = telling(attempt)
+        # A node that is taken away costs none of the retries.
+        self.counted += not any(one.preempted for one in attempt)
+        repeated = self._failures.judge(attempt, committed=self._committed)
+        verdict = "retried"
+        if self._stops(repeated):
+            verdict = "stops: it would come again"
+        elif self.counted > self._max_failures:
+            verdict = f"stops: max_failures is {self._max_failures}"
+        note_incident(
+            self._directory,
+            "failed",
+            step=failure.step,
+            committed=self._committed,
+            rank=failure.rank,
+            cause=failure.cause,
+            error=failure.error,
+            message=failure.message,
+            verdict=verdict,
+        )
+        return verdict == "retried"
+
+    def _stops(self, repeated: errors.RepeatedError | None) -> bool:
+        """Whether the next attempt is told to end; where nothing can be written it has to find out again."""
+        try:
+            if repeated is not None:
+                leave_failure(self._directory, repeated)
+            return (self._directory / FAILURE).exists()
+        except errors.DataError:
+            return False
+
+
+def rank_failure(error: BaseException, *, rank: int | None = None) -> RankFailure:
+    """How a rank ended, from what the controller knows of it; of a start it does not say which rank."""
+    for one in chain(error):
+        if isinstance(one, WorkerFailedError):
+            return one.failure
+    return _failure(error, rank=rank)
+
+
+def _failure(error: BaseException, *, rank: int | None, step: int | None = None) -> RankFailure:
+    told = next((one for one in chain(error) if _cause(one) != "error"), error)
+    preempted = any(isinstance(one, lost.RayActorError) and one.preempted for one in chain(error))
+    return RankFailure(_cause(told), type(told).__name__, message_of(told), rank, step, preempted)
+
+
+def _cause(error: BaseException) -> Cause:
+    match error:
+        case lost.RayTaskError():
+            return "error"  # what it was caused by tells more
+        case errors.OutageError():
+            return "outage"
+        case errors.PbrError():
+            return "mistake"
+        case lost.OutOfMemoryError() | MemoryError():
+            return "host memory"
+        case lost.RayActorError() | lost.WorkerCrashedError() | lost.NodeDiedError():
+            return "host memory" if _MEMORY in str(error) else "lost"
+        case lost.RayError() | ConnectionError() | TimeoutError():
+            return "outage"
+    name = type(error).__name__  # torch is not imported here
+    if name in ("DistNetworkError", "DistStoreError"):
+        return "outage"  # a port that another process took first, a rendezvous that does not answer
+    if name == "OutOfMemoryError" or _FULL_DEVICE.search(str(error)):
+        return "device memory"
+    if _PEER.search(str(error)):
+        return "peer"
+    return "error"
+
+
+def message_of(error: BaseException) -> str:
+    """All that an error of ours says; of another one the first line, without its full stop."""
+    if isinstance(error, errors.PbrError):
+        return str(error)
+    return errors.first_line(error)[:_SHOWN].rstrip(".")

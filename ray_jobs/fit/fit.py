@@ -1,0 +1,222 @@
+"""One phase as one TorchTrainer fit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+from ray import exceptions as lost
+from ray.train.v2.api.callback import RayTrainCallback, UserCallback
+from ray.train.v2.api.config import FailureConfig
+from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
+
+from pbrlib import errors
+from pbrlib.curriculum.run import PhaseJob, RankWork, best_of, run_phase
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.shards.tilecache import TileCache
+from pbrlib.train.checkpoint.fallback import past_damage
+from pbrlib.train.checkpoint.state import checkpoints, step_of_checkpoint
+from pbrlib.train.failures import telling
+from pbrlib.train.record.incidents import FAILURE, note_incident
+from ray_jobs.fit.failures import (
+    FailureWatch,
+    failed,
+    leave_failure,
+    message_of,
+    pbr_error_in,
+    raise_failure,
+    rank_failure,
+)
+from ray_jobs.fit.gauges import PhaseGauges
+from ray_jobs.fit.placement import leave_placement
+from ray_jobs.fit.recorded import forget, mend, resumable
+from ray_jobs.fit.room import scaling_of, start_watch
+from ray_jobs.fit.runtime import RayRuntime
+from ray_jobs.fit.s3files import storage_of
+from ray_jobs.fit.stopping import stopping_after_checkpoint
+from ray_jobs.fit.trainer import ProcessGroupConfig, Trainer
+
+_LOST_IN_START = ("host memory", "lost", "outage", "peer")
+"""Causes of a failed start that another start may cure."""
+
+
+class LostControllerError(errors.OutageError):
+    """The process that leads a fit is gone: it was ended from outside, or died, or its node was lost."""
+
+
+def launch_on_ray(
+    job: PhaseJob, *, callbacks: Sequence[UserCallback] = (), work: RankWork = run_phase
+) -> Path:
+    """Trains a phase as one TorchTrainer fit, ``work`` on every rank, and returns its best checkpoint.
+
+    Where the nodes could hold it, it waits for its place, since other runs and sweeps may be in it.
+    ``callbacks`` are told of every report. A checkpoint that proves damaged is set aside, and another fit
+    goes on from the one before. Raises the worker's PbrError, as the one it was, when that is what stopped
+    it, and RepeatedError when an attempt ended where one before it had ended.
+    """
+    return past_damage(
+        job.directory,
+        lambda: _fit(job, callbacks=callbacks, work=work),
+        candidates=resumable,
+        forget=forget,
+    )
+
+
+def launch_for_command(job: PhaseJob) -> Path:
+    """``launch_on_ray``, where retries that were spent on no error of the program end in a message."""
+    try:
+        return launch_on_ray(job)
+    except TrainingFailedError as error:
+        last = [rank_failure(cause, rank=number) for number, cause in enumerate(causes(error))]
+        if not last or any(failure.cause == "error" for failure in last):
+            raise
+        failure = telling(last)
+        raise errors.OutageError(
+            f"{job.title}: stopped, since max_failures is {job.runtime.max_failures}. The last attempt ended "
+            f"with {failure.error}: {failure.message}. The same command resumes from the last checkpoint."
+        ) from error
+
+
+def _lost(job: PhaseJob, error: BaseException) -> LostControllerError:
+    note_incident(
+        job.directory,
+        "failed",
+        committed=_committed(job),
+        cause="lost",
+        error=type(error).__name__,
+        message=message_of(error),
+        verdict="the command ends",
+    )
+    return LostControllerError(
+        f"{job.title}: the process that leads the fit was lost: {message_of(error)}. "
+        "The same command resumes from the last checkpoint."
+    )
+
+
+def _fit(job: PhaseJob, *, callbacks: Sequence[UserCallback], work: RankWork) -> Path:
+    """One fit, or several, and the best checkpoint after them.
+
+    Ray replaces workers that are lost while they train. Where they are lost while they start, or cannot join
+    each other, the fit ends, and another fit is made, which counts as a retry.
+    """
+    job.directory.mkdir(parents=True, exist_ok=True)
+    (job.directory / FAILURE).unlink(missing_ok=True)
+    watch = FailureWatch(
+        job.directory, phase=job.phase, max_failures=job.runtime.max_failures, committed=_committed(job)
+    )
+    while True:
+        try:
+            return _one_fit(
+                job,
+                callbacks=[watch, start_watch(job.runtime, title=job.title), *callbacks],
+                work=work,
+                max_failures=job.runtime.max_failures - watch.counted,
+            )
+        except ControllerError as error:
+            failure = error.controller_failure
+            if rank_failure(failure).cause not in _LOST_IN_START:
+                raise
+            again = watch.failed_to_start(failure, committed=_committed(job))
+            raise_failure(job.directory)
+            if not again:
+                raise
+
+
+def _committed(job: PhaseJob) -> int:
+    """The step of the newest checkpoint of a phase."""
+    found = checkpoints(job.directory)
+    return step_of_checkpoint(found[-1]) if found else 0
+
+
+def _one_fit(
+    job: PhaseJob, *, callbacks: Sequence[RayTrainCallback], work: RankWork, max_failures: int
+) -> Path:
+    mend(job.directory)
+    try:
+        with stopping_after_checkpoint(job.directory):
+            _trainer(job, callbacks=callbacks, work=work, max_failures=max_failures).fit()
+    except TrainingFailedError as error:
+        raise_failure(job.directory)
+        # What kept a worker from leaving word, or the controller from keeping its record, such as S3.
+        for cause in causes(error):
+            if (mistake := pbr_error_in(cause)) is not None:
+                raise mistake from error
+        raise
+    except (lost.RayActorError, lost.OutOfMemoryError) as error:
+        raise _lost(job, error) from error
+    raise_failure(job.directory)
+    return best_of(job)
+
+
+def _trainer(
+    job: PhaseJob, *, callbacks: Sequence[RayTrainCallback], work: RankWork, max_failures: int
+) -> Trainer:
+    runtime = job.runtime
+    return Trainer(
+        train_worker,
+        train_loop_config={"job": job, "work": work, **_about(job)},
+        torch_config=ProcessGroupConfig(
+            backend="nccl" if runtime.device == "cuda" else "gloo", timeout_s=runtime.collective_timeout_s
+        ),
+        scaling_config=scaling_of(runtime),
+        run_config=ray.train.RunConfig(
+            name=job.title,
+            callbacks=[*callbacks],  # type: ignore[list-item]
+            **storage_of(job.runs),
+            # Looks for a place have the limit of StartWatch. Of checkpoints Ray keeps all: rank 0 removes
+            # them (pbrlib.train.checkpoint.keeping).
+            failure_config=FailureConfig(max_failures=max_failures, controller_failure_limit=-1),
+        ),
+    )
+
+
+def causes(error: TrainingFailedError) -> list[BaseException]:
+    """The errors of the workers or of the controller that ended a fit."""
+    match error:
+        case WorkerGroupError():
+            return [*error.worker_failures.values()]
+        case ControllerError():
+            return [error.controller_failure]
+        case _:
+            return []
+
+
+def _about(job: PhaseJob) -> dict[str, str]:
+    """What the dashboard shows of a fit beside its name."""
+    begins = {} if job.starts_from is None else {"starts_from": str(job.starts_from)}
+    frozen = {field: str(folder) for field, folder in job.frozen.items()}
+    names = {"curriculum": job.curriculum.name, "phase": job.phase, "task": job.curriculum.task.kind}
+    return {**names, "data": job.shards, "runs": str(job.runs), **begins, **frozen}
+
+
+def train_worker(config: Mapping[str, Any]) -> None:
+    """What every rank runs."""
+    job: PhaseJob = config["job"]
+    work: RankWork = config["work"]
+    if (job.directory / FAILURE).exists():
+        return
+    began, runtime = time.time(), None
+    try:
+        cache = None if job.runtime.tile_cache is None else TileCache.of(job.runtime.tile_cache)
+        shards = ShardSet.open(job.shards, cache=cache, on_bad_sample=job.runtime.on_bad_sample)
+        gauges = PhaseGauges(curriculum=job.curriculum.name, phase=job.phase, run=job.fingerprint[:8])
+        runtime = RayRuntime(
+            shards, job.runtime, selection=job.selection, directory=job.directory, gauges=gauges
+        )
+        if runtime.rank == 0:
+            leave_placement(job.directory)
+        work(job, runtime)
+    except Exception as error:
+        mistake = pbr_error_in(error)
+        if mistake is not None and not isinstance(mistake, errors.OutageError):
+            with suppress(errors.DataError):  # a full disk takes no word; the next attempt finds out again
+                leave_failure(job.directory, mistake)
+            raise
+        rank = ray.train.get_context().get_world_rank()
+        step = None if runtime is None else runtime.step
+        raise failed(error, rank=rank, step=step, began=began) from error

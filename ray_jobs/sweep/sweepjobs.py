@@ -1,0 +1,42 @@
+"""What a sweep trains: a search with its shards, donors and machines, and the job of each trial."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pbrlib.curriculum.run import PhaseJob, resolve
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.sweep.search import Params, without_gates
+from pbrlib.sweep.searchfile import Search
+from pbrlib.train.runtimespec import RuntimeSpec
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A search with everything that its trials need; paths hold on every node.
+
+    ``out`` is the folder of the sweep, ``runs`` has the donors.
+    """
+
+    search: Search
+    shards: str
+    runs: Path
+    out: Path
+    runtime: RuntimeSpec
+
+    @property
+    def title(self) -> str:
+        """As people and the dashboard call its trials: ``segformer/S1``."""
+        return f"{self.search.curriculum.name}/{self.search.spec.phase}"
+
+    def folder(self, number: int, repeat: int) -> Path:
+        """Of one trial; it is a runs directory."""
+        return self.out / "trials" / f"{number:04d}-{repeat}"
+
+    def job(self, number: int, params: Params, repeat: int) -> PhaseJob:
+        """One trial, resolved; raises PbrError where its configuration cannot be run."""
+        curriculum = without_gates(self.search.trial(params, repeat=repeat))
+        shards = ShardSet.open(self.shards, on_bad_sample=self.runtime.on_bad_sample)
+        job = resolve(curriculum, self.search.spec.phase, shards=shards, runs=self.runs, runtime=self.runtime)
+        return replace(job, runs=self.folder(number, repeat))

@@ -1,0 +1,209 @@
+"""A sweep's trials on Ray Tune: what it is asked for, and what becomes of it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search import Searcher
+
+from pbrlib.curriculum.draws import phase_plan
+from pbrlib.curriculum.run import PhaseJob
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.errors import PbrError
+from pbrlib.sweep.search import Params
+from pbrlib.sweep.study import Configuration, Outcome, SweepStudy
+from ray_jobs.fit.placement import left_placement, release
+from ray_jobs.sweep.sweepjobs import Sweep
+from ray_jobs.sweep.trial import left_outcome, train_trial
+
+NEXT_TO_NOTHING = {"memory": 1.0}
+"""What a trial's own process holds, in bytes: it only waits for its fit. Tune takes no empty demand, and a
+share of a CPU would keep the last fit that a cluster has room for from being placed."""
+
+_QUIET = {
+    # Ctrl-C is an interrupt, as everywhere; Tune would end quietly, as if it were done.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # The study is the record; Tune's own files of every trial are nobody's.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # Its newer output prints tables at any verbosity.
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+
+Announce = Callable[[Configuration], None]
+
+
+class StudySearcher(Searcher):
+    """Hands Tune what the study proposes, and the study what became of it.
+
+    What an interrupted command left running comes first: it goes on from its checkpoint.
+    """
+
+    def __init__(self, study: SweepStudy, sweep: Sweep, *, announce: Announce) -> None:
+        super().__init__()
+        self._study, self._sweep, self._announce = study, sweep, announce
+        self._waiting = deque[tuple[int, Params, int]]()
+        self._running: dict[str, tuple[int, int]] = {}
+        self._last: dict[str, dict[str, Any]] = {}
+        self.stopped: dict[str, dict[str, Any]] = {}
+        for configuration in study.unfinished():
+            self._queue(configuration)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune saves its searcher, and the study alone is the state of a sweep."""
+        return {}
+
+    def number_of(self, trial_id: str) -> int:
+        """The configuration of a running trial."""
+        return self._running[trial_id][0]
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next repeat of a configuration that can be run."""
+        while True:
+            if not self._waiting:
+                configuration = self._study.ask()
+                if configuration is None:
+                    return Searcher.FINISHED
+                self._queue(configuration)
+            number, params, repeat = self._waiting.popleft()
+            left = left_outcome(self._sweep.folder(number, repeat))
+            if left is not None:
+                self._end(number, repeat, left)
+                continue
+            try:
+                job = self._sweep.job(number, params, repeat)
+            except PbrError as error:
+                self._end(number, repeat, Outcome("failed", reason=str(error)))
+                continue
+            self._running[trial_id] = (number, repeat)
+            objectives = [one.metric for one in self._sweep.search.spec.objectives]
+            length = None if self._study.spec.asha is None else _length(job)
+            return {
+                "job": job,
+                "objectives": objectives,
+                "number": number,
+                "repeat": repeat,
+                "length": length,
+            }
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Keeps the last report, by which a trial can be cleared away."""
+        self._last[trial_id] = result
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Notes the end of a trial; one that was neither ended nor stopped stays running, to be resumed."""
+        number, repeat = self._running.pop(trial_id)
+        last = self._last.pop(trial_id, {})
+        outcome = left_outcome(self._sweep.folder(number, repeat))
+        if outcome is None:
+            release(self.stopped.get(trial_id, last) or left_placement(self._sweep.folder(number, repeat)))
+        if (stop := self.stopped.pop(trial_id, None)) is not None:
+            first = self._sweep.search.spec.objectives[0].metric
+            outcome = Outcome(
+                "stopped",
+                values=(stop[first],),
+                seconds=stop.get("time_total_s", 0.0),
+                step=int(stop["step"]),
+            )
+        elif outcome is None and error:
+            outcome = Outcome("failed", reason="its process died. Ray's logs say more: ray list actors.")
+        if outcome is not None:
+            self._end(number, repeat, outcome)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the study is in its file."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore: the study is in its file."""
+
+    def _queue(self, configuration: Configuration) -> None:
+        for repeat in range(self._study.spec.repeats):
+            if repeat not in configuration.outcomes:
+                self._waiting.append((configuration.number, configuration.params, repeat))
+
+    def _end(self, number: int, repeat: int, outcome: Outcome) -> None:
+        self._announce(self._study.end(number, repeat=repeat, outcome=outcome))
+
+
+class StudyScheduler(FIFOScheduler):
+    """Asks the study's pruner after each validation."""
+
+    def __init__(self, study: SweepStudy, searcher: StudySearcher) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._study, self._searcher = study, searcher
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing, as the searcher."""
+        return {}
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Stops a trial that ASHA drops."""
+        first = self._study.spec.objectives[0].metric
+        if self._study.spec.asha is None or first not in result:
+            return self.CONTINUE
+        number, length = self._searcher.number_of(trial.trial_id), trial.config["length"]
+        validation = math.ceil(result["step"] / length["segment_steps"])
+        drop = self._study.should_stop(number, value=result[first], validation=validation)
+        # At its last validation a trial has cost what it costs: it is finished, not stopped.
+        if not drop or result["step"] >= length["total_steps"]:
+            return self.CONTINUE
+        self._searcher.stopped[trial.trial_id] = result
+        return self.STOP
+
+
+def run_trials(study: SweepStudy, sweep: Sweep, *, room: int, announce: Announce) -> None:
+    """Runs trials until the study wants no more, or its time is over.
+
+    Args:
+        study: Of the sweep.
+        sweep: What its trials train.
+        room: How many at once.
+        announce: Told of every configuration of which a repeat has ended.
+    """
+    os.environ.update(_QUIET)
+    # Why a trial failed stands in its line and in the table; Tune would show a traceback of its own code.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    spec = sweep.search.spec
+    searcher = StudySearcher(study, sweep, announce=announce)
+    scheduler = StudyScheduler(study, searcher)
+    attempts = len(list((sweep.out / "tune").glob("attempt-*")))
+    tuner = tune.Tuner(
+        tune.with_resources(train_trial, NEXT_TO_NOTHING),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=scheduler,
+            num_samples=spec.size * spec.repeats,
+            max_concurrent_trials=room,
+            # A process that goes on to the next trial has its imports behind it. One whose trial is stopped
+            # would have to end a fit first, and Tune fails the next trial if that takes two seconds.
+            reuse_actors=spec.asha is None,
+            time_budget_s=None if spec.limits.hours is None else spec.limits.hours * 3600,
+            trial_name_creator=lambda trial: _name(sweep, trial.config),
+            trial_dirname_creator=lambda trial: f"{trial.config['number']:04d}-{trial.config['repeat']}",
+        ),
+        run_config=tune.RunConfig(
+            name=f"attempt-{attempts + 1}", storage_path=str(sweep.out / "tune"), verbose=0
+        ),
+    )
+    tuner.fit()
+
+
+def _length(job: PhaseJob) -> dict[str, int]:
+    """Steps of a trial, and between two of its validations."""
+    shards = ShardSet.open(job.shards, on_bad_sample=job.runtime.on_bad_sample)
+    plan = phase_plan(job.curriculum, job.phase, shards.rows)
+    segment = job.curriculum.phases[job.phase].segment_steps or plan.steps_per_epoch
+    return {"total_steps": plan.total_steps, "segment_steps": segment}
+
+
+def _name(sweep: Sweep, config: Mapping[str, Any]) -> str:
+    repeats = f".{config['repeat']}" if sweep.search.spec.repeats > 1 else ""
+    return f"{sweep.title} {config['number']}{repeats}"

@@ -1,0 +1,181 @@
+"""What one command trains: checked whole before anything starts, then carried out phase after phase."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pbrlib.curriculum.ladder import Family, Ladder
+    from pbrlib.curriculum.run import Launcher, PhaseJob
+    from pbrlib.curriculum.spec import Curriculum
+    from pbrlib.data.shards.reader import ShardSet
+    from pbrlib.train.record.rundirectory import FinishedPhase
+    from pbrlib.train.runtimespec import RuntimeSpec
+    from ray_jobs.progress import Progress
+
+
+class Work:
+    """What one ``pbr train`` is to do, checked whole before anything starts.
+
+    ``leaves_model``: whether it ends with the model folder, being all of a ladder file that trains at least a
+    segmentation and an albedo.
+    """
+
+    def __init__(
+        self,
+        ladder: Ladder,
+        *,
+        data: str,
+        runs: Path,
+        runtime: RuntimeSpec,
+        phases: Mapping[str, Sequence[str]],
+        leaves_model: bool = False,
+    ) -> None:
+        self.ladder, self.data, self.runs, self.runtime = ladder, data, runs, runtime
+        self.phases, self.leaves_model = phases, leaves_model
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps other commands out of these runs in the block; raises ConfigError if one writes them."""
+        from pbrlib.storage.lock import sole_writer
+
+        with ExitStack() as locks:
+            for name in self.phases:
+                locks.enter_context(sole_writer(self.runs / name, option="--runs"))
+            yield
+
+    def train(
+        self, launch: Launcher, *, room: Callable[[], int] = lambda: 1, force: str | None = None
+    ) -> None:
+        """Climbs the ladder with ``launch``; what is finished is named and skipped.
+
+        Args:
+            launch: Runs a phase.
+            room: How many phases may train at once.
+            force: A reason to go on past gates that say no.
+
+        Raises:
+            GateError: A phase does not pass its gate, and no reason is given.
+        """
+        from pbrlib.curriculum.climb import climb
+        from pbrlib.curriculum.describe.overview import overview_of
+        from pbrlib.data.shards.reader import ShardSet
+        from ray_jobs.progress import Progress
+
+        shards = ShardSet.open(self.data, on_bad_sample=self.runtime.on_bad_sample)
+        overview = overview_of(self.ladder, phases=self.phases, rows=shards.rows)
+        with Progress(overview, runs=self.runs) as progress:
+
+            def carry(curriculum: Curriculum, phase: str) -> None:
+                self._carry(curriculum, phase, launch, shards=shards, progress=progress, force=force)
+
+            climb(self.ladder, carry, phases=self.phases, room=room)
+
+    def release(self, *, local: bool) -> None:
+        """Leaves the networks of the finished ladder and their evaluation as ``RUNS/model``."""
+        from ray_jobs.release import release
+
+        release(self.runs, curricula=self.ladder.curricula, data=self.data, runtime=self.runtime, local=local)
+
+    def _carry(
+        self,
+        curriculum: Curriculum,
+        phase: str,
+        launch: Launcher,
+        *,
+        shards: ShardSet,
+        progress: Progress,
+        force: str | None,
+    ) -> None:
+        """Carries out one phase, and says what becomes of it."""
+        from pbrlib.curriculum.run import carry_out, resolve
+
+        def announced(job: PhaseJob) -> Path:
+            progress.started(job)
+            return launch(job)
+
+        job = None
+        try:
+            write_resolved(curriculum, self.runs)
+            job = resolve(curriculum, phase, shards=shards, runs=self.runs, runtime=self.runtime)
+            before = finished(job) is not None
+            progress.finished(job, carry_out(job, announced, force=force), before=before)
+        except Exception as error:
+            done = None if job is None else finished(job)
+            progress.stopped(curriculum.name, phase, error, done=done)
+            raise
+
+
+def finished(job: PhaseJob) -> FinishedPhase | None:
+    """The record of a job's phase, if it is at its end."""
+    return job.run_directory.finished(job.phase, fingerprint=job.fingerprint)
+
+
+def open_work(
+    files: Sequence[Path],
+    *,
+    data: str,
+    runs: Path,
+    runtime_file: Path | None,
+    overrides: Sequence[str],
+    phases: str | None,
+) -> Work:
+    """Reads and checks everything; raises with all mistakes before a worker starts."""
+    from pbrlib.curriculum.check.curriculum import check
+    from pbrlib.curriculum.check.donors import require_trunks
+    from pbrlib.curriculum.config.load import is_ladder, load_ladder, load_runtime
+    from pbrlib.curriculum.config.mistakes import every
+    from pbrlib.curriculum.config.yamlfile import read_yaml
+    from pbrlib.curriculum.ladder import chosen_phases
+    from pbrlib.curriculum.run import check_donors
+    from pbrlib.data.shards.reader import ShardSet
+    from pbrlib.train.record.trackers import require
+    from pbrlib.train.runtimespec import RuntimeSpec
+
+    runtime = RuntimeSpec() if runtime_file is None else load_runtime(runtime_file)
+    require(runtime.trackers)
+    whole = load_ladder(files, overrides=overrides)
+    chosen = chosen_phases(whole, phases)
+    ladder = whole.only(chosen)
+    shards = ShardSet.open(data, on_bad_sample=runtime.on_bad_sample)
+
+    def check_one(family: Family) -> None:
+        curriculum, place, running = family.curriculum, str(family.file), chosen[family.curriculum.name]
+        check(
+            curriculum,
+            place=place,
+            runtime=runtime,
+            rows=shards.rows,
+            family=whole.curricula,
+            running=running,
+        )
+        require_trunks(curriculum, place=place, running=running)
+
+    every(check_one, ladder.families)
+    before: list[str] = []
+    for curriculum in ladder.curricula:
+        check_donors(curriculum, runs=runs, trained_before=before)
+        before.append(curriculum.name)
+    location = data if "://" in data else str(Path(data).resolve())
+    roles = {curriculum.task.kind for curriculum in ladder.curricula}
+    is_whole = phases is None and is_ladder(read_yaml(files[0]))
+    return Work(
+        ladder,
+        data=location,
+        runs=runs.resolve(),
+        runtime=runtime,
+        phases=chosen,
+        leaves_model=is_whole and roles >= {"segmentation", "albedo"},
+    )
+
+
+def write_resolved(curriculum: Curriculum, runs: Path) -> None:
+    """Leaves the resolved curriculum, overrides included, in its run directory."""
+    from pbrlib.curriculum.config.load import dump_yaml
+    from pbrlib.storage.files import write_text_atomic
+    from pbrlib.train.record.rundirectory import CURRICULUM
+
+    write_text_atomic(runs / curriculum.name / CURRICULUM, dump_yaml(curriculum))

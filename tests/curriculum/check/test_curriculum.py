@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pbrlib.curriculum.check.curriculum import check, metric_names
+from pbrlib.curriculum.config.load import parse_curriculum
+from pbrlib.data.shards.index import IndexRow
+from pbrlib.errors import ConfigError
+from pbrlib.train.runtimespec import RuntimeSpec
+from tests.curriculum.conftest import ROUGHNESS, SEGFORMER, row
+
+
+def complaint(text: str, **context: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        check(parse_curriculum(text), place="file.yaml", **context)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("text", [SEGFORMER, ROUGHNESS])
+def test_sound_curriculum_is_accepted(text: str, rows: list[IndexRow]) -> None:
+    check(parse_curriculum(text), place="file.yaml", runtime=RuntimeSpec(), rows=rows)
+
+
+def test_crop_off_the_stride_comes_with_two_that_fit() -> None:
+    message = complaint(SEGFORMER.replace("crop: 96", "crop: 500"))
+    assert "phases.S1.crop: 500 is not a multiple of 32, the stride of segformer. Use 480 or 512." in message
+
+
+def test_crop_of_a_map_network_also_fits_the_frozen_segformer_and_a_deeper_unet() -> None:
+    assert "16 is not a multiple of 32, the stride of segformer. Use 32." in complaint(
+        ROUGHNESS.replace("crop: 64", "crop: 16")
+    )
+    assert "96 is not a multiple of 64, the stride of unet. Use 64 or 128." in complaint(
+        ROUGHNESS.replace("crop: 64", "crop: 96").replace("depth: 2", "depth: 6")
+    )
+
+
+def test_term_of_another_task_is_refused_with_those_that_apply() -> None:
+    message = complaint(SEGFORMER.replace("dice: 0.4", "l1: 0.4"))
+    assert (
+        "phases.S1.loss.l1: does not apply to segmentation. Terms that do: cross_entropy, dice, focal."
+        in message
+    )
+    message = complaint(ROUGHNESS.replace("sobel: 0.02", "normal_reproj: 0.02"))
+    assert "phases.M0.loss.normal_reproj: does not apply to roughness." in message
+
+
+def test_minority_that_is_no_class_is_refused() -> None:
+    text = SEGFORMER.replace("batch: 4", "batch: 4\n    balance: {minority: [ceramics, wood]}")
+    message = complaint(text)
+    assert "phases.S1.balance.minority: 'ceramics' is not a class. Did you mean `ceramic`?" in message
+    assert message.startswith("1 mistake ")
+
+
+@pytest.mark.parametrize(
+    ("balance", "expected"),
+    [
+        ("mask_dropout: {stones: 0.2}", "mask_dropout: 'stones' is not a class. Did you mean `stone`?"),
+        ("mask_dropout: {ceramic: 0.2}", "mask_dropout: ceramic is merged into stone, so it has no pixels."),
+        ("minority: [ceramic]", "minority: ceramic is merged into stone, so it has no pixels."),
+    ],
+)
+def test_balance_names_classes_that_there_are(balance: str, expected: str) -> None:
+    text = SEGFORMER.replace("batch: 4", f"batch: 4\n    balance: {{{balance}}}")
+    text = text.replace("kind: segmentation", "kind: segmentation\n  merge: {ceramic: stone}")
+    message = complaint(text)
+    assert f"phases.S1.balance.{expected}" in message
+    assert message.startswith("1 mistake ")
+
+
+def test_merging_names_classes_that_there_are() -> None:
+    text = SEGFORMER.replace(
+        "kind: segmentation", "kind: segmentation\n  merge: {ceramics: stone, wood: ston}"
+    )
+    message = complaint(text)
+    assert "task.merge: 'ceramics' is not a class. Did you mean `ceramic`?" in message
+    assert "task.merge.wood: 'ston' is not a class. Did you mean `stone`?" in message
+
+
+def test_mask_dropout_of_a_map_is_refused() -> None:
+    text = ROUGHNESS.replace("batch: 4", "batch: 4\n    balance: {mask_dropout: {stone: 0.2}}")
+    assert "phases.M0.balance.mask_dropout: roughness has no class labels to drop." in complaint(text)
+
+
+@pytest.mark.parametrize(
+    ("mosaic", "expected"),
+    [
+        (
+            "{sources: [generatd], two: 0.3, four: 0.1}",
+            "mosaic.sources: 'generatd' is not in the data of the phase. Did you mean `generated`?",
+        ),
+        (
+            "{sources: [generated], two: 0.5, four: 0.4}",
+            "mosaic: two, four and balance.minority_tiles are 1.1 together, more than all draws",
+        ),
+    ],
+)
+def test_mosaics_that_cannot_be_drawn_are_refused(mosaic: str, expected: str) -> None:
+    added = f"batch: 4\n    balance: {{minority_tiles: 0.2}}\n    mosaic: {mosaic}"
+    message = complaint(SEGFORMER.replace("batch: 4", added))
+    assert f"phases.S1.{expected}" in message
+    assert message.startswith("1 mistake ")
+
+
+def test_optimizer_rule_without_a_match_is_refused_with_the_names_there_are() -> None:
+    message = complaint(SEGFORMER.replace("encoder.stages.0.*", "encoder.block.0.*"))
+    assert "phases.S1.optimizer.groups.stem.match: 'encoder.block.0.*' matches no parameter." in message
+    assert "The network has encoder.*, decoder.*, head.*." in message
+
+
+def test_every_wrong_optimizer_rule_is_named() -> None:
+    rules = 'groups: {a: {match: "stem.*"}, b: {match: "neck.*"}, c: {match: "head.*"}, d: {match: "head.*"}}'
+    text = SEGFORMER.replace('groups: {stem: {match: "encoder.stages.0.*", freeze: true}}', rules)
+    message = complaint(text)
+    assert message.startswith("3 mistakes")
+    for rule in "abd":
+        assert f"phases.S1.optimizer.groups.{rule}.match: " in message
+
+
+def test_schedule_that_would_rise_is_refused() -> None:
+    message = complaint(SEGFORMER.replace("final: 8e-6", "final: 8e-3"))
+    assert "phases.S1.schedule: group base.stages.1 would rise from" in message
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        ("S1", "S1 is not earlier. Earlier phases: S0."),
+        ("S7", "'S7' is neither an earlier phase, nor a curriculum, nor the folder of a checkpoint. "),
+        ("runs/none", "'runs/none' is neither an earlier phase, nor a curriculum, nor the folder"),
+        ("segformer.S0", "'segformer.S0' is this curriculum. Write S0."),
+    ],
+)
+def test_donor_that_does_not_exist_is_refused(reference: str, expected: str) -> None:
+    message = complaint(SEGFORMER.replace("starts_from: S0", f"starts_from: {reference}"))
+    assert f"phases.S1.starts_from: {expected}" in message
+
+
+def test_donor_in_a_curriculum_that_runs_beside_is_checked() -> None:
+    segformer = parse_curriculum(SEGFORMER)
+    text = ROUGHNESS.replace("segformer: segformer", "segformer: segformer.S4")
+    message = complaint(text, family=[segformer])
+    assert "task.segformer: segformer has no phase 'S4'. " in message
+    assert "Known: S0, S1." in message
+    check(parse_curriculum(ROUGHNESS), place="file.yaml", family=[segformer])
+
+
+def test_metric_that_the_task_does_not_measure_is_refused() -> None:
+    select = "batch: 4\n    select: {metric: METRIC, mode: max}"
+    text = SEGFORMER.replace("batch: 4", select)
+    message = complaint(text.replace("METRIC", "val/all/segmentation/miuo"))
+    assert "phases.S1.select.metric: 'val/all/segmentation/miuo' is not measured for segmentation." in message
+    assert "Did you mean `val/all/segmentation/miou`?" in message
+    assert "is not measured" in complaint(text.replace("METRIC", "val/all/albedo/l1"))
+    check(parse_curriculum(text.replace("METRIC", "val/all/segmentation/iou/metal")), place="file.yaml")
+
+
+def test_metric_names_are_those_that_validation_reports() -> None:
+    assert metric_names(parse_curriculum(ROUGHNESS).task, source="skyrim") == (
+        "val/skyrim/roughness/l1",
+        "val/skyrim/roughness/rmse",
+        "val/skyrim/roughness/ssim",
+    )
+    assert "val/all/segmentation/miou" in metric_names(parse_curriculum(SEGFORMER).task, source="all")
+
+
+def test_world_larger_than_the_batch_is_refused() -> None:
+    message = complaint(SEGFORMER, runtime=RuntimeSpec(workers=5))
+    assert "phases.S1.batch: 5 workers cannot share a batch of 4. Set workers to 4 or less" in message
+    assert "phases.S0.batch" not in message
+    check(parse_curriculum(SEGFORMER), place="file.yaml", runtime=RuntimeSpec(workers=3))
+
+
+def test_micro_batches_that_would_be_empty_are_refused() -> None:
+    message = complaint(
+        SEGFORMER.replace("batch: 4", "batch: 5"), runtime=RuntimeSpec(workers=2, batch_per_device=1)
+    )
+    assert "phases.S1.batch: 5 samples over 2 workers in 3 micro-batches leave some empty." in message
+
+
+def test_source_that_the_shards_lack_is_refused_with_those_they_have(rows: list[IndexRow]) -> None:
+    message = complaint(SEGFORMER.replace("{generated: 1.0}", "{generatd: 1.0}"), rows=rows)
+    assert "phases.S0.data.generatd: the shard set has no such source. Did you mean `generated`?" in message
+
+
+def test_missing_map_is_refused(rows: list[IndexRow]) -> None:
+    without = [replace(one, maps=tuple(m for m in one.maps if m != "mask")) for one in rows]
+    message = complaint(SEGFORMER, rows=without)
+    assert "phases.S0.data.generated: none of its training textures can be used (3 with no mask)." in message
+    assert "task: no validation texture of the shard set has normal, mask" in message
+
+
+def test_textures_smaller_than_the_crop_are_refused_unless_they_tile() -> None:
+    small = [row("a", tileable=False, side=64), row("b", split="val")]
+    message = complaint(SEGFORMER, rows=small)
+    assert (
+        "phases.S1.data.generated: none of its training textures can be used (1 with smaller than 96 px"
+        in message
+    )
+    assert "phases.S0.data" not in message
+    check(parse_curriculum(SEGFORMER), place="file.yaml", rows=[replace(small[0], tileable=True), small[1]])
+
+
+def test_every_mistake_is_listed_at_once(rows: list[IndexRow]) -> None:
+    text = SEGFORMER.replace("crop: 64", "crop: 65").replace("starts_from: S0", "starts_from: S1")
+    text = text.replace("dice: 0.4", "tv: 0.4").replace("encoder.stages.0.*", "stem.*")
+    message = complaint(text, runtime=RuntimeSpec(workers=6), rows=rows)
+    assert message.startswith("5 mistakes in file.yaml:\n")
+    for address in ("S0.crop", "S1.starts_from", "S1.loss.tv", "S1.optimizer.groups.stem.match", "S1.batch"):
+        assert f"\n  phases.{address}: " in message

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pbrlib.data.materials.material import Entry
+from pbrlib.data.materials.prepare import (
+    MATERIALS_PER_SHARD,
+    Group,
+    Listed,
+    apart_from_relatives,
+    assign_splits,
+    grouped,
+    list_left_out,
+    list_sources,
+    near_duplicates,
+    with_relief,
+    write_group,
+)
+from pbrlib.data.shards.index import IndexRow
+from pbrlib.data.sources.folder import FolderSource
+from pbrlib.data.sources.generated import GeneratedSource
+from pbrlib.data.sources.matsynth import MatSynthSource
+from pbrlib.errors import DataError
+from pbrlib.maps import RELIEF
+from tests.data.shards.materials import index_row
+from tests.data.sources.folders import write_material
+from tests.data.sources.hub_files import row, write
+
+ENTRIES = [Entry(f"m{i}", f"f{i}") for i in range(40)]
+
+
+def split(**options):
+    return assign_splits(ENTRIES, **{"val_share": 0.3, "hold_out": (), **options})
+
+
+def test_adding_materials_moves_none_between_splits() -> None:
+    fewer = assign_splits(ENTRIES[:11], val_share=0.3, hold_out=())
+    assert fewer.items() <= split().items()
+    assert set(split().values()) == {"train", "val"}
+
+
+def test_patterns_hold_out_ids_and_whole_families() -> None:
+    entries = [Entry("a_01", "a"), Entry("a_02", "a"), Entry("b", "b"), Entry("c", "cc")]
+    assert assign_splits(entries, val_share=0, hold_out=["a_02"]) == {"a": "val", "b": "train", "cc": "train"}
+    assert assign_splits(entries, val_share=0, hold_out=["[bc]*"]) == {"a": "train", "b": "val", "cc": "val"}
+
+
+def test_a_pattern_without_a_match_gets_a_suggestion() -> None:
+    with pytest.raises(DataError, match=r"--hold-out m77: matches no material\. Did you mean m7"):
+        split(hold_out=["m77"])
+
+
+def test_families_of_an_earlier_version_keep_their_split() -> None:
+    earlier = [replace(index_row(size=(8, 8)), id="old", family="f3", split="val")]
+    assert split(val_share=0, earlier=earlier)["f3"] == "val"
+
+
+def test_what_was_trained_on_cannot_be_held_out() -> None:
+    earlier = [replace(index_row(size=(8, 8)), id="old", family="f3", split="train")]
+    with pytest.raises(DataError, match="f3 is for training"):
+        split(hold_out=["m3"], earlier=earlier)
+
+
+def test_a_blend_of_families_of_both_splits_is_left_out_and_said() -> None:
+    source = GeneratedSource(count=1, size=16, seed=0)
+    entries = [
+        Entry("bricks", "b"),
+        Entry("snow", "s"),
+        Entry("bricks and moss", "b", relatives=("m",)),
+        Entry("bricks and snow", "b", relatives=("m", "s")),
+        Entry("bricks and what is not here", "b", relatives=("x",)),
+    ]
+    listed = [Listed(source, entry) for entry in entries]
+    kept, notes = apart_from_relatives(listed, splits={"b": "train", "m": "train", "s": "val"})
+    assert [one.entry.id for one in kept] == ["bricks", "snow", "bricks and moss", entries[4].id]
+    assert [(n.material, n.severity, n.message) for n in notes] == [
+        ("bricks and snow", "note", "of b (train) and of s (val); left out")
+    ]
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sets(st.sampled_from("abc"))), max_size=20))
+def test_whatever_is_kept_no_family_is_on_both_sides(drawn: list[tuple[str, set[str]]]) -> None:
+    source = GeneratedSource(count=1, size=16, seed=0)
+    splits = assign_splits([Entry(f, f) for f in "abc"], val_share=0, hold_out=["c"])
+    listed = [
+        Listed(source, Entry(str(i), family, relatives=tuple(sorted(others))))
+        for i, (family, others) in enumerate(drawn)
+    ]
+    kept, notes = apart_from_relatives(listed, splits=splits)
+    assert len(kept) + len(notes) == len(listed)
+    for one in kept:
+        assert len({splits[f] for f in (one.entry.family, *one.entry.relatives)}) == 1
+
+
+def hashed(name: str, split: str, phash: int) -> IndexRow:
+    row = index_row(size=(8, 8), maps=("diffuse", "normal"))
+    return replace(row, id=name, split=split, phash=phash)
+
+
+def test_near_duplicates_across_the_splits_are_warned_of_by_both_names_once_one_is_new() -> None:
+    earlier = [hashed("old", "train", 0b11), hashed("known", "val", 0b1)]
+    fresh = [hashed("new", "val", 0b111), hashed("far", "val", 2**40 - 1)]
+    (found,) = near_duplicates(earlier, fresh)
+    assert (found.material, found.map, found.severity) == ("new", "diffuse", "warning")
+    assert "new is to validate and old to train on (1 of 64 bits" in found.message
+
+
+def test_sources_that_choose_say_what_they_leave_out(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", row("a", "wood"), row("b", "plastic"))
+    sources = [GeneratedSource(count=1, size=16, seed=0), MatSynthSource(str(path))]
+    assert [(n.material, n.severity) for n in list_left_out(sources)] == [("b", "note")]
+
+
+def test_an_id_in_two_sources_is_refused(tmp_path: Path) -> None:
+    for name in ("oak", "ash", "elm"):
+        write_material(tmp_path, name)
+    with pytest.raises(DataError, match="in one and other, and 2 more"):
+        list_sources([FolderSource(str(tmp_path), name=name) for name in ("one", "other")])
+
+
+@given(st.integers(0, 100))
+def test_groups_are_even_and_complete(count: int) -> None:
+    listed = [Listed(GeneratedSource(count=1, size=16, seed=0), entry) for entry in ENTRIES * 3][:count]
+    groups = grouped(listed)
+    sizes = [len(group) for group in groups]
+    assert [one for group in groups for one in group] == listed
+    assert all(1 <= size <= MATERIALS_PER_SHARD for size in sizes)
+    assert not sizes or max(sizes) - min(sizes) <= 1
+
+
+def test_relief_is_added_once() -> None:
+    source = GeneratedSource(count=1, size=32, seed=0)
+    material = with_relief(source.load(source.entries()[0]))
+    assert material.maps["relief"].shape == (32, 32, RELIEF.channels)
+    assert material.maps["relief"].dtype == RELIEF.dtype
+    assert with_relief(material) is material
+
+
+def test_a_group_without_a_fit_material_writes_no_shard(tmp_path: Path) -> None:
+    (write_material(tmp_path / "in", "planks") / "normal.png").unlink()
+    source = FolderSource(str(tmp_path / "in"))
+    group = Group("shards/0001-00000.parquet", tuple(list_sources([source])), {"planks": "train"})
+    written = write_group(group, out=tmp_path / "out")
+    assert (written.shard, written.rows) == (None, ())
+    assert [finding.check for finding in written.findings] == ["missing"]
+    assert not (tmp_path / "out").exists()

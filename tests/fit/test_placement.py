@@ -1,0 +1,32 @@
+"""What a fit tells Ray of its checkpoints and of the place it holds."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pbrlib.train.runtimespec import Selection
+from ray_jobs.fit.placement import PLACE, ToTheSweep, figures_of, left_placement
+
+
+def test_a_sweep_hears_of_no_checkpoint_without_figures() -> None:
+    select = Selection(metric="l1", mode="min")
+    report: dict[str, Any] = figures_of({}, select)
+    # Passing it on would ask Ray, which does not run here, for the controller's handle.
+    ToTheSweep.after_report(object(), None, [report], None)  # type: ignore[arg-type]
+
+
+def test_of_what_a_file_says_of_a_fit_only_its_place_is_believed(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> Any:
+            return pytest.fail, ("code of a file was run",)
+
+    folder = tmp_path / "albedo" / "A1-0"
+    folder.mkdir(parents=True)
+    left = {"placement_group": "ab" * 18, "controller": pickle.dumps(Bomb()).hex()}
+    (folder / PLACE).write_text(json.dumps(left))
+    assert left_placement(tmp_path) == {"placement_group": "ab" * 18}

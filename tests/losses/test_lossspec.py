@@ -1,0 +1,97 @@
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from pbrlib import losses
+from pbrlib.losses.lossspec import IMAGE_TERMS, SEGMENTATION_TERMS, SYMBOLS, LossSpec
+from pbrlib.losses.modules import TERMS
+from pbrlib.maps import CLASSES
+
+
+def test_bare_number_is_short_for_a_weight():
+    short = LossSpec.model_validate({"l1": 1, "ms_ssim": 0.15})
+    long = LossSpec.model_validate({"l1": {"weight": 1.0}, "ms_ssim": {"weight": 0.15}})
+    assert short == long
+
+
+def test_formula_reads_like_the_recipe():
+    spec = LossSpec.model_validate(
+        {"cross_entropy": 0.6, "focal": {"weight": 0.25, "gamma": {"stone": 2.0}}, "dice": 0.15}
+    )
+    assert spec.formula() == "0.6 CE(w_c) + 0.25 Focal(w_c, gamma per class) + 0.15 Dice"
+
+
+def test_formula_shows_a_weight_that_moves():
+    spec = LossSpec.model_validate({"l1": 1, "normal_reproj": {"weight": 0.15, "final_weight": 0.1}})
+    assert spec.formula() == "1 L1 + 0.15 -> 0.1 NormalReproj"
+
+
+def test_formula_never_calls_a_random_trunk_lpips():
+    spec = LossSpec.model_validate({"lpips": {"weight": 0.05, "backbone": "random"}})
+    assert spec.formula() == "0.05 LPIPS_random(alex)"
+
+
+def test_class_that_a_mapping_leaves_out_has_the_default_gamma():
+    focal = LossSpec.model_validate({"focal": {"weight": 1, "gamma": {"wood": 1.5}}}).focal
+    assert focal is not None
+    gammas = dict(zip(CLASSES, focal.gammas(CLASSES), strict=True))
+    assert gammas.pop("wood") == 1.5
+    assert set(gammas.values()) == {2.0}
+
+
+def test_every_term_has_a_field_a_module_a_symbol_and_a_kind():
+    fields = set(LossSpec.model_fields)
+    assert fields == set(TERMS) == set(SYMBOLS) == SEGMENTATION_TERMS | IMAGE_TERMS
+    assert not SEGMENTATION_TERMS & IMAGE_TERMS
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        ({}, "no term"),
+        ({"l1": -1}, "greater than or equal to 0"),
+        ({"l1": float("nan")}, "finite"),
+        ({"l2": 1}, "Extra inputs"),
+        ({"l1": True}, "valid dictionary"),
+        ({"lpips": 0.1}, "Field required"),
+        ({"focal": {"weight": 1, "gamma": {"stoen": 1}}}, "'stoen' is not a class"),
+        ({"bce": {"weight": 1, "pos_weight": 16}, "focal_bce": 1}, "both weigh the positive pixels"),
+    ],
+)
+def test_mistakes_are_refused(declared, message):
+    with pytest.raises(ValidationError, match=message):
+        LossSpec.model_validate(declared)
+
+
+def test_declaring_a_loss_does_not_import_torch():
+    code = "import sys, pbrlib.losses as l, pbrlib.losses.lossspec; dir(l); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("term", LossSpec.model_fields)
+def test_every_term_has_a_public_function_and_a_public_module(term):
+    function = {"lpips": "lpips_distance"}.get(term, term)
+    module = TERMS[term].__name__
+    assert {function, module} <= set(losses.__all__) <= set(dir(losses))
+    assert getattr(losses, function).__name__ == function
+    assert getattr(losses, module) is TERMS[term]
+
+
+def test_every_public_name_can_be_the_first_that_a_program_asks_for():
+    code = """
+import sys
+import pbrlib.losses
+for name in pbrlib.losses.__all__:
+    for module in [module for module in sys.modules if module.startswith("pbrlib.losses")]:
+        del sys.modules[module]
+    exec(f"from pbrlib.losses import {name}; assert {name}.__module__.startswith('pbrlib.losses.')")
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_unknown_name_is_an_ordinary_error():
+    with pytest.raises(ImportError, match="cannot import name 'huber'"):
+        exec("from pbrlib.losses import huber")
+    assert not hasattr(losses, "log")

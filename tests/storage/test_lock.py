@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pbrlib.errors import ConfigError
+from pbrlib.storage.lock import sole_writer
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from pbrlib.storage.lock import sole_writer
+
+with sole_writer(Path(sys.argv[1]), option="--out"):
+    print("holds it", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_writer_is_told_who_the_first_is_and_a_killed_one_leaves_nothing_behind(
+    tmp_path: Path,
+) -> None:
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "sweep")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None and first.stdout.readline() == "holds it\n"
+        owner = re.escape(f"process {first.pid} on {socket.gethostname()}")
+        with (
+            pytest.raises(ConfigError, match=f"{owner} is writing there"),
+            sole_writer(tmp_path / "sweep", option="--out"),
+        ):
+            pass
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()
+    with sole_writer(tmp_path / "sweep", option="--out"):
+        assert f"process {os.getpid()} " in (tmp_path / "sweep" / "writer.lock").read_text()
+
+
+def test_a_writer_that_is_done_or_fails_makes_room_for_the_next(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), sole_writer(tmp_path, option="--out"):
+        raise RuntimeError
+    with sole_writer(tmp_path, option="--out"), sole_writer(tmp_path / "another", option="--out"):
+        pass

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pbrlib.curriculum.config.load import load_curriculum
+from pbrlib.errors import ConfigError
+from pbrlib.sweep.amend import amend
+from pbrlib.sweep.search import Params, overrides_of
+from tests.conftest import SEGFORMER
+
+REV7 = Path("configs/rev7/segformer.yaml")
+
+
+def copied(folder: Path, text: str | None = None) -> Path:
+    file = folder / "curriculum.yaml"
+    file.write_text(REV7.read_text() if text is None else text)
+    return file
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"phases.S1.loss.focal.gamma.stone": 1.25},
+        {"phases.S1.optimizer.layer_decay": 0.85, "phases.S1.grad_clip": 0.5},
+        {
+            "phases.S2.optimizer.groups.stem.match": "encoder.stages.0.*",
+            "phases.S2.optimizer.groups.stem.lr": 1e-5,
+        },
+        {"phases.S3.loss.dice.weight": 0.3, "phases.S3.balance.sampler.exponent": 0.3},
+        {"phases.S3.balance.sampler.floor": 0.1, "seed": 7},
+        {"phases.S0.augment.flip": False, "phases.S0.plateau": None, "phases.S4.epochs": 9},
+    ],
+    ids=lambda params: next(iter(params)),
+)
+def test_an_amended_curriculum_is_the_one_that_the_overrides_make(tmp_path: Path, params: Params) -> None:
+    file = copied(tmp_path)
+    changed = amend(file, params, origin="gamma, trial 7")
+    assert load_curriculum(file) == load_curriculum(REV7, overrides=overrides_of(params))
+    assert set(changed) == set(params)
+
+
+def test_comments_and_all_other_lines_stay_and_a_comment_says_where_values_come_from(tmp_path: Path) -> None:
+    file = copied(tmp_path)
+    amend(file, {"phases.S1.optimizer.layer_decay": 0.85}, origin="llrd, trial 3")
+    before, after = REV7.read_text().splitlines(), file.read_text().splitlines()
+    place = after.index("      # phases.S1.optimizer.layer_decay, was 0.9: llrd, trial 3")
+    assert after[place + 1] == "      layer_decay: 0.85"
+    assert after[:place] == before[:place] and after[place + 2 :] == before[place + 1 :]
+
+
+def test_a_value_that_stands_already_changes_nothing(tmp_path: Path) -> None:
+    file = copied(tmp_path)
+    assert amend(file, {"phases.S1.optimizer.layer_decay": 0.9}, origin="x") == {}
+    assert file.read_text() == REV7.read_text()
+
+
+def test_a_curriculum_that_cannot_take_the_values_stays_as_it_is(tmp_path: Path) -> None:
+    shared = SEGFORMER.replace("lr: 1.0e-3", "lr: &rate 1.0e-3, weight_decay: *rate")
+    file = copied(tmp_path, shared)
+    with pytest.raises(ConfigError, match="Write by hand"):
+        amend(file, {"phases.S0.optimizer.lr": 2e-3}, origin="x")
+    with pytest.raises(ConfigError, match="no phase 'S9'"):
+        amend(file, {"phases.S9.batch": 2}, origin="x")
+    assert file.read_text() == shared
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]

@@ -1,0 +1,175 @@
+"""A damaged newest checkpoint costs the steps since the one before, and nobody overlooks it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from pbrlib.curriculum.run import PhaseJob, launch_local
+from pbrlib.curriculum.spec import Curriculum
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.errors import CheckpointError, DamagedCheckpointError
+from pbrlib.runs.record import PhaseFolder
+from pbrlib.train.checkpoint.fallback import past_damage
+from pbrlib.train.checkpoint.state import (
+    OPTIMIZER,
+    SET_ASIDE,
+    STATE,
+    WEIGHTS,
+    State,
+    checkpoints,
+    read_state,
+    restore,
+    save,
+)
+from pbrlib.train.record.journal import METRICS
+from tests.damage import flip
+from tests.train.phases import Killed, job_of, kill_at
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+@pytest.fixture(scope="module")
+def job(trained_runs: Path, shard_set: ShardSet, tmp_path_factory: pytest.TempPathFactory) -> PhaseJob:
+    """An albedo phase of eight steps with a checkpoint after every second."""
+    from pbrlib.curriculum.config.load import parse_curriculum
+    from tests.conftest import ALBEDO
+
+    whole: Curriculum = parse_curriculum(ALBEDO.replace("epochs: 2", "epochs: 2\n    segment_steps: 2"))
+    given = {"shards": shard_set, "donors": trained_runs, "runs": tmp_path_factory.mktemp("straight")}
+    return job_of(whole, "A1", **given)
+
+
+@pytest.fixture(scope="module")
+def straight(job: PhaseJob) -> Path:
+    """The best checkpoint of an undisturbed run."""
+    return launch_local(job)
+
+
+@pytest.fixture(scope="module")
+def broken_off(job: PhaseJob, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs directory of one that was killed in its seventh step."""
+    runs = tmp_path_factory.mktemp("broken off")
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at(7, patch)
+        with pytest.raises(Killed):
+            launch_local(replace(job, runs=runs))
+    return runs
+
+
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [(STATE, flip), (WEIGHTS, flip), (OPTIMIZER, cut)],
+    ids=["state", "weights", "optimizer"],
+)
+def test_a_damaged_newest_checkpoint_costs_a_segment_and_the_end_is_that_of_an_undisturbed_run(
+    job: PhaseJob,
+    straight: Path,
+    broken_off: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    harm: Callable[[Path], None],
+) -> None:
+    harmed = replace(job, runs=shutil.copytree(broken_off, tmp_path / "runs"))
+    assert [one.name for one in checkpoints(harmed.directory)] == [
+        "checkpoint_00000004",
+        "checkpoint_00000006",
+    ]
+    harm(checkpoints(harmed.directory)[-1] / name)
+    best = launch_local(harmed)
+    assert (best / WEIGHTS).read_bytes() == (straight / WEIGHTS).read_bytes()
+    assert read_state(best) == read_state(straight)
+    (said,) = caplog.messages
+    assert "checkpoint_00000006 damaged, going on from checkpoint_00000004" in said
+    assert f"checkpoint_00000006/{name}" in said
+    lines = [json.loads(line) for line in (harmed.directory / METRICS).read_text().splitlines()]
+    (line,) = [line for line in lines if line["kind"] == "fallback"]
+    assert (line["step"], line["complaint"] in said) == (4, True)
+    folder = PhaseFolder(harmed.directory, "A1", select=None, done=None)
+    assert folder.complaints == [line["complaint"]], "pbr runs show prints these"
+    assert [entry["step"] for entry in lines if entry["kind"] == "validation"] == [2, 4, 6, 8]
+    assert not list(harmed.directory.glob(f"*/{SET_ASIDE}")), "the new checkpoint has taken its place"
+
+
+def test_where_no_checkpoint_is_whole_all_are_named_and_nothing_is_removed(
+    job: PhaseJob, broken_off: Path, tmp_path: Path
+) -> None:
+    harmed = replace(job, runs=shutil.copytree(broken_off, tmp_path / "runs"))
+    older, newer = checkpoints(harmed.directory)
+    cut(newer / OPTIMIZER)
+    (older / WEIGHTS).unlink()
+    before = {path: path.stat().st_size for path in harmed.directory.rglob("checkpoint_*/*")}
+    with pytest.raises(CheckpointError, match="none of its checkpoints is whole") as caught:
+        launch_local(harmed)
+    for damaged in (newer / OPTIMIZER, older / WEIGHTS):
+        assert str(damaged) in str(caught.value)
+    assert {path: path.stat().st_size for path in harmed.directory.rglob("checkpoint_*/*")} == before
+
+
+def test_a_damaged_donor_is_not_a_reason_to_go_back(job: PhaseJob, broken_off: Path, tmp_path: Path) -> None:
+    other = replace(job, runs=shutil.copytree(broken_off, tmp_path / "runs"))
+    attempts = []
+
+    def attempt() -> None:
+        attempts.append(1)
+        raise DamagedCheckpointError("elsewhere/model.safetensors: cut.")
+
+    before = checkpoints(other.directory)
+    with pytest.raises(DamagedCheckpointError, match="elsewhere"):
+        past_damage(other.directory, attempt)
+    assert (len(attempts), checkpoints(other.directory)) == (1, before)
+
+
+def test_several_damaged_checkpoints_are_passed_at_once(tmp_path: Path) -> None:
+    net = nn.Linear(4, 4)
+    optimizer = torch.optim.AdamW(net.parameters())
+    for step in (1, 2, 3):
+        state = State("A1", "f", step, 9, {}, {})
+        save(tmp_path / f"checkpoint_{step:08d}", state=state, network=net, optimizer=optimizer)
+    flip(tmp_path / "checkpoint_00000002" / WEIGHTS)
+    (tmp_path / "checkpoint_00000003" / STATE).write_text("")
+    forgotten: list[str] = []
+
+    def attempt() -> int:
+        newest = checkpoints(tmp_path)[-1]
+        return restore(newest, fingerprint="f", network=net, optimizer=optimizer).step
+
+    reached = past_damage(tmp_path, attempt, forget=lambda directory, names: forgotten.extend(names))
+    assert reached == 1
+    assert forgotten == ["checkpoint_00000003", "checkpoint_00000002"]
+    assert (tmp_path / "checkpoint_00000002" / SET_ASIDE).is_file(), "what is left of it can be looked at"
+
+
+def test_a_damaged_one_before_the_newest_costs_no_step_and_its_place_among_the_best(
+    job: PhaseJob, broken_off: Path, straight: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    harmed = replace(job, runs=shutil.copytree(broken_off, tmp_path / "runs"))
+    older, newer = checkpoints(harmed.directory)
+    flip(older / STATE)
+    best = launch_local(harmed)
+    (said,) = caplog.messages
+    assert f"{older.name} damaged, going on from " in said
+    assert "which can no longer be the best" in said
+    assert f"{older.name}/{STATE}" in said
+    assert (older / SET_ASIDE).is_file(), "what is left of it can be looked at"
+    last = checkpoints(harmed.directory)[-1]
+    assert last.name == "checkpoint_00000008"
+    assert (last / WEIGHTS).read_bytes() == (straight.parent / last.name / WEIGHTS).read_bytes()
+    assert best in checkpoints(harmed.directory)
+    assert newer in checkpoints(harmed.directory)
+
+
+def test_the_sums_are_right_of_every_checkpoint_that_training_leaves(straight: Path) -> None:
+    state = read_state(straight)
+    assert state.files.keys() == {WEIGHTS, OPTIMIZER}
+    assert state.files[WEIGHTS].bytes == (straight / WEIGHTS).stat().st_size

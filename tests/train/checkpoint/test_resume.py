@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pbrlib.curriculum.run import PhaseJob, carry_out, launch_local
+from pbrlib.curriculum.spec import Curriculum
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.errors import CheckpointError, ConfigError
+from pbrlib.train import notice
+from pbrlib.train.checkpoint.state import READABLE, STATE, WEIGHTS, checkpoints, read_state, write_state
+from pbrlib.train.checkpoint.sums import OWN_SUM, sum_of_fields
+from pbrlib.train.record.rundirectory import FinishedPhase, RunDirectory
+from pbrlib.train.runtime import LocalRuntime
+from tests.test_formats import FORMATS
+from tests.train.phases import Killed, job_of, kill_at
+
+
+@pytest.fixture
+def job(trained_runs: Path, shard_set: ShardSet, albedo_curriculum: Curriculum, tmp_path: Path) -> PhaseJob:
+    """The albedo phase, with the trained segmentation of the session's runs, into a directory of its own."""
+    given = {"shards": shard_set, "donors": trained_runs, "runs": tmp_path}
+    return job_of(albedo_curriculum, "A1", record_batches=True, **given)
+
+
+def recorded(directory: Path) -> dict[int, Any]:
+    lines = (directory / "batches-rank0.jsonl").read_text().splitlines()
+    return {entry["step"]: entry["samples"] for entry in map(json.loads, lines)}
+
+
+@pytest.mark.parametrize("step", [1, 6])
+def test_resumed_run_equals_uninterrupted_run(
+    job: PhaseJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    straight = replace(job, runs=tmp_path / "straight")
+    best = launch_local(straight)
+
+    broken = replace(job, runs=tmp_path / "broken")
+    with monkeypatch.context() as patch:
+        kill_at(step, patch)
+        with pytest.raises(Killed):
+            launch_local(broken)
+    resumed = launch_local(broken)
+
+    assert (resumed / WEIGHTS).read_bytes() == (best / WEIGHTS).read_bytes()
+    assert read_state(resumed) == read_state(best)
+    assert recorded(broken.directory) == recorded(straight.directory)
+    assert len(recorded(broken.directory)) == 8
+
+
+@pytest.mark.parametrize("version", READABLE)
+def test_a_run_that_an_earlier_version_of_the_program_began_is_resumed(
+    job: PhaseJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    straight = launch_local(replace(job, runs=tmp_path / "straight"))
+    with monkeypatch.context() as patch:
+        kill_at(6, patch)
+        with pytest.raises(Killed):
+            launch_local(job)
+    (left,) = checkpoints(job.directory)
+    as_written_by(version, left / STATE)
+    assert read_state(left).format_version == version
+
+    resumed = launch_local(job)
+    assert (resumed / WEIGHTS).read_bytes() == (straight / WEIGHTS).read_bytes()
+    assert read_state(resumed).metrics == read_state(straight).metrics
+    assert recorded(job.directory) == recorded(tmp_path / "straight" / job.title)
+
+
+def as_written_by(version: int, file: Path) -> None:
+    """Leaves of the state of a checkpoint what its fixture of a format has."""
+    fields = json.loads(file.read_text())
+    fixture = json.loads((FORMATS / f"checkpoint-v{version}" / STATE).read_text())
+    known = {name: fields[name] for name in fixture.keys() - {OWN_SUM}} | {"format_version": version}
+    file.write_text(json.dumps(known | ({OWN_SUM: sum_of_fields(known)} if OWN_SUM in fixture else {})))
+
+
+def test_a_checkpoint_before_a_node_goes_saves_its_steps_and_is_none_to_choose_from(
+    job: PhaseJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight = replace(job, runs=tmp_path / "straight")
+    best = launch_local(straight)
+
+    told = iter([False, False, True])
+    with monkeypatch.context() as patch:
+        patch.setattr(notice, "ASK_EVERY_STEPS", 1)
+        patch.setattr(LocalRuntime, "is_preempted", lambda self: next(told, False))
+        kill_at(3, patch)
+        with pytest.raises(Killed):
+            launch_local(job)
+    (early,) = job.directory.glob("checkpoint_*")
+    assert read_state(early).step == 3 and not read_state(early).metrics
+    begun = len((job.directory / "batches-rank0.jsonl").read_text().splitlines())
+    resumed = launch_local(job)
+
+    lines = (job.directory / "batches-rank0.jsonl").read_text().splitlines()
+    assert json.loads(lines[begun])["step"] == 3
+    assert (resumed / WEIGHTS).read_bytes() == (best / WEIGHTS).read_bytes()
+    assert read_state(resumed) == read_state(best)
+    assert recorded(job.directory) == recorded(straight.directory)
+
+
+def test_another_number_of_threads_is_refused_where_it_would_round_otherwise(
+    job: PhaseJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        kill_at(6, patch)
+        with pytest.raises(Killed):
+            launch_local(job)
+    more = replace(job, runtime=job.runtime.model_copy(update={"threads_per_worker": 2}))
+    with pytest.raises(ConfigError, match=r"threads_per_worker: 2, but .* with 1.*Use 1"):
+        launch_local(more)
+
+
+def test_the_journal_of_a_resumed_run_holds_every_step_once(
+    job: PhaseJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        kill_at(6, patch)
+        with pytest.raises(Killed):
+            launch_local(job)
+    launch_local(job)
+    lines = [json.loads(line) for line in (job.directory / "metrics.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in lines if line["kind"] == "step"]
+    assert steps == sorted(set(steps))
+    assert [line["step"] for line in lines if line["kind"] == "validation"] == [4, 8]
+
+
+def test_a_finished_phase_is_not_run_again(job: PhaseJob) -> None:
+    first = carry_out(job, launch_local)
+
+    def refuse(job: PhaseJob) -> Path:
+        raise AssertionError("a finished phase was launched")
+
+    assert carry_out(job, refuse) == first
+    assert RunDirectory(job.runs, name="albedo").best()[1] == first
+
+
+def test_a_checkpoint_without_its_state_does_not_exist(job: PhaseJob) -> None:
+    launch_local(job)
+    last = checkpoints(job.directory)[-1]
+    weights = (last / WEIGHTS).read_bytes()
+    (last / STATE).unlink()
+    launch_local(job)
+    lines = (job.directory / "batches-rank0.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [*range(8), *range(4, 8)]
+    assert (last / WEIGHTS).read_bytes() == weights
+
+
+def test_a_checkpoint_of_another_fingerprint_is_refused(job: PhaseJob) -> None:
+    best = launch_local(job)
+    write_state(best, replace(read_state(best), fingerprint="0" * 64))
+    with pytest.raises(CheckpointError, match=r"belongs to fingerprint 00000000"):
+        launch_local(job)
+
+
+def test_a_phase_trained_again_makes_the_record_forget_what_built_on_it(job: PhaseJob) -> None:
+    run = RunDirectory(job.runs, name="albedo")
+    order = ("A1", "A2", "A3")
+
+    def done(fingerprint: str) -> FinishedPhase:
+        return FinishedPhase(fingerprint, f"{fingerprint}/checkpoint", 1, {}, 0.0)
+
+    for phase in order:
+        run.finish(phase, done(phase.lower()), order=order)
+    run.finish("A2", done("edited"), order=order)
+    assert {name: phase.fingerprint for name, phase in run.phases().items()} == {"A1": "a1", "A2": "edited"}
