@@ -1,4 +1,7 @@
-"""The vocabulary of maps: channels, storage, value range and meaning; nobody else knows a channel number.
+"""Every map, one entry each: meaning, storage, files, targets, baselines; no other module knows a channel.
+
+A map is added by its entry below. What else asks "which maps ..." (shards, sources, audit, contact sheets,
+evaluation, model card, conversion) derives the answer from the entries.
 
 Three forms of one map exist. *Stored*: numpy ``(H, W, C)`` in the integer type of the map, as shards
 hold it. *Raw*: the same integers as a torch tensor ``(N, C, H, W)``, as batches travel to the device.
@@ -9,9 +12,9 @@ This module imports neither torch nor Ray, so that data tasks start quickly.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, assert_never
 
 import numpy as np
 
@@ -39,25 +42,109 @@ IGNORE = 255
 """The id of a pixel without a class."""
 
 
+MapBaseline: TypeAlias = Literal[
+    "0",
+    "1",
+    "diffuse",
+    "diffuse x fitted gain",
+    "1 - gloss",
+    "Poisson",
+    "training mean",
+    "mean of the true class",
+    "true class is metal",
+]
+"""Answers to a map that take no network; `pbrlib.evaluate.baselines` computes them."""
+
+ClassBaseline: TypeAlias = Literal["majority class", "nearest class colour"]
+"""Answers to the class of each pixel that take no network."""
+
+
 class Encoding(StrEnum):
     """What the numbers of a map mean, and the range they have once decoded."""
 
-    SRGB = "srgb"  # [0, 1], sRGB transfer curve
-    LINEAR = "linear"  # [0, 1], linear data
-    SIGNED = "signed"  # [-1, 1], linear data
-    NORMAL = "normal"  # unit vectors, OpenGL (Y up, image rows point down)
-    LABEL = "label"  # class ids, 255 = ignore
+    SRGB = "srgb"
+    LINEAR = "linear"
+    SIGNED = "signed"
+    NORMAL = "normal"
+    LABEL = "label"
+
+    @property
+    def range(self) -> str:
+        """The values of a decoded map in words."""
+        match self:
+            case Encoding.SRGB:
+                return "[0, 1], sRGB transfer curve"
+            case Encoding.LINEAR:
+                return "[0, 1], linear data"
+            case Encoding.SIGNED:
+                return "[-1, 1], linear data"
+            case Encoding.NORMAL:
+                return "unit vectors in [-1, 1], OpenGL: Y up, image rows point down"
+            case Encoding.LABEL:
+                return f"class ids, {IGNORE} where there is none"
+            case _:
+                assert_never(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitTarget:
+    """A map in [0, 1] that a network of its own predicts through a sigmoid; the role has the map's name.
+
+    Attributes:
+        baselines: The answers without a network that it is measured beside, in the order of the tables.
+        relative: Its values have no absolute scale, so errors are also measured after the scale and shift
+            that bring the prediction nearest to the truth.
+        off_seams: No loss term looks at the seams of a mosaic, since a step between two textures belongs to
+            neither.
+    """
+
+    baselines: tuple[MapBaseline, ...] = ()
+    relative: bool = False
+    off_seams: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassTarget:
+    """Class ids that the segmentation predicts; ``baselines`` are measured beside it."""
+
+    baselines: tuple[ClassBaseline, ...] = ()
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where True PBR stores a map: the ending of the DDS file's name, and the map's first channel there."""
+
+    ending: str
+    channel: int = 0
 
 
 @dataclass(frozen=True)
 class MapType:
-    """One kind of map: its name, number of channels, integer type in shards and encoding."""
+    """One kind of map, with everything that sources, training, evaluation and conversion derive from it.
+
+    Attributes:
+        name: Of the column in shards, the key in batches, the prefix of metrics.
+        channels: Their number.
+        encoding: What the numbers mean.
+        dtype: The integer type in shards.
+        fill: The stored value that stands for a map that a material lacks.
+        file: The stem of its file in a folder of materials; None where such a folder never holds it.
+        may_be_constant: A map that is the same everywhere is no finding of the audit.
+        target: How a network learns it; None of a map that only goes in.
+        slot: Where a conversion to True PBR writes the prediction, which makes the map's network one that it
+            needs; None of a map that it does not write.
+    """
 
     name: str
+    _: KW_ONLY
     channels: int
     encoding: Encoding
     dtype: str = "uint8"
     fill: int = 0
+    file: str | None = None
+    may_be_constant: bool = False
+    target: UnitTarget | ClassTarget | None = None
+    slot: Slot | None = None
 
     @property
     def maximum(self) -> int:
@@ -97,26 +184,82 @@ class MapType:
                 assert_never(self.encoding)
 
 
-DIFFUSE = MapType("diffuse", 3, Encoding.SRGB)  # old texture, light painted in
-GLOSS = MapType("gloss", 1, Encoding.LINEAR)  # alpha of the old normal map, uncalibrated
-ALBEDO = MapType("albedo", 3, Encoding.SRGB)
-NORMAL = MapType("normal", 3, Encoding.NORMAL, fill=128)
-# A material whose roughness is unknown is baked mid-rough: as 0 it would shine like a mirror.
-ROUGHNESS = MapType("roughness", 1, Encoding.LINEAR, fill=180)
-METALLIC = MapType("metallic", 1, Encoding.LINEAR)
-AO = MapType("ao", 1, Encoding.LINEAR, fill=255)
-HEIGHT = MapType("height", 1, Encoding.LINEAR, "uint16")
-MASK = MapType("mask", 1, Encoding.LABEL, fill=IGNORE)
-RELIEF = MapType("relief", 2, Encoding.SIGNED, "uint16", fill=32768)  # Poisson-coarse height, mean curvature
+# The old texture, with light painted in, and the alpha of its normal map, which is uncalibrated.
+DIFFUSE = MapType("diffuse", channels=3, encoding=Encoding.SRGB, file="diffuse")
+GLOSS = MapType("gloss", channels=1, encoding=Encoding.LINEAR, may_be_constant=True)
+ALBEDO = MapType(
+    "albedo",
+    channels=3,
+    encoding=Encoding.SRGB,
+    file="albedo",
+    target=UnitTarget(baselines=("diffuse", "diffuse x fitted gain")),
+    slot=Slot(""),
+)
+NORMAL = MapType("normal", channels=3, encoding=Encoding.NORMAL, fill=128, file="normal")
+ROUGHNESS = MapType(
+    "roughness",
+    channels=1,
+    encoding=Encoding.LINEAR,
+    fill=180,  # a material whose roughness is unknown is baked mid-rough: as 0 it would shine like a mirror
+    file="roughness",
+    target=UnitTarget(baselines=("mean of the true class", "1 - gloss")),
+    slot=Slot("_rmaos", 0),
+)
+METALLIC = MapType(
+    "metallic",
+    channels=1,
+    encoding=Encoding.LINEAR,
+    file="metallic",
+    may_be_constant=True,
+    target=UnitTarget(baselines=("0", "true class is metal")),
+    slot=Slot("_rmaos", 1),
+)
+AO = MapType(
+    "ao",
+    channels=1,
+    encoding=Encoding.LINEAR,
+    fill=255,
+    file="ao",
+    target=UnitTarget(baselines=("1", "training mean"), off_seams=True),
+    slot=Slot("_rmaos", 2),
+)
+HEIGHT = MapType(
+    "height",
+    channels=1,
+    encoding=Encoding.LINEAR,
+    dtype="uint16",
+    file="height",
+    target=UnitTarget(baselines=("Poisson",), relative=True, off_seams=True),
+    slot=Slot("_p"),
+)
+MASK = MapType(
+    "mask",
+    channels=1,
+    encoding=Encoding.LABEL,
+    fill=IGNORE,
+    file="mask",
+    may_be_constant=True,
+    target=ClassTarget(baselines=("majority class", "nearest class colour")),
+)
+# Poisson-coarse height and mean curvature, computed from the normal of the whole texture.
+RELIEF = MapType(
+    "relief", channels=2, encoding=Encoding.SIGNED, dtype="uint16", fill=32768, may_be_constant=True
+)
 
-MAPS = {m.name: m for m in (DIFFUSE, GLOSS, ALBEDO, NORMAL, ROUGHNESS, METALLIC, AO, HEIGHT, MASK, RELIEF)}
-"""Every map by name, in the order of the columns of a shard."""
+MAPS = {
+    kind.name: kind
+    for kind in (DIFFUSE, GLOSS, ALBEDO, NORMAL, ROUGHNESS, METALLIC, AO, HEIGHT, MASK, RELIEF)
+}
+"""Every map by name, in the order of the columns of a shard, which a new map continues at the end."""
 
-SCALAR_TARGETS = ("roughness", "metallic", "height", "ao")
-"""The maps that have a network each (families M and P)."""
+TARGETS = {name: kind.target for name, kind in MAPS.items() if isinstance(kind.target, UnitTarget)}
+"""How each map with a network of its own is learned, by name, which is the network's role too."""
 
-UNIT_TARGETS = ("albedo", *SCALAR_TARGETS)
-"""The maps predicted through a sigmoid, all in [0, 1]."""
+TRUE_PBR = {name: kind.slot for name, kind in MAPS.items() if kind.slot is not None}
+"""Where True PBR stores each map that a conversion predicts; it needs the networks of these and no other."""
+
+UNIT_TARGETS = tuple(TARGETS)
+SCALAR_TARGETS = tuple(name for name in TARGETS if MAPS[name].channels == 1)
 
 
 def class_id(name: str) -> int:

@@ -14,16 +14,13 @@ from pbrlib.inference.chain import Chain, Condition
 from pbrlib.inference.networks import MapNetwork, build_unet, colour_input, gloss_input, map_input
 from pbrlib.losses.lossspec import LossSpec
 from pbrlib.losses.recipe import LossContext, LossTarget, Recipe
-from pbrlib.maps import CLASSES, IGNORE
+from pbrlib.maps import CLASSES, IGNORE, TARGETS
 from pbrlib.metrics.images import map_metrics
 from pbrlib.metrics.sums import Sums
 from pbrlib.seeds import uniform
 from pbrlib.tasks.supervised import SupervisedPlayer, side_by_side
 from pbrlib.tasks.taskspec import AlbedoSpec, GlossInput, MapSpec
 from pbrlib.train.task import Example
-
-SEAMLESS = ("height", "ao")
-"""Maps of which no term looks at the seam of a mosaic: a step between two textures belongs to neither."""
 
 
 def map_network(spec: AlbedoSpec | MapSpec, *, condition_channels: int) -> MapNetwork:
@@ -94,7 +91,7 @@ class MapTask:
             normal=batch.maps["normal"],
             regions=batch.regions,
         )
-        if self.role in SEAMLESS:
+        if TARGETS[self.role].off_seams:
             target = replace(target, valid=target.off_seams)
         return Example(x=x, condition=condition.features, target=target)
 
