@@ -3,16 +3,19 @@
 What a conversion of such a tree answers can be scored. In the folder that is written lie
 ``textures/<class>/<id>.dds`` and ``<id>_n.dds``, ``index.json``, and ``materials/<id>/*.png`` with their
 ``manifest.json``. A conversion takes the whole folder as its input: beside ``textures/`` it looks at nothing.
+
+Each material is a job (`pbrlib.jobs`): what stands from an earlier run and has not changed is kept.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 import torch
@@ -25,6 +28,8 @@ from pbrlib.data.materials.material import Entry, Material, Source
 from pbrlib.data.materials.prepare import assign_splits
 from pbrlib.errors import DataError
 from pbrlib.geometry import flip_green
+from pbrlib.jobs.inorder import run_in_order
+from pbrlib.jobs.job import Done, Failure, Job, Left, describe_failures, fingerprint
 from pbrlib.maps import ALBEDO, AO, MAPS, MASK, METALLIC, NORMAL, ROUGHNESS, Encoding, Stored
 from pbrlib.rendering.bake import BAKE_INPUTS, Baked, BakeSpec, bake, draw_params
 from pbrlib.seeds import mix
@@ -44,10 +49,11 @@ _TRUTHS = (ALBEDO.name, NORMAL.name, ROUGHNESS.name, METALLIC.name, AO.name, "he
 
 @dataclass(frozen=True)
 class BakedTree:
-    """The ids that were baked, and those that were not with the reason."""
+    """The ids of the materials in the tree, how many of them stood before, and what could not be baked."""
 
     baked: tuple[str, ...]
-    left_out: Mapping[str, str]
+    num_kept: int
+    left_out: tuple[Failure, ...]
 
 
 def bake_tree(
@@ -59,6 +65,8 @@ def bake_tree(
 ) -> BakedTree:
     """Writes the old tree of a source's materials; files of the same names are replaced.
 
+    A material that an earlier run has baked to files that still stand is not baked again.
+
     Args:
         source: Of modern materials.
         output: The folder of the tree.
@@ -66,26 +74,31 @@ def bake_tree(
         watch: Called with the numbers of finished and of all materials.
 
     Raises:
-        DataError: The source cannot be listed, a pattern matches nothing, no material can be baked, or a
-            file cannot be written.
+        DataError: The source cannot be listed, a pattern matches nothing, no material can be baked, or the
+            lists of what was baked cannot be written.
     """
     entries = _chosen(list(source.entries()), hold_out)
-    listed, index, left_out = [], [], {}
-    for number, entry in enumerate(entries):
-        try:
-            material = _trimmed(source.load(entry))
-        except DataError as error:
-            left_out[entry.id] = str(error)
-        else:
-            index.append(_write_textures(material, output))
-            listed.append(_write_truth(material, output))
-        watch(number + 1, len(entries))
-    if not index:
-        reason = next(iter(left_out.values()), "it has none")
-        raise DataError(f"{source.name}: no material can be baked ({reason})")
-    lists = {PurePosixPath(INDEX): index, PurePosixPath(MATERIALS, "manifest.json"): listed}
+    jobs = (_bake_job(source, entry, output=output) for entry in entries)
+    done, failures = [], []
+    for outcome in run_in_order(jobs, root=output):
+        match outcome:
+            case Done():
+                done.append(outcome)
+            case Failure():
+                failures.append(outcome)
+            case _:
+                assert_never(outcome)
+        watch(len(done) + len(failures), len(entries))
+    if not done:
+        reasons = describe_failures(failures) or "It has none."
+        raise DataError(f"{source.name}: no material can be baked. {reasons}")
+    lists = {
+        PurePosixPath(INDEX): [outcome.result["texture"] for outcome in done],
+        PurePosixPath(MATERIALS, "manifest.json"): [outcome.result["truth"] for outcome in done],
+    }
     write_together(output, {path: _json(content) for path, content in lists.items()})
-    return BakedTree(tuple(item["id"] for item in index), left_out)
+    num_kept = sum(outcome.kept for outcome in done)
+    return BakedTree(tuple(outcome.name for outcome in done), num_kept, tuple(failures))
 
 
 def file_stem(name: str) -> str:
@@ -93,6 +106,21 @@ def file_stem(name: str) -> str:
     head, underscore, ending = name.rpartition("_")
     taken = {*DIFFUSE_SUFFIXES, *NORMAL_SUFFIXES, *OTHER_SUFFIXES, "_lod"}
     return f"{head}-{ending}" if underscore and f"_{ending.lower()}" in taken else name
+
+
+def _bake_job(source: Source, entry: Entry, *, output: Path) -> Job:
+    key = fingerprint("bake", asdict(entry), source.stamp(entry))
+    return Job(entry.id, key, partial(_bake_material, source, entry, output=output))
+
+
+def _bake_material(source: Source, entry: Entry, *, output: Path) -> Left:
+    """Writes the textures and the maps of a material; the result is its entries in the lists of the tree."""
+    material = _trimmed(source.load(entry))
+    textures, texture = _textures(material)
+    truths, truth = _truth(material)
+    write_together(output, textures | truths)
+    files = tuple(path.as_posix() for path in (*textures, *truths))
+    return Left(files, {"texture": texture, "truth": truth})
 
 
 def _chosen(entries: Sequence[Entry], hold_out: Sequence[str]) -> list[Entry]:
@@ -122,15 +150,16 @@ def _trimmed(material: Material) -> Material:
     )
 
 
-def _write_textures(material: Material, output: Path) -> dict[str, Any]:
+def _textures(material: Material) -> tuple[dict[PurePosixPath, bytes], dict[str, Any]]:
+    """The files of the old textures of a material, and its entry in the index."""
     maps = {name: _decoded(material, name) for name in BAKE_INPUTS}
     seeds = torch.tensor([mix("old tree", material.id)])
     baked = bake(maps, params=draw_params(seeds, spec=BakeSpec()))
     stem = PurePosixPath(TEXTURES, material.label or SEVERAL, file_stem(material.id))
     diffuse, normal = stem.with_name(f"{stem.name}.dds"), stem.with_name(f"{stem.name}_n.dds")
-    write_together(output, {diffuse: _diffuse_dds(baked.diffuse), normal: _normal_dds(maps["normal"], baked)})
+    files = {diffuse: _diffuse_dds(baked.diffuse), normal: _normal_dds(maps["normal"], baked)}
     height, width = material.size
-    return {
+    return files, {
         "id": material.id,
         "diffuse": str(diffuse),
         "normal": str(normal),
@@ -175,12 +204,12 @@ def _normal_dds(normal: Tensor, baked: Baked) -> bytes:
     return encode_dds(encoded(levels), block=Block.BC7, srgb=False)
 
 
-def _write_truth(material: Material, output: Path) -> dict[str, Any]:
+def _truth(material: Material) -> tuple[dict[PurePosixPath, bytes], dict[str, Any]]:
+    """The files of the maps of a material, and its entry in their manifest."""
     folder = PurePosixPath(MATERIALS, material.id)
     maps = {name: material.maps[name] for name in _TRUTHS if name in material.maps}
-    write_together(output, {folder / f"{name}.png": _png(stored, name) for name, stored in maps.items()})
     height, width = material.size
-    return {
+    return {folder / f"{name}.png": _png(stored, name) for name, stored in maps.items()}, {
         "id": material.id,
         **({} if material.label is None else {"class": material.label}),
         "family": material.family,

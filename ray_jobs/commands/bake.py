@@ -39,9 +39,11 @@ def command(ctx: click.Context, *, source: str, out: Path, size: int, hold_out: 
 
     SOURCE is one as pbr prepare takes it: a folder with a subfolder for each material, or
     generated:count=8,size=256,seed=1. DIR can be given to pbr convert, and DIR/index.json and DIR/materials
-    to pbr score. Exit code 1 if some material could not be baked.
+    to pbr score. The same command again bakes what is missing, damaged or changed. Exit code 1 if some
+    material could not be baked.
     """
     from pbrlib.convert.oldtree import bake_tree
+    from pbrlib.jobs.job import describe_failures
     from ray_jobs.bar import counted
     from ray_jobs.source import parse_source
 
@@ -49,8 +51,8 @@ def command(ctx: click.Context, *, source: str, out: Path, size: int, hold_out: 
         tree = bake_tree(
             parse_source(source, size=size, name=None), output=out, hold_out=hold_out, watch=watch
         )
-    for name, reason in tree.left_out.items():
-        click.echo(f"left out: {name}: {reason}", err=True)
-    click.echo(f"{len(tree.baked)} textures in {out}/textures, their truth in {out}/materials")
+    kept = f" ({tree.num_kept} stood before)" if tree.num_kept else ""
+    click.echo(f"{len(tree.baked)} textures in {out}/textures{kept}, their truth in {out}/materials")
     if tree.left_out:
+        click.echo(describe_failures(tree.left_out), err=True)
         ctx.exit(INCOMPLETE)

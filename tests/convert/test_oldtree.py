@@ -12,6 +12,7 @@ from pbrlib.data.sources.generated import GeneratedSource
 from pbrlib.errors import DataError
 from pbrlib.textures.dds import Block, read_header
 from pbrlib.textures.decode import read_picture
+from tests.data.sources.folders import write_material
 
 SOURCE = GeneratedSource(count=9, size=64, seed=2)
 
@@ -101,12 +102,43 @@ class Flawed:
         maps["albedo" if entry.id == "odd" else "diffuse"] = np.full((18, 21, 3), 90, np.uint8)
         return Material(entry.id, entry.id, "flawed", "wood", True, "CC0-1.0", "", maps)
 
+    def stamp(self, entry: Entry) -> str:
+        return entry.id
+
 
 def test_what_cannot_be_baked_is_named_and_the_rest_is_baked_in_whole_blocks(tmp_path: Path) -> None:
     found = bake_tree(Flawed(), output=tmp_path)
     assert found.baked == ("odd",)
-    assert "no albedo" in found.left_out["old"]
-    assert "cut short" in found.left_out["damaged"]
+    reasons = {failure.name: failure.reason for failure in found.left_out}
+    assert "no albedo" in reasons["old"]
+    assert "cut short" in reasons["damaged"]
     header = read_header(tmp_path / "textures/wood/odd.dds")
     assert (header.width, header.height) == (20, 16)
     assert not FolderSource(str(tmp_path / "materials")).load(Entry("odd", "odd")).tileable
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*.*") if path.is_file()}
+
+
+def test_the_same_command_bakes_only_what_does_not_stand(tmp_path: Path) -> None:
+    for name in ("oak", "ash", "elm"):
+        write_material(tmp_path / "in", name)
+    source, out = FolderSource(str(tmp_path / "in")), tmp_path / "out"
+    assert bake_tree(source, output=out).num_kept == 0
+    before = files(out)
+    assert bake_tree(source, output=out).num_kept == 3
+    diffuse = next(out.glob("textures/*/oak.dds"))
+    diffuse.write_bytes(diffuse.read_bytes()[:-1])
+    assert bake_tree(source, output=out).num_kept == 2
+    assert {n: b for n, b in files(out).items() if ".jobs" not in n} == {
+        n: b for n, b in before.items() if ".jobs" not in n
+    }
+    write_material(tmp_path / "in", "elm", albedo=np.full((32, 32, 3), 9, np.uint8))
+    assert bake_tree(FolderSource(str(tmp_path / "in")), output=out).num_kept == 2
+    assert files(out)["materials/elm/albedo.png"] != before["materials/elm/albedo.png"]
+
+
+def test_when_nothing_can_be_baked_every_reason_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"(?s)flawed: no material can be baked\..*old: .*no albedo"):
+        bake_tree(Flawed(), output=tmp_path, hold_out=["old"])

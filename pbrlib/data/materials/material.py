@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from pbrlib.maps import Stored
@@ -64,3 +65,19 @@ class Source(Protocol):
     def load(self, entry: Entry) -> Material:
         """Reads one material; raises DataError naming the file and what is wrong with it."""
         ...
+
+    def stamp(self, entry: Entry) -> str:
+        """A text that changes with all that ``load`` reads: settings, and files by `file_stamp`.
+
+        Costs no reading of pictures. Equal stamps mean the same material to the same code.
+        """
+        ...
+
+
+def file_stamp(path: Path) -> str:
+    """Path, size and time of change of a file, as make and rsync compare them; of a missing file the path."""
+    try:
+        found = path.stat()
+    except OSError:
+        return str(path)
+    return f"{path} {found.st_size} {found.st_mtime_ns}"

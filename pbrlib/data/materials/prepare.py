@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import chain, pairwise
+from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from pbrlib.data.materials.audit import Chooser, Finding, read_audited
 from pbrlib.data.materials.duplicates import HASHED, across_splits
 from pbrlib.data.materials.material import Entry, Material, Source
-from pbrlib.data.shards.index import IndexRow, Split, split_of
+from pbrlib.data.shards.index import IndexRow, Split, split_of, to_table
+from pbrlib.data.shards.indexfile import parse_index
 from pbrlib.data.shards.manifest import ShardInfo
 from pbrlib.data.shards.writer import write_shard
 from pbrlib.errors import DataError
@@ -175,6 +180,24 @@ def write_group(group: Group, *, out: Location) -> Written:
         path, chain([first], fit), split_for=lambda material: group.splits[material.family]
     )
     return Written(shard, tuple(rows), tuple(findings))
+
+
+def result_of(written: Written) -> dict[str, Any]:
+    """What was written as values of JSON's types; `read_written` reads them back."""
+    rows = io.BytesIO()
+    pq.write_table(to_table(written.rows), rows, compression="zstd")
+    return {
+        "shard": None if written.shard is None else written.shard.model_dump(),
+        "rows": base64.b64encode(rows.getvalue()).decode(),
+        "findings": [asdict(finding) for finding in written.findings],
+    }
+
+
+def read_written(result: Mapping[str, Any]) -> Written:
+    """What `result_of` has made values of; raises DataError if they are damaged."""
+    shard = None if result["shard"] is None else ShardInfo.model_validate(result["shard"])
+    rows = parse_index(base64.b64decode(result["rows"]), shard_rows=[] if shard is None else [shard.rows])
+    return Written(shard, rows, tuple(Finding(**finding) for finding in result["findings"]))
 
 
 def with_relief(material: Material) -> Material:

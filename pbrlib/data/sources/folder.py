@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from pbrlib.data.materials.audit import Finding, loaded
-from pbrlib.data.materials.material import Entry, Material
+from pbrlib.data.materials.material import Entry, Material, file_stamp
 from pbrlib.data.sources import pictures
 from pbrlib.data.sources.pictures import Convention, Pixels
 from pbrlib.data.sources.vectors import vector_findings
@@ -118,6 +118,12 @@ class FolderSource:
             height_range=height_range,
         )
         return material, tuple(reading.findings)
+
+    def stamp(self, entry: Entry) -> str:
+        """Its settings, what the manifest says of the material, and its files."""
+        found = self._listing()[entry.id]
+        files = {name: file_stamp(path) for name, path in found.files.items()}
+        return json.dumps([self.name, self.size, found.listed.model_dump(mode="json"), files])
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the listing: a task that reads a few materials need not carry thousands."""

@@ -6,17 +6,19 @@ read. There is no ambient occlusion; it is derived from the height. Normals are 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pbrlib.data.materials.audit import Finding, loaded
-from pbrlib.data.materials.material import Entry, Material
+from pbrlib.data.materials.material import Entry, Material, file_stamp
 from pbrlib.data.sources import pictures
 from pbrlib.data.sources.hub import HubRow, find_files, list_rows, read_image, read_row
 from pbrlib.data.sources.settings import Reader, flag, joined, read_settings
@@ -139,6 +141,11 @@ class MatSynthSource:
             height_range=height_range,
         )
         return material, findings
+
+    def stamp(self, entry: Entry) -> str:
+        """Its settings, the row, and the file that holds it."""
+        file, _, row = entry.place.rpartition("#")
+        return json.dumps([self.name, self.size, self.keep_marble, row, file_stamp(Path(file))])
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the listing: an entry names the place of its row."""

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pbrlib.data.materials.audit import Finding, loaded
-from pbrlib.data.materials.material import Entry, Material
+from pbrlib.data.materials.material import Entry, Material, file_stamp
 from pbrlib.data.sources.folder import family_of
 from pbrlib.data.sources.oldnew import PARTS, Reading
 from pbrlib.data.sources.pictures import with_full_height
@@ -113,6 +113,11 @@ class SkyrimSource:
             height_range=height_range,
         )
         return material, tuple(reading.findings)
+
+    def stamp(self, entry: Entry) -> str:
+        """Its size, and the files of the pair."""
+        files = {part: file_stamp(Path(path)) for part, path in json.loads(entry.place).items()}
+        return json.dumps([self.name, self.size, files])
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the listing: an entry names the places of its files."""

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,12 +14,15 @@ from pbrlib.data.materials.prepare import (
     MATERIALS_PER_SHARD,
     Group,
     Listed,
+    Written,
     apart_from_relatives,
     assign_splits,
     grouped,
     list_left_out,
     list_sources,
     near_duplicates,
+    read_written,
+    result_of,
     with_relief,
     write_group,
 )
@@ -139,6 +144,18 @@ def test_relief_is_added_once() -> None:
     assert material.maps["relief"].shape == (32, 32, RELIEF.channels)
     assert material.maps["relief"].dtype == RELIEF.dtype
     assert with_relief(material) is material
+
+
+def test_what_was_written_is_the_same_behind_json(tmp_path: Path) -> None:
+    write_material(tmp_path / "in", "planks", height=np.full((32, 32), 9, np.uint8))
+    (write_material(tmp_path / "in", "rock") / "normal.png").unlink()
+    listed = list_sources([FolderSource(str(tmp_path / "in")), GeneratedSource(count=8, size=32, seed=1)])
+    families = dict.fromkeys((one.entry.family for one in listed), "train")
+    written = write_group(Group("shards/0001-00000.parquet", tuple(listed), families), out=tmp_path / "out")
+    assert {finding.severity for finding in written.findings} >= {"error", "warning"}
+    assert read_written(json.loads(json.dumps(result_of(written)))) == written
+    nothing = Written(None, (), written.findings)
+    assert read_written(json.loads(json.dumps(result_of(nothing)))) == nothing
 
 
 def test_a_group_without_a_fit_material_writes_no_shard(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
-"""Sources that fail in the middle; here, so that Ray's workers can import them."""
+"""Sources that fail in the middle or say what they read; here, so that Ray's workers can import them."""
 
 from __future__ import annotations
 
 import os
 import signal
 from dataclasses import dataclass
+from pathlib import Path
 
 from pbrlib.data.materials.material import Entry, Material
 from pbrlib.data.sources.folder import FolderSource
@@ -26,6 +27,9 @@ class Deadly:
             os.kill(os.getpid(), self.signal)
         return FolderSource(self.root).load(entry)
 
+    def stamp(self, entry: Entry) -> str:
+        return FolderSource(self.root).stamp(entry)
+
 
 @dataclass(frozen=True)
 class Defective:
@@ -41,3 +45,26 @@ class Defective:
         if entry.id > "wood 500":
             raise ZeroDivisionError
         return FolderSource(self.root).load(entry)
+
+    def stamp(self, entry: Entry) -> str:
+        return FolderSource(self.root).stamp(entry)
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A source that leaves a line for every material that is read."""
+
+    root: str
+    log: str
+    name: str = "logged"
+
+    def entries(self) -> list[Entry]:
+        return FolderSource(self.root).entries()
+
+    def load(self, entry: Entry) -> Material:
+        with Path(self.log).open("a") as lines:
+            lines.write(f"{entry.id}\n")
+        return FolderSource(self.root).load(entry)
+
+    def stamp(self, entry: Entry) -> str:
+        return FolderSource(self.root).stamp(entry)

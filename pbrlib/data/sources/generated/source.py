@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -209,6 +210,10 @@ class GeneratedSource:
         wanted = STYLES if self.families is None else [f for f in STYLES if f in self.families]
         by_class = [[f for f in wanted if f.startswith(f"{name}/")] for name in CLASSES]
         return [group for group in by_class if group], [f for f in wanted if f.startswith(f"{MIXED}/")]
+
+    def stamp(self, entry: Entry) -> str:
+        """All that a material is a function of."""
+        return json.dumps([self.name, self.seed, self.size, self.old, entry.id])
 
     def load(self, entry: Entry) -> Material:
         """Paints one material, on the GPU where there is one; its last bits depend on the device.

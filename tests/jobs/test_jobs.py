@@ -1,0 +1,223 @@
+import json
+import os
+import pickle
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pbrlib.errors import DataError
+from pbrlib.jobs.inorder import run_in_order
+from pbrlib.jobs.job import DefectError, Done, Failure, Job, Left, describe_failures, fingerprint
+from pbrlib.jobs.record import RECORDS, carry_out, remove_records, standing
+from pbrlib.storage import files as storage
+from tests.jobs.work import calls, divide, job, refuse, write, writing
+
+
+def run(root: Path, *jobs: Job) -> list[Done | Failure]:
+    return list(run_in_order(jobs, root=root))
+
+
+def records(root: Path) -> list[Path]:
+    return sorted((root / RECORDS).iterdir())
+
+
+def test_jobs_run_in_order_and_a_second_run_calls_none(tmp_path: Path) -> None:
+    jobs = [writing(tmp_path, name) for name in ("c", "a", "b")]
+    first, second = run(tmp_path, *jobs), run(tmp_path, *jobs)
+    assert calls(tmp_path) == ["c", "a", "b"]
+    result = {"length": 4, "parts": [1, 2]}
+    assert first == [Done(name, result) for name in "cab"]
+    assert second == [Done(name, result, kept=True) for name in "cab"]
+
+
+def test_jobs_are_taken_one_at_a_time(tmp_path: Path) -> None:
+    taken: list[int] = []
+
+    def jobs():
+        for number in range(3):
+            taken.append(number)
+            yield writing(tmp_path, str(number))
+
+    outcomes = run_in_order(jobs(), root=tmp_path)
+    next(outcomes)
+    assert taken == [0]
+
+
+def test_another_fingerprint_is_done_again(tmp_path: Path) -> None:
+    run(tmp_path, writing(tmp_path, "a"))
+    assert run(tmp_path, writing(tmp_path, "a", text="other", fingerprint="2"))[0] == Done(
+        "a", {"length": 5, "parts": [1, 2]}
+    )
+    assert (tmp_path / "out/a.txt").read_text() == "other"
+    assert standing(writing(tmp_path, "a"), root=tmp_path) is None
+
+
+def remove(file: Path) -> None:
+    file.unlink()
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def alter(file: Path) -> None:
+    """As long as before, and written later."""
+    file.write_text("tex!")
+    os.utime(file, (0, 0))
+
+
+@pytest.mark.parametrize("damage", [remove, cut, alter])
+def test_a_file_that_is_gone_or_differs_is_written_again(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    jobs = [writing(tmp_path, name) for name in ("a", "b")]
+    run(tmp_path, *jobs)
+    damage(tmp_path / "out/a.txt")
+    assert [outcome.kept for outcome in run(tmp_path, *jobs)] == [False, True]
+    assert (tmp_path / "out/a.txt").read_text() == "text"
+
+
+def test_a_copied_tree_stands(tmp_path: Path) -> None:
+    """Copying changes the times of files, not what is in them."""
+    run(tmp_path, writing(tmp_path, "a"))
+    os.utime(tmp_path / "out/a.txt", (0, 0))
+    assert isinstance(standing(writing(tmp_path, "a"), root=tmp_path), Done)
+
+
+@settings(max_examples=30)
+@given(position=st.integers(0, 10_000), flip=st.integers(1, 255))
+def test_a_record_with_any_byte_changed_is_none_or_says_the_same(
+    tmp_path_factory: pytest.TempPathFactory, position: int, flip: int
+) -> None:
+    root = tmp_path_factory.mktemp("damaged")
+    (before,) = run(root, writing(root, "a"))
+    (file,) = records(root)
+    data = bytearray(file.read_bytes())
+    data[position % len(data)] ^= flip
+    file.write_bytes(data)
+    found = standing(writing(root, "a"), root=root)
+    assert found is None or found.result == before.result
+    (again,) = run(root, writing(root, "a"))
+    assert again.result == before.result
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"content": {}, "sha256": 3}'])
+def test_what_is_no_record_is_done_again(tmp_path: Path, text: str) -> None:
+    run(tmp_path, writing(tmp_path, "a"))
+    records(tmp_path)[0].write_text(text)
+    assert run(tmp_path, writing(tmp_path, "a"))[0].kept is False
+
+
+def test_a_job_killed_before_its_record_is_done_again(tmp_path: Path) -> None:
+    write(tmp_path, "a", "text")
+    assert run(tmp_path, writing(tmp_path, "a"))[0].kept is False
+
+
+def test_a_failure_costs_its_job_and_is_tried_again(tmp_path: Path) -> None:
+    jobs = [
+        writing(tmp_path, "a"),
+        job("bad", partial(refuse, "bad.png: cut short. Replace it.")),
+        job("odd", partial(divide, tmp_path, "odd")),
+        writing(tmp_path, "b"),
+    ]
+    first = run(tmp_path, *jobs)
+    assert [type(outcome) for outcome in first] == [Done, Failure, Failure, Done]
+    assert first[1] == Failure("bad", "refused", "bad.png: cut short. Replace it.")
+    assert (first[2].kind, first[2].reason) == ("defect", "ZeroDivisionError: division by zero")
+    assert "in divide" in first[2].traceback
+    run(tmp_path, *jobs)
+    assert calls(tmp_path) == ["a", "odd", "b", "odd"]
+
+
+def test_failures_are_listed_with_tracebacks_of_defects_alone(tmp_path: Path) -> None:
+    failures = run(tmp_path, job("bad", partial(refuse, "cut short")), job("odd", lambda: 1 / 0))
+    text = describe_failures(failures)
+    assert text.startswith("left out: bad: cut short\nleft out: odd: ZeroDivisionError: division by zero\n")
+    assert text.count("Traceback") == 1
+    assert isinstance(failures[0].error(), DataError)
+    assert isinstance(failures[1].error(), DefectError)
+
+
+def test_a_job_that_names_a_file_it_did_not_write_is_a_defect(tmp_path: Path) -> None:
+    (found,) = run(tmp_path, job("liar", lambda: Left(("nothing.txt",), {})))
+    assert (found.kind, records_of(tmp_path)) == ("defect", [])
+
+
+def test_a_result_that_json_cannot_hold_is_a_defect(tmp_path: Path) -> None:
+    (found,) = run(tmp_path, job("nan", lambda: Left((), {"x": float("nan")})))
+    assert (found.kind, records_of(tmp_path)) == ("defect", [])
+
+
+def records_of(root: Path) -> list[Path]:
+    return records(root) if (root / RECORDS).exists() else []
+
+
+def test_an_interrupt_ends_the_run(tmp_path: Path) -> None:
+    def interrupt() -> Left:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, job("a", interrupt), writing(tmp_path, "b"))
+    assert calls(tmp_path) == []
+
+
+@settings(max_examples=30)
+@given(names=st.lists(st.text(min_size=1), unique=True, max_size=6))
+def test_any_names_have_records_of_their_own(
+    tmp_path_factory: pytest.TempPathFactory, names: list[str]
+) -> None:
+    root = tmp_path_factory.mktemp("names")
+    jobs = [job(name, lambda: Left((), {})) for name in names]
+    assert [outcome.name for outcome in run(root, *jobs)] == names
+    assert all(outcome.kept for outcome in run(root, *jobs))
+    assert len(records_of(root)) == len(names)
+
+
+def test_a_name_as_long_as_a_path_has_a_record(tmp_path: Path) -> None:
+    name = "/".join(["folder"] * 100)
+    assert isinstance(run(tmp_path, job(name, lambda: Left((), {})))[0], Done)
+
+
+def test_records_are_json_that_a_person_can_read(tmp_path: Path) -> None:
+    run(tmp_path, writing(tmp_path, "wall 01"))
+    (file,) = records(tmp_path)
+    assert file.name.startswith("wall_01-")
+    content = json.loads(file.read_text())["content"]
+    assert (content["name"], content["files"][0]["path"]) == ("wall 01", "out/wall 01.txt")
+
+
+def test_removed_records_let_every_job_run_again(tmp_path: Path) -> None:
+    run(tmp_path, writing(tmp_path, "a"))
+    remove_records(tmp_path)
+    assert run(tmp_path, writing(tmp_path, "a"))[0].kept is False
+
+
+def test_jobs_leave_their_files_and_records_on_s3(bucket: str) -> None:
+    place = f"{bucket}/out"
+
+    def put() -> Left:
+        storage.write_bytes_atomic(storage.join(place, "a.bin"), b"text")
+        return Left(("a.bin",), {})
+
+    one = job("a", put)
+    assert [carry_out(one, root=place), standing(one, root=place)] == [
+        Done("a", {}),
+        Done("a", {}, kept=True),
+    ]
+    storage.write_bytes_atomic(storage.join(place, "a.bin"), b"texts")
+    assert standing(one, root=place) is None
+
+
+def test_fingerprints_tell_parts_apart() -> None:
+    prints = [fingerprint("a", "b"), fingerprint("ab"), fingerprint(["a", "b"]), fingerprint("a", 1)]
+    assert len(set(prints)) == len(prints)
+    assert fingerprint({"x": 1, "y": 2}) == fingerprint({"y": 2, "x": 1})
+
+
+def test_outcomes_pickle(tmp_path: Path) -> None:
+    outcomes = run(tmp_path, writing(tmp_path, "a"), job("odd", lambda: 1 / 0))
+    assert pickle.loads(pickle.dumps(outcomes)) == outcomes
