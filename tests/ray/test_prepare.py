@@ -8,14 +8,19 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from pbrlib.data.materials.material import Source
+from pbrlib.data.materials.prepare import Group, assign_splits, grouped, list_sources
 from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.shards.writer import shard_name
 from pbrlib.data.sources.folder import FolderSource
 from pbrlib.data.sources.generated import GeneratedSource
 from pbrlib.errors import DataError
+from pbrlib.jobs.job import DefectError, Done
+from pbrlib.jobs.record import carry_out
 from ray_jobs.cli import main
-from ray_jobs.commands.prepare import prepare
+from ray_jobs.preparation import prepare, shard_job
 from ray_jobs.source import parse_source
-from tests.data.sources.failing import Deadly, Defective
+from tests.data.sources.failing import Deadly, Defective, Logged
 from tests.data.sources.folders import colours, write_manifest, write_material
 from tests.data.sources.hub_files import row as hub_row
 from tests.data.sources.hub_files import write as write_hub
@@ -157,9 +162,9 @@ def test_an_output_that_cannot_be_written_is_an_input_error_without_a_traceback(
     assert "Traceback" not in result.output
 
 
-@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGSEGV])
-def test_a_material_that_kills_its_process_costs_itself_alone(folder: Path, tmp_path: Path, by: int) -> None:
-    result = prepare([Deadly(str(folder), signal=by)], out=str(tmp_path / "out"))
+def test_a_material_that_kills_its_process_costs_itself_alone(folder: Path, tmp_path: Path) -> None:
+    """By the signal of a decoder's bug; `test_many` kills by SIGKILL as well."""
+    result = prepare([Deadly(str(folder), signal=signal.SIGSEGV)], out=str(tmp_path / "out"))
     assert result.report.excluded == ("wood 200",)
     assert result.report.findings[0].check == "killed"
     assert "reading it killed its process" in result.report.findings[0].message
@@ -171,9 +176,44 @@ def test_a_material_that_kills_its_process_costs_itself_alone(folder: Path, tmp_
 
 
 def test_a_failed_run_leaves_no_file(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(DefectError, match=r"(?s)in load.*ZeroDivisionError"):
         prepare([Defective(str(folder))], out=str(tmp_path / "out"))
     assert files(tmp_path / "out") == set()
+
+
+def killed_run(source: Source, out: Path) -> None:
+    """Leaves what a run leaves that is killed behind its first shard."""
+    listed = list_sources([source])
+    splits = assign_splits([one.entry for one in listed], val_share=0.1, hold_out=())
+    first = grouped(listed)[0]
+    families = {one.entry.family: splits[one.entry.family] for one in first}
+    job = shard_job(Group(shard_name(version=1, ordinal=0), first, families), out=str(out))
+    assert isinstance(carry_out(job, root=out), Done)
+
+
+def test_a_killed_run_is_taken_up_where_it_was(folder: Path, tmp_path: Path) -> None:
+    source = Logged(str(folder), str(tmp_path / "log"))
+    prepare([source], out=str(tmp_path / "undisturbed"))
+    killed_run(source, tmp_path / "out")
+    (tmp_path / "log").unlink()
+    prepare([source], out=str(tmp_path / "out"))
+    assert sorted((tmp_path / "log").read_text().split("\n")[:-1]) == [f"wood {n}00" for n in range(5, 10)]
+    assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "undisturbed")
+
+
+def test_what_changed_since_a_killed_run_is_read_again(folder: Path, tmp_path: Path) -> None:
+    source = Logged(str(folder), str(tmp_path / "log"))
+    killed_run(source, tmp_path / "out")
+    write_material(folder, "wood 000", seed=77)
+    (tmp_path / "log").unlink()
+    prepare([source], out=str(tmp_path / "out"))
+    assert "wood 000" in (tmp_path / "log").read_text()
+    prepare([source], out=str(tmp_path / "undisturbed"))
+    assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "undisturbed")
+
+
+def bytes_of(root: Path) -> dict[str, bytes]:
+    return {name: (root / name).read_bytes() for name in files(root)}
 
 
 def test_matsynth_and_skyrim_become_one_set_that_says_what_it_left_out(tmp_path: Path) -> None:

@@ -1,0 +1,237 @@
+"""Sources of materials in, an audited, published shard set out; each shard is a job on Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import assert_never
+
+from pbrlib.data.materials.audit import AuditReport, Finding
+from pbrlib.data.materials.material import Source
+from pbrlib.data.materials.prepare import (
+    Group,
+    Listed,
+    Written,
+    apart_from_relatives,
+    assign_splits,
+    grouped,
+    list_left_out,
+    list_sources,
+    near_duplicates,
+    read_written,
+    result_of,
+    write_group,
+)
+from pbrlib.data.shards.index import Split
+from pbrlib.data.shards.manifest import FILE_NAME, SHARD_FOLDER, Manifest, load_manifest, read_index
+from pbrlib.data.shards.writer import publish, shard_name
+from pbrlib.errors import DataError
+from pbrlib.jobs.job import Done, Failure, Job, Left, fingerprint
+from pbrlib.jobs.record import remove_records
+from pbrlib.storage import files as storage
+
+
+@dataclass(frozen=True)
+class PrepareResult:
+    """What ``prepare`` did.
+
+    ``manifest`` is the version now in force, None if nothing was published. ``skipped`` are the ids that
+    the set held before.
+    """
+
+    manifest: Manifest | None
+    report: AuditReport
+    skipped: tuple[str, ...]
+
+
+def prepare(
+    sources: Sequence[Source],
+    *,
+    out: str,
+    val_share: float = 0.1,
+    hold_out: Sequence[str] = (),
+    append: bool = False,
+    strict: bool = False,
+    num_cpus: int | None = None,
+    watch: Callable[[int, int], None] = lambda done, total: None,
+) -> PrepareResult:
+    """Reads sources, audits every material, and publishes those without an error as a shard set.
+
+    Splits are ``pbrlib.data.materials.prepare.assign_splits``'s; what is a part of families of both is left
+    out, and near-duplicates across them are warned of. Nothing is published, and no file stays, if the run
+    fails, if ``strict`` and there is a warning or an error, or if no material is fit. Of a run that was
+    killed before it could remove its shards, the same run takes over those that are finished.
+
+    Args:
+        sources: Where materials come from; their ids must differ.
+        out: Folder or S3 address of the set; on a cluster, one that every node sees.
+        val_share: Share of families for validation, by hash.
+        hold_out: Patterns of ids or families that go to validation.
+        append: Add to the set in ``out``; ids that it has are skipped.
+        strict: Publish nothing if there is a warning.
+        num_cpus: Logical CPUs of a local Ray.
+        watch: Called with the numbers of finished and of all materials.
+
+    Raises:
+        DataError: A source cannot be listed, ids or patterns clash, ``out`` holds a set already, or a shard
+            cannot be written.
+        DefectError: A source has a bug.
+    """
+    out = out if storage.is_remote(out) else str(Path(out).resolve())
+    previous = _previous(out, append=append)
+    earlier = () if previous is None else read_index(out, manifest=previous)
+    listed = list_sources(sources)
+    entries = [one.entry for one in listed]
+    splits = assign_splits(entries, val_share=val_share, hold_out=hold_out, earlier=earlier)
+    listed, straddling = apart_from_relatives(listed, splits=splits)
+    aside = [*list_left_out(sources), *straddling]
+    known = {row.id for row in earlier}
+    skipped = tuple(one.entry.id for one in listed if one.entry.id in known)
+    fresh = [one for one in listed if one.entry.id not in known]
+    if not fresh:
+        return PrepareResult(previous, AuditReport(num_materials=0, findings=tuple(aside)), skipped)
+    shards = _Shards(fresh, out, version=1 if previous is None else previous.version + 1, splits=splits)
+    with shards.on_disk():
+        written = shards.write(num_cpus=num_cpus, watch=watch)
+        stored = [one for one in written if one.shard is not None]
+        rows = [row for one in stored for row in one.rows]
+        audited = [finding for one in written for finding in one.findings]
+        findings = (*audited, *near_duplicates(earlier, rows), *aside)
+        report = AuditReport(num_materials=len(fresh), findings=findings)
+        if not stored or (strict and (report.count("error") or report.count("warning"))):
+            return PrepareResult(None, report, skipped)
+        infos = [one.shard for one in stored if one.shard is not None]
+        manifest = publish(out, shards=infos, rows=[one.rows for one in stored], previous=previous)
+        shards.keep()
+    return PrepareResult(manifest, report, skipped)
+
+
+class _Shards:
+    """The shards of one version: a job for each, in which no material can kill more than itself."""
+
+    def __init__(self, listed: Sequence[Listed], out: str, *, version: int, splits: dict[str, Split]) -> None:
+        self._out, self._splits = out, splits
+        groups = grouped(listed)
+        names = [shard_name(version=version, ordinal=n) for n in range(len(groups) + len(listed))]
+        self._groups = [self._group(file, group) for file, group in zip(names, groups, strict=False)]
+        # Where reading one material kills its process, each of its shard gets a shard of its own.
+        own = zip(names[len(groups) :], listed, strict=True)
+        self._alone = {one.entry.id: self._group(file, [one]) for file, one in own}
+        self._published = False
+
+    @contextmanager
+    def on_disk(self) -> Iterator[None]:
+        """At the end removes records, what killed tasks left half written, and shards that are not published.
+
+        On S3 shards that are not published stay, with their records: a manifest whose sending seems to have
+        failed may be there all the same. Without one they belong to no set.
+        """
+        if storage.is_remote(self._out):
+            yield
+            if self._published:
+                with suppress(DataError):  # the set is published, and records are no part of it
+                    remove_records(self._out)
+            return
+        folder = Path(self._out, SHARD_FOLDER)
+        before = set(folder.glob(".partial-*"))
+        try:
+            yield
+        finally:
+            remove_records(self._out)
+            for partial_ in set(folder.glob(".partial-*")) - before:
+                partial_.unlink(missing_ok=True)
+            if folder.is_dir() and not self._published:
+                for group in (*self._groups, *self._alone.values()):
+                    Path(self._out, group.file).unlink(missing_ok=True)
+
+    def keep(self) -> None:
+        """The shards are published."""
+        self._published = True
+
+    def write(self, *, num_cpus: int | None, watch: Callable[[int, int], None]) -> list[Written]:
+        """Writes all shards; what was written in the order of the materials.
+
+        Raises:
+            DataError: A shard cannot be written.
+            DefectError: A source has a bug.
+        """
+        from ray_jobs.cluster.session import ray_session
+
+        total, done = sum(len(group.members) for group in self._groups), 0
+
+        def ended(group: Group) -> None:
+            nonlocal done
+            done += len(group.members)
+            watch(done, total)
+
+        with ray_session(num_cpus=num_cpus):
+            written, killed = self._run(self._groups, ended)
+            several = [group for group, _ in killed if len(group.members) > 1]
+            alone = [self._alone[one.entry.id] for group in several for one in group.members]
+            written_alone, killed_alone = self._run(alone, ended)
+        written |= written_alone
+        for group, failure in [*killed, *killed_alone]:
+            if len(group.members) == 1:
+                written[group.file] = _left_out(group, failure)
+        return [written[file] for file in sorted(written)]
+
+    def _run(
+        self, groups: Sequence[Group], ended: Callable[[Group], None]
+    ) -> tuple[dict[str, Written], list[tuple[Group, Failure]]]:
+        """What was written by file, and the groups that killed their process; errors as of `write`."""
+        from ray_jobs.many import run_on_ray
+
+        by_file = {group.file: group for group in groups}
+        written: dict[str, Written] = {}
+        killed: list[tuple[Group, Failure]] = []
+        jobs = (shard_job(group, out=self._out) for group in groups)
+        with closing(run_on_ray(jobs, root=self._out)) as outcomes:
+            for outcome in outcomes:
+                group = by_file[outcome.name]
+                match outcome:
+                    case Done():
+                        written[group.file] = read_written(outcome.result)
+                        ended(group)
+                    case Failure(kind="killed"):
+                        killed.append((group, outcome))
+                    case Failure():
+                        raise outcome.error()
+                    case _:
+                        assert_never(outcome)
+        return written, killed
+
+    def _group(self, file: str, members: Sequence[Listed]) -> Group:
+        splits = {one.entry.family: self._splits[one.entry.family] for one in members}
+        return Group(file, tuple(members), splits)
+
+
+def shard_job(group: Group, *, out: str) -> Job:
+    """The job that writes a shard; its result is `result_of` what was written."""
+    members = [[asdict(one.entry), one.source.stamp(one.entry)] for one in group.members]
+    key = fingerprint("prepare", group.file, members, dict(group.splits))
+    return Job(group.file, key, partial(_write_shard, group, out=out))
+
+
+def _write_shard(group: Group, *, out: str) -> Left:
+    written = write_group(group, out=out)
+    return Left((group.file,) if written.shard is not None else (), result_of(written))
+
+
+def _left_out(group: Group, failure: Failure) -> Written:
+    """What came of a material whose reading kills its process."""
+    message = f"reading it killed its process: {failure.reason}. Save its files again, or reduce them."
+    return Written(None, (), (Finding(group.members[0].entry.id, "", "killed", "error", message),))
+
+
+def _previous(out: str, *, append: bool) -> Manifest | None:
+    if not storage.is_remote(out) and Path(out).exists() and not Path(out).is_dir():
+        raise DataError(f"{out}: is a file. Name a folder for the shard set.")
+    there = storage.exists(storage.join(out, FILE_NAME))
+    if there and not append:
+        raise DataError(
+            f"{out}: holds a shard set already. Add to it with --append, or choose another folder."
+        )
+    return load_manifest(out) if there else None
