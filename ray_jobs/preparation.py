@@ -30,7 +30,7 @@ from pbrlib.data.shards.manifest import FILE_NAME, SHARD_FOLDER, Manifest, load_
 from pbrlib.data.shards.writer import publish, shard_name
 from pbrlib.errors import DataError
 from pbrlib.jobs.job import Done, Failure, Job, Left, fingerprint
-from pbrlib.jobs.record import remove_records
+from pbrlib.jobs.record import has_records, remove_records
 from pbrlib.storage import files as storage
 
 
@@ -136,13 +136,14 @@ class _Shards:
                     remove_records(self._out)
             return
         folder = Path(self._out, SHARD_FOLDER)
-        before = set(folder.glob(".partial-*"))
+        # Those beside records are of a killed run; others may be of a command that writes at this moment.
+        others = set() if has_records(self._out) else set(folder.glob(".partial-*"))
         try:
             yield
         finally:
             remove_records(self._out)
-            for partial_ in set(folder.glob(".partial-*")) - before:
-                partial_.unlink(missing_ok=True)
+            for half in set(folder.glob(".partial-*")) - others:
+                half.unlink(missing_ok=True)
             if folder.is_dir() and not self._published:
                 for group in (*self._groups, *self._alone.values()):
                     Path(self._out, group.file).unlink(missing_ok=True)

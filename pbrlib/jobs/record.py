@@ -77,6 +77,11 @@ def carry_out(job: Job, *, root: Location) -> Outcome:
         return Failure(job.name, "defect", reason, traceback.format_exc())
 
 
+def has_records(root: Location) -> bool:
+    """Whether a run below the root has finished a job, and its records are still there."""
+    return bool(storage.list_files(storage.join(root, RECORDS)))
+
+
 def remove_records(root: Location) -> None:
     """Removes the records of a run whose files are no longer its own, for one because they are published."""
     storage.remove_folder(storage.join(root, RECORDS))
