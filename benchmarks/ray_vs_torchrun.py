@@ -42,9 +42,10 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
 from pbrlib.data.sources.generated import GeneratedSource
 from pbrlib.inference.chain import Chain
-from pbrlib.inference.networks import SegmentationNetwork, build_segformer
 from pbrlib.losses.lossspec import LossSpec
+from pbrlib.models.build import build_network
 from pbrlib.models.modelspec import SegformerSpec, UNetSpec
+from pbrlib.models.roles import SegmentationNetwork
 from pbrlib.optim.optimizerspec import AdamWSpec
 from pbrlib.optim.schedules import ConstantSpec
 from pbrlib.tasks.maps import MapTask
@@ -174,8 +175,8 @@ class TorchrunRuntime:
 def build_task() -> MapTask:
     """The task, with equal weights on every rank of both sides."""
     torch.manual_seed(0)
-    segformer = build_segformer(SegmentationNetwork(model=SEGFORMER)).eval().requires_grad_(False)
-    chain = Chain(segformer=segformer, albedo=None, maps={}, device=torch.device("cpu"))
+    segmentation = build_network(SegmentationNetwork(model=SEGFORMER)).eval().requires_grad_(False)
+    chain = Chain(segmentation=segmentation, albedo=None, maps={}, device=torch.device("cpu"))
     return MapTask(TASK, chain=chain, loss=LossSpec.model_validate({"l1": 1.0, "ms_ssim": 0.15}))
 
 

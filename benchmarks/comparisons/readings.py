@@ -32,7 +32,7 @@ from pbrlib.evaluate.compare import compare
 from pbrlib.evaluate.measure import evaluate
 from pbrlib.evaluate.scores import NET, Scores
 from pbrlib.inference.chain import Chain
-from pbrlib.inference.networks import open_network
+from pbrlib.inference.opened import open_network
 from pbrlib.losses import segmentation, terms
 from pbrlib.train.checkpoint.state import checkpoints
 from pbrlib.train.record.rundirectory import RunDirectory

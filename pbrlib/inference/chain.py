@@ -6,26 +6,21 @@ run all of it over whole textures.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import assert_never
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from pbrlib.geometry import relief as relief_of
-from pbrlib.inference.networks import (
-    MapNetwork,
-    SegmentationNetwork,
-    colour_input,
-    gloss_input,
-    map_input,
-)
 from pbrlib.inference.padding import mirror_signs, pad_to_stride
 from pbrlib.inference.trained import trained_in
-from pbrlib.models.segformer import Segformer
-from pbrlib.models.unet import UNet
+from pbrlib.models.network import Network
+from pbrlib.models.roles import MapNetwork, SegmentationNetwork, colour_input, gloss_input, map_input
 
 MARGIN = 64
 """Pixels of context around a whole texture: the border sees what a tile or a mirror would show."""
@@ -60,9 +55,9 @@ class Chain:
     ``merge`` names the classes that the segmentation never answers, and those that stand for them.
     """
 
-    segformer: Segformer
-    albedo: UNet | None
-    maps: Mapping[str, tuple[MapNetwork, UNet]]
+    segmentation: Network
+    albedo: Network | None
+    maps: Mapping[str, tuple[MapNetwork, Network]]
     device: torch.device
     merge: Mapping[str, str] = field(default_factory=dict)
 
@@ -72,30 +67,33 @@ class Chain:
 
         Raises CheckpointError for what `pbrlib.inference.trained.trained_in` refuses.
         """
-        segformer: Segformer | None = None
-        albedo: UNet | None = None
+        segmentation: Network | None = None
+        albedo: Network | None = None
         merge: Mapping[str, str] = {}
-        maps: dict[str, tuple[MapNetwork, UNet]] = {}
+        maps: dict[str, tuple[MapNetwork, Network]] = {}
         for trained in trained_in(folder):
-            match trained.open(device=device):
-                case SegmentationNetwork() as spec, Segformer() as segformer:
-                    merge = spec.merge or {}
-                case MapNetwork(role="albedo"), UNet() as albedo:
-                    pass
-                case MapNetwork() as spec, UNet() as network:
-                    maps[spec.role] = (spec, network)
-        assert segformer is not None
-        return cls(segformer, albedo, maps, device, merge)
+            declared, network = trained.open(device=device)
+            match declared:
+                case SegmentationNetwork():
+                    segmentation, merge = network, declared.merge or {}
+                case MapNetwork(role="albedo"):
+                    albedo = network
+                case MapNetwork():
+                    maps[declared.role] = (declared, network)
+                case _:
+                    assert_never(declared)
+        assert segmentation is not None
+        return cls(segmentation, albedo, maps, device, merge)
 
     @property
     def stride(self) -> int:
         """The multiple that sides are padded to: every network's stride divides it."""
-        unets = [network for _, network in self.maps.values()] + ([self.albedo] if self.albedo else [])
-        return max([self.segformer.stride, *(network.stride for network in unets)])
+        others = [network for _, network in self.maps.values()] + ([self.albedo] if self.albedo else [])
+        return math.lcm(self.segmentation.stride, *(network.stride for network in others))
 
     def condition(self, colour: Float[Tensor, "n 3 h w"], normal: Float[Tensor, "n 3 h w"]) -> Condition:
         """Class probabilities and conditioning features of sRGB colour in [0, 1] and OpenGL normal."""
-        output = self.segformer(colour_input(colour, normal))
+        output = self.segmentation(colour_input(colour, normal))
         return Condition(probabilities=output.logits.float().softmax(dim=1), features=output.features)
 
     def albedo_of(
@@ -103,8 +101,8 @@ class Chain:
     ) -> Float[Tensor, "n 3 h w"]:
         """The predicted albedo, sRGB in [0, 1]."""
         assert self.albedo is not None
-        logits: Tensor = self.albedo(colour_input(diffuse, normal), condition.features)
-        return logits.float().sigmoid()
+        answer = self.albedo(colour_input(diffuse, normal), condition.features)
+        return answer.logits.float().sigmoid()
 
     def map_of(
         self,
@@ -125,8 +123,8 @@ class Chain:
             "relief": relief,
             "gloss": gloss,
         }
-        logits: Tensor = network(map_input(spec, given), condition.features)
-        return logits.float().sigmoid()
+        answer = network(map_input(spec, given), condition.features)
+        return answer.logits.float().sigmoid()
 
     @torch.no_grad()
     def predict(self, texture: TextureInput) -> dict[str, Tensor]:

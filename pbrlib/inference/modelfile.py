@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeAlias, assert_never
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import StringConstraints, ValidationError
 
 from pbrlib.errors import CheckpointError
-from pbrlib.inference.networks import MapNetwork, SegmentationNetwork
 from pbrlib.maps import CLASSES
+from pbrlib.models.modelspec import SegformerSpec
+from pbrlib.models.roles import Declared
 from pbrlib.spec import Spec
 from pbrlib.storage.files import sha256
 
@@ -22,6 +23,9 @@ FORMAT_VERSION: Final = 1
 TRANSFORMERS_FILES = ("config.json", "model.safetensors")
 """What lies in the folder of a network in transformers' layout."""
 
+Layout: TypeAlias = Literal["file", "transformers"]
+"""How weights lie in a model folder: a safetensors file of our names, or a folder that transformers opens."""
+
 _REMEDY = "Copy the whole folder again from where it came from."
 
 
@@ -30,8 +34,8 @@ class ReleasedNetwork(Spec):
 
     Attributes:
         network: Its declaration, enough to rebuild it.
-        file: Its weights, directly in the model folder: a safetensors file, of the segmentation a folder in
-            transformers' layout.
+        file: Its weights, directly in the model folder: a safetensors file, or a folder in transformers'
+            layout, as `layout_of` says.
         curriculum: The name of what trained it.
         phase: The last phase of that.
         fingerprint: Of the phase.
@@ -40,7 +44,7 @@ class ReleasedNetwork(Spec):
         frozen: Fingerprints of the networks that it was trained behind.
     """
 
-    network: SegmentationNetwork | MapNetwork = Field(discriminator="role")
+    network: Declared
     file: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     curriculum: str
     phase: str
@@ -52,11 +56,19 @@ class ReleasedNetwork(Spec):
     @property
     def files(self) -> tuple[str, ...]:
         """Every file that holds it, named below the model folder."""
-        match self.network.role:
-            case "segmentation":
+        layout = layout_of(self.network)
+        match layout:
+            case "transformers":
                 return tuple(f"{self.file}/{name}" for name in TRANSFORMERS_FILES)
-            case _:
+            case "file":
                 return (self.file,)
+            case _:
+                assert_never(layout)
+
+
+def layout_of(declared: Declared) -> Layout:
+    """How the weights of a network lie in a model folder: as a file, unless transformers knows the kind."""
+    return "transformers" if isinstance(declared.model, SegformerSpec) else "file"
 
 
 class DataFacts(Spec):

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from pbrlib.errors import CheckpointError
-from pbrlib.inference.modelfile import is_model, read_model
-from pbrlib.inference.networks import MapNetwork, SegmentationNetwork, declared_network, frozen_network
-from pbrlib.models.segformer import Segformer, read_pretrained
-from pbrlib.models.unet import UNet
+from pbrlib.inference.modelfile import Layout, is_model, layout_of, read_model
+from pbrlib.inference.opened import Opened, declared_network, frozen_network
+from pbrlib.models.roles import Declared
+from pbrlib.models.segformer import read_pretrained
 from pbrlib.storage.files import fetched_folder
 from pbrlib.train.checkpoint.state import read_state, read_tensors, read_weights
 from pbrlib.train.record.rundirectory import RECORD, RunDirectory
@@ -34,18 +34,16 @@ class Trained:
     step: int
     metrics: Mapping[str, float]
     frozen: Mapping[str, str]
-    declared: SegmentationNetwork | MapNetwork
+    declared: Declared
     place: Path
-    layout: Literal["checkpoint", "file", "transformers"]
+    layout: Literal["checkpoint"] | Layout
 
     @property
     def role(self) -> str:
         """What it answers: ``segmentation`` or the name of a map."""
         return self.declared.role
 
-    def open(
-        self, *, device: torch.device
-    ) -> tuple[SegmentationNetwork, Segformer] | tuple[MapNetwork, UNet]:
+    def open(self, *, device: torch.device) -> Opened:
         """The network, frozen and in eval mode; raises CheckpointError when its weights do not fit."""
         return frozen_network(self.declared, self._weights(), place=self.place, device=device)
 
@@ -119,7 +117,7 @@ def _released(folder: Path) -> list[Trained]:
             frozen=one.frozen,
             declared=one.network,
             place=folder / one.file,
-            layout="transformers" if one.network.role == "segmentation" else "file",
+            layout=layout_of(one.network),
         )
         for one in read_model(folder).networks.values()
     ]

@@ -109,6 +109,13 @@ class SegformerSpec(Spec):
         return self
 
 
-def unfetched(model: UNetSpec | SegformerSpec) -> UNetSpec | SegformerSpec:
+MapModel: TypeAlias = UNetSpec
+"""The kinds of network that predict a map."""
+
+SegmentationModel: TypeAlias = SegformerSpec
+"""The kinds of network that predict classes."""
+
+
+def unfetched(model: SegmentationModel | MapModel) -> SegmentationModel | MapModel:
     """The network without pretrained weights: its own are about to be loaded, so none are to be fetched."""
     return model.model_copy(update={"pretrained": type(model).model_fields["pretrained"].default})

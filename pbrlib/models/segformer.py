@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -26,11 +26,10 @@ from pbrlib.errors import CheckpointError, first_line
 from pbrlib.maps import CLASSES, DIFFUSE, NORMAL
 from pbrlib.models.blocks import IMAGENET_MEAN, IMAGENET_STD, rechannel, resize
 from pbrlib.models.modelspec import SegformerSpec
+from pbrlib.models.network import Answer, check_sides
 
 if TYPE_CHECKING:
     from transformers import SegformerConfig, SegformerForSemanticSegmentation
-
-__all__ = ["SegOutput", "Segformer", "SegformerSpec"]
 
 # Xie et al. 2021, table 6: blocks per stage and channels of the decoder.
 _PUBLISHED = {
@@ -41,18 +40,6 @@ _PUBLISHED = {
     "b4": ((3, 8, 27, 3), 768),
     "b5": ((3, 6, 40, 3), 768),
 }
-
-
-class SegOutput(NamedTuple):
-    """What a SegFormer says of a picture.
-
-    Attributes:
-        logits: Class logits at the size of the input.
-        features: Output of the last encoder stage, at 1/32 of it: the conditioning of the U-Nets.
-    """
-
-    logits: Float[Tensor, "n k h w"]
-    features: Float[Tensor, "n c h_32 w_32"]
 
 
 def _config(spec: SegformerSpec, *, num_classes: int) -> SegformerConfig:
@@ -150,7 +137,7 @@ class Segformer(nn.Module):
         self.encoder = _Encoder(donor.segformer.stages)
         self.decoder = _Decoder(donor.decode_head)
         self.head = donor.decode_head.classifier
-        self.cond_channels: int = config.hidden_sizes[-1]
+        self._feature_channels: int = config.hidden_sizes[-1]
         mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in normalisation())
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
@@ -162,21 +149,42 @@ class Segformer(nn.Module):
         """The sides of an input are multiples of this."""
         return 32
 
-    def forward(self, x: Float[Tensor, "n 6 h w"]) -> SegOutput:
-        """Class logits and conditioning features.
+    @property
+    def stem_names(self) -> tuple[str, ...]:
+        """The weights that read the input, channel by channel."""
+        return ("encoder.stages.0.patch_embeddings.proj.weight",)
+
+    @property
+    def head_names(self) -> tuple[str, ...]:
+        """The parameters that give the logits."""
+        return ("head.weight", "head.bias")
+
+    @property
+    def label(self) -> str:
+        """The published size."""
+        return f"{self.spec.kind} {self.spec.backbone}"
+
+    @property
+    def feature_channels(self) -> int:
+        """Channels of the last encoder stage: 256 for B0, 512 for B1 to B5."""
+        return self._feature_channels
+
+    def forward(self, x: Float[Tensor, "n 6 h w"], cond: None = None) -> Answer:
+        """Class logits at the size of the input, and the features of the last stage at 1/32 of it.
 
         Args:
             x: Diffuse or albedo, sRGB in [0, 1], then the normal, OpenGL in [-1, 1]; sides multiples of 32.
+            cond: Conditioning, for which a SegFormer has no use.
 
         Raises:
-            ValueError: Sides off the stride.
+            ValueError: Sides off the stride, or conditioning given.
         """
-        height, width = x.shape[2:]
-        if height % self.stride or width % self.stride:
-            raise ValueError(f"{height} x {width} px: sides must be multiples of {self.stride}. Pad first.")
+        if cond is not None:
+            raise ValueError("conditioning given to a SegFormer, which takes none")
+        check_sides(x, stride=self.stride)
         features = self.encoder((x - self.mean) / self.std)
         logits = self.head(self.decoder(features))
-        return SegOutput(logits=resize(logits, (height, width)), features=features[-1])
+        return Answer(logits=resize(logits, (x.shape[2], x.shape[3])), features=features[-1])
 
 
 def normalisation() -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from pbrlib.models.blocks import ConvNormAct, DoubleConv, blur_halve, resize
 from pbrlib.models.film import FiLM
 from pbrlib.models.modelspec import UNetSpec
+from pbrlib.models.network import Answer, check_sides
 
 if TYPE_CHECKING:
     from pbrlib.models.resnet import ResNetEncoder
@@ -75,12 +75,6 @@ def _encoder(spec: UNetSpec, in_channels: int) -> _Encoder | ResNetEncoder:
     return _Encoder(in_channels, widths, norm_groups=spec.norm_groups)
 
 
-def stem_of(spec: UNetSpec) -> tuple[str, ...]:
-    """The weights of a U-Net that read its input, channel by channel."""
-    own = ("encoder.stages.0.first.conv.weight", "encoder.stages.0.shortcut.weight")
-    return own if spec.encoder is None else (*own, "encoder.stages.1.0.weight")
-
-
 class UNet(nn.Module):
     """Maps a picture to a picture of the same size, conditioned on features of another network.
 
@@ -90,9 +84,6 @@ class UNet(nn.Module):
         out_channels: Channels of the logits.
         cond_channels: Channels of the conditioning; None builds a net without FiLM.
     """
-
-    HEAD: ClassVar = ("head.weight", "head.bias")
-    """What gives the logits."""
 
     def __init__(
         self, spec: UNetSpec, *, in_channels: int, out_channels: int, cond_channels: int | None
@@ -112,12 +103,26 @@ class UNet(nn.Module):
         """The sides of an input are multiples of this."""
         return int(2**self.spec.depth)
 
-    def init_head_bias(self, p: float) -> None:
-        """Start every output at the probability ``p`` in (0, 1): the last bias is ``log(p / (1 - p))``."""
-        if not 0.0 < p < 1.0:
-            raise ValueError(f"a starting probability lies between 0 and 1, not at {p}")
-        assert self.head.bias is not None
-        nn.init.constant_(self.head.bias, math.log(p / (1.0 - p)))
+    @property
+    def stem_names(self) -> tuple[str, ...]:
+        """The weights that read the input, channel by channel."""
+        own = ("encoder.stages.0.first.conv.weight", "encoder.stages.0.shortcut.weight")
+        return own if self.spec.encoder is None else (*own, "encoder.stages.1.0.weight")
+
+    @property
+    def head_names(self) -> tuple[str, ...]:
+        """The parameters that give the logits."""
+        return ("head.weight", "head.bias")
+
+    @property
+    def label(self) -> str:
+        """Width and depth."""
+        return f"{self.spec.kind} {self.spec.width} x {self.spec.depth}"
+
+    @property
+    def feature_channels(self) -> int:
+        """Channels of the deepest level."""
+        return self.encoder.widths[-1]
 
     def forward(
         self,
@@ -125,8 +130,8 @@ class UNet(nn.Module):
         cond: Float[Tensor, "n k h_cond w_cond"] | None = None,
         *,
         cond_keep: Float[Tensor, " n"] | None = None,
-    ) -> Float[Tensor, "n c_out h w"]:
-        """Logits at the size of the input.
+    ) -> Answer:
+        """Logits at the size of the input, and the features of the deepest level before FiLM.
 
         Args:
             x: Input maps, sides multiples of ``stride``.
@@ -136,13 +141,11 @@ class UNet(nn.Module):
         Raises:
             ValueError: Sides off the stride, or conditioning for a net without FiLM.
         """
-        height, width = x.shape[2:]
-        if height % self.stride or width % self.stride:
-            raise ValueError(f"{height} x {width} px: sides must be multiples of {self.stride}. Pad first.")
-        *skips, deep = self.encoder(x)
+        check_sides(x, stride=self.stride)
+        *skips, features = self.encoder(x)
+        deep = features
         if self.film is not None:
             deep = self.film(deep, cond, keep=cond_keep)
         elif cond is not None:
             raise ValueError("conditioning given to a U-Net built with cond_channels=None")
-        logits: Tensor = self.head(self.decoder(deep, skips))
-        return logits
+        return Answer(logits=self.head(self.decoder(deep, skips)), features=features)

@@ -12,6 +12,7 @@ from pbrlib.evaluate.evaluationreport import Evaluation
 from pbrlib.evaluate.scores import NET
 from pbrlib.inference.modelfile import SUMS, ModelFile
 from pbrlib.maps import CLASSES, SCALAR_TARGETS
+from pbrlib.models.roles import SegmentationNetwork
 from pbrlib.release.facts import licences
 from pbrlib.train.record.rundirectory import FinishedPhase
 
@@ -79,7 +80,7 @@ def card(
     """
     comparisons = compare(evaluation.scores)
     segmentation = model.networks["segmentation"].network
-    merge = (segmentation.merge or {}) if segmentation.role == "segmentation" else {}
+    merge = (segmentation.merge or {}) if isinstance(segmentation, SegmentationNetwork) else {}
     merged = "".join(f" {one} is never answered: {other} stands for it." for one, other in merge.items())
     introduction = _INTRODUCTION.format(
         roles=_listed(role for role in model.networks if role != "segmentation"),

@@ -11,10 +11,10 @@ from typing import Any
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.manifest import COLOUR_SPACE, NORMAL_CONVENTION
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.inference.modelfile import DataFacts, ModelFile, ReleasedNetwork
-from pbrlib.inference.networks import SegmentationNetwork, without_donor
+from pbrlib.inference.modelfile import DataFacts, ModelFile, ReleasedNetwork, layout_of
 from pbrlib.inference.trained import Trained
 from pbrlib.maps import CLASSES, MAPS, UNIT_TARGETS
+from pbrlib.models.roles import without_donor
 from pbrlib.models.segformer import normalisation
 
 _LIBRARIES = ("pbrlib", "torch", "transformers")
@@ -95,10 +95,9 @@ def licences(rows: Iterable[IndexRow]) -> Mapping[str, int]:
 
 
 def _released(one: Trained) -> ReleasedNetwork:
-    is_segmentation = isinstance(one.declared, SegmentationNetwork)
     return ReleasedNetwork(
         network=without_donor(one.declared),
-        file="segformer" if is_segmentation else f"{one.role}.safetensors",
+        file="segformer" if layout_of(one.declared) == "transformers" else f"{one.role}.safetensors",
         curriculum=one.curriculum,
         phase=one.phase,
         fingerprint=one.fingerprint,

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import assert_never
 
 import torch
 from safetensors import SafetensorError
@@ -23,7 +24,7 @@ from pbrlib.evaluate.evaluationreport import FILE as EVALUATION
 from pbrlib.evaluate.evaluationreport import Evaluation
 from pbrlib.evaluate.measure import checkpoints_of, evaluate
 from pbrlib.inference.chain import Chain
-from pbrlib.inference.modelfile import FILE_NAME, SUMS, ModelFile, is_model, read_model
+from pbrlib.inference.modelfile import FILE_NAME, SUMS, ModelFile, is_model, layout_of, read_model
 from pbrlib.inference.trained import Trained, trained_in
 from pbrlib.maps import CLASSES
 from pbrlib.models.segformer import Segformer, save_pretrained
@@ -129,13 +130,17 @@ def _write_networks(folder: Path, found: Sequence[Trained], content: ModelFile) 
     (folder / FILE_NAME).write_text(content.model_dump_json(indent=1, exclude_none=True) + "\n")
     for one in found:
         place = folder / content.networks[one.role].file
-        if one.role == "segmentation":
-            _, network = one.open(device=torch.device("cpu"))
-            assert isinstance(network, Segformer)
-            save_pretrained(network, place, labels=CLASSES)
-        else:
-            with checked(one.place, WEIGHTS) as here:
-                shutil.copyfile(here, place)
+        layout = layout_of(one.declared)
+        match layout:
+            case "transformers":
+                _, network = one.open(device=torch.device("cpu"))
+                assert isinstance(network, Segformer)
+                save_pretrained(network, place, labels=CLASSES)
+            case "file":
+                with checked(one.place, WEIGHTS) as here:
+                    shutil.copyfile(here, place)
+            case _:
+                assert_never(layout)
 
 
 def _evaluate(

@@ -6,16 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pbrlib.data.augment.category import CategorySpec
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.errors import CheckpointError, ConfigError
 from pbrlib.inference.chain import Chain
-from pbrlib.inference.networks import open_network
+from pbrlib.inference.opened import open_network
 from pbrlib.losses.lossspec import LossSpec
-from pbrlib.models.segformer import Segformer
-from pbrlib.models.unet import UNet
+from pbrlib.models.network import Network
 from pbrlib.tasks.maps import MapTask
 from pbrlib.tasks.segmentation import SegmentationTask
 from pbrlib.tasks.taskspec import MetallicSpec, TaskSpec
@@ -34,18 +33,14 @@ def build_task(
     """The task with fresh weights; ``frozen`` are the checkpoints of the networks before it, by role.
 
     ``mask_dropout`` is the share of the pixels of each class that leave the loss while a segmentation
-    trains; by ``category`` a map task changes samples without a label whose class its SegFormer is sure of.
-    Raises CheckpointError when a checkpoint holds a network of another role.
+    trains; by ``category`` a map task changes samples without a label of whose class the segmentation is
+    sure. Raises CheckpointError when a checkpoint holds a network of another role.
     """
     if spec.kind == "segmentation":
         return SegmentationTask(spec, loss=loss, class_weights=class_weights, mask_dropout=mask_dropout)
-    segformer = _open(frozen["segformer"], kind=Segformer, wanted="segmentation", device=device)
-    albedo = None
-    if "albedo" in frozen:
-        albedo = _open(frozen["albedo"], kind=UNet, wanted="albedo", device=device)
-    assert isinstance(segformer, Segformer)
-    assert albedo is None or isinstance(albedo, UNet)
-    chain = Chain(segformer=segformer, albedo=albedo, maps={}, device=device)
+    segmentation = _open(frozen["segformer"], role="segmentation", device=device)
+    albedo = _open(frozen["albedo"], role="albedo", device=device) if "albedo" in frozen else None
+    chain = Chain(segmentation=segmentation, albedo=albedo, maps={}, device=device)
     return MapTask(spec, chain=chain, loss=loss, category=category)
 
 
@@ -73,10 +68,10 @@ def _shows_metal(row: IndexRow, *, source: str) -> bool:
     return row.split == "train" and row.source == source and "metallic" in row.means
 
 
-def _open(folder: Path, *, kind: type[nn.Module], wanted: str, device: torch.device) -> nn.Module:
-    spec, network = open_network(folder, device=device)
-    if spec.role != wanted or not isinstance(network, kind):
+def _open(folder: Path, *, role: str, device: torch.device) -> Network:
+    declared, network = open_network(folder, device=device)
+    if declared.role != role:
         raise CheckpointError(
-            f"{folder}: holds a network for {spec.role}, {wanted} is needed. Name its run instead."
+            f"{folder}: holds a network for {declared.role}, {role} is needed. Name its run instead."
         )
     return network

@@ -11,12 +11,13 @@ from torch import Tensor
 from pbrlib.data.augment.category import CategorySpec, confident_classes, draw_changes, with_changes
 from pbrlib.data.draws.batch import Batch
 from pbrlib.inference.chain import Chain, Condition
-from pbrlib.inference.networks import MapNetwork, build_unet, colour_input, gloss_input, map_input
 from pbrlib.losses.lossspec import LossSpec
 from pbrlib.losses.recipe import LossContext, LossTarget, Recipe
 from pbrlib.maps import CLASSES, IGNORE, TARGETS
 from pbrlib.metrics.images import map_metrics
 from pbrlib.metrics.sums import Sums
+from pbrlib.models.build import build_network, init_head_bias
+from pbrlib.models.roles import MapNetwork, colour_input, gloss_input, map_input
 from pbrlib.seeds import uniform
 from pbrlib.tasks.supervised import SupervisedPlayer, side_by_side
 from pbrlib.tasks.taskspec import AlbedoSpec, GlossInput, MapSpec
@@ -48,12 +49,12 @@ class MapTask:
         self.role = spec.kind
         self.chain = chain
         self.category = category
-        self.declared = map_network(spec, condition_channels=chain.segformer.cond_channels)
+        self.declared = map_network(spec, condition_channels=chain.segmentation.feature_channels)
         self.gloss_dropout = spec.gloss_dropout or 0.0 if isinstance(spec, GlossInput) else 0.0
-        self.network = build_unet(self.declared)
+        self.network = build_network(self.declared)
         if spec.kind == "metallic":
             assert not isinstance(spec.initial_share, str), "a measured share is filled in before"
-            self.network.init_head_bias(spec.initial_share)
+            init_head_bias(self.network, spec.initial_share)
         recipe = Recipe(loss, LossContext(class_weights=None, classes=CLASSES))
         self.players = (SupervisedPlayer(self.declared, network=self.network, recipe=recipe),)
 
@@ -123,7 +124,7 @@ class MapTask:
         """The map of whole textures whose sides the chain's stride divides, in [0, 1]."""
         condition = self.condition(batch)
         x = self.inputs(batch, condition=condition, gloss_dropout=0.0)
-        logits: Tensor = self.network(x, condition.features)
+        logits: Tensor = self.network(x, condition.features).logits
         return logits.float().sigmoid()
 
     def evaluate(self, batch: Batch) -> Sums:

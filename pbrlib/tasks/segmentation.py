@@ -9,12 +9,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from pbrlib.data.draws.batch import Batch
-from pbrlib.inference.networks import SegmentationNetwork, build_segformer, colour_input
 from pbrlib.losses.lossspec import LossSpec
 from pbrlib.losses.recipe import LossContext, LossTarget, Recipe
 from pbrlib.maps import CLASSES, IGNORE, class_id
 from pbrlib.metrics.confusion import confusion
 from pbrlib.metrics.sums import Sums
+from pbrlib.models.build import build_network
+from pbrlib.models.roles import SegmentationNetwork, colour_input
 from pbrlib.seeds import mix, uniform
 from pbrlib.tasks.supervised import SupervisedPlayer, class_colours, side_by_side
 from pbrlib.tasks.taskspec import SegmentationSpec, merged_classes
@@ -35,7 +36,7 @@ class SegmentationTask:
         self.spec = spec
         self._mask_dropout = mask_dropout or {}
         self.declared = SegmentationNetwork(model=spec.model, merge=spec.merge)
-        self.network = build_segformer(self.declared)
+        self.network = build_network(self.declared)
         recipe = Recipe(loss, LossContext(class_weights=class_weights, classes=CLASSES))
         self.players = (SupervisedPlayer(self.declared, network=self.network, recipe=recipe),)
 

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeAlias
-
-import torch
 
 from pbrlib.errors import CheckpointError
-from pbrlib.inference.networks import (
-    MapNetwork,
-    SegmentationNetwork,
-    build_segformer,
-    build_unet,
-    declared_network,
-)
-from pbrlib.models.segformer import Segformer
-from pbrlib.models.unet import UNet, stem_of
+from pbrlib.inference.opened import declared_network
+from pbrlib.models.build import network_on_meta
+from pbrlib.models.network import Network
+from pbrlib.models.roles import Declared, MapNetwork, SegmentationNetwork
 from pbrlib.tasks.maps import MapTask, map_network
 from pbrlib.tasks.segmentation import SegmentationTask
 from pbrlib.tasks.taskspec import SegmentationSpec, TaskSpec
 from pbrlib.train.checkpoint.state import load_weights
-from pbrlib.train.checkpoint.warmstart import Ends, Sizes, WarmStart, misfits, sizes_of, warm_start
-
-Declared: TypeAlias = SegmentationNetwork | MapNetwork
+from pbrlib.train.checkpoint.warmstart import Ends, WarmStart, misfits, sizes_of, warm_start
 
 
 def declared_by(task: TaskSpec, *, condition_channels: int) -> Declared:
@@ -33,22 +23,15 @@ def declared_by(task: TaskSpec, *, condition_channels: int) -> Declared:
     return map_network(task, condition_channels=condition_channels)
 
 
-def network_on_meta(declared: Declared) -> Segformer | UNet:
-    """A network without memory: names and shapes of its parameters."""
-    with torch.device("meta"):
-        if isinstance(declared, SegmentationNetwork):
-            return build_segformer(declared)
-        return build_unet(declared)
-
-
 def differences(donor: Declared, own: Declared) -> list[str]:
     """Why a network cannot begin from a donor, found without weights; empty where it can."""
-    if isinstance(donor, MapNetwork) and isinstance(own, MapNetwork) and donor.role != own.role:
-        return misfits(_sizes(donor), _sizes(own), own=_ends(own), theirs=donor.channels)
-    if donor.role != own.role:
+    if donor.role != own.role and not _both_maps(donor, own):
         return [f"a network for {donor.role} has nothing in common with one for {own.role}"]
+    theirs, ours = network_on_meta(donor), network_on_meta(own)
+    if donor.role != own.role:
+        return misfits(sizes_of(theirs), sizes_of(ours), own=_ends(ours, own), theirs=donor.channels)
     nothing_differs = Ends(stem=(), channels=(), head=())
-    return misfits(_sizes(donor), _sizes(own), own=nothing_differs, theirs=())
+    return misfits(sizes_of(theirs), sizes_of(ours), own=nothing_differs, theirs=())
 
 
 def renewed(donor: Declared, own: Declared) -> dict[str, tuple[str, ...]]:
@@ -56,18 +39,17 @@ def renewed(donor: Declared, own: Declared) -> dict[str, tuple[str, ...]]:
 
     Empty where both have the same role.
     """
-    if donor.role == own.role or not (isinstance(donor, MapNetwork) and isinstance(own, MapNetwork)):
+    if donor.role == own.role or not _both_maps(donor, own):
         return {}
     new = tuple(name for name in own.channels if name not in donor.channels)
-    return {"channels": new, "tensors": UNet.HEAD}
+    return {"channels": new, "tensors": network_on_meta(own).head_names}
 
 
 def check_start(folder: Path, task: TaskSpec, *, place: str) -> None:
     """Raises CheckpointError, of ``place``, when a task cannot begin from a checkpoint; reads no weights."""
     donor = declared_network(folder)
     # What conditions the network comes from elsewhere and is not known yet.
-    conditioned = donor.condition_channels if isinstance(donor, MapNetwork) else 1
-    found = differences(donor, declared_by(task, condition_channels=conditioned))
+    found = differences(donor, declared_by(task, condition_channels=donor.condition_channels or 1))
     if found:
         raise CheckpointError(
             f"{place}: {folder} is of another architecture ({len(found)} differences: {found[0]}). "
@@ -88,17 +70,18 @@ def start_from(folder: Path, task: SegmentationTask | MapTask, *, seed: int) -> 
     if donor.role == task.declared.role:
         load_weights(folder, task.network)
         return None
-    if not (isinstance(donor, MapNetwork) and isinstance(task.declared, MapNetwork)):
+    if not _both_maps(donor, task.declared):
         raise CheckpointError(
             f"{folder}: holds a network for {donor.role}, from which one for {task.declared.role} cannot "
             "begin. Name another donor, or leave starts_from out."
         )
-    return warm_start(folder, task.network, own=_ends(task.declared), theirs=donor.channels, seed=seed)
+    own = _ends(task.network, task.declared)
+    return warm_start(folder, task.network, own=own, theirs=donor.channels, seed=seed)
 
 
-def _ends(declared: MapNetwork) -> Ends:
-    return Ends(stem=stem_of(declared.model), channels=declared.channels, head=UNet.HEAD)
+def _both_maps(one: Declared, other: Declared) -> bool:
+    return isinstance(one, MapNetwork) and isinstance(other, MapNetwork)
 
 
-def _sizes(declared: Declared) -> Sizes:
-    return sizes_of(network_on_meta(declared))
+def _ends(network: Network, declared: Declared) -> Ends:
+    return Ends(stem=network.stem_names, channels=declared.channels, head=network.head_names)

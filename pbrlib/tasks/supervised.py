@@ -9,18 +9,18 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from pbrlib.inference.networks import MapNetwork, NetworkSpec, SegmentationNetwork
 from pbrlib.losses.recipe import LossReport, Recipe
 from pbrlib.maps import CLASS_COLOURS
-from pbrlib.models.segformer import Segformer
-from pbrlib.models.unet import UNet
+from pbrlib.models.build import AnyNetwork
+from pbrlib.models.network import Network
+from pbrlib.models.roles import Declared
 from pbrlib.train.task import Example
 
 
 class LossOfNetwork(nn.Module):
     """A network and its loss in one forward pass: what DDP wraps."""
 
-    def __init__(self, network: Segformer | UNet, recipe: Recipe) -> None:
+    def __init__(self, network: AnyNetwork, recipe: Recipe) -> None:
         super().__init__()
         self.network, self.recipe = network, recipe
 
@@ -34,25 +34,19 @@ class LossOfNetwork(nn.Module):
         return report
 
 
-def logits_of(network: Segformer | UNet, example: Example) -> Float[Tensor, "n k h w"]:
+def logits_of(network: Network, example: Example) -> Float[Tensor, "n k h w"]:
     """The network's answer to an example."""
-    if isinstance(network, Segformer):
-        logits: Tensor = network(example.x).logits
-    else:
-        logits = network(example.x, example.condition)
-    return logits
+    return network(example.x, example.condition).logits
 
 
 class SupervisedPlayer:
     """The one player of a supervised task."""
 
-    def __init__(
-        self, spec: SegmentationNetwork | MapNetwork, *, network: Segformer | UNet, recipe: Recipe
-    ) -> None:
-        self.name = spec.role
+    def __init__(self, declared: Declared, *, network: AnyNetwork, recipe: Recipe) -> None:
+        self.name = declared.role
         self.network = network
         self.module = LossOfNetwork(network, recipe)
-        self.declaration: Mapping[str, Any] = NetworkSpec(network=spec).model_dump(mode="json")["network"]
+        self.declaration: Mapping[str, Any] = declared.model_dump(mode="json")
         self._recipe = recipe
 
     def counts(self, example: Example) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
-from pbrlib.models.modelspec import SegformerSpec, UNetSpec
+from pbrlib.models.modelspec import MapModel, SegformerSpec, SegmentationModel, UNetSpec
 from pbrlib.spec import Spec
 
 OpenShare: TypeAlias = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -25,7 +25,7 @@ class SegmentationSpec(Spec):
     """
 
     kind: Literal["segmentation"] = "segmentation"
-    model: SegformerSpec = SegformerSpec()
+    model: SegmentationModel = SegformerSpec()
     albedo_share: float = Field(default=0.5, ge=0.0, le=1.0)
     merge: Mapping[str, str] | None = None
 
@@ -48,7 +48,7 @@ class AlbedoSpec(Spec):
     """
 
     kind: Literal["albedo"] = "albedo"
-    model: UNetSpec = UNetSpec()
+    model: MapModel = UNetSpec()
     segformer: str = "segformer"
 
 
@@ -83,7 +83,7 @@ class RoughnessSpec(GlossInput):
     """Roughness from predicted albedo, normal and class probabilities (family M)."""
 
     kind: Literal["roughness"] = "roughness"
-    model: UNetSpec = UNetSpec()
+    model: MapModel = UNetSpec()
     segformer: str = "segformer"
     albedo: str = "albedo"
 
@@ -96,7 +96,7 @@ class MetallicSpec(GlossInput):
     """
 
     kind: Literal["metallic"] = "metallic"
-    model: UNetSpec = UNetSpec()
+    model: MapModel = UNetSpec()
     segformer: str = "segformer"
     albedo: str = "albedo"
     use_normal: bool = False
@@ -107,7 +107,7 @@ class HeightSpec(Spec):
     """Height from normal, curvature and Poisson-coarse height (family P)."""
 
     kind: Literal["height"] = "height"
-    model: UNetSpec = UNetSpec()
+    model: MapModel = UNetSpec()
     segformer: str = "segformer"
 
 
@@ -115,7 +115,7 @@ class AoSpec(Spec):
     """Ambient occlusion from normal, curvature and Poisson-coarse height (family P)."""
 
     kind: Literal["ao"] = "ao"
-    model: UNetSpec = UNetSpec()
+    model: MapModel = UNetSpec()
     segformer: str = "segformer"
 
 

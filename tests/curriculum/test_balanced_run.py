@@ -11,7 +11,8 @@ from pbrlib.curriculum.check.curriculum import check
 from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.run import carry_out, launch_local, resolve
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.inference.networks import SegmentationNetwork, open_network
+from pbrlib.inference.opened import open_network
+from pbrlib.models.roles import SegmentationNetwork
 from pbrlib.train.runtimespec import RuntimeSpec
 from tests.conftest import SEGFORMER
 

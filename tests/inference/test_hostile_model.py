@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from pbrlib.errors import CheckpointError
 from pbrlib.inference.modelfile import FILE_NAME, SUMS, ModelFile, check_sums, read_model
-from pbrlib.inference.networks import open_network
+from pbrlib.inference.opened import open_network
 from pbrlib.maps import CLASSES
 from pbrlib.train.checkpoint.state import WEIGHTS, State, write_state
 from tests.hostile import JSON

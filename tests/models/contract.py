@@ -19,7 +19,7 @@ class NetworkContract:
         raise NotImplementedError
 
     def logits(self, network: nn.Module, x: Tensor) -> Tensor:
-        logits: Tensor = network(x)
+        logits: Tensor = network(x).logits
         return logits
 
     def picture(self, height: int, width: int, batch: int = 1) -> Tensor:

@@ -15,7 +15,7 @@ from pbrlib.errors import CheckpointError
 from pbrlib.models.blocks import IMAGENET_MEAN, IMAGENET_STD
 from pbrlib.models.modelspec import UNetSpec
 from pbrlib.models.resnet import ResNetEncoder
-from pbrlib.models.unet import UNet, stem_of
+from pbrlib.models.unet import UNet
 from pbrlib.optim.groups import parameter_groups
 from pbrlib.optim.optimizerspec import AdamWSpec
 from tests.models.contract import NetworkContract
@@ -95,4 +95,4 @@ def test_a_warm_start_knows_every_weight_that_reads_the_input() -> None:
         few, many = (UNet(SMALL, in_channels=n, out_channels=1, cond_channels=None) for n in (5, 9))
     shapes = {name: value.shape for name, value in few.state_dict().items()}
     differing = {name for name, value in many.state_dict().items() if value.shape != shapes[name]}
-    assert differing - {"encoder.mean", "encoder.std"} == set(stem_of(SMALL))
+    assert differing - {"encoder.mean", "encoder.std"} == set(many.stem_names)

@@ -195,7 +195,7 @@ def test_a_published_size_reads_its_saved_weights(tmp_path: Path) -> None:
 
 # Xie et al. 2021, table 1, in millions of parameters, without the six channels and the seven classes.
 @pytest.mark.parametrize(
-    ("backbone", "millions", "cond_channels"),
+    ("backbone", "millions", "feature_channels"),
     [
         ("b0", 3.7, 256),
         ("b1", 13.7, 512),
@@ -205,11 +205,11 @@ def test_a_published_size_reads_its_saved_weights(tmp_path: Path) -> None:
         ("b5", 84.6, 512),
     ],
 )
-def test_published_sizes(backbone: str, millions: float, cond_channels: int) -> None:
+def test_published_sizes(backbone: str, millions: float, feature_channels: int) -> None:
     with torch.device("meta"):
         network = Segformer(SegformerSpec.model_validate({"backbone": backbone}))
     assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(millions, abs=0.1)
-    assert network.cond_channels == cond_channels
+    assert network.feature_channels == feature_channels
 
 
 def test_names_are_the_ones_that_checkpoints_and_rules_use() -> None:
@@ -239,4 +239,4 @@ def test_names_are_the_ones_that_checkpoints_and_rules_use() -> None:
 
 def test_features_are_the_last_stage_at_a_thirty_second() -> None:
     network = Segformer(SMALL).eval()
-    assert network(torch.rand(2, 6, 64, 96)).features.shape == (2, network.cond_channels, 2, 3)
+    assert network(torch.rand(2, 6, 64, 96)).features.shape == (2, network.feature_channels, 2, 3)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pbrlib.models.blocks import DoubleConv, blur_halve, resize
+from pbrlib.models.build import init_head_bias
 from pbrlib.models.modelspec import UNetSpec
 from pbrlib.models.unet import UNet
 from tests.models.contract import NetworkContract
@@ -23,7 +24,7 @@ class TestUNet(NetworkContract):
     def logits(self, network: nn.Module, x: Tensor) -> Tensor:
         generator = torch.Generator().manual_seed(1)
         cond = torch.rand(x.shape[0], 5, 3, 3, generator=generator)
-        logits: Tensor = network(x, cond)
+        logits: Tensor = network(x, cond).logits
         return logits
 
 
@@ -68,10 +69,10 @@ def test_new_network_ignores_its_conditioning_and_a_trained_one_does_not() -> No
     torch.manual_seed(0)
     network = UNet(SMALL, in_channels=6, out_channels=3, cond_channels=5).eval()
     x, cond = torch.rand(1, 6, 16, 16), torch.rand(1, 5, 2, 2)
-    assert torch.equal(network(x, cond), network(x))
+    assert torch.equal(network(x, cond).logits, network(x).logits)
     nn.init.normal_(network.get_parameter("film.beta.weight"))
-    assert not torch.allclose(network(x, cond), network(x))
-    assert torch.equal(network(x, cond, cond_keep=torch.zeros(1)), network(x))
+    assert not torch.allclose(network(x, cond).logits, network(x).logits)
+    assert torch.equal(network(x, cond, cond_keep=torch.zeros(1)).logits, network(x).logits)
 
 
 def test_conditioning_without_film_is_refused() -> None:
@@ -82,17 +83,17 @@ def test_conditioning_without_film_is_refused() -> None:
 
 def test_head_bias_starts_at_the_given_share() -> None:
     network = UNet(SMALL, in_channels=6, out_channels=1, cond_channels=None)
-    network.init_head_bias(0.06)
+    init_head_bias(network, 0.06)
     torch.testing.assert_close(torch.sigmoid(network.get_parameter("head.bias")), torch.tensor([0.06]))
     with pytest.raises(ValueError, match=r"between 0 and 1, not at 1\.0"):
-        network.init_head_bias(1.0)
+        init_head_bias(network, 1.0)
 
 
 def test_uniform_pictures_of_other_brightness_give_other_answers() -> None:
     torch.manual_seed(0)
     network = UNet(SMALL, in_channels=3, out_channels=3, cond_channels=None).eval()
     dark, bright = torch.full((1, 3, 16, 16), 0.2), torch.full((1, 3, 16, 16), 0.6)
-    assert (network(dark) - network(bright)).abs().max() > 0.01
+    assert (network(dark).logits - network(bright).logits).abs().max() > 0.01
 
 
 def conditioned() -> UNet:
@@ -119,7 +120,7 @@ def test_the_net_is_put_together_as_the_recipe_says() -> None:
     for stage, skip in zip(reversed(network.decoder.stages), reversed(skips), strict=True):
         doubled = resize(deep, (2 * deep.shape[2], 2 * deep.shape[3]))
         deep = stage.merge(torch.cat((doubled, stage.refine(skip)), dim=1))
-    torch.testing.assert_close(network(x, cond), network.head(deep))
+    torch.testing.assert_close(network(x, cond).logits, network.head(deep))
 
 
 def test_a_double_convolution_is_two_of_three_by_three_with_group_norm_and_silu() -> None:
@@ -150,7 +151,7 @@ def test_one_step_at_the_recipes_width_moves_every_parameter() -> None:
     before = {name: parameter.detach().sum().item() for name, parameter in network.named_parameters()}
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-4)
     target = torch.rand(1, 3, 256, 256)
-    prediction = network(torch.rand(1, 6, 256, 256), torch.rand(1, 512, 8, 8)).sigmoid()
+    prediction = network(torch.rand(1, 6, 256, 256), torch.rand(1, 512, 8, 8)).logits.sigmoid()
     first = (prediction - target).abs().mean()
     first.backward()
     norm = nn.utils.clip_grad_norm_(network.parameters(), 1.0)

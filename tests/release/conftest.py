@@ -14,8 +14,9 @@ from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.run import carry_out, launch_local, resolve
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.inference.networks import MapNetwork, build_unet
+from pbrlib.models.build import build_network
 from pbrlib.models.modelspec import UNetSpec
+from pbrlib.models.roles import MapNetwork
 from pbrlib.release.write import Release, write_model
 from pbrlib.train.checkpoint.state import State, save
 from pbrlib.train.record.rundirectory import FinishedPhase, RunDirectory
@@ -61,7 +62,7 @@ def add_fresh(ladder: Ladder, *roles: str) -> Ladder:
     """The ladder with map networks as they were built, entered as if they had been trained."""
     for role in roles:
         declared = MapNetwork(role=role, model=UNetSpec(width=8, depth=2), condition_channels=16)
-        network = build_unet(declared)
+        network = build_network(declared)
         state = State("M0", role, 1, 1, metrics={}, network=declared.model_dump(mode="json"))
         run = RunDirectory(ladder.runs, name=role)
         optimizer = torch.optim.AdamW(network.parameters())

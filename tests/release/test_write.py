@@ -16,9 +16,9 @@ from pbrlib.curriculum.config.load import load_curriculum, parse_curriculum
 from pbrlib.errors import CheckpointError, ConfigError
 from pbrlib.evaluate.samples import validation_textures
 from pbrlib.inference.chain import Chain
-from pbrlib.inference.networks import colour_input
 from pbrlib.maps import CLASSES
 from pbrlib.models.blocks import resize
+from pbrlib.models.roles import colour_input
 from pbrlib.release import write
 from pbrlib.train.record.rundirectory import RunDirectory
 from tests.conftest import SEGFORMER
@@ -73,7 +73,7 @@ def test_transformers_opens_the_segmentation_and_gives_the_same_logits(released:
     x = colour_input(texture.diffuse[None], texture.normal[None])
     said = json.loads((folder / "model.json").read_text())["conventions"]["segmentation"]
     mean, std = (torch.tensor(said[name]).view(1, -1, 1, 1) for name in ("mean", "std"))
-    ours = Chain.open(released.runs, device=CPU).segformer
+    ours = Chain.open(released.runs, device=CPU).segmentation
     with torch.no_grad():
         logits, wanted = theirs((x - mean) / std).logits, ours(x).logits
     assert wanted.std() > 1e-3

@@ -15,7 +15,7 @@ from pbrlib.tasks.taskspec import HeightSpec
 def test_conditioning_is_as_wide_as_the_backbones_last_stage(backbone: str, channels: int) -> None:
     with torch.device("meta"):
         segformer = Segformer(SegformerSpec.model_validate({"backbone": backbone}))
-        chain = Chain(segformer=segformer, albedo=None, maps={}, device=torch.device("meta"))
+        chain = Chain(segmentation=segformer, albedo=None, maps={}, device=torch.device("meta"))
         task = MapTask(HeightSpec(), chain=chain, loss=LossSpec.model_validate({"l1": 1.0}))
         condition = chain.condition(torch.rand(1, 3, 64, 96), torch.rand(1, 3, 64, 96))
     assert task.declared.condition_channels == channels
@@ -27,7 +27,7 @@ def test_conditioning_is_as_wide_as_the_backbones_last_stage(backbone: str, chan
 def test_a_segmentation_alone_answers_for_whole_textures() -> None:
     sizes = {"hidden_sizes": (8, 8, 8, 8), "depths": (1, 1, 1, 1), "num_heads": (1, 1, 1, 1)}
     spec = SegformerSpec.model_validate({"backbone": "custom", **sizes, "decoder_width": 8})
-    chain = Chain(segformer=Segformer(spec).eval(), albedo=None, maps={}, device=torch.device("cpu"))
+    chain = Chain(segmentation=Segformer(spec).eval(), albedo=None, maps={}, device=torch.device("cpu"))
     normal = torch.tensor([0.0, 0.0, 1.0])[:, None, None].expand(3, 48, 40)
     answer = chain.predict(TextureInput(torch.rand(3, 48, 40), normal, gloss=None, tileable=True))
     assert set(answer) == {"segmentation", "relief"}

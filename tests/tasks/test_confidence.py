@@ -32,7 +32,7 @@ class FakeChain:
     answers: list[tuple[str, float]]
 
     def __post_init__(self) -> None:
-        self.segformer = SimpleNamespace(cond_channels=3)
+        self.segmentation = SimpleNamespace(feature_channels=3)
         self.seen: list[Tensor] = []
 
     def condition(self, colour: Tensor, normal: Tensor) -> Condition:

@@ -15,10 +15,12 @@ from pbrlib.data.draws.batch import Batch
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import ConfigError
 from pbrlib.inference.chain import Chain, TextureInput
-from pbrlib.inference.networks import INPUTS, MapNetwork, SegmentationNetwork, build_segformer, build_unet
 from pbrlib.losses.lossspec import LossSpec
 from pbrlib.maps import CLASSES
+from pbrlib.models.build import build_network
 from pbrlib.models.modelspec import UNetSpec
+from pbrlib.models.network import Answer
+from pbrlib.models.roles import INPUTS, MapNetwork, SegmentationNetwork
 from pbrlib.tasks.build import build_task, measured
 from pbrlib.tasks.maps import MapTask
 from pbrlib.tasks.taskspec import MetallicSpec, RoughnessSpec, TaskSpec, maps_read
@@ -121,14 +123,14 @@ def chain() -> Chain:
     """Fresh networks whose FiLM and heads say something; roughness reads the gloss."""
     torch.manual_seed(0)
     model = UNetSpec(width=8, depth=2)
-    segformer = build_segformer(SegmentationNetwork(model=SEGFORMER)).eval()
+    segformer = build_network(SegmentationNetwork(model=SEGFORMER)).eval()
     declared = {
         role: MapNetwork.model_validate(
             {"role": role, "model": model, "condition_channels": 16, "use_gloss": role == "roughness"}
         )
         for role in ("albedo", "roughness", "metallic")
     }
-    networks = {role: build_unet(spec).eval() for role, spec in declared.items()}
+    networks = {role: build_network(spec).eval() for role, spec in declared.items()}
     maps = {role: (declared[role], networks[role]) for role in ("roughness", "metallic")}
     return Chain(segformer, networks["albedo"], maps, torch.device("cpu"))
 
@@ -156,8 +158,8 @@ class ShowsGloss(torch.nn.Module):
 
     stride = 4
 
-    def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        return x[:, -2:-1].logit(eps=1e-6) * x[:, -1:]
+    def forward(self, x: torch.Tensor, condition: torch.Tensor) -> Answer:
+        return Answer(logits=x[:, -2:-1].logit(eps=1e-6) * x[:, -1:], features=condition)
 
 
 @pytest.mark.parametrize("tileable", [False, True])

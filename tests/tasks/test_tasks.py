@@ -153,14 +153,14 @@ def test_the_frozen_networks_neither_learn_nor_change(shard_set: ShardSet, train
         device=torch.device("cpu"),
     )
     chain = task.chain  # type: ignore[union-attr]
-    nets = (chain.segformer, chain.albedo)
+    nets = (chain.segmentation, chain.albedo)
     before = [{name: x.clone() for name, x in net.state_dict().items()} for net in nets]
     (player,) = task.players
     player.module.train()
     example = task.prepare(batch_of(shard_set, spec), training=True)
     assert not example.x.requires_grad
     player.module(example, None).total.backward()
-    assert not chain.segformer.training
+    assert not chain.segmentation.training
     assert not chain.albedo.training
     learned = {id(parameter) for parameter in player.module.parameters()}
     for net, state in zip(nets, before, strict=True):

@@ -16,7 +16,7 @@ from pbrlib.curriculum.spec import PhaseSpec
 from pbrlib.data.augment.pipeline import AugmentSpec
 from pbrlib.data.draws.balance import BalanceSpec
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.inference.networks import open_network
+from pbrlib.inference.opened import open_network
 from pbrlib.models.modelspec import UNetSpec
 from pbrlib.optim.groups import parameter_groups
 from pbrlib.train.checkpoint.state import read_weights

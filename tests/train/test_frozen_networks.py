@@ -46,7 +46,7 @@ class Seen:
     @property
     def frozen(self) -> dict[str, nn.Module]:
         chain = self.tasks[-1].chain
-        networks = {"segformer": chain.segformer, "albedo": chain.albedo}
+        networks = {"segformer": chain.segmentation, "albedo": chain.albedo}
         return {name: network for name, network in networks.items() if network is not None}
 
 
@@ -125,7 +125,7 @@ def test_in_train_mode_a_batch_norm_of_a_frozen_network_would_move_without_any_g
     condition = MapTask.condition
 
     def in_train_mode(self: MapTask, batch: Batch) -> Condition:
-        self.chain.segformer.train()
+        self.chain.segmentation.train()
         return condition(self, batch)
 
     monkeypatch.setattr(MapTask, "condition", in_train_mode)

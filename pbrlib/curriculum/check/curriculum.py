@@ -21,11 +21,14 @@ from pbrlib.losses.lossspec import IMAGE_TERMS, SEGMENTATION_TERMS
 from pbrlib.maps import CLASSES
 from pbrlib.metrics.images import map_metrics
 from pbrlib.metrics.sums import Sums
+from pbrlib.models.build import AnyNetwork, network_on_meta
+from pbrlib.models.network import Network
+from pbrlib.models.roles import CONDITIONING_STRIDE
 from pbrlib.optim.groups import parameter_groups
 from pbrlib.optim.optimizerspec import OptimizerSpec
 from pbrlib.optim.schedules import check_schedule
 from pbrlib.tasks.build import measured
-from pbrlib.tasks.start import declared_by, network_on_meta
+from pbrlib.tasks.start import declared_by
 from pbrlib.tasks.taskspec import SegmentationSpec, TaskSpec, maps_required
 from pbrlib.train.runtimespec import RuntimeSpec
 from pbrlib.train.validation import validated
@@ -61,21 +64,19 @@ def check(
     refuse(place, list(_mistakes(curriculum, runtime, rows, family, running)))
 
 
-def network_of(task: TaskSpec) -> nn.Module:
+def network_of(task: TaskSpec) -> AnyNetwork:
     """The network of a task without memory; one channel stands for the conditioning, which a donor gives."""
     return network_on_meta(declared_by(task, condition_channels=1))
 
 
-def stride(task: TaskSpec) -> tuple[int, str]:
+def stride(task: TaskSpec, network: Network) -> tuple[int, str]:
     """What divides the crops of a task, and the network that asks for it.
 
-    A map network is conditioned on SegFormer's features of the same crop, so both strides hold; they are
-    powers of two.
+    A map network is conditioned on features of the same crop, so both strides hold; they are powers of two.
     """
-    if isinstance(task, SegmentationSpec):
-        return 32, "segformer"
-    own: int = 2**task.model.depth
-    return (own, task.model.kind) if own > 32 else (32, "segformer")
+    if task.kind == "segmentation" or network.stride > CONDITIONING_STRIDE:
+        return network.stride, task.model.kind
+    return CONDITIONING_STRIDE, "segformer"
 
 
 def metric_names(task: TaskSpec, *, source: str) -> tuple[str, ...]:
@@ -110,7 +111,7 @@ def _mistakes(
         if phase.starts_from is not None:
             place, earlier = f"{address}.starts_from", curriculum.earlier(name)
             yield from donor_mistakes(place, phase.starts_from, own=curriculum, earlier=earlier, known=known)
-        yield from _crop(f"{address}.crop", phase.crop, curriculum.task)
+        yield from _crop(f"{address}.crop", phase.crop, curriculum.task, network)
         yield from _loss(f"{address}.loss", phase, curriculum.task)
         yield from balance_mistakes(f"{address}.balance", phase.balance, curriculum.task)
         yield from mosaic_mistakes(f"{address}.mosaic", phase)
@@ -128,8 +129,8 @@ def _mistakes(
             yield from _data(f"{address}.data", phase, curriculum.task, rows)
 
 
-def _crop(address: str, crop: int, task: TaskSpec) -> Iterator[Mistake]:
-    step, owner = stride(task)
+def _crop(address: str, crop: int, task: TaskSpec, network: Network) -> Iterator[Mistake]:
+    step, owner = stride(task, network)
     if crop % step:
         below, above = crop // step * step, -(-crop // step) * step
         advice = f"{below} or {above}" if below else str(above)
@@ -257,7 +258,3 @@ def _measured(curriculum: Curriculum, rows: Sequence[IndexRow]) -> Iterator[Mist
             measured(curriculum.task, rows, mix=phase.data)
         except ConfigError as error:
             yield Mistake("", str(error))
-
-
-def _held_out_sources(task: TaskSpec, rows: Sequence[IndexRow]) -> set[str]:
-    return {row.source for row in validated(rows, required=maps_required(task))}

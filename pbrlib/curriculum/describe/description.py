@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import nn
 
 from pbrlib.curriculum.check.curriculum import NOMINAL_STEPS, network_of
@@ -25,11 +24,11 @@ from pbrlib.curriculum.spec import (
 from pbrlib.data.draws.balance import merged, minority_of, minority_tiles
 from pbrlib.data.draws.plan import share, usable
 from pbrlib.data.shards.index import IndexRow
-from pbrlib.inference.networks import INPUTS, SegmentationNetwork, build_segformer
-from pbrlib.maps import CLASSES, MAPS
+from pbrlib.models.build import network_on_meta
+from pbrlib.models.roles import INPUTS
 from pbrlib.optim.groups import ParamGroup, parameter_groups, stage_of
 from pbrlib.optim.schedules import rate
-from pbrlib.tasks.start import declared_by, network_on_meta, renewed
+from pbrlib.tasks.start import declared_by, renewed
 from pbrlib.tasks.taskspec import SegmentationSpec, TaskSpec, maps_required, merged_classes
 from pbrlib.train.runtimespec import RuntimeSpec
 
@@ -88,15 +87,10 @@ def _network(task: TaskSpec, family: Sequence[Curriculum]) -> Described:
     """Channels by meaning, and sizes; those that hang on a network outside the family are None."""
     conditioned = _condition_channels(task, family)
     declared = declared_by(task, condition_channels=conditioned or 1)
-    known = isinstance(declared, SegmentationNetwork) or conditioned is not None
-    if isinstance(declared, SegmentationNetwork):
-        inputs: tuple[str, ...] = ("colour", "normal")
-        outputs = dict.fromkeys(CLASSES, 1)
-    else:
-        inputs, outputs = declared.inputs, {declared.role: MAPS[declared.role].channels}
+    known = declared.condition_channels is None or conditioned is not None
     return {
-        "inputs": {name: INPUTS[name] for name in inputs},
-        "outputs": outputs,
+        "inputs": {name: INPUTS[name] for name in declared.inputs},
+        "outputs": dict(declared.outputs),
         "condition_channels": conditioned,
         "parameters": _count(network_on_meta(declared)) if known else None,
     }
@@ -107,15 +101,14 @@ def _count(network: nn.Module) -> int:
 
 
 def _condition_channels(task: TaskSpec, family: Sequence[Curriculum]) -> int | None:
-    """Those of the SegFormer that a map network is conditioned on, where its curriculum is known."""
+    """Those of the segmentation that a map network is conditioned on, where its curriculum is known."""
     reference = frozen_networks(task).get("segformer")
     donor = None if reference is None else parse_donor(reference)
     for other in family:
         if not (isinstance(donor, OtherCurriculum) and donor.curriculum == other.name):
             continue
         if isinstance(other.task, SegmentationSpec):
-            with torch.device("meta"):
-                return build_segformer(SegmentationNetwork(model=other.task.model)).cond_channels
+            return network_of(other.task).feature_channels
     return None
 
 

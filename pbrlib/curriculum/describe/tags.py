@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from pbrlib.curriculum.describe.phrases import phrases
 from pbrlib.curriculum.spec import Curriculum
-from pbrlib.models.modelspec import SegformerSpec, UNetSpec
+from pbrlib.models.build import AnyNetwork
 from pbrlib.optim.groups import frozen_prefixes, parameter_groups, stage_of
 
 Tag = str | int | float
 
 
-def tags_of(curriculum: Curriculum, phase: str, *, network: nn.Module) -> dict[str, Tag]:
+def tags_of(curriculum: Curriculum, phase: str, *, network: AnyNetwork) -> dict[str, Tag]:
     """The tags of a phase of a scaled curriculum; ``network`` may lie on the meta device.
 
     ``freeze_depth`` counts the encoder stages that are frozen whole, ``rate/GROUP`` are peak rates.
@@ -24,7 +22,7 @@ def tags_of(curriculum: Curriculum, phase: str, *, network: nn.Module) -> dict[s
         "phase": phase,
         "task": curriculum.task.kind,
         "resolution": spec.crop,
-        "model": model_name(curriculum.task.model),
+        "model": network.label,
         "mix": ", ".join(f"{name} {share:.3g}" for name, share in spec.data.items()),
         "augmentation": ", ".join(phrases(spec.augment)) or "none",
         "freeze_depth": _stages_frozen(network, held),
@@ -43,14 +41,7 @@ def tags_of(curriculum: Curriculum, phase: str, *, network: nn.Module) -> dict[s
     return {**tags, **{f"rate/{name}": rate for name, rate in rates.items()}}
 
 
-def model_name(model: SegformerSpec | UNetSpec) -> str:
-    """A network in two or three words: ``segformer b2``, ``unet 96 x 5``."""
-    if isinstance(model, SegformerSpec):
-        return f"{model.kind} {model.backbone}"
-    return f"{model.kind} {model.width} x {model.depth}"
-
-
-def _stages_frozen(network: nn.Module, held: tuple[str, ...]) -> int:
+def _stages_frozen(network: AnyNetwork, held: tuple[str, ...]) -> int:
     """Encoder stages without a parameter that learns."""
     learns: dict[int, bool] = {}
     for name, _ in network.named_parameters():

@@ -11,9 +11,11 @@ from pbrlib.curriculum.run import launch_local
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import CheckpointError
-from pbrlib.inference.networks import MapNetwork, build_unet, declared_network
+from pbrlib.inference.opened import declared_network
+from pbrlib.models.build import AnyNetwork, build_network, init_head_bias
 from pbrlib.models.modelspec import UNetSpec
-from pbrlib.models.unet import UNet, stem_of
+from pbrlib.models.roles import MapNetwork
+from pbrlib.models.unet import UNet
 from pbrlib.tasks.start import differences
 from pbrlib.train.checkpoint.state import State, read_weights, save
 from pbrlib.train.checkpoint.warmstart import Ends, WarmStart, warm_start
@@ -22,8 +24,8 @@ from tests.train.phases import job_of, still
 
 SIZES = UNetSpec(width=8, depth=1)
 ALBEDO = MapNetwork(role="albedo", model=SIZES, condition_channels=4)
-STEM = stem_of(UNetSpec())
-FIRST, SHORTCUT = STEM
+STEM = FIRST, SHORTCUT = "encoder.stages.0.first.conv.weight", "encoder.stages.0.shortcut.weight"
+HEAD = ("head.weight", "head.bias")
 
 
 def declared(role: str, **changes: Any) -> MapNetwork:
@@ -32,7 +34,7 @@ def declared(role: str, **changes: Any) -> MapNetwork:
 
 def saved(folder: Path, spec: MapNetwork) -> Path:
     """A checkpoint of a network whose weights are far from fresh ones."""
-    network = build_unet(spec)
+    network = build_network(spec)
     for number, parameter in enumerate(network.parameters()):
         torch.nn.init.normal_(parameter, mean=10.0, std=0.5, generator=torch.Generator().manual_seed(number))
     state = State("A4", "f" * 64, 1, 1, {}, spec.model_dump(mode="json"))
@@ -40,11 +42,11 @@ def saved(folder: Path, spec: MapNetwork) -> Path:
     return folder
 
 
-def begun(folder: Path, spec: MapNetwork, *, seed: int = 5) -> tuple[UNet, WarmStart]:
+def begun(folder: Path, spec: MapNetwork, *, seed: int = 5) -> tuple[AnyNetwork, WarmStart]:
     torch.manual_seed(0)
-    network = build_unet(spec)
-    network.init_head_bias(0.06)
-    own = Ends(stem=STEM, channels=spec.channels, head=UNet.HEAD)
+    network = build_network(spec)
+    init_head_bias(network, 0.06)
+    own = Ends(stem=STEM, channels=spec.channels, head=HEAD)
     return network, warm_start(folder, network, own=own, theirs=declared_network(folder).channels, seed=seed)
 
 
@@ -77,7 +79,7 @@ def test_all_else_is_the_donors_and_the_head_is_as_built(tmp_path: Path) -> None
     network, start = begun(folder, declared("metallic"))
     donor, untouched = read_weights(folder), build_head(declared("metallic"))
     for name, tensor in network.state_dict().items():
-        if name not in (*STEM, *UNet.HEAD):
+        if name not in (*STEM, *HEAD):
             assert torch.equal(tensor, donor[name]), name
     assert torch.equal(network.get_parameter("head.weight"), untouched)
     assert float(torch.sigmoid(network.get_parameter("head.bias").detach())) == pytest.approx(0.06)
@@ -90,7 +92,7 @@ def test_all_else_is_the_donors_and_the_head_is_as_built(tmp_path: Path) -> None
 
 def build_head(spec: MapNetwork) -> torch.Tensor:
     torch.manual_seed(0)
-    return build_unet(spec).get_parameter("head.weight")
+    return build_network(spec).get_parameter("head.weight")
 
 
 def test_a_head_of_equal_shape_that_answers_another_map_is_not_taken(tmp_path: Path) -> None:
@@ -123,9 +125,9 @@ def test_other_sizes_are_refused_and_leave_the_network_as_it_was(
     folder = saved(tmp_path, ALBEDO)
     spec = declared("roughness", **changes)
     assert differences(ALBEDO, spec)
-    network = build_unet(spec)
+    network = build_network(spec)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    own = Ends(stem=STEM, channels=spec.channels, head=UNet.HEAD)
+    own = Ends(stem=STEM, channels=spec.channels, head=HEAD)
     with pytest.raises(CheckpointError, match=r"a network of other sizes \(\d+ differences: "):
         warm_start(folder, network, own=own, theirs=ALBEDO.channels, seed=0)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
@@ -144,7 +146,7 @@ def test_the_stem_is_all_that_reads_the_input() -> None:
         network = UNet(UNetSpec(width=32, depth=2), in_channels=11, out_channels=1, cond_channels=4)
     reading = [name for name, x in network.named_parameters() if x.ndim == 4 and x.shape[1] == 11]
     assert reading == [FIRST, SHORTCUT]
-    assert [name for name, x in network.named_parameters() if x.shape[0] == 1] == list(UNet.HEAD)
+    assert [name for name, x in network.named_parameters() if x.shape[0] == 1] == list(HEAD)
 
 
 def test_a_map_begins_from_the_albedo_net_and_says_what_is_new(
