@@ -1,10 +1,18 @@
-"""Files that a command writes beside its result: a report, a picture."""
+"""What commands print and write: files beside a result, the table of an evaluation."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pbrlib.errors import DataError
+
+if TYPE_CHECKING:
+    from pbrlib.evaluate.evaluationreport import Evaluation
+
+_WIDTH = 140
+"""Columns of an evaluation's table."""
 
 
 def write_file(path: Path, content: bytes, *, place: str | None = None) -> None:
@@ -25,3 +33,15 @@ def write_file(path: Path, content: bytes, *, place: str | None = None) -> None:
         raise DataError(
             f"{place or path}: cannot be written ({error.strerror}). Name another file."
         ) from error
+
+
+def print_evaluation(evaluation: Evaluation, files: Sequence[Path]) -> None:
+    """Print the table of an evaluation and the paths of its files; a log gets the table at its full width."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, _WIDTH)
+    console.print(evaluation.table())
+    console.print(f"Figures: {files[0]}", soft_wrap=True)
+    console.print(f"Pictures: {', '.join(map(str, files[1:]))}", soft_wrap=True)

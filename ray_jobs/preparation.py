@@ -11,7 +11,9 @@ from typing import assert_never
 
 from pbrlib.data.materials.audit import AuditReport, Finding
 from pbrlib.data.materials.material import Source
-from pbrlib.data.materials.prepare import (
+from pbrlib.data.shards.index import Split
+from pbrlib.data.shards.manifest import FILE_NAME, SHARD_FOLDER, Manifest, load_manifest, read_index
+from pbrlib.data.shards.prepare import (
     Group,
     Listed,
     Written,
@@ -25,8 +27,6 @@ from pbrlib.data.materials.prepare import (
     result_of,
     write_group,
 )
-from pbrlib.data.shards.index import Split
-from pbrlib.data.shards.manifest import FILE_NAME, SHARD_FOLDER, Manifest, load_manifest, read_index
 from pbrlib.data.shards.writer import publish, shard_name
 from pbrlib.errors import DataError
 from pbrlib.jobs.job import Done, Failure, Job, Left, fingerprint
@@ -60,7 +60,7 @@ def prepare(
 ) -> PrepareResult:
     """Reads sources, audits every material, and publishes those without an error as a shard set.
 
-    Splits are ``pbrlib.data.materials.prepare.assign_splits``'s; what is a part of families of both is left
+    Splits are ``pbrlib.data.shards.prepare.assign_splits``'s; what is a part of families of both is left
     out, and near-duplicates across them are warned of. Nothing is published, and no file stays, if the run
     fails, if ``strict`` and there is a warning or an error, or if no material is fit. Of a run that was
     killed before it could remove its shards, the same run takes over those that are finished.

@@ -31,20 +31,21 @@ def release(
     from pbrlib.data.shards.reader import ShardSet
     from pbrlib.evaluate.evaluationreport import FILE
     from pbrlib.train.record.rundirectory import MODEL
-    from ray_jobs.commands.evaluate import show, watched
+    from ray_jobs.bar import counted
+    from ray_jobs.output import print_evaluation
 
     shards = ShardSet.open(data, on_bad_sample=runtime.on_bad_sample)
     click.echo(f"writing the model and its evaluation into {runs / MODEL}")
     if runtime.device == "cuda" and not local:
         done = write_as_task(runs, curricula=curricula, shards=shards, device="cuda", num_gpus=1)
     else:
-        with watched() as watch:
+        with counted("evaluate") as watch:
             done = _write(runs, curricula, shards, runtime.device, watch)
     if done.evaluation is None:
         click.echo(f"Model: {done.folder}, of these very networks and data already")
         return done.folder
     folder = done.folder / "evaluation"
-    show(done.evaluation, [folder / FILE, *sorted(folder.glob("contact-*.png"))])
+    print_evaluation(done.evaluation, [folder / FILE, *sorted(folder.glob("contact-*.png"))])
     click.echo(f"Model: {done.folder}")
     return done.folder
 

@@ -127,9 +127,9 @@ def open_work(
     from pbrlib.curriculum.check.curriculum import check
     from pbrlib.curriculum.check.donors import require_trunks
     from pbrlib.curriculum.config.load import is_ladder, load_ladder, load_runtime
-    from pbrlib.curriculum.config.mistakes import every
     from pbrlib.curriculum.config.yamlfile import read_yaml
     from pbrlib.curriculum.ladder import chosen_phases
+    from pbrlib.curriculum.mistakes import every
     from pbrlib.curriculum.run import check_donors
     from pbrlib.data.shards.reader import ShardSet
     from pbrlib.train.record.trackers import require

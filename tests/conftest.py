@@ -12,7 +12,7 @@ from hypothesis import settings
 
 from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.spec import Curriculum
-from pbrlib.data.materials.prepare import with_relief
+from pbrlib.data.shards.prepare import with_relief
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
 from pbrlib.data.sources.generated import GeneratedSource

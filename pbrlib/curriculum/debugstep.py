@@ -30,8 +30,8 @@ from pbrlib.train.debug.examine import (
     range_of,
     ranges_of,
 )
-from pbrlib.train.debug.failedstep import FAILED_STEP, STEP, StepRecord, read_failed_step
 from pbrlib.train.debug.replay import replay_step
+from pbrlib.train.failedstep import FAILED_STEP, STEP, StepRecord, read_failed_step
 from pbrlib.train.learner import Learner
 from pbrlib.train.loop import micro_batches, set_arithmetic
 from pbrlib.train.phase import PhaseRun
@@ -49,7 +49,7 @@ Watch = Callable[[int, int], None]
 class StepLook:
     """All that was seen of a replayed step.
 
-    ``figures`` are named as those of a `pbrlib.train.debug.failedstep.StepRecord`; ``recorded`` is the step
+    ``figures`` are named as those of a `pbrlib.train.failedstep.StepRecord`; ``recorded`` is the step
     as training took it, where that was kept; ``layers`` are those whose answer is not finite, in their order.
     """
 

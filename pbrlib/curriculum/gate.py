@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from pbrlib.curriculum.config.mistakes import Mistake, suggestion
+from pbrlib.curriculum.mistakes import Mistake, suggestion
 from pbrlib.curriculum.spec import Curriculum, GateSpec
 from pbrlib.errors import GateError
 from pbrlib.tasks.taskspec import TaskSpec

@@ -9,8 +9,8 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from pbrlib.curriculum.config.mistakes import Mistake
 from pbrlib.curriculum.fingerprint import outside_donors
+from pbrlib.curriculum.mistakes import Mistake
 from pbrlib.curriculum.spec import Curriculum, OtherCurriculum, Slug, parse_donor
 from pbrlib.errors import ConfigError
 from pbrlib.spec import Spec

@@ -35,9 +35,9 @@ from pbrlib.storage.paths import place
 from pbrlib.tasks.build import build_task, measured
 from pbrlib.tasks.start import check_start, start_from
 from pbrlib.tasks.taskspec import maps_read, maps_required, merged_classes
-from pbrlib.train.checkpoint.fallback import past_damage
 from pbrlib.train.checkpoint.keeping import best_checkpoint
 from pbrlib.train.checkpoint.state import State, checkpoints, read_state
+from pbrlib.train.fallback import past_damage
 from pbrlib.train.loop import train_phase
 from pbrlib.train.phase import PhaseRun
 from pbrlib.train.record.rundirectory import FinishedPhase, RunDirectory

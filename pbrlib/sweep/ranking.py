@@ -1,28 +1,21 @@
-"""What a sweep found: the order of its configurations, as a table, as data, and the best as overrides."""
+"""The order of a sweep's configurations, and how a table shows them."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from pbrlib.curriculum.config.mistakes import suggestion
+from pbrlib.curriculum.mistakes import suggestion
 from pbrlib.curriculum.spec import plain
 from pbrlib.errors import ConfigError
 from pbrlib.metrics.student import student_interval
-from pbrlib.storage.files import write_text_atomic
 from pbrlib.sweep.search import Params
 from pbrlib.sweep.searchfile import Search
 from pbrlib.sweep.study import Configuration, SweepStudy
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-BEST, TRIALS = "best.yaml", "trials.json"
 
 
 def ranked(study: SweepStudy) -> list[Configuration]:
@@ -99,26 +92,6 @@ def differing(params: Params, search: Search) -> dict[str, Any]:
     """The values that the curriculum does not have already."""
     declared = plain(search.curriculum)
     return {address: value for address, value in params.items() if _at(declared, address) != value}
-
-
-def write_results(study: SweepStudy, search: Search) -> list[Path]:
-    """Writes ``trials.json``, and where a trial is finished ``best.yaml`` and ``report.html``."""
-    from pbrlib.sweep.page import PAGE, page
-
-    order = ranked(study)
-    write_text_atomic(study.folder / TRIALS, json.dumps([asdict(one) for one in order], indent=1))
-    written = [study.folder / TRIALS]
-    if order and order[0].state == "finished":
-        best = differing(order[0].params, search)
-        head = [f"# {origin(study, order[0], sweep=study.folder)}"]
-        head.append(f"# pbr tune apply {study.folder} --to {search.curriculum_file}")
-        body = (
-            yaml.safe_dump(best, sort_keys=False) if best else "{}  # the curriculum as it is was the best\n"
-        )
-        write_text_atomic(study.folder / BEST, "\n".join([*head, body]))
-        written.append(study.folder / BEST)
-    write_text_atomic(study.folder / PAGE, page(study, title=title_of(search)))
-    return [*written, study.folder / PAGE]
 
 
 def title_of(search: Search) -> str:

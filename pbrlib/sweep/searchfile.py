@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pbrlib.curriculum.check.curriculum import check, metric_names
 from pbrlib.curriculum.config.load import load_curriculum, load_spec
-from pbrlib.curriculum.config.mistakes import Mistake, refuse, suggestion
+from pbrlib.curriculum.mistakes import Mistake, refuse, suggestion
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.errors import ConfigError

@@ -16,7 +16,7 @@ from pbrlib.losses.recipe import LossReport
 from pbrlib.optim.groups import build_optimizer, frozen_modules
 from pbrlib.optim.schedules import apply_rates
 from pbrlib.seeds import mix
-from pbrlib.train.debug.failedstep import StepRecord, keep_failed_step
+from pbrlib.train.failedstep import StepRecord, keep_failed_step
 from pbrlib.train.phase import PhaseRun
 from pbrlib.train.runtime import Runtime
 from pbrlib.train.task import Example, Player, Task

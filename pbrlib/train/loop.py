@@ -17,7 +17,7 @@ from pbrlib.storage.files import remove_folder
 from pbrlib.train.badsamples import BAD_SAMPLES, BadSamples
 from pbrlib.train.checkpoint.state import State, Validated, remove_unfinished, restore, save, unfinished
 from pbrlib.train.clock import Clock
-from pbrlib.train.debug.failedstep import FAILED_STEP, STEP
+from pbrlib.train.failedstep import FAILED_STEP, STEP
 from pbrlib.train.learner import Learner
 from pbrlib.train.notice import Notices
 from pbrlib.train.phase import PhaseRun

@@ -13,10 +13,10 @@ from torch import Tensor
 from pbrlib.data.augment.pipeline import AugmentSpec, augment
 from pbrlib.data.draws.batch import RawBatch
 from pbrlib.data.draws.collate import stack
+from pbrlib.data.materials.pictures import bounded, to_stored
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.window import Window
-from pbrlib.data.sources.pictures import bounded, to_stored
 from pbrlib.maps import MAPS, Stored
 from pbrlib.metrics.sums import Sums
 from pbrlib.seeds import mix

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pbrlib.errors import ConfigError
-from ray_jobs.fit.stopping import answering_sigterm
+from ray_jobs.cluster.stopping import answering_sigterm
 
 MIN_LOGICAL_CPUS = 4
 """With fewer, two workers and a data stream on a two-core machine wait for each other for ever."""

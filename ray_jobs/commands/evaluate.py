@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -13,10 +11,8 @@ from pbrlib.errors import ConfigError
 from ray_jobs.commands.paramtypes import Place
 
 if TYPE_CHECKING:
-    from pbrlib.evaluate.evaluationreport import Evaluation
     from pbrlib.evaluate.scores import Lpips
 
-_WIDTH = 140
 _FOLDER = Place(file_okay=False)
 
 
@@ -55,13 +51,15 @@ def command(
     from pbrlib.evaluate.evaluationreport import FILE
     from pbrlib.evaluate.measure import checkpoints_of, evaluate
     from pbrlib.inference.chain import Chain
+    from ray_jobs.bar import counted
     from ray_jobs.device import parse_device
+    from ray_jobs.output import print_evaluation
 
     folder = _out(run, out)
     chain = Chain.open(run, device=parse_device(device))
     shards = ShardSet.open(data)
     lpips = None if weights is None else _lpips(lpips_net, weights)
-    with watched() as watch:
+    with counted("evaluate") as watch:
         evaluation = evaluate(
             chain,
             shards=shards,
@@ -70,7 +68,7 @@ def command(
             merge=chain.merge,
             watch=watch,
         )
-    show(evaluation, evaluation.write(folder / FILE))
+    print_evaluation(evaluation, evaluation.write(folder / FILE))
 
 
 def _out(run: Path, out: Path | None) -> Path:
@@ -85,30 +83,6 @@ def _out(run: Path, out: Path | None) -> Path:
             f"--out {out}: lies in the model {run}, which stays as its SHA256SUMS says. Name another folder."
         )
     return out or model.with_name(f"{model.name}-evaluation")
-
-
-@contextmanager
-def watched() -> Iterator[Callable[[int, int], None]]:
-    """A bar for an evaluation; what it gives takes the numbers of measured and of all textures."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("evaluate", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def show(evaluation: Evaluation, files: Sequence[Path]) -> None:
-    """Prints the table, and where the files are; into a log as wide as the table needs."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, _WIDTH)
-    console.print(evaluation.table())
-    console.print(f"Figures: {files[0]}", soft_wrap=True)
-    console.print(f"Pictures: {', '.join(map(str, files[1:]))}", soft_wrap=True)
 
 
 def _lpips(net: Literal["alex", "vgg", "squeeze"], weights: Path) -> Lpips:

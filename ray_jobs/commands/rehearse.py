@@ -90,7 +90,7 @@ def rehearse_work(work: Work, *, scratch: Path) -> Rehearsal:
     from pbrlib.rehearsal.ladder import rehearse_ladder
     from pbrlib.rehearsal.scratch import lend_donors
     from pbrlib.rehearsal.table import Rehearsal
-    from ray_jobs.cluster.preflight import let_talk, storage_and_data
+    from ray_jobs.fit.preflight import let_talk, storage_and_data
     from ray_jobs.fit.room import room_in_cluster
 
     began = time.monotonic()
@@ -130,8 +130,8 @@ def _launch(job: PhaseJob, *, work: RankWork) -> Path:
     """A fit whose failure is said in a sentence."""
     from ray.train.v2.api.exceptions import TrainingFailedError
 
-    from ray_jobs.cluster.preflight import first_failure
     from ray_jobs.fit.fit import launch_on_ray
+    from ray_jobs.fit.preflight import first_failure
 
     try:
         return launch_on_ray(job, work=work)
@@ -185,7 +185,7 @@ def _after(
 ) -> list[Check]:
     """The checks that need the figures of the phases."""
     from pbrlib.rehearsal import checks
-    from ray_jobs.cluster.preflight import stores, workers_on
+    from ray_jobs.fit.preflight import stores, workers_on
 
     own, workers = stores(), workers_on(work.runtime)
     need = max(_store_need(work, one, shards=shards) for one in phases)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from ray_jobs.commands.evaluate import show
 from ray_jobs.commands.paramtypes import Place
+from ray_jobs.output import print_evaluation
 
 _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 
@@ -56,4 +56,4 @@ def command(
             watch=watch,
         )
     files = evaluation.write(out or converted / FILE)
-    show(evaluation, files)
+    print_evaluation(evaluation, files)

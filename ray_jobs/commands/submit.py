@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pbrlib.errors import ConfigError, OutageError, first_line
-from ray_jobs.fit.stopping import WAIT
+from ray_jobs.cluster.stopping import WAIT
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient

@@ -180,7 +180,8 @@ def conclude(study: SweepStudy, work: Sweep) -> None:
     """Prints the ranked table and writes the results."""
     from rich.console import Console
 
-    from pbrlib.sweep.ranking import table, title_of, write_results
+    from pbrlib.sweep.ranking import table, title_of
+    from pbrlib.sweep.results import write_results
 
     files = write_results(study, work.search)
     console = Console(highlight=False)

@@ -19,10 +19,11 @@ from pbrlib import errors
 from pbrlib.curriculum.run import PhaseJob, RankWork, best_of, run_phase
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.tilecache import TileCache
-from pbrlib.train.checkpoint.fallback import past_damage
 from pbrlib.train.checkpoint.state import checkpoints, step_of_checkpoint
 from pbrlib.train.failures import telling
+from pbrlib.train.fallback import past_damage
 from pbrlib.train.record.incidents import FAILURE, note_incident
+from ray_jobs.cluster.stopping import stopping_after_checkpoint
 from ray_jobs.fit.failures import (
     FailureWatch,
     failed,
@@ -38,7 +39,6 @@ from ray_jobs.fit.recorded import forget, mend, resumable
 from ray_jobs.fit.room import scaling_of, start_watch
 from ray_jobs.fit.runtime import RayRuntime
 from ray_jobs.fit.s3files import storage_of
-from ray_jobs.fit.stopping import stopping_after_checkpoint
 from ray_jobs.fit.trainer import ProcessGroupConfig, Trainer
 
 _LOST_IN_START = ("host memory", "lost", "outage", "peer")

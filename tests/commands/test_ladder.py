@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from pbrlib.curriculum.config.load import load_ladder
-from pbrlib.data.materials.prepare import with_relief
+from pbrlib.data.shards.prepare import with_relief
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
 from pbrlib.data.sources.generated import GeneratedSource

@@ -7,7 +7,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from pbrlib.curriculum.config.load import load_curriculum
-from pbrlib.sweep.ranking import write_results
+from pbrlib.sweep.results import write_results
 from pbrlib.sweep.study import Outcome
 from ray_jobs.cli import main
 from tests.conftest import ALBEDO

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pbrlib.data.materials.material import Source
-from pbrlib.data.materials.prepare import Group, assign_splits, grouped, list_sources
+from pbrlib.data.shards.prepare import Group, assign_splits, grouped, list_sources
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.writer import shard_name
 from pbrlib.data.sources.folder import FolderSource

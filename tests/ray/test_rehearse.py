@@ -13,7 +13,7 @@ from pbrlib.rehearsal import phase as rehearsal
 from pbrlib.rehearsal.checks import talks
 from pbrlib.train.runtimespec import RuntimeSpec
 from ray_jobs.cli import main
-from ray_jobs.cluster.preflight import let_talk, storage_and_data, stores, workers_on
+from ray_jobs.fit.preflight import let_talk, storage_and_data, stores, workers_on
 from tests.conftest import SEGFORMER
 from tests.rehearsal.test_ladder import SECOND
 

@@ -11,7 +11,7 @@ from pbrlib.curriculum.run import launch_local
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import NumericsError
 from pbrlib.storage.paths import place
-from pbrlib.train.debug.failedstep import read_failed_step
+from pbrlib.train.failedstep import read_failed_step
 from ray_jobs.cli import main
 from tests.train.debug.test_debug_step import WILD, albedo, job_in
 

@@ -12,7 +12,6 @@ from pbrlib.errors import CheckpointError, DamagedCheckpointError, DataError
 from pbrlib.runs.record import PhaseFolder
 from pbrlib.storage import files as storage
 from pbrlib.storage.paths import S3Path
-from pbrlib.train.checkpoint.fallback import past_damage
 from pbrlib.train.checkpoint.state import (
     OPTIMIZER,
     SET_ASIDE,
@@ -23,6 +22,7 @@ from pbrlib.train.checkpoint.state import (
     restore,
     save,
 )
+from pbrlib.train.fallback import past_damage
 from tests.s3_server import BUSY, FaultyServer
 
 NET = nn.Linear(4, 4)

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from pbrlib.data.shards.index import IndexRow
 from pbrlib.errors import ConfigError
 from pbrlib.sweep.searchfile import check_search, load_search
 from pbrlib.train.runtimespec import RuntimeSpec
+from tests.curriculum.conftest import row
 from tests.sweep.sweeps import GAMMA, MIOU, write_search
 
 SEARCHES = sorted(Path("configs/search").rglob("*.yaml"))
@@ -100,10 +100,8 @@ def test_repeats_differ_in_the_seed_alone(tmp_path: Path) -> None:
     assert first.phases["S0"].loss.focal is not None and first.phases["S0"].loss.focal.gamma == 2.0
 
 
-def test_an_end_that_no_worker_could_run_is_found_before_anything_starts(
-    tmp_path: Path, rows: list[IndexRow]
-) -> None:
+def test_an_end_that_no_worker_could_run_is_found_before_anything_starts(tmp_path: Path) -> None:
     space = {"phases.S0.crop": {"kind": "choice", "values": [64, 100]}}
     search = load_search(write_search(tmp_path, space=space))
     with pytest.raises(ConfigError, match="100 is not a multiple of 32"):
-        check_search(search, runtime=RuntimeSpec(), rows=rows)
+        check_search(search, runtime=RuntimeSpec(), rows=[row("a"), row("b", split="val")])

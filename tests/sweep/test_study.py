@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from pbrlib.errors import ConfigError
-from pbrlib.sweep.ranking import chosen, front_of, origin, ranked, write_results
+from pbrlib.sweep.ranking import chosen, front_of, origin, ranked
+from pbrlib.sweep.results import write_results
 from pbrlib.sweep.searchfile import load_search
 from pbrlib.sweep.study import STUDY, Outcome, SweepStudy
 from tests.sweep.sweeps import GAMMA, MIOU, begin, write_search

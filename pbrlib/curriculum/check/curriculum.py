@@ -10,8 +10,8 @@ from torch import nn
 
 from pbrlib.curriculum.check.donors import donor_mistakes
 from pbrlib.curriculum.check.sampling import balance_mistakes, merge_mistakes, mosaic_mistakes
-from pbrlib.curriculum.config.mistakes import Mistake, refuse, suggestion
 from pbrlib.curriculum.gate import gate_mistakes
+from pbrlib.curriculum.mistakes import Mistake, refuse, suggestion
 from pbrlib.curriculum.scale import scaled
 from pbrlib.curriculum.spec import Curriculum, PhaseSpec, frozen_networks
 from pbrlib.data.draws.plan import usable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from pbrlib.curriculum.config.mistakes import Mistake, refuse, suggestion
+from pbrlib.curriculum.mistakes import Mistake, refuse, suggestion
 from pbrlib.curriculum.spec import (
     CheckpointPath,
     Curriculum,

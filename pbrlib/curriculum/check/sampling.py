@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from pbrlib.curriculum.config.mistakes import Mistake, suggestion
+from pbrlib.curriculum.mistakes import Mistake, suggestion
 from pbrlib.curriculum.spec import PhaseSpec
 from pbrlib.data.draws.balance import BalanceSpec
 from pbrlib.maps import CLASSES

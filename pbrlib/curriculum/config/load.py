@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from pbrlib.curriculum.config.mistakes import Mistake, every, explain, refuse
 from pbrlib.curriculum.config.overrides import apply, by_family
 from pbrlib.curriculum.config.yamlfile import parse_yaml, read_yaml
 from pbrlib.curriculum.ladder import Family, Ladder, LadderSpec, in_waves, order_mistakes
+from pbrlib.curriculum.mistakes import Mistake, every, explain, refuse
 from pbrlib.curriculum.spec import Curriculum, plain
 from pbrlib.errors import ConfigError
 from pbrlib.spec import Spec

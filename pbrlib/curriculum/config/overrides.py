@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pbrlib.curriculum.config.mistakes import Mistake, suggestion
 from pbrlib.curriculum.config.yamlfile import parse_yaml, read_yaml
+from pbrlib.curriculum.mistakes import Mistake, suggestion
 from pbrlib.errors import ConfigError
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from pbrlib.data.materials.diffuse import is_metal, sameness, spans
 from pbrlib.data.materials.material import Entry, Material, Source
-from pbrlib.data.sources.pictures import CONSTANT, seam_over_quantile
+from pbrlib.data.materials.pictures import CONSTANT, seam_over_quantile
 from pbrlib.errors import DataError
 from pbrlib.maps import MAPS, Stored
 

@@ -23,7 +23,7 @@ class IndexRow:
     tile there. ``class_pixels`` counts pixels by class id, ignored ones left out, and ``cells`` says where
     they are (:func:`pbrlib.data.shards.cells.cells_of` reads it). ``means`` holds for each map that is not a
     label map the mean of stored / maximum, by channel, in [0, 1]. ``phash`` is the albedo's, or else the
-    diffuse's, `pbrlib.data.materials.duplicates.perceptual_hash`; None where that has none. ``height_range``
+    diffuse's, `pbrlib.data.shards.duplicates.perceptual_hash`; None where that has none. ``height_range``
     are the extremes that the height had before it was stretched to [0, 1].
     """
 

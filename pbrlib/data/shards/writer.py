@@ -19,10 +19,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pbrlib.data.materials.duplicates import HASHED, perceptual_hash
 from pbrlib.data.materials.material import Material
 from pbrlib.data.shards.cells import count_cells, pack_cells
 from pbrlib.data.shards.codec import TILE, encode_tile
+from pbrlib.data.shards.duplicates import HASHED, perceptual_hash
 from pbrlib.data.shards.index import IndexRow, Split, tile_order, to_table
 from pbrlib.data.shards.manifest import (
     FILE_NAME,

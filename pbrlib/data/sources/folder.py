@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from pbrlib.data.materials import pictures
 from pbrlib.data.materials.audit import Finding, loaded
 from pbrlib.data.materials.material import Entry, Material, file_stamp
-from pbrlib.data.sources import pictures
-from pbrlib.data.sources.pictures import Convention, Pixels
+from pbrlib.data.materials.pictures import Convention, Pixels
 from pbrlib.data.sources.vectors import vector_findings
 from pbrlib.errors import DataError
 from pbrlib.maps import CLASSES, IGNORE, MAPS, MASK, METALLIC, NORMAL, Stored, class_id

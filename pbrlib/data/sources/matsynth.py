@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from pbrlib.data.materials import pictures
 from pbrlib.data.materials.audit import Finding, loaded
 from pbrlib.data.materials.material import Entry, Material, file_stamp
-from pbrlib.data.sources import pictures
 from pbrlib.data.sources.hub import HubRow, find_files, list_rows, read_image, read_row
 from pbrlib.data.sources.settings import Reader, flag, joined, read_settings
 from pbrlib.data.sources.vectors import vector_findings

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pbrlib.data.materials import pictures
 from pbrlib.data.materials.audit import Finding
-from pbrlib.data.sources import pictures
-from pbrlib.data.sources.pictures import Pixels
+from pbrlib.data.materials.pictures import Pixels
 from pbrlib.data.sources.vectors import vector_findings
 from pbrlib.errors import DataError
 from pbrlib.maps import CLASSES, MAPS, MASK, Stored

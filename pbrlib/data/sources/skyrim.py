@@ -17,9 +17,9 @@ from typing import Any
 
 from pbrlib.data.materials.audit import Finding, loaded
 from pbrlib.data.materials.material import Entry, Material, file_stamp
+from pbrlib.data.materials.pictures import with_full_height
 from pbrlib.data.sources.folder import family_of
 from pbrlib.data.sources.oldnew import PARTS, Reading
-from pbrlib.data.sources.pictures import with_full_height
 from pbrlib.data.sources.settings import Reader, read_settings
 from pbrlib.errors import DataError
 from pbrlib.textures.pairs import Fate, Pair, find_pairs, subfolder, texture_files

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pbrlib.data.materials.audit import Finding, Severity
-from pbrlib.data.sources.pictures import Pixels, raw_vectors
+from pbrlib.data.materials.pictures import Pixels, raw_vectors
 
 LENGTH_TOLERANCE = 0.1
 

@@ -13,7 +13,7 @@ from pbrlib.data.materials.material import Material
 from pbrlib.data.sources.generated import GeneratedSource
 from pbrlib.maps import MAPS, Stored
 from pbrlib.rendering.bake import BAKE_INPUTS, BakeSpec, bake, draw_params
-from tests.data.materials.test_duplicates import compressed
+from tests.data.shards.test_duplicates import compressed
 
 
 def load(family: str) -> Material:

@@ -24,7 +24,7 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import ConfigError, NumericsError, PbrError
 from pbrlib.storage.files import move_folder
 from pbrlib.train.checkpoint.state import STATE, checkpoints, read_weights
-from pbrlib.train.debug.failedstep import FAILED_STEP, STEP, read_failed_step
+from pbrlib.train.failedstep import FAILED_STEP, STEP, read_failed_step
 from pbrlib.train.record.environment import ENVIRONMENT
 from pbrlib.train.record.rundirectory import RunDirectory
 from pbrlib.train.runtimespec import RuntimeSpec

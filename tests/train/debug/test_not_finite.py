@@ -17,7 +17,7 @@ from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import NumericsError
 from pbrlib.losses.recipe import LossReport
-from pbrlib.train.debug.failedstep import read_failed_step
+from pbrlib.train.failedstep import read_failed_step
 from pbrlib.train.learner import Learner
 from pbrlib.train.task import Example
 from tests.train.phases import job_of

@@ -17,7 +17,6 @@ from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import CheckpointError, DamagedCheckpointError
 from pbrlib.runs.record import PhaseFolder
-from pbrlib.train.checkpoint.fallback import past_damage
 from pbrlib.train.checkpoint.state import (
     OPTIMIZER,
     SET_ASIDE,
@@ -29,6 +28,7 @@ from pbrlib.train.checkpoint.state import (
     restore,
     save,
 )
+from pbrlib.train.fallback import past_damage
 from pbrlib.train.record.journal import METRICS
 from tests.damage import flip
 from tests.train.phases import Killed, job_of, kill_at

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pbrlib.data.materials.duplicates import NEAR, across_splits, distance, perceptual_hash
+from pbrlib.data.shards.duplicates import NEAR, across_splits, distance, perceptual_hash
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.sources.generated import GeneratedSource
 from pbrlib.maps import Stored

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pbrlib.data.materials.material import Entry
-from pbrlib.data.materials.prepare import (
+from pbrlib.data.shards.index import IndexRow
+from pbrlib.data.shards.prepare import (
     MATERIALS_PER_SHARD,
     Group,
     Listed,
@@ -26,7 +27,6 @@ from pbrlib.data.materials.prepare import (
     with_relief,
     write_group,
 )
-from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.sources.folder import FolderSource
 from pbrlib.data.sources.generated import GeneratedSource
 from pbrlib.data.sources.matsynth import MatSynthSource

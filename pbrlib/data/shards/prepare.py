@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from pbrlib.data.materials.audit import Chooser, Finding, read_audited
-from pbrlib.data.materials.duplicates import HASHED, across_splits
 from pbrlib.data.materials.material import Entry, Material, Source
+from pbrlib.data.shards.duplicates import HASHED, across_splits
 from pbrlib.data.shards.index import IndexRow, Split, split_of, to_table
 from pbrlib.data.shards.indexfile import parse_index
 from pbrlib.data.shards.manifest import ShardInfo

@@ -11,7 +11,7 @@ import pytest
 from ray import exceptions as lost
 
 from pbrlib.errors import OutageError
-from ray_jobs.cluster import preflight
+from ray_jobs.fit import preflight
 
 A, B, C = "a" * 56, "b" * 56, "c" * 56  # as long as Ray's
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pbrlib.train.record.rundirectory import SNAPSHOT
-from ray_jobs.fit.stopping import WAIT, answering_sigterm, stopping_after_checkpoint
+from ray_jobs.cluster.stopping import WAIT, answering_sigterm, stopping_after_checkpoint
 
 pytestmark = pytest.mark.timeout(60)
 
