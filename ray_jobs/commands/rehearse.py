@@ -128,7 +128,7 @@ def rehearse_work(work: Work, *, scratch: Path) -> Rehearsal:
 
 def _launch(job: PhaseJob, *, work: RankWork) -> Path:
     """A fit whose failure is said in a sentence."""
-    from ray.train.v2.api.exceptions import TrainingFailedError
+    from ray.train import TrainingFailedError
 
     from ray_jobs.fit.fit import launch_on_ray
     from ray_jobs.fit.preflight import first_failure

@@ -27,12 +27,6 @@ STOP_WAIT_S = 300
 """How long a stopped job may take to reach its next checkpoint before Ray kills it."""
 
 _ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
-_CHATTY = (
-    "ray._private.runtime_env.packaging",
-    "ray._private.runtime_env.working_dir",
-    "ray.dashboard.modules.dashboard_sdk",
-    "ray.dashboard.modules.job.sdk",
-)
 _NO_AGENT = "No available agent"
 _YOUNG_S, _YOUNG_PAUSE_S = 60.0, 2.0
 """How long a cluster may be without an agent that takes jobs, as one that has just started is."""
@@ -168,8 +162,9 @@ def connect(address: str | None) -> JobSubmissionClient:
     from ray.exceptions import AuthenticationError
 
     from ray_jobs.cluster.jobclient import JobClient
+    from ray_jobs.rayinternals import CHATTY_LOGGERS
 
-    for name in _CHATTY:
+    for name in CHATTY_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         return JobClient(address)

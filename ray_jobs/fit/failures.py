@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import ray.exceptions as lost
-from ray.train.v2.api.callback import UserCallback
+from ray.train import UserCallback
 
 from pbrlib import errors
 from pbrlib.storage.files import write_text_atomic

@@ -11,9 +11,7 @@ from typing import Any
 import ray
 import ray.train
 from ray import exceptions as lost
-from ray.train.v2.api.callback import RayTrainCallback, UserCallback
-from ray.train.v2.api.config import FailureConfig
-from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
+from ray.train import ControllerError, TrainingFailedError, UserCallback, WorkerGroupError
 
 from pbrlib import errors
 from pbrlib.curriculum.run import PhaseJob, RankWork, best_of, run_phase
@@ -40,6 +38,7 @@ from ray_jobs.fit.room import scaling_of, start_watch
 from ray_jobs.fit.runtime import RayRuntime
 from ray_jobs.fit.s3files import storage_of
 from ray_jobs.fit.trainer import ProcessGroupConfig, Trainer
+from ray_jobs.rayinternals import FailureConfig, RayTrainCallback
 
 _LOST_IN_START = ("host memory", "lost", "outage", "peer")
 """Causes of a failed start that another start may cure."""

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, ClassVar
 
-from ray.data._internal.execution.execution_callback import ExecutionCallback
-
-if TYPE_CHECKING:
-    from ray.data._internal.execution.streaming_executor import StreamingExecutor
+from ray_jobs.rayinternals import ExecutionCallback
 
 STEP_S = 0.02
 
@@ -23,7 +20,7 @@ class Pace(ExecutionCallback):
     tasks: ClassVar[int | None] = None
     """The tasks that the stream of this process had at work at its last look; None before the first one."""
 
-    def on_execution_step(self, executor: StreamingExecutor) -> None:
+    def on_execution_step(self, executor: Any) -> None:
         """One step schedules all that is ready, so fifty steps a second are plenty."""
         Pace.tasks = sum(operator.num_active_tasks() for operator in executor._topology or ())
         time.sleep(STEP_S)

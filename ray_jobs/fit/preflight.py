@@ -15,9 +15,8 @@ import ray.train
 import torch
 import torch.distributed as dist
 from ray import exceptions as lost
+from ray.train import TrainingFailedError
 from ray.train.torch import TorchConfig
-from ray.train.v2.api.config import FailureConfig
-from ray.train.v2.api.exceptions import TrainingFailedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pbrlib.curriculum.climb import room_on
@@ -29,6 +28,7 @@ from ray_jobs.fit.fit import causes
 from ray_jobs.fit.room import scaling_of, start_watch
 from ray_jobs.fit.s3files import storage_of
 from ray_jobs.fit.trainer import Trainer
+from ray_jobs.rayinternals import FailureConfig
 
 TALK_S = 120
 """How long ranks wait for each other before their silence counts as an answer."""

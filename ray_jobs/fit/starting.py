@@ -8,9 +8,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError
-from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
-from ray.train.v2._internal.execution.controller.state import (
+from ray.train import ControllerError
+
+from pbrlib.errors import OutageError
+from ray_jobs.fit.failures import WorkerFailedError, rank_failure
+from ray_jobs.rayinternals import (
+    ControllerCallback,
     InitializingState,
     PreemptingState,
     ReschedulingState,
@@ -18,11 +21,9 @@ from ray.train.v2._internal.execution.controller.state import (
     RestartingState,
     RunningState,
     SchedulingState,
+    WorkerGroupCallback,
+    WorkerGroupStartupFailedError,
 )
-from ray.train.v2.api.exceptions import ControllerError
-
-from pbrlib.errors import OutageError
-from ray_jobs.fit.failures import WorkerFailedError, rank_failure
 
 _PAUSE_S = 0.5
 """Between two looks for the place of workers whose number may vary: Ray looks again at once."""

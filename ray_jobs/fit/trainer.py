@@ -12,12 +12,11 @@ from typing import Any
 import ray
 from ray.exceptions import OutOfMemoryError, RayError
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.torch.config import _TorchBackend
-from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 
 from pbrlib.errors import first_line
 from ray_jobs.cluster.session import is_local
 from ray_jobs.fit.starting import PlaceOfFailedStart
+from ray_jobs.rayinternals import PlacementGroupCleanerCallback, torch_backend
 
 ABORT_S = 15.0
 """How long a fit that is interrupted may take to end its workers in order."""
@@ -29,12 +28,12 @@ class ProcessGroupConfig(TorchConfig):
     """A TorchConfig whose process group may be left by a worker that Ray's memory monitor has ended."""
 
     @property
-    def backend_cls(self) -> type[_TorchBackend]:
+    def backend_cls(self) -> Any:
         """How a process group begins and ends."""
         return _ProcessGroup
 
 
-class _ProcessGroup(_TorchBackend):
+class _ProcessGroup(torch_backend()):  # type: ignore[misc]
     def on_shutdown(self, worker_group: Any, backend_config: Any) -> None:
         """Asks every worker to leave the group; the controller knows that dead ones do not answer.
 
