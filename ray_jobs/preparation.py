@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -105,7 +105,7 @@ def prepare(
             return PrepareResult(None, report, skipped)
         infos = [one.shard for one in stored if one.shard is not None]
         manifest = publish(out, shards=infos, rows=[one.rows for one in stored], previous=previous)
-        shards.keep()
+        shards.keep(info.file for info in infos)
     return PrepareResult(manifest, report, skipped)
 
 
@@ -120,7 +120,7 @@ class _Shards:
         # Where reading one material kills its process, each of its shard gets a shard of its own.
         own = zip(names[len(groups) :], listed, strict=True)
         self._alone = {one.entry.id: self._group(file, [one]) for file, one in own}
-        self._published = False
+        self._published: frozenset[str] = frozenset()
 
     @contextmanager
     def on_disk(self) -> Iterator[None]:
@@ -144,13 +144,15 @@ class _Shards:
             remove_records(self._out)
             for half in set(folder.glob(".partial-*")) - others:
                 half.unlink(missing_ok=True)
-            if folder.is_dir() and not self._published:
-                for group in (*self._groups, *self._alone.values()):
-                    Path(self._out, group.file).unlink(missing_ok=True)
+            if folder.is_dir():
+                for file in {
+                    group.file for group in (*self._groups, *self._alone.values())
+                } - self._published:
+                    Path(self._out, file).unlink(missing_ok=True)
 
-    def keep(self) -> None:
-        """The shards are published."""
-        self._published = True
+    def keep(self, files: Iterable[str]) -> None:
+        """Keeps these shards: they are published."""
+        self._published = frozenset(files)
 
     def write(self, *, num_cpus: int | None, watch: Callable[[int, int], None]) -> list[Written]:
         """Writes all shards; what was written in the order of the materials.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 import signal
 import time
 from collections.abc import Iterator
@@ -113,6 +114,34 @@ def test_a_job_that_always_kills_its_process_fails_alone(tmp_path: Path) -> None
     assert calls(tmp_path).count("poison") == 1 + RETRIES
     assert all(isinstance(outcome, Done) for outcome in found.values())
     assert len(found) == 6
+
+
+def test_every_job_has_one_outcome_whatever_becomes_of_the_others(tmp_path: Path) -> None:
+    kinds = {
+        "stands": 6,
+        "writes": 12,
+        "refuses": 4,
+        "divides": 4,
+        "dies once": 3,
+        "dies": 2,
+    }
+    makes = {
+        "stands": lambda name: writing(tmp_path, name),
+        "writes": lambda name: writing(tmp_path, name),
+        "refuses": lambda name: job(name, partial(refuse, name)),
+        "divides": lambda name: job(name, partial(divide, tmp_path, name)),
+        "dies once": lambda name: job(name, partial(die, tmp_path, name, 1)),
+        "dies": lambda name: job(name, partial(die, tmp_path, name, 99)),
+    }
+    jobs = [makes[kind](f"{kind} {number}") for kind, count in kinds.items() for number in range(count)]
+    list(run_in_order((one for one in jobs if one.name.startswith("stands")), root=tmp_path))
+    random.Random(1).shuffle(jobs)
+    found = outcomes(tmp_path, *jobs)
+    assert found.keys() == {one.name for one in jobs}
+    expected = {"refuses": "refused", "divides": "defect", "dies": "killed", "stands": True}
+    for name, outcome in found.items():
+        how = outcome.kept if isinstance(outcome, Done) else outcome.kind
+        assert how == expected.get(name.rpartition(" ")[0], False), name
 
 
 def test_a_run_that_is_left_leaves_no_job_that_still_writes(tmp_path: Path) -> None:

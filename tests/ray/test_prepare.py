@@ -190,6 +190,7 @@ def killed_run(source: Source, out: Path) -> None:
     job = shard_job(Group(shard_name(version=1, ordinal=0), first, families), out=str(out))
     assert isinstance(carry_out(job, root=out), Done)
     (out / "shards" / ".partial-abc").write_text("half of the second")
+    (out / shard_name(version=1, ordinal=3)).write_text("a material of the second alone, which kills no more")
 
 
 def test_a_killed_run_is_taken_up_where_it_was(folder: Path, tmp_path: Path) -> None:
