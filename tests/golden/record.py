@@ -25,7 +25,6 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-import torch.multiprocessing as mp
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -37,6 +36,7 @@ from pbrlib.data.draws.plan import DrawPlan
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.train.runtime import LocalRuntime
 from pbrlib.train.runtimespec import RuntimeSpec
+from tests.gloo import run_ranks
 from tests.golden.cases import CASES, Case, make_shards
 from tests.train.test_ranks import rank_main
 
@@ -149,7 +149,7 @@ def _train(job: PhaseJob, *, stop_before: int | None) -> list[str]:
 
 def _train_on_ranks(jobs: dict[str, PhaseJob], folder: Path) -> dict[str, Trained]:
     """Trains phases on two processes, all in one pair."""
-    mp.spawn(_rank, args=(jobs, folder), nprocs=2)  # type: ignore[no-untyped-call]
+    run_ranks(_rank, jobs, folder)
     seen = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
     return {_name(job): _came_to(job, [rank[str(job.directory)] for rank in seen]) for job in jobs.values()}
 

@@ -4,7 +4,6 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -12,7 +11,7 @@ from pbrlib.losses.collectives import all_reduce_sum
 from pbrlib.losses.lossspec import LossSpec
 from pbrlib.losses.recipe import LossContext, Recipe
 from pbrlib.metrics.sums import Sums
-from tests.gloo import gloo_rank
+from tests.gloo import gloo_rank, run_ranks
 from tests.losses.conftest import IMAGE_LOSS, METALLIC_LOSS, SEGMENTATION_LOSS, image_batch, label_batch, part
 
 LOSSES = {"image": IMAGE_LOSS, "metallic": METALLIC_LOSS, "segmentation": SEGMENTATION_LOSS}
@@ -94,7 +93,7 @@ def micro_batches_on_rank(kind, ends):
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(rank_main, args=(folder,), nprocs=2)
+    run_ranks(rank_main, folder)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -18,7 +17,7 @@ from pbrlib.curriculum.run import PhaseJob, run_phase
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.train.collectives import ProcessGroup
 from pbrlib.train.runtime import LocalRuntime
-from tests.gloo import gloo_rank
+from tests.gloo import gloo_rank, run_ranks
 from tests.train.phases import FREEZING, job_freezing, still
 
 WORLD = 2
@@ -69,7 +68,7 @@ def ranks(shard_folder: Path, trained_runs: Path, tmp_path_factory: pytest.TempP
     # Dropped so often that some rank shows no sample its conditioning.
     jobs["dropped"] = job_freezing("nothing", runs=folder / "d", steps=3, film_dropout=0.9, **given)
     jobs["plateau"] = plateau(job_freezing("nothing", runs=folder / "p", steps=1, **given))
-    mp.spawn(rank_main, args=(jobs, folder), nprocs=WORLD)  # type: ignore[no-untyped-call]
+    run_ranks(rank_main, jobs, folder)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(WORLD)]
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torchvision.ops import sigmoid_focal_loss
 
@@ -25,7 +24,7 @@ from pbrlib.train.learner import Learner
 from pbrlib.train.phase import PhaseRun
 from pbrlib.train.runtimespec import RuntimeSpec, Selection
 from pbrlib.train.task import Example
-from tests.gloo import gloo_rank
+from tests.gloo import gloo_rank, run_ranks
 from tests.losses.conftest import image_batch, label_batch, part
 from tests.train.test_ranks import WORLD, GlooRuntime
 
@@ -153,7 +152,7 @@ def gradients_of(network: nn.Module) -> list[Tensor]:
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     folder = tmp_path_factory.mktemp("accumulated")
-    mp.spawn(rank_main, args=(folder,), nprocs=WORLD)  # type: ignore[no-untyped-call]
+    run_ranks(rank_main, folder)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(WORLD)]
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,7 +30,7 @@ from pbrlib.train.runtimespec import RuntimeSpec
 from ray_jobs.cli import main
 from tests.conftest import ALBEDO
 from tests.damage import flip_tile
-from tests.gloo import gloo_rank
+from tests.gloo import gloo_rank, run_ranks
 from tests.hostile import JSON
 from tests.train.test_ranks import GlooRuntime
 
@@ -106,7 +105,7 @@ def trained(
         name: job_in(folder / name, albedo(trained_runs, changes=changes), shards=shards, **runtime)
         for name, (changes, runtime) in CASES.items()
     }
-    mp.spawn(rank_main, args=(jobs, folder), nprocs=WORLD)  # type: ignore[no-untyped-call]
+    run_ranks(rank_main, jobs, folder)
     said: dict[str, str] = torch.load(folder / "0.pt", weights_only=True)
     return folder, said
 
