@@ -90,9 +90,7 @@ def head_node(*, num_cpus: int) -> Iterator[Head]:
         session = Path(folder, "session_latest").resolve()
         yield Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", session, environment, process)
     finally:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=15)
+        # Asked to end, it takes a quarter of a minute.
         _kill_marked(mark)
         process.wait(timeout=10)
         shutil.rmtree(folder, ignore_errors=True)
