@@ -18,6 +18,8 @@ from tests.faults.cluster import Cluster
 from tests.faults.conftest import SEGMENT, STEPS, WORKERS, Begin
 from tests.faults.training import Outcome, Training
 
+pytestmark = pytest.mark.slow
+
 
 def random_step_inside_a_segment(chance: random.Random) -> int:
     """Not the first or last step of a segment, and early enough for the fault to come before the end."""
@@ -62,7 +64,6 @@ def test_a_killed_worker_is_replaced(
     assert training.repeated() > 0, "the worker was killed too late to matter"
 
 
-@pytest.mark.slow
 def test_workers_that_are_killed_in_every_start_end_the_command_and_the_same_command_goes_on(
     shared_cluster: Cluster, training_in: Begin, undisturbed: Outcome, tmp_path: Path
 ) -> None:
@@ -114,7 +115,6 @@ def test_a_killed_data_task_is_done_again(
     assert "failed" not in [line["kind"] for line in training.incidents()]
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_data_tasks_that_are_killed_in_the_middle_of_a_phase_are_done_again(
     shared_cluster: Cluster, long_training_in: Begin, long_undisturbed: Outcome, tmp_path: Path
@@ -157,7 +157,6 @@ def told_and_given_up(training: Training) -> None:
 PATIENCE = {"workers": WORKERS, "input_timeout_s": 75}
 
 
-@pytest.mark.slow
 def test_a_data_task_that_hangs_is_told_and_ends_the_attempt(
     shared_cluster: Cluster, training_in: Begin, undisturbed: Outcome, tmp_path: Path
 ) -> None:
@@ -168,7 +167,6 @@ def test_a_data_task_that_hangs_is_told_and_ends_the_attempt(
     told_and_given_up(training)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_data_task_that_hangs_in_the_middle_of_a_phase_costs_a_segment(
     shared_cluster: Cluster, long_training_in: Begin, long_undisturbed: Outcome, tmp_path: Path
@@ -182,7 +180,6 @@ def test_a_data_task_that_hangs_in_the_middle_of_a_phase_costs_a_segment(
     assert training.repeated() > 0, "it hung too late to matter"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("victim", "code", "last_words"),
     [
