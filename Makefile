@@ -47,8 +47,8 @@ demo: install  ## Generate materials, train all six networks, evaluate, convert:
 	@sed -n '/^| map/,/^$$/p' $(DEMO)/runs/model/README.md
 	@echo "Pictures: $(DEMO)/new/contact.png and $(DEMO)/runs/model/evaluation/*.png"
 
-test: install  ## Run the tests that take seconds
-	$(BIN)/pytest
+test: install  ## Run the tests that take seconds, in two processes
+	$(BIN)/pytest -n 2
 
 test-slow: install  ## Run the tests that take minutes; one of them needs prometheus installed
 	$(BIN)/pytest -m slow --ignore tests/faults

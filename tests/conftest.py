@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +18,11 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
 from pbrlib.data.sources.generated import GeneratedSource
 from pbrlib.train.runtimespec import RuntimeSpec
+from tests.scheduling import OneRay, starts_ray
 
 if TYPE_CHECKING:
+    from xdist.remote import Producer
+
     from tests.s3_server import FaultyServer
 
 # How long an example takes says how busy the machine is, nothing of the code.
@@ -86,6 +90,21 @@ phases:
     schedule: {kind: constant}
     loss: {focal_bce: 1.0, focal_tversky: 0.7, sobel: 0.05, l1: 0.05}
 """
+
+
+def pytest_sessionstart() -> None:
+    """Ctrl-C interrupts, in the processes of xdist too, which ignore it: tests press it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What starts Ray comes first: in two processes it is what the other one's tests run beside."""
+    items.sort(key=lambda item: not starts_ray(item.nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneRay:
+    """How ``-n 2`` deals the tests out."""
+    return OneRay(config, log)
 
 
 @pytest.fixture(autouse=True)
