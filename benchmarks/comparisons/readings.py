@@ -33,7 +33,7 @@ from pbrlib.evaluate.measure import evaluate
 from pbrlib.evaluate.scores import NET, Scores
 from pbrlib.inference.chain import Chain
 from pbrlib.inference.opened import open_network
-from pbrlib.losses import segmentation, terms
+from pbrlib.losses import entropies, gradients, reprojection
 from pbrlib.train.checkpoint.state import checkpoints
 from pbrlib.train.record.rundirectory import RunDirectory
 from pbrlib.train.runtimespec import RuntimeSpec
@@ -61,28 +61,28 @@ def unscaled() -> None:
     def one(height: Tensor, normal: Tensor, valid: Tensor, **_: Any) -> Tensor:
         return torch.ones_like(height[:, :1, :1, :1])
 
-    terms.fitted_relief = one
+    reprojection.fitted_relief = one
 
 
 def unsigned() -> None:
     """GradDiff compares the sizes of the differences, not their directions."""
 
     def sizes(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        (px, py), (tx, ty) = terms.tv(prediction), terms.tv(target)
+        (px, py), (tx, ty) = gradients.tv(prediction), gradients.tv(target)
         return (px - tx).abs(), (py - ty).abs()
 
-    terms.grad_diff = sizes
+    gradients.grad_diff = sizes
 
 
 def unweighted() -> None:
     """The class weights stay out of the focal term; cross entropy keeps them."""
-    weighted = segmentation.focal
+    weighted = entropies.focal
 
     def plain(log_probabilities: Tensor, labels: Tensor, *, class_weights: Tensor, gammas: Tensor) -> Tensor:
         ones = torch.ones_like(class_weights)
         return weighted(log_probabilities, labels, class_weights=ones, gammas=gammas)
 
-    segmentation.focal = plain
+    entropies.focal = plain
 
 
 _GLOSS = Rival(overrides=("task.use_gloss=true", "task.gloss_dropout=0.3"))

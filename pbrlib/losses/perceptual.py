@@ -1,10 +1,11 @@
-"""MS-SSIM and LPIPS: values per sample, so that a mean over samples is exact under any split of the batch."""
+"""Perceptual distances per sample, so that a mean over samples is exact under any split of the batch."""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,12 +17,32 @@ from pytorch_msssim.ssim import _fspecial_gauss_1d, _ssim
 from torch import Tensor, nn
 
 from pbrlib.errors import ConfigError
+from pbrlib.losses.base import MeanTerm, counted_samples
+from pbrlib.losses.target import LossContext, LossTarget, Output
+from pbrlib.losses.termspec import MapTermSpec, TermSpec
+from pbrlib.maps import Encoding, MapType
 
 log = logging.getLogger(__name__)
 
 WINDOW = 11
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Wang, Simoncelli and Bovik 2003."""
+
+
+class _PerSample(MeanTerm):
+    """A distance per sample; pixels that do not count are made equal to the target."""
+
+    def counts(self, target: LossTarget) -> Tensor:
+        """The samples with a pixel that counts."""
+        return counted_samples(target).sum().float().view(1)
+
+    def sums(self, output: Output, target: LossTarget) -> Tensor:
+        """The distances of the samples that count."""
+        compared = torch.where(target.valid, output.image, target.image)
+        return (self._distance(compared, target.image) * counted_samples(target)).sum().view(1)
+
+    @abstractmethod
+    def _distance(self, image: Tensor, target: Tensor) -> Tensor: ...
 
 
 def ms_ssim(prediction: Float[Tensor, "n c h w"], target: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
@@ -77,6 +98,20 @@ def ms_ssim_of_scales(
         prediction = F.avg_pool2d(prediction, 2, padding=padding)
         target = F.avg_pool2d(target, 2, padding=padding)
     return torch.stack(factors).pow(weights.view(-1, 1, 1)).prod(dim=0).mean(dim=1)
+
+
+class OneMinusMsSsim(_PerSample):
+    """``1 -`` :func:`ms_ssim`."""
+
+    def _distance(self, image: Tensor, target: Tensor) -> Tensor:
+        return 1.0 - ms_ssim(image, target)
+
+
+class MsSsimSpec(MapTermSpec):
+    """What multi-scale structural similarity lacks of 1."""
+
+    symbol = "(1 - MS-SSIM)"
+    module = OneMinusMsSsim
 
 
 Trunk = Literal["alex", "vgg", "squeeze"]
@@ -150,3 +185,46 @@ def _fill_trunk(network: nn.Module, weights: Mapping[str, Any], *, place: str, n
                 f"Give torchvision's weights of {net}."
             )
         parameter.data.copy_(value)
+
+
+class Lpips(_PerSample):
+    """:func:`lpips_distance`; named ``lpips_random`` where its trunk is random.
+
+    The frozen network is not a submodule: it stays in eval mode, out of the state that is saved, and out
+    of what DDP sends around.
+    """
+
+    def __init__(self, spec: LpipsSpec, context: LossContext, *, name: str) -> None:
+        super().__init__(spec, context, name=f"{name}_random" if spec.backbone == "random" else name)
+        self._frozen = (load_lpips(net=spec.net, backbone=spec.backbone),)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Lpips:
+        self._frozen[0]._apply(fn)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    def _distance(self, image: Tensor, target: Tensor) -> Tensor:
+        return lpips_distance(self._frozen[0], image, target)
+
+
+class LpipsSpec(TermSpec):
+    """Perceptual distance. ``backbone`` is the torchvision weights file of ``net``, or ``random``.
+
+    Nothing is downloaded. A random backbone is no LPIPS: it is reported as ``lpips_random``.
+    """
+
+    symbol = "LPIPS"
+    module = Lpips
+
+    backbone: Literal["random"] | str
+    net: Trunk = "alex"
+
+    @classmethod
+    def applies_to(cls, target: MapType) -> bool:
+        """Colours: the trunk was trained on photographs."""
+        return target.encoding is Encoding.SRGB
+
+    def label(self) -> str:
+        """``LPIPS(alex)``, or ``LPIPS_random(alex)`` where the backbone is random."""
+        name = f"{self.symbol}_random" if self.backbone == "random" else self.symbol
+        return f"{name}({self.net})"

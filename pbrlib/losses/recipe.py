@@ -12,10 +12,7 @@ from torch import Tensor, nn
 from pbrlib.losses.base import Term
 from pbrlib.losses.collectives import all_reduce_sum
 from pbrlib.losses.lossspec import LossSpec
-from pbrlib.losses.modules import TERMS
 from pbrlib.losses.target import LossContext, LossTarget, Output
-
-__all__ = ["LossContext", "LossReport", "LossTarget", "Recipe"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ class Recipe(nn.Module):
     def __init__(self, spec: LossSpec, context: LossContext | None = None) -> None:
         super().__init__()
         context = context or LossContext()
-        modules = [TERMS[name](term, context, name=name) for name, term in spec.terms().items()]
+        modules = [term.module(term, context, name=name) for name, term in spec.terms().items()]
         self.spec = spec
         self.terms = nn.ModuleList(modules)
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
-from pbrlib.losses.terms import seams
+from pbrlib.losses.masks import seams
 from pbrlib.maps import CLASSES, IGNORE
 
 

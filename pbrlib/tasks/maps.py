@@ -12,7 +12,8 @@ from pbrlib.data.augment.category import CategorySpec, confident_classes, draw_c
 from pbrlib.data.draws.batch import Batch
 from pbrlib.inference.chain import Chain, Condition
 from pbrlib.losses.lossspec import LossSpec
-from pbrlib.losses.recipe import LossContext, LossTarget, Recipe
+from pbrlib.losses.recipe import Recipe
+from pbrlib.losses.target import LossContext, LossTarget
 from pbrlib.maps import CLASSES, IGNORE, TARGETS
 from pbrlib.metrics.images import map_metrics
 from pbrlib.metrics.sums import Sums

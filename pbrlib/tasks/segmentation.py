@@ -10,7 +10,8 @@ from torch import Tensor
 
 from pbrlib.data.draws.batch import Batch
 from pbrlib.losses.lossspec import LossSpec
-from pbrlib.losses.recipe import LossContext, LossTarget, Recipe
+from pbrlib.losses.recipe import Recipe
+from pbrlib.losses.target import LossContext, LossTarget
 from pbrlib.maps import CLASSES, IGNORE, class_id
 from pbrlib.metrics.confusion import confusion
 from pbrlib.metrics.sums import Sums

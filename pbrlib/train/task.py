@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from pbrlib.data.draws.batch import Batch
-from pbrlib.losses.recipe import LossTarget
+from pbrlib.losses.target import LossTarget
 from pbrlib.metrics.sums import Sums
 
 

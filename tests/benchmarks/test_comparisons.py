@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pbrlib.curriculum.config.load import load_curriculum
-from pbrlib.losses import segmentation, terms
+from pbrlib.losses import entropies, gradients, reprojection
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "comparisons"))
 
@@ -20,7 +20,7 @@ import readings
 @pytest.fixture(autouse=True)
 def restored(monkeypatch: pytest.MonkeyPatch) -> None:
     """Puts back what a rival replaces."""
-    for module, name in ((terms, "fitted_relief"), (terms, "grad_diff"), (segmentation, "focal")):
+    for module, name in ((reprojection, "fitted_relief"), (gradients, "grad_diff"), (entropies, "focal")):
         monkeypatch.setattr(module, name, getattr(module, name))
 
 
@@ -29,27 +29,27 @@ def test_an_unscaled_normal_depends_on_the_size_of_the_height() -> None:
     normal = torch.nn.functional.normalize(torch.tensor([0.3, 0.1, 1.0]), dim=0).view(1, 3, 1, 1)
     normal, valid = normal.expand(2, 3, 16, 16), torch.ones(2, 1, 16, 16, dtype=torch.bool)
     readings.unscaled()
-    low, high = (terms.normal_reproj(height * size, normal, valid).mean() for size in (1.0, 5.0))
+    low, high = (reprojection.normal_reproj(height * size, normal, valid).mean() for size in (1.0, 5.0))
     assert high > low + 1e-3
 
 
 def test_unsigned_differences_take_a_bump_for_a_dent() -> None:
     bump = torch.zeros(1, 1, 8, 8)
     bump[..., 4, 4] = 1.0
-    assert all(part.sum() > 0 for part in terms.grad_diff(bump, -bump))
+    assert all(part.sum() > 0 for part in gradients.grad_diff(bump, -bump))
     readings.unsigned()
-    assert all(part.sum() == 0 for part in terms.grad_diff(bump, -bump))
-    assert all(part.sum() > 0 for part in terms.grad_diff(bump, 2 * bump))
+    assert all(part.sum() == 0 for part in gradients.grad_diff(bump, -bump))
+    assert all(part.sum() > 0 for part in gradients.grad_diff(bump, 2 * bump))
 
 
 def test_the_focal_term_alone_loses_the_class_weights() -> None:
     log_p = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(2)).log_softmax(dim=1)
     labels, weights, gammas = torch.ones(1, 4, 4).long(), torch.tensor([1.0, 3.0, 1.0]), torch.full((3,), 2.0)
-    weighted = segmentation.focal(log_p, labels, class_weights=weights, gammas=gammas)
+    weighted = entropies.focal(log_p, labels, class_weights=weights, gammas=gammas)
     readings.unweighted()
-    plain = segmentation.focal(log_p, labels, class_weights=weights, gammas=gammas)
+    plain = entropies.focal(log_p, labels, class_weights=weights, gammas=gammas)
     torch.testing.assert_close(plain * 3.0, weighted)
-    entropy = segmentation.cross_entropy(log_p, labels, class_weights=weights)
+    entropy = entropies.cross_entropy(log_p, labels, class_weights=weights)
     torch.testing.assert_close(entropy, -3.0 * log_p[:, 1])
 
 

@@ -18,7 +18,7 @@ from pbrlib.data.augment import photometric
 from pbrlib.data.augment.category import CategorySpec
 from pbrlib.data.draws import balance
 from pbrlib.data.shards.index import IndexRow
-from pbrlib.losses import perceptual, terms
+from pbrlib.losses import base, gradients, masks, perceptual, reprojection
 from pbrlib.maps import CLASSES
 from pbrlib.train.runtimespec import RuntimeSpec
 from ray_jobs.cli import main
@@ -252,10 +252,10 @@ def test_figures_that_are_part_of_a_rule_or_a_term() -> None:
     assert photometric.COLD_RED_GAIN == (0.90, 0.98)
     assert photometric.COLD_BLUE_GAIN == (1.02, 1.10)
     assert photometric.VIGNETTE_EDGE == (0.85, 0.95)
-    assert terms.SEAM_PX == 3
-    assert terms.PYRAMID_LEVELS == 4
-    assert terms.RELIEF_PX == (2.5, 115.0)
-    assert terms.LEAST_POWER_BASE == 1e-6
+    assert masks.SEAM_PX == 3
+    assert gradients.PYRAMID_LEVELS == 4
+    assert reprojection.RELIEF_PX == (2.5, 115.0)
+    assert base.LEAST_POWER_BASE == 1e-6
     assert len(perceptual.SCALE_WEIGHTS) == 5
 
 

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from pbrlib.losses.recipe import LossTarget
+from pbrlib.losses.base import mean
+from pbrlib.losses.target import LossTarget
 
 IMAGE_LOSS = {
     "l1": 1.0,
@@ -60,6 +61,52 @@ def part(target, start, stop):
         normal=cut(target.normal),
         regions=cut(target.regions),
     )
+
+
+def mean_of(errors, weights):
+    """The mean of a term over its parts, of which there may be one."""
+    errors = errors if isinstance(errors, tuple | list) else (errors,)
+    weights = weights if isinstance(weights, tuple | list) else (weights,)
+    return mean(errors, weights)
+
+
+def value(errors, weights):
+    return mean_of(errors, weights).item()
+
+
+def tiny(*shape):
+    generator = torch.Generator().manual_seed(11)
+    return torch.rand(*shape, generator=generator, dtype=torch.float64)
+
+
+def leaf():
+    """A map small enough for gradcheck; compared with TARGET where MASK is set."""
+    return (tiny(1, 1, 5, 6).flip(-1) * 0.9 + 0.05).requires_grad_()
+
+
+TARGET = tiny(1, 1, 5, 6)
+MASK = torch.ones(1, 1, 5, 6, dtype=torch.bool)
+MASK[..., 2, 3] = False
+
+
+@pytest.fixture
+def pictures():
+    generator = torch.Generator().manual_seed(3)
+    return torch.rand(2, 2, 3, 14, 18, generator=generator, dtype=torch.float64).unbind()
+
+
+@pytest.fixture
+def everything(pictures):
+    return torch.ones(2, 1, 14, 18, dtype=torch.bool)
+
+
+@pytest.fixture
+def batch():
+    """Log probabilities of four classes, and labels of three of them."""
+    generator = torch.Generator().manual_seed(5)
+    logits = 3 * torch.randn(2, 4, 6, 7, generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, 3, (2, 6, 7), generator=generator)
+    return logits.log_softmax(dim=1), labels
 
 
 @pytest.fixture(autouse=True)

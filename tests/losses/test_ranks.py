@@ -9,7 +9,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pbrlib.losses.collectives import all_reduce_sum
 from pbrlib.losses.lossspec import LossSpec
-from pbrlib.losses.recipe import LossContext, Recipe
+from pbrlib.losses.recipe import Recipe
+from pbrlib.losses.target import LossContext
 from pbrlib.metrics.sums import Sums
 from tests.gloo import gloo_rank, run_ranks
 from tests.losses.conftest import IMAGE_LOSS, METALLIC_LOSS, SEGMENTATION_LOSS, image_batch, label_batch, part

@@ -3,10 +3,16 @@ import dataclasses
 import pytest
 import torch
 
-from pbrlib.losses.lossspec import SEGMENTATION_TERMS, LossSpec
-from pbrlib.losses.modules import TERMS
-from pbrlib.losses.recipe import LossContext, LossReport, LossTarget, Recipe
+from pbrlib.losses.base import RatioTerm
+from pbrlib.losses.lossspec import LossSpec
+from pbrlib.losses.recipe import LossReport, Recipe
+from pbrlib.losses.target import LossContext, LossTarget
+from pbrlib.losses.termspec import ClassTermSpec
 from tests.losses.conftest import IMAGE_LOSS, METALLIC_LOSS, SEGMENTATION_LOSS, image_batch, label_batch, part
+
+TERMS = LossSpec.term_types()
+CLASS_TERMS = {name for name, spec in TERMS.items() if issubclass(spec, ClassTermSpec)}
+RATIOS = {name for name, spec in TERMS.items() if issubclass(spec.module, RatioTerm)}
 
 
 def recipe(declared, **context):
@@ -19,7 +25,7 @@ def only(name):
 
 
 def batch_for(name, samples=2, *, seed=0):
-    if name in SEGMENTATION_TERMS:
+    if name in CLASS_TERMS:
         return label_batch(samples, seed=seed)
     return image_batch(samples, side=64 if name == "lpips" else 24, seed=seed)
 
@@ -48,7 +54,7 @@ def test_pixels_that_do_not_count_touch_neither_value_nor_gradient(name):
     torch.testing.assert_close(loss(other, target).total, value.detach(), rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("name", sorted(set(TERMS) - SEGMENTATION_TERMS - {"ms_ssim", "lpips"}))
+@pytest.mark.parametrize("name", sorted(set(TERMS) - CLASS_TERMS - {"ms_ssim", "lpips"}))
 def test_target_of_pixels_that_do_not_count_is_never_read(name):
     logits, target = batch_for(name)
     other = dataclasses.replace(target, map=torch.where(target.valid, target.map, 0.77))
@@ -79,7 +85,7 @@ def test_ignored_samples_do_not_dilute_the_others(name):
     torch.testing.assert_close(with_ignored, loss(logits[:2], part(target, 0, 2)).total)
 
 
-@pytest.mark.parametrize("name", sorted(set(TERMS) - {"dice", "focal_tversky", "lpips"}))
+@pytest.mark.parametrize("name", sorted(set(TERMS) - RATIOS - {"lpips"}))
 def test_micro_batches_of_means_add_up_to_the_whole_batch(name):
     logits, target = batch_for(name, samples=5)
     loss = only(name)

@@ -8,12 +8,20 @@ import torch
 from pbrlib.data.augment.assembly import region_map
 from pbrlib.data.draws.mosaic import Layout
 from pbrlib.geometry.normals import normal_from_height
-from pbrlib.losses import terms
-from pbrlib.losses.lossspec import IMAGE_TERMS, LossSpec
-from pbrlib.losses.recipe import LossReport, LossTarget, Recipe
+from pbrlib.losses.lossspec import LossSpec
+from pbrlib.losses.masks import seams, windows
+from pbrlib.losses.recipe import LossReport, Recipe
+from pbrlib.losses.reprojection import fitted_relief, normal_reproj
+from pbrlib.losses.target import LossTarget
+from pbrlib.losses.termspec import ClassTermSpec
 from tests.losses.conftest import image_batch, part
 
 NEIGHBOURS = ("grad_diff", "tv", "sobel", "normal_reproj", "laplacian_pyramid")
+MAP_TERMS = [
+    name
+    for name, spec in LossSpec.term_types().items()
+    if not issubclass(spec, ClassTermSpec) and name != "lpips"
+]
 MOSAICS = (Layout.SIDE_BY_SIDE, Layout.STACKED, Layout.QUARTERS, Layout.SINGLE)
 
 
@@ -31,7 +39,7 @@ def only(name):
 
 
 def test_the_band_is_three_pixels_on_each_side_of_a_seam():
-    left_right, above, quarters, whole = terms.seams(regions_of(*MOSAICS))[:, 0]
+    left_right, above, quarters, whole = seams(regions_of(*MOSAICS))[:, 0]
     band = torch.zeros(24, dtype=torch.bool)
     band[9:15] = True
     assert torch.equal(left_right, band.expand(24, 24))
@@ -43,7 +51,7 @@ def test_the_band_is_three_pixels_on_each_side_of_a_seam():
 @pytest.mark.parametrize("name", NEIGHBOURS)
 def test_terms_over_neighbours_do_not_see_the_band(name):
     logits, target = mosaic_batch(*MOSAICS)
-    band = terms.seams(target.regions)
+    band = seams(target.regions)
     loss = only(name)
     value = loss(logits.requires_grad_(), target).total
     value.backward()
@@ -60,11 +68,11 @@ def test_terms_over_neighbours_do_not_see_the_band(name):
 def test_terms_over_single_pixels_do(name):
     logits, target = mosaic_batch(*MOSAICS)
     only(name)(logits.requires_grad_(), target).total.backward()
-    seen = terms.seams(target.regions) & target.valid
+    seen = seams(target.regions) & target.valid
     assert logits.grad[seen].abs().min() > 0.0
 
 
-@pytest.mark.parametrize("name", sorted(IMAGE_TERMS - {"lpips"}))
+@pytest.mark.parametrize("name", MAP_TERMS)
 def test_a_whole_sample_beside_mosaics_is_treated_as_without_them_bit_for_bit(name):
     logits, target = image_batch(2)
     marked = dataclasses.replace(target, regions=regions_of(Layout.SINGLE, Layout.SINGLE))
@@ -98,15 +106,15 @@ def test_every_region_has_its_own_scale_exactly(layout):
         normal = torch.where(
             regions == number, normal_from_height(own, scale_px=scale / 10, tileable=False), normal
         )
-    valid = ~terms.seams(regions)
-    found = terms.fitted_relief(height * 0.1, normal, valid, regions=regions)
+    valid = ~seams(regions)
+    found = fitted_relief(height * 0.1, normal, valid, regions=regions)
     for number, scale in enumerate(scales):
         assert found[regions == number].tolist() == pytest.approx([scale] * int((regions == number).sum()))
-    error = terms.normal_reproj(height * 0.1, normal, valid, regions=regions)
-    assert error[terms.windows(valid)].abs().max() < 1e-12
+    error = normal_reproj(height * 0.1, normal, valid, regions=regions)
+    assert error[windows(valid)].abs().max() < 1e-12
     if len(scales) > 1:
-        together = terms.normal_reproj(height * 0.1, normal, valid)
-        assert together[terms.windows(valid)].mean() > 1e-3
+        together = normal_reproj(height * 0.1, normal, valid)
+        assert together[windows(valid)].mean() > 1e-3
 
 
 def test_the_term_fits_region_by_region():
@@ -123,9 +131,9 @@ def test_the_term_fits_region_by_region():
 def test_the_fit_of_a_region_ignores_the_others():
     height, regions = hills(48, seed=1), regions_of(Layout.SIDE_BY_SIDE, side=48)
     normal = normal_from_height(height, scale_px=20.0, tileable=False)
-    valid, right = ~terms.seams(regions), regions == 1
+    valid, right = ~seams(regions), regions == 1
     halved = torch.where(right, 0.5 * height, height)
-    found = terms.fitted_relief(halved, normal, valid, regions=regions)
+    found = fitted_relief(halved, normal, valid, regions=regions)
     assert found[~right].unique().tolist() == pytest.approx([20.0])
     assert found[right].unique().tolist() == pytest.approx([40.0])
 

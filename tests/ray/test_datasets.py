@@ -28,9 +28,10 @@ MAPS = ("normal", "albedo", "height", "mask")
 BATCH = 6
 
 
-def test_a_fetch_task_starts_without_torch() -> None:
-    """Unpickling a task imports its module; torch alone would be more than half of the start-up."""
-    program = "import ray_jobs.fit.datasets, sys; sys.exit('torch' in sys.modules)"
+def test_processes_that_need_no_torch_start_without_it() -> None:
+    """Fetch tasks, the controller of a fit and prepare tasks: torch would be over half of their start-up."""
+    modules = "ray_jobs.fit.datasets, ray_jobs.fit.placement, ray_jobs.shard_tasks"
+    program = f"import {modules}, sys; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 

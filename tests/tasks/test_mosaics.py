@@ -12,7 +12,7 @@ from pbrlib.data.augment.assembly import region_map
 from pbrlib.data.draws.mosaic import Layout
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.losses.lossspec import LossSpec
-from pbrlib.losses.terms import seams
+from pbrlib.losses.masks import seams
 from pbrlib.tasks.build import build_task
 from tests.tasks.test_tasks import TASKS, batch_of, frozen
 

@@ -14,8 +14,12 @@ from torch import Tensor, nn
 from torchvision.ops import sigmoid_focal_loss
 
 from pbrlib.data.augment.pipeline import AugmentSpec
-from pbrlib.losses import LossContext, LossTarget, Recipe, mean, sobel, windows
+from pbrlib.losses.base import mean
+from pbrlib.losses.gradients import sobel
 from pbrlib.losses.lossspec import LossSpec
+from pbrlib.losses.masks import windows
+from pbrlib.losses.recipe import Recipe
+from pbrlib.losses.target import LossContext, LossTarget
 from pbrlib.maps import CLASSES, IGNORE
 from pbrlib.optim.optimizerspec import AdamWSpec
 from pbrlib.optim.schedules import ConstantSpec

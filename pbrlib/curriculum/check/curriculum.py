@@ -17,8 +17,8 @@ from pbrlib.curriculum.spec import Curriculum, PhaseSpec, frozen_networks
 from pbrlib.data.draws.plan import usable
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.errors import ConfigError
-from pbrlib.losses.lossspec import IMAGE_TERMS, SEGMENTATION_TERMS
-from pbrlib.maps import CLASSES
+from pbrlib.losses.lossspec import LossSpec
+from pbrlib.maps import CLASSES, MAPS
 from pbrlib.metrics.images import map_metrics
 from pbrlib.metrics.sums import Sums
 from pbrlib.models.build import AnyNetwork, network_on_meta
@@ -29,7 +29,7 @@ from pbrlib.optim.optimizerspec import OptimizerSpec
 from pbrlib.optim.schedules import check_schedule
 from pbrlib.tasks.build import measured
 from pbrlib.tasks.start import declared_by
-from pbrlib.tasks.taskspec import SegmentationSpec, TaskSpec, maps_required
+from pbrlib.tasks.taskspec import SegmentationSpec, TaskSpec, maps_required, target_map
 from pbrlib.train.runtimespec import RuntimeSpec
 from pbrlib.train.validation import validated
 
@@ -138,11 +138,8 @@ def _crop(address: str, crop: int, task: TaskSpec, network: Network) -> Iterator
 
 
 def _loss(address: str, phase: PhaseSpec, task: TaskSpec) -> Iterator[Mistake]:
-    fitting = set(SEGMENTATION_TERMS if isinstance(task, SegmentationSpec) else IMAGE_TERMS)
-    if task.kind != "height":
-        fitting.discard("normal_reproj")  # compares the normal of a predicted height
-    if task.kind != "albedo":
-        fitting.discard("lpips")  # a network that was trained on photographs
+    target = MAPS[target_map(task)]
+    fitting = [name for name, term in LossSpec.term_types().items() if term.applies_to(target)]
     for name in phase.loss.terms():
         if name not in fitting:
             yield Mistake(

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from pbrlib.curriculum.spec import PhaseSpec
-from pbrlib.losses.lossspec import SYMBOLS
+from pbrlib.losses.base import RatioTerm
 from pbrlib.losses.perceptual import SCALE_WEIGHTS, num_scales
 from pbrlib.tasks.taskspec import TaskSpec
 from pbrlib.train.runtimespec import RuntimeSpec
-
-PER_MICRO_BATCH = ("dice", "focal_tversky")
-"""Terms that are ratios of sums over a micro-batch of all workers: accumulation changes them."""
 
 
 def departures(phase: PhaseSpec, task: TaskSpec, runtime: RuntimeSpec) -> list[str]:
@@ -18,7 +15,7 @@ def departures(phase: PhaseSpec, task: TaskSpec, runtime: RuntimeSpec) -> list[s
     found = []
     if runtime.precision == "bf16":
         found.append("bf16: networks compute with 8 significant bits; weights and losses stay fp32")
-    ratios = [SYMBOLS[name] for name in PER_MICRO_BATCH if name in phase.loss.terms()]
+    ratios = [term.symbol for term in phase.loss.terms().values() if issubclass(term.module, RatioTerm)]
     if ratios and pieces > 1:
         found.append(f"{', '.join(ratios)}: per micro-batch over all workers, {pieces} a step, not per batch")
     if task.kind == "segmentation" and (statistics := _batch_norm(runtime, pieces)):

@@ -1,0 +1,76 @@
+"""Differences of single pixels of two maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from pydantic import NonNegativeFloat
+from torch import Tensor
+
+from pbrlib.losses.base import PixelTerm
+from pbrlib.losses.target import LossTarget, Output
+from pbrlib.losses.termspec import MapTermSpec
+
+
+def l1(prediction: Float[Tensor, "n c h w"], target: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+    """Absolute difference. Weights: the valid pixels."""
+    return (prediction - target).abs()
+
+
+class L1(PixelTerm):
+    """:func:`l1`."""
+
+    def _errors(self, output: Output, target: LossTarget) -> Sequence[Tensor]:
+        return (l1(output.image, target.image),)
+
+
+class L1Spec(MapTermSpec):
+    """Mean absolute difference."""
+
+    symbol = "L1"
+    module = L1
+
+
+def focal_relative_l1(
+    prediction: Float[Tensor, "n c h w"],
+    target: Float[Tensor, "n c h w"],
+    valid: Bool[Tensor, "n 1 h w"],
+    *,
+    gamma: float,
+) -> Float[Tensor, "n c h w"]:
+    """``w (0.5 e + 0.05 e / (target + 0.1))`` with e the absolute error. Weights: the valid pixels.
+
+    ``w = clamp((e / mean(e))^gamma, 0.25, 4)``, the mean over the valid pixels of the sample; no gradient
+    flows through w. There is no published definition. Maps in [0, 1].
+    """
+    error = (prediction - target).abs()
+    with torch.no_grad():
+        count = valid.sum(dim=(1, 2, 3), keepdim=True).clamp_min(1) * error.shape[1]
+        average = (error * valid).sum(dim=(1, 2, 3), keepdim=True) / count
+        focus = (error / (average + 1e-6)).pow(gamma).clamp(0.25, 4.0)
+    return focus * (0.5 * error + 0.05 * error / (target + 0.1))
+
+
+class FocalRelativeL1(PixelTerm):
+    """:func:`focal_relative_l1`."""
+
+    spec: FocalRelativeL1Spec
+
+    def _errors(self, output: Output, target: LossTarget) -> Sequence[Tensor]:
+        gamma = self.spec.gamma
+        return (focal_relative_l1(output.image, target.image, target.valid, gamma=gamma),)
+
+
+class FocalRelativeL1Spec(MapTermSpec):
+    """L1 and relative L1, weighted towards the pixels that are wrong."""
+
+    symbol = "FocalRelativeL1"
+    module = FocalRelativeL1
+
+    gamma: NonNegativeFloat = 1.0
+
+    def label(self) -> str:
+        """``FocalRelativeL1(gamma ...)``."""
+        return f"{self.symbol}(gamma {self.gamma:g})"

@@ -1,0 +1,197 @@
+"""Entropies per pixel: of class logits and labels, and of a map's logits and its values as soft targets."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from pydantic import AfterValidator, Field, NonNegativeFloat
+from torch import Tensor
+
+from pbrlib.losses.base import LEAST_POWER_BASE, MeanTerm, PixelTerm
+from pbrlib.losses.target import LossContext, LossTarget, Output
+from pbrlib.losses.termspec import ClassTermSpec, MapTermSpec, TermSpec
+from pbrlib.maps import CLASSES
+
+
+class _Entropy(MeanTerm):
+    """A weighted entropy per pixel, over the number of labelled pixels (not over the sum of weights)."""
+
+    class_weights: Tensor
+
+    def __init__(self, spec: TermSpec, context: LossContext, *, name: str) -> None:
+        super().__init__(spec, context, name=name)
+        weights = context.class_weights
+        weights = torch.ones(len(context.classes)) if weights is None else weights.float()
+        self.register_buffer("class_weights", weights, persistent=False)
+
+    def counts(self, target: LossTarget) -> Tensor:
+        """The labelled pixels."""
+        return target.labelled.sum().float().view(1)
+
+    def sums(self, output: Output, target: LossTarget) -> Tensor:
+        """The weighted entropy."""
+        return (self._entropy(output, target) * target.labelled).sum().view(1)
+
+    @abstractmethod
+    def _entropy(self, output: Output, target: LossTarget) -> Tensor: ...
+
+
+def cross_entropy(
+    log_probabilities: Float[Tensor, "n k h w"],
+    labels: Int64[Tensor, "n h w"],
+    *,
+    class_weights: Float[Tensor, " k"],
+) -> Float[Tensor, "n h w"]:
+    """``-w_c log p_t`` per pixel. ``labels`` are in [0, k): replace ignored ones and mask the result."""
+    return -class_weights.to(log_probabilities.dtype)[labels] * _of_label(log_probabilities, labels)
+
+
+class CrossEntropy(_Entropy):
+    """:func:`cross_entropy`."""
+
+    def _entropy(self, output: Output, target: LossTarget) -> Tensor:
+        return cross_entropy(output.log_probabilities, target.class_ids, class_weights=self.class_weights)
+
+
+class CrossEntropySpec(ClassTermSpec):
+    """Cross entropy with the class weights ``w_c`` of the phase (all 1 where it has none)."""
+
+    symbol = "CE(w_c)"
+    module = CrossEntropy
+
+
+def focal(
+    log_probabilities: Float[Tensor, "n k h w"],
+    labels: Int64[Tensor, "n h w"],
+    *,
+    class_weights: Float[Tensor, " k"],
+    gammas: Float[Tensor, " k"],
+) -> Float[Tensor, "n h w"]:
+    """``-w_c (1 - p_t)^gamma_c log p_t`` per pixel (Lin et al. 2017), with a gamma for each class.
+
+    ``1 - p_t`` is at least 1e-6 before the power. ``labels`` as in :func:`cross_entropy`.
+    """
+    log_p = _of_label(log_probabilities, labels)
+    wrong = -torch.expm1(log_p)
+    focus = wrong.clamp_min(LEAST_POWER_BASE).pow(gammas.to(log_p.dtype)[labels])
+    return -class_weights.to(log_p.dtype)[labels] * focus * log_p
+
+
+def _of_label(x: Tensor, labels: Tensor) -> Tensor:
+    return x.gather(1, labels.unsqueeze(1)).squeeze(1)
+
+
+class Focal(_Entropy):
+    """:func:`focal`."""
+
+    gammas: Tensor
+
+    def __init__(self, spec: FocalSpec, context: LossContext, *, name: str) -> None:
+        super().__init__(spec, context, name=name)
+        self.register_buffer("gammas", torch.tensor(spec.gammas(context.classes)), persistent=False)
+
+    def _entropy(self, output: Output, target: LossTarget) -> Tensor:
+        return focal(
+            output.log_probabilities, target.class_ids, class_weights=self.class_weights, gammas=self.gammas
+        )
+
+
+def _known_classes(gamma: float | dict[str, float]) -> float | dict[str, float]:
+    for name in gamma if isinstance(gamma, dict) else ():
+        if name not in CLASSES:
+            raise ValueError(f"{name!r} is not a class. Classes: {', '.join(CLASSES)}.")
+    return gamma
+
+
+class FocalSpec(ClassTermSpec):
+    """Multi-class focal loss; a class that a mapping of gammas does not name takes the default."""
+
+    symbol = "Focal"
+    module = Focal
+
+    gamma: Annotated[NonNegativeFloat | dict[str, NonNegativeFloat], AfterValidator(_known_classes)] = 2.0
+
+    def gammas(self, classes: tuple[str, ...]) -> tuple[float, ...]:
+        """Gamma of each class, in the order of ``classes``."""
+        if not isinstance(self.gamma, dict):
+            return (self.gamma,) * len(classes)
+        default: float = FocalSpec.model_fields["gamma"].default
+        return tuple(self.gamma.get(name, default) for name in classes)
+
+    def label(self) -> str:
+        """``Focal(w_c, gamma ...)``."""
+        gamma = "gamma per class" if isinstance(self.gamma, dict) else f"gamma {self.gamma:g}"
+        return f"{self.symbol}(w_c, {gamma})"
+
+
+def bce(
+    logits: Float[Tensor, "n c h w"], target: Float[Tensor, "n c h w"], *, pos_weight: float | None
+) -> Float[Tensor, "n c h w"]:
+    """Binary cross entropy of logits with soft targets in [0, 1]. Weights: the valid pixels."""
+    scale = None if pos_weight is None else logits.new_tensor(pos_weight)
+    return F.binary_cross_entropy_with_logits(logits, target, pos_weight=scale, reduction="none")
+
+
+class Bce(PixelTerm):
+    """:func:`bce`."""
+
+    spec: BceSpec
+
+    def _errors(self, output: Output, target: LossTarget) -> Sequence[Tensor]:
+        return (bce(output.logits, target.image, pos_weight=self.spec.pos_weight),)
+
+
+class BceSpec(MapTermSpec):
+    """Binary cross entropy; ``pos_weight`` is negatives / positives."""
+
+    symbol = "BCE"
+    module = Bce
+
+    pos_weight: Annotated[float, Field(gt=0.0)] | None = None
+
+    def label(self) -> str:
+        """``BCE``, with its pos_weight where it has one."""
+        return self.symbol if self.pos_weight is None else f"{self.symbol}(pos_weight {self.pos_weight:g})"
+
+
+def focal_bce(
+    logits: Float[Tensor, "n c h w"], target: Float[Tensor, "n c h w"], *, alpha: float, gamma: float
+) -> Float[Tensor, "n c h w"]:
+    """``alpha_t (1 - p_t)^gamma BCE`` with soft targets (Lin et al. 2017). Weights: the valid pixels.
+
+    ``p_t = p t + (1 - p)(1 - t)``, ``alpha_t = alpha t + (1 - alpha)(1 - t)``; the targets t are in [0, 1].
+    """
+    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    probability = logits.sigmoid()
+    wrong = probability * (1.0 - target) + (1.0 - probability) * target
+    alpha_t = alpha * target + (1.0 - alpha) * (1.0 - target)
+    return alpha_t * wrong.clamp_min(LEAST_POWER_BASE).pow(gamma) * entropy
+
+
+class FocalBce(PixelTerm):
+    """:func:`focal_bce`."""
+
+    spec: FocalBceSpec
+
+    def _errors(self, output: Output, target: LossTarget) -> Sequence[Tensor]:
+        spec = self.spec
+        return (focal_bce(output.logits, target.image, alpha=spec.alpha, gamma=spec.gamma),)
+
+
+class FocalBceSpec(MapTermSpec):
+    """Binary focal loss with soft targets."""
+
+    symbol = "FocalBCE"
+    module = FocalBce
+
+    alpha: Annotated[float, Field(ge=0.0, le=1.0)] = 0.25
+    gamma: NonNegativeFloat = 2.0
+
+    def label(self) -> str:
+        """``FocalBCE(alpha ..., gamma ...)``."""
+        return f"{self.symbol}(alpha {self.alpha:g}, gamma {self.gamma:g})"

@@ -1,0 +1,29 @@
+"""Which pixels, pairs of neighbours and windows count in a term."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from jaxtyping import Bool, UInt8
+from torch import Tensor
+
+SEAM_PX = 3
+"""Pixels on each side of a mosaic's seam that terms over neighbouring pixels leave out."""
+
+
+def pairs(valid: Bool[Tensor, "n 1 h w"]) -> tuple[Tensor, Tensor]:
+    """Whether both pixels of a forward difference count, along x and along y."""
+    return valid[..., :, 1:] & valid[..., :, :-1], valid[..., 1:, :] & valid[..., :-1, :]
+
+
+def windows(valid: Bool[Tensor, "n 1 h w"]) -> Bool[Tensor, "n 1 h w"]:
+    """Whether the whole 3 x 3 window counts; beyond the border everything does."""
+    return F.max_pool2d((~valid).float(), 3, stride=1, padding=1) == 0
+
+
+def seams(regions: UInt8[Tensor, "n 1 h w"]) -> Bool[Tensor, "n 1 h w"]:
+    """The band along every seam: pixels with another region at most three pixels away."""
+    numbers = regions.float()
+    side = 2 * SEAM_PX + 1
+    highest = F.max_pool2d(numbers, side, stride=1, padding=SEAM_PX)
+    lowest = -F.max_pool2d(-numbers, side, stride=1, padding=SEAM_PX)
+    return highest != lowest

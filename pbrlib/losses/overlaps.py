@@ -1,0 +1,125 @@
+"""Overlaps of areas: ratios of sums over a micro-batch of all ranks."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from pydantic import Field, NonNegativeFloat
+from torch import Tensor
+
+from pbrlib.losses.base import LEAST_POWER_BASE, RatioTerm
+from pbrlib.losses.target import LossTarget, Output
+from pbrlib.losses.termspec import ClassTermSpec, MapTermSpec
+
+POSITIVE = 0.5
+"""The least soft target of a positive pixel: storage noise of an otherwise empty map is no positive."""
+
+
+def dice_sums(
+    log_probabilities: Float[Tensor, "n k h w"],
+    labels: Int64[Tensor, "n h w"],
+    counted: Bool[Tensor, "n h w"],
+) -> Float[Tensor, "3 k"]:
+    """Per class over the counted pixels: probability on its own pixels, all its probability, its pixels."""
+    probabilities = log_probabilities.exp() * counted.unsqueeze(1)
+    ids = torch.arange(probabilities.shape[1], device=labels.device).view(1, -1, 1, 1)
+    own = (labels.unsqueeze(1) == ids) & counted.unsqueeze(1)
+    over = (0, 2, 3)
+    return torch.stack(
+        ((probabilities * own).sum(over), probabilities.sum(over), own.sum(over).to(probabilities.dtype))
+    )
+
+
+def dice(sums: Float[Tensor, "3 k"]) -> Float[Tensor, ""]:
+    """Soft Dice loss, the mean over the classes present of ``1 - (2 I + 1) / (P + T + 1)``; 0 without any.
+
+    I, P and T are the rows of :func:`dice_sums`. The value is in [0, 1).
+    """
+    shared, predicted, true = sums
+    losses = 1.0 - (2.0 * shared + 1.0) / (predicted + true + 1.0)
+    present = (true > 0).to(losses.dtype)
+    value: Tensor = (losses * present).sum() / present.sum().clamp_min(1.0)
+    return value
+
+
+class Dice(RatioTerm):
+    """:func:`dice`."""
+
+    def counts(self, target: LossTarget) -> Tensor:
+        """The samples with a labelled pixel."""
+        return target.labelled.flatten(1).any(dim=1).sum().float().view(1)
+
+    def sums(self, output: Output, target: LossTarget) -> Tensor:
+        """:func:`dice_sums`."""
+        return dice_sums(output.log_probabilities, target.class_ids, target.labelled).flatten()
+
+    def _ratio(self, sums: Tensor) -> Tensor:
+        return dice(sums.view(3, -1))
+
+
+class DiceSpec(ClassTermSpec):
+    """Soft Dice loss over the classes present."""
+
+    symbol = "Dice"
+    module = Dice
+
+
+def tversky_sums(
+    prediction: Float[Tensor, "n c h w"], target: Float[Tensor, "n c h w"], valid: Bool[Tensor, "n 1 h w"]
+) -> Float[Tensor, " 4"]:
+    """Soft true positives, false positives, false negatives, and the number of positive pixels."""
+    prediction, target = prediction * valid, target * valid
+    shared = (prediction * target).sum()
+    positives = (target >= POSITIVE).sum().to(prediction.dtype)
+    return torch.stack((shared, prediction.sum() - shared, target.sum() - shared, positives))
+
+
+def focal_tversky(
+    sums: Float[Tensor, " 4"], *, false_positive: float, false_negative: float, gamma: float
+) -> Float[Tensor, ""]:
+    """``(1 - TP / (TP + a FP + b FN))^gamma`` (Abraham and Khan 2019); 0 without a positive pixel.
+
+    ``sums`` as :func:`tversky_sums` gives them. Without a positive pixel the index would stand at 0 whatever
+    the prediction. ``1 - index`` is at least 1e-6 before the power.
+    """
+    shared, over, under, positives = sums
+    mistakes = false_positive * over + false_negative * under
+    wrong = mistakes / (shared + mistakes).clamp_min(LEAST_POWER_BASE)
+    value: Tensor = wrong.clamp_min(LEAST_POWER_BASE).pow(gamma) * (positives > 0)
+    return value
+
+
+class FocalTversky(RatioTerm):
+    """:func:`focal_tversky`."""
+
+    spec: FocalTverskySpec
+
+    def sums(self, output: Output, target: LossTarget) -> Tensor:
+        """:func:`tversky_sums`."""
+        return tversky_sums(output.image, target.image, target.valid)
+
+    def _ratio(self, sums: Tensor) -> Tensor:
+        return focal_tversky(
+            sums,
+            false_positive=self.spec.false_positive,
+            false_negative=self.spec.false_negative,
+            gamma=self.spec.gamma,
+        )
+
+
+class FocalTverskySpec(MapTermSpec):
+    """``(1 - Tversky index) ** gamma`` with a weight for each kind of error."""
+
+    symbol = "FocalTversky"
+    module = FocalTversky
+
+    false_positive: NonNegativeFloat = 0.7
+    false_negative: NonNegativeFloat = 0.3
+    gamma: Annotated[float, Field(gt=0.0)] = 1.5
+
+    def label(self) -> str:
+        """``FocalTversky(FP ..., FN ..., gamma ...)``."""
+        settings = f"FP {self.false_positive:g}, FN {self.false_negative:g}, gamma {self.gamma:g}"
+        return f"{self.symbol}({settings})"
