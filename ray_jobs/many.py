@@ -147,13 +147,12 @@ def _carry_out(job: Job, root: Location) -> Outcome:
 def _attempt() -> int:
     """How many processes the running task has lost.
 
-    Private in Ray 2.60, and needed: as soon as a task has a retry, Ray repeats it without end when its memory
-    monitor kills it (``task_oom_retries`` is -1, found by running it), and when its node is preempted.
+    As soon as a task has a retry, Ray 2.60 repeats it without end when its memory monitor kills it
+    (``task_oom_retries`` is -1), and when its node is preempted. Private, and listed in
+    `ray_jobs.rayinternals`, which is not imported here since it imports Ray Train.
     """
-    from ray._private.worker import global_worker
-
-    process: Any = global_worker
-    attempt: int = process.core_worker.get_current_task_attempt_number()
+    context: Any = ray.get_runtime_context()
+    attempt: int = context.worker.core_worker.get_current_task_attempt_number()
     return attempt
 
 

@@ -67,6 +67,9 @@ ATTRIBUTES = {
     # The placement group of a worker group, to give its resources back.
     "ray.train.v2._internal.execution.worker_group:WorkerGroup": ("get_worker_group_state",),
     "ray.train.v2._internal.execution.worker_group.state:WorkerGroupState": ("placement_group_handle",),
+    # Kills by the memory monitor are retried without end, so a job counts its own attempts.
+    "ray.runtime_context:RuntimeContext": ("worker",),
+    "ray._raylet:CoreWorker": ("get_current_task_attempt_number",),
     # Requests to a dashboard have no limit.
     "ray.job_submission:JobSubmissionClient": ("_do_request",),
 }
