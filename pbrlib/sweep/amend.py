@@ -1,58 +1,116 @@
-"""Values written into a curriculum's file by their addresses, its comments and its layout kept."""
+"""Writes values into a curriculum's file by their addresses; its comments and its layout stay."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
 
 from pbrlib.curriculum.config.load import load_curriculum
-from pbrlib.curriculum.config.yamlfile import parse_yaml
+from pbrlib.curriculum.spec import Curriculum
 from pbrlib.errors import ConfigError
 from pbrlib.storage.files import write_text_atomic
 from pbrlib.sweep.search import Params, overrides_of
 
 
-@dataclass(frozen=True)
-class _Edit:
-    """Replaces ``text[start:end]``; ``line`` is where its comment goes."""
-
-    start: int
-    end: int
-    text: str
-    line: int
-
-
 def amend(file: Path, params: Params, *, origin: str) -> dict[str, tuple[Any, Any]]:
-    """Writes values into a curriculum, each with a comment that says what stood there and where it is from.
+    """Write values into a curriculum, each below a comment with the value before it and the origin.
 
     Args:
-        file: The curriculum.
+        file: The curriculum. A flow mapping that is broken over lines comes out on one.
         params: Address -> value.
-        origin: A line about where they come from.
+        origin: One line that says where the values come from.
 
     Returns:
         The addresses that changed, each with its old value (None where there was none) and its new one.
 
     Raises:
-        ConfigError: The curriculum would not be valid with them, or is written in a way, such as with
-            anchors, in which a value has no place of its own. The file is as it was then.
+        ConfigError: The curriculum would not be valid with them, or it shares parts by anchors so that a
+            value has no place of its own. The file is unchanged then.
     """
+    # This reads the file under limits first: aliases of aliases never reach the round trip.
     wanted = load_curriculum(file, overrides=overrides_of(params))
-    text = file.read_text(encoding="utf-8")
+    yaml = _round_trip()
+    document = yaml.load(file.read_text(encoding="utf-8"))
     changed: dict[str, tuple[Any, Any]] = {}
     for address, value in params.items():
-        before = _value_at(parse_yaml(text, place=str(file)), address)
-        if before == value and type(before) is type(value):
+        before = _value_at(document, address)
+        if before == value and isinstance(before, bool) == isinstance(value, bool):
             continue
-        edit = _edit(text, address.split("."), value)
         was = "" if before is None else f", was {before}"
-        note = f"{address}{was}: {origin}"
-        text = _with_comment(text[: edit.start] + edit.text + text[edit.end :], line=edit.line, note=note)
+        _put(document, address, value, note=f"{address}{was}: {origin}")
         changed[address] = (before, value)
+    if not changed:
+        return {}
+    written = io.StringIO()
+    yaml.dump(document, written)
+    _check(written.getvalue(), wanted, file=file, params=params)
+    write_text_atomic(file, written.getvalue())
+    return changed
+
+
+def _round_trip() -> YAML:
+    """A reader and writer under which every curriculum that ships comes out as it went in."""
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 10**6
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    return yaml
+
+
+def _put(document: CommentedMap, address: str, value: Any, *, note: str) -> None:
+    """Set a value, with its comment above the line that it stands in: flow mappings hold no comments."""
+    *above, last = address.split(".")
+    node, line = document, (document, last, 0)
+    for depth, part in enumerate(above):
+        if not node.fa.flow_style():
+            line = (node, part, depth)
+        if part not in node:
+            _insert(node, part, _flow({}))
+        elif not isinstance(node[part], CommentedMap):
+            _require_number(node[part], ".".join(above[: depth + 1]))
+            if last == "weight":  # a bare number is short for a weight
+                node[part] = value
+                _comment(*line, note=note)
+                return
+            node[part] = _flow({"weight": node[part]})
+        node = node[part]
+    if not node.fa.flow_style():
+        line = (node, last, len(above))
+    if last in node:
+        node[last] = value
+    else:
+        _insert(node, last, value)
+    _comment(*line, note=note)
+
+
+def _require_number(value: Any, address: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        kind = "a list" if isinstance(value, list) else repr(value)
+        raise ConfigError(f"{address}: got {kind}, which has no addresses. Set it by hand.")
+
+
+def _insert(node: CommentedMap, key: str, value: Any) -> None:
+    """Add an entry: in a block before the last one, whose end a comment may follow."""
+    node.insert(len(node) if node.fa.flow_style() else max(len(node) - 1, 0), key, value)
+
+
+def _flow(values: Mapping[str, Any]) -> CommentedMap:
+    node = CommentedMap(values)
+    node.fa.set_flow_style()
+    return node
+
+
+def _comment(node: CommentedMap, key: str, depth: int, *, note: str) -> None:
+    node.yaml_set_comment_before_after_key(key, before=note, indent=2 * depth)
+
+
+def _check(text: str, wanted: Curriculum, *, file: Path, params: Params) -> None:
+    """Raise ConfigError unless a text is the wanted curriculum: anchors share values between addresses."""
     beside = file.with_name(f".{file.name}.amended.yaml")
     beside.write_text(text, encoding="utf-8")
     try:
@@ -63,73 +121,17 @@ def amend(file: Path, params: Params, *, origin: str) -> dict[str, tuple[Any, An
         beside.unlink()
     if not same:
         values = "\n  ".join(overrides_of(params))
-        raise ConfigError(f"{file}: written in a way that these have no place in. Write by hand:\n  {values}")
-    if changed:
-        write_text_atomic(file, text)
-    return changed
+        raise ConfigError(
+            f"{file}: got parts that are shared by anchors; expected a place for each of these. Write them "
+            f"by hand:\n  {values}"
+        )
 
 
-def _edit(text: str, parts: list[str], value: Any) -> _Edit:
-    """What puts a value at an address: in place of what is there, or as a new entry."""
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
-    assert node is not None
-    for depth, part in enumerate(parts):
-        rest = _flow(parts[depth:], value)
-        if not isinstance(node, yaml.MappingNode):
-            if isinstance(node, yaml.ScalarNode) and depth:
-                # A bare number is shorthand for a weight.
-                if parts[depth:] == ["weight"]:
-                    return _replace(node, _scalar(value))
-                return _replace(node, f"{{weight: {node.value}, {rest}}}")
-            raise ConfigError(f"{'.'.join(parts[:depth])}: a list, which has no addresses. Set it by hand.")
-        child = next((entry for key, entry in node.value if key.value == part), None)
-        if child is None:
-            return _insert(text, node, rest)
-        node = child
-    return _replace(node, _scalar(value))
-
-
-def _replace(node: yaml.Node, text: str) -> _Edit:
-    return _Edit(node.start_mark.index, node.end_mark.index, text, node.start_mark.line)
-
-
-def _insert(text: str, node: yaml.MappingNode, entry: str) -> _Edit:
-    """A new last entry of a mapping, in its own style."""
-    if not node.value:
-        return _replace(node, f"{{{entry}}}")
-    key, last = node.value[-1]
-    if node.flow_style:
-        place = last.end_mark.index
-        return _Edit(place, place, f", {entry}", last.end_mark.line)
-    # A block entry goes before the last one, whose end a comment may follow.
-    place = key.start_mark.index
-    return _Edit(place, place, f"{entry}\n{' ' * key.start_mark.column}", key.start_mark.line)
-
-
-def _flow(parts: list[str], value: Any) -> str:
-    """``b: {c: value}``."""
-    inner = _scalar(value)
-    for part in reversed(parts[1:]):
-        inner = f"{{{part}: {inner}}}"
-    return f"{parts[0]}: {inner}"
-
-
-def _scalar(value: Any) -> str:
-    dumped: str = yaml.safe_dump(value, default_flow_style=True, width=10**6)
-    return dumped.removesuffix("\n").removesuffix("\n...")
-
-
-def _with_comment(text: str, *, line: int, note: str) -> str:
-    """A comment line above a line, as far in as it."""
-    lines = text.split("\n")
-    indent = lines[line][: len(lines[line]) - len(lines[line].lstrip())]
-    return "\n".join([*lines[:line], f"{indent}# {note}", *lines[line:]])
-
-
-def _value_at(data: Any, address: str) -> Any:
+def _value_at(document: Any, address: str) -> Any:
     *above, last = address.split(".")
+    node = document
     for part in above:
-        data = data.get(part) if isinstance(data, Mapping) else None
-    if isinstance(data, Mapping):
-        return data.get(last)
-    return data if last == "weight" else None
+        node = node.get(part) if isinstance(node, Mapping) else None
+    if isinstance(node, Mapping):
+        return node.get(last)
+    return node if last == "weight" else None

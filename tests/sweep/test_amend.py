@@ -56,12 +56,41 @@ def test_a_value_that_stands_already_changes_nothing(tmp_path: Path) -> None:
     assert file.read_text() == REV7.read_text()
 
 
+def test_an_anchored_value_is_replaced_where_it_stands_alone(tmp_path: Path) -> None:
+    file = copied(tmp_path, SEGFORMER.replace("lr: 1.0e-3", "lr: &rate 1.0e-3, weight_decay: *rate"))
+    amend(file, {"phases.S0.optimizer.lr": 2e-3}, origin="x")
+    optimizer = load_curriculum(file).phases["S0"].optimizer
+    assert (optimizer.lr, optimizer.weight_decay) == (2e-3, 1e-3)
+
+
 def test_a_curriculum_that_cannot_take_the_values_stays_as_it_is(tmp_path: Path) -> None:
-    shared = SEGFORMER.replace("lr: 1.0e-3", "lr: &rate 1.0e-3, weight_decay: *rate")
+    second = SEGFORMER.partition("  S0:")[2].replace("optimizer: {lr: 1.0e-3}", "optimizer: *rates")
+    shared = SEGFORMER.replace("optimizer: {lr", "optimizer: &rates {lr") + f"  S1:{second}"
     file = copied(tmp_path, shared)
-    with pytest.raises(ConfigError, match="Write by hand"):
+    with pytest.raises(ConfigError, match="by hand"):
         amend(file, {"phases.S0.optimizer.lr": 2e-3}, origin="x")
     with pytest.raises(ConfigError, match="no phase 'S9'"):
         amend(file, {"phases.S9.batch": 2}, origin="x")
     assert file.read_text() == shared
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+def test_aliases_of_aliases_are_refused_before_they_are_written_out(tmp_path: Path) -> None:
+    bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n"
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True):
+        bomb += f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n"
+    file = copied(tmp_path, bomb)
+    with pytest.raises(ConfigError, match="aliases"):
+        amend(file, {"phases.S0.batch": 2}, origin="x")
+    assert file.read_text() == bomb
+
+
+@pytest.mark.parametrize("file", sorted(Path("configs").glob("*/*.yaml")), ids=str)
+def test_a_shipped_curriculum_comes_out_as_it_went_in_but_for_the_value(tmp_path: Path, file: Path) -> None:
+    if not file.read_text().count("phases:"):
+        return
+    phase = next(iter(load_curriculum(file).phases))
+    amended = copied(tmp_path, file.read_text())
+    amend(amended, {f"phases.{phase}.grad_clip": 0.25}, origin="x")
+    kept = [line for line in amended.read_text().splitlines() if "grad_clip" not in line]
+    assert kept == [line for line in file.read_text().splitlines() if "grad_clip" not in line]

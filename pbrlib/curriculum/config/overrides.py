@@ -76,7 +76,7 @@ def _unknown_phase(data: dict[Any, Any], parts: list[str]) -> str | None:
 
 
 def _put(data: dict[Any, Any], parts: list[str], value: Any) -> str | None:
-    """Sets one value; unknown keys are left for validation to name."""
+    """Set one value at its address alone; unknown keys are left for validation to name."""
     here = data
     for depth, part in enumerate(parts[:-1]):
         child = here.get(part)
@@ -86,7 +86,7 @@ def _put(data: dict[Any, Any], parts: list[str], value: Any) -> str | None:
             child = {"weight": child}  # a bare number is shorthand for a weight
         if not isinstance(child, dict):
             return f"{'.'.join(parts[: depth + 1])} is {child!r}, which has no parts. Set it as a whole."
-        here[part] = child
-        here = child
+        here[part] = dict(child)  # a copy: an anchor may share the child with other addresses
+        here = here[part]
     here[parts[-1]] = value
     return None

@@ -189,3 +189,17 @@ def test_runtime_files_of_the_product_load(path: Path) -> None:
 def test_curriculum_is_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         parse_curriculum(SEGFORMER).seed = 3  # type: ignore[misc]
+
+
+def test_an_override_changes_its_address_alone_where_an_anchor_shares_values(
+    write: Callable[[str], Path],
+) -> None:
+    shared = SEGFORMER.replace(
+        "optimizer: {kind: adamw, lr: 4e-4}", "optimizer: &rates {kind: adamw, lr: 4e-4}"
+    )
+    second = (
+        shared.partition("  S1:")[0].partition("  S0:")[2].replace("&rates {kind: adamw, lr: 4e-4}", "*rates")
+    )
+    file = write(shared.partition("  S1:")[0] + f"  S1:{second}")
+    found = load_curriculum(file, overrides=["phases.S0.optimizer.lr=2e-3"]).phases
+    assert (found["S0"].optimizer.lr, found["S1"].optimizer.lr) == (2e-3, 4e-4)
