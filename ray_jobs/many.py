@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -18,7 +19,6 @@ from ray.exceptions import (
 from pbrlib.errors import DataError, first_line
 from pbrlib.jobs.job import Failure, Job, Outcome, Resources
 from pbrlib.jobs.record import carry_out, standing
-from pbrlib.storage.files import Location
 
 RETRIES = 2
 """Of a job whose process or node is lost. What its function raises is an outcome, and is not retried."""
@@ -42,7 +42,7 @@ _LOST = (WorkerCrashedError, NodeDiedError, OutOfMemoryError, ObjectLostError)
 
 
 def run_on_ray(
-    jobs: Iterable[Job], *, root: Location, silence_s: float = SILENCE_S
+    jobs: Iterable[Job], *, root: Path, silence_s: float = SILENCE_S
 ) -> Generator[Outcome, None, None]:
     """Carries out what does not stand as Ray tasks, and yields the outcome of every job as it ends.
 
@@ -77,7 +77,7 @@ def run_on_ray(
 class _Flight:
     """The tasks that were given to Ray and have not ended; ``jobs`` by the reference of their outcome."""
 
-    def __init__(self, root: Location, *, silence_s: float) -> None:
+    def __init__(self, root: Path, *, silence_s: float) -> None:
         self.jobs: dict[ray.ObjectRef[Any], Job] = {}
         self._root, self._silence_s = root, silence_s
         self._task = ray.remote(_carry_out)
@@ -136,7 +136,7 @@ class _Flight:
             ray.wait(list(self.jobs), num_returns=len(self.jobs), timeout=CANCEL_TIMEOUT_S)
 
 
-def _carry_out(job: Job, root: Location) -> Outcome:
+def _carry_out(job: Job, root: Path) -> Outcome:
     """The task."""
     attempt = _attempt()
     if attempt > RETRIES:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import assert_never
 
+from pbrlib import storage
 from pbrlib.data.materials.audit import AuditReport, Finding
 from pbrlib.data.materials.material import Source
 from pbrlib.data.shards.index import Split
@@ -30,8 +31,7 @@ from pbrlib.data.shards.prepare import (
 from pbrlib.data.shards.writer import publish, shard_name
 from pbrlib.errors import DataError
 from pbrlib.jobs.job import Done, Failure, Job, Left, fingerprint
-from pbrlib.jobs.record import has_records, remove_records
-from pbrlib.storage import files as storage
+from pbrlib.jobs.record import RECORDS, has_records, remove_records
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class PrepareResult:
 def prepare(
     sources: Sequence[Source],
     *,
-    out: str,
+    out: str | Path,
     val_share: float = 0.1,
     hold_out: Sequence[str] = (),
     append: bool = False,
@@ -80,7 +80,7 @@ def prepare(
             cannot be written.
         DefectError: A source has a bug.
     """
-    out = out if storage.is_remote(out) else str(Path(out).resolve())
+    out = storage.to_path(out).resolve()
     previous = _previous(out, append=append)
     earlier = () if previous is None else read_index(out, manifest=previous)
     listed = list_sources(sources)
@@ -94,7 +94,7 @@ def prepare(
     if not fresh:
         return PrepareResult(previous, AuditReport(num_materials=0, findings=tuple(aside)), skipped)
     shards = _Shards(fresh, out, version=1 if previous is None else previous.version + 1, splits=splits)
-    with shards.on_disk():
+    with shards.provisional():
         written = shards.write(num_cpus=num_cpus, watch=watch)
         stored = [one for one in written if one.shard is not None]
         rows = [row for one in stored for row in one.rows]
@@ -112,7 +112,9 @@ def prepare(
 class _Shards:
     """The shards of one version: a job for each, in which no material can kill more than itself."""
 
-    def __init__(self, listed: Sequence[Listed], out: str, *, version: int, splits: dict[str, Split]) -> None:
+    def __init__(
+        self, listed: Sequence[Listed], out: Path, *, version: int, splits: dict[str, Split]
+    ) -> None:
         self._out, self._splits = out, splits
         groups = grouped(listed)
         names = [shard_name(version=version, ordinal=n) for n in range(len(groups) + len(listed))]
@@ -123,32 +125,22 @@ class _Shards:
         self._published: frozenset[str] = frozenset()
 
     @contextmanager
-    def on_disk(self) -> Iterator[None]:
+    def provisional(self) -> Iterator[None]:
         """At the end removes records, what killed tasks left half written, and shards that are not published.
 
-        On S3 shards that are not published stay, with their records: a manifest whose sending seems to have
-        failed may be there all the same. Without one they belong to no set.
+        On S3 shards that are not published stay, with their records; without a manifest they belong to no
+        set.
         """
-        if storage.is_remote(self._out):
+        # Half-written shards beside records are of a killed run; others may be of a command that runs now.
+        folder, killed = self._out / SHARD_FOLDER, has_records(self._out)
+        with storage.provisional(folder, takes_over=killed) as files:
+            files |= {self._out / group.file for group in (*self._groups, *self._alone.values())}
+            files.add(self._out / RECORDS)
             yield
-            if self._published:
-                with suppress(DataError):  # the set is published, and records are no part of it
-                    remove_records(self._out)
-            return
-        folder = Path(self._out, SHARD_FOLDER)
-        # Those beside records are of a killed run; others may be of a command that writes at this moment.
-        others = set() if has_records(self._out) else set(folder.glob(".partial-*"))
-        try:
-            yield
-        finally:
-            remove_records(self._out)
-            for half in set(folder.glob(".partial-*")) - others:
-                half.unlink(missing_ok=True)
-            if folder.is_dir():
-                for file in {
-                    group.file for group in (*self._groups, *self._alone.values())
-                } - self._published:
-                    Path(self._out, file).unlink(missing_ok=True)
+            files -= {self._out / file for file in self._published}
+        if self._published:
+            with suppress(DataError):  # the set is published, and records are no part of it
+                remove_records(self._out)
 
     def keep(self, files: Iterable[str]) -> None:
         """Keeps these shards: they are published."""
@@ -211,14 +203,14 @@ class _Shards:
         return Group(file, tuple(members), splits)
 
 
-def shard_job(group: Group, *, out: str) -> Job:
+def shard_job(group: Group, *, out: Path) -> Job:
     """The job that writes a shard; its result is `result_of` what was written."""
     members = [[asdict(one.entry), one.source.stamp(one.entry)] for one in group.members]
     key = fingerprint("prepare", group.file, members, dict(group.splits))
     return Job(group.file, key, partial(_write_shard, group, out=out))
 
 
-def _write_shard(group: Group, *, out: str) -> Left:
+def _write_shard(group: Group, *, out: Path) -> Left:
     written = write_group(group, out=out)
     return Left((group.file,) if written.shard is not None else (), result_of(written))
 
@@ -229,10 +221,10 @@ def _left_out(group: Group, failure: Failure) -> Written:
     return Written(None, (), (Finding(group.members[0].entry.id, "", "killed", "error", message),))
 
 
-def _previous(out: str, *, append: bool) -> Manifest | None:
-    if not storage.is_remote(out) and Path(out).exists() and not Path(out).is_dir():
+def _previous(out: Path, *, append: bool) -> Manifest | None:
+    if out.is_file():
         raise DataError(f"{out}: is a file. Name a folder for the shard set.")
-    there = storage.exists(storage.join(out, FILE_NAME))
+    there = (out / FILE_NAME).is_file()
     if there and not append:
         raise DataError(
             f"{out}: holds a shard set already. Add to it with --append, or choose another folder."

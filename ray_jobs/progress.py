@@ -22,13 +22,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from pbrlib import storage
 from pbrlib.curriculum.describe.overview import COLUMNS, LADDER, Overview, Rung
 from pbrlib.curriculum.describe.phrases import duration
 from pbrlib.curriculum.run import PhaseJob
 from pbrlib.errors import DataError, PbrError
-from pbrlib.storage.files import write_text_atomic
 from pbrlib.train.record.incidents import INCIDENTS, told
-from pbrlib.train.record.journal import JournalTail
+from pbrlib.train.record.journal import METRICS
 from pbrlib.train.record.rundirectory import FinishedPhase
 
 POLL_S = 0.5
@@ -44,8 +44,8 @@ WIDTH = 150
 class _Followed:
     """A phase that trains: its journal, and when it began, by the monotonic clock."""
 
-    tail: JournalTail
-    incidents: JournalTail
+    tail: storage.LineTail
+    incidents: storage.LineTail
     began: float = field(default_factory=time.monotonic)
     said: float = field(default_factory=time.monotonic)
     line: str = ""
@@ -90,7 +90,8 @@ class Progress:
         with self._lock:
             rung = self.overview.rung(job.curriculum.name, job.phase)
             self._followed[rung.name] = _Followed(
-                JournalTail(job.directory), JournalTail(job.directory, name=INCIDENTS)
+                storage.follow_lines(job.directory / METRICS),
+                storage.follow_lines(job.directory / INCIDENTS),
             )
             self._enter(rung.started(job.fingerprint), f"{rung.name}: training into {job.directory}")
 
@@ -154,7 +155,7 @@ class Progress:
         # A full disk, or an S3 that is away, ends the phase that meets it, with a message of its own; an old
         # stamp tells of this.
         with suppress(DataError):
-            write_text_atomic(self.runs / LADDER, text)
+            storage.write_atomic(self.runs / LADDER, text)
 
     def _shown(self) -> RenderableType:
         shown = (followed.line for followed in self._followed.values() if followed.line)

@@ -40,11 +40,11 @@ class Work:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Keeps other commands out of these runs in the block; raises ConfigError if one writes them."""
-        from pbrlib.storage.lock import sole_writer
+        from pbrlib import storage
 
         with ExitStack() as locks:
             for name in self.phases:
-                locks.enter_context(sole_writer(self.runs / name, option="--runs"))
+                locks.enter_context(storage.sole_writer(self.runs / name, option="--runs"))
             yield
 
     def train(
@@ -174,8 +174,8 @@ def open_work(
 
 def write_resolved(curriculum: Curriculum, runs: Path) -> None:
     """Leaves the resolved curriculum, overrides included, in its run directory."""
+    from pbrlib import storage
     from pbrlib.curriculum.config.load import dump_yaml
-    from pbrlib.storage.files import write_text_atomic
     from pbrlib.train.record.rundirectory import CURRICULUM
 
-    write_text_atomic(runs / curriculum.name / CURRICULUM, dump_yaml(curriculum))
+    storage.write_atomic(runs / curriculum.name / CURRICULUM, dump_yaml(curriculum))

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
+from pbrlib import storage
 from pbrlib.data.shards.files import OpenFiles
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.window import Window
 from pbrlib.errors import CheckpointError, DamagedCheckpointError, DataError, OutageError, PbrError
-from pbrlib.storage.files import write_text_atomic
 from pbrlib.train.checkpoint import state
 from pbrlib.train.checkpoint.state import State, read_state, save
 
@@ -70,6 +70,6 @@ def test_a_record_that_cannot_be_written(
 ) -> None:
     monkeypatch.setattr(Path, "write_bytes", refusing(number))
     with pytest.raises(PbrError, match="the share says so") as caught:
-        write_text_atomic(tmp_path / "run.json", "{}")
+        storage.write_atomic(tmp_path / "run.json", "{}")
     assert type(caught.value) is kind
     assert not [*tmp_path.iterdir()]

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pbrlib import storage
 from pbrlib.curriculum.describe.tags import tags_of
 from pbrlib.curriculum.draws import phase_plan
 from pbrlib.curriculum.fingerprint import outside_donors, phase_fingerprints
@@ -31,7 +32,6 @@ from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DataError
 from pbrlib.seeds import mix
-from pbrlib.storage.paths import place
 from pbrlib.tasks.build import build_task, measured
 from pbrlib.tasks.start import check_start, start_from
 from pbrlib.tasks.taskspec import maps_read, maps_required, merged_classes
@@ -141,7 +141,7 @@ def _outside(reference: str, *, runs: Path) -> Path:
     """The checkpoint folder of a donor outside the curriculum."""
     donor = parse_donor(reference)
     if isinstance(donor, CheckpointPath):
-        return place(donor.path).resolve()
+        return storage.to_path(donor.path).resolve()
     assert isinstance(donor, OtherCurriculum)
     return RunDirectory(runs, name=donor.curriculum).best(donor.phase)[0]
 

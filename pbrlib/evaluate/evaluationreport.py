@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pbrlib.errors import DataError
+from pbrlib import storage
 from pbrlib.evaluate.compare import FEWEST, Comparison, Verdict, compare
 from pbrlib.evaluate.scores import NET, Scores
-from pbrlib.storage.files import is_remote
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -83,7 +81,7 @@ class Evaluation:
         files = {path: (json.dumps(self.as_dict(), indent=1) + "\n").encode()}
         files |= {path.parent / f"contact-{n}.png": data for n, data in enumerate(self.sheets, start=1)}
         for place, data in files.items():
-            _write(place, data)
+            storage.write_atomic(place, data)
         return list(files)
 
     def table(self) -> Table:
@@ -139,19 +137,3 @@ def _cells(found: Comparison) -> list[str]:
         mark += f" {len(found.beaten_by)}/{len(found.differences)}"
     difference = escape(f"{gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]")
     return [*cells, escape(name), f"{found.methods[name].mean:.3f}", difference, mark]
-
-
-def _write(path: Path, data: bytes) -> None:
-    if is_remote(path):
-        path.write_bytes(data)
-        return
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(data)
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise DataError(
-            f"{path}: cannot be written ({error.strerror}). Make room or name another folder."
-        ) from error

@@ -9,12 +9,12 @@ from typing import Annotated, Any, Final, Literal, TypeAlias, assert_never
 
 from pydantic import StringConstraints, ValidationError
 
+from pbrlib import storage
 from pbrlib.errors import CheckpointError
 from pbrlib.maps import CLASSES
 from pbrlib.models.modelspec import SegformerSpec
 from pbrlib.models.roles import Declared
 from pbrlib.spec import Spec
-from pbrlib.storage.files import sha256
 
 FILE_NAME = "model.json"
 SUMS = "SHA256SUMS"
@@ -123,7 +123,7 @@ def check_sums(folder: Path, names: list[str]) -> None:
         if name not in sums:
             raise CheckpointError(f"{folder / SUMS}: has no line for {name}. {_REMEDY}")
         try:
-            found = sha256(folder / name)
+            found = storage.sha256(folder / name)
         except OSError as error:
             raise CheckpointError(
                 f"{folder / name}: cannot be read ({error.strerror or error}). {_REMEDY}"

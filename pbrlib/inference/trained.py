@@ -10,12 +10,12 @@ from typing import Literal, assert_never
 import torch
 from torch import Tensor
 
+from pbrlib import storage
 from pbrlib.errors import CheckpointError
 from pbrlib.inference.modelfile import Layout, is_model, layout_of, read_model
 from pbrlib.inference.opened import Opened, declared_network, frozen_network
 from pbrlib.models.roles import Declared
 from pbrlib.models.segformer import read_pretrained
-from pbrlib.storage.files import fetched_folder
 from pbrlib.train.checkpoint.state import read_state, read_tensors, read_weights
 from pbrlib.train.record.rundirectory import RECORD, RunDirectory
 
@@ -54,7 +54,7 @@ class Trained:
             case "file":
                 return read_tensors(self.place)
             case "transformers":
-                with fetched_folder(self.place) as here:
+                with storage.fetched_folder(self.place) as here:
                     return read_pretrained(here)
             case _:
                 assert_never(self.layout)

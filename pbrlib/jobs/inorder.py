@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from pbrlib.jobs.job import Job, Outcome
 from pbrlib.jobs.record import carry_out, standing
-from pbrlib.storage.files import Location
 
 
-def run_in_order(jobs: Iterable[Job], *, root: Location) -> Iterator[Outcome]:
+def run_in_order(jobs: Iterable[Job], *, root: Path) -> Iterator[Outcome]:
     """Carries out what does not stand, and yields the outcome of every job in order.
 
     Args:

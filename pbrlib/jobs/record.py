@@ -6,16 +6,15 @@ import hashlib
 import json
 import re
 import traceback
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from pbrlib import storage
 from pbrlib.errors import PbrError, first_line
 from pbrlib.jobs.job import Done, Failure, Job, Left, Outcome
 from pbrlib.spec import Spec
-from pbrlib.storage import files as storage
-from pbrlib.storage.files import Location
-from pbrlib.storage.paths import place
 
 RECORDS = ".jobs"
 """The folder of the records below the root of a run."""
@@ -44,7 +43,7 @@ class _Record(Spec):
     sha256: str
 
 
-def standing(job: Job, *, root: Location) -> Done | None:
+def standing(job: Job, *, root: Path) -> Done | None:
     """The outcome of a job that is done already.
 
     A file is taken for what was written if it has the recorded size and time of change, or, where the time
@@ -65,7 +64,7 @@ def standing(job: Job, *, root: Location) -> Done | None:
     return Done(job.name, content.result, kept=True)
 
 
-def carry_out(job: Job, *, root: Location) -> Outcome:
+def carry_out(job: Job, *, root: Path) -> Outcome:
     """Runs a job in this process and writes its record, last; whatever it raises is a Failure."""
     try:
         left = job.run()
@@ -77,33 +76,31 @@ def carry_out(job: Job, *, root: Location) -> Outcome:
         return Failure(job.name, "defect", reason, traceback.format_exc())
 
 
-def has_records(root: Location) -> bool:
+def has_records(root: Path) -> bool:
     """Whether a run below the root has finished a job, and its records are still there."""
-    return bool(storage.list_files(storage.join(root, RECORDS)))
+    return bool(storage.file_sizes(root / RECORDS))
 
 
-def remove_records(root: Location) -> None:
+def remove_records(root: Path) -> None:
     """Removes the records of a run whose files are no longer its own, for one because they are published."""
-    storage.remove_folder(storage.join(root, RECORDS))
+    storage.remove_folder(root / RECORDS)
 
 
-def _place(job: Job, root: Location) -> str:
+def _place(job: Job, root: Path) -> Path:
     """The file of a record: a name may hold what no file name may, and be as long as it likes."""
     readable = re.sub(r"[^A-Za-z0-9-]+", "_", job.name)[-60:]
-    return storage.join(
-        root, RECORDS, f"{readable}-{hashlib.sha256(job.name.encode()).hexdigest()[:16]}.json"
-    )
+    return root / RECORDS / f"{readable}-{hashlib.sha256(job.name.encode()).hexdigest()[:16]}.json"
 
 
-def _read(job: Job, root: Location) -> _Content | None:
+def _read(job: Job, root: Path) -> _Content | None:
     try:
-        record = _Record.model_validate_json(storage.read_bytes(_place(job, root)))
+        record = _Record.model_validate_json(_place(job, root).read_bytes())
     except (OSError, ValidationError):
         return None
     return record.content if record.sha256 == _digest(record.content) else None
 
 
-def _write(job: Job, left: Left, root: Location) -> _Content:
+def _write(job: Job, left: Left, root: Path) -> _Content:
     content = _Content(
         name=job.name,
         fingerprint=job.fingerprint,
@@ -112,22 +109,22 @@ def _write(job: Job, left: Left, root: Location) -> _Content:
         result=json.loads(json.dumps(left.result, allow_nan=False)),
     )
     record = _Record(content=content, sha256=_digest(content))
-    storage.write_text_atomic(_place(job, root), record.model_dump_json(indent=1) + "\n")
+    storage.write_atomic(_place(job, root), record.model_dump_json(indent=1) + "\n")
     return content
 
 
-def _look(path: str, root: Location) -> _File:
-    where = storage.join(root, path)
-    found = place(where).stat()
+def _look(path: str, root: Path) -> _File:
+    where = root / path
+    found = where.stat()
     return _File(
         path=path, bytes=found.st_size, sha256=storage.sha256(where), modified=round(found.st_mtime, 6)
     )
 
 
-def _stands(file: _File, root: Location) -> bool:
-    where = storage.join(root, file.path)
+def _stands(file: _File, root: Path) -> bool:
+    where = root / file.path
     try:
-        found = place(where).stat()
+        found = where.stat()
         if found.st_size != file.bytes:
             return False
         return round(found.st_mtime, 6) == file.modified or storage.sha256(where) == file.sha256

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pbrlib.storage.files import write_text_atomic
+from pbrlib import storage
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def rank_figures(text: str) -> RankFigures:
 def write_figures(directory: Path, ranks: Sequence[RankFigures], *, start: int) -> None:
     """Leaves what all ranks measured in the first or the second start in the phase's folder."""
     content = json.dumps([rank.text() for rank in ranks])
-    write_text_atomic(directory / f"rehearsal-{start}.json", content)
+    storage.write_atomic(directory / f"rehearsal-{start}.json", content)
 
 
 def read_figures(directory: Path, *, start: int) -> tuple[RankFigures, ...]:

@@ -8,9 +8,9 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from pbrlib import storage
 from pbrlib.data.shards.manifest import load_manifest
 from pbrlib.errors import PbrError
-from pbrlib.storage.files import write_text_atomic
 
 DRIVERS_TOKEN = "token-of-the-driver"  # noqa: S105  # a word in a file, no secret
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # where Ray keeps objects, not a file of ours
@@ -55,7 +55,7 @@ def look_around(place: Path, *, node: str, token: str, data: str) -> NodeFacts:
         reads = _said(error, place / DRIVERS_TOKEN)
     writes = None
     try:
-        write_text_atomic(place / node, token)
+        storage.write_atomic(place / node, token)
     except (OSError, PbrError) as error:
         writes = _said(error, place / node)
     try:

@@ -8,9 +8,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from pbrlib import storage
 from pbrlib.curriculum.ladder import Ladder, donors_of
 from pbrlib.errors import ConfigError
-from pbrlib.storage.files import remove_folder
 from pbrlib.train.record.rundirectory import RunDirectory
 
 PREFIX = ".rehearsal-"
@@ -43,7 +43,7 @@ def _remove(folder: Path, *, attempts: int = 5) -> None:
     """A worker that is being ended may still write while its folder goes."""
     for _ in range(attempts):
         with suppress(OSError):
-            remove_folder(folder)
+            storage.remove_folder(folder)
         if not folder.exists():
             return
 

@@ -7,8 +7,8 @@ the old one, none while the new one is sent, or that.
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import assert_never
@@ -16,6 +16,7 @@ from typing import assert_never
 import torch
 from safetensors import SafetensorError
 
+from pbrlib import storage
 from pbrlib.curriculum.config.load import dump_yaml
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
@@ -30,10 +31,11 @@ from pbrlib.maps import CLASSES
 from pbrlib.models.segformer import Segformer, save_pretrained
 from pbrlib.release.card import card
 from pbrlib.release.facts import attributions, model_file
-from pbrlib.storage.files import is_remote, sha256
-from pbrlib.storage.swap import finish_swap, is_half_sent, send_in, swap_in
 from pbrlib.train.checkpoint.state import WEIGHTS, checked
 from pbrlib.train.record.rundirectory import MODEL, FinishedPhase, RunDirectory
+
+UNFINISHED = f".{MODEL}.new"
+"""How the name of a model folder begins while it is being written."""
 
 
 @dataclass(frozen=True)
@@ -69,21 +71,16 @@ def write_model(
         DataError: The shard set has no validation texture, or is damaged.
     """
     target = runs / MODEL
-    remote = is_remote(runs)
-    if not remote:
-        finish_swap(target)
+    storage.recover_folder(target, last=FILE_NAME)
     phases = {one.name: _all_phases(one, runs) for one in curricula}
     found = trained_in(runs, names=phases)
     content = model_file(found, shards=shards)
     if is_model(target):
         if _is_of(target, content):
             return Release(target, None)
-    elif target.exists() and not (remote and is_half_sent(target)):
+    elif target.exists():
         raise CheckpointError(f"{target}: the model belongs here, and something else stands. Move it away.")
-    new = Path(tempfile.mkdtemp(prefix="pbr-model-")) if remote else target.with_name(f".{MODEL}.new")
-    try:
-        shutil.rmtree(new, ignore_errors=True)
-        new.mkdir()
+    with _unfinished(target) as new:
         _write_networks(new, found, content)
         (new / "attributions.csv").write_text(attributions(shards.rows), newline="")
         (new / "curricula").mkdir()
@@ -94,17 +91,24 @@ def write_model(
         text = card(content, curricula=curricula, phases=phases, evaluation=evaluation, rows=shards.rows)
         (new / "README.md").write_text(text)
         _write_sums(new)
-        if remote:
-            send_in(new, target, last=FILE_NAME)
-        else:
-            swap_in(new, target)
+        storage.replace_folder(new, target, last=FILE_NAME)
+    return Release(target, evaluation)
+
+
+@contextmanager
+def _unfinished(target: Path) -> Iterator[Path]:
+    """A folder for the new model, gone at the end of the block; raises CheckpointError for a full disk."""
+    try:
+        storage.remove_unfinished(target.parent, prefix=UNFINISHED)
+        new = storage.make_unfinished(target.parent, prefix=UNFINISHED)
+        try:
+            yield new
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"{target}: the model cannot be written ({error}). Make room there; the same command resumes."
         ) from error
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-    return Release(target, evaluation)
 
 
 def _all_phases(curriculum: Curriculum, runs: Path) -> dict[str, FinishedPhase]:
@@ -166,5 +170,5 @@ def _evaluate(
 def _write_sums(folder: Path) -> None:
     """The sums of every other file, as ``sha256sum --check`` reads them."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / SUMS)
-    lines = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
+    lines = [f"{storage.sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     (folder / SUMS).write_text("".join(lines))

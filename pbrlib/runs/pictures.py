@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pbrlib.storage.files import fetched_folder
+from pbrlib import storage
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -38,7 +38,7 @@ def pictures(folder: Path) -> list[Shown]:
     board = folder / TENSORBOARD
     if not board.is_dir():
         return []
-    with fetched_folder(board) as here:
+    with storage.fetched_folder(board) as here:
         # Steps that were done again stand twice, and the later picture counts; purging would only warn of it.
         events = EventAccumulator(str(here), size_guidance={IMAGES: 0}, purge_orphaned_data=False).Reload()
     if TAG not in events.Tags()[IMAGES]:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pbrlib import storage
 from pbrlib.curriculum.spec import CheckpointPath, parse_donor
 from pbrlib.errors import DataError
 from pbrlib.inference.modelfile import FILE_NAME
 from pbrlib.runs.jsonfile import relied_on
 from pbrlib.runs.record import QUIET_S, PhaseFolder, Run, find_runs
-from pbrlib.storage.files import remove_folder
 from pbrlib.train.checkpoint.state import STATE, UNFINISHED, checkpoints
 from pbrlib.train.record.rundirectory import MODEL, SNAPSHOT
 
@@ -69,7 +69,7 @@ def delete(pruning: Pruning) -> None:
     """
     for found in pruning.goes:
         try:
-            remove_folder(found.path, first=STATE)
+            storage.remove_folder(found.path, first=STATE)
         except OSError as error:
             raise DataError(
                 f"{found.path}: cannot be removed ({error.strerror}). Look at its owner; what is left stays."

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from pbrlib import storage
 from pbrlib.curriculum.config.yamlfile import read_yaml
 from pbrlib.curriculum.describe.overview import LADDER
 from pbrlib.curriculum.spec import default_select
@@ -18,7 +19,6 @@ from pbrlib.errors import ConfigError, DataError, PbrError
 from pbrlib.inference.modelfile import is_model
 from pbrlib.runs.jsonfile import shown
 from pbrlib.runs.walltime import Sheet, read_sheet
-from pbrlib.storage.lines import read_records
 from pbrlib.train.badsamples import told
 from pbrlib.train.checkpoint.state import STATE, checkpoints
 from pbrlib.train.record.environment import ENVIRONMENT
@@ -63,7 +63,7 @@ class PhaseFolder:
     @cached_property
     def lines(self) -> list[dict[str, Any]]:
         """The journal; torn lines are left out."""
-        return read_records(self.path / METRICS)
+        return storage.read_records(self.path / METRICS)
 
     @property
     def steps(self) -> list[dict[str, Any]]:
@@ -79,7 +79,7 @@ class PhaseFolder:
     @property
     def incidents(self) -> list[dict[str, Any]]:
         """What went wrong on its way, the oldest first."""
-        return read_records(self.path / INCIDENTS)
+        return storage.read_records(self.path / INCIDENTS)
 
     @property
     def history(self) -> tuple[Point, ...]:
@@ -119,7 +119,7 @@ class PhaseFolder:
     @property
     def last_entry(self) -> str | None:
         """The kind of the last line of its time sheet."""
-        lines = read_records(self.path / TIME_SHEET)
+        lines = storage.read_records(self.path / TIME_SHEET)
         return lines[-1].get("kind") if lines else None
 
     def environment(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from pbrlib.storage.lines import read_records
+from pbrlib import storage
 from pbrlib.train.record.timesheet import TIME_SHEET
 
 
@@ -66,7 +66,7 @@ class Sheet:
 def read_sheet(directory: Path) -> Sheet | None:
     """The account of a phase's folder; None where there is no time sheet, as of older runs."""
     # A line that two machines wrote into at once says nothing; its neighbours cover its time.
-    lines = [line for line in read_records(directory / TIME_SHEET) if "kind" in line and "at" in line]
+    lines = [line for line in storage.read_records(directory / TIME_SHEET) if "kind" in line and "at" in line]
     return account(lines) if lines else None
 
 

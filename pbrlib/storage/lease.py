@@ -1,7 +1,7 @@
-"""A lock on S3: an object that its holder renews, and that another may take once it has not been renewed.
+"""A lock on S3: an object that its holder renews, and that another process may take once it has expired.
 
-How old it is the server says, so that no clock of ours matters; every put is conditional, so that of two who
-take it one is told.
+Its age is by the clock of the server alone; every put is conditional, so that one of two processes that take
+it is refused.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pbrlib.errors import ConfigError, DataError
-from pbrlib.storage import s3
+from pbrlib.storage import s3reading, s3writing
 
 LEASE_S = 60.0
-"""After so long without a renewal it is free."""
+"""A lease that has not been renewed for so long is free."""
 RENEW_S = 10.0
 _TAKES = 10
-"""So often a free lease is asked for; a put is refused when another was quicker, which then holds it."""
+"""Attempts to put a free lease; a put is refused when another process was quicker, which then holds it."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Held:
+class _Holder:
     owner: str
     etag: str
     age_s: float
@@ -51,7 +51,7 @@ def leased(place: Path, *, owner: str, remedy: str) -> Iterator[None]:
     address = str(place)
     lease = _Lease(address, owner=owner)
     lease.take(remedy=remedy)
-    _heed_interrupts()
+    _enable_interrupts()
     try:
         with lease.renewed():
             yield
@@ -64,8 +64,8 @@ def leased(place: Path, *, owner: str, remedy: str) -> Iterator[None]:
         raise
 
 
-def _heed_interrupts() -> None:
-    """A script's command in the background ignores SIGINT, by which a lost lease ends it."""
+def _enable_interrupts() -> None:
+    """Makes SIGINT, by which a lost lease ends the command, work where a script runs it in the background."""
     ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     if ignored and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -79,11 +79,11 @@ class _Lease:
         self.lost = False
 
     def take(self, *, remedy: str) -> None:
-        """Takes it where it is free or expires; raises ConfigError where somebody renews it."""
-        first: _Held | None = None
+        """Takes the lease once it is free; raises ConfigError where another process renews it."""
+        first: _Holder | None = None
         refused = 0
         while refused < _TAKES:
-            held = self._look()
+            held = self._holder()
             if held is None or held.age_s > LEASE_S:
                 if self._put(None if held is None else held.etag):
                     return
@@ -108,7 +108,7 @@ class _Lease:
 
     @contextmanager
     def renewed(self) -> Iterator[None]:
-        """Renews it in the block, and gives it back."""
+        """Renews the lease while the block runs, and gives it back at the end."""
         ended = threading.Event()
         thread = threading.Thread(target=self._renew, args=(ended,), name="lease", daemon=True)
         thread.start()
@@ -119,7 +119,7 @@ class _Lease:
             thread.join(timeout=LEASE_S)
             with suppress(DataError):  # nobody renews it, so it is free in a minute
                 if self._is_ours():
-                    s3.remove([self._address])
+                    s3writing.remove([self._address])
 
     def _renew(self, ended: threading.Event) -> None:
         while not ended.wait(timeout=RENEW_S):
@@ -132,27 +132,27 @@ class _Lease:
                 _log.warning("%s: not renewed (%s)", self._address, error)
 
     def _put(self, etag: str | None) -> bool:
-        """Whether it is ours now; the answer to a put that went through may have been lost."""
+        """Puts the lease; returns whether it is ours, which a put whose answer was lost may have made it."""
         self._puts += 1  # an etag is a hash of the content, which has to change
         content = json.dumps({"owner": self._owner, "token": self._token, "puts": self._puts}).encode()
-        put = s3.write_if(self._address, content, etag=etag)
+        put = s3writing.write_if(self._address, content, etag=etag)
         if put is None:
-            (there, found, _) = s3.read_dated(self._address) or (b"", "", 0.0)
+            (there, found, _) = s3reading.read_dated(self._address) or (b"", "", 0.0)
             put = found if self._token.encode() in there else None
         self._etag = put or self._etag
         return put is not None
 
     def _is_ours(self) -> bool:
-        """A machine that stood still has not noticed who has taken over meanwhile."""
-        found = s3.read_dated(self._address)
+        """Asks S3, since a machine that stood still has not noticed who has taken over meanwhile."""
+        found = s3reading.read_dated(self._address)
         return found is not None and self._token.encode() in found[0]
 
-    def _look(self) -> _Held | None:
-        if (found := s3.read_dated(self._address)) is None:
+    def _holder(self) -> _Holder | None:
+        if (found := s3reading.read_dated(self._address)) is None:
             return None
         content, etag, age_s = found
         try:
             owner = str(json.loads(content)["owner"])
         except (ValueError, KeyError, TypeError):
             owner = "another command"
-        return _Held(owner, etag, age_s)
+        return _Holder(owner, etag, age_s)

@@ -1,8 +1,10 @@
-"""Files of lines, to which whoever has something to say adds: a kill or a full disk may cut one short."""
+"""Files of lines to which several processes add; a kill or a full disk may cut a line short."""
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import os
 import random
 import time
@@ -10,12 +12,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TextIO
 
-from pbrlib.errors import OutageError
-from pbrlib.storage import s3
-from pbrlib.storage.files import Location, is_remote
+from pbrlib.errors import DataError, OutageError
+from pbrlib.storage import s3reading, s3writing
 
 _PUTS = 8
 """So often lines are put into an object to which others add."""
+
+POLL_S = 5.0
+"""How often who follows an object asks S3 for more."""
 
 
 def open_for_lines(path: Path) -> TextIO:
@@ -42,29 +46,17 @@ def _ends_a_line(path: Path) -> bool:
         return file.read() == b"\n"
 
 
-def append(location: Location, text: str) -> None:
-    """Adds lines to a text file, which is made if need be; several processes may add to it.
-
-    Raises DataError when S3 refuses, OSError when the disk does.
-    """
-    if not is_remote(location):
-        with open_for_lines(Path(location)) as file:
-            file.write(text)
-        return
-    _append_to_object(str(location), text.encode())
-
-
-def _append_to_object(address: str, added: bytes) -> None:
+def append_to_object(address: str, added: bytes) -> None:
     """Puts the object anew with the lines added, and tries again where another writer was quicker.
 
-    Of equal lines that two add at once, one may be left out.
+    Of equal lines that two add at once, one may be left out. Raises DataError when S3 refuses.
     """
     known = 0
     for attempt in range(_PUTS):
-        before, etag, _ = s3.read_dated(address) or (b"", None, 0.0)
+        before, etag, _ = s3reading.read_dated(address) or (b"", None, 0.0)
         if attempt > 0 and before[known:].startswith(added):
             return  # it went through; the answer was lost
-        if s3.write_if(address, before + added, etag=etag) is not None:
+        if s3writing.write_if(address, before + added, etag=etag) is not None:
             return
         known = len(before)
         time.sleep(random.uniform(0.0, 0.05 * 2**attempt))  # noqa: S311  # so that two do not meet again
@@ -87,3 +79,73 @@ def records(lines: Iterable[str | bytes]) -> list[dict[str, Any]]:
 def read_records(path: Path) -> list[dict[str, Any]]:
     """The mappings of a file with one in each line; none where there is no file."""
     return records(path.read_bytes().split(b"\n")) if path.exists() else []
+
+
+class LinesOnClose(io.StringIO):
+    """Lines in memory, which are added to an object when it is closed."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__()
+        self._address = address
+
+    def close(self) -> None:
+        """Adds the lines; raises DataError when S3 refuses."""
+        if not self.closed:
+            added = self.getvalue()
+            super().close()
+            append_to_object(self._address, added.encode())
+
+
+class LineTail:
+    """Reads the records that are added to a file; one that was begun anew is read from its start."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._position, self._identity = path, 0, -1
+        # The lines that stand there already belong to an earlier attempt.
+        self.lines()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The whole lines since the last call, the oldest first."""
+        return records(self._read())
+
+    def _read(self) -> list[bytes]:
+        if not self._path.is_file():
+            return []
+        status = self._path.stat()
+        if status.st_ino != self._identity or status.st_size < self._position:
+            self._identity, self._position = status.st_ino, 0
+        text = self._read_range(self._position, status.st_size)
+        whole = text[: text.rfind(b"\n") + 1]
+        self._position += len(whole)
+        return whole.splitlines()
+
+    def _read_range(self, start: int, stop: int) -> bytes:
+        with self._path.open("rb") as file:
+            file.seek(start)
+            return file.read(stop - start)
+
+
+class SentLineTail(LineTail):
+    """As ``LineTail`` of an object on S3, which is asked for every few seconds."""
+
+    def __init__(self, path: Path) -> None:
+        self._asked = -math.inf
+        super().__init__(path)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The whole lines since the last time that S3 was asked and answered."""
+        if time.monotonic() - self._asked < POLL_S:
+            return []
+        self._asked = time.monotonic()
+        try:
+            return [json.loads(line) for line in self._read()]
+        except DataError:
+            # What S3 does not give now it gives later; whoever writes there has to complain.
+            return []
+        except ValueError:
+            # Between two calls the file was begun anew and has grown past where it was read.
+            self._position = 0
+            return []
+
+    def _read_range(self, start: int, stop: int) -> bytes:
+        return s3reading.read(str(self._path), start=start, length=stop - start) if start < stop else b""

@@ -1,58 +1,46 @@
-"""One command at a time writes a run or a sweep: a lock that does not outlive who holds it.
-
-Where there is a kernel it holds the lock; on S3 it is a lease (`pbrlib.storage.lease`).
-"""
+"""A lock of the kernel that does not outlive the process that holds it."""
 
 from __future__ import annotations
 
-import fcntl
-import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pbrlib.errors import ConfigError
-from pbrlib.storage.files import is_remote
-from pbrlib.storage.lease import leased
-
-LOCK = "writer.lock"
 
 
 @contextmanager
-def sole_writer(folder: Path, *, option: str) -> Iterator[None]:
-    """Keeps other commands from writing into ``folder`` while the block runs.
-
-    The kernel drops its lock with the process, however that ends. The file stays, and says who had it last.
-    ``option`` is the one that names the folder.
+def locked(path: Path, *, owner: str, option: str) -> Iterator[None]:
+    """Holds the lock of a file while the block runs; the file stays, and says who had it last.
 
     Raises:
-        ConfigError: Another command writes there, or the file system has no locks.
-        DataError: S3 cannot be used, or its lease was lost and the block has been interrupted.
+        ConfigError: Another process holds it, or the file system has no locks. ``option`` is the one that
+            names the folder.
     """
-    owner = f"process {os.getpid()} on {socket.gethostname()}"
-    if is_remote(folder):
-        with leased(folder / LOCK, owner=owner, remedy=_remedy(option)):
-            yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            first = file.read() or "another command"
-            raise ConfigError(f"{folder}: {first} is writing there. {_remedy(option)}") from None
-        except OSError as error:
-            raise ConfigError(
-                f"{folder}: its file system has no locks ({error}), without which two commands would write "
-                f"over each other. Give another {option}: a local disk, NFS or EFS."
-            ) from error
-        file.truncate(0)
-        file.write(owner)
-        file.flush()
+    from filelock import FileLock, Timeout  # imports asyncio, which most commands have no use for
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A soft lock, filelock's answer to a file system without locks, would outlive a killed process.
+    lock = FileLock(path, timeout=0, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        first = path.read_text(encoding="utf-8") or "another command"
+        raise ConfigError(f"{path.parent}: {first} is writing there. {ask_to_wait(option)}") from None
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise ConfigError(
+            f"{path.parent}: its file system has no locks ({error}), without which two commands would write "
+            f"over each other. Give another {option}: a local disk, NFS or EFS."
+        ) from error
+    try:
+        path.write_text(owner, encoding="utf-8")
         yield
+    finally:
+        lock.release()
 
 
-def _remedy(option: str) -> str:
+def ask_to_wait(option: str) -> str:
+    """The remedy where another command holds a lock."""
     return f"Wait until it has ended, or give another {option}."

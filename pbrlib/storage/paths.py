@@ -1,4 +1,4 @@
-"""A folder or file that commands are given: a path of this machine, or one that stands for S3."""
+"""The one path type: a path of this machine, or one that stands for an S3 address."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections.abc import Generator
 from pathlib import Path, PosixPath
 from typing import Any
 
-from pbrlib.storage import s3
+from pbrlib.storage import s3listing, s3reading, s3writing
+from pbrlib.storage.s3errors import SCHEME, split_address
 
 
 class S3Path(PosixPath):
@@ -17,12 +18,12 @@ class S3Path(PosixPath):
 
     A folder is there as long as anything lies below it. There is no half-written file: ``write_bytes`` puts
     an object in one step. Whatever needs a file of this machine gets a TypeError rather than a file with an
-    odd name; `storage.fetched` makes one.
+    odd name; `pbrlib.storage.fetched` makes one.
     """
 
     def __str__(self) -> str:
         scheme, *parts = self.parts or ("",)
-        return f"{s3.SCHEME}{'/'.join(parts)}" if scheme == "s3:" else "/".join(self.parts)
+        return f"{SCHEME}{'/'.join(parts)}" if scheme == "s3:" else "/".join(self.parts)
 
     def __repr__(self) -> str:
         return f"S3Path({str(self)!r})"
@@ -40,7 +41,7 @@ class S3Path(PosixPath):
 
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
         """Size and time; raises FileNotFoundError unless it is an object."""
-        known = s3.look(str(self))
+        known = s3listing.head(str(self))
         return os.stat_result((0o100644, 0, 0, 1, 0, 0, known.size, *[known.modified] * 3))
 
     def lstat(self) -> os.stat_result:
@@ -50,14 +51,14 @@ class S3Path(PosixPath):
     def is_file(self) -> bool:
         """Whether there is an object."""
         try:
-            s3.look(str(self))
+            s3listing.head(str(self))
         except FileNotFoundError:
             return False
         return True
 
     def is_dir(self) -> bool:
         """Whether anything lies below it."""
-        return s3.holds(str(self))
+        return s3listing.is_folder(str(self))
 
     def is_symlink(self) -> bool:
         """Never."""
@@ -69,7 +70,7 @@ class S3Path(PosixPath):
 
     def iterdir(self) -> Generator[S3Path, None, None]:
         """What lies directly below."""
-        yield from (self / name for name in s3.children(str(self)))
+        yield from (self / name for name in s3listing.children(str(self)))
 
     def glob(self, pattern: str) -> Generator[S3Path, None, None]:
         """What lies as many levels below as the pattern has parts, and matches it."""
@@ -84,7 +85,7 @@ class S3Path(PosixPath):
 
     def rglob(self, pattern: str) -> Generator[S3Path, None, None]:
         """All objects below whose name matches."""
-        found = (S3Path(address) for address in s3.tree(str(self)))
+        found = (S3Path(address) for address in s3listing.tree(str(self)))
         yield from (path for path in found if fnmatch.fnmatchcase(path.name, pattern))
 
     def open(self, mode: str = "r", *given: Any, **named: Any) -> Any:
@@ -96,7 +97,7 @@ class S3Path(PosixPath):
 
     def read_bytes(self) -> bytes:
         """The whole object; errors as for ``open``."""
-        return s3.read(str(self))
+        return s3reading.read(str(self))
 
     def read_text(self, encoding: str | None = None, errors: str | None = None) -> str:
         """The whole object as text; errors as for ``open``."""
@@ -105,7 +106,7 @@ class S3Path(PosixPath):
     def write_bytes(self, data: Any) -> int:
         """Puts an object in one step; raises DataError."""
         content = bytes(data)
-        s3.write(str(self), content)
+        s3writing.write(str(self), content)
         return len(content)
 
     def write_text(
@@ -124,13 +125,13 @@ class S3Path(PosixPath):
     def unlink(self, missing_ok: bool = False) -> None:
         """Removes an object; raises FileNotFoundError, unless it may be missing, and DataError."""
         if not missing_ok:
-            s3.look(str(self))
-        s3.remove([str(self)])
+            s3listing.head(str(self))
+        s3writing.remove([str(self)])
 
 
-def place(location: str | Path) -> Path:
-    """The path of a location as a user writes it."""
-    if str(location).startswith(s3.SCHEME):
-        s3.split(str(location))
+def to_path(location: str | Path) -> Path:
+    """The path of a location as a user writes it; raises DataError for an address that names no bucket."""
+    if str(location).startswith(SCHEME):
+        split_address(str(location))
         return S3Path(str(location))
     return Path(location)

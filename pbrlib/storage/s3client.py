@@ -33,14 +33,14 @@ _client_lock = threading.Lock()
 _log = logging.getLogger(__name__)
 
 
-def said(error: Exception) -> str:
-    """What an error says, without what may stand before an @ in the address of a server."""
+def format_s3_error(error: Exception) -> str:
+    """The text of an error, without the credentials that may stand before an @ in the address of a server."""
     return _USERINFO.sub("//", str(error)).rstrip(".")
 
 
 def client() -> Any:
     """The client of this process, for the server that its environment names; raises ConfigError."""
-    attempts_in_all()
+    max_attempts()
     # boto3 makes clients in a way that is not thread-safe; the clients themselves are.
     with _client_lock:
         return _client_for(os.environ.get("AWS_ENDPOINT_URL"))
@@ -62,11 +62,11 @@ def _client_for(endpoint: str | None) -> Any:
     return made
 
 
-def attempts_in_all() -> int:
-    """How often a request is sent; raises ConfigError where the environment says nonsense."""
+def max_attempts() -> int:
+    """How often a request is sent at most; raises ConfigError where ``AWS_MAX_ATTEMPTS`` is no number."""
     given = os.environ.get("AWS_MAX_ATTEMPTS", str(ATTEMPTS))
     if not given.isdecimal() or int(given) < 1:
-        raise ConfigError(f"AWS_MAX_ATTEMPTS: {given} is not a number of attempts. Use 1 or more.")
+        raise ConfigError(f"AWS_MAX_ATTEMPTS: got {given}; expected a number of attempts. Use 1 or more.")
     return int(given)
 
 
@@ -76,11 +76,11 @@ def _pause_before_retry(
     """Asked by botocore after each attempt: seconds until the next, None if there is none to be."""
     if response is not None:
         reason = str(response[1].get("Error", {}).get("Code"))
-        passes = _passes(response[1])
+        is_transient = _is_transient(response[1])
     else:
-        reason = said(caught_exception) if caught_exception else "no answer"
-        passes = kind_of(caught_exception) is OutageError
-    if not passes or attempts >= attempts_in_all():
+        reason = format_s3_error(caught_exception) if caught_exception else "no answer"
+        is_transient = error_type(caught_exception) is OutageError
+    if not is_transient or attempts >= max_attempts():
         return None
     return pause_s(attempts, what=f"S3, {operation.name}: {reason}")
 
@@ -90,12 +90,12 @@ def pause_s(attempt: int, *, what: str) -> float:
     longest: float = min(FIRST_PAUSE_S * 2 ** (attempt - 1), LONGEST_PAUSE_S)
     pause = random.uniform(0.6, 1.0) * longest  # noqa: S311
     if pause > WARN_FROM_S:
-        _log.warning("%s; attempt %d of %d, the next in %.0f s", what, attempt, attempts_in_all(), pause)
+        _log.warning("%s; attempt %d of %d, the next in %.0f s", what, attempt, max_attempts(), pause)
     return pause
 
 
-def kind_of(error: BaseException | None) -> type[DataError]:
-    """Whether the server was busy, broken or out of reach, which passes, or something is wrong for good."""
+def error_type(error: BaseException | None) -> type[DataError]:
+    """OutageError where the server was busy, broken or out of reach; DataError where it will refuse again."""
     from botocore import exceptions as boto
 
     # boto3's managed uploads put their own error around what stopped them.
@@ -103,11 +103,11 @@ def kind_of(error: BaseException | None) -> type[DataError]:
         if isinstance(error, boto.HTTPClientError | boto.ConnectionError):
             return OutageError
         if isinstance(error, boto.ClientError):
-            return OutageError if _passes(error.response) else DataError
+            return OutageError if _is_transient(error.response) else DataError
         error = error.__cause__ or error.__context__
     return DataError
 
 
-def _passes(answer: Mapping[str, Any]) -> bool:
+def _is_transient(answer: Mapping[str, Any]) -> bool:
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return status >= 500 or status == 429 or answer.get("Error", {}).get("Code") in _BUSY

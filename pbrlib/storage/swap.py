@@ -7,8 +7,6 @@ import os
 import shutil
 from pathlib import Path
 
-from pbrlib.storage.files import move_folder
-
 _AT_FDCWD = -100
 _EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
 
@@ -32,22 +30,6 @@ def swap_in(new: Path, target: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def send_in(new: Path, target: Path, *, last: str) -> None:
-    """Sends ``new`` to S3 in the place of a ``target``, which is there as long as its file named ``last`` is.
-
-    While it is sent nothing is there, and a mark beside it says whose the pieces are. Raises DataError.
-    """
-    mark = _mark(target)
-    mark.write_text("")
-    move_folder(new, target, last=last)
-    mark.unlink(missing_ok=True)
-
-
-def is_half_sent(target: Path) -> bool:
-    """Whether what lies in the place of a target on S3 is what an interrupted ``send_in`` has left."""
-    return _mark(target).is_file()
-
-
 def finish_swap(target: Path) -> None:
     """Mends what a kill in the middle of ``swap_in`` has left; raises OSError."""
     aside = _aside(target)
@@ -66,10 +48,6 @@ def exchange(one: Path, other: Path) -> bool:
         return False
     done: int = rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _EXCHANGE)
     return done == 0
-
-
-def _mark(target: Path) -> Path:
-    return target.with_name(f".{target.name}.sending")
 
 
 def _aside(target: Path) -> Path:

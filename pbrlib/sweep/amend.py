@@ -10,10 +10,10 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
+from pbrlib import storage
 from pbrlib.curriculum.config.load import load_curriculum
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.errors import ConfigError
-from pbrlib.storage.files import write_text_atomic
 from pbrlib.sweep.search import Params, overrides_of
 
 
@@ -49,7 +49,7 @@ def amend(file: Path, params: Params, *, origin: str) -> dict[str, tuple[Any, An
     written = io.StringIO()
     yaml.dump(document, written)
     _check(written.getvalue(), wanted, file=file, params=params)
-    write_text_atomic(file, written.getvalue())
+    storage.write_atomic(file, written.getvalue())
     return changed
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from pbrlib.storage.files import write_text_atomic
+from pbrlib import storage
 from pbrlib.sweep.page import PAGE, page
 from pbrlib.sweep.ranking import differing, origin, ranked, title_of
 from pbrlib.sweep.searchfile import Search
@@ -20,7 +20,7 @@ BEST, TRIALS = "best.yaml", "trials.json"
 def write_results(study: SweepStudy, search: Search) -> list[Path]:
     """Write all trials, the report and, once a trial is finished, ``best.yaml``; return the paths."""
     order = ranked(study)
-    write_text_atomic(study.folder / TRIALS, json.dumps([asdict(one) for one in order], indent=1))
+    storage.write_atomic(study.folder / TRIALS, json.dumps([asdict(one) for one in order], indent=1))
     written = [study.folder / TRIALS]
     if order and order[0].state == "finished":
         best = differing(order[0].params, search)
@@ -29,7 +29,7 @@ def write_results(study: SweepStudy, search: Search) -> list[Path]:
         body = (
             yaml.safe_dump(best, sort_keys=False) if best else "{}  # the curriculum as it is was the best\n"
         )
-        write_text_atomic(study.folder / BEST, "\n".join([*head, body]))
+        storage.write_atomic(study.folder / BEST, "\n".join([*head, body]))
         written.append(study.folder / BEST)
-    write_text_atomic(study.folder / PAGE, page(study, title=title_of(search)))
+    storage.write_atomic(study.folder / PAGE, page(study, title=title_of(search)))
     return [*written, study.folder / PAGE]

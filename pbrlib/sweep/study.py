@@ -13,10 +13,10 @@ from typing import Any, Literal, assert_never
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from pbrlib import storage
 from pbrlib.curriculum.spec import plain
 from pbrlib.errors import ConfigError
 from pbrlib.seeds import mix
-from pbrlib.storage.files import write_text_atomic
 from pbrlib.sweep.search import Distribution, Params, SearchSpec
 from pbrlib.sweep.searchfile import Search
 
@@ -104,7 +104,7 @@ class SweepStudy:
                     f"{folder}: holds a sweep of {known['search']} with other {', '.join(differing)}. "
                     "Give another --out, or the files as they were; num_trials and limits may change."
                 )
-        write_text_atomic(path, json.dumps(now, indent=1))
+        storage.write_atomic(path, json.dumps(now, indent=1))
         return cls(folder, spec=search.spec, name=search.name, overrides=search.overrides)
 
     @classmethod

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
+from pbrlib import storage
 from pbrlib.errors import CheckpointError
-from pbrlib.storage.files import move_folder
-from pbrlib.train.checkpoint.state import State, save, unfinished
+from pbrlib.train.checkpoint.state import UNFINISHED, State, save
 from pbrlib.train.phase import PhaseRun
 from pbrlib.train.task import Player
 
@@ -54,10 +54,10 @@ def keep_failed_step(
         network=player.declaration,
         frozen=run.frozen,
     )
-    folder = unfinished(run.directory)
+    folder = storage.make_unfinished(run.directory, prefix=UNFINISHED)
     save(folder, state=state, network=player.network, optimizer=optimizer)
     (folder / STEP).write_text(json.dumps(asdict(record), indent=1))
-    move_folder(folder, run.directory / FAILED_STEP, last=STEP)
+    storage.move_folder(folder, run.directory / FAILED_STEP, last=STEP)
 
 
 def read_failed_step(directory: Path) -> StepRecord | None:

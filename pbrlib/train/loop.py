@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass, field, replace
 
 import torch
 
+from pbrlib import storage
 from pbrlib.data.augment.pipeline import augment
 from pbrlib.data.draws.batch import Batch, RawBatch
 from pbrlib.errors import ConfigError
 from pbrlib.losses.recipe import LossReport
-from pbrlib.storage.files import remove_folder
 from pbrlib.train.badsamples import BAD_SAMPLES, BadSamples
-from pbrlib.train.checkpoint.state import State, Validated, remove_unfinished, restore, save, unfinished
+from pbrlib.train.checkpoint.state import UNFINISHED, State, Validated, restore, save
 from pbrlib.train.clock import Clock
 from pbrlib.train.failedstep import FAILED_STEP, STEP
 from pbrlib.train.learner import Learner
@@ -54,7 +54,7 @@ def train_phase(
             done = training.segment(batches, done=done)
     if runtime.rank == 0:
         # It was got past in the end.
-        remove_folder(run.directory / FAILED_STEP, first=STEP)
+        storage.remove_folder(run.directory / FAILED_STEP, first=STEP)
     return done
 
 
@@ -88,7 +88,7 @@ class _Training:
         """Opens them until ``notes`` is left; a resumed phase goes on with its own."""
         run, runtime = self.run, self.runtime
         if runtime.rank == 0:
-            remove_unfinished(run.directory)
+            storage.remove_unfinished(run.directory, prefix=UNFINISHED)
             self.bad = BadSamples.resumed(run.directory, step=done.step)
             self.journal = Journal(
                 run.directory, first_step=done.step, trackers=open_trackers(run, resumes=done.step > 0)
@@ -185,7 +185,7 @@ class _Training:
         with clock.spending("checkpoint"):
             if self.journal:
                 self.journal.send()
-                folder = unfinished(self.run.directory)
+                folder = storage.make_unfinished(self.run.directory, prefix=UNFINISHED)
                 network, optimizer = self.learner.player.network, self.learner.optimizer
                 save(folder, state=state, network=network, optimizer=optimizer)
             self.runtime.report(state.metrics, checkpoint=folder, step=state.step)

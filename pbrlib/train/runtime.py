@@ -11,13 +11,13 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from pbrlib import storage
 from pbrlib.data.draws.batch import RawBatch
 from pbrlib.data.draws.collate import collate
 from pbrlib.data.draws.fetch import fetch
 from pbrlib.data.draws.plan import DrawPlan, share
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import CheckpointError, outage_or
-from pbrlib.storage.files import move_folder
 from pbrlib.train.checkpoint.keeping import remove_others
 from pbrlib.train.checkpoint.state import STATE, checkpoints, name_of_checkpoint
 from pbrlib.train.runtimespec import Selection
@@ -119,7 +119,7 @@ class LocalRuntime:
         if checkpoint is None:
             return
         with moving(step):
-            move_folder(checkpoint, self.directory / name_of_checkpoint(step), last=STATE)
+            storage.move_folder(checkpoint, self.directory / name_of_checkpoint(step), last=STATE)
         remove_others(self.directory, self.selection)
 
     def is_preempted(self) -> bool:

@@ -7,9 +7,8 @@ from typing import Any
 
 import click
 
+from pbrlib import storage
 from pbrlib.errors import ConfigError
-from pbrlib.storage.paths import place
-from pbrlib.storage.s3 import SCHEME
 
 
 class Place(click.Path):
@@ -20,9 +19,8 @@ class Place(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path; raises DataError for an address that names no bucket."""
-        if str(value).startswith(SCHEME):
-            return place(value)
-        return super().convert(value, param, ctx)
+        path = storage.to_path(value)
+        return path if isinstance(path, storage.S3Path) else super().convert(value, param, ctx)
 
 
 class LocalPlace(click.Path):
@@ -34,7 +32,7 @@ class LocalPlace(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path; raises ConfigError for an address."""
-        if str(value).startswith(SCHEME):
+        if isinstance(storage.to_path(value), storage.S3Path):
             name = param.get_error_hint(ctx) if param is not None and ctx is not None else "path"
             raise ConfigError(f"{name}: {value} is on S3, and {self._why}")
         return super().convert(value, param, ctx)

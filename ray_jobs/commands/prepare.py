@@ -19,7 +19,9 @@ REFUSED = 2
 
 @click.command("prepare")
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
-@click.option("--out", metavar="SHARDS", required=True, help="Folder or s3:// address of the shard set.")
+@click.option(
+    "--out", metavar="SHARDS", required=True, type=Place(), help="Folder or s3:// address of the shard set."
+)
 @click.option(
     "--size", default=1024, show_default=True, type=click.IntRange(16), help="Largest side in pixels."
 )
@@ -45,7 +47,7 @@ REFUSED = 2
 def command(
     ctx: click.Context,
     sources: tuple[str, ...],
-    out: str,
+    out: Path,
     size: int,
     val_share: float,
     hold_out: tuple[str, ...],
@@ -93,7 +95,7 @@ def command(
         ctx.exit(INCOMPLETE)
 
 
-def _show(result: PrepareResult, *, out: str) -> None:
+def _show(result: PrepareResult, *, out: Path) -> None:
     from rich.console import Console
 
     console = Console()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -211,13 +210,12 @@ def _after(
 
 
 def _space(runs: Path, *, needed: int) -> list[Check]:
-    """A bucket has no end."""
+    """The check of the free space, where there is a limit."""
+    from pbrlib import storage
     from pbrlib.rehearsal.checks import space
-    from pbrlib.storage.files import is_remote
 
-    if is_remote(runs):
-        return []
-    return [space(shutil.disk_usage(runs).free, needed=needed, place=str(runs))]
+    free = storage.free_bytes(runs)
+    return [] if free is None else [space(free, needed=needed, place=str(runs))]
 
 
 def _store_need(work: Work, one: Rehearsed, *, shards: ShardSet) -> int:

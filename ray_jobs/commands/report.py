@@ -24,12 +24,12 @@ def command(run: Path, out: Path | None) -> None:
     Curves, the pictures of each validation, IoU by class, the confusion matrix of an evaluation that lies
     beside the run, wall time, the resolved plan and the environment.
     """
+    from pbrlib import storage
     from pbrlib.runs.htmlreport import page
     from pbrlib.runs.record import Run
-    from pbrlib.storage.files import as_of_now
     from ray_jobs.output import write_file
 
-    with as_of_now(run.parent):
+    with storage.snapshot(run.parent):
         content = page(Run.open(run), now=time.time()).encode()
     file = out or run / "report.html"
     write_file(file, content)

@@ -37,11 +37,11 @@ def runs() -> None:
 @click.argument("directory", metavar="DIR", type=_FOLDER)
 def list_runs(directory: Path) -> None:
     """List the runs under DIR: state, phase, best metric, age."""
+    from pbrlib import storage
     from pbrlib.runs.record import find_runs
     from pbrlib.runs.tables import listing
-    from pbrlib.storage.files import as_of_now
 
-    with as_of_now(directory):
+    with storage.snapshot(directory):
         _print(*listing(find_runs(directory), root=directory, now=time.time()))
 
 
@@ -49,11 +49,11 @@ def list_runs(directory: Path) -> None:
 @click.argument("run", metavar="RUN", type=_FOLDER)
 def show(run: Path) -> None:
     """Show a run: its phases, its curves, where its wall time went and where everything lies."""
+    from pbrlib import storage
     from pbrlib.runs.record import Run
     from pbrlib.runs.tables import shown
-    from pbrlib.storage.files import as_of_now
 
-    with as_of_now(run.parent):
+    with storage.snapshot(run.parent):
         _print(*shown(Run.open(run), now=time.time()))
 
 
@@ -106,10 +106,10 @@ def prune(directory: Path, really: bool) -> None:
     The best and the last one of every phase stay, so do donors in use, phases that train, journals, and
     RUNS/model. Of a phase that was changed and trained again, the checkpoints of before go.
     """
+    from pbrlib import storage
     from pbrlib.runs.prune import delete, plan_pruning
-    from pbrlib.storage.files import as_of_now
 
-    with as_of_now(directory):
+    with storage.snapshot(directory):
         pruning = plan_pruning(directory, now=time.time())
     for found in pruning.stays:
         _print(f"stays  {_megabytes(found.bytes)}  {found.path}: {found.reason}")

@@ -79,10 +79,10 @@ def sweep(
 
     Leaves report.html, best.yaml, trials.json and study.db, which optuna-dashboard opens, in --out.
     """
-    from pbrlib.storage.lock import sole_writer
+    from pbrlib import storage
 
     work = open_sweep(file, data=data, runs=runs, out=out, runtime_file=runtime_file, overrides=overrides)
-    with sole_writer(work.out, option="--out"):
+    with storage.sole_writer(work.out, option="--out"):
         study = begin(work)
         if len(study.configurations()) < study.spec.size or study.unfinished():
             _train(study, work, address=address)

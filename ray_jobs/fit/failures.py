@@ -14,8 +14,7 @@ from typing import Any
 import ray.exceptions as lost
 from ray.train import UserCallback
 
-from pbrlib import errors
-from pbrlib.storage.files import write_text_atomic
+from pbrlib import errors, storage
 from pbrlib.train.failures import Cause, Failures, RankFailure, telling
 from pbrlib.train.record.incidents import FAILURE, note_incident
 
@@ -74,7 +73,7 @@ def pbr_error_in(error: BaseException | None) -> errors.PbrError | None:
 def leave_failure(directory: Path, mistake: errors.PbrError) -> None:
     """Leaves what stops a phase, so that the next attempt ends at once; raises DataError."""
     note = {"kind": type(mistake).__name__, "message": str(mistake)}
-    write_text_atomic(directory / FAILURE, json.dumps(note))
+    storage.write_atomic(directory / FAILURE, json.dumps(note))
 
 
 def raise_failure(directory: Path) -> None:

@@ -33,10 +33,10 @@ from ray_jobs.fit.failures import (
 )
 from ray_jobs.fit.gauges import PhaseGauges
 from ray_jobs.fit.placement import leave_placement
+from ray_jobs.fit.raystorage import storage_of
 from ray_jobs.fit.recorded import forget, mend, resumable
 from ray_jobs.fit.room import scaling_of, start_watch
 from ray_jobs.fit.runtime import RayRuntime
-from ray_jobs.fit.s3files import storage_of
 from ray_jobs.fit.trainer import ProcessGroupConfig, Trainer
 from ray_jobs.rayinternals import FailureConfig, RayTrainCallback
 

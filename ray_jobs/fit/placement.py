@@ -14,8 +14,8 @@ import ray
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.util.placement_group import PlacementGroup
 
+from pbrlib import storage
 from pbrlib.runs.jsonfile import shown
-from pbrlib.storage.files import write_text_atomic
 from pbrlib.train.runtimespec import Selection
 
 PLACE = "place.json"
@@ -66,7 +66,7 @@ def placement() -> dict[str, str]:
 
 def leave_placement(directory: Path) -> None:
     """Writes into a phase's folder what its fit holds: a process may be killed before its first report."""
-    write_text_atomic(directory / PLACE, json.dumps(placement()))
+    storage.write_atomic(directory / PLACE, json.dumps(placement()))
 
 
 def left_placement(runs: Path) -> dict[str, Any]:

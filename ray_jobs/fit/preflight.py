@@ -25,8 +25,8 @@ from pbrlib.rehearsal.checks import Check, Talk, data_readable, storage_shared
 from pbrlib.rehearsal.node import DRIVERS_TOKEN, NodeFacts, leave_token, left_by, look_around
 from pbrlib.train.runtimespec import RuntimeSpec
 from ray_jobs.fit.fit import causes
+from ray_jobs.fit.raystorage import storage_of
 from ray_jobs.fit.room import scaling_of, start_watch
-from ray_jobs.fit.s3files import storage_of
 from ray_jobs.fit.trainer import Trainer
 from ray_jobs.rayinternals import FailureConfig
 

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from pbrlib.storage.files import write_text_atomic
+from pbrlib import storage
 from pbrlib.train.checkpoint.state import checkpoints
 from pbrlib.train.record.rundirectory import SNAPSHOT
 
@@ -41,7 +41,7 @@ def forget(directory: Path, names: Collection[str]) -> None:
     content["checkpoint_results"] = [one for one, _ in kept]
     content["checkpoint_report_indices"] = [index for _, index in kept]
     content["latest_checkpoint_result"] = max(kept, key=lambda pair: int(pair[1]), default=(None,))[0]
-    write_text_atomic(directory / SNAPSHOT, json.dumps(content))
+    storage.write_atomic(directory / SNAPSHOT, json.dumps(content))
 
 
 def mend(directory: Path) -> None:

@@ -25,7 +25,7 @@ from pbrlib.train.stall import PatientStream
 from ray_jobs.fit.datasets import stream, waiting_for
 from ray_jobs.fit.gauges import PhaseGauges
 from ray_jobs.fit.placement import figures_of, placement
-from ray_jobs.fit.s3files import checkpoint_at, path_of, sending_to
+from ray_jobs.fit.raystorage import checkpoint_at, path_of, sending_to
 
 
 class RayRuntime(ProcessGroup):

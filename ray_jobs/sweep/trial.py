@@ -12,8 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pbrlib import storage
 from pbrlib.curriculum.run import PhaseJob, carry_out
-from pbrlib.storage.files import write_text_atomic
 from pbrlib.sweep.study import Outcome
 from pbrlib.train.record.rundirectory import FinishedPhase
 from ray_jobs.fit.failures import pbr_error_in
@@ -55,7 +55,7 @@ def _finished(done: FinishedPhase, objectives: list[str]) -> Outcome:
 
 
 def _leave(folder: Path, outcome: Outcome) -> None:
-    write_text_atomic(folder / OUTCOME, json.dumps(asdict(outcome)))
+    storage.write_atomic(folder / OUTCOME, json.dumps(asdict(outcome)))
 
 
 def left_outcome(folder: Path) -> Outcome | None:

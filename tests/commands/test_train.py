@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from pbrlib import storage
 from pbrlib.curriculum.config.load import load_curriculum
-from pbrlib.storage.lock import sole_writer
 from pbrlib.train.record import trackers
 from pbrlib.train.record.rundirectory import RunDirectory
 from ray_jobs.cli import main
@@ -132,10 +132,10 @@ def test_a_second_command_into_the_same_run_is_refused_and_another_run_beside_it
     files: dict[str, Path], shard_folder: Path, tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"
-    with sole_writer(runs / "segformer", option="--runs"):
+    with storage.sole_writer(runs / "segformer", option="--runs"):
         refused = train(files["albedo"], files["segformer"], shards=shard_folder, runs=runs)
         assert refused.exit_code == 2
         assert f"process {os.getpid()} on" in refused.stderr and "another --runs" in refused.stderr
         assert RunDirectory(runs, name="segformer").phases() == {}
-    with sole_writer(runs / "height", option="--runs"):
+    with storage.sole_writer(runs / "height", option="--runs"):
         assert train(files["segformer"], shards=shard_folder, runs=runs).exit_code == 0

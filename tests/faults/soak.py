@@ -25,8 +25,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from pbrlib import storage
 from pbrlib.runs.walltime import account_of_run, read_sheet
-from pbrlib.storage.lines import read_records
 from pbrlib.train.checkpoint.state import WEIGHTS
 from pbrlib.train.record.rundirectory import RunDirectory
 from tests.faults.cluster import Cluster, kill_sessions
@@ -94,7 +94,7 @@ class Ladder:
     def repeated(self) -> int:
         """Steps that were done twice or more often."""
         every = [
-            [line["step"] for line in read_records(folder / "batches-rank0.jsonl")]
+            [line["step"] for line in storage.read_records(folder / "batches-rank0.jsonl")]
             for folder in self.phases().values()
         ]
         return sum(len(steps) - len(set(steps)) for steps in every)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pbrlib.storage.files import put_file
+from pbrlib import storage
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import SEGMENT, STEPS, Begin
 from tests.faults.test_processes import ends_as_if_undisturbed
@@ -99,7 +99,7 @@ def outage(
 def shards(shard_folder: Path, bucket: str) -> str:
     """The shard set, on S3."""
     for path in sorted(path for path in shard_folder.rglob("*") if path.is_file()):
-        put_file(path, f"{bucket}/shards/{path.relative_to(shard_folder).as_posix()}")
+        storage.put_file(path, storage.to_path(f"{bucket}/shards") / path.relative_to(shard_folder))
     return f"{bucket}/shards"
 
 

@@ -14,10 +14,9 @@ from typing import Any, TypeVar
 
 import yaml
 
+from pbrlib import storage
 from pbrlib.curriculum.config.load import dump_yaml
 from pbrlib.curriculum.spec import Curriculum
-from pbrlib.storage.lines import read_records
-from pbrlib.storage.paths import place
 from pbrlib.train.checkpoint.state import WEIGHTS, checkpoints, read_state, step_of_checkpoint
 from pbrlib.train.record.incidents import INCIDENTS
 from pbrlib.train.record.rundirectory import RunDirectory
@@ -65,7 +64,7 @@ class Training:
         whole = curriculum.model_copy(update={"phases": {name: longer}, "task": task})
         self.steps, self.segment, self.cluster = steps, segment, cluster
         self._log, self._settings = folder / "log.txt", settings or {}
-        self.runs = place(runs or str(folder / "runs"))
+        self.runs = storage.to_path(runs or str(folder / "runs"))
         (folder / "albedo.yaml").write_text(dump_yaml(whole))
         (folder / "runtime.yaml").write_text(yaml.safe_dump({**runtime, "record_batches": True}))
         self._command = [sys.executable, "-m", "ray_jobs", "train", str(folder / "albedo.yaml")]
@@ -196,7 +195,7 @@ class Training:
 
     def _records(self, name: str) -> list[dict[str, Any]]:
         """The lines of a file in the folder of the phase; none before there is one."""
-        return [line for file in self.runs.glob(f"albedo/*/{name}") for line in read_records(file)]
+        return [line for file in self.runs.glob(f"albedo/*/{name}") for line in storage.read_records(file)]
 
 
 def stacks(name: str) -> str:
@@ -211,7 +210,7 @@ def batches_in(folder: Path) -> dict[int, Samples]:
     """step -> samples with hashes, of a phase's folder; what was repeated must have been repeated equally."""
     shares: dict[tuple[int, int], dict[int, Samples]] = {}
     for file in sorted(folder.glob("batches-rank*.jsonl")):
-        for entry in read_records(file):
+        for entry in storage.read_records(file):
             own = shares.setdefault((entry["step"], entry["world"]), {})
             assert own.setdefault(entry["rank"], entry["samples"]) == entry["samples"], (
                 f"step {entry['step']}"

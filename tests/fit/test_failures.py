@@ -16,7 +16,7 @@ from ray.train.torch.config import _TorchBackend
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
 from pbrlib.errors import DataError, OutageError, RepeatedError
-from pbrlib.storage import s3
+from pbrlib.storage.s3errors import translated_errors
 from pbrlib.train.record.incidents import INCIDENTS, told
 from pbrlib.train.stall import StalledError
 from ray_jobs.fit.failures import FailureWatch, failed, pbr_error_in, raise_failure, rank_failure
@@ -233,7 +233,7 @@ def test_a_busy_s3_is_an_outage_and_a_refusal_is_not(code: str, status: int, kin
     from botocore.exceptions import ClientError
 
     answer: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    with pytest.raises(DataError) as caught, s3._errors("s3://b/k"):
+    with pytest.raises(DataError) as caught, translated_errors("s3://b/k"):
         raise ClientError(answer, "GetObject")
     assert type(caught.value) is kind
 
@@ -254,10 +254,10 @@ def test_a_server_out_of_reach_is_an_outage_and_missing_credentials_are_not() ->
         (boto.ReadTimeoutError(endpoint_url="http://x"), OutageError),
         (boto.NoCredentialsError(), DataError),
     ):
-        with pytest.raises(DataError) as caught, s3._errors("s3://b/k"):
+        with pytest.raises(DataError) as caught, translated_errors("s3://b/k"):
             raise error
         assert type(caught.value) is kind
-    with pytest.raises(OutageError), s3._errors("s3://b/k"):
+    with pytest.raises(OutageError), translated_errors("s3://b/k"):
         upload()
 
 

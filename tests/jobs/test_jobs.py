@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pbrlib import storage
 from pbrlib.errors import DataError
 from pbrlib.jobs.inorder import run_in_order
 from pbrlib.jobs.job import DefectError, Done, Failure, Job, Left, describe_failures, fingerprint
 from pbrlib.jobs.record import RECORDS, carry_out, remove_records, standing
-from pbrlib.storage import files as storage
 from tests.jobs.work import calls, divide, job, refuse, write, writing
 
 
@@ -197,10 +197,10 @@ def test_removed_records_let_every_job_run_again(tmp_path: Path) -> None:
 
 
 def test_jobs_leave_their_files_and_records_on_s3(bucket: str) -> None:
-    place = f"{bucket}/out"
+    place = storage.to_path(f"{bucket}/out")
 
     def put() -> Left:
-        storage.write_bytes_atomic(storage.join(place, "a.bin"), b"text")
+        storage.write_atomic(place / "a.bin", b"text")
         return Left(("a.bin",), {})
 
     one = job("a", put)
@@ -208,7 +208,7 @@ def test_jobs_leave_their_files_and_records_on_s3(bucket: str) -> None:
         Done("a", {}),
         Done("a", {}, kept=True),
     ]
-    storage.write_bytes_atomic(storage.join(place, "a.bin"), b"texts")
+    storage.write_atomic(place / "a.bin", b"texts")
     assert standing(one, root=place) is None
 
 

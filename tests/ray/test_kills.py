@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import ray
 
+from pbrlib import storage
 from pbrlib.curriculum.run import PhaseJob, run_phase
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.storage.lines import read_records
 from pbrlib.train.checkpoint.state import WEIGHTS
 from pbrlib.train.learner import Learner
 from pbrlib.train.record.incidents import INCIDENTS
@@ -62,9 +62,9 @@ def test_a_killed_worker_is_replaced_and_costs_the_steps_since_the_checkpoint(
     )
     wanted = launch_on_ray(undisturbed)
     best = launch_on_ray(job, work=killed_once)
-    (line,) = read_records(job.directory / INCIDENTS)
+    (line,) = storage.read_records(job.directory / INCIDENTS)
     assert (line["cause"], line["verdict"], line["committed"]) == ("lost", "retried", SEGMENT)
-    steps = [one["step"] for one in read_records(job.directory / "batches-rank0.jsonl")]
+    steps = [one["step"] for one in storage.read_records(job.directory / "batches-rank0.jsonl")]
     assert 0 < len(steps) - len(set(steps)) <= SEGMENT
     assert batches_in(job.directory) == batches_in(undisturbed.directory)
     assert (best / WEIGHTS).read_bytes() == (wanted / WEIGHTS).read_bytes()

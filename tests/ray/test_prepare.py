@@ -187,7 +187,7 @@ def killed_run(source: Source, out: Path) -> None:
     splits = assign_splits([one.entry for one in listed], val_share=0.1, hold_out=())
     first = grouped(listed)[0]
     families = {one.entry.family: splits[one.entry.family] for one in first}
-    job = shard_job(Group(shard_name(version=1, ordinal=0), first, families), out=str(out))
+    job = shard_job(Group(shard_name(version=1, ordinal=0), first, families), out=out)
     assert isinstance(carry_out(job, root=out), Done)
     (out / "shards" / ".partial-abc").write_text("half of the second")
     (out / shard_name(version=1, ordinal=3)).write_text("a material of the second alone, which kills no more")

@@ -15,11 +15,11 @@ import pytest
 import ray
 import torch
 
+from pbrlib import storage
 from pbrlib.curriculum.run import PhaseJob, run_phase, set_up
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DataError, RepeatedError
-from pbrlib.storage.lines import read_records
 from pbrlib.train.checkpoint.state import WEIGHTS
 from pbrlib.train.learner import Learner
 from pbrlib.train.record.incidents import INCIDENTS
@@ -108,7 +108,7 @@ def test_a_device_that_had_no_room_once_costs_the_steps_since_the_checkpoint(
     best = launch_on_ray(job, work=short_of_memory_once)
     (line,) = incidents(job.directory)
     assert (line["cause"], line["step"], line["verdict"]) == ("device memory", 5, "retried")
-    steps = [one["step"] for one in read_records(job.directory / "batches-rank0.jsonl")]
+    steps = [one["step"] for one in storage.read_records(job.directory / "batches-rank0.jsonl")]
     print(f"steps: {steps}")
     assert 0 < len(steps) - len(set(steps)) <= 4
     assert batches_in(job.directory) == batches_in(undisturbed.directory)

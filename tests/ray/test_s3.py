@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from pbrlib import storage
 from pbrlib.curriculum.run import PhaseJob, carry_out
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DataError
 from pbrlib.runs.prune import SNAPSHOT
-from pbrlib.storage import s3 as s3_client
-from pbrlib.storage.paths import place
+from pbrlib.storage import s3listing, s3reading
 from pbrlib.train.checkpoint.state import OPTIMIZER, WEIGHTS, checkpoints
 from ray_jobs.cli import main
 from ray_jobs.fit.fit import launch_on_ray
@@ -36,7 +36,7 @@ def job(
     local = job_of(
         albedo_curriculum, "A1", shards=shard_set, donors=trained_runs, runs=tmp_path / "local", **given
     )
-    return replace(local, runs=place(f"{bucket}/runs"))
+    return replace(local, runs=storage.to_path(f"{bucket}/runs"))
 
 
 def secret_places(contents: Iterable[tuple[str, bytes]]) -> list[str]:
@@ -56,7 +56,7 @@ def test_two_workers_train_into_a_bucket_and_no_secret_is_written_anywhere(
     assert record["latest_checkpoint_result"]["checkpoint_dir_name"] == "checkpoint_00000008"
     logs = [path for path in Path("/tmp/ray/session_latest/logs/").rglob("*") if path.is_file()]
     assert logs
-    found = {address: s3_client.read(address) for address in s3_client.tree(bucket)}
+    found = {address: s3reading.read(address) for address in s3listing.tree(bucket)}
     assert secret_places(found.items()) == []
     assert secret_places((str(path), path.read_bytes()) for path in logs) == []
 

@@ -14,11 +14,11 @@ import pytest
 import ray
 from ray.train.torch.config import _TorchBackend
 
+from pbrlib import storage
 from pbrlib.curriculum.run import PhaseJob
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import OutageError
-from pbrlib.storage.lines import read_records
 from pbrlib.train.checkpoint.state import is_complete
 from pbrlib.train.record.incidents import INCIDENTS
 from ray_jobs.fit import fit, room, trainer
@@ -112,5 +112,5 @@ def test_workers_that_are_lost_before_they_are_joined_leave_their_place_to_the_n
     monkeypatch.setattr(_DiesOnce, "marker", tmp_path / "died", raising=False)
     job = job_of(albedo_curriculum, "A1", **places, workers=2, data_cpus=NUM_CPUS / 2 - 1)
     assert is_complete(fit.launch_on_ray(job))
-    (line,) = read_records(job.directory / INCIDENTS)
+    (line,) = storage.read_records(job.directory / INCIDENTS)
     assert (line["cause"], line["rank"], line["verdict"]) == ("lost", None, "retried")

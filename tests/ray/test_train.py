@@ -14,6 +14,7 @@ import pytest
 import ray
 import torch
 
+from pbrlib import storage
 from pbrlib.curriculum.draws import phase_plan
 from pbrlib.curriculum.run import PhaseJob, carry_out, launch_local
 from pbrlib.curriculum.spec import Curriculum
@@ -21,7 +22,6 @@ from pbrlib.data.draws.balance import BalanceSpec
 from pbrlib.data.draws.plan import PlanRequest, make_plan
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DataError, NumericsError
-from pbrlib.storage.lines import read_records
 from pbrlib.train.checkpoint.state import WEIGHTS, read_state
 from pbrlib.train.record.journal import METRICS
 from ray_jobs.fit.datasets import stream
@@ -123,7 +123,7 @@ def test_two_workers_replace_what_is_damaged_and_count_it_together(
     trained = [name for batch in global_batches(job.directory, workers=2).values() for name, _ in batch]
     assert len(trained) == len(drawn)
     assert not damaged & set(trained)
-    bad = [line for line in read_records(job.directory / METRICS) if line["kind"] == "bad_samples"]
+    bad = [line for line in storage.read_records(job.directory / METRICS) if line["kind"] == "bad_samples"]
     assert bad[-1]["bad_samples"] == sum(name in damaged for name in drawn)
     assert {name for line in bad for name in line["materials"]} == damaged
 

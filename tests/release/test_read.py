@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
+from pbrlib import storage
 from pbrlib.errors import CheckpointError
 from pbrlib.evaluate.measure import checkpoints_of
 from pbrlib.inference.chain import Chain
-from pbrlib.storage.files import sha256
 from tests.release.conftest import Ladder
 
 
@@ -70,7 +70,7 @@ def test_no_path_leads_out_of_the_folder(model: Path, file: str) -> None:
 
     shutil.copy(model / "albedo.safetensors", model.parent)
     with (model / "SHA256SUMS").open("a") as sums:
-        sums.write(f"{sha256(model / 'albedo.safetensors')}  {file}\n")
+        sums.write(f"{storage.sha256(model / 'albedo.safetensors')}  {file}\n")
     edit(model, change)
     refused(model, r"model.json: networks.albedo.*file: ")
 

@@ -12,10 +12,9 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from pbrlib import storage
 from pbrlib.errors import DataError
-from pbrlib.storage import files as storage
-from pbrlib.storage import s3 as s3_client
-from pbrlib.storage.paths import place
+from pbrlib.storage import s3listing, s3reading
 from pbrlib.train.record.rundirectory import RunDirectory
 from ray_jobs.cli import main
 from ray_jobs.commands.tune import open_sweep
@@ -37,11 +36,11 @@ def pbr(*words: str | Path) -> tuple[int, str]:
 def send(folder: Path, address: str) -> None:
     for path in folder.rglob("*"):
         if path.is_file():
-            storage.put_file(path, f"{address}/{path.relative_to(folder).as_posix()}")
+            storage.put_file(path, storage.to_path(address) / path.relative_to(folder))
 
 
 def contents(address: str) -> dict[str, bytes]:
-    found = {name: s3_client.read(name) for name in s3_client.tree(address)}
+    found = {name: s3reading.read(name) for name in s3listing.tree(address)}
     return {name.removeprefix(f"{address}/"): content for name, content in found.items()}
 
 
@@ -97,7 +96,7 @@ def test_a_bucket_that_cannot_be_written_ends_training_with_a_message(
     assert code == 2
     assert "model.safetensors: S3 cannot be used" in output or "S3 answers" in output
     assert "Traceback" not in output
-    assert not list(place(f"{bucket}/runs/segformer").glob("*/checkpoint_*"))
+    assert not list(storage.to_path(f"{bucket}/runs/segformer").glob("*/checkpoint_*"))
     code, output = pbr("runs", "show", f"{bucket}/runs/segformer")
     assert code == 0, output
     assert "stopped" in output
@@ -116,10 +115,10 @@ def test_runs_are_listed_shown_compared_and_reported(runs: str, s3: FaultyServer
     picture = f"{runs}/both.png"
     code, output = pbr("runs", "compare", f"{runs}/albedo", f"{runs}/metallic", "--out", picture)
     assert code == 0, output
-    assert storage.read_bytes(picture).startswith(b"\x89PNG")
+    assert storage.to_path(picture).read_bytes().startswith(b"\x89PNG")
     code, output = pbr("report", f"{runs}/albedo")
     assert code == 0, output
-    page = storage.read_bytes(f"{runs}/albedo/report.html").decode()
+    page = storage.to_path(f"{runs}/albedo/report.html").read_bytes().decode()
     assert "data:image/jpeg" in page
 
 
@@ -128,7 +127,7 @@ def test_a_sweep_finds_its_donors_in_a_bucket(runs: str, shard_folder: Path, tmp
     objectives = [{"metric": "val/all/albedo/l1", "mode": "min"}]
     file = write_search(tmp_path, text=ALBEDO, phase="A1", space=space, objectives=objectives)
     given = {"data": str(shard_folder), "out": tmp_path / "sweep", "runtime_file": None, "overrides": []}
-    sweep = open_sweep(file, runs=place(runs), **given)
+    sweep = open_sweep(file, runs=storage.to_path(runs), **given)
     job = sweep.job(0, {"phases.A1.optimizer.lr": 1e-3}, 0)
     assert str(job.frozen["segformer"]).startswith(f"{runs}/segformer/S0-")
     assert job.directory.is_relative_to(tmp_path / "sweep")
@@ -147,7 +146,9 @@ def test_prune_removes_what_it_said_and_nothing_else(bucket: str, tmp_path: Path
     assert all("may go" in said and f"{bucket}/runs/{one}:" in said for one in goes)
     stays = {name: one for name, one in before.items() if name.rpartition("/")[0] not in goes}
     assert contents(f"{bucket}/runs") == stays
-    assert RunDirectory(place(f"{bucket}/runs"), name="albedo").best()[0].name == "checkpoint_00000004"
+    assert (
+        RunDirectory(storage.to_path(f"{bucket}/runs"), name="albedo").best()[0].name == "checkpoint_00000004"
+    )
 
 
 def test_a_model_in_a_bucket_is_evaluated_as_on_a_disk(runs: str, released: Ladder) -> None:
@@ -160,9 +161,9 @@ def test_a_model_in_a_bucket_is_evaluated_as_on_a_disk(runs: str, released: Ladd
     code, output = pbr("evaluate", runs, *data)
     assert code == 0, output
     for folder in (f"{runs}/model-evaluation", f"{runs}/evaluation"):
-        ours = json.loads(storage.read_bytes(f"{folder}/evaluation.json"))
+        ours = json.loads(storage.to_path(f"{folder}/evaluation.json").read_bytes())
         assert ours["per_texture"] == theirs["per_texture"]
-        assert storage.size(f"{folder}/contact-1.png")
+        assert storage.to_path(f"{folder}/contact-1.png").stat().st_size
 
 
 def test_a_model_in_a_bucket_converts_as_on_a_disk(bucket: str, released: Ladder, tmp_path: Path) -> None:
@@ -189,18 +190,18 @@ def test_a_ladder_leaves_its_model_in_the_bucket_whole_or_not_at_all(
     runs: str, s3: FaultyServer, released: Ladder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
-    ladder = Ladder(place(runs), released.curricula, released.shards)
+    ladder = Ladder(storage.to_path(runs), released.curricula, released.shards)
     assert ladder.write().evaluation is None, "it is of these very networks already"
-    storage.write_bytes_atomic(f"{runs}/model/model.json", b"of another time")
+    storage.write_atomic(storage.to_path(f"{runs}/model/model.json"), b"of another time")
     for file in ("segformer/model.safetensors", "model.json"):
         with s3.failing("PUT", f"model/{file}", BROKEN), pytest.raises(DataError, match=file):
             ladder.write()
-        assert not storage.exists(f"{runs}/model/model.json")
+        assert not storage.to_path(f"{runs}/model/model.json").exists()
     done = ladder.write()
     assert done.evaluation is not None
     theirs = everything(released.runs / "model")
     assert contents(f"{runs}/model").keys() == theirs.keys()
-    assert storage.list_files(runs) == {}, "no mark is left"
+    assert storage.file_sizes(storage.to_path(runs)) == {}, "no mark is left"
     assert ladder.write().evaluation is None
 
 

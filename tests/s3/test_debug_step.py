@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from pbrlib import storage
 from pbrlib.curriculum.run import launch_local
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import NumericsError
-from pbrlib.storage.paths import place
 from pbrlib.train.failedstep import read_failed_step
 from ray_jobs.cli import main
 from tests.train.debug.test_debug_step import WILD, albedo, job_in
 
 
 def test_it_is_replayed_bit_for_bit(shard_set: ShardSet, trained_runs: Path, bucket: str) -> None:
-    runs = place(f"{bucket}/runs")
+    runs = storage.to_path(f"{bucket}/runs")
     job = job_in(runs, albedo(trained_runs, changes=WILD), shards=shard_set, workers=1)
     with pytest.raises(NumericsError, match="phase A1, step 1"):
         launch_local(job)

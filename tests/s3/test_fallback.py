@@ -8,10 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from pbrlib import storage
 from pbrlib.errors import CheckpointError, DamagedCheckpointError, DataError
 from pbrlib.runs.record import PhaseFolder
-from pbrlib.storage import files as storage
-from pbrlib.storage.paths import S3Path
 from pbrlib.train.checkpoint.state import (
     OPTIMIZER,
     SET_ASIDE,
@@ -29,9 +28,9 @@ NET = nn.Linear(4, 4)
 
 
 @pytest.fixture
-def phase(bucket: str, tmp_path: Path) -> S3Path:
+def phase(bucket: str, tmp_path: Path) -> storage.S3Path:
     """The folder of a phase with three checkpoints."""
-    folder = S3Path(f"{bucket}/albedo/A1-ffffffff")
+    folder = storage.S3Path(f"{bucket}/albedo/A1-ffffffff")
     for step in (1, 2, 3):
         state = State("A1", "f", step, 9, {}, {})
         save(tmp_path / "c", state=state, network=NET, optimizer=torch.optim.AdamW(NET.parameters()))
@@ -39,7 +38,7 @@ def phase(bucket: str, tmp_path: Path) -> S3Path:
     return folder
 
 
-def resumed(phase: S3Path) -> int:
+def resumed(phase: storage.S3Path) -> int:
     newest = checkpoints(phase)[-1]
     return restore(newest, fingerprint="f", network=NET, optimizer=torch.optim.AdamW(NET.parameters())).step
 
@@ -48,7 +47,7 @@ def cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-40])
 
 
-def test_a_cut_upload_is_passed_and_said_in_the_journal(phase: S3Path) -> None:
+def test_a_cut_upload_is_passed_and_said_in_the_journal(phase: storage.S3Path) -> None:
     cut(phase / "checkpoint_00000003" / OPTIMIZER)
     assert past_damage(phase, lambda: resumed(phase)) == 2
     assert [one.name for one in checkpoints(phase)] == ["checkpoint_00000001", "checkpoint_00000002"]
@@ -57,7 +56,7 @@ def test_a_cut_upload_is_passed_and_said_in_the_journal(phase: S3Path) -> None:
     assert f"{phase}/checkpoint_00000003/optimizer.pt" in complaint
 
 
-def test_where_none_is_whole_nothing_in_the_bucket_changes(phase: S3Path) -> None:
+def test_where_none_is_whole_nothing_in_the_bucket_changes(phase: storage.S3Path) -> None:
     for folder in checkpoints(phase):
         cut(folder / WEIGHTS)
     before = {str(path): path.stat().st_size for path in phase.rglob("*")}
@@ -67,7 +66,7 @@ def test_where_none_is_whole_nothing_in_the_bucket_changes(phase: S3Path) -> Non
 
 
 def test_a_bucket_that_is_away_is_no_damage(
-    s3: FaultyServer, phase: S3Path, monkeypatch: pytest.MonkeyPatch
+    s3: FaultyServer, phase: storage.S3Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with s3.failing("GET", WEIGHTS, BUSY), pytest.raises(DataError, match="SlowDown"):

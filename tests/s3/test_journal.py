@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from pbrlib import storage
 from pbrlib.errors import DataError
 from pbrlib.runs.walltime import read_sheet
-from pbrlib.storage import files as storage
-from pbrlib.storage.paths import place
+from pbrlib.storage import growing, lines, s3writing
 from pbrlib.train.clock import Clock
-from pbrlib.train.record import journal, outbox
-from pbrlib.train.record.journal import METRICS, Journal, JournalTail
+from pbrlib.train.record.journal import METRICS, Journal
 from pbrlib.train.record.timesheet import TIME_SHEET, enter_time
 from tests.s3_server import BROKEN, FaultyServer
 
@@ -21,8 +20,8 @@ from tests.s3_server import BROKEN, FaultyServer
 @pytest.fixture
 def directory(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    monkeypatch.setattr(journal, "LOOK_EVERY_S", 0.0)
-    return place(f"{bucket}/runs/albedo/A1-0")
+    monkeypatch.setattr(lines, "POLL_S", 0.0)
+    return storage.to_path(f"{bucket}/runs/albedo/A1-0")
 
 
 def steps(directory: Path) -> list[int]:
@@ -32,7 +31,7 @@ def steps(directory: Path) -> list[int]:
 def test_what_is_sent_can_be_followed_and_is_dropped_beyond_the_step_that_a_resumed_run_begins_at(
     directory: Path,
 ) -> None:
-    tail = JournalTail(directory)
+    tail = storage.follow_lines(directory / METRICS)
     with pytest.raises(KeyError), Journal(directory, first_step=0) as first:
         first.scalars("step", step=1, values={"loss": 1.0})
         assert tail.lines() == []
@@ -54,7 +53,7 @@ def test_who_follows_a_journal_that_began_anew_and_grew_past_it_loses_nothing_fo
     directory: Path,
 ) -> None:
     (directory / METRICS).write_text('{"step": 1}\n{"step": 2}\n')
-    tail = JournalTail(directory)
+    tail = storage.follow_lines(directory / METRICS)
     (directory / METRICS).write_text('{"step": 1, "loss": 0.123456}\n{"step": 2}\n')
     assert tail.lines() == []
     assert [line["step"] for line in tail.lines()] == [1, 2]
@@ -63,11 +62,11 @@ def test_who_follows_a_journal_that_began_anew_and_grew_past_it_loses_nothing_fo
 def test_a_bucket_that_is_away_between_two_checkpoints_costs_nothing(
     directory: Path, s3: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox, "SEND_EVERY_S", 0.0)
-    monkeypatch.setattr(outbox, "SHARE_OF_TIME", float("inf"))
+    monkeypatch.setattr(growing, "SEND_EVERY_S", 0.0)
+    monkeypatch.setattr(growing, "SHARE_OF_TIME", float("inf"))
     enter_time(directory, "launched")
     with Journal(directory, first_step=0) as written:
-        tail = JournalTail(directory)
+        tail = storage.follow_lines(directory / METRICS)
         with s3.failing("PUT", METRICS, BROKEN) as fault, s3.failing("GET", METRICS, BROKEN):
             written.scalars("step", step=1, values={})
             written.account(Clock(), step=1, at_once=True)
@@ -85,14 +84,14 @@ def test_a_bucket_that_is_away_between_two_checkpoints_costs_nothing(
 
 def test_a_large_journal_is_sent_less_often(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr("pbrlib.train.record.outbox.time.monotonic", lambda: clock[0])
-    sender = outbox.Outbox(directory)
-    (sender.folder / METRICS).write_text("{}\n")
+    monkeypatch.setattr("pbrlib.storage.growing.time.monotonic", lambda: clock[0])
+    sender = storage.growing_folder(directory)
+    (sender.path / METRICS).write_text("{}\n")
 
     def slow(*given: object) -> None:
         clock[0] += 3.0
 
-    monkeypatch.setattr(storage, "put_file", slow)
+    monkeypatch.setattr(s3writing, "upload", slow)
     sender.send()
     clock[0] = 3.0 + 59.0
     assert not sender.is_due

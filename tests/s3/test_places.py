@@ -8,18 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from pbrlib.storage import files as storage
-from pbrlib.storage.lines import append
-from pbrlib.storage.paths import S3Path, place
+from pbrlib import storage
 
 
 @pytest.fixture(params=["local", "s3", "one listing"])
 def root(request: pytest.FixtureRequest, tmp_path: Path, bucket: str) -> Path:
-    folder = tmp_path / "root" if request.param == "local" else place(f"{bucket}/root")
+    folder = tmp_path / "root" if request.param == "local" else storage.to_path(f"{bucket}/root")
     for name in ("a.txt", "runs/b.json", "runs/one/c.json", "runs/two/c.json", "runs/.hidden/c.json"):
-        storage.write_bytes_atomic(folder / name, name.encode())
+        storage.write_atomic(folder / name, name.encode())
     if request.param == "one listing":
-        listing = storage.as_of_now(folder)
+        listing = storage.snapshot(folder)
         listing.__enter__()
         request.addfinalizer(lambda: listing.__exit__(None, None, None))
     return folder
@@ -50,13 +48,13 @@ def test_looking_around_is_the_same_everywhere(root: Path) -> None:
 
 
 def test_writing_and_removing(bucket: str) -> None:
-    file = place(f"{bucket}/folder/file")
+    file = storage.to_path(f"{bucket}/folder/file")
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("ä")
     assert file.read_bytes() == "ä".encode()
-    append(file, "b")
-    append(file.with_name("new"), "c")
-    assert storage.list_files(file.parent) == {"file": 3, "new": 1}
+    storage.append_lines(file, "b")
+    storage.append_lines(file.with_name("new"), "c")
+    assert storage.file_sizes(file.parent) == {"file": 3, "new": 1}
     file.unlink()
     file.unlink(missing_ok=True)
     with pytest.raises(FileNotFoundError):
@@ -64,7 +62,7 @@ def test_writing_and_removing(bucket: str) -> None:
 
 
 def test_an_address_stays_one_whatever_is_done_with_its_path() -> None:
-    path = place("s3://bucket/runs/")
+    path = storage.to_path("s3://bucket/runs/")
     assert str(path) == "s3://bucket/runs"
     below = path / "albedo" / "A1"
     assert [str(one) for one in (below, below.parent.parent, below.with_name("A2"), below.resolve())] == [
@@ -76,14 +74,14 @@ def test_an_address_stays_one_whatever_is_done_with_its_path() -> None:
     assert str(below.relative_to(path)) == "albedo/A1"
     assert pickle.loads(pickle.dumps(below)) == below
     assert below.is_absolute()
-    assert not isinstance(place("runs"), S3Path)
+    assert not isinstance(storage.to_path("runs"), storage.S3Path)
 
 
 def test_what_knows_only_files_of_this_machine_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    path = place("s3://bucket/file")
+    path = storage.to_path("s3://bucket/file")
     for use in (os.fspath, os.stat, open, lambda path: path.open("w"), lambda path: path.touch()):
         with pytest.raises(TypeError, match="s3://bucket/file"):
             use(path)

@@ -16,11 +16,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from pbrlib import storage
 from pbrlib.curriculum.run import PhaseJob, carry_out, launch_local, resolve
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.storage import files as storage
-from pbrlib.storage.paths import place
 from pbrlib.train.checkpoint.state import OPTIMIZER, WEIGHTS, checkpoints, read_weights
 from pbrlib.train.record.journal import METRICS
 from pbrlib.train.record.rundirectory import RunDirectory
@@ -61,7 +60,7 @@ def test_a_run_in_a_bucket_goes_on_where_it_was_killed_and_ends_as_on_a_disk(
 ) -> None:
     given = {"shards": shard_set, "donors": trained_runs, "profile_steps": 1}
     local = job_of(albedo_curriculum, "A1", runs=tmp_path / "local", **given)
-    remote = replace(local, runs=place(f"{bucket}/runs"))
+    remote = replace(local, runs=storage.to_path(f"{bucket}/runs"))
     expected = carry_out(local, launch_local)
     with pytest.MonkeyPatch.context() as patch:
         kill_at(6, patch)
@@ -89,10 +88,10 @@ def test_a_run_in_a_bucket_goes_on_where_it_was_killed_and_ends_as_on_a_disk(
 def test_donors_are_found_in_a_bucket_by_their_name_and_by_their_path(
     bucket: str, shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum
 ) -> None:
-    runs = place(f"{bucket}/runs")
+    runs = storage.to_path(f"{bucket}/runs")
     for path in trained_runs.rglob("*"):
         if path.is_file():
-            storage.put_file(path, runs / path.relative_to(trained_runs).as_posix())
+            storage.put_file(path, runs / path.relative_to(trained_runs))
     phase = albedo_curriculum.phases["A1"]
     folder = RunDirectory(runs, name="albedo").best()[0]
     jobs = [
@@ -139,13 +138,14 @@ def test_a_process_that_is_killed_while_it_sends_a_checkpoint_leaves_none_and_an
             process.kill()
             process.wait(timeout=10)
     assert fault.met
-    (folder,) = place(f"{bucket}/runs").glob("albedo/A1-*")
+    (folder,) = storage.to_path(f"{bucket}/runs").glob("albedo/A1-*")
     assert [one.name for one in checkpoints(folder)] == ["checkpoint_00000004"]
     for runs in (f"{bucket}/runs", tmp_path / "disk"):
         done = CliRunner().invoke(main, words(runs))
         assert done.exit_code == 0, done.output
     ours, theirs = (
-        RunDirectory(runs, name="albedo").best()[0] for runs in (place(f"{bucket}/runs"), tmp_path / "disk")
+        RunDirectory(runs, name="albedo").best()[0]
+        for runs in (storage.to_path(f"{bucket}/runs"), tmp_path / "disk")
     )
     for name in (WEIGHTS, OPTIMIZER):
         assert (ours / name).read_bytes() == (theirs / name).read_bytes()

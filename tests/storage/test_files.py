@@ -5,86 +5,90 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pbrlib import storage
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.window import Window
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
 from pbrlib.errors import DataError
-from pbrlib.storage import files as storage
 from pbrlib.storage import s3client
 from tests.data.shards.materials import material
+from tests.s3_server import BROKEN, FaultyServer
 
 
 @pytest.fixture(params=["local", "s3"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     if request.param == "local":
-        return str(tmp_path / "folder")
-    bucket: str = request.getfixturevalue("bucket")
-    return f"{bucket}/some/folder"
+        return tmp_path / "folder"
+    return storage.to_path(f"{request.getfixturevalue('bucket')}/some/folder")
 
 
-def test_what_is_written_can_be_read(folder: str) -> None:
-    place = storage.join(folder, "sub", "file.bin")
-    assert not storage.exists(place)
-    storage.write_bytes_atomic(place, b"first")
-    storage.write_bytes_atomic(place, b"0123456789")
-    assert storage.exists(place)
-    assert storage.size(place) == 10
-    assert storage.read_bytes(place) == b"0123456789"
-    assert storage.read_range(place, start=3, length=4) == b"3456"
-    assert storage.read_range(place, start=8, length=40) == b"89"
-    assert storage.read_range(place, start=0, length=0) == b""
+def test_what_is_written_can_be_read(folder: Path) -> None:
+    place = folder / "sub" / "file.bin"
+    assert not place.exists()
+    storage.write_atomic(place, b"first")
+    storage.write_atomic(place, b"0123456789")
+    assert place.exists()
+    assert place.stat().st_size == 10
+    assert place.read_bytes() == b"0123456789"
     assert storage.sha256(place) == "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882"
 
 
-def test_listing_names_the_files_of_a_folder_and_not_those_below(folder: str) -> None:
-    assert storage.list_files(folder) == {}
+def test_listing_names_the_files_of_a_folder_and_not_those_below(folder: Path) -> None:
+    assert storage.file_sizes(folder) == {}
     for name, length in (("b", 2), ("a", 1), ("below/c", 3)):
-        storage.write_bytes_atomic(storage.join(folder, name), b"x" * length)
-    assert list(storage.list_files(folder).items()) == [("a", 1), ("b", 2)]
+        storage.write_atomic(folder / name, b"x" * length)
+    assert list(storage.file_sizes(folder).items()) == [("a", 1), ("b", 2)]
 
 
-def test_a_missing_file_is_not_found(folder: str) -> None:
-    place = storage.join(folder, "none")
-    for read in (storage.read_bytes, storage.size, storage.open_input):
+def test_a_missing_file_is_not_found(folder: Path) -> None:
+    place = folder / "none"
+    for read in (
+        lambda path: path.read_bytes(),
+        lambda path: path.stat(),
+        storage.sha256,
+        storage.open_arrow,
+    ):
         with pytest.raises(FileNotFoundError):
             read(place)
 
 
-def test_a_file_opens_for_arrow(folder: str) -> None:
-    place = storage.join(folder, "file.bin")
-    storage.write_bytes_atomic(place, bytes(range(100)))
-    file = storage.open_input(place)
+def test_a_file_opens_for_arrow(folder: Path) -> None:
+    place = folder / "file.bin"
+    storage.write_atomic(place, bytes(range(100)))
+    file = storage.open_arrow(place)
     assert file.size() == 100
     file.seek(-10, 2)
     assert file.read() == bytes(range(90, 100))
     assert file.read_at(5, 20) == bytes(range(20, 25))
+    assert file.read_at(40, 95) == bytes(range(95, 100))
+    assert file.read_at(0, 3) == b""
 
 
-def test_a_failed_write_leaves_what_was_there(folder: str) -> None:
-    place = storage.join(folder, "file.bin")
-    storage.write_bytes_atomic(place, b"old")
+def test_a_failed_write_leaves_what_was_there(folder: Path) -> None:
+    place = folder / "file.bin"
+    storage.write_atomic(place, b"old")
     with pytest.raises(KeyError), storage.staged(place) as partial:
         partial.write_bytes(b"half of the n")
         raise KeyError
-    assert storage.read_bytes(place) == b"old"
-    assert list(storage.list_files(folder)) == ["file.bin"]
+    assert place.read_bytes() == b"old"
+    assert list(storage.file_sizes(folder)) == ["file.bin"]
 
 
 def test_a_place_that_cannot_be_written_is_a_data_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="file/below: cannot be written"):
-        storage.write_bytes_atomic(tmp_path / "file" / "below", b"")
+        storage.write_atomic(tmp_path / "file" / "below", b"")
 
 
 def test_written_files_have_the_permissions_of_any_new_file(tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
-    storage.write_bytes_atomic(tmp_path / "written", b"")
+    storage.write_atomic(tmp_path / "written", b"")
     assert (tmp_path / "written").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_an_address_without_bucket_says_how_to_write_one() -> None:
     with pytest.raises(DataError, match="s3:///folder: names no bucket"):
-        storage.read_bytes("s3:///folder")
+        storage.to_path("s3:///folder")
 
 
 def test_missing_credentials_are_a_data_error(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,19 +101,17 @@ def test_missing_credentials_are_a_data_error(bucket: str, monkeypatch: pytest.M
     s3client._client_for.cache_clear()
     try:
         with pytest.raises(DataError, match=r"Unable to locate credentials.*Check your AWS credentials"):
-            storage.read_bytes(f"{bucket}/file")
+            storage.to_path(f"{bucket}/file").read_bytes()
     finally:
         s3client._client_for.cache_clear()
 
 
 def test_a_shard_set_lives_on_s3_as_on_disk(bucket: str) -> None:
-    root = f"{bucket}/sets/one"
+    root = storage.to_path(f"{bucket}/sets/one")
     with pytest.raises(DataError, match=r"no manifest\.json"):
         ShardSet.open(root)
     one = material(0, size=(600, 600))
-    info, rows = write_shard(
-        storage.join(root, shard_name(version=1, ordinal=0)), [one], split_for=lambda _: "train"
-    )
+    info, rows = write_shard(root / shard_name(version=1, ordinal=0), [one], split_for=lambda _: "train")
     manifest = publish(root, shards=[info], rows=[rows], previous=None)
     shards = ShardSet.open(root)
     assert shards.manifest == manifest
@@ -119,22 +121,89 @@ def test_a_shard_set_lives_on_s3_as_on_disk(bucket: str) -> None:
     shards.verify()
 
 
-def test_a_crop_on_s3_asks_for_a_part_of_the_shard(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = f"{bucket}/sets/two"
-    path = storage.join(root, shard_name(version=1, ordinal=0))
+def test_a_crop_on_s3_asks_for_a_part_of_the_shard(bucket: str, s3: FaultyServer) -> None:
+    root = storage.to_path(f"{bucket}/sets/two")
+    path = root / shard_name(version=1, ordinal=0)
     info, rows = write_shard(path, [material(0, size=(1024, 1024))], split_for=lambda _: "train")
     publish(root, shards=[info], rows=[rows], previous=None)
     shards = ShardSet.open(root)
     crop = (shards.rows[0], Window(0, 0, 200, 200), ["albedo"])
     shards.read_crop(*crop)  # opens the file
-    asked: list[int] = []
-    really_read = storage.read_range
-
-    def counting(location: storage.Location, *, start: int, length: int) -> bytes:
-        asked.append(length)
-        return really_read(location, start=start, length=length)
-
-    monkeypatch.setattr(storage, "read_range", counting)
+    s3.asked.clear()
     shards.read_crop(*crop)
-    assert len(asked) == 1
-    assert sum(asked) < info.bytes / 10
+    ((method, _, asked),) = s3.asked
+    first, last = map(int, asked.removeprefix("bytes=").split("-"))
+    assert method == "GET"
+    assert last - first < info.bytes / 10
+
+
+def test_what_a_killed_process_left_unfinished_is_removed_and_that_of_others_is_not(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    other = folder.with_name("other")
+    other.mkdir()
+    left, others = (storage.make_unfinished(one, prefix=".new-") for one in (folder, other))
+    (left / "file").write_text("half")
+    storage.remove_unfinished(folder, prefix=".new-")
+    assert not left.exists()
+    assert others.is_dir()
+    assert list(folder.iterdir()) == []
+
+
+def test_a_finished_folder_stands_whole_in_the_place_of_another(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for put in (storage.move_folder, storage.replace_folder):
+        for content in ("one", "two"):
+            new = storage.make_unfinished(folder, prefix=".new-")
+            (new / "below").mkdir()
+            for name in ("last", f"below/{content}"):
+                (new / name).write_text(content)
+            put(new, folder / "model", last="last")
+            assert not new.exists()
+            found = [one.relative_to(folder).as_posix() for one in folder.rglob("*") if one.is_file()]
+            assert sorted(found) == [f"model/below/{content}", "model/last"]
+
+
+def test_pieces_of_a_folder_that_was_not_sent_to_its_end_are_removed(
+    bucket: str, s3: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    target = storage.to_path(f"{bucket}/runs/model")
+    for name in ("first", "last"):
+        storage.write_atomic(tmp_path / "new" / name, name)
+    with s3.failing("PUT", "model/last", BROKEN), pytest.raises(DataError, match="model/last"):
+        storage.replace_folder(tmp_path / "new", target, last="last")
+    assert list(storage.file_sizes(target)) == ["first"]
+    storage.recover_folder(target, last="last")
+    assert not target.exists()
+    storage.replace_folder(tmp_path / "new", target, last="last")
+    storage.recover_folder(target, last="last")
+    assert list(storage.file_sizes(target)) == ["first", "last"]
+    assert storage.file_sizes(target.parent) == {}, "no mark is left"
+
+
+def test_files_of_work_that_fails_go_from_a_disk_and_those_that_are_kept_stay(tmp_path: Path) -> None:
+    done, failed = tmp_path / "done", tmp_path / "failed"
+    with storage.provisional(tmp_path) as files:
+        files.add(done)
+        done.touch()
+        files.clear()
+    with pytest.raises(KeyError), storage.provisional(tmp_path) as files:
+        files.add(failed)
+        failed.touch()
+        killed = storage.staged(tmp_path / "killed")
+        partial = killed.__enter__()
+        assert partial.is_file()
+        raise KeyError
+    assert list(tmp_path.iterdir()) == [done]
+
+
+def test_files_of_work_that_fails_stay_on_s3_where_a_manifest_may_name_them(bucket: str) -> None:
+    file = storage.to_path(f"{bucket}/set/shard")
+    with pytest.raises(KeyError), storage.provisional(file.parent) as files:
+        files.add(file)
+        file.write_text("")
+        raise KeyError
+    assert file.is_file()

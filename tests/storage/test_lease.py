@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
+from pbrlib import storage
 from pbrlib.errors import ConfigError, DataError
-from pbrlib.storage import lease, s3
-from pbrlib.storage.lock import sole_writer
-from pbrlib.storage.paths import place
+from pbrlib.storage import lease, s3reading, s3writing
 from tests.s3_server import BROKEN, FaultyServer
 
 
@@ -27,38 +26,38 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def left_behind(address: str) -> None:
     """What a command leaves that was killed."""
-    s3.write(address, json.dumps({"owner": "process 7 on lost", "token": "x"}).encode())
+    s3writing.write(address, json.dumps({"owner": "process 7 on lost", "token": "x"}).encode())
 
 
 def test_a_second_writer_of_a_bucket_is_refused_while_the_first_renews_its_lease(bucket: str) -> None:
-    run = place(f"{bucket}/runs/albedo")
-    with sole_writer(run, option="--runs"):
+    run = storage.to_path(f"{bucket}/runs/albedo")
+    with storage.sole_writer(run, option="--runs"):
         with (
             pytest.raises(ConfigError, match=r"process \d+ on .* is writing there.*another --runs"),
-            sole_writer(run, option="--runs"),
+            storage.sole_writer(run, option="--runs"),
         ):
             pass
         time.sleep(lease.LEASE_S + 1.5)
-        assert s3.read_dated(f"{run}/writer.lock") is not None
-    assert s3.read_dated(f"{run}/writer.lock") is None
-    with sole_writer(run, option="--runs"):
+        assert s3reading.read_dated(f"{run}/writer.lock") is not None
+    assert s3reading.read_dated(f"{run}/writer.lock") is None
+    with storage.sole_writer(run, option="--runs"):
         pass
 
 
 def test_the_lease_of_a_dead_command_is_taken_once_it_has_expired(bucket: str) -> None:
-    run = place(f"{bucket}/runs/albedo")
+    run = storage.to_path(f"{bucket}/runs/albedo")
     left_behind(f"{run}/writer.lock")
     began = time.monotonic()
-    with sole_writer(run, option="--runs"):
+    with storage.sole_writer(run, option="--runs"):
         assert time.monotonic() - began > lease.LEASE_S - 1.5
-        (content, _, _) = s3.read_dated(f"{run}/writer.lock") or (b"", "", 0)
+        (content, _, _) = s3reading.read_dated(f"{run}/writer.lock") or (b"", "", 0)
         assert json.loads(content)["owner"] != "process 7 on lost"
 
 
 def test_a_lease_in_a_bucket_that_is_not_there_is_refused(bucket: str) -> None:
     with (
         pytest.raises(DataError, match=r"s3://nowhere-at-all/runs/writer.lock: there is no such bucket"),
-        sole_writer(place("s3://nowhere-at-all/runs"), option="--runs"),
+        storage.sole_writer(storage.to_path("s3://nowhere-at-all/runs"), option="--runs"),
     ):
         pass
 
@@ -68,10 +67,10 @@ def test_a_server_that_refuses_every_put_of_a_free_lease_is_asked_so_often_and_n
 ) -> None:
     monkeypatch.setattr(lease, "_TAKES", 3)
     asked: list[str | None] = []
-    monkeypatch.setattr(s3, "write_if", lambda address, content, *, etag: asked.append(etag))
+    monkeypatch.setattr(s3writing, "write_if", lambda address, content, *, etag: asked.append(etag))
     with (
         pytest.raises(DataError, match="has refused 3 puts of this lock, although nobody holds it"),
-        sole_writer(place(f"{bucket}/runs"), option="--runs"),
+        storage.sole_writer(storage.to_path(f"{bucket}/runs"), option="--runs"),
     ):
         pass
     assert asked == [None] * 3
@@ -80,10 +79,10 @@ def test_a_server_that_refuses_every_put_of_a_free_lease_is_asked_so_often_and_n
 def test_of_two_who_take_an_expired_lease_one_gets_it(bucket: str) -> None:
     address = f"{bucket}/runs/writer.lock"
     left_behind(address)
-    (_, etag, _) = s3.read_dated(address) or (b"", "", 0)
+    (_, etag, _) = s3reading.read_dated(address) or (b"", "", 0)
     won: list[str | None] = []
     threads = [
-        threading.Thread(target=lambda name=name: won.append(s3.write_if(address, name, etag=etag)))
+        threading.Thread(target=lambda name=name: won.append(s3writing.write_if(address, name, etag=etag)))
         for name in (b"first", b"second")
     ]
     for thread in threads:
@@ -98,14 +97,14 @@ def test_of_two_who_take_an_expired_lease_one_gets_it(bucket: str) -> None:
 )
 def test_a_writer_whose_lease_is_taken_is_interrupted_and_told(bucket: str, before: Any) -> None:
     signal.signal(signal.SIGINT, before)
-    run = place(f"{bucket}/runs/albedo")
+    run = storage.to_path(f"{bucket}/runs/albedo")
     with (
         pytest.raises(DataError, match="another command has taken over"),
-        sole_writer(run, option="--runs"),
+        storage.sole_writer(run, option="--runs"),
     ):
         left_behind(f"{run}/writer.lock")
         time.sleep(10)
-    (content, _, _) = s3.read_dated(f"{run}/writer.lock") or (b"", "", 0)
+    (content, _, _) = s3reading.read_dated(f"{run}/writer.lock") or (b"", "", 0)
     assert json.loads(content)["owner"] == "process 7 on lost"
 
 
@@ -113,10 +112,10 @@ def test_a_lease_that_somebody_has_taken_is_not_given_back(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "RENEW_S", 60.0)  # as of a machine that stood still and has noticed nothing
-    run = place(f"{bucket}/runs/albedo")
-    with sole_writer(run, option="--runs"):
+    run = storage.to_path(f"{bucket}/runs/albedo")
+    with storage.sole_writer(run, option="--runs"):
         left_behind(f"{run}/writer.lock")
-    assert s3.read_dated(f"{run}/writer.lock") is not None
+    assert s3reading.read_dated(f"{run}/writer.lock") is not None
 
 
 def test_what_ends_a_writer_is_told_even_when_the_lease_cannot_be_given_back(
@@ -126,7 +125,7 @@ def test_what_ends_a_writer_is_told_even_when_the_lease_cannot_be_given_back(
     with (
         pytest.raises(ValueError, match="a mistake"),
         ExitStack() as faults,
-        sole_writer(place(f"{bucket}/runs/height"), option="--runs"),
+        storage.sole_writer(storage.to_path(f"{bucket}/runs/height"), option="--runs"),
     ):
         fault = faults.enter_context(s3.failing("GET", "writer.lock", BROKEN))
         raise ValueError("a mistake")
@@ -139,8 +138,8 @@ def test_an_outage_while_the_lease_is_renewed_is_survived(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    run = place(f"{bucket}/runs/albedo")
-    with sole_writer(run, option="--runs"):
+    run = storage.to_path(f"{bucket}/runs/albedo")
+    with storage.sole_writer(run, option="--runs"):
         with s3.failing("PUT", "writer.lock", BROKEN) as fault:
             time.sleep(2)
         assert fault.met > 1

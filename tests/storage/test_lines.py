@@ -7,26 +7,25 @@ from pathlib import Path
 
 import pytest
 
+from pbrlib import storage
 from pbrlib.errors import OutageError
-from pbrlib.storage import s3
-from pbrlib.storage.lines import append
-from pbrlib.storage.paths import place
+from pbrlib.storage import s3writing
 
 
 def test_a_line_that_was_cut_short_spoils_no_other(tmp_path: Path) -> None:
     path = tmp_path / "lines"
-    append(path, "first\n")
-    append(path, "seco")
-    append(path, "third\n")
+    storage.append_lines(path, "first\n")
+    storage.append_lines(path, "seco")
+    storage.append_lines(path, "third\n")
     assert path.read_text().split("\n") == ["first", "seco", "third", ""]
 
 
 def test_lines_of_several_writers_all_stay(bucket: str) -> None:
-    path = place(f"{bucket}/lines")
+    path = storage.to_path(f"{bucket}/lines")
 
     def write(name: str) -> None:
         for number in range(3):
-            append(path, f"{name}{number}\n")
+            storage.append_lines(path, f"{name}{number}\n")
 
     writers = [threading.Thread(target=write, args=(name,)) for name in "abc"]
     for writer in writers:
@@ -39,21 +38,35 @@ def test_lines_of_several_writers_all_stay(bucket: str) -> None:
 def test_a_line_is_there_once_where_the_answer_to_its_put_was_lost(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, put = place(f"{bucket}/lines"), s3.write_if
-    append(path, "first\n")
+    path, put = storage.to_path(f"{bucket}/lines"), s3writing.write_if
+    storage.append_lines(path, "first\n")
 
     def without_an_answer(address: str, data: bytes, *, etag: str | None) -> None:
         put(address, data, etag=etag)
 
-    monkeypatch.setattr(s3, "write_if", without_an_answer)
-    append(path, "second\n")
+    monkeypatch.setattr(s3writing, "write_if", without_an_answer)
+    storage.append_lines(path, "second\n")
     assert path.read_text() == "first\nsecond\n"
 
 
 def test_lines_that_others_never_let_through_are_an_error(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3, "write_if", lambda *arguments, etag: None)
+    monkeypatch.setattr(s3writing, "write_if", lambda *arguments, etag: None)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     with pytest.raises(OutageError, match="has refused 8 puts, since others add lines to it"):
-        append(place(f"{bucket}/lines"), "first\n")
+        storage.append_lines(storage.to_path(f"{bucket}/lines"), "first\n")
+
+
+@pytest.mark.parametrize("where", ["local", "s3"])
+def test_lines_of_an_opened_file_are_added_to_those_of_before(
+    request: pytest.FixtureRequest, tmp_path: Path, where: str
+) -> None:
+    path = tmp_path / "lines"
+    if where == "s3":
+        path = storage.to_path(f"{request.getfixturevalue('bucket')}/lines")
+    for number in range(2):
+        with storage.open_lines(path) as file:
+            file.write(f"{number}\n")
+            assert path.is_file() == (where == "local" or number > 0)
+    assert path.read_text() == "0\n1\n"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -10,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from pbrlib import storage
 from pbrlib.errors import ConfigError
-from pbrlib.storage.lock import sole_writer
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from pbrlib.storage.lock import sole_writer
+from pbrlib import storage
 
-with sole_writer(Path(sys.argv[1]), option="--out"):
+with storage.sole_writer(Path(sys.argv[1]), option="--out"):
     print("holds it", flush=True)
     time.sleep(60)
 """
@@ -33,17 +34,35 @@ def test_a_second_writer_is_told_who_the_first_is_and_a_killed_one_leaves_nothin
         owner = re.escape(f"process {first.pid} on {socket.gethostname()}")
         with (
             pytest.raises(ConfigError, match=f"{owner} is writing there"),
-            sole_writer(tmp_path / "sweep", option="--out"),
+            storage.sole_writer(tmp_path / "sweep", option="--out"),
         ):
             pass
         os.kill(first.pid, signal.SIGKILL)
         first.wait()
-    with sole_writer(tmp_path / "sweep", option="--out"):
+    with storage.sole_writer(tmp_path / "sweep", option="--out"):
         assert f"process {os.getpid()} " in (tmp_path / "sweep" / "writer.lock").read_text()
 
 
 def test_a_writer_that_is_done_or_fails_makes_room_for_the_next(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), sole_writer(tmp_path, option="--out"):
+    with pytest.raises(RuntimeError), storage.sole_writer(tmp_path, option="--out"):
         raise RuntimeError
-    with sole_writer(tmp_path, option="--out"), sole_writer(tmp_path / "another", option="--out"):
+    with (
+        storage.sole_writer(tmp_path, option="--out"),
+        storage.sole_writer(tmp_path / "another", option="--out"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_an_error_and_not_a_lock_that_outlives_its_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(file: object, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with (
+        pytest.raises(ConfigError, match=r"its file system has no locks.*Give another --out: a local disk"),
+        storage.sole_writer(tmp_path, option="--out"),
+    ):
         pass

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from pbrlib import storage
 from pbrlib.errors import NumericsError
-from pbrlib.storage.files import write_text_atomic
 from pbrlib.sweep.study import Configuration, Outcome, SweepStudy
 from ray_jobs.commands.tune import begin, open_sweep
 from ray_jobs.fit.fit import LostControllerError
@@ -35,7 +35,7 @@ def opened(
 
 
 def leave(work: Sweep, number: int, outcome: Outcome, *, repeat: int = 0) -> None:
-    write_text_atomic(work.folder(number, repeat) / trial.OUTCOME, json.dumps(asdict(outcome)))
+    storage.write_atomic(work.folder(number, repeat) / trial.OUTCOME, json.dumps(asdict(outcome)))
 
 
 def test_every_repeat_is_a_trial_in_a_folder_of_its_own_with_another_seed(

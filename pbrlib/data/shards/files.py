@@ -7,13 +7,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pbrlib import storage
 from pbrlib.data.shards.manifest import ShardInfo
-from pbrlib.storage import files as storage
 
 DAMAGE = (OSError, pa.ArrowException, UnicodeDecodeError)  # the last: of a name of a column
 FOR_GOOD = (None, errno.ENOENT, errno.EIO)
@@ -35,9 +36,8 @@ class OpenFiles:
     Every read makes its own Parquet reader over them, since those may not be shared.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: Path) -> None:
         self._root = root
-        self._remote = storage.is_remote(root)
         self._files: OrderedDict[str, _OpenFile] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -51,7 +51,8 @@ class OpenFiles:
         reader = pq.ParquetFile(
             file.source,
             metadata=file.metadata,
-            pre_buffer=self._remote,  # merges neighbouring ranges into one request
+            # Merges neighbouring ranges into one request; a memory map has no requests to save.
+            pre_buffer=not isinstance(file.source, pa.MemoryMappedFile),
             page_checksum_verification=True,
         )
         if max(needed) >= file.metadata.num_rows:
@@ -71,7 +72,7 @@ class OpenFiles:
             if name in self._files:
                 self._files.move_to_end(name)
                 return self._files[name]
-        source = storage.open_input(storage.join(self._root, name))
+        source = storage.open_arrow(self._root / name)
         metadata = pq.read_metadata(source)
         file = _OpenFile(source, metadata, _rows_per_group(metadata, rows=shard.rows))
         with self._lock:

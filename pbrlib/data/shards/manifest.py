@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import Field, StringConstraints, ValidationError
 
+from pbrlib import storage
 from pbrlib.data.shards.codec import TILE
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.indexfile import parse_index
 from pbrlib.errors import DamageError, DataError
 from pbrlib.spec import Spec
-from pbrlib.storage import files as storage
-from pbrlib.storage.files import Location
 
 FORMAT_VERSION: Final = 3
 FILE_NAME = "manifest.json"
@@ -73,15 +73,15 @@ class Manifest(Spec):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def load_manifest(root: Location) -> Manifest:
+def load_manifest(root: str | Path) -> Manifest:
     """Reads the manifest of the set below ``root``.
 
     Raises:
         DataError: There is none, it is not JSON of this schema, or of a format this version cannot read.
     """
-    place = storage.join(root, FILE_NAME)
+    place = storage.to_path(root) / FILE_NAME
     try:
-        text = storage.read_bytes(place)
+        text = place.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(
             f"{root}: no {FILE_NAME}, so this is not a finished shard set. "
@@ -111,15 +111,15 @@ def load_manifest(root: Location) -> Manifest:
     return manifest
 
 
-def read_index(root: Location, *, manifest: Manifest) -> tuple[IndexRow, ...]:
+def read_index(root: str | Path, *, manifest: Manifest) -> tuple[IndexRow, ...]:
     """The index rows of a version.
 
     Raises:
         DataError: The file is missing, not the one that the manifest names, or points out of the set.
     """
-    place = storage.join(root, manifest.index.file)
+    place = storage.to_path(root) / manifest.index.file
     try:
-        data = storage.read_bytes(place)
+        data = place.read_bytes()
     except FileNotFoundError as error:
         raise DamageError(f"{place}: missing. Copy the whole set again, or prepare it again.") from error
     except OSError as error:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import chain, pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,6 @@ from pbrlib.data.shards.manifest import ShardInfo
 from pbrlib.data.shards.writer import write_shard
 from pbrlib.errors import DataError
 from pbrlib.maps import MAPS, RELIEF
-from pbrlib.storage import files as storage
-from pbrlib.storage.files import Location
 
 MATERIALS_PER_SHARD = 8
 """At most; eight materials of 1024 px fill about 50 MB, and are a task long enough to be worth starting."""
@@ -164,7 +163,7 @@ def grouped(listed: Sequence[Listed]) -> list[tuple[Listed, ...]]:
     return [tuple(listed[start:stop]) for start, stop in pairwise(bounds)]
 
 
-def write_group(group: Group, *, out: Location) -> Written:
+def write_group(group: Group, *, out: Path) -> Written:
     """Reads, audits and stores the materials of a group, one at a time.
 
     Raises:
@@ -175,7 +174,7 @@ def write_group(group: Group, *, out: Location) -> Written:
     first = next(fit, None)
     if first is None:
         return Written(None, (), tuple(findings))
-    path = storage.join(out, group.file)
+    path = out / group.file
     shard, rows = write_shard(
         path, chain([first], fit), split_for=lambda material: group.splits[material.family]
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
+from pbrlib import storage
 from pbrlib.data.shards.codec import TILE, Blob, Planar, decode_tile
 from pbrlib.data.shards.files import DAMAGE, FOR_GOOD, OpenFiles
 from pbrlib.data.shards.index import IndexRow, tile_ranks
@@ -18,8 +20,6 @@ from pbrlib.data.shards.tilefile import TileKey
 from pbrlib.data.shards.window import DecodeTile, Window, assemble, tile_size, touched_tiles
 from pbrlib.errors import DamageError, DataError, outage_or
 from pbrlib.maps import MAPS, Stored
-from pbrlib.storage import files as storage
-from pbrlib.storage.files import Location
 
 log = logging.getLogger(__name__)
 
@@ -39,24 +39,25 @@ class ShardSet:
 
     def __init__(
         self,
-        location: str,
+        location: str | Path,
         *,
         manifest: Manifest,
         rows: tuple[IndexRow, ...],
         cache: TileCache | None = None,
         on_bad_sample: OnBadSample = "fail",
     ) -> None:
-        self.location = location
+        self.location = str(location)
+        self._root = storage.to_path(location)
         self.manifest = manifest
         self.rows = rows
         self.cache = cache
         self.on_bad_sample = on_bad_sample
-        self._files = OpenFiles(location)
+        self._files = OpenFiles(self._root)
 
     @classmethod
     def open(
         cls,
-        location: Location,
+        location: str | Path,
         *,
         cache: TileCache | None = None,
         on_bad_sample: OnBadSample = "fail",
@@ -68,12 +69,12 @@ class ShardSet:
                 is missing or of another size; that is only warned of where bad samples are skipped.
         """
         manifest = load_manifest(location)
-        for problem in _wrong_sizes(location, manifest):
+        for problem in _wrong_sizes(storage.to_path(location), manifest):
             if on_bad_sample == "fail":
                 raise DamageError(problem)
             log.warning("%s Until then its samples are skipped.", problem)
         rows = read_index(location, manifest=manifest)
-        return cls(str(location), manifest=manifest, rows=rows, cache=cache, on_bad_sample=on_bad_sample)
+        return cls(location, manifest=manifest, rows=rows, cache=cache, on_bad_sample=on_bad_sample)
 
     def __reduce__(self) -> tuple[Callable[..., ShardSet], tuple[Any, ...]]:
         return _restore, (self.location, self.manifest, self.rows, self.cache, self.on_bad_sample)
@@ -171,7 +172,7 @@ class ShardSet:
         wrong = [
             info.file
             for info in self.manifest.shards
-            if storage.sha256(storage.join(self.location, info.file)) != info.sha256
+            if storage.sha256(self._root / info.file) != info.sha256
         ]
         if wrong:
             raise DataError(f"{self.location}: damaged (SHA-256): {', '.join(wrong)}. {_REMEDY}")
@@ -245,10 +246,10 @@ class ShardSet:
                     broken.append((f"{self._place(row)}: {name}", row.id))
         whole = len(broken) == len(draws) * len(maps) > 1
         first = draws[0][0]
-        return (self._shard(first.shard), first.id) if whole or not broken else broken[0]
+        return (str(self._shard(first.shard)), first.id) if whole or not broken else broken[0]
 
-    def _shard(self, shard: int) -> str:
-        return storage.join(self.location, self.manifest.shards[shard].file)
+    def _shard(self, shard: int) -> Path:
+        return self._root / self.manifest.shards[shard].file
 
     def _place(self, row: IndexRow) -> str:
         return f"{self._shard(row.shard)}: {row.id}"
@@ -269,14 +270,11 @@ def _shard_rows(row: IndexRow, tiles: Sequence[int]) -> list[int]:
     return [row.first_row + ranks[tile] for tile in tiles]
 
 
-def _wrong_sizes(location: Location, manifest: Manifest) -> Iterator[str]:
+def _wrong_sizes(root: Path, manifest: Manifest) -> Iterator[str]:
     """What is wrong with the shards, as far as their names and sizes tell."""
-    sizes = storage.list_files(storage.join(location, SHARD_FOLDER))
+    sizes = storage.file_sizes(root / SHARD_FOLDER)
     for info in manifest.shards:
-        place, found = (
-            storage.join(location, info.file),
-            sizes.get(info.file.removeprefix(f"{SHARD_FOLDER}/")),
-        )
+        place, found = root / info.file, sizes.get(info.file.removeprefix(f"{SHARD_FOLDER}/"))
         if found is None:
             yield f"{place}: missing. {_REMEDY}"
         elif found != info.bytes:

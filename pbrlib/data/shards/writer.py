@@ -12,13 +12,14 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pbrlib import storage
 from pbrlib.data.materials.material import Material
 from pbrlib.data.shards.cells import count_cells, pack_cells
 from pbrlib.data.shards.codec import TILE, encode_tile
@@ -35,8 +36,6 @@ from pbrlib.data.shards.manifest import (
 )
 from pbrlib.errors import DataError
 from pbrlib.maps import CLASSES, MAPS, Encoding, class_id
-from pbrlib.storage import files as storage
-from pbrlib.storage.files import Location
 
 ROWS_PER_GROUP = 2
 
@@ -55,7 +54,7 @@ def shard_name(*, version: int, ordinal: int) -> str:
 
 
 def write_shard(
-    path: Location, materials: Iterable[Material], *, split_for: Callable[[Material], Split]
+    path: Path, materials: Iterable[Material], *, split_for: Callable[[Material], Split]
 ) -> tuple[ShardInfo, list[IndexRow]]:
     """Writes materials, one at a time, to a shard file ``DIR/shards/NAME``, whole or not at all.
 
@@ -81,7 +80,7 @@ def write_shard(
         if not rows:
             raise DataError(f"{path}: no material to write. Check what the source lists.")
         info = ShardInfo(
-            file="/".join(PurePosixPath(str(path)).parts[-2:]),
+            file="/".join(path.parts[-2:]),
             rows=file.num_rows,
             bytes=partial.stat().st_size,
             sha256=storage.sha256(partial),
@@ -91,7 +90,7 @@ def write_shard(
 
 
 def publish(
-    root: Location,
+    root: str | Path,
     *,
     shards: Sequence[ShardInfo],
     rows: Sequence[Sequence[IndexRow]],
@@ -113,6 +112,7 @@ def publish(
         DataError: An id occurs twice, ``previous`` is not the version in force, or a file cannot be
             written.
     """
+    root = storage.to_path(root)
     _check_in_force(root, previous)
     old_rows: tuple[IndexRow, ...] = () if previous is None else read_index(root, manifest=previous)
     old_shards = () if previous is None else previous.shards
@@ -134,12 +134,11 @@ def publish(
         **_statistics(all_rows),
     )
     manifest = manifest.model_copy(update={"sha256": manifest.fingerprint})
-    storage.write_bytes_atomic(storage.join(root, index_file), index)
-    place = storage.join(root, FILE_NAME)
+    storage.write_atomic(root / index_file, index)
+    place = root / FILE_NAME
     if previous is not None:
-        kept = storage.join(root, f"manifest.v{previous.version}.json")
-        storage.write_bytes_atomic(kept, storage.read_bytes(place))
-    storage.write_bytes_atomic(place, (manifest.model_dump_json(indent=2) + "\n").encode())
+        storage.write_atomic(root / f"manifest.v{previous.version}.json", place.read_bytes())
+    storage.write_atomic(place, manifest.model_dump_json(indent=2) + "\n")
     return manifest
 
 
@@ -255,8 +254,8 @@ def _statistics(rows: Sequence[IndexRow]) -> dict[str, dict[str, int]]:
     }
 
 
-def _check_in_force(root: Location, previous: Manifest | None) -> None:
-    found = load_manifest(root) if storage.exists(storage.join(root, FILE_NAME)) else None
+def _check_in_force(root: Path, previous: Manifest | None) -> None:
+    found = load_manifest(root) if (root / FILE_NAME).is_file() else None
     if found == previous:
         return
     if previous is None:
@@ -264,7 +263,7 @@ def _check_in_force(root: Location, previous: Manifest | None) -> None:
     raise DataError(f"{root}: its manifest changed meanwhile. Let one run end, then append again.")
 
 
-def _check_ids(root: Location, rows: Sequence[IndexRow]) -> None:
+def _check_ids(root: Path, rows: Sequence[IndexRow]) -> None:
     twice = [name for name, count in Counter(row.id for row in rows).items() if count > 1]
     if twice:
         named = ", ".join(sorted(twice)[:3])

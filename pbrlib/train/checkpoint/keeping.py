@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from pbrlib import storage
 from pbrlib.errors import DataError
-from pbrlib.storage.files import remove_folder
 from pbrlib.train.checkpoint.state import SET_ASIDE, STATE, checkpoints, is_complete, read_state
 from pbrlib.train.runtimespec import Selection
 
@@ -36,7 +36,7 @@ def remove_others(directory: Path, selection: Selection) -> None:
     for folder in sorted(directory.glob("checkpoint_*")):
         if folder < found[-1] and folder not in keep and not _is_set_aside(folder):
             try:
-                remove_folder(folder, first=STATE)
+                storage.remove_folder(folder, first=STATE)
             except (OSError, DataError) as error:
                 _log.warning("%s: not removed (%s); the next checkpoint tries again", folder, error)
 

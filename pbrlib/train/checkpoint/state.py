@@ -9,10 +9,8 @@ network alone, and is as strict about it. What learned something else is the mat
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
@@ -25,8 +23,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from pbrlib import storage
 from pbrlib.errors import CheckpointError, DamagedCheckpointError, outage_or
-from pbrlib.storage.files import fetched, is_remote
 from pbrlib.train.checkpoint.optimizerfile import put_optimizer, read_optimizer
 from pbrlib.train.checkpoint.sums import OWN_SUM, FileSum, compared, sum_of, sum_of_fields, unreadable
 
@@ -101,28 +99,6 @@ def step_of_checkpoint(folder: Path) -> int:
 def checkpoints(directory: Path) -> list[Path]:
     """The complete checkpoints in the folder of a phase, the oldest first."""
     return sorted(folder for folder in directory.glob("checkpoint_*") if is_complete(folder))
-
-
-def unfinished(directory: Path) -> Path:
-    """An empty folder of this machine in which the next checkpoint of a phase is written."""
-    if not is_remote(directory):
-        return Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=directory))
-    return Path(tempfile.mkdtemp(prefix=_prefix_here(directory)))
-
-
-def remove_unfinished(directory: Path) -> None:
-    """Removes what a killed run left of checkpoints that it was writing, here if the phase is on S3."""
-    if is_remote(directory):
-        found = Path(tempfile.gettempdir()).glob(f"{_prefix_here(directory)}*")
-    else:
-        found = directory.glob(f"{UNFINISHED}*")
-    for folder in found:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _prefix_here(directory: Path) -> str:
-    """How the names begin under which a machine writes the checkpoints of a phase on S3."""
-    return f"{UNFINISHED}{hashlib.sha256(str(directory).encode()).hexdigest()[:16]}-"
 
 
 def save(folder: Path, *, state: State, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -230,7 +206,7 @@ def verify(folder: Path) -> None:
 def read_tensors(file: Path) -> dict[str, Tensor]:
     """The tensors of a file by name; raises CheckpointError when they cannot be read."""
     try:
-        with fetched(file) as here:
+        with storage.fetched(file) as here:
             weights: dict[str, Tensor] = load_file(here)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{file}: cannot be read ({error}). Use another checkpoint.") from error

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pbrlib import storage
 from pbrlib.data.shards.files import FOR_GOOD
 from pbrlib.errors import CheckpointError, DamagedCheckpointError, PbrError, outage_or
-from pbrlib.storage.files import fetched, sha256
 
 OWN_SUM = "sha256"
 """The field of ``state.json`` with the sum of all its others."""
@@ -29,7 +29,7 @@ class FileSum:
 
 def sum_of(file: Path) -> FileSum:
     """What a file is."""
-    return FileSum(bytes=file.stat().st_size, sha256=sha256(file))
+    return FileSum(bytes=file.stat().st_size, sha256=storage.sha256(file))
 
 
 def sum_of_fields(fields: Mapping[str, Any]) -> str:
@@ -43,10 +43,10 @@ def compared(file: Path, *, wanted: FileSum | None) -> Iterator[Path]:
     """A file on this machine, for the block, once it is what was wanted; raises DamagedCheckpointError."""
     with ExitStack() as stack:
         try:
-            here = stack.enter_context(fetched(file))
+            here = stack.enter_context(storage.fetched(file))
             if wanted is not None and here.stat().st_size != wanted.bytes:
                 raise ValueError(f"{here.stat().st_size} bytes instead of {wanted.bytes}")
-            if wanted is not None and sha256(here) != wanted.sha256:
+            if wanted is not None and storage.sha256(here) != wanted.sha256:
                 raise ValueError("another SHA-256 than its state names")
         except (OSError, ValueError) as error:
             raise unreadable(file, error) from error

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+from pbrlib import storage
 from pbrlib.data.draws.batch import Batch, sample_hashes
-from pbrlib.storage.files import is_remote
-from pbrlib.storage.lines import append, open_for_lines
 
 
 class BatchRecord:
@@ -23,8 +21,7 @@ class BatchRecord:
 
     def __init__(self, directory: Path, *, rank: int, world: int) -> None:
         self._whose = {"rank": rank, "world": world}
-        self._path = directory / f"batches-rank{rank}.jsonl"
-        self._file = io.StringIO() if is_remote(directory) else open_for_lines(self._path)
+        self._file = storage.open_lines(directory / f"batches-rank{rank}.jsonl")
 
     def __enter__(self) -> BatchRecord:
         return self
@@ -32,8 +29,6 @@ class BatchRecord:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(self._file, io.StringIO):
-            append(self._path, self._file.getvalue())
         self._file.close()
 
     def write(self, step: int, micro: Sequence[Batch]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from pbrlib.storage.files import write_text_atomic
+from pbrlib import storage
 from pbrlib.train.runtimespec import RuntimeSpec
 
 ENVIRONMENT = "environment.json"
@@ -46,7 +46,7 @@ def note_environment(
         "data": data,
         "runtime": runtime.model_dump(mode="json"),
     }
-    write_text_atomic(directory / ENVIRONMENT, json.dumps(known, indent=1))
+    storage.write_atomic(directory / ENVIRONMENT, json.dumps(known, indent=1))
 
 
 def _version(library: str) -> str | None:

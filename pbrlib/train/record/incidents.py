@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
+from pbrlib import storage
 from pbrlib.errors import DataError
-from pbrlib.storage.lines import append
 
 INCIDENTS = "incidents.jsonl"
 
@@ -30,7 +30,7 @@ def note_incident(directory: Path, incident: Incident, **values: Any) -> None:
     """Adds a line with the time of day; a disk or an S3 that is away loses it, and nothing else."""
     line = {"kind": incident, "at": round(time.time(), 3), **values}
     with suppress(OSError, DataError):
-        append(directory / INCIDENTS, json.dumps(line) + "\n")
+        storage.append_lines(directory / INCIDENTS, json.dumps(line) + "\n")
 
 
 def told(line: Mapping[str, Any]) -> str:

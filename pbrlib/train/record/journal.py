@@ -1,4 +1,4 @@
-"""The written record of a phase: metrics.jsonl, TensorBoard, trackers, by rank 0; and who follows it."""
+"""The written record of a phase: metrics.jsonl, TensorBoard and trackers, by rank 0."""
 
 from __future__ import annotations
 
@@ -13,12 +13,8 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from pbrlib.errors import DataError
-from pbrlib.storage import files as storage
-from pbrlib.storage.files import write_text_atomic
-from pbrlib.storage.lines import records
+from pbrlib import storage
 from pbrlib.train.clock import Clock
-from pbrlib.train.record.outbox import Outbox
 from pbrlib.train.record.timesheet import TIME_SHEET, time_line
 from pbrlib.train.record.trackers import Tracker
 
@@ -29,9 +25,6 @@ TRACKER = "tracker"
 
 FALLBACK = "fallback"
 """The kind of a line that says which checkpoints were damaged, at the step of the one before them."""
-
-LOOK_EVERY_S = 5.0
-"""How often who follows a journal on S3 asks for more."""
 
 ACCOUNT_EVERY_S = 10.0
 """What a killed process does not enter into the time sheet is at most this long."""
@@ -50,15 +43,15 @@ class Journal:
         from torch.utils.tensorboard import SummaryWriter
 
         directory.mkdir(parents=True, exist_ok=True)
-        self._outbox = Outbox(directory)
-        path = self._outbox.folder / METRICS
+        self._folder = storage.growing_folder(directory)
+        path = self._folder.path / METRICS
         # Of a phase that begins anew nothing stays, what stands at step 0 neither.
         known = _lines(directory / METRICS) if first_step > 0 else []
         kept = [line for line in known if json.loads(line)["step"] <= first_step]
         # A new file in its place, so that who follows the old one notices.
-        write_text_atomic(path, "".join(f"{line}\n" for line in kept))
+        storage.write_atomic(path, "".join(f"{line}\n" for line in kept))
         self._file = path.open("a", buffering=1)
-        self._board = SummaryWriter(str(self._outbox.folder / "tensorboard"), purge_step=first_step + 1)
+        self._board = SummaryWriter(str(self._folder.path / "tensorboard"), purge_step=first_step + 1)
         self._accounted = -math.inf
         self._session_end: Any = None
         self._trackers, self._step = trackers, first_step
@@ -79,16 +72,16 @@ class Journal:
         self._board.close()
         try:
             if error is None:
-                self._outbox.send()
+                self._folder.send()
             else:
-                self._outbox.send_what_goes()
+                self._folder.try_to_send()
         finally:
-            self._outbox.close()
+            self._folder.close()
 
     def send(self) -> None:
         """Makes sure that everything written so far is in the phase's folder; raises DataError."""
         self._board.flush()
-        self._outbox.send()
+        self._folder.send()
 
     def scalars(self, kind: str, *, step: int, values: Mapping[str, Any]) -> None:
         """One line of metrics.jsonl; numbers also go to TensorBoard and to the trackers."""
@@ -122,9 +115,9 @@ class Journal:
         Called first when the first batch is there: until then the phase was starting up.
         """
         self._enter_time(clock, step=step, at_once=at_once)
-        if self._outbox.is_due:
+        if self._folder.is_due:
             self._board.flush()
-            self._outbox.send_what_goes()
+            self._folder.try_to_send()
 
     def _enter_time(self, clock: Clock, *, step: int, at_once: bool) -> None:
         begun, now = math.isfinite(self._accounted), time.monotonic()
@@ -132,9 +125,9 @@ class Journal:
             return
         self._accounted, aside = now, clock.spent_aside()
         if begun:
-            self._outbox.add(TIME_SHEET, time_line("spent", step=step, aside=aside))
+            self._folder.append(TIME_SHEET, time_line("spent", step=step, aside=aside))
         else:
-            self._outbox.add(TIME_SHEET, time_line("begun", step=step))
+            self._folder.append(TIME_SHEET, time_line("begun", step=step))
 
     def picture(self, name: str, *, step: int, image: Float[Tensor, "3 h w"]) -> None:
         """An sRGB picture in [0, 1]."""
@@ -145,54 +138,13 @@ def note_between_attempts(directory: Path, kind: str, *, step: int, values: Mapp
     """Adds a line to the journal of a phase that nobody trains now; raises DataError, OSError."""
     path = directory / METRICS
     line = json.dumps({"kind": kind, "step": step, **values})
-    write_text_atomic(path, "".join(f"{one}\n" for one in (*_lines(path), line)))
+    storage.write_atomic(path, "".join(f"{one}\n" for one in (*_lines(path), line)))
 
 
 def whole_lines(directory: Path, *, kind: str) -> list[dict[str, Any]]:
     """The lines of one kind in the journal of a phase."""
     mark = json.dumps({"kind": kind})[:-1]
     return [json.loads(line) for line in _lines(directory / METRICS) if line.startswith(mark)]
-
-
-class JournalTail:
-    """Reads what a file of lines says after this moment; one that was begun anew is read from its start.
-
-    On S3 it looks every few seconds, and sees what has been sent.
-    """
-
-    def __init__(self, directory: Path, *, name: str = METRICS) -> None:
-        self._path, self._position, self._identity = directory / name, 0, -1
-        self._looked = -math.inf
-        # What stands there already belongs to an earlier attempt.
-        self.lines()
-
-    def lines(self) -> list[dict[str, Any]]:
-        """The whole lines since the last look, the oldest first."""
-        if not storage.is_remote(self._path):
-            return records(self._read())
-        if time.monotonic() - self._looked < LOOK_EVERY_S:
-            return []
-        self._looked = time.monotonic()
-        try:
-            return [json.loads(line) for line in self._read()]
-        except DataError:
-            # What S3 does not say now it says later; who writes there has to complain.
-            return []
-        except ValueError:
-            # Between two looks the journal was begun anew and has grown past where it was read.
-            self._position = 0
-            return []
-
-    def _read(self) -> list[bytes]:
-        if not self._path.exists():
-            return []
-        status = self._path.stat()
-        if status.st_ino != self._identity or status.st_size < self._position:
-            self._identity, self._position = status.st_ino, 0
-        text = storage.read_range(self._path, start=self._position, length=status.st_size - self._position)
-        whole = text[: text.rfind(b"\n") + 1]
-        self._position += len(whole)
-        return whole.splitlines()
 
 
 def _lines(path: Path) -> list[str]:

@@ -12,7 +12,7 @@ from types import TracebackType
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
-from pbrlib.storage.files import put_file
+from pbrlib import storage
 
 PROFILE = "profile"
 """Its folder in that of a phase."""
@@ -75,4 +75,4 @@ class StepProfile:
                 torch.cuda.memory._dump_snapshot(f"{here}/{name}.memory.pickle")  # type: ignore[no-untyped-call]
                 torch.cuda.memory._record_memory_history(enabled=None)
             for file in sorted(Path(here).iterdir()):
-                put_file(file, self._folder / file.name)
+                storage.put_file(file, self._folder / file.name)

@@ -14,8 +14,8 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from pbrlib import storage
 from pbrlib.errors import CheckpointError
-from pbrlib.storage.files import write_text_atomic
 from pbrlib.train.checkpoint.state import Validated, is_complete
 
 RECORD = "run.json"
@@ -84,7 +84,7 @@ class RunDirectory:
 
     def _write(self, phases: Mapping[str, FinishedPhase]) -> None:
         text = json.dumps({"phases": {name: asdict(entry) for name, entry in phases.items()}}, indent=1)
-        write_text_atomic(self.path / RECORD, text)
+        storage.write_atomic(self.path / RECORD, text)
 
     def phases(self) -> dict[str, FinishedPhase]:
         """The finished phases, in the order of the curriculum; raises CheckpointError for no such record."""

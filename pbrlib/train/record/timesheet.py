@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pbrlib.storage.lines import append
+from pbrlib import storage
 
 TIME_SHEET = "time.jsonl"
 
@@ -23,7 +23,7 @@ Entry = Literal["launched", "begun", "spent", "ended", "stopped"]
 
 def enter_time(directory: Path, entry: Entry) -> None:
     """Adds a line with the time of day to the time sheet in the folder of a phase."""
-    append(directory / TIME_SHEET, time_line(entry))
+    storage.append_lines(directory / TIME_SHEET, time_line(entry))
 
 
 def time_line(entry: Entry, *, step: int | None = None, aside: Mapping[str, float] | None = None) -> str:

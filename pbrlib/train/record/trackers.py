@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -18,8 +17,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, assert_never
 
+from pbrlib import storage
 from pbrlib.errors import ConfigError, OutageError, PbrError, first_line
-from pbrlib.storage.files import is_remote
 from pbrlib.train.phase import PhaseRun
 from pbrlib.train.runtimespec import TrackerName
 
@@ -216,7 +215,7 @@ class WandbTracker:
                 name=tracked.title,
                 id=tracked.identity,
                 resume="allow",
-                dir=str(_here(tracked.directory)),
+                dir=str(storage.local_folder(tracked.directory)),
                 config=dict(tracked.tags),
                 settings=settings,
             )
@@ -240,8 +239,3 @@ class WandbTracker:
                 f"wandb: not everything arrived within {_PATIENCE_S:.0f} s; `wandb sync` sends what is left"
             )
         return None
-
-
-def _here(directory: Path) -> Path:
-    """The folder of the phase; of one on S3 where this machine keeps temporary files."""
-    return Path(tempfile.gettempdir()) if is_remote(directory) else directory

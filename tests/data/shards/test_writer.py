@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from pbrlib import storage
 from pbrlib.data.materials.material import Material
 from pbrlib.data.shards.manifest import Manifest, load_manifest
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
 from pbrlib.errors import DataError
 from pbrlib.maps import CLASSES, IGNORE
-from pbrlib.storage import files as storage
 from tests.data.shards.materials import add_version, make_set, material, split_for
 
 
@@ -149,15 +149,15 @@ def test_a_crash_while_publishing_leaves_the_version_before(
 ) -> None:
     first = add_version(tmp_path, [[material(0)]])
     new = write_shard(tmp_path / shard_name(version=2, ordinal=0), [material(1)], split_for=split_for)
-    really_write, done = storage.write_bytes_atomic, []
+    really_write, done = storage.write_atomic, []
 
-    def dying(location: storage.Location, data: bytes) -> None:
+    def dying(location: Path, data: bytes | str) -> None:
         if len(done) == writes:
             raise KeyboardInterrupt
         done.append(location)
         really_write(location, data)
 
-    monkeypatch.setattr(storage, "write_bytes_atomic", dying)
+    monkeypatch.setattr(storage, "write_atomic", dying)
     with pytest.raises(KeyboardInterrupt):
         publish(tmp_path, shards=[new[0]], rows=[new[1]], previous=first)
     monkeypatch.undo()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pbrlib.storage.paths import place
+from pbrlib import storage
 from pbrlib.train.checkpoint.keeping import best_checkpoint, remove_others
 from pbrlib.train.checkpoint.state import (
     SET_ASIDE,
@@ -25,7 +25,9 @@ LOWEST = Selection(metric="l1", mode="min")
 
 @pytest.fixture(params=["local", "s3"])
 def directory(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    return tmp_path if request.param == "local" else place(f"{request.getfixturevalue('bucket')}/A1")
+    return (
+        tmp_path if request.param == "local" else storage.to_path(f"{request.getfixturevalue('bucket')}/A1")
+    )
 
 
 def reported(directory: Path, *values: float | None, selection: Selection = LOWEST) -> list[int]:
@@ -80,7 +82,7 @@ def test_one_that_cannot_be_removed_is_told_and_ends_nothing(
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patch:
-        patch.setattr("pbrlib.train.checkpoint.keeping.remove_folder", refused)
+        patch.setattr("pbrlib.storage.remove_folder", refused)
         assert reported(tmp_path, 0.5, 0.4, 0.3) == [1, 2, 3]
     (said,) = caplog.messages
     assert "checkpoint_00000001: not removed ([Errno 13] Permission denied)" in said

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+from pbrlib import storage
 from pbrlib.errors import CheckpointError, DamagedCheckpointError
-from pbrlib.storage.files import move_folder
 from pbrlib.train.checkpoint.state import (
     OPTIMIZER,
     STATE,
@@ -79,7 +79,7 @@ def test_a_file_that_cannot_be_asked_now_is_not_damage(
     def refuse(place: Path) -> str:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("pbrlib.train.checkpoint.sums.sha256", refuse)
+    monkeypatch.setattr("pbrlib.storage.sha256", refuse)
     with pytest.raises(CheckpointError, match="Permission denied") as caught:
         read_weights(tmp_path / "c")
     assert not isinstance(caught.value, DamagedCheckpointError)
@@ -98,7 +98,7 @@ def test_a_checkpoint_is_on_the_disk_before_it_has_its_name_and_then_the_name_is
 
     monkeypatch.setattr(os, "fsync", lambda file: done.append(names[os.fstat(file).st_ino]))
     monkeypatch.setattr(os, "rename", renamed)
-    move_folder(tmp_path / UNFINISHED, tmp_path / "c", last=STATE)
+    storage.move_folder(tmp_path / UNFINISHED, tmp_path / "c", last=STATE)
     assert {*done[:3]} == {STATE, WEIGHTS, OPTIMIZER}
     assert done[3:] == [UNFINISHED, "renamed", tmp_path.name]
 

@@ -15,13 +15,13 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pbrlib import storage
 from pbrlib.curriculum.config.load import dump_yaml, parse_curriculum
 from pbrlib.curriculum.debugstep import StepInQuestion
 from pbrlib.curriculum.run import PhaseJob, launch_local, resolve, run_phase
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import ConfigError, NumericsError, PbrError
-from pbrlib.storage.files import move_folder
 from pbrlib.train.checkpoint.state import STATE, checkpoints, read_weights
 from pbrlib.train.failedstep import FAILED_STEP, STEP, read_failed_step
 from pbrlib.train.record.environment import ENVIRONMENT
@@ -59,7 +59,7 @@ class Keeping(GlooRuntime):
 
     def report(self, metrics: Mapping[str, float], *, checkpoint: Path | None, step: int) -> None:
         if checkpoint is not None:
-            move_folder(checkpoint, self.directory / f"checkpoint_{step:08d}", last=STATE)
+            storage.move_folder(checkpoint, self.directory / f"checkpoint_{step:08d}", last=STATE)
         dist.barrier()
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pbrlib.train.record.journal import METRICS, Journal, JournalTail
+from pbrlib import storage
+from pbrlib.train.record.journal import METRICS, Journal
 
 
-def steps(tail: JournalTail) -> list[int]:
+def steps(tail: storage.LineTail) -> list[int]:
     return [line["step"] for line in tail.lines()]
 
 
 def test_a_tail_begins_where_it_was_opened_and_leaves_an_unfinished_line(tmp_path: Path) -> None:
     path = tmp_path / METRICS
-    assert steps(JournalTail(tmp_path / "not yet")) == []
+    assert steps(storage.follow_lines(tmp_path / "not yet" / METRICS)) == []
     path.write_text('{"step": 1}\n')
-    tail = JournalTail(tmp_path)
+    tail = storage.follow_lines(tmp_path / METRICS)
     assert steps(tail) == []
     with path.open("a") as file:
         file.write('{"step": 2}\n{"step": 3}\n{"st')
@@ -27,15 +28,15 @@ def test_a_tail_begins_where_it_was_opened_and_leaves_an_unfinished_line(tmp_pat
 
 
 def test_a_line_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
-    tail = JournalTail(tmp_path)
+    tail = storage.follow_lines(tmp_path / METRICS)
     (tmp_path / METRICS).write_text('{"step": 1}\n{"st\n{"step": 2}\n')
     assert steps(tail) == [1, 2]
-    assert steps(JournalTail(tmp_path)) == [], "it opens behind such a line, too"
+    assert steps(storage.follow_lines(tmp_path / METRICS)) == [], "it opens behind such a line, too"
 
 
 def test_a_journal_that_a_resumed_attempt_begins_anew_is_read_from_its_start(tmp_path: Path) -> None:
     with Journal(tmp_path, first_step=0) as journal:
-        tail = JournalTail(tmp_path)
+        tail = storage.follow_lines(tmp_path / METRICS)
         for step in (1, 2, 3):
             journal.scalars("step", step=step, values={})
     assert steps(tail) == [1, 2, 3]

@@ -1,0 +1,48 @@
+"""Puts and removes objects on S3, each in one step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from pbrlib.storage.s3client import client
+from pbrlib.storage.s3errors import ReplacedError, split_address, translated_write_errors
+
+
+def write(address: str, data: bytes) -> None:
+    """Puts an object in one step; raises DataError if it cannot be written."""
+    bucket, key = split_address(address)
+    with translated_write_errors(address):
+        client().put_object(Bucket=bucket, Key=key, Body=data)
+
+
+def write_if(address: str, data: bytes, *, etag: str | None) -> str | None:
+    """Puts an object in the place of the one with the ``etag``, or (None) where there is none.
+
+    Returns the new object's etag, None where another object is there. Raises DataError if it cannot be
+    written.
+    """
+    bucket, key = split_address(address)
+    condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
+    try:
+        with translated_write_errors(address):
+            put = client().put_object(Bucket=bucket, Key=key, Body=data, **condition)
+    except (ReplacedError, FileNotFoundError):  # the latter: the object with the etag is gone
+        return None
+    return str(put["ETag"])
+
+
+def upload(file: Path, address: str) -> None:
+    """Puts a file, in parts if it is large; it is there whole or not at all. Raises DataError."""
+    bucket, key = split_address(address)
+    with translated_write_errors(address):
+        client().upload_file(str(file), bucket, key)
+
+
+def remove(addresses: Iterable[str]) -> None:
+    """Removes objects in the order given; a missing one counts as removed. Raises DataError."""
+    for address in addresses:
+        bucket, key = split_address(address)
+        with suppress(FileNotFoundError), translated_write_errors(address):
+            client().delete_object(Bucket=bucket, Key=key)
