@@ -1,12 +1,14 @@
-"""A ResNet of segmentation-models-pytorch as the encoder of the U-Net, for weights trained on photographs."""
+"""The ResNets of segmentation-models-pytorch as encoders, for weights trained on photographs."""
 
 from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
 from pickle import UnpicklingError  # raised by torch's own reader, which runs no pickle
+from typing import Any
 
 import torch
+from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from segmentation_models_pytorch.encoders import get_encoder
@@ -41,23 +43,14 @@ class ResNetEncoder(nn.Module):
         super().__init__()
         assert spec.encoder is not None
         trunk = get_encoder(spec.encoder, in_channels=PICTURE, depth=spec.depth, weights=None)
-        if spec.pretrained not in (None, "none") and not trunk.conv1.weight.is_meta:
-            _load(trunk, Path(str(spec.pretrained)))
-        others = in_channels - PICTURE
-        channels = [*range(PICTURE), *[None] * others]
-        trunk.conv1.weight = nn.Parameter(rechannel(trunk.conv1.weight.detach(), channels))
-        trunk.conv1.in_channels = in_channels
-        stem = nn.Sequential(trunk.conv1, trunk.bn1, trunk.relu)
-        first = nn.Sequential(trunk.maxpool, trunk.layer1)
-        stages = islice((stem, first, trunk.layer2, trunk.layer3, trunk.layer4), spec.depth)
+        adapt_trunk(trunk, in_channels=in_channels, pretrained=spec.pretrained)
+        stages = islice(trunk_stages(trunk), spec.depth)
         self.widths = [spec.width, *trunk.out_channels[1:]]
         self.stages = nn.ModuleList(
             [DoubleConv(in_channels, spec.width, norm_groups=spec.norm_groups), *stages]
         )
-        mean = torch.tensor((*IMAGENET_MEAN, *(0.0,) * others)).view(1, -1, 1, 1)
-        std = torch.tensor((*IMAGENET_STD, *(1.0,) * others)).view(1, -1, 1, 1)
-        self.register_buffer("mean", mean, persistent=False)
-        self.register_buffer("std", std, persistent=False)
+        for name, values in zip(("mean", "std"), picture_scale(in_channels), strict=True):
+            self.register_buffer(name, values, persistent=False)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """The features of every level, the finest first."""
@@ -67,6 +60,39 @@ class ResNetEncoder(nn.Module):
             deep = stage(deep)
             features.append(deep)
         return features
+
+
+def adapt_trunk(trunk: Any, *, in_channels: int, pretrained: str | None) -> None:
+    """Gives a three-channel ResNet its published weights, and more input channels, which start fresh.
+
+    Args:
+        trunk: Of `segmentation_models_pytorch`. On the meta device no weights are read.
+        in_channels: Channels of the input, at least three.
+        pretrained: A local file of torchvision's weights; None or ``none`` leaves the trunk as it is.
+
+    Raises:
+        CheckpointError: The file cannot be read, or holds another architecture.
+    """
+    if pretrained not in (None, "none") and not trunk.conv1.weight.is_meta:
+        _load(trunk, Path(str(pretrained)))
+    channels = [*range(PICTURE), *[None] * (in_channels - PICTURE)]
+    trunk.conv1.weight = nn.Parameter(rechannel(trunk.conv1.weight.detach(), channels))
+    trunk.conv1.in_channels = in_channels
+
+
+def trunk_stages(trunk: Any) -> tuple[nn.Module, ...]:
+    """The five parts of a ResNet, each of which halves the resolution."""
+    stem = nn.Sequential(trunk.conv1, trunk.bn1, trunk.relu)
+    first = nn.Sequential(trunk.maxpool, trunk.layer1)
+    return stem, first, trunk.layer2, trunk.layer3, trunk.layer4
+
+
+def picture_scale(in_channels: int) -> tuple[Float[Tensor, "1 c 1 1"], Float[Tensor, "1 c 1 1"]]:
+    """Mean and standard deviation of the input channels: of photographs for the first three, else 0 and 1."""
+    others = in_channels - PICTURE
+    mean = torch.tensor((*IMAGENET_MEAN, *(0.0,) * others)).view(1, -1, 1, 1)
+    std = torch.tensor((*IMAGENET_STD, *(1.0,) * others)).view(1, -1, 1, 1)
+    return mean, std
 
 
 def _load(trunk: nn.Module, path: Path) -> None:
