@@ -8,12 +8,13 @@ from typing import TypeAlias, assert_never
 import torch
 from torch import nn
 
-from pbrlib.models.modelspec import SegformerSpec, UNetSpec
+from pbrlib.models.modelspec import SegformerSpec, SmpUNetSpec, UNetSpec
 from pbrlib.models.roles import Declared
 from pbrlib.models.segformer import Segformer
+from pbrlib.models.smp_unet import SmpUNet
 from pbrlib.models.unet import UNet
 
-AnyNetwork: TypeAlias = Segformer | UNet
+AnyNetwork: TypeAlias = Segformer | UNet | SmpUNet
 """The kinds as torch sees them; `pbrlib.models.network.Network` is what is asked of each."""
 
 
@@ -29,6 +30,13 @@ def build_network(declared: Declared) -> AnyNetwork:
             return Segformer(spec, num_classes=out_channels)
         case UNetSpec():
             return UNet(
+                spec,
+                in_channels=len(declared.channels),
+                out_channels=out_channels,
+                cond_channels=declared.condition_channels,
+            )
+        case SmpUNetSpec():
+            return SmpUNet(
                 spec,
                 in_channels=len(declared.channels),
                 out_channels=out_channels,

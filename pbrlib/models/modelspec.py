@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Discriminator, Field, PositiveInt, Tag, model_validator
 
 from pbrlib.spec import Spec
 
 RESNET_DEPTH = 5
 """How often a ResNet halves the resolution."""
+
+ResNet: TypeAlias = Literal["resnet18", "resnet34", "resnet50"]
 
 Size: TypeAlias = Annotated[int, Field(ge=1, le=16384)]
 """Channels; the largest published network has 1024."""
@@ -37,7 +40,7 @@ class UNetSpec(Spec):
     depth: Annotated[int, Field(ge=1, le=6)] = 4
     norm_groups: PositiveInt = 8
     film_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    encoder: Literal["resnet18", "resnet34", "resnet50"] | None = None
+    encoder: ResNet | None = None
     pretrained: str | None = None
 
     @model_validator(mode="after")
@@ -60,6 +63,21 @@ class UNetSpec(Spec):
 
     def _next_width(self) -> int:
         return -(-self.width // self.norm_groups) * self.norm_groups
+
+
+class SmpUNetSpec(Spec):
+    """The U-Net of segmentation-models-pytorch over a ResNet, five halvings.
+
+    Attributes:
+        encoder: The ResNet.
+        pretrained: Of the ResNet: ``none``, or a local file of torchvision's weights.
+        film_dropout: Share of training samples that see no conditioning, so the net also works without.
+    """
+
+    kind: Literal["smp_unet"] = "smp_unet"
+    encoder: ResNet = "resnet34"
+    pretrained: str | None = None
+    film_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
 
 class SegformerSpec(Spec):
@@ -109,8 +127,21 @@ class SegformerSpec(Spec):
         return self
 
 
-MapModel: TypeAlias = UNetSpec
-"""The kinds of network that predict a map."""
+def _kind_or(default: str) -> Callable[[Any], str]:
+    """Tells the kinds of a union apart; a mapping without ``kind`` is of the default one."""
+
+    def kind_of(value: Any) -> str:
+        kind = value.get("kind", default) if isinstance(value, Mapping) else getattr(value, "kind", default)
+        return str(kind)
+
+    return kind_of
+
+
+MapModel: TypeAlias = Annotated[
+    Annotated[UNetSpec, Tag("unet")] | Annotated[SmpUNetSpec, Tag("smp_unet")],
+    Discriminator(_kind_or("unet")),
+]
+"""The kinds of network that predict a map; a mapping without ``kind`` declares a ``unet``."""
 
 SegmentationModel: TypeAlias = SegformerSpec
 """The kinds of network that predict classes."""

@@ -8,19 +8,26 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pbrlib.models.network import Answer
+
 FAMILIES = re.compile(r"(encoder\.stages\.\d+|decoder|film|head)\.")
 
 
 class NetworkContract:
     in_channels: int
     out_channels: int
+    rounding = 1.0
+    """How much wider than those of a U-Net the logits of the fresh network are rounded."""
 
     def build(self) -> nn.Module:
         raise NotImplementedError
 
+    def answer(self, network: nn.Module, x: Tensor) -> Answer:
+        answer: Answer = network(x)
+        return answer
+
     def logits(self, network: nn.Module, x: Tensor) -> Tensor:
-        logits: Tensor = network(x).logits
-        return logits
+        return self.answer(network, x).logits
 
     def picture(self, height: int, width: int, batch: int = 1) -> Tensor:
         generator = torch.Generator().manual_seed(0)
@@ -36,6 +43,17 @@ class NetworkContract:
         height, width = rows * network.stride, columns * network.stride
         logits = self.logits(network, self.picture(height, width))
         assert logits.shape == (1, self.out_channels, height, width)
+
+    def test_features_have_as_many_channels_as_promised(self) -> None:
+        network = self.network()
+        picture = self.picture(2 * network.stride, 2 * network.stride)
+        assert self.answer(network, picture).features.shape[:2] == (1, network.feature_channels)
+
+    def test_stem_reads_every_input_channel_and_head_gives_every_logit(self) -> None:
+        network = self.network()
+        sizes = {name: parameter.shape for name, parameter in network.named_parameters()}
+        assert {sizes[name][1] for name in network.stem_names} == {self.in_channels}
+        assert {sizes[name][0] for name in network.head_names} == {self.out_channels}
 
     def test_sides_off_the_stride_are_refused_by_name(self) -> None:
         network = self.network()
@@ -79,7 +97,7 @@ class NetworkContract:
         exact = self.logits(network, picture)
         with torch.autocast("cpu", torch.bfloat16):
             rough = self.logits(network, picture)
-        torch.testing.assert_close(rough.float(), exact, atol=0.05, rtol=0.05)
+        torch.testing.assert_close(rough.float(), exact, atol=0.05 * self.rounding, rtol=0.05)
 
     def test_channels_last_changes_nothing(self) -> None:
         network = self.network()
@@ -87,4 +105,4 @@ class NetworkContract:
         exact = self.logits(network, picture)
         network.to(memory_format=torch.channels_last)
         same = self.logits(network, picture.contiguous(memory_format=torch.channels_last))
-        torch.testing.assert_close(same, exact, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(same, exact, atol=1e-5 * self.rounding, rtol=1e-4)

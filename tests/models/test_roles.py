@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any, get_args
+
 import pytest
 from pydantic import ValidationError
 
 from pbrlib.maps import CLASSES, TARGETS
-from pbrlib.models.modelspec import SegformerSpec, UNetSpec
-from pbrlib.models.roles import DECLARED, INPUTS, READS, MapNetwork, SegmentationNetwork
+from pbrlib.models.build import network_on_meta
+from pbrlib.models.modelspec import MapModel, SegformerSpec, SegmentationModel, UNetSpec
+from pbrlib.models.roles import (
+    CONDITIONING_STRIDE,
+    DECLARED,
+    INPUTS,
+    READS,
+    MapNetwork,
+    SegmentationNetwork,
+)
+from pbrlib.spec import Spec
 
 UNET = {"kind": "unet", "width": 8, "depth": 2}
 
@@ -40,6 +51,30 @@ def test_a_segmentation_answers_one_channel_a_class() -> None:
     declared = SegmentationNetwork(model=SegformerSpec())
     assert declared.inputs == ("colour", "normal")
     assert tuple(declared.outputs) == CLASSES
+
+
+def kinds(union: Any) -> list[type[Spec]]:
+    """The specs of an annotated union, or the one spec that stands for it."""
+    members = get_args(get_args(union)[0]) if get_args(union) else (union,)
+    return [(get_args(member) or (member,))[0] for member in members]
+
+
+@pytest.mark.parametrize("kind", kinds(MapModel), ids=lambda kind: kind.__name__)
+def test_every_kind_of_map_network_fits_every_role(kind: type[Spec]) -> None:
+    for role in READS:
+        declared = MapNetwork.model_validate({"role": role, "model": kind(), "condition_channels": 4})
+        network = network_on_meta(declared)
+        sizes = {name: parameter.shape for name, parameter in network.named_parameters()}
+        assert {sizes[name][1] for name in network.stem_names} == {len(declared.channels)}
+        assert {sizes[name][0] for name in network.head_names} == {sum(declared.outputs.values())}
+        assert network.label.startswith(declared.model.kind)
+        assert network.stride.bit_count() == 1, "strides of a chain are powers of two"
+
+
+@pytest.mark.parametrize("kind", kinds(SegmentationModel), ids=lambda kind: kind.__name__)
+def test_every_kind_of_segmentation_has_the_stride_that_crops_are_checked_against(kind: type[Spec]) -> None:
+    declared = SegmentationNetwork.model_validate({"model": kind()})
+    assert network_on_meta(declared).stride == CONDITIONING_STRIDE
 
 
 def test_a_declaration_survives_json() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 from transformers import BertConfig, BertModel, SegformerConfig, SegformerForImageClassification
 from transformers import SegformerForSemanticSegmentation as Donor
 
@@ -28,10 +28,6 @@ class TestSegformer(NetworkContract):
 
     def build(self) -> nn.Module:
         return Segformer(SMALL)
-
-    def logits(self, network: nn.Module, x: Tensor) -> Tensor:
-        logits: Tensor = network(x).logits
-        return logits
 
 
 def donor_config(*, labels: int = 11, depths: tuple[int, ...] = SIZES["depths"]) -> SegformerConfig:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from pbrlib.models.blocks import DoubleConv, blur_halve, resize
 from pbrlib.models.build import init_head_bias
 from pbrlib.models.modelspec import UNetSpec
+from pbrlib.models.network import Answer
 from pbrlib.models.unet import UNet
 from tests.models.contract import NetworkContract
 
@@ -21,11 +22,11 @@ class TestUNet(NetworkContract):
     def build(self) -> nn.Module:
         return UNet(SMALL, in_channels=6, out_channels=3, cond_channels=5)
 
-    def logits(self, network: nn.Module, x: Tensor) -> Tensor:
+    def answer(self, network: nn.Module, x: Tensor) -> Answer:
         generator = torch.Generator().manual_seed(1)
         cond = torch.rand(x.shape[0], 5, 3, 3, generator=generator)
-        logits: Tensor = network(x, cond).logits
-        return logits
+        answer: Answer = network(x, cond)
+        return answer
 
 
 class TestUnconditionalUNet(NetworkContract):
