@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pbrlib.errors import DataError
+from pbrlib.runs.phasefolder import PhaseFolder
 from pbrlib.runs.pictures import Shown, nearest, pictures, same_input, side_by_side
-from pbrlib.runs.record import PhaseFolder, Run
+from pbrlib.runs.record import Run
 
 ABSENT = "-"
 PANELS = "input, prediction, truth"

@@ -12,8 +12,9 @@ from pbrlib.maps import CLASS_COLOURS, CLASSES
 from pbrlib.runs.chart import COLOURS, line_chart
 from pbrlib.runs.evaluation import evaluation_of
 from pbrlib.runs.measurements import class_figures, evaluated
+from pbrlib.runs.phasefolder import PhaseFolder
 from pbrlib.runs.pictures import Shown, pictures, small
-from pbrlib.runs.record import PhaseFolder, Run
+from pbrlib.runs.record import Run
 from pbrlib.runs.resolvedplan import environment_rows, plan_text, resolved_text
 from pbrlib.runs.tables import LABELS, phase_cells
 from pbrlib.runs.walltime import WallTime, account_of_run

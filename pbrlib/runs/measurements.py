@@ -11,7 +11,7 @@ import numpy as np
 from pbrlib.evaluate.scores import NET
 from pbrlib.maps import CLASSES
 from pbrlib.runs.evaluation import Evaluated
-from pbrlib.runs.record import PhaseFolder
+from pbrlib.runs.phasefolder import PhaseFolder
 
 _IOU = "val/all/segmentation/iou/"
 

@@ -12,7 +12,8 @@ from pbrlib.curriculum.spec import CheckpointPath, parse_donor
 from pbrlib.errors import DataError
 from pbrlib.inference.modelfile import FILE_NAME
 from pbrlib.runs.jsonfile import relied_on
-from pbrlib.runs.record import QUIET_S, PhaseFolder, Run, find_runs
+from pbrlib.runs.phasefolder import PhaseFolder
+from pbrlib.runs.record import QUIET_S, Run, find_runs
 from pbrlib.train.checkpoint.state import STATE, UNFINISHED, checkpoints
 from pbrlib.train.record.rundirectory import MODEL, SNAPSHOT
 

@@ -12,10 +12,12 @@ from rich.console import Console
 
 from pbrlib.curriculum.config.load import load_curriculum
 from pbrlib.curriculum.describe.description import describe
-from pbrlib.curriculum.describe.tables import WIDTH, render
+from pbrlib.curriculum.describe.layout import WIDTH
+from pbrlib.curriculum.describe.tables import render
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.errors import PbrError
-from pbrlib.runs.record import PhaseFolder, Run
+from pbrlib.runs.phasefolder import PhaseFolder
+from pbrlib.runs.record import Run
 from pbrlib.train.record.rundirectory import CURRICULUM
 from pbrlib.train.runtimespec import RuntimeSpec
 

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from pbrlib.curriculum.describe.phrases import duration
 from pbrlib.inference.modelfile import is_model
-from pbrlib.runs.record import PhaseFolder, Run
+from pbrlib.runs.phasefolder import PhaseFolder
+from pbrlib.runs.record import Run
 from pbrlib.runs.sparkline import sparkline
 from pbrlib.runs.walltime import WallTime, account_of_run
 from pbrlib.train.checkpoint.state import checkpoints

@@ -11,7 +11,8 @@ from rich.console import Console
 from pbrlib.curriculum.check.curriculum import check
 from pbrlib.curriculum.config.load import load_ladder, load_runtime
 from pbrlib.curriculum.describe.description import describe_ladder
-from pbrlib.curriculum.describe.tables import WIDTH, render_ladder
+from pbrlib.curriculum.describe.layout import WIDTH
+from pbrlib.curriculum.describe.tables import render_ladder
 from pbrlib.curriculum.mistakes import every
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.train.runtimespec import RuntimeSpec

@@ -10,7 +10,7 @@ from torch import nn
 
 from pbrlib import storage
 from pbrlib.errors import CheckpointError, DamagedCheckpointError, DataError
-from pbrlib.runs.record import PhaseFolder
+from pbrlib.runs.phasefolder import PhaseFolder
 from pbrlib.train.checkpoint.state import (
     OPTIMIZER,
     SET_ASIDE,

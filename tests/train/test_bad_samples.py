@@ -15,7 +15,7 @@ from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.run import PhaseJob, launch_local
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DamageError
-from pbrlib.runs.record import PhaseFolder
+from pbrlib.runs.phasefolder import PhaseFolder
 from pbrlib.train.badsamples import BadSamples
 from pbrlib.train.record.journal import METRICS
 from ray_jobs.progress import progress_line

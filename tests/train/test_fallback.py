@@ -16,7 +16,7 @@ from pbrlib.curriculum.run import PhaseJob, launch_local
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import CheckpointError, DamagedCheckpointError
-from pbrlib.runs.record import PhaseFolder
+from pbrlib.runs.phasefolder import PhaseFolder
 from pbrlib.train.checkpoint.state import (
     OPTIMIZER,
     SET_ASIDE,

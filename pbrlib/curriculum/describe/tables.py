@@ -1,4 +1,4 @@
-"""The tables of a described ladder for a terminal, at most ``WIDTH`` columns wide."""
+"""The tables of a described ladder for a terminal."""
 
 from __future__ import annotations
 
@@ -10,18 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from pbrlib.curriculum.describe.description import Described
-
-WIDTH = 110
-"""What every line fits into; phrases are set in lines here, so that none breaks inside."""
-
-_LABEL = 11
+from pbrlib.curriculum.describe.layout import LABEL_WIDTH, grouped, joined, labelled_lines, plain_table
 
 
 def render_ladder(described: Described) -> RenderableType:
     """The runtime, the waves, and every family of them."""
     return Group(
         _title("ladder"),
-        _lines([("runtime", _joined(_runtime(described["runtime"])))]),
+        labelled_lines([("runtime", joined(_runtime(described["runtime"])))]),
         Text(),
         _waves(described),
         Text(),
@@ -36,13 +32,18 @@ def render(described: Described) -> RenderableType:
         title += f", batches x {scale['factor']} (rates: {scale['learning_rate']})"
     blocks: list[RenderableType] = [
         _title(title),
-        _lines(_about(described)),
+        labelled_lines(_about(described)),
         Text(),
         _overview(described),
     ]
     for name, phase in described["phases"].items():
         stages = _stages(part for group in phase["groups"] for part in group["parts"])
-        blocks += [Text(), _heading(name, phase), _lines(_details(phase)), _rates(phase["groups"], stages)]
+        blocks += [
+            Text(),
+            _heading(name, phase),
+            labelled_lines(_details(phase)),
+            _rates(phase["groups"], stages),
+        ]
     return Group(*blocks, Text())
 
 
@@ -65,7 +66,7 @@ def _runtime(spec: Described) -> list[str]:
 
 
 def _waves(described: Described) -> Table:
-    table = _table()
+    table = plain_table()
     for column in ("wave", "family", "builds on", "phases"):
         table.add_column(column, no_wrap=True)
     for column in ("epochs", "steps", "samples"):
@@ -82,8 +83,8 @@ def _waves(described: Described) -> Table:
                 Text(", ".join(_donors(family)) or "-"),
                 Text(_span(list(family["phases"]))),
                 str(sum(phase["epochs"] for phase in phases)),
-                "by data" if None in steps else _grouped(sum(steps)),
-                "by data" if None in steps else _grouped(sum(samples)),
+                "by data" if None in steps else grouped(sum(steps)),
+                "by data" if None in steps else grouped(sum(samples)),
             )
     return table
 
@@ -110,15 +111,15 @@ def _about(described: Described) -> list[tuple[str, list[str]]]:
     if (count := network["parameters"]) is not None:
         shape.append(f"{count / 1e6:.1f} M parameters")
     about = [
-        ("network", _joined(shape)),
-        ("reads", [f"{sum(network['inputs'].values())} channels: ", *_joined(reads)]),
-        ("answers", _joined(name if n == 1 else f"{name} {n}" for name, n in network["outputs"].items())),
+        ("network", joined(shape)),
+        ("reads", [f"{sum(network['inputs'].values())} channels: ", *joined(reads)]),
+        ("answers", joined(name if n == 1 else f"{name} {n}" for name, n in network["outputs"].items())),
     ]
     if described["frozen_networks"]:
         frozen = list(described["frozen_networks"].values())
         if (channels := network["condition_channels"]) is not None:
             frozen[0] += f" (conditions it by {channels} channels)"
-        about.append(("frozen", _joined(frozen)))
+        about.append(("frozen", joined(frozen)))
     return about
 
 
@@ -127,7 +128,7 @@ def _value(value: object) -> str:
 
 
 def _overview(described: Described) -> Table:
-    table = _table()
+    table = plain_table()
     for column in ("phase", "starts from", "data"):
         table.add_column(column, no_wrap=True)
     for column in ("crop", "batch", "per worker", "in pieces", "epochs", "steps each", "steps"):
@@ -143,8 +144,8 @@ def _overview(described: Described) -> Table:
             _shares(phase["batch_of_workers"]),
             str(phase["micro_batches"]),
             str(phase["epochs"]),
-            _grouped(phase["steps_per_epoch"]) if known else "-",
-            _grouped(phase["total_steps"]) if known else "by data",
+            grouped(phase["steps_per_epoch"]) if known else "-",
+            grouped(phase["total_steps"]) if known else "by data",
         )
     return table
 
@@ -160,9 +161,9 @@ def _heading(name: str, phase: Described) -> Text:
     """The name of a phase and its figures of the overview, in a line."""
     begins = "fresh" if phase["starts_from"] is None else f"from {phase['starts_from']}"
     steps = phase["steps_per_epoch"]
-    length = f"{phase['epochs']} epochs" + (f" of {_grouped(steps)} steps" if steps is not None else "")
+    length = f"{phase['epochs']} epochs" + (f" of {grouped(steps)} steps" if steps is not None else "")
     figures = [begins, _mix(phase["data"]), f"crop {phase['crop']}", f"batch {phase['batch']}", length]
-    return Text.assemble((f"{name:<{_LABEL}}", "bold"), ", ".join(figures))
+    return Text.assemble((f"{name:<{LABEL_WIDTH}}", "bold"), ", ".join(figures))
 
 
 def _details(phase: Described) -> list[tuple[str, list[str]]]:
@@ -171,22 +172,22 @@ def _details(phase: Described) -> list[tuple[str, list[str]]]:
     if gammas := _gammas(phase["loss"]["terms"]):
         rows.append(("gamma", gammas))
     limit = f"gradient norm at most {phase['grad_clip']:g}"
-    rows.append(("schedule", _joined([phase["schedule"]["text"], limit])))
-    rows.append(("augment", _joined(phase["text"]["augment"])))
-    rows.append(("balance", [*_joined(phase["text"]["balance"]), *_tiles(phase["minority_tiles"])]))
+    rows.append(("schedule", joined([phase["schedule"]["text"], limit])))
+    rows.append(("augment", joined(phase["text"]["augment"])))
+    rows.append(("balance", [*joined(phase["text"]["balance"]), *_tiles(phase["minority_tiles"])]))
     if mosaic := phase["mosaic"]:
         shares = f"{mosaic['two']:.0%} in halves, {mosaic['four']:.0%} in quarters"
         rows.append(("mosaic", [f"of {', '.join(mosaic['sources'])} ", shares]))
     if (anew := phase["drawn_anew"]) is not None:
         inputs = dict.fromkeys(channel.rpartition(".")[0] for channel in anew["channels"])
-        rows.append(("drawn anew", _joined([*(f"input {name}" for name in inputs), *anew["tensors"]])))
-    rows.append(("validation", _joined(_validation(phase))))
+        rows.append(("drawn anew", joined([*(f"input {name}" for name in inputs), *anew["tensors"]])))
+    rows.append(("validation", joined(_validation(phase))))
     if (gate := phase["gate"]) is not None:
-        limits = _joined([f"{source} at most {ratio:g} x" for source, ratio in gate["ratios"].items()])
+        limits = joined([f"{source} at most {ratio:g} x" for source, ratio in gate["ratios"].items()])
         over = f"; mean error of the last {gate['window']} validations"
         rows.append(("gate", [f"against {gate['against']}: ", *limits, over]))
     if phase["left_out"]:
-        rows.append(("left out", _joined([f"{n} with {why}" for why, n in phase["left_out"].items()])))
+        rows.append(("left out", joined([f"{n} with {why}" for why, n in phase["left_out"].items()])))
     rows += [("departs" if number == 0 else "", [text]) for number, text in enumerate(phase["departures"])]
     return rows
 
@@ -198,19 +199,19 @@ def _loss(formula: str) -> list[str]:
 
 def _gammas(terms: Mapping[str, Mapping[str, object]]) -> list[str]:
     gamma = terms.get("focal", {}).get("gamma")
-    return _joined([f"{name} {value:g}" for name, value in gamma.items()]) if isinstance(gamma, dict) else []
+    return joined([f"{name} {value:g}" for name, value in gamma.items()]) if isinstance(gamma, dict) else []
 
 
 def _tiles(found: Mapping[str, int] | None) -> list[str]:
     if found is None:
         return []
-    counts = (f"{_grouped(count) if count else 'none'} in {name}" for name, count in found.items())
+    counts = (f"{grouped(count) if count else 'none'} in {name}" for name, count in found.items())
     return [f" (minority tiles to draw: {', '.join(counts)})"]
 
 
 def _validation(phase: Described) -> list[str]:
     select, steps = phase["select"], phase["segment_steps"]
-    often = "every epoch" if steps in (None, phase["steps_per_epoch"]) else f"every {_grouped(steps)} steps"
+    often = "every epoch" if steps in (None, phase["steps_per_epoch"]) else f"every {grouped(steps)} steps"
     kept = f"{often}, keeps the {'highest' if select['mode'] == 'max' else 'lowest'} {select['metric']}"
     if phase["plateau"] is None:
         return [kept]
@@ -243,7 +244,7 @@ def _rank(members: Sequence[Described], *, stages: Sequence[str]) -> int:
 
 def _rates(groups: Sequence[Described], stages: Sequence[str]) -> Table:
     """One line a group; parameters without weight decay share the line of those with it."""
-    table = _table()
+    table = plain_table()
     table.add_column("group", min_width=16, no_wrap=True)
     table.add_column("holds", min_width=22, no_wrap=True)
     for column in ("first rate", "peak", "last", "layer factor", "weight decay", "tensors"):
@@ -267,37 +268,3 @@ def _rates(groups: Sequence[Described], stages: Sequence[str]) -> Table:
             Text(name), parts, *shown, "" if factor == 1 else f"{factor:.4g}", f"{decay:g}", tensors
         )
     return table
-
-
-def _table() -> Table:
-    return Table(box=None, pad_edge=False, header_style="dim")
-
-
-def _joined(phrases: Iterable[str]) -> list[str]:
-    """Phrases with a comma behind each but the last."""
-    listed = list(phrases) or ["-"]
-    return [f"{phrase}, " for phrase in listed[:-1]] + listed[-1:]
-
-
-def _lines(rows: Sequence[tuple[str, Sequence[str]]]) -> Table:
-    """Labels beside phrases, set in lines that fit."""
-    table = Table.grid(padding=(0, 1))
-    table.add_column(style="dim", min_width=_LABEL - 1, no_wrap=True)
-    table.add_column(overflow="fold")
-    for label, phrases in rows:
-        table.add_row(label, Text("\n".join(_set(phrases, width=WIDTH - _LABEL))))
-    return table
-
-
-def _set(phrases: Sequence[str], *, width: int) -> list[str]:
-    lines = [""]
-    for phrase in phrases:
-        if lines[-1] and len(lines[-1]) + len(phrase.rstrip()) > width:
-            lines.append("")
-        lines[-1] += phrase if lines[-1] else phrase.lstrip()
-    return [line.rstrip() for line in lines]
-
-
-def _grouped(number: int) -> str:
-    """A whole number with thin gaps between its thousands."""
-    return f"{number:,}".replace(",", " ")

@@ -1,0 +1,114 @@
+"""The folder of one phase, read back: its journal, its validations, its incidents."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pbrlib import storage
+from pbrlib.runs.jsonfile import shown
+from pbrlib.runs.walltime import Sheet, read_sheet
+from pbrlib.train.badsamples import told
+from pbrlib.train.checkpoint.state import STATE, checkpoints
+from pbrlib.train.record.environment import ENVIRONMENT
+from pbrlib.train.record.incidents import FAILURE, INCIDENTS
+from pbrlib.train.record.journal import FALLBACK, METRICS, TRACKER
+from pbrlib.train.record.rundirectory import FinishedPhase
+from pbrlib.train.record.timesheet import TIME_SHEET
+from pbrlib.train.runtimespec import Selection
+
+
+@dataclass(frozen=True)
+class Point:
+    """A validation: after how many steps, what it measured."""
+
+    step: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class PhaseFolder:
+    """The folder of one phase with one fingerprint.
+
+    ``done`` is the run's record of it; None where the phase has not ended, or was trained again elsewhere.
+    ``select`` is the metric that judges it, where the curriculum is known.
+    """
+
+    path: Path
+    phase: str
+    select: Selection | None
+    done: FinishedPhase | None
+
+    @cached_property
+    def lines(self) -> list[dict[str, Any]]:
+        """The journal; torn lines are left out."""
+        return storage.read_records(self.path / METRICS)
+
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        """What was noted of single steps."""
+        return [line for line in self.lines if line.get("kind") == "step"]
+
+    @property
+    def complaints(self) -> list[str]:
+        """What trackers did not get, and which checkpoints and materials were damaged."""
+        own = [line["complaint"] for line in self.lines if line.get("kind") in (TRACKER, FALLBACK)]
+        return own + told(self.lines)
+
+    @property
+    def incidents(self) -> list[dict[str, Any]]:
+        """What went wrong on its way, the oldest first."""
+        return storage.read_records(self.path / INCIDENTS)
+
+    @property
+    def history(self) -> tuple[Point, ...]:
+        """The validations, the oldest first."""
+        if self.done is not None and self.done.history:
+            return tuple(Point(one.step, one.metrics) for one in self.done.history)
+        found = [line for line in self.lines if line.get("kind") == "validation"]
+        return tuple(Point(line["step"], _numbers(line)) for line in found)
+
+    @property
+    def best(self) -> Point | None:
+        """The best validation, the first of equals; None where none was measured or nothing judges."""
+        select = self.select
+        if select is None:
+            return None
+        known = [one for one in self.history if math.isfinite(one.metrics.get(select.metric, math.nan))]
+        return max(known, key=lambda one: select.score(one.metrics), default=None)
+
+    @property
+    def progress(self) -> tuple[int, int | None]:
+        """Finished steps, and all of them where the journal tells."""
+        last = max((line["step"] for line in self.lines), default=0)
+        return last, next((line["total_steps"] for line in reversed(self.steps)), None)
+
+    @cached_property
+    def sheet(self) -> Sheet | None:
+        """Where its wall time went."""
+        return read_sheet(self.path)
+
+    @property
+    def last_written(self) -> float:
+        """When it wrote last, in seconds of the clock of day; 0 where it never did."""
+        files = [self.path / name for name in (METRICS, TIME_SHEET, ENVIRONMENT, FAILURE)]
+        files += [folder / STATE for folder in checkpoints(self.path)[-1:]]
+        return max((file.stat().st_mtime for file in files if file.exists()), default=0.0)
+
+    @property
+    def last_entry(self) -> str | None:
+        """The kind of the last line of its time sheet."""
+        lines = storage.read_records(self.path / TIME_SHEET)
+        return lines[-1].get("kind") if lines else None
+
+    def environment(self) -> dict[str, Any]:
+        """What it was trained on; empty for runs of before that was kept."""
+        return shown(self.path / ENVIRONMENT)
+
+
+def _numbers(line: Mapping[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in line.items() if name.startswith("val/")}
