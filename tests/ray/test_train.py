@@ -175,6 +175,7 @@ def test_a_loss_that_is_not_finite_stops_at_once_and_names_samples_and_terms(
     assert named == {sample for sample, _ in batches[step]}, "the samples of both ranks are named"
 
 
+@pytest.mark.slow
 def test_a_damaged_shard_stops_at_once_and_is_named(
     ray_cluster: None, shard_folder: Path, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path
 ) -> None:
@@ -196,6 +197,7 @@ def test_a_damaged_shard_stops_at_once_and_is_named(
         launch_on_ray(job)
 
 
+@pytest.mark.slow
 def test_a_plateau_ends_a_phase_on_all_workers_and_is_recorded(
     ray_cluster: None, shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path
 ) -> None:
