@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
 from pbrlib.data.sources.generated import GeneratedSource
 from pbrlib.train.runtimespec import RuntimeSpec
-from tests.scheduling import OneRay, starts_ray
+from tests.scheduling import RAY, OneRay
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 # How long an example takes says how busy the machine is, nothing of the code.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+NUM_CPUS = 4
+"""Logical CPUs of the Ray that tests share."""
+
+RAY_TIMEOUT_S = 180
 
 SEGFORMER = """
 name: segformer
@@ -98,13 +104,37 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What starts Ray comes first: in two processes it is what the other one's tests run beside."""
-    items.sort(key=lambda item: not starts_ray(item.nodeid))
+    """Tests that start Ray come first, in one process, each with a limit: Ray hangs rather than raises."""
+    for item in items:
+        if item.get_closest_marker("ray"):
+            item.add_marker(pytest.mark.xdist_group(RAY))
+            if not item.get_closest_marker("timeout"):
+                item.add_marker(pytest.mark.timeout(RAY_TIMEOUT_S))
+    items.sort(key=lambda item: not item.get_closest_marker("ray"))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneRay:
     """How ``-n 2`` deals the tests out."""
     return OneRay(config, log)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(s3: FaultyServer) -> Iterator[None]:
+    """A local Ray, which takes seconds to start; every ``ray_session`` inside a test joins it.
+
+    Its processes know the S3 server of the tests, and ask it three times at most.
+    """
+    from ray_jobs.cluster.session import ray_session
+
+    with ExitStack() as session:
+        with pytest.MonkeyPatch.context() as patch:
+            # Gauges reach the metrics endpoint every ten seconds, and fits here are shorter.
+            patch.setenv("RAY_metrics_report_interval_ms", "1000")
+            environment = {"AWS_ENDPOINT_URL": s3.url, **S3_CREDENTIALS, "AWS_MAX_ATTEMPTS": "3"}
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            session.enter_context(ray_session(num_cpus=NUM_CPUS))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from xdist.scheduler import LoadScopeScheduling
 
-RAY_FOLDERS = ("tests/ray/", "tests/faults/")
-
-
-def starts_ray(nodeid: str) -> bool:
-    """Whether a test lies where those are that start Ray."""
-    return nodeid.startswith(RAY_FOLDERS)
+RAY = "ray"
+"""The group of the tests that start Ray; ``--dist loadgroup`` writes it behind their names."""
 
 
 class OneRay(LoadScopeScheduling):
-    """A file at a time, so that its fixtures are made once; the files of Ray together, in one process."""
+    """A file at a time, so that its fixtures are made once; the tests of Ray together, in one process."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "ray" if starts_ray(nodeid) else nodeid.partition("::")[0]
+        return RAY if nodeid.endswith(f"@{RAY}") else nodeid.partition("::")[0]

@@ -85,14 +85,16 @@ def test_4_optimizer_rule_without_a_match(train: Train) -> None:
     refused(result, "phases.S0.optimizer.groups.stem", "encodr.stages.0.*", "encoder")
 
 
-def test_5_missing_map(tmp_path: Path) -> None:
+@pytest.mark.ray
+def test_5_missing_map(ray_cluster: None, tmp_path: Path) -> None:
     picture(tmp_path / "set" / "rock" / "albedo.png", (90, 80, 70))
     result = run("prepare", str(tmp_path / "set"), "--out", str(tmp_path / "shards"), "--strict")
     refused(result, "rock", "normal")
     assert not (tmp_path / "shards" / "manifest.json").exists()
 
 
-def test_6_truncated_png(tmp_path: Path) -> None:
+@pytest.mark.ray
+def test_6_truncated_png(ray_cluster: None, tmp_path: Path) -> None:
     for name in ("albedo", "normal"):
         picture(tmp_path / "set" / "rock" / f"{name}.png")
     whole = (tmp_path / "set" / "rock" / "normal.png").read_bytes()

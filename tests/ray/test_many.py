@@ -16,6 +16,7 @@ from pbrlib.jobs.inorder import run_in_order
 from pbrlib.jobs.job import Done, Failure, Job, Resources
 from pbrlib.jobs.record import RECORDS
 from ray_jobs.many import AHEAD, RETRIES, _carry_out, run_on_ray
+from tests.conftest import NUM_CPUS
 from tests.jobs.work import (
     calls,
     die,
@@ -27,7 +28,6 @@ from tests.jobs.work import (
     write_slowly,
     writing,
 )
-from tests.ray.conftest import NUM_CPUS
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 

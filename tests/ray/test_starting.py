@@ -23,7 +23,7 @@ from pbrlib.train.checkpoint.state import is_complete
 from pbrlib.train.record.incidents import INCIDENTS
 from ray_jobs.fit import fit, room, trainer
 from ray_jobs.fit.trainer import ProcessGroupConfig
-from tests.ray.conftest import NUM_CPUS
+from tests.conftest import NUM_CPUS
 from tests.train.phases import job_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(150)]

@@ -98,17 +98,13 @@ def test_release_shows_the_figures_once_and_then_says_that_the_model_is_there(
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(180)
-def test_a_task_of_the_cluster_writes_the_model_and_its_error_is_the_user_s(ladder: Ladder) -> None:
-    from ray_jobs.cluster.session import ray_session
-
+def test_a_task_of_the_cluster_writes_the_model_and_its_error_is_the_user_s(
+    ray_cluster: None, ladder: Ladder
+) -> None:
     shutil.rmtree(ladder.runs / "model")
     shards = ladder.shards
-    with ray_session(num_cpus=4):
-        done = write_as_task(ladder.runs, curricula=ladder.curricula, shards=shards, device="cpu", num_gpus=0)
-        assert done.evaluation is not None
-        assert done.evaluation.table().row_count
-        with pytest.raises(CheckpointError, match="no trained network for albedo"):
-            write_as_task(
-                ladder.runs, curricula=ladder.curricula[:1], shards=shards, device="cpu", num_gpus=0
-            )
+    done = write_as_task(ladder.runs, curricula=ladder.curricula, shards=shards, device="cpu", num_gpus=0)
+    assert done.evaluation is not None
+    assert done.evaluation.table().row_count
+    with pytest.raises(CheckpointError, match="no trained network for albedo"):
+        write_as_task(ladder.runs, curricula=ladder.curricula[:1], shards=shards, device="cpu", num_gpus=0)
