@@ -21,6 +21,7 @@ from pbrlib.losses.masks import windows
 from pbrlib.losses.recipe import Recipe
 from pbrlib.losses.target import LossContext, LossTarget
 from pbrlib.maps import CLASSES, IGNORE
+from pbrlib.models.network import Answer
 from pbrlib.optim.optimizerspec import AdamWSpec
 from pbrlib.optim.schedules import ConstantSpec
 from pbrlib.tasks.supervised import LossOfNetwork
@@ -94,9 +95,8 @@ class Network(nn.Module):
         for parameter in self.parameters():
             nn.init.normal_(parameter, std=0.3, generator=generator)
 
-    def forward(self, x: Tensor, condition: None) -> Tensor:
-        logits: Tensor = self.layer(x)
-        return logits
+    def forward(self, x: Tensor, condition: None) -> Answer:
+        return Answer(self.layer(x), features=x)
 
 
 @dataclass
@@ -214,7 +214,7 @@ def expected(case: str) -> tuple[dict[str, Tensor], Tensor, list[Tensor]]:
     """Terms, loss and gradients of the whole step in one process and one piece."""
     declared, (x, target) = CASES[case]
     network = Network(x.shape[1])
-    logits = network(x, None)
+    logits = network(x, None).logits
     terms = (segmentation_terms if declared is SEGMENTATION else metallic_terms)(logits, target)
     scales = {name: term["weight"] if isinstance(term, dict) else term for name, term in declared.items()}
     total = torch.stack([scale * terms[name] for name, scale in scales.items()]).sum()
