@@ -6,9 +6,9 @@ one, pixel by pixel, so it knows more than the networks do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 from jaxtyping import Float, Int64
@@ -20,8 +20,20 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.window import Window
 from pbrlib.evaluate.samples import READ, Texture, as_texture
 from pbrlib.geometry import relief
-from pbrlib.inference.chain import TextureInput
-from pbrlib.maps import CLASSES, IGNORE, class_id
+from pbrlib.maps import (
+    ALBEDO,
+    CLASSES,
+    IGNORE,
+    MAPS,
+    MASK,
+    NORMAL,
+    TARGETS,
+    ClassBaseline,
+    ClassTarget,
+    MapBaseline,
+    MapType,
+    class_id,
+)
 from pbrlib.seeds import mix
 
 MOST_TEXTURES = 64
@@ -40,8 +52,9 @@ class TrainingStatistics:
         num_baked: Of these, the baked ones behind gain and colours.
         gain: By which the old diffuse is multiplied, channel by channel on sRGB values, to come nearest to
             the albedo (least squares).
-        roughness: Mean roughness by class; of all textures where a class has none.
-        ao: Mean ambient occlusion.
+        means: The mean of each map that is measured beside it; its fill value where no texture has the map.
+        class_means: The mean by class, likewise; of all textures where a class has none, and 0.5 where no
+            texture has the map.
         majority: The class id of most pixels.
         colours: Mean old diffuse by class, sRGB; NaN for a class without pixels.
     """
@@ -49,8 +62,8 @@ class TrainingStatistics:
     num_textures: int
     num_baked: int
     gain: Float[Tensor, 3]
-    roughness: Float[Tensor, " k"]
-    ao: float
+    means: Mapping[str, float]
+    class_means: Mapping[str, Float[Tensor, " k"]]
     majority: int
     colours: Float[Tensor, "k 3"]
 
@@ -61,8 +74,11 @@ class TrainingStatistics:
             "num_training_textures": self.num_textures,
             "num_baked_textures": self.num_baked,
             "albedo_gain": self.gain.tolist(),
-            "class_mean_roughness": dict(zip(CLASSES, self.roughness.tolist(), strict=True)),
-            "mean_ao": self.ao,
+            **{
+                f"class_mean_{name}": dict(zip(CLASSES, means.tolist(), strict=True))
+                for name, means in self.class_means.items()
+            },
+            **{f"mean_{name}": mean for name, mean in self.means.items()},
             "majority_class": CLASSES[self.majority],
             "class_mean_diffuse": dict(zip(CLASSES, named, strict=True)),
         }
@@ -72,7 +88,7 @@ def training_statistics(shards: ShardSet) -> TrainingStatistics:
     """Reads the index, and evenly spread training textures for what only pixels tell."""
     rows = [row for row in shards.rows if row.split == "train"]
     fit = ColourFit()
-    readable = [row for row in rows if "normal" in row.maps and "albedo" in row.maps]
+    readable = [row for row in rows if NORMAL.name in row.maps and ALBEDO.name in row.maps]
     for row in readable[:: max(1, -(-len(readable) // MOST_TEXTURES))]:
         fit.add(_training_texture(shards, row))
     pixels = [sum(row.class_pixels[number] for row in rows) for number in range(len(CLASSES))]
@@ -80,8 +96,8 @@ def training_statistics(shards: ShardSet) -> TrainingStatistics:
         num_textures=len(rows),
         num_baked=fit.num_textures,
         gain=fit.gain,
-        roughness=_class_means(rows),
-        ao=_mean([row.means["ao"][0] for row in rows if "ao" in row.means], otherwise=1.0),
+        means={name: _overall_mean(rows, name) for name in _measured_beside("training mean")},
+        class_means={name: _class_means(rows, name) for name in _measured_beside("mean of the true class")},
         majority=pixels.index(max(pixels)),
         colours=fit.colours,
     )
@@ -100,8 +116,8 @@ class ColourFit:
         """Adds a texture; every texture weighs by its pixels."""
         self.num_textures += 1
         diffuse = texture.given.diffuse.flatten(1).double()
-        if "albedo" in texture.truth:
-            albedo = texture.truth["albedo"].flatten(1).double()
+        if ALBEDO.name in texture.truth:
+            albedo = texture.truth[ALBEDO.name].flatten(1).double()
             self._cross += (diffuse * albedo).sum(dim=1)
             self._square += diffuse.square().sum(dim=1)
         labels = texture.mask.flatten()
@@ -123,44 +139,88 @@ class ColourFit:
 
 
 def map_baselines(texture: Texture, statistics: TrainingStatistics) -> dict[str, dict[str, Tensor]]:
-    """Baselines (C, H, W) in [0, 1] of each map, by a name that says what they are."""
-    found = untrained_baselines(texture.given, gain=statistics.gain)
-    empty = torch.zeros_like(texture.given.diffuse[:1])
-    means = torch.cat((statistics.roughness, statistics.roughness.mean()[None]))
-    labels = texture.mask.clamp(max=len(CLASSES))
-    found["roughness"] = {"mean of the true class": means[labels][None]} | found["roughness"]
-    found["metallic"]["true class is metal"] = (texture.mask == class_id("metal")).float()[None]
-    found["ao"]["training mean"] = empty + statistics.ao
-    return found
+    """The baselines (C, H, W) in [0, 1] that each map's entry names."""
+    return _answers(texture, gain=statistics.gain, statistics=statistics)
 
 
-def untrained_baselines(given: TextureInput, *, gain: Float[Tensor, 3]) -> dict[str, dict[str, Tensor]]:
-    """The baselines that know the old texture and a gain alone."""
-    diffuse = given.diffuse
-    empty = torch.zeros_like(diffuse[:1])
-    poisson = relief(given.normal[None], tileable=given.tileable)[0, :1]
-    return {
-        "albedo": {
-            "diffuse": diffuse,
-            "diffuse x fitted gain": (diffuse * gain.view(3, 1, 1)).clamp(0.0, 1.0),
-        },
-        "roughness": {} if given.gloss is None else {"1 - gloss": 1.0 - given.gloss},
-        "metallic": {"0": empty},
-        "ao": {"1": empty + 1.0},
-        "height": {"Poisson": poisson * 0.5 + 0.5},
-    }
+def untrained_baselines(texture: Texture, *, gain: Float[Tensor, 3]) -> dict[str, dict[str, Tensor]]:
+    """Those of ``map_baselines`` that know the old texture and a gain alone."""
+    return _answers(texture, gain=gain, statistics=None)
 
 
 def class_baselines(texture: Texture, statistics: TrainingStatistics) -> dict[str, Int64[Tensor, "h w"]]:
-    """Class ids: the most frequent class everywhere, and the class of the nearest mean colour a pixel."""
-    diffuse = texture.given.diffuse
-    colours = statistics.colours
-    differences = diffuse.flatten(1).T[:, None] - colours.to(diffuse)
-    distances = differences.square().sum(dim=-1).nan_to_num(nan=torch.inf)
-    return {
-        "majority class": torch.full_like(texture.mask, statistics.majority),
-        "nearest class colour": distances.argmin(dim=1).view(texture.mask.shape),
-    }
+    """Class ids of the baselines that the mask's entry names."""
+    assert isinstance(MASK.target, ClassTarget)
+    return {name: _class_answer(name, texture, statistics) for name in MASK.target.baselines}
+
+
+def _answers(
+    texture: Texture, *, gain: Tensor, statistics: TrainingStatistics | None
+) -> dict[str, dict[str, Tensor]]:
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, target in TARGETS.items():
+        answers = {
+            baseline: _map_answer(baseline, MAPS[name], texture, gain=gain, statistics=statistics)
+            for baseline in target.baselines
+        }
+        found[name] = {baseline: answer for baseline, answer in answers.items() if answer is not None}
+    return found
+
+
+def _map_answer(
+    baseline: MapBaseline,
+    kind: MapType,
+    texture: Texture,
+    *,
+    gain: Tensor,
+    statistics: TrainingStatistics | None,
+) -> Tensor | None:
+    """What a baseline answers, (C, H, W); None where the texture or the statistics for it are lacking."""
+    given = texture.given
+    empty = given.diffuse.new_zeros((kind.channels, *given.diffuse.shape[-2:]))
+    match baseline:
+        case "0":
+            return empty
+        case "1":
+            return empty + 1.0
+        case "diffuse":
+            return given.diffuse
+        case "diffuse x fitted gain":
+            return (given.diffuse * gain.view(3, 1, 1)).clamp(0.0, 1.0)
+        case "1 - gloss":
+            return None if given.gloss is None else 1.0 - given.gloss
+        case "Poisson":
+            return relief(given.normal[None], tileable=given.tileable)[0, :1] * 0.5 + 0.5
+        case "training mean":
+            return None if statistics is None else empty + statistics.means[kind.name]
+        case "mean of the true class":
+            return None if statistics is None else _of_true_class(texture, statistics.class_means[kind.name])
+        case "true class is metal":
+            return None if statistics is None else (texture.mask == class_id("metal")).float()[None]
+        case _:
+            assert_never(baseline)
+
+
+def _of_true_class(texture: Texture, means: Float[Tensor, " k"]) -> Float[Tensor, "1 h w"]:
+    """The mean of each pixel's class; the mean of the classes' means where the class is unknown."""
+    labels = texture.mask.clamp(max=len(CLASSES))
+    return torch.cat((means, means.mean()[None]))[labels][None]
+
+
+def _class_answer(
+    baseline: ClassBaseline, texture: Texture, statistics: TrainingStatistics
+) -> Int64[Tensor, "h w"]:
+    """The most frequent class everywhere, or the class of the nearest mean colour a pixel."""
+    match baseline:
+        case "majority class":
+            return torch.full_like(texture.mask, statistics.majority)
+        case "nearest class colour":
+            diffuse = texture.given.diffuse
+            differences = diffuse.flatten(1).T[:, None] - statistics.colours.to(diffuse)
+            distances = differences.square().sum(dim=-1).nan_to_num(nan=torch.inf)
+            return distances.argmin(dim=1).view(texture.mask.shape)
+        case _:
+            assert_never(baseline)
 
 
 def _training_texture(shards: ShardSet, row: IndexRow) -> Texture:
@@ -173,11 +233,23 @@ def _training_texture(shards: ShardSet, row: IndexRow) -> Texture:
     return as_texture(raw, row)
 
 
-def _class_means(rows: Sequence[IndexRow]) -> Float[Tensor, " k"]:
-    known = [(row.label, row.means["roughness"][0]) for row in rows if "roughness" in row.means]
+def _measured_beside(baseline: MapBaseline) -> list[str]:
+    """The maps whose entries name a baseline that is fitted on one value a texture; of one channel each."""
+    names = [name for name, target in TARGETS.items() if baseline in target.baselines]
+    assert all(MAPS[name].channels == 1 for name in names), f"{baseline}: is of maps with one channel"
+    return names
+
+
+def _overall_mean(rows: Sequence[IndexRow], name: str) -> float:
+    known = [row.means[name][0] for row in rows if name in row.means]
+    return _mean(known, otherwise=MAPS[name].fill / MAPS[name].maximum)
+
+
+def _class_means(rows: Sequence[IndexRow], name: str) -> Float[Tensor, " k"]:
+    known = [(row.label, row.means[name][0]) for row in rows if name in row.means]
     overall = _mean([value for _, value in known], otherwise=0.5)
     return torch.tensor(
-        [_mean([value for label, value in known if label == name], otherwise=overall) for name in CLASSES]
+        [_mean([value for label, value in known if label == own], otherwise=overall) for own in CLASSES]
     )
 
 

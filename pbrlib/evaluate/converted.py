@@ -27,7 +27,7 @@ from pbrlib.evaluate.samples import Texture
 from pbrlib.evaluate.scores import NET, Scores
 from pbrlib.geometry import flip_green
 from pbrlib.inference.chain import TextureInput
-from pbrlib.maps import IGNORE, MAPS, NORMAL, UNIT_TARGETS
+from pbrlib.maps import ALBEDO, IGNORE, MAPS, MASK, NORMAL, TRUE_PBR
 from pbrlib.skyrim import DIFFUSE_SUFFIXES
 from pbrlib.textures.blocks import is_opaque
 
@@ -155,13 +155,13 @@ def score_converted(
 
 
 def _score(scores: Scores, pair: _Pair, *, gain: Tensor) -> None:
-    baselines = untrained_baselines(pair.texture.given, gain=gain)
-    for name in UNIT_TARGETS:
+    baselines = untrained_baselines(pair.texture, gain=gain)
+    for name, predicted in pair.predicted.items():
         truth = pair.texture.truth.get(name)
         if truth is None:
             scores.leave_out([name], sample=pair.texture.id)
         else:
-            methods = {NET: pair.predicted[name], **baselines[name]}
+            methods = {NET: predicted, **baselines[name]}
             scores.add_map(name, methods, sample=pair.texture.id, truth=truth, valid=pair.texture.valid)
 
 
@@ -172,23 +172,18 @@ def _pair(
     files = _converted_files(converted, item)
     if files is None:
         return None
-    planes = {suffix: _planes(read(path)) for suffix, path in files.items()}
-    # The first three channels of _rmaos are roughness, metallic and occlusion; the fourth is the reflectance.
-    rmaos = planes["_rmaos"]
+    planes = {ending: _planes(read(path)) for ending, path in files.items()}
     predicted = {
-        "albedo": planes[""][:3],
-        "roughness": rmaos[:1],
-        "metallic": rmaos[1:2],
-        "ao": rmaos[2:3],
-        "height": planes["_p"][:1],
+        name: planes[slot.ending][slot.channel : slot.channel + MAPS[name].channels]
+        for name, slot in TRUE_PBR.items()
     }
     texture = _texture(item, root, materials, read)
-    size = predicted["albedo"].shape[-2:]
+    size = predicted[ALBEDO.name].shape[-2:]
     return _Pair(texture if texture.mask.shape == size else _resized_texture(texture, size), predicted)
 
 
 def _converted_files(converted: Path, item: Indexed) -> dict[str, Path] | None:
-    """The files that a conversion made of a texture, by their suffix; None if it did not.
+    """The files that a conversion made of a texture, by their ending; None if it did not.
 
     A diffuse ``stone_d`` whose normal is ``stone_n`` becomes ``stone``.
     """
@@ -197,7 +192,8 @@ def _converted_files(converted: Path, item: Indexed) -> dict[str, Path] | None:
         diffuse = diffuse.relative_to(diffuse.parts[0])
     for ending in DIFFUSE_SUFFIXES:
         name = str(diffuse).removesuffix(ending)
-        files = {suffix: converted / _PBR / f"{name}{suffix}.dds" for suffix in ("", "_rmaos", "_p")}
+        endings = {slot.ending for slot in TRUE_PBR.values()}
+        files = {ending: converted / _PBR / f"{name}{ending}.dds" for ending in sorted(endings)}
         if all(path.is_file() for path in files.values()):
             return files
     return None
@@ -218,8 +214,8 @@ def _texture(item: Indexed, root: Path, materials: Callable[[int], Source], read
         gloss=gloss,
         tileable=material.tileable,
     )
-    truth = {name: _area(_decoded(material, name), size) for name in UNIT_TARGETS if name in material.maps}
-    mask = torch.from_numpy(material.maps["mask"][..., 0].astype(np.int64))
+    truth = {name: _area(_decoded(material, name), size) for name in TRUE_PBR if name in material.maps}
+    mask = torch.from_numpy(material.maps[MASK.name][..., 0].astype(np.int64))
     if mask.shape != size:
         mask = torch.full(size, IGNORE)
     valid = torch.ones((1, *size), dtype=torch.bool)

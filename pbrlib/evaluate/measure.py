@@ -22,7 +22,7 @@ from pbrlib.evaluate.samples import Texture, validation_rows, validation_texture
 from pbrlib.evaluate.scores import NET, SEGMENTATION, Lpips, Scores
 from pbrlib.inference.chain import TextureInput
 from pbrlib.inference.trained import trained_in
-from pbrlib.maps import IGNORE, UNIT_TARGETS
+from pbrlib.maps import IGNORE, TARGETS
 from pbrlib.tasks.segmentation import merge_labels
 from pbrlib.train.validation import MULTIPLE, SIDE
 
@@ -52,7 +52,7 @@ def evaluate(
     merge: Mapping[str, str] | None = None,
     watch: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
-    """Measures every validation texture; only the maps that the predictor answers are scored.
+    """Measures every validation texture; maps that the predictor does not answer are left out and named.
 
     Args:
         predictor: The trained networks.
@@ -75,12 +75,18 @@ def evaluate(
     scores = Scores(lpips=lpips)
     pictures: list[list[Row]] = []
     chosen = shown(rows)
+    lacking = dict.fromkeys((*TARGETS, SEGMENTATION))
     for number, texture in enumerate(validation_textures(shards)):
         predicted = {name: x.detach().cpu() for name, x in predictor.predict(texture.given).items()}
+        for name in predicted:
+            lacking.pop(name, None)
         score_texture(scores, texture, predicted=predicted, statistics=statistics, merge=merge or {})
         if texture.id in chosen:
             pictures.append(sheet_rows(texture, predicted))
         watch(number + 1, len(rows))
+    notes = [_PROTOCOL[0].upper() + _PROTOCOL[1:] + "."]
+    if lacking:
+        notes.append(f"No network answers {', '.join(lacking)}, so it is not measured.")
     return Evaluation(
         title=f"{len(rows)} validation textures of {shards.location}",
         scores=scores,
@@ -92,9 +98,10 @@ def evaluate(
             ],
             "checkpoints": dict(checkpoints or {}),
             "protocol": _PROTOCOL,
+            "not_measured": list(lacking),
             "training_statistics": statistics.as_dict(),
         },
-        notes=[_PROTOCOL[0].upper() + _PROTOCOL[1:] + "."],
+        notes=notes,
         sheets=sheets(pictures),
     )
 
@@ -109,7 +116,7 @@ def score_texture(
 ) -> None:
     """Adds the networks' answer and all baselines of one texture, for the maps that were predicted."""
     baselines = map_baselines(texture, statistics)
-    for name in UNIT_TARGETS:
+    for name in TARGETS:
         if name not in predicted:
             continue
         if name not in texture.truth:

@@ -12,7 +12,7 @@ from pbrlib.data.materials.contact import Picture, as_picture, contact_sheet
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.evaluate.samples import Texture
 from pbrlib.evaluate.scores import SEGMENTATION
-from pbrlib.maps import ALBEDO, DIFFUSE, GLOSS, IGNORE, MASK, NORMAL, UNIT_TARGETS
+from pbrlib.maps import DIFFUSE, GLOSS, IGNORE, MAPS, MASK, NORMAL, TARGETS, MapType
 
 MOST_TEXTURES = 12
 TEXTURES_A_SHEET = 4
@@ -49,14 +49,14 @@ def sheet_rows(texture: Texture, predicted: Mapping[str, Tensor]) -> list[Row]:
         predicted: Maps (C, H, W) in [0, 1] and class probabilities, as the chain answers.
     """
     given = texture.given
-    prediction: dict[str, Picture] = {_INPUT: _shown(given.diffuse)}
-    truth: dict[str, Picture] = {_INPUT: _shown(given.normal * 0.5 + 0.5)}
-    error: dict[str, Picture] = {} if given.gloss is None else {_INPUT: _shown(given.gloss)}
-    for name in UNIT_TARGETS:
+    prediction: dict[str, Picture] = {_INPUT: _shown(given.diffuse, DIFFUSE)}
+    truth: dict[str, Picture] = {_INPUT: _shown(given.normal, NORMAL)}
+    error: dict[str, Picture] = {} if given.gloss is None else {_INPUT: _shown(given.gloss, GLOSS)}
+    for name in TARGETS:
         if name in predicted:
-            prediction[name] = _shown(predicted[name].cpu())
+            prediction[name] = _shown(predicted[name].cpu(), MAPS[name])
             if name in texture.truth:
-                truth[name] = _shown(texture.truth[name])
+                truth[name] = _shown(texture.truth[name], MAPS[name])
                 error[name] = _heat(predicted[name].cpu() - texture.truth[name])
     if SEGMENTATION in predicted:
         labels = predicted[SEGMENTATION].cpu().argmax(dim=0)
@@ -75,7 +75,7 @@ def sheet_rows(texture: Texture, predicted: Mapping[str, Tensor]) -> list[Row]:
 def sheets(textures: Sequence[Sequence[Row]]) -> list[bytes]:
     """PNG files with the lines of a few textures each; maps that nobody predicted have no column."""
     names = {name for rows in textures for _, pictures in rows for name in pictures}
-    columns = [name for name in (_INPUT, *UNIT_TARGETS, SEGMENTATION) if name in names]
+    columns = [name for name in (_INPUT, *TARGETS, SEGMENTATION) if name in names]
     parts = [textures[i : i + TEXTURES_A_SHEET] for i in range(0, len(textures), TEXTURES_A_SHEET)]
     return [
         contact_sheet([row for rows in part for row in rows], columns=columns, thumbnail=CELL)
@@ -83,17 +83,16 @@ def sheets(textures: Sequence[Sequence[Row]]) -> list[bytes]:
     ]
 
 
-def _shown(x: Float[Tensor, "c h w"]) -> Picture:
-    small = _small(x.float())
-    kind = ALBEDO if len(small) == ALBEDO.channels else GLOSS
-    return as_picture(kind.quantise(small.permute(1, 2, 0).numpy()), kind)
+def _shown(x: Float[Tensor, "c h w"], kind: MapType) -> Picture:
+    """A decoded map as contact sheets show maps of its kind."""
+    return as_picture(kind.quantise(_small(x.float()).permute(1, 2, 0).numpy()), kind)
 
 
 def _heat(error: Float[Tensor, "c h w"]) -> Picture:
     """Black, red, yellow, white with the mean absolute error over channels."""
     share = error.abs().mean(dim=0, keepdim=True) / ERROR_SCALE * 3.0
     ramp = share.expand(3, -1, -1) - share.new_tensor([0.0, 1.0, 2.0]).view(3, 1, 1)
-    return _shown(ramp.clamp(0.0, 1.0))
+    return _shown(ramp.clamp(0.0, 1.0), DIFFUSE)
 
 
 def _classes(labels: Int64[Tensor, "h w"]) -> Picture:

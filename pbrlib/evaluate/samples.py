@@ -14,11 +14,11 @@ from pbrlib.data.draws.batch import Batch, RawBatch
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.inference.chain import TextureInput
-from pbrlib.maps import ALBEDO, DIFFUSE, GLOSS, IGNORE, MASK, UNIT_TARGETS
+from pbrlib.maps import ALBEDO, DIFFUSE, GLOSS, IGNORE, MASK, NORMAL, TARGETS
 from pbrlib.rendering.bake import BAKE_INPUTS
 from pbrlib.train.validation import MULTIPLE, load_validation, size_of
 
-READ = tuple(dict.fromkeys((DIFFUSE.name, GLOSS.name, *BAKE_INPUTS, *UNIT_TARGETS, MASK.name)))
+READ = tuple(dict.fromkeys((DIFFUSE.name, GLOSS.name, *BAKE_INPUTS, *TARGETS, MASK.name)))
 """Every map that is an input, a truth, or needed to bake the input."""
 
 
@@ -56,7 +56,7 @@ def validation_textures(shards: ShardSet) -> Iterator[Texture]:
     rows = {row.id: row for row in shards.rows}
     num = sum(row.split == "val" for row in shards.rows)
     for turn in range(num):
-        for loaded in load_validation(shards, maps=READ, required=("normal",), rank=turn, world=num):
+        for loaded in load_validation(shards, maps=READ, required=(NORMAL.name,), rank=turn, world=num):
             row = rows[loaded.raw.ids[0]]
             if _has_input(row):
                 yield as_texture(loaded.raw, row)
@@ -73,11 +73,11 @@ def as_texture(raw: RawBatch, row: IndexRow) -> Texture:
         label=row.label,
         given=TextureInput(
             diffuse=batch.maps[DIFFUSE.name][0],
-            normal=batch.maps["normal"][0],
+            normal=batch.maps[NORMAL.name][0],
             gloss=gloss,
             tileable=row.tileable and whole,
         ),
-        truth={name: batch.maps[name][0] for name in UNIT_TARGETS if has(batch, name)},
+        truth={name: batch.maps[name][0] for name in TARGETS if has(batch, name)},
         mask=batch.maps[MASK.name][0]
         if has(batch, MASK.name)
         else torch.full((height, width), IGNORE, dtype=torch.int64),
@@ -91,7 +91,7 @@ def has(batch: Batch, name: str) -> bool:
 
 
 def _has_input(row: IndexRow) -> bool:
-    return "normal" in row.maps and (DIFFUSE.name in row.maps or ALBEDO.name in row.maps)
+    return NORMAL.name in row.maps and (DIFFUSE.name in row.maps or ALBEDO.name in row.maps)
 
 
 def _fits(row: IndexRow) -> bool:

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from pbrlib.losses.perceptual import Trunk, lpips_distance
-from pbrlib.maps import ALBEDO, CLASSES, HEIGHT
+from pbrlib.maps import CLASSES, MAPS, TARGETS, Encoding
 from pbrlib.metrics.confusion import confusion
 from pbrlib.metrics.images import texture_metrics
 
@@ -93,11 +93,12 @@ class Scores:
 
     def _metrics(self, name: str, prediction: Tensor, truth: Tensor, valid: Tensor) -> dict[str, float]:
         found = texture_metrics(prediction, truth, valid)
-        if name == HEIGHT.name and found:
+        if TARGETS[name].relative and found:
             fitted = fit_height(prediction, truth=truth, valid=valid)
             errors = texture_metrics(fitted, truth, valid)
             found |= {f"{key}_fitted": errors[key] for key in ("mae", "rmse")}
-        if name == ALBEDO.name and self.lpips is not None and min(truth.shape[-2:]) >= _LPIPS_SIDE:
+        is_colour = MAPS[name].encoding is Encoding.SRGB
+        if is_colour and self.lpips is not None and min(truth.shape[-2:]) >= _LPIPS_SIDE:
             with torch.no_grad():
                 distance = lpips_distance(self.lpips.network, prediction[None], truth[None])
             found[self.lpips.metric] = float(distance)

@@ -5,7 +5,7 @@ import torch
 
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.evaluate.baselines import ColourFit, class_baselines, map_baselines, training_statistics
-from pbrlib.maps import CLASSES, IGNORE, class_id
+from pbrlib.maps import CLASSES, IGNORE, MAPS, MASK, TARGETS, ClassTarget, UnitTarget, class_id
 from tests.evaluate.textures import statistics, texture
 
 
@@ -27,6 +27,26 @@ def test_baselines_of_every_map_have_their_known_values() -> None:
     assert (found["ao"]["1"] == 1).all()
     assert (found["ao"]["training mean"] == 0.75).all()
     torch.testing.assert_close(found["height"]["Poisson"], torch.full((1, 32, 32), 0.5))
+
+
+def test_every_baseline_that_an_entry_names_is_computed() -> None:
+    one = texture()
+    found = map_baselines(one, statistics())
+    assert {name: tuple(answers) for name, answers in found.items()} == {
+        name: target.baselines for name, target in TARGETS.items()
+    }
+    for name, answers in found.items():
+        for answer in answers.values():
+            assert answer.shape == (MAPS[name].channels, 32, 32)
+    assert isinstance(MASK.target, ClassTarget)
+    assert tuple(class_baselines(one, statistics())) == MASK.target.baselines
+
+
+def test_a_baseline_of_an_unknown_name_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = UnitTarget(baselines=("a guess",))  # type: ignore[arg-type]
+    monkeypatch.setitem(TARGETS, "roughness", unknown)
+    with pytest.raises(AssertionError, match="a guess"):
+        map_baselines(texture(), statistics())
 
 
 def test_class_baselines_are_the_majority_and_the_nearest_colour_that_is_known() -> None:
@@ -76,7 +96,7 @@ def test_statistics_come_from_the_training_split_alone(shard_set: ShardSet) -> N
     alone = training_statistics(ShardSet(shard_set.location, manifest=shard_set.manifest, rows=tuple(train)))
     assert whole.as_dict() == alone.as_dict()
     wood = [row.means["roughness"][0] for row in train if row.label == "wood"]
-    assert whole.roughness[class_id("wood")] == pytest.approx(sum(wood) / len(wood))
+    assert whole.class_means["roughness"][class_id("wood")] == pytest.approx(sum(wood) / len(wood))
     assert whole.num_textures == len(train)
     pixels = torch.tensor([row.class_pixels for row in train]).sum(dim=0)
     assert whole.as_dict()["majority_class"] == CLASSES[int(pixels.argmax())]

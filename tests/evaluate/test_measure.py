@@ -17,7 +17,7 @@ from pbrlib.evaluate.compare import Verdict, compare
 from pbrlib.evaluate.evaluationreport import Evaluation
 from pbrlib.evaluate.measure import evaluate
 from pbrlib.evaluate.samples import validation_rows, validation_textures
-from pbrlib.maps import CLASSES, UNIT_TARGETS
+from pbrlib.maps import CLASSES, TARGETS
 from pbrlib.train.validation import load_validation
 from ray_jobs.cli import main
 from tests.evaluate.textures import Copycat, Oracle
@@ -58,13 +58,13 @@ def test_the_input_is_that_of_training_s_validation(shard_set: ShardSet) -> None
 
 def test_an_oracle_is_perfect_and_beats_every_baseline(perfect: Evaluation) -> None:
     found = {(each.map, each.metric): each for each in compare(perfect.scores)}
-    assert {name for name, _ in found} == {*UNIT_TARGETS, "segmentation"}
+    assert {name for name, _ in found} == {*TARGETS, "segmentation"}
     for (_, metric), each in found.items():
         best = 1.0 if each.higher_is_better else 0.0
         assert each.methods["net"].mean == pytest.approx(best, abs=1e-4)
         assert not each.beaten_by or metric.startswith("ssim"), each
     # Of a texture without metal the baselines know the metallic as well as the oracle.
-    for name in set(UNIT_TARGETS) - {"metallic"}:
+    for name in set(TARGETS) - {"metallic"}:
         assert found[name, "rmse"].verdict is Verdict.BEATS
     assert found["segmentation", "miou"].verdict is Verdict.BEATS
 
@@ -85,12 +85,17 @@ def test_who_answers_the_baselines_beats_none_and_the_table_says_so(trivial: Eva
     text = printed(trivial)
     assert "NOT better" in text
     assert "better than all " not in text
-    assert "segmentation" not in text
 
 
-def test_only_what_is_answered_is_scored(trivial: Evaluation) -> None:
-    assert set(trivial.scores.values) == {"albedo", "metallic", "ao"}
+def test_what_no_network_answers_is_left_out_and_named(trivial: Evaluation, perfect: Evaluation) -> None:
+    answered = {"albedo", "metallic", "ao"}
+    lacking = [name for name in (*TARGETS, "segmentation") if name not in answered]
+    assert set(trivial.scores.values) == answered
     assert not trivial.scores.confusions
+    assert trivial.as_dict()["not_measured"] == lacking
+    assert f"No network answers {', '.join(lacking)}, so it is not measured." in printed(trivial)
+    assert perfect.as_dict()["not_measured"] == []
+    assert "No network answers" not in printed(perfect)
 
 
 def test_a_texture_without_the_truth_of_a_map_is_left_out_of_that_map_and_counted(
@@ -116,7 +121,7 @@ def test_the_json_holds_every_figure_and_can_be_read_back(perfect: Evaluation, t
     assert content["lpips"] is None
     assert "the validation split also chose each phase's best checkpoint" in content["protocol"]
     assert content["training_statistics"]["num_training_textures"] == 14
-    for name in UNIT_TARGETS:
+    for name in TARGETS:
         for metric, figure in content["maps"][name].items():
             values = content["per_texture"][name][metric]
             assert set(values) == set(figure["methods"])
@@ -127,7 +132,7 @@ def test_the_json_holds_every_figure_and_can_be_read_back(perfect: Evaluation, t
     assert set(content["confusions"]["net"]) == set(ids)
     for path in files[1:]:
         with Image.open(path) as picture:
-            assert picture.width == 192 * 7  # the input, five maps, segmentation
+            assert picture.width == 192 * (1 + len(TARGETS) + 1)  # the input, the maps, segmentation
 
 
 def test_a_set_without_validation_textures_is_refused(shard_set: ShardSet) -> None:

@@ -43,8 +43,8 @@ def statistics() -> TrainingStatistics:
         num_textures=3,
         num_baked=3,
         gain=torch.tensor([0.5, 1.0, 2.0]),
-        roughness=torch.arange(len(CLASSES)) / 10,
-        ao=0.75,
+        means={"ao": 0.75},
+        class_means={"roughness": torch.arange(len(CLASSES)) / 10},
         majority=5,
         colours=colours,
     )
