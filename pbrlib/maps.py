@@ -252,14 +252,14 @@ MAPS = {
 }
 """Every map by name, in the order of the columns of a shard, which a new map continues at the end."""
 
+BORDERS = tuple(name for name, kind in MAPS.items() if kind.encoding in (Encoding.SRGB, Encoding.NORMAL))
+"""The maps whose borders show whether a material tiles: of a number the border may well be flat."""
+
 TARGETS = {name: kind.target for name, kind in MAPS.items() if isinstance(kind.target, UnitTarget)}
 """How each map with a network of its own is learned, by name, which is the network's role too."""
 
 TRUE_PBR = {name: kind.slot for name, kind in MAPS.items() if kind.slot is not None}
 """Where True PBR stores each map that a conversion predicts; it needs the networks of these and no other."""
-
-UNIT_TARGETS = tuple(TARGETS)
-SCALAR_TARGETS = tuple(name for name in TARGETS if MAPS[name].channels == 1)
 
 
 def class_id(name: str) -> int:

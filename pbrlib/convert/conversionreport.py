@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pbrlib.convert.seams import SeamRatio
+from pbrlib.maps import DIFFUSE, TRUE_PBR
 from pbrlib.textures.pairs import Aside, Fate
 
 if TYPE_CHECKING:
@@ -94,15 +95,13 @@ class Report:
         table.add_column("worst map", justify="right")
         table.add_column("notes", overflow="fold")
         for item in sorted(self.converted, key=lambda item: item.name):
-            worst = max(
-                (worst_side(s), name) for name, s in item.seams.items() if name not in ("diffuse", "normal")
-            )
+            worst = max((worst_side(s), name) for name, s in item.seams.items() if name in TRUE_PBR)
             table.add_row(
                 escape(item.name),
                 f"{item.width} x {item.height}",
                 "yes" if item.tiles else "no",
                 f"{item.seconds:.1f}",
-                f"{worst_side(item.seams['diffuse']):.2f}",
+                f"{worst_side(item.seams[DIFFUSE.name]):.2f}",
                 f"{worst[0]:.2f} {worst[1]}",
                 escape("; ".join(item.notes)),
             )

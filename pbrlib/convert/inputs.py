@@ -18,7 +18,7 @@ from pbrlib.convert.truepbr import PbrMaps
 from pbrlib.errors import CheckpointError, DataError
 from pbrlib.geometry import flip_green, green_channel_verdict
 from pbrlib.inference.chain import TextureInput
-from pbrlib.maps import ALBEDO, AO, HEIGHT, METALLIC, NORMAL, ROUGHNESS, UNIT_TARGETS, MapType
+from pbrlib.maps import ALBEDO, MAPS, NORMAL, TRUE_PBR, MapType
 from pbrlib.textures.blocks import Bytes, is_opaque
 
 BLOCK = 4
@@ -85,8 +85,11 @@ def prepare(diffuse: Bytes, normal: Bytes) -> Prepared:
 
 
 def require_maps(names: Collection[str], *, place: str) -> None:
-    """Raises CheckpointError, as of ``place``, when a map that True PBR needs is not among the names."""
-    missing = [name for name in UNIT_TARGETS if name not in names]
+    """Raises CheckpointError, as of ``place``, when a map that True PBR needs is not among the names.
+
+    What it does not need is no hindrance.
+    """
+    missing = [name for name in TRUE_PBR if name not in names]
     if missing:
         raise CheckpointError(
             f"{place}: no trained network for {', '.join(missing)}, which True PBR needs "
@@ -102,14 +105,10 @@ def store(prepared: Prepared, maps: Mapping[str, Tensor]) -> PbrMaps:
     """
     require_maps(maps, place="the prediction")
     directx = flip_green(prepared.texture.normal[None])[0]
-    albedo = torch.cat((maps["albedo"].cpu(), prepared.alpha))
+    albedo = torch.cat((maps[ALBEDO.name].cpu(), prepared.alpha))
+    predicted = {name: maps[name] for name in TRUE_PBR} | {ALBEDO.name: albedo}
     return PbrMaps(
-        albedo=_bytes(ALBEDO, albedo),
-        normal=_bytes(NORMAL, directx),
-        roughness=_bytes(ROUGHNESS, maps["roughness"]),
-        metallic=_bytes(METALLIC, maps["metallic"]),
-        ao=_bytes(AO, maps["ao"]),
-        height=_bytes(HEIGHT, maps["height"]),
+        normal=_bytes(NORMAL, directx), **{name: _bytes(MAPS[name], x) for name, x in predicted.items()}
     )
 
 

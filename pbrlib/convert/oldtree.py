@@ -30,7 +30,7 @@ from pbrlib.errors import DataError
 from pbrlib.geometry import flip_green
 from pbrlib.jobs.inorder import run_in_order
 from pbrlib.jobs.job import Done, Failure, Job, Left, describe_failures, fingerprint
-from pbrlib.maps import ALBEDO, AO, MAPS, MASK, METALLIC, NORMAL, ROUGHNESS, Encoding, Stored
+from pbrlib.maps import ALBEDO, DIFFUSE, MAPS, NORMAL, Encoding, Stored
 from pbrlib.rendering.bake import BAKE_INPUTS, Baked, BakeSpec, bake, draw_params
 from pbrlib.seeds import mix
 from pbrlib.skyrim import DIFFUSE_SUFFIXES, NORMAL_SUFFIXES, OTHER_SUFFIXES
@@ -44,7 +44,8 @@ SEVERAL = "mixed"
 """The folder of textures of several or unknown classes."""
 
 _BLOCK = 4
-_TRUTHS = (ALBEDO.name, NORMAL.name, ROUGHNESS.name, METALLIC.name, AO.name, "height", MASK.name)
+_TRUTHS = tuple(name for name, kind in MAPS.items() if kind.file is not None and kind is not DIFFUSE)
+"""The maps of a folder of materials, without the old texture that is made of them."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def _textures(material: Material) -> tuple[dict[PurePosixPath, bytes], dict[str,
     baked = bake(maps, params=draw_params(seeds, spec=BakeSpec()))
     stem = PurePosixPath(TEXTURES, material.label or SEVERAL, file_stem(material.id))
     diffuse, normal = stem.with_name(f"{stem.name}.dds"), stem.with_name(f"{stem.name}_n.dds")
-    files = {diffuse: _diffuse_dds(baked.diffuse), normal: _normal_dds(maps["normal"], baked)}
+    files = {diffuse: _diffuse_dds(baked.diffuse), normal: _normal_dds(maps[NORMAL.name], baked)}
     height, width = material.size
     return files, {
         "id": material.id,
@@ -209,7 +210,7 @@ def _truth(material: Material) -> tuple[dict[PurePosixPath, bytes], dict[str, An
     folder = PurePosixPath(MATERIALS, material.id)
     maps = {name: material.maps[name] for name in _TRUTHS if name in material.maps}
     height, width = material.size
-    return {folder / f"{name}.png": _png(stored, name) for name, stored in maps.items()}, {
+    return {folder / _file(name): _png(stored, name) for name, stored in maps.items()}, {
         "id": material.id,
         **({} if material.label is None else {"class": material.label}),
         "family": material.family,
@@ -218,16 +219,20 @@ def _truth(material: Material) -> tuple[dict[PurePosixPath, bytes], dict[str, An
         "normal_convention": "opengl",
         "tileable": material.tileable,
         "maps": {
-            name: {"file": f"{material.id}/{name}.png", "width": width, "height": height} for name in maps
+            name: {"file": f"{material.id}/{_file(name)}", "width": width, "height": height} for name in maps
         },
     }
+
+
+def _file(name: str) -> str:
+    return f"{MAPS[name].file}.png"
 
 
 def _png(stored: Stored, name: str) -> bytes:
     from PIL import Image
 
     if MAPS[name].encoding is Encoding.LABEL:
-        stored = as_picture(stored, MASK)
+        stored = as_picture(stored, MAPS[name])
     pixels = stored[..., 0] if stored.shape[-1] == 1 else stored
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG")

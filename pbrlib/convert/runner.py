@@ -23,7 +23,7 @@ from pbrlib.convert.workers import Workers
 from pbrlib.data.materials.contact import Picture
 from pbrlib.errors import ConfigError, DataError
 from pbrlib.inference.chain import TextureInput
-from pbrlib.maps import UNIT_TARGETS
+from pbrlib.maps import DIFFUSE, NORMAL, TRUE_PBR
 from pbrlib.textures.blocks import Bytes, is_opaque
 from pbrlib.textures.decode import read_picture
 from pbrlib.textures.pairs import Aside, Fate, Listing, Pair
@@ -168,7 +168,7 @@ class _Conversion:
         start = time.perf_counter()
         prepared = prepare(diffuse, normal)
         answer = self.predictor.predict(prepared.texture)
-        predicted = {name: x.cpu() for name, x in answer.items() if name in UNIT_TARGETS}
+        predicted = {name: x.cpu() for name, x in answer.items() if name in TRUE_PBR}
         maps = store(prepared, predicted)
         seconds = time.perf_counter() - start
         summary = _summary(
@@ -199,7 +199,7 @@ def _summary(
 ) -> Converted:
     texture = prepared.texture
     height, width = texture.diffuse.shape[-2:]
-    seams = {"diffuse": prepared.seam, "normal": seam_over_mean(texture.normal * 0.5 + 0.5)}
+    seams = {DIFFUSE.name: prepared.seam, NORMAL.name: seam_over_mean(texture.normal * 0.5 + 0.5)}
     return Converted(
         name=pair.name.as_posix(),
         width=width,

@@ -11,11 +11,13 @@ from torch import Tensor
 
 from pbrlib.data.materials.contact import Picture, contact_sheet
 from pbrlib.inference.chain import TextureInput
+from pbrlib.maps import DIFFUSE, MAPS, NORMAL, TRUE_PBR
 
 NAME = "contact.png"
 MAX_ROWS = 12
 THUMBNAIL = 160
-COLUMNS = ("diffuse", "albedo", "normal", "roughness", "metallic", "ao", "height")
+COLUMNS = tuple(name for name in MAPS if name in (DIFFUSE.name, NORMAL.name, *TRUE_PBR))
+"""The old maps and those that True PBR needs."""
 
 
 def thumbnails(texture: TextureInput, maps: Mapping[str, Tensor]) -> dict[str, Picture]:
@@ -25,7 +27,7 @@ def thumbnails(texture: TextureInput, maps: Mapping[str, Tensor]) -> dict[str, P
         texture: the old texture; its normal is shown as it is inside the product, OpenGL.
         maps: the predicted maps (C, H, W) in [0, 1].
     """
-    pictures = {"diffuse": texture.diffuse, "normal": texture.normal * 0.5 + 0.5, **maps}
+    pictures = {DIFFUSE.name: texture.diffuse, NORMAL.name: texture.normal * 0.5 + 0.5, **maps}
     return {column: _thumbnail(pictures[column]) for column in COLUMNS}
 
 

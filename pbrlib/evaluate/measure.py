@@ -86,7 +86,7 @@ def evaluate(
         watch(number + 1, len(rows))
     notes = [_PROTOCOL[0].upper() + _PROTOCOL[1:] + "."]
     if lacking:
-        notes.append(f"No network answers {', '.join(lacking)}, so it is not measured.")
+        notes.append(f"Left out, as no network answers them: {', '.join(lacking)}.")
     return Evaluation(
         title=f"{len(rows)} validation textures of {shards.location}",
         scores=scores,

@@ -11,7 +11,7 @@ from pbrlib.evaluate.compare import FEWEST, Comparison, compare
 from pbrlib.evaluate.evaluationreport import Evaluation
 from pbrlib.evaluate.scores import NET
 from pbrlib.inference.modelfile import SUMS, ModelFile
-from pbrlib.maps import CLASSES, SCALAR_TARGETS
+from pbrlib.maps import CLASSES, TARGETS
 from pbrlib.models.roles import SegmentationNetwork
 from pbrlib.release.facts import licences
 from pbrlib.train.record.rundirectory import FinishedPhase
@@ -169,7 +169,7 @@ def _limits(
             if done.gate is not None and not done.gate["passed"]:
                 reason = " ".join(str(done.gate["forced"]).split())
                 limits.append(f"{name}/{phase} did not pass its gate; it was forced: {reason}.")
-    if untrained := [role for role in SCALAR_TARGETS if role not in model.networks]:
+    if untrained := [role for role in TARGETS if role not in model.networks]:
         limits.append(f"There is no network for {_listed(untrained)}.")
     return "\n".join(["## Limits", "", *(f"- {limit}" for limit in limits), ""])
 

@@ -13,23 +13,14 @@ from pbrlib.data.shards.manifest import COLOUR_SPACE, NORMAL_CONVENTION
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.inference.modelfile import DataFacts, ModelFile, ReleasedNetwork, layout_of
 from pbrlib.inference.trained import Trained
-from pbrlib.maps import CLASSES, MAPS, UNIT_TARGETS
+from pbrlib.maps import CLASSES, MAPS, TARGETS
 from pbrlib.models.roles import without_donor
 from pbrlib.models.segformer import normalisation
 
 _LIBRARIES = ("pbrlib", "torch", "transformers")
 
-_ORDER = ("segmentation", *UNIT_TARGETS)
+_ORDER = ("segmentation", *TARGETS)
 """The networks as they run one behind the other."""
-
-_RANGES = {
-    "srgb": "[0, 1], sRGB transfer curve",
-    "linear": "[0, 1], linear data",
-    "signed": "[-1, 1], linear data",
-    "normal": "unit vectors in [-1, 1], OpenGL: Y up, image rows point down",
-    "label": "class ids, 255 where there is none",
-}
-"""What the numbers of a map mean, by ``pbrlib.maps.Encoding``."""
 
 
 def model_file(found: Sequence[Trained], *, shards: ShardSet) -> ModelFile:
@@ -53,7 +44,7 @@ def conventions() -> dict[str, Any]:
             name: {
                 "channels": kind.channels,
                 "encoding": kind.encoding.value,
-                "range": _RANGES[kind.encoding],
+                "range": kind.encoding.range,
             }
             for name, kind in MAPS.items()
         },

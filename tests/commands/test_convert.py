@@ -6,18 +6,18 @@ from click.testing import CliRunner
 from torch import Tensor
 
 from pbrlib.inference.chain import Chain, TextureInput
-from pbrlib.maps import SCALAR_TARGETS
+from pbrlib.maps import TRUE_PBR
 from pbrlib.textures.blocks import encode_dds
 from pbrlib.textures.dds import Block
 from ray_jobs.cli import main
 
 
 class GreyNetworks:
-    maps = dict.fromkeys(SCALAR_TARGETS)
+    maps = dict.fromkeys(TRUE_PBR)
 
     def predict(self, texture: TextureInput) -> dict[str, Tensor]:
         grey = texture.diffuse.mean(dim=0, keepdim=True)
-        return {"albedo": texture.diffuse, **dict.fromkeys(("roughness", "metallic", "ao", "height"), grey)}
+        return {**dict.fromkeys(TRUE_PBR, grey), "albedo": texture.diffuse}
 
 
 def save(path: Path) -> None:

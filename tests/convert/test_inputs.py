@@ -1,14 +1,14 @@
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
 
-from pbrlib.convert.inputs import prepare, store
+from pbrlib.convert.inputs import prepare, require_maps, store
 from pbrlib.convert.seams import SeamRatio, seam_over_mean
 from pbrlib.errors import CheckpointError, DataError
 from pbrlib.geometry import flip_green, normal_from_height
-from pbrlib.maps import NORMAL
+from pbrlib.maps import NORMAL, TRUE_PBR
 from tests.convert.textures import FakeNetworks, normal, picture
 
 
@@ -79,6 +79,20 @@ def test_a_missing_network_is_named() -> None:
     del maps["ao"], maps["metallic"]
     with pytest.raises(CheckpointError, match="no trained network for metallic, ao"):
         store(prepared, maps)
+
+
+def test_a_map_that_true_pbr_does_not_need_is_no_hindrance() -> None:
+    prepared = prepare(picture(), normal())
+    maps = FakeNetworks().predict(prepared.texture)
+    alone, beside = store(prepared, maps), store(prepared, maps | {"specular": maps["roughness"]})
+    for field in fields(alone):
+        assert np.array_equal(getattr(alone, field.name), getattr(beside, field.name))
+
+
+@pytest.mark.parametrize("name", TRUE_PBR)
+def test_every_map_that_true_pbr_needs_is_asked_for(name: str) -> None:
+    with pytest.raises(CheckpointError, match=f"no trained network for {name}, which True PBR needs"):
+        require_maps(set(TRUE_PBR) - {name}, place="runs")
 
 
 def test_formats_of_the_wrong_kind_are_refused() -> None:

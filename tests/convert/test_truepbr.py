@@ -4,6 +4,7 @@ import signal
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from pbrlib.convert.truepbr import PbrMaps, patch_entry, write_texture
 from pbrlib.errors import DataError
+from pbrlib.maps import MAPS, TRUE_PBR
 from pbrlib.textures.blocks import read_dds
 from pbrlib.textures.dds import Block, read_header
 from tests.convert.textures import normal, picture
@@ -61,6 +63,17 @@ def test_rmaos_holds_roughness_metallic_ao_and_full_specular(tmp_path: Path) -> 
     write_texture(tmp_path, NAME, NAME, maps())
     pixels = read_dds(tmp_path / "textures/PBR/stone/wall_rmaos.dds").astype(int)
     assert np.abs(pixels - (128, 255, 200, 255)).max() <= 2
+
+
+def test_every_map_is_written_where_its_entry_says(tmp_path: Path) -> None:
+    assert {field.name for field in fields(PbrMaps)} == {*TRUE_PBR, "normal"}
+    written = maps()
+    write_texture(tmp_path, NAME, NAME, written)
+    for name, slot in TRUE_PBR.items():
+        pixels = read_dds(tmp_path / f"textures/PBR/stone/wall{slot.ending}.dds").astype(int)
+        last = slot.channel + MAPS[name].channels
+        wanted = getattr(written, name).astype(int)[..., : MAPS[name].channels]
+        assert np.abs(pixels[..., slot.channel : last].mean() - wanted.mean()) <= 2, name
 
 
 def test_the_normal_is_written_as_it_came_and_the_height_in_one_channel(tmp_path: Path) -> None:

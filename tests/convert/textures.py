@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from pbrlib.inference.chain import TextureInput
-from pbrlib.maps import SCALAR_TARGETS
+from pbrlib.maps import TARGETS
 from pbrlib.textures.blocks import Bytes, encode_dds
 from pbrlib.textures.dds import Block, full_chain
 
@@ -57,7 +57,7 @@ def save_png(path: Path, pixels: Bytes) -> None:
 class FakeNetworks:
     """Answers simple functions of the input, and remembers the inputs."""
 
-    maps = dict.fromkeys(SCALAR_TARGETS)
+    maps = dict.fromkeys(TARGETS)
 
     def __init__(self) -> None:
         self.seen: list[TextureInput] = []

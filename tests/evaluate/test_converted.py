@@ -15,6 +15,7 @@ from pbrlib.errors import DataError
 from pbrlib.evaluate.compare import compare
 from pbrlib.evaluate.converted import choose, read_index, score_converted
 from pbrlib.evaluate.evaluationreport import Evaluation
+from pbrlib.maps import TRUE_PBR
 from pbrlib.textures.decode import read_picture
 from ray_jobs.cli import main
 
@@ -61,8 +62,8 @@ def scored(converted: Path, tree: Path, *, only: Sequence[str] = ()) -> Evaluati
 
 def test_a_conversion_that_knows_the_truth_is_as_good_as_its_compression(converted: Path, tree: Path) -> None:
     found = {(each.map, each.metric): each for each in compare(scored(converted, tree).scores)}
-    assert {name for name, _ in found} == {"albedo", "roughness", "metallic", "height", "ao"}
-    for name in ("albedo", "roughness", "metallic", "height", "ao"):
+    assert {name for name, _ in found} == set(TRUE_PBR)
+    for name in TRUE_PBR:
         assert found[name, "mae"].methods["net"].mean < 0.02, name
     assert not found["albedo", "rmse"].beaten_by
     assert set(found["albedo", "rmse"].differences) == {"diffuse", "diffuse x fitted gain"}

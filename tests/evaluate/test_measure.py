@@ -93,9 +93,9 @@ def test_what_no_network_answers_is_left_out_and_named(trivial: Evaluation, perf
     assert set(trivial.scores.values) == answered
     assert not trivial.scores.confusions
     assert trivial.as_dict()["not_measured"] == lacking
-    assert f"No network answers {', '.join(lacking)}, so it is not measured." in printed(trivial)
+    assert f"Left out, as no network answers them: {', '.join(lacking)}." in printed(trivial)
     assert perfect.as_dict()["not_measured"] == []
-    assert "No network answers" not in printed(perfect)
+    assert "no network answers" not in printed(perfect)
 
 
 def test_a_texture_without_the_truth_of_a_map_is_left_out_of_that_map_and_counted(

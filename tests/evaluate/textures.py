@@ -10,7 +10,7 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.evaluate.baselines import TrainingStatistics
 from pbrlib.evaluate.samples import Texture, validation_textures
 from pbrlib.inference.chain import TextureInput
-from pbrlib.maps import CLASSES, IGNORE
+from pbrlib.maps import CLASSES, IGNORE, TARGETS
 
 
 def texture(name: str = "a", *, side: int = 32, truth: tuple[str, ...] = ("albedo",)) -> Texture:
@@ -43,8 +43,8 @@ def statistics() -> TrainingStatistics:
         num_textures=3,
         num_baked=3,
         gain=torch.tensor([0.5, 1.0, 2.0]),
-        means={"ao": 0.75},
-        class_means={"roughness": torch.arange(len(CLASSES)) / 10},
+        means=dict.fromkeys(TARGETS, 0.75),
+        class_means=dict.fromkeys(TARGETS, torch.arange(len(CLASSES)) / 10),
         majority=5,
         colours=colours,
     )

@@ -14,6 +14,7 @@ from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.run import carry_out, launch_local, resolve
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
+from pbrlib.maps import TRUE_PBR
 from pbrlib.models.build import build_network
 from pbrlib.models.modelspec import UNetSpec
 from pbrlib.models.roles import MapNetwork
@@ -31,6 +32,12 @@ class Ladder:
     runs: Path
     curricula: Sequence[Curriculum]
     shards: ShardSet
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """The maps that True PBR needs and none of the curricula trains."""
+        trained = {curriculum.task.kind for curriculum in self.curricula}
+        return tuple(name for name in TRUE_PBR if name not in trained)
 
     def write(self) -> Release:
         return write_model(

@@ -60,7 +60,7 @@ def save_texture(folder: Path) -> None:
 
 def test_convert_with_a_model_writes_what_it_writes_with_the_runs(ladder: Ladder, tmp_path: Path) -> None:
     save_texture(tmp_path / "in")
-    whole = add_fresh(ladder, "roughness", "height", "ao")
+    whole = add_fresh(ladder, *ladder.lacking)
     whole.write()
     for name, networks in (("of-runs", whole.runs), ("of-model", whole.runs / "model")):
         places = (networks, tmp_path / "in", tmp_path / name)
@@ -75,7 +75,7 @@ def test_convert_with_a_model_that_lacks_a_map_says_so(released: Ladder, tmp_pat
     model = released.runs / "model"
     code, output = pbr("convert", model, tmp_path, tmp_path.parent / "out", "--device", "cpu")
     assert code == 2
-    assert output.startswith(f"pbr: {model}: no trained network for roughness, height, ao")
+    assert output.startswith(f"pbr: {model}: no trained network for {', '.join(released.lacking)}, which")
 
 
 def test_release_shows_the_figures_once_and_then_says_that_the_model_is_there(

@@ -169,7 +169,7 @@ def test_a_model_in_a_bucket_is_evaluated_as_on_a_disk(runs: str, released: Ladd
 def test_a_model_in_a_bucket_converts_as_on_a_disk(bucket: str, released: Ladder, tmp_path: Path) -> None:
     local = tmp_path / "runs"
     shutil.copytree(released.runs, local)
-    whole = add_fresh(Ladder(local, released.curricula, released.shards), "roughness", "height", "ao")
+    whole = add_fresh(Ladder(local, released.curricula, released.shards), *released.lacking)
     whole.write()
     send(local / "model", f"{bucket}/model")
     (tmp_path / "in").mkdir()

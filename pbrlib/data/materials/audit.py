@@ -14,7 +14,7 @@ from pbrlib.data.materials.diffuse import is_metal, sameness, spans
 from pbrlib.data.materials.material import Entry, Material, Source
 from pbrlib.data.materials.pictures import CONSTANT, seam_over_quantile
 from pbrlib.errors import DataError
-from pbrlib.maps import MAPS, Stored
+from pbrlib.maps import BORDERS, DIFFUSE, MAPS, Stored
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,7 +31,6 @@ SEAM = 2.0
 """A step across the border this many times the largest inside contradicts that a material tiles: scanned
 sets that do reach 1.1, generated ones with joints along the border 1.7, most cut ones exceed 2."""
 
-_MAY_BE_CONSTANT = ("metallic", "mask", "gloss", "relief")
 _USELESS = ("black", "plain", "duplicate")
 
 
@@ -171,7 +170,7 @@ def _layout(material: Material) -> Iterable[Finding]:
 
 def _constants(material: Material) -> Iterable[Finding]:
     for name, stored in material.maps.items():
-        if name not in _MAY_BE_CONSTANT and name != "diffuse" and spans(stored, name) <= CONSTANT:
+        if not MAPS[name].may_be_constant and name != DIFFUSE.name and spans(stored, name) <= CONSTANT:
             yield _constant(material, name)
 
 
@@ -233,7 +232,7 @@ def _orientation(material: Material) -> Iterable[Finding]:
 def _seams(material: Material) -> Iterable[Finding]:
     if not material.tileable:
         return
-    for name in ("albedo", "diffuse", "normal"):
+    for name in BORDERS:
         stored = material.maps.get(name)
         if stored is not None and (ratio := seam_over_quantile(stored, quantile=1.0)) > SEAM:
             message = (

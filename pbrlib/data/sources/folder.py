@@ -24,10 +24,10 @@ from pbrlib.data.materials.material import Entry, Material, file_stamp
 from pbrlib.data.materials.pictures import Convention, Pixels
 from pbrlib.data.sources.vectors import vector_findings
 from pbrlib.errors import DataError
-from pbrlib.maps import CLASSES, IGNORE, MAPS, MASK, METALLIC, NORMAL, Stored, class_id
+from pbrlib.maps import BORDERS, CLASSES, IGNORE, MAPS, MASK, METALLIC, NORMAL, Stored, class_id
 
-FILE_MAPS = ("albedo", "normal", "roughness", "metallic", "ao", "height", "diffuse", "mask")
-"""The maps that a folder may hold."""
+FILES = {name: kind.file for name, kind in MAPS.items() if kind.file is not None}
+"""The stems of the files of the maps that a folder may hold."""
 
 
 class _File(BaseModel):
@@ -189,7 +189,7 @@ class _Reading:
         stored = pictures.to_stored(pixels, MAPS[name], size=self._size, convention=convention)
         if name == NORMAL.name:
             self.findings += vector_findings(pixels, material=self._name, file=self._found.files[name])
-        if name in ("albedo", "diffuse", "normal") and self._found.listed.tileable is None:
+        if name in BORDERS and self._found.listed.tileable is None:
             self._seams.append(pictures.seam_over_quantile(pixels, quantile=0.95))
         return stored
 
@@ -260,7 +260,7 @@ def _files(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         return {}
     by_name = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_file()}
-    places = {name: [name + suffix for suffix in pictures.SUFFIXES] for name in FILE_MAPS}
+    places = {name: [stem + suffix for suffix in pictures.SUFFIXES] for name, stem in FILES.items()}
     hits = {name: [by_name[n] for n in names if n in by_name] for name, names in places.items()}
     return {name: paths[0] for name, paths in hits.items() if paths}
 
@@ -271,7 +271,7 @@ def _named_files(listed: _Listed, root: Path) -> dict[str, Path]:
         path = root / one.file
         if not path.resolve().is_relative_to(root.resolve()):
             raise DataError(f"{root / 'manifest.json'}: {listed.id}: {one.file} lies outside of the folder.")
-        if name in FILE_MAPS:
+        if name in FILES:
             files[name] = path
     return files
 

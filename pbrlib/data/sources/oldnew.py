@@ -16,15 +16,15 @@ from pbrlib.data.materials.audit import Finding
 from pbrlib.data.materials.pictures import Pixels
 from pbrlib.data.sources.vectors import vector_findings
 from pbrlib.errors import DataError
-from pbrlib.maps import CLASSES, MAPS, MASK, Stored
+from pbrlib.maps import BORDERS, CLASSES, MAPS, MASK, ROUGHNESS, TRUE_PBR, Stored
 from pbrlib.textures.blocks import is_opaque
 from pbrlib.textures.decode import read_picture
 
 PARTS = ("diffuse", "normal", "albedo", "rmaos", "height", "mask")
 """The files of a material, old ones first."""
 
-PACKED = ("roughness", "metallic", "ao")
-"""The maps in red, green and blue of ``rmaos``."""
+PACKED = {name: slot for name, slot in TRUE_PBR.items() if slot.ending == TRUE_PBR[ROUGHNESS.name].ending}
+"""The maps that ``rmaos`` holds, and their channels there."""
 
 SAME_SHAPE = 0.02
 """Relative difference of aspect ratios below which two pictures show the same: a conversion rounds sides up
@@ -88,7 +88,7 @@ class Reading:
     def _checked(self, pixels: Mapping[str, Pixels]) -> bool:
         """Looks at the pictures as they came; False if the normals are none."""
         self.findings += vector_findings(pixels["normal"], material=self._name, file=self._files["normal"])
-        for name in ("diffuse", "normal", "albedo"):
+        for name in BORDERS:
             if name in pixels:
                 self._seams.append(pictures.seam_over_quantile(pixels[name], quantile=0.95))
         return not self._errors()
@@ -135,7 +135,7 @@ def _channels(part: str, path: Path) -> dict[str, Pixels]:
     if part == "rmaos":
         if num_channels == 1:
             raise DataError(f"{path}: has one channel (BC4), not roughness, metallic and occlusion.")
-        return {name: pixels[..., i : i + 1] for i, name in enumerate(PACKED)}
+        return {name: pixels[..., slot.channel : slot.channel + 1] for name, slot in PACKED.items()}
     return {part: pixels if num_channels == 1 else pixels[..., :3]}
 
 

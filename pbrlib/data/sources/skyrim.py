@@ -22,13 +22,18 @@ from pbrlib.data.sources.folder import family_of
 from pbrlib.data.sources.oldnew import PARTS, Reading
 from pbrlib.data.sources.settings import Reader, read_settings
 from pbrlib.errors import DataError
+from pbrlib.maps import ALBEDO, HEIGHT, ROUGHNESS, TRUE_PBR
 from pbrlib.textures.pairs import Fate, Pair, find_pairs, subfolder, texture_files
 
 NAME = "skyrim"
 
 PBR_FOLDER = "pbr"
 
-NEW = {"albedo": "", "rmaos": "_rmaos", "height": "_p"}
+NEW = {
+    "albedo": TRUE_PBR[ALBEDO.name].ending,
+    "rmaos": TRUE_PBR[ROUGHNESS.name].ending,
+    "height": TRUE_PBR[HEIGHT.name].ending,
+}
 """The endings of the files of a new set that are read."""
 
 MASK_ENDING = "_mask"
