@@ -7,7 +7,10 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
+from pbrlib.maps import DIFFUSE, GLOSS, MASK, NORMAL, RELIEF
 from pbrlib.models.modelspec import MapModel, SegformerSpec, SegmentationModel, UNetSpec
+from pbrlib.models.roles import READS
+from pbrlib.rendering.bake import BAKE_INPUTS
 from pbrlib.spec import Spec
 
 OpenShare: TypeAlias = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -120,15 +123,12 @@ class AoSpec(Spec):
 
 
 MapSpec = RoughnessSpec | MetallicSpec | HeightSpec | AoSpec
-TaskSpec = Annotated[
-    SegmentationSpec | AlbedoSpec | RoughnessSpec | MetallicSpec | HeightSpec | AoSpec,
-    Field(discriminator="kind"),
-]
+TaskSpec = Annotated[SegmentationSpec | AlbedoSpec | MapSpec, Field(discriminator="kind")]
 
 
 def target_map(spec: TaskSpec) -> str:
     """The map that the task predicts: ``mask`` for segmentation."""
-    return "mask" if spec.kind == "segmentation" else spec.kind
+    return MASK.name if spec.kind == "segmentation" else spec.kind
 
 
 def merged_classes(spec: TaskSpec) -> Mapping[str, str]:
@@ -142,26 +142,16 @@ def maps_read(spec: TaskSpec) -> tuple[str, ...]:
     Diffuse and gloss are baked from the modern maps where a sample lacks them, so every task that looks
     at the diffuse reads what the bake needs.
     """
-    bake = ("diffuse", "albedo", "normal", "roughness", "metallic", "ao")
-    match spec.kind:
-        case "segmentation":
-            return (*bake, "mask")
-        case "albedo":
-            return bake
-        case "roughness" | "metallic":
-            return (*bake, "gloss") if spec.use_gloss else bake
-        case "height":
-            return (*bake, "height", "relief")
-        case "ao":
-            return (*bake, "relief")
+    gloss = (GLOSS.name,) if isinstance(spec, GlossInput) and spec.use_gloss else ()
+    return tuple(dict.fromkeys((DIFFUSE.name, *BAKE_INPUTS, *gloss, target_map(spec), *_relief(spec))))
 
 
 def maps_required(spec: TaskSpec) -> tuple[str, ...]:
     """The maps without which a sample cannot be drawn for this task: its target and its modern inputs."""
-    match spec.kind:
-        case "segmentation":
-            return ("normal", "mask")
-        case "albedo" | "roughness" | "metallic":
-            return ("normal", spec.kind)
-        case "height" | "ao":
-            return ("normal", "relief", spec.kind)
+    return (NORMAL.name, *_relief(spec), target_map(spec))
+
+
+def _relief(spec: TaskSpec) -> tuple[str, ...]:
+    """The relief, of a task whose network reads it: it is stored, as it takes the whole texture."""
+    reads = () if spec.kind == "segmentation" else READS[spec.kind]
+    return (RELIEF.name,) if "relief" in reads else ()
