@@ -86,6 +86,11 @@ class Chain:
         return cls(segmentation, albedo, maps, device, merge)
 
     @property
+    def roles(self) -> tuple[str, ...]:
+        """What the networks answer, in the order in which they run."""
+        return ("segmentation", *(("albedo",) if self.albedo else ()), *self.maps)
+
+    @property
     def stride(self) -> int:
         """The multiple that sides are padded to: every network's stride divides it."""
         others = [network for _, network in self.maps.values()] + ([self.albedo] if self.albedo else [])

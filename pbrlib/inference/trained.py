@@ -68,8 +68,8 @@ def trained_in(folder: Path, *, names: Collection[str] | None = None) -> list[Tr
         names: Of a runs directory only these curricula; None is all that are finished.
 
     Raises:
-        CheckpointError: No segmentation or no albedo among them, two for one role, one that was trained
-            behind others than these, or a file that is damaged or missing.
+        CheckpointError: No segmentation among them, which conditions all others, two for one role, one that
+            was trained behind others than these, or a file that is damaged or missing.
     """
     if not folder.is_dir():
         raise CheckpointError(
@@ -132,12 +132,11 @@ def _check_roles(folder: Path, found: Sequence[Trained]) -> None:
                 f"{one.role}. Move one of them to another runs directory."
             )
         by_role[one.role] = one.curriculum
-    missing = [role for role in ("segmentation", "albedo") if role not in by_role]
-    if missing:
+    if "segmentation" not in by_role:
         raise CheckpointError(
-            f"{folder}: no trained network for {' and '.join(missing)} "
-            f"(found: {', '.join(by_role) or 'none'}). Train those families into this directory first, "
-            "or name the directory given to pbr train --runs, or a model folder."
+            f"{folder}: no trained network for segmentation (found: {', '.join(by_role) or 'none'}). "
+            "Train it into this directory first, or name the directory given to pbr train --runs, or a model "
+            "folder."
         )
 
 

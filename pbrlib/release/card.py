@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
 
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.index import IndexRow
@@ -11,8 +11,8 @@ from pbrlib.evaluate.compare import FEWEST, Comparison, compare
 from pbrlib.evaluate.evaluationreport import Evaluation
 from pbrlib.evaluate.scores import NET
 from pbrlib.inference.modelfile import SUMS, ModelFile
-from pbrlib.maps import CLASSES, TARGETS
-from pbrlib.models.roles import SegmentationNetwork
+from pbrlib.maps import CLASSES, MAPS, TARGETS
+from pbrlib.models.roles import MapNetwork, SegmentationNetwork
 from pbrlib.release.facts import licences
 from pbrlib.train.record.rundirectory import FinishedPhase
 
@@ -20,15 +20,17 @@ _INTRODUCTION = """\
 # PBR maps from old game textures
 
 Networks that turn an old texture, a diffuse with the light painted in and a normal map, into {roles}.
-They run one behind the other: the segmentation says the material of each pixel and conditions all others; the
-albedo is predicted next; roughness and metallic read the predicted albedo, height and ambient occlusion the
-normal alone.
+They run one behind the other: the segmentation says the material of each pixel and conditions all others, and
+the albedo is predicted next.
 
 ## In and out
 
+{networks}
+
+- `colour` is the diffuse for the segmentation and the albedo, and the predicted albedo for all others;
+  `classes` are the predicted probabilities; `relief` follows from the normal.
 - Diffuse: sRGB in [0, 1]. Normal: unit vectors, OpenGL (Y up, image rows point down); turn the green channel
   of a DirectX one first. Gloss, the alpha of old normal maps, where a network was trained with it.
-- Albedo: sRGB in [0, 1]. All other maps: linear data in [0, 1].
 - Classes, in the order of the channels: {classes}.{merged}
 - `model.json` says all this as data, with the declaration of every network.
 """
@@ -84,6 +86,7 @@ def card(
     merged = "".join(f" {one} is never answered: {other} stands for it." for one, other in merge.items())
     introduction = _INTRODUCTION.format(
         roles=_listed(role for role in model.networks if role != "segmentation"),
+        networks=_networks(model),
         classes=", ".join(CLASSES),
         merged=merged,
     )
@@ -96,6 +99,21 @@ def card(
         _rights(curricula, rows),
     ]
     return "\n".join(parts)
+
+
+def _networks(model: ModelFile) -> str:
+    """A table of what each network reads and answers."""
+    rows = []
+    for role, one in model.networks.items():
+        match one.network:
+            case SegmentationNetwork() as declared:
+                answer = "class logits"
+            case MapNetwork() as declared:
+                answer = MAPS[declared.role].encoding.range
+            case _:
+                assert_never(one.network)
+        rows.append((role, ", ".join(declared.inputs), answer))
+    return "\n".join(_table(("network", "reads", "answers"), rows))
 
 
 def _training(model: ModelFile, phases: Phases) -> str:

@@ -27,7 +27,7 @@ from pbrlib.evaluate.measure import checkpoints_of, evaluate
 from pbrlib.inference.chain import Chain
 from pbrlib.inference.modelfile import FILE_NAME, SUMS, ModelFile, is_model, layout_of, read_model
 from pbrlib.inference.trained import Trained, trained_in
-from pbrlib.maps import CLASSES
+from pbrlib.maps import ALBEDO, CLASSES
 from pbrlib.models.segformer import Segformer, save_pretrained
 from pbrlib.release.card import card
 from pbrlib.release.facts import attributions, model_file
@@ -74,6 +74,11 @@ def write_model(
     storage.recover_folder(target, last=FILE_NAME)
     phases = {one.name: _all_phases(one, runs) for one in curricula}
     found = trained_in(runs, names=phases)
+    if ALBEDO.name not in {one.role for one in found}:
+        raise CheckpointError(
+            f"{runs}: no trained network for {ALBEDO.name} (found: {', '.join(one.role for one in found)}), "
+            "and a model has one. Train that family into the same runs directory first."
+        )
     content = model_file(found, shards=shards)
     if is_model(target):
         if _is_of(target, content):

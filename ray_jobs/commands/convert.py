@@ -42,7 +42,7 @@ def command(
 
     refuse_overlap(source=source, output=output)
     chain = Chain.open(run, device=parse_device(device))
-    require_maps(("segmentation", "albedo", *chain.maps), place=str(run))
+    require_maps(chain.roles, place=str(run))
     console = Console()
     columns = (
         TextColumn("converting"),

@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from pbrlib.inference.chain import Chain
+from pbrlib.maps import TRUE_PBR
 from ray_jobs.cli import main
 from tests.conftest import ALBEDO, METALLIC, SEGFORMER
 from tests.convert.textures import FakeNetworks
@@ -160,7 +161,7 @@ def test_a_chain_without_every_map_converts_nothing(own_runs: Path, tmp_path: Pa
     picture(tmp_path / "old" / "rock.png")
     picture(tmp_path / "old" / "rock_n.png")
     result = run("convert", str(own_runs), str(tmp_path / "old"), str(tmp_path / "new"))
-    missing = "no trained network for roughness, metallic, height, ao"
+    missing = f"no trained network for {', '.join(name for name in TRUE_PBR if name != 'albedo')}, which"
     refused(result, f"{own_runs}: {missing}", "found: albedo, segmentation", "Train those families")
     assert not (tmp_path / "new").exists()
 

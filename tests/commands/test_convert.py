@@ -13,7 +13,7 @@ from ray_jobs.cli import main
 
 
 class GreyNetworks:
-    maps = dict.fromkeys(TRUE_PBR)
+    roles = tuple(TRUE_PBR)
 
     def predict(self, texture: TextureInput) -> dict[str, Tensor]:
         grey = texture.diffuse.mean(dim=0, keepdim=True)

@@ -8,7 +8,6 @@ from PIL import Image
 from torch import Tensor
 
 from pbrlib.inference.chain import TextureInput
-from pbrlib.maps import TARGETS
 from pbrlib.textures.blocks import Bytes, encode_dds
 from pbrlib.textures.dds import Block, full_chain
 
@@ -56,8 +55,6 @@ def save_png(path: Path, pixels: Bytes) -> None:
 
 class FakeNetworks:
     """Answers simple functions of the input, and remembers the inputs."""
-
-    maps = dict.fromkeys(TARGETS)
 
     def __init__(self) -> None:
         self.seen: list[TextureInput] = []

@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -153,6 +154,19 @@ def test_the_command_measures_trained_networks(
     assert Path(content["checkpoints"]["albedo"]["checkpoint"]).is_dir()
     assert "albedo" in result.stdout
     assert str(tmp_path / "contact-1.png") in result.stdout
+
+
+def test_a_runs_directory_without_an_albedo_is_measured_for_what_it_has(
+    trained_runs: Path, shard_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained_runs / "segformer", tmp_path / "runs" / "segformer")
+    arguments = ["evaluate", str(tmp_path / "runs"), "--data", str(shard_folder), "--device", "cpu"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    content = json.loads((tmp_path / "runs" / "evaluation" / "evaluation.json").read_text())
+    assert set(content["maps"]) == {"segmentation"}
+    assert content["not_measured"] == list(TARGETS)
+    assert f"Left out, as no network answers them: {', '.join(TARGETS)}." in " ".join(result.stdout.split())
 
 
 def test_lpips_weights_that_are_not_there_are_an_input_error(trained_runs: Path, shard_folder: Path) -> None:

@@ -132,6 +132,7 @@ def test_the_card_has_the_figures_the_phases_and_the_limits(released: Ladder) ->
         (line,) = (line for line in text.splitlines() if line.startswith(f"| {name} | {metric} "))
         assert f"| {mean:.3f} [" in line
     assert "| metallic | M0 | 6 |" in text
+    assert "| metallic | colour, classes | [0, 1], linear data |" in text
     trained = {curriculum.task.kind for curriculum in released.curricula}
     *others, last = (name for name in TARGETS if name not in trained)
     assert f"There is no network for {', '.join(others)} and {last}." in text

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.window import Window
 from pbrlib.errors import CheckpointError
 from pbrlib.losses.lossspec import LossSpec
-from pbrlib.maps import CLASSES
+from pbrlib.maps import CLASSES, TARGETS
 from pbrlib.models.modelspec import SegformerSpec, UNetSpec
 from pbrlib.tasks.build import build_task
 from pbrlib.tasks.segmentation import SegmentationTask
@@ -20,6 +21,7 @@ from pbrlib.tasks.taskspec import (
     AlbedoSpec,
     AoSpec,
     HeightSpec,
+    MapSpec,
     MetallicSpec,
     RoughnessSpec,
     SegmentationSpec,
@@ -186,6 +188,11 @@ def test_what_a_task_requires_is_part_of_what_it_reads(kind: str) -> None:
     spec = TASKS[kind][0]
     assert set(maps_required(spec)) <= set(maps_read(spec))
     assert target_map(spec) in maps_required(spec)
+
+
+def test_every_map_that_is_learned_has_a_task() -> None:
+    kinds = {spec.model_fields["kind"].default for spec in (AlbedoSpec, *get_args(MapSpec))}
+    assert kinds == set(TARGETS) == set(TASKS) - {"segmentation"}
 
 
 def test_segmentation_never_shows_an_albedo_that_a_sample_lacks(shard_set: ShardSet) -> None:
