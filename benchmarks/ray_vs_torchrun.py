@@ -51,7 +51,7 @@ from pbrlib.optim.schedules import ConstantSpec
 from pbrlib.tasks.maps import MapTask
 from pbrlib.tasks.taskspec import AlbedoSpec, maps_read, maps_required
 from pbrlib.train.loop import train_phase
-from pbrlib.train.phase import PhaseRun
+from pbrlib.train.phase import PhaseRun, PlayerRun
 from pbrlib.train.runtimespec import RuntimeSpec, Selection
 from ray_jobs.cluster.session import KEPT_MEMORY
 
@@ -218,9 +218,7 @@ def phase_run(plan: DrawPlan, *, directory: Path) -> PhaseRun:
         segment_steps=plan.total_steps,
         micro_batches=1,
         augment=AugmentSpec(flip=True, rotate90=True),
-        optimizer=AdamWSpec(lr=1e-3),
-        schedule=ConstantSpec(),
-        grad_clip=1.0,
+        players={"albedo": PlayerRun(AdamWSpec(lr=1e-3), ConstantSpec(), grad_clip=1.0)},
         selection=Selection(metric="val/all/albedo/l1", mode="min"),
         frozen={},
         runtime=RuntimeSpec(workers=WORKERS),

@@ -14,8 +14,10 @@ from pbrlib.data.shards.files import OpenFiles
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.window import Window
 from pbrlib.errors import CheckpointError, DamagedCheckpointError, DataError, OutageError, PbrError
-from pbrlib.train.checkpoint import state
-from pbrlib.train.checkpoint.state import State, read_state, save
+from pbrlib.train.checkpoint import players
+from pbrlib.train.checkpoint.players import save
+from pbrlib.train.checkpoint.state import State, read_state
+from tests.checkpoints import DECLARED, learned
 
 PASSING, STAYING = errno.ESTALE, errno.EACCES
 
@@ -54,12 +56,12 @@ def test_a_checkpoint_that_cannot_be_read(
 def test_a_checkpoint_that_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[PbrError]
 ) -> None:
-    monkeypatch.setattr(state, "save_file", refusing(number))
+    monkeypatch.setattr(players, "save_file", refusing(number))
     network = torch.nn.Linear(1, 1)
-    nothing = State(phase="A1", fingerprint="", step=3, total_steps=4, metrics={}, network={})
+    nothing = State(phase="A1", fingerprint="", step=3, total_steps=4, metrics={}, players=DECLARED)
     optimizer = torch.optim.SGD(network.parameters())
     with pytest.raises(PbrError, match=r"step 3 could not be written .*the share says so") as caught:
-        save(tmp_path / "checkpoint", state=nothing, network=network, optimizer=optimizer)
+        save(tmp_path / "checkpoint", state=nothing, learned=learned(network, optimizer))
     assert type(caught.value) is kind
     assert not (tmp_path / "checkpoint").exists()
 

@@ -21,6 +21,7 @@ from pbrlib.errors import DamagedCheckpointError, DataError
 from pbrlib.inference.modelfile import FORMAT_VERSION as MODELS
 from pbrlib.inference.trained import trained_in
 from pbrlib.maps import MAPS
+from pbrlib.train.checkpoint.players import read_weights, restore, verify
 from pbrlib.train.checkpoint.state import FORMAT_VERSION as CHECKPOINTS
 from pbrlib.train.checkpoint.state import (
     OPTIMIZER,
@@ -30,12 +31,10 @@ from pbrlib.train.checkpoint.state import (
     State,
     Validated,
     read_state,
-    read_weights,
-    restore,
-    verify,
 )
 from pbrlib.train.checkpoint.sums import OWN_SUM
 from pbrlib.train.record.rundirectory import RECORD, FinishedPhase, RunDirectory
+from tests.checkpoints import learned
 
 FORMATS = Path(__file__).parent / "formats"
 
@@ -77,9 +76,10 @@ def test_a_checkpoint_of_every_format_is_restored(version: int) -> None:
     folder = FORMATS / f"checkpoint-v{version}"
     net = network()
     optimizer = torch.optim.AdamW(net.parameters())
-    state = restore(folder, fingerprint="f" * 64, network=net, optimizer=optimizer)
+    state = restore(folder, fingerprint="f" * 64, learned=learned(net, optimizer))
     assert (state.phase, state.step, state.metrics) == ("A1", 4, {"val/all/albedo/l1": 0.25})
     assert state.format_version == version
+    assert list(state.players) == ["albedo"], "the role that the network was declared with"
     for name, tensor in trained().state_dict().items():
         torch.testing.assert_close(net.state_dict()[name], tensor)
     assert optimizer.param_groups[0]["lr"] == 1e-2

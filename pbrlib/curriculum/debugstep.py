@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import CheckpointError, ConfigError
 from pbrlib.losses.collectives import summed_by
 from pbrlib.tasks.supervised import LossOfNetwork, logits_of
-from pbrlib.train.checkpoint.state import checkpoints, read_state, restore
+from pbrlib.train.checkpoint.players import restore
+from pbrlib.train.checkpoint.state import checkpoints, is_complete, read_state
 from pbrlib.train.debug.examine import (
     GroupLook,
     SampleLook,
@@ -30,32 +32,32 @@ from pbrlib.train.debug.examine import (
     range_of,
     ranges_of,
 )
-from pbrlib.train.debug.replay import replay_step
+from pbrlib.train.debug.replay import ReplayedTurn, replay_step
 from pbrlib.train.failedstep import FAILED_STEP, STEP, StepRecord, read_failed_step
-from pbrlib.train.learner import Learner
+from pbrlib.train.learner import autocast
 from pbrlib.train.loop import micro_batches, set_arithmetic
 from pbrlib.train.phase import PhaseRun
 from pbrlib.train.record.environment import ENVIRONMENT
 from pbrlib.train.record.rundirectory import CURRICULUM
 from pbrlib.train.runtime import LocalRuntime
 from pbrlib.train.runtimespec import RuntimeSpec
-from pbrlib.train.task import Task
+from pbrlib.train.step import Learners
 
 Watch = Callable[[int, int], None]
 """Told before each step: how many are done of how many."""
 
 
 @dataclass(frozen=True)
-class StepLook:
-    """All that was seen of a replayed step.
+class TurnLook:
+    """All that was seen of a turn of a replayed step.
 
-    ``figures`` are named as those of a `pbrlib.train.failedstep.StepRecord`; ``recorded`` is the step
-    as training took it, where that was kept; ``layers`` are those whose answer is not finite, in their order.
+    ``player`` is None where the phase has only one. ``figures`` are named as those of a
+    `pbrlib.train.failedstep.StepRecord`; ``recorded`` is the turn as training took it, where that was
+    kept; ``layers`` are those whose answer is not finite, in their order; ``samples`` are those of a player
+    that is supervised.
     """
 
-    step: int
-    world_size: int
-    began_at: int
+    player: str | None
     figures: Mapping[str, float]
     groups: Sequence[GroupLook]
     layers: Sequence[str]
@@ -75,6 +77,19 @@ class StepLook:
             for name, value in before.items()
             if value != self.figures[name] and not (math.isnan(value) and math.isnan(self.figures[name]))
         }
+
+
+@dataclass(frozen=True)
+class StepLook:
+    """The turns of a replayed step, up to the first that is not finite."""
+
+    step: int
+    turns: Sequence[TurnLook]
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether training would go on behind the step."""
+        return all(turn.is_finite for turn in self.turns)
 
 
 class StepInQuestion:
@@ -147,7 +162,7 @@ class StepInQuestion:
         return job
 
     def _start(self) -> Path | None:
-        if self.recorded is not None:
+        if self.recorded is not None and is_complete(self._job.directory / FAILED_STEP):
             return self._job.directory / FAILED_STEP
         before = [one for one in checkpoints(self._job.directory) if read_state(one).step <= self.step]
         return before[-1] if before else None
@@ -167,21 +182,14 @@ class StepInQuestion:
                 f"--step {self.step}: phase {self.phase} has the steps 0 to {run.plan.total_steps - 1}."
             )
         set_arithmetic(run)
-        (player,) = task.players
-        learner = Learner(run, player, runtime)
+        learners = Learners(run, task, runtime)
         if self.start is not None:
-            restore(
-                self.start,
-                fingerprint=run.fingerprint,
-                network=player.network,
-                optimizer=learner.optimizer,
-            )
+            restore(self.start, fingerprint=run.fingerprint, learned=learners.learned)
         for step in range(self.began_at, self.step):
             watch(step - self.began_at, self.step - self.began_at)
-            replay_step(learner, task, self._parts(run, runtime, step), step=step)
-            learner.clip()
-            learner.update()
-        return self._look(learner, task, self._parts(run, runtime, self.step))
+            for turn in replay_step(learners, self._parts(run, runtime, step), step=step):
+                turn.learner.clip()
+        return self._look(learners, self._parts(run, runtime, self.step))
 
     def _parts(self, run: PhaseRun, runtime: LocalRuntime, step: int) -> list[list[Batch]]:
         """The micro-batches of every rank."""
@@ -199,38 +207,49 @@ class StepInQuestion:
             parts.append(micro_batches(run, raw, runtime.device))
         return parts
 
-    def _look(self, learner: Learner, task: Task, parts: Sequence[Sequence[Batch]]) -> StepLook:
-        report = replay_step(learner, task, parts, step=self.step)
-        groups, norm = look_at_groups(learner), learner.clip()
-        values = {"total": report.total, "norm": norm, **report.terms}
-        samples, layers = look_at_samples(learner, task, parts, step=self.step)
-        return StepLook(
-            step=self.step,
-            world_size=self.world_size,
-            began_at=self.began_at,
+    def _look(self, learners: Learners, parts: Sequence[Sequence[Batch]]) -> StepLook:
+        looks: list[TurnLook] = []
+        networks = [learner.player.network for learner in learners.by_name.values()]
+        turns = replay_step(learners, parts, step=self.step)
+        while not looks or looks[-1].is_finite:
+            with ExitStack() as stack:
+                layers = [stack.enter_context(broken_layers(network)) for network in networks]
+                turn = next(turns, None)
+            if turn is None:
+                break
+            own = layers[networks.index(turn.learner.player.network)]
+            looks.append(self._look_at_turn(turn, parts, layers=own, several=len(networks) > 1))
+        return StepLook(self.step, looks)
+
+    def _look_at_turn(
+        self, turn: ReplayedTurn, parts: Sequence[Sequence[Batch]], *, layers: Sequence[str], several: bool
+    ) -> TurnLook:
+        groups, norm = look_at_groups(turn.learner), turn.learner.clip()
+        values = {"total": turn.report.total, "norm": norm, **turn.report.terms}
+        known = self.recorded
+        return TurnLook(
+            player=turn.learner.player.name if several else None,
             figures={name: float(value) for name, value in values.items()},
             groups=groups,
             layers=layers,
-            samples=samples,
-            recorded=self.recorded,
+            samples=look_at_samples(turn, parts, step=self.step),
+            recorded=known if known is not None and known.turn == turn.number else None,
         )
 
 
 @torch.no_grad()
-def look_at_samples(
-    learner: Learner, task: Task, parts: Sequence[Sequence[Batch]], *, step: int
-) -> tuple[list[SampleLook], list[str]]:
-    """Every sample of a step, and the layers whose answer is not finite."""
+def look_at_samples(turn: ReplayedTurn, parts: Sequence[Sequence[Batch]], *, step: int) -> list[SampleLook]:
+    """Every sample of a supervised player's turn; none of another player, whose examples are opaque."""
+    learner, found = turn.learner, list[SampleLook]()
     module = learner.player.module
-    assert isinstance(module, LossOfNetwork), "a supervised player ends in its loss"
+    if not isinstance(module, LossOfNetwork):
+        return found
     progress = step / max(learner.run.plan.total_steps - 1, 1)
-    found, broken = list[SampleLook](), list[str]()
     for rank, micro in enumerate(parts):
-        for number, (batch, example) in enumerate(zip(micro, learner.prepare(task, micro), strict=True)):
-            learner.seed(step, micro=number, rank=rank)
-            with broken_layers(module.network) as layers, learner.autocast():
+        for number, (batch, example) in enumerate(zip(micro, turn.examples[rank], strict=True)):
+            learner.seed(step, turn=turn.number, micro=number, rank=rank)
+            with autocast(learner.run, learner.runtime.device):
                 logits = logits_of(module.network, example)
-            broken += [layer for layer in layers if layer not in broken]
             for place, sample in enumerate(batch.ids):
                 target, own = one_of(example.target, place), logits[place : place + 1]
                 with summed_by(lambda x: x):
@@ -242,7 +261,7 @@ def look_at_samples(
                     "network's answer": range_of(own),
                 }
                 found.append(SampleLook(rank, sample, terms, ranges))
-    return found, broken
+    return found
 
 
 class _Surroundings(LocalRuntime):

@@ -39,7 +39,7 @@ from pbrlib.train.checkpoint.keeping import best_checkpoint
 from pbrlib.train.checkpoint.state import State, checkpoints, read_state
 from pbrlib.train.fallback import past_damage
 from pbrlib.train.loop import train_phase
-from pbrlib.train.phase import PhaseRun
+from pbrlib.train.phase import PhaseRun, PlayerRun
 from pbrlib.train.record.rundirectory import FinishedPhase, RunDirectory
 from pbrlib.train.record.timesheet import enter_time
 from pbrlib.train.runtime import LocalRuntime, Runtime
@@ -191,9 +191,9 @@ def set_up(job: PhaseJob, runtime: Runtime) -> tuple[PhaseRun, Task]:
         segment_steps=spec.segment_steps or plan.steps_per_epoch,
         micro_batches=job.runtime.micro_batches(spec.batch),
         augment=spec.augment,
-        optimizer=spec.optimizer,
-        schedule=spec.schedule,
-        grad_clip=spec.grad_clip,
+        players={
+            player.name: PlayerRun(spec.optimizer, spec.schedule, spec.grad_clip) for player in task.players
+        },
         selection=spec.select,
         start=start,
         plateau_steps=None if spec.plateau is None else spec.plateau * plan.steps_per_epoch,

@@ -13,15 +13,20 @@ from torch import Tensor
 from pbrlib.errors import CheckpointError
 from pbrlib.models.build import AnyNetwork, build_network, network_on_meta
 from pbrlib.models.roles import DECLARED, Declared, without_donor
-from pbrlib.train.checkpoint.state import check_weights, put_weights, read_state, read_weights
+from pbrlib.train.checkpoint.players import check_weights, player_in, put_weights, read_weights
+from pbrlib.train.checkpoint.state import read_state
 
 Opened: TypeAlias = tuple[Declared, AnyNetwork]
 """A network with what it was declared as."""
 
 
-def open_network(folder: Path, *, device: torch.device) -> Opened:
-    """The network of a checkpoint, frozen and in eval mode; raises CheckpointError when it does not fit."""
-    return frozen_network(declared_network(folder), read_weights(folder), place=folder, device=device)
+def open_network(folder: Path, *, device: torch.device, player: str | None = None) -> Opened:
+    """The network of a checkpoint, frozen and in eval mode; of several that of a ``player``.
+
+    Raises CheckpointError when it does not fit.
+    """
+    declared, weights = declared_network(folder, player=player), read_weights(folder, player=player)
+    return frozen_network(declared, weights, place=folder, device=device)
 
 
 def frozen_network(
@@ -39,10 +44,14 @@ def frozen_network(
     return declared, network.to(device).eval().requires_grad_(False)
 
 
-def declared_network(folder: Path) -> Declared:
-    """What network a checkpoint holds; raises CheckpointError when it declares none."""
+def declared_network(folder: Path, *, player: str | None = None) -> Declared:
+    """What network a checkpoint holds, of several that of a ``player``.
+
+    Raises CheckpointError when it declares none.
+    """
     state = read_state(folder)
+    declared = state.players[player_in(state, player, place=folder)]
     try:
-        return DECLARED.validate_python(state.network)
+        return DECLARED.validate_python(declared)
     except ValidationError as error:
         raise CheckpointError(f"{folder}: declares no network that this program knows ({error}).") from error

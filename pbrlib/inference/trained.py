@@ -16,7 +16,8 @@ from pbrlib.inference.modelfile import Layout, is_model, layout_of, read_model
 from pbrlib.inference.opened import Opened, declared_network, frozen_network
 from pbrlib.models.roles import Declared
 from pbrlib.models.segformer import read_pretrained
-from pbrlib.train.checkpoint.state import read_state, read_tensors, read_weights
+from pbrlib.train.checkpoint.players import read_tensors, read_weights
+from pbrlib.train.checkpoint.state import read_state
 from pbrlib.train.record.rundirectory import RECORD, RunDirectory
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -22,10 +23,16 @@ class LossReport:
     Attributes:
         total: What to differentiate.
         terms: The terms by name, unweighted and detached.
+        outputs: What the task's next turn learns from, detached; opaque to the loop.
     """
 
     total: Float[Tensor, ""]
     terms: dict[str, Tensor]
+    outputs: Any = None
+
+    def detach(self) -> LossReport:
+        """The report without what it was computed from."""
+        return replace(self, total=self.total.detach())
 
     @staticmethod
     def merge(reports: Sequence[LossReport]) -> LossReport:

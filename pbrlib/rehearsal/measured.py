@@ -14,7 +14,7 @@ from pbrlib.curriculum.run import PhaseJob, RankWork, carry_out
 from pbrlib.data.draws.plan import share
 from pbrlib.rehearsal.figures import RankFigures, read_figures
 from pbrlib.rehearsal.phase import rehearse_phase
-from pbrlib.train.checkpoint.state import WEIGHTS, checkpoints
+from pbrlib.train.checkpoint.state import WEIGHTS, State, checkpoints, read_state
 from pbrlib.train.record.journal import METRICS
 from pbrlib.train.record.timesheet import TIME_SHEET
 
@@ -185,7 +185,7 @@ def measured(job: PhaseJob, *, ended: float) -> PhaseFigures:
         load_s=load_s,
         checkpoint_s=checkpoint_s,
         checkpoint_bytes=_size(written),
-        weights_bytes=(written / WEIGHTS).stat().st_size,
+        weights_bytes=weights_bytes(read_state(written)),
         log_bytes=_log_bytes(job.directory),
         start_s=start_s,
         end_s=max(ended - reported - max(map(_measuring_s, first)), 0.0),
@@ -202,6 +202,11 @@ def _measuring_s(rank: RankFigures) -> float:
     """What a rank spent behind its report on nothing but these figures."""
     own = rank.validation
     return rank.supply_s + (0.0 if own is None else own.seconds + own.picture_s)
+
+
+def weights_bytes(state: State) -> int:
+    """The weights of all networks of a checkpoint."""
+    return sum(state.files[state.file_of(player, WEIGHTS)].bytes for player in state.players)
 
 
 def _size(folder: Path) -> int:

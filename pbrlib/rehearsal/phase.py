@@ -21,11 +21,11 @@ from pbrlib.data.shards.index import IndexRow
 from pbrlib.errors import ConfigError
 from pbrlib.rehearsal.figures import RankFigures, ValidationFigures, rank_figures, write_figures
 from pbrlib.tasks.taskspec import maps_required
-from pbrlib.train.checkpoint.state import read_weights
+from pbrlib.train.checkpoint.players import read_weights
 from pbrlib.train.loop import train_phase
 from pbrlib.train.phase import PhaseRun
 from pbrlib.train.runtime import Runtime
-from pbrlib.train.task import Task
+from pbrlib.train.task import Player, Task
 from pbrlib.train.validation import (
     MULTIPLE,
     SHOWN,
@@ -98,7 +98,7 @@ def _start(job: PhaseJob, runtime: Runtime, *, came_from: Path | None, again: bo
     began = time.monotonic()
     textures = () if again else load_textures(shards, own, maps=run.maps)
     load_s = time.monotonic() - began
-    stage = _Stage(runtime, task.players[0].network, came_from=came_from, steps=1 if again else STEPS)
+    stage = _Stage(runtime, task.players, came_from=came_from, steps=1 if again else STEPS)
     with suppress(BrokenOffError):
         state = train_phase(_shortened(run), task, stage, validation=textures)
         if stage.first_step is None:  # A phase of so few steps was finished by the first start.
@@ -167,10 +167,12 @@ def _seconds_of(what: Callable[[], object], stage: _Stage) -> float:
 class _Stage:
     """A runtime that watches its phase and breaks it off; all else is that of the runtime inside."""
 
-    def __init__(self, inside: Runtime, network: nn.Module, *, came_from: Path | None, steps: int) -> None:
+    def __init__(
+        self, inside: Runtime, players: Sequence[Player], *, came_from: Path | None, steps: int
+    ) -> None:
         self.rank, self.world_size, self.device = inside.rank, inside.world_size, inside.device
         self.shards = inside.shards
-        self._inside, self._network, self._came_from, self._steps = inside, network, came_from, steps
+        self._inside, self._players, self._came_from, self._steps = inside, players, came_from, steps
         self.first_step: int | None = None
         self._agreeing = 0
         self._step_s: list[float] = []
@@ -224,10 +226,10 @@ class _Stage:
         raise BrokenOffError
 
     def begins(self, first_step: int) -> None:
-        """Looks at what the network begins with."""
+        """Looks at what the networks begin with."""
         self.first_step = first_step
         if self._came_from is not None:
-            self._agreeing = agreeing(self._network, self._came_from)
+            self._agreeing = sum(agreeing(player, self._came_from) for player in self._players)
 
     def wait_for_device(self) -> None:
         """Returns when the device has done all that it was told."""
@@ -253,7 +255,7 @@ class _Stage:
             device=torch.cuda.get_device_name(self.device) if cuda else self.device.type,
             first_step=self.first_step or 0,
             agreeing=self._agreeing,
-            tensors=len(self._network.state_dict()),
+            tensors=sum(len(player.network.state_dict()) for player in self._players),
             step_s=tuple(self._step_s),
             wait_s=tuple(self._wait_s),
             supply=self._supply[0],
@@ -266,9 +268,9 @@ class _Stage:
         )
 
 
-def agreeing(network: nn.Module, folder: Path) -> int:
-    """The tensors of a network that are exactly those of a checkpoint."""
-    saved, own = read_weights(folder), network.state_dict()
+def agreeing(player: Player, folder: Path) -> int:
+    """The tensors of a player's network that are exactly those of a checkpoint."""
+    saved, own = read_weights(folder, player=player.name), player.network.state_dict()
     return sum(
         name in saved and torch.equal(tensor.detach().cpu(), saved[name]) for name, tensor in own.items()
     )

@@ -31,7 +31,7 @@ from pbrlib.maps import ALBEDO, CLASSES
 from pbrlib.models.segformer import Segformer, save_pretrained
 from pbrlib.release.card import card
 from pbrlib.release.facts import attributions, model_file
-from pbrlib.train.checkpoint.state import WEIGHTS, checked
+from pbrlib.train.checkpoint.players import checked_weights
 from pbrlib.train.record.rundirectory import MODEL, FinishedPhase, RunDirectory
 
 UNFINISHED = f".{MODEL}.new"
@@ -146,7 +146,7 @@ def _write_networks(folder: Path, found: Sequence[Trained], content: ModelFile) 
                 assert isinstance(network, Segformer)
                 save_pretrained(network, place, labels=CLASSES)
             case "file":
-                with checked(one.place, WEIGHTS) as here:
+                with checked_weights(one.place) as here:
                     shutil.copyfile(here, place)
             case _:
                 assert_never(layout)

@@ -69,7 +69,7 @@ def _shows_metal(row: IndexRow, *, source: str) -> bool:
 
 
 def _open(folder: Path, *, role: str, device: torch.device) -> Network:
-    declared, network = open_network(folder, device=device)
+    declared, network = open_network(folder, device=device, player=role)
     if declared.role != role:
         raise CheckpointError(
             f"{folder}: holds a network for {declared.role}, {role} is needed. Name its run instead."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import torch
@@ -20,9 +21,9 @@ from pbrlib.metrics.sums import Sums
 from pbrlib.models.build import build_network, init_head_bias
 from pbrlib.models.roles import MapNetwork, colour_input, gloss_input, map_input
 from pbrlib.seeds import uniform
-from pbrlib.tasks.supervised import SupervisedPlayer, side_by_side
+from pbrlib.tasks.supervised import Example, SupervisedPlayer, side_by_side
 from pbrlib.tasks.taskspec import AlbedoSpec, GlossInput, MapSpec
-from pbrlib.train.task import Example
+from pbrlib.train.task import Turn, Turns
 
 
 def map_network(spec: AlbedoSpec | MapSpec, *, condition_channels: int) -> MapNetwork:
@@ -120,6 +121,10 @@ class MapTask:
             probabilities=condition.probabilities.index_copy(0, index, again.probabilities),
             features=condition.features.index_copy(0, index, again.features),
         )
+
+    def turns(self, batch: Batch, *, awake: Collection[str]) -> Turns:
+        """The one turn of the network."""
+        yield Turn(self.players[0].name, self.prepare(batch, training=True))
 
     def predict(self, batch: Batch) -> Float[Tensor, "n c h w"]:
         """The map of whole textures whose sides the chain's stride divides, in [0, 1]."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int64
@@ -18,9 +18,9 @@ from pbrlib.metrics.sums import Sums
 from pbrlib.models.build import build_network
 from pbrlib.models.roles import SegmentationNetwork, colour_input
 from pbrlib.seeds import mix, uniform
-from pbrlib.tasks.supervised import SupervisedPlayer, class_colours, side_by_side
+from pbrlib.tasks.supervised import Example, SupervisedPlayer, class_colours, side_by_side
 from pbrlib.tasks.taskspec import SegmentationSpec, merged_classes
-from pbrlib.train.task import Example
+from pbrlib.train.task import Turn, Turns
 
 
 class SegmentationTask:
@@ -57,6 +57,10 @@ class SegmentationTask:
             labels = drop_labels(labels, seeds=batch.seeds.tolist(), shares=self._mask_dropout)
         target = LossTarget(map=None, labels=labels, valid=batch.valid, normal=None)
         return Example(x=colour_input(colour, batch.maps["normal"]), condition=None, target=target)
+
+    def turns(self, batch: Batch, *, awake: Collection[str]) -> Turns:
+        """The one turn of the network."""
+        yield Turn(self.players[0].name, self.prepare(batch, training=True))
 
     def predict(self, batch: Batch) -> Float[Tensor, "n k h w"]:
         """Class logits of whole textures whose sides the stride divides."""

@@ -12,7 +12,7 @@ from pbrlib.models.roles import Declared, MapNetwork, SegmentationNetwork
 from pbrlib.tasks.maps import MapTask, map_network
 from pbrlib.tasks.segmentation import SegmentationTask
 from pbrlib.tasks.taskspec import SegmentationSpec, TaskSpec
-from pbrlib.train.checkpoint.state import load_weights
+from pbrlib.train.checkpoint.players import load_weights
 from pbrlib.train.checkpoint.warmstart import Ends, WarmStart, misfits, sizes_of, warm_start
 
 
@@ -66,9 +66,10 @@ def start_from(folder: Path, task: SegmentationTask | MapTask, *, seed: int) -> 
     Raises:
         CheckpointError: It cannot be read or does not fit.
     """
-    donor = declared_network(folder)
-    if donor.role == task.declared.role:
-        load_weights(folder, task.network)
+    role = task.declared.role
+    donor = declared_network(folder, player=role)
+    if donor.role == role:
+        load_weights(folder, task.network, player=role)
         return None
     if not _both_maps(donor, task.declared):
         raise CheckpointError(
@@ -76,7 +77,7 @@ def start_from(folder: Path, task: SegmentationTask | MapTask, *, seed: int) -> 
             "begin. Name another donor, or leave starts_from out."
         )
     own = _ends(task.network, task.declared)
-    return warm_start(folder, task.network, own=own, theirs=donor.channels, seed=seed)
+    return warm_start(folder, task.network, own=own, theirs=donor.channels, seed=seed, player=role)
 
 
 def _both_maps(one: Declared, other: Declared) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,11 +11,20 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from pbrlib.losses.recipe import LossReport, Recipe
+from pbrlib.losses.target import LossTarget
 from pbrlib.maps import CLASS_COLOURS
 from pbrlib.models.build import AnyNetwork
 from pbrlib.models.network import Network
 from pbrlib.models.roles import Declared
-from pbrlib.train.task import Example
+
+
+@dataclass(frozen=True)
+class Example:
+    """What a network sees and should answer: its input, its conditioning, the target of its loss."""
+
+    x: Float[Tensor, "n c h w"]
+    condition: Float[Tensor, "n f p q"] | None
+    target: LossTarget
 
 
 class LossOfNetwork(nn.Module):

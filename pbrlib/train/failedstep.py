@@ -1,7 +1,9 @@
 """The state before a step that was not finite, kept so that the step can be replayed.
 
 ``failed-step`` in the folder of a phase is laid out like a checkpoint and is none: no resumed run looks at
-it. The next such step takes its place, and a phase that comes to its end removes it.
+it. The next such step takes its place, and a phase that comes to its end removes it. Where a later turn of
+the step failed, other players have stepped already: the record stands alone then, and a replay begins from
+the newest checkpoint.
 """
 
 from __future__ import annotations
@@ -10,14 +12,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from pbrlib import storage
 from pbrlib.errors import CheckpointError
-from pbrlib.train.checkpoint.state import UNFINISHED, State, save
+from pbrlib.train.checkpoint.players import Learned, save
+from pbrlib.train.checkpoint.state import UNFINISHED, State
 from pbrlib.train.phase import PhaseRun
-from pbrlib.train.task import Player
 
 FAILED_STEP, STEP = "failed-step", "step.json"
 
@@ -27,13 +28,16 @@ class StepRecord:
     """One step as it was taken.
 
     ``data`` is where the shards lay; ``samples`` are those of each rank in the order of their positions;
-    ``figures`` are the total loss, the norm of the gradient, and the terms, by name.
+    ``figures`` are the total loss, the norm of the gradient, and the terms, by name, of the turn that failed:
+    the ``turn``-th of the step, by ``player``; records of before have no player.
     """
 
     step: int
     data: str
     samples: Sequence[Sequence[str]]
     figures: Mapping[str, float]
+    player: str | None = None
+    turn: int = 0
 
     @property
     def world_size(self) -> int:
@@ -42,20 +46,25 @@ class StepRecord:
 
 
 def keep_failed_step(
-    run: PhaseRun, player: Player, optimizer: torch.optim.Optimizer, record: StepRecord
+    run: PhaseRun,
+    learned: Mapping[str, Learned],
+    record: StepRecord,
+    *,
+    declarations: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Writes the weights and the optimizer from before a step, and the step; raises CheckpointError."""
+    """Writes the step and, where that is still there, the state before it; raises CheckpointError."""
     state = State(
         phase=run.name,
         fingerprint=run.fingerprint,
         step=record.step,
         total_steps=run.plan.total_steps,
         metrics={},
-        network=player.declaration,
+        players=declarations,
         frozen=run.frozen,
     )
     folder = storage.make_unfinished(run.directory, prefix=UNFINISHED)
-    save(folder, state=state, network=player.network, optimizer=optimizer)
+    if record.turn == 0:
+        save(folder, state=state, learned=learned)
     (folder / STEP).write_text(json.dumps(asdict(record), indent=1))
     storage.move_folder(folder, run.directory / FAILED_STEP, last=STEP)
 

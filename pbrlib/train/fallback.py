@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from pbrlib.errors import CheckpointError, DamagedCheckpointError
-from pbrlib.train.checkpoint.state import SET_ASIDE, STATE, checkpoints, read_state, verify
+from pbrlib.train.checkpoint.players import verify
+from pbrlib.train.checkpoint.state import SET_ASIDE, STATE, checkpoints, read_state
 from pbrlib.train.record.journal import FALLBACK, note_between_attempts
 
 _log = logging.getLogger(__name__)

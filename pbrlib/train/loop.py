@@ -15,10 +15,10 @@ from pbrlib.data.draws.batch import Batch, RawBatch
 from pbrlib.errors import ConfigError
 from pbrlib.losses.recipe import LossReport
 from pbrlib.train.badsamples import BAD_SAMPLES, BadSamples
-from pbrlib.train.checkpoint.state import UNFINISHED, State, Validated, restore, save
+from pbrlib.train.checkpoint.players import restore, save
+from pbrlib.train.checkpoint.state import UNFINISHED, State, Validated
 from pbrlib.train.clock import Clock
 from pbrlib.train.failedstep import FAILED_STEP, STEP
-from pbrlib.train.learner import Learner
 from pbrlib.train.notice import Notices
 from pbrlib.train.phase import PhaseRun
 from pbrlib.train.plateau import PLATEAU, on_plateau
@@ -28,7 +28,8 @@ from pbrlib.train.record.journal import Journal
 from pbrlib.train.record.profile import StepProfile
 from pbrlib.train.record.trackers import open_trackers
 from pbrlib.train.runtime import Runtime
-from pbrlib.train.task import Player, Task
+from pbrlib.train.step import Learners
+from pbrlib.train.task import Task
 from pbrlib.train.validation import ValidationTexture, contact_sheet, validate
 
 
@@ -41,13 +42,12 @@ def train_phase(
     NumericsError, naming samples and terms, when a loss or gradient is not finite.
     """
     set_arithmetic(run)
-    (player,) = task.players
-    learner = Learner(run, player, runtime)
-    done = _resume(run, learner, runtime)
+    learners = Learners(run, task, runtime)
+    done = _resume(run, learners, runtime)
     if done.is_finished:
         return done
     with ExitStack() as notes:
-        training = _Training(run, task, runtime, learner, validation)
+        training = _Training(run, task, runtime, learners, validation)
         training.open_notes(notes, done=done)
         batches = runtime.batches(run.plan, maps=run.maps, first_step=done.step)
         while not done.is_finished:
@@ -73,7 +73,7 @@ class _Training:
     run: PhaseRun
     task: Task
     runtime: Runtime
-    learner: Learner
+    learners: Learners
     validation: Sequence[ValidationTexture]
     journal: Journal | None = None
     record: BatchRecord | None = None
@@ -123,24 +123,24 @@ class _Training:
         stop = min(done.step + length - done.step % length, self.run.plan.total_steps)
         shown = time.monotonic()
         for step in range(done.step, stop):
-            report = self._step(batches, clock, step=step)
+            reports = self._step(batches, clock, step=step)
             finished = step + 1
             if self.journal and (time.monotonic() - shown > 1.0 or finished == stop):
                 shown = time.monotonic()
-                self._tell("step", step=finished, values=self._step_values(report, clock, finished))
+                self._tell("step", step=finished, values=self._step_values(reports, clock, finished))
             if finished < stop and self.notices.came():
                 self._share_bad_samples(step=finished)
                 # No validation, which takes long, and would make it one of those to choose the best from.
-                state = _state(self.run, self.learner.player, step=finished, history=done.history)
+                state = _state(self.run, self.learners, step=finished, history=done.history)
                 self._checkpoint(replace(state, metrics={}), clock)
         self._share_bad_samples(step=stop)
         metrics = self._validate(clock, step=stop)
         history = (*done.history, Validated(stop, metrics))
-        state = _state(self.run, self.learner.player, step=stop, history=history)
+        state = _state(self.run, self.learners, step=stop, history=history)
         self._checkpoint(state, clock)
         return state
 
-    def _step(self, batches: Iterator[RawBatch], clock: Clock, *, step: int) -> LossReport:
+    def _step(self, batches: Iterator[RawBatch], clock: Clock, *, step: int) -> Mapping[str, LossReport]:
         raw = clock.next(batches)
         self.bad.add(raw.replaced)
         if self.journal:
@@ -148,14 +148,14 @@ class _Training:
         micro = micro_batches(self.run, raw, self.runtime.device)
         if self.record:
             self.record.write(step, micro)
-        report = self.learner.step(self.task, micro, step=step)
+        reports = self.learners.step(micro, step=step)
         if self.profile:
             self.profile.step()
         clock.samples, clock.steps = clock.samples + self.run.plan.batch, clock.steps + 1
-        return report
+        return reports
 
-    def _step_values(self, report: LossReport, clock: Clock, step: int) -> dict[str, object]:
-        values = _step_values(self.run, self.learner, report, clock, step)
+    def _step_values(self, reports: Mapping[str, LossReport], clock: Clock, step: int) -> dict[str, object]:
+        values = _step_values(self.run, self.learners, reports, clock, step)
         if self.run.runtime.on_bad_sample == "skip":
             values[BAD_SAMPLES] = float(self.bad.num)
         return {**values, **_gpu_memory(self.runtime.device)}
@@ -170,7 +170,8 @@ class _Training:
 
     def _validate(self, clock: Clock, *, step: int) -> Mapping[str, float]:
         with clock.spending("validation"):
-            self.runtime.share_buffers(self.learner.player.network)
+            for player in self.task.players:
+                self.runtime.share_buffers(player.network)
             metrics = validate(self.task, self.validation, self.runtime)
             if self.journal:
                 if self.validation:
@@ -186,8 +187,7 @@ class _Training:
             if self.journal:
                 self.journal.send()
                 folder = storage.make_unfinished(self.run.directory, prefix=UNFINISHED)
-                network, optimizer = self.learner.player.network, self.learner.optimizer
-                save(folder, state=state, network=network, optimizer=optimizer)
+                save(folder, state=state, learned=self.learners.learned)
             self.runtime.report(state.metrics, checkpoint=folder, step=state.step)
         if self.journal:
             seconds = time.monotonic() - began
@@ -207,15 +207,21 @@ def micro_batches(run: PhaseRun, raw: RawBatch, device: torch.device) -> list[Ba
 
 
 def _step_values(
-    run: PhaseRun, learner: Learner, report: LossReport, clock: Clock, step: int
+    run: PhaseRun, learners: Learners, reports: Mapping[str, LossReport], clock: Clock, step: int
 ) -> dict[str, object]:
-    rates = {f"rate/{name}": rate for name, rate in learner.rates.items()}
+    """What the journal says of a step; figures of several players have the player's name in theirs."""
+    losses: dict[str, object] = {}
+    rates: dict[str, object] = {}
+    for player, report in reports.items():
+        whose = f"{player}/" if len(run.players) > 1 else ""
+        losses[f"train/{whose}loss"] = float(report.total)
+        losses |= {f"train/{whose}{name}": float(value) for name, value in report.terms.items()}
+        rates |= {f"rate/{whose}{name}": rate for name, rate in learners.by_name[player].rates.items()}
     return {
         "phase": run.name,
         "total_steps": run.plan.total_steps,
         "epoch": (step - 1) / run.plan.steps_per_epoch,
-        "train/loss": float(report.total),
-        **{f"train/{name}": float(value) for name, value in report.terms.items()},
+        **losses,
         **clock.figures(),
         "step_s": clock.step_s(),
         "seconds_left": clock.seconds_left(run.plan, step),
@@ -228,13 +234,11 @@ def _gpu_memory(device: torch.device) -> dict[str, float]:
     return {"gpu_peak_bytes": float(torch.cuda.max_memory_allocated(device))} if device.type == "cuda" else {}
 
 
-def _resume(run: PhaseRun, learner: Learner, runtime: Runtime) -> State:
+def _resume(run: PhaseRun, learners: Learners, runtime: Runtime) -> State:
     folder = runtime.latest_checkpoint()
     if folder is None:
-        return _state(run, learner.player, step=0, history=())
-    state = restore(
-        folder, fingerprint=run.fingerprint, network=learner.player.network, optimizer=learner.optimizer
-    )
+        return _state(run, learners, step=0, history=())
+    state = restore(folder, fingerprint=run.fingerprint, learned=learners.learned)
     threads = run.runtime.threads_per_worker
     if runtime.device.type == "cpu" and state.threads not in (None, threads):
         raise ConfigError(
@@ -244,7 +248,7 @@ def _resume(run: PhaseRun, learner: Learner, runtime: Runtime) -> State:
     return state
 
 
-def _state(run: PhaseRun, player: Player, *, step: int, history: tuple[Validated, ...]) -> State:
+def _state(run: PhaseRun, learners: Learners, *, step: int, history: tuple[Validated, ...]) -> State:
     early = on_plateau(history, run.selection, patience_steps=run.plateau_steps)
     return State(
         phase=run.name,
@@ -252,7 +256,7 @@ def _state(run: PhaseRun, player: Player, *, step: int, history: tuple[Validated
         step=step,
         total_steps=run.plan.total_steps,
         metrics=history[-1].metrics if history else {},
-        network=player.declaration,
+        players=learners.declarations,
         frozen=run.frozen,
         history=history,
         stopped=PLATEAU if early and step < run.plan.total_steps else None,

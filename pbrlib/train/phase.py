@@ -15,9 +15,24 @@ from pbrlib.train.runtimespec import RuntimeSpec, Selection
 
 
 @dataclass(frozen=True)
+class PlayerRun:
+    """How one player of a phase learns.
+
+    It sleeps until ``start_step``, from which its schedule counts its own steps; ``grad_clip`` is the largest
+    norm of its gradient.
+    """
+
+    optimizer: OptimizerSpec
+    schedule: ScheduleSpec
+    grad_clip: float
+    start_step: int = 0
+
+
+@dataclass(frozen=True)
 class PhaseRun:
     """All that one phase is, resolved: what the loop needs and nothing that knows a model.
 
+    ``players`` are those of the task, by name.
     ``segment_steps`` steps lie between two validations, each with a checkpoint; the last segment may be
     shorter. ``maps`` are read for every draw; ``start`` says what was taken from the weights of another role;
     ``frozen`` are the fingerprints of the networks before this one. After ``plateau_steps`` without a better
@@ -33,9 +48,7 @@ class PhaseRun:
     segment_steps: int
     micro_batches: int
     augment: AugmentSpec
-    optimizer: OptimizerSpec
-    schedule: ScheduleSpec
-    grad_clip: float
+    players: Mapping[str, PlayerRun]
     selection: Selection
     frozen: Mapping[str, str]
     runtime: RuntimeSpec

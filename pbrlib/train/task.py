@@ -1,39 +1,30 @@
-"""What the loop asks of a task; a new kind of training is a new task, never a change to the loop."""
+"""What the loop asks of a task: its players, and whose turn it is. A new kind of training is a new task."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from pbrlib.data.draws.batch import Batch
-from pbrlib.losses.target import LossTarget
+from pbrlib.losses.recipe import LossReport
 from pbrlib.metrics.sums import Sums
 
 
-@dataclass(frozen=True)
-class Example:
-    """What a network sees and should answer: its input, its conditioning, the target of its loss."""
-
-    x: Float[Tensor, "n c h w"]
-    condition: Float[Tensor, "n f p q"] | None
-    target: LossTarget
-
-
 class Player(Protocol):
-    """Something that learns: supervised tasks have one."""
+    """A network that learns by a loss of its own; supervised tasks have one player."""
 
     @property
     def name(self) -> str:
-        """The role of what it learns."""
+        """The role of the network; names its files in a checkpoint and its figures."""
         ...
 
     @property
     def module(self) -> nn.Module:
-        """forward(example, step_counts, progress) -> LossReport, ending in its loss: what DDP wraps."""
+        """What DDP wraps; forward(example, step_counts, progress) -> LossReport, ending in its loss."""
         ...
 
     @property
@@ -46,21 +37,38 @@ class Player(Protocol):
         """What rebuilds the network; lies in every checkpoint as JSON."""
         ...
 
-    def counts(self, example: Example) -> Float[Tensor, " counts"]:
-        """What each loss term will average over, from the labels alone."""
+    def counts(self, example: Any) -> Float[Tensor, " counts"]:
+        """What each loss term averages over, from the example alone."""
         ...
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Whose turn it is, and what the player's module is given, which is opaque to the loop."""
+
+    player: str
+    example: Any
+
+
+Turns: TypeAlias = Generator[Turn, LossReport, None]
+"""The turns of a step over one micro-batch; after each the loop sends the report of the player's module."""
 
 
 class Task(Protocol):
-    """What is learned; the loop decides when, the task decides what."""
+    """What is learned; the loop decides when, the task decides whose turn it is and what is seen."""
 
     @property
     def players(self) -> Sequence[Player]:
-        """One for supervised tasks."""
+        """The players, of whom supervised tasks have one."""
         ...
 
-    def prepare(self, batch: Batch, *, training: bool) -> Example:
-        """A batch as the network sees it; frozen networks add their part here, without gradient."""
+    def turns(self, batch: Batch, *, awake: Collection[str]) -> Turns:
+        """The turns of a step over one micro-batch, in order.
+
+        Every micro-batch of a step has turns of the same players. A player that is not ``awake`` has no
+        turn, and others may leave out what they learn from it. What is drawn here derives from
+        ``batch.seeds``; what a player's module draws comes from torch, which the loop seeds before it.
+        """
         ...
 
     def evaluate(self, batch: Batch) -> Sums:

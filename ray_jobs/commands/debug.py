@@ -14,7 +14,7 @@ from ray_jobs.commands.paramtypes import Place
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from pbrlib.curriculum.debugstep import StepInQuestion, StepLook
+    from pbrlib.curriculum.debugstep import StepInQuestion, TurnLook
 
 NOT_FINITE = 4
 """The exit code of a step that is not finite: found as asked, neither a mistake nor a success."""
@@ -54,11 +54,13 @@ def command(
     console = Console()
     if not console.is_terminal:
         console.width = 160
-    for line in findings(seen):
-        click.echo(line)
-    console.print(samples_table(seen))
-    for line in inputs(seen):
-        click.echo(line)
+    for turn in seen.turns:
+        for line in findings(turn):
+            click.echo(line)
+        if turn.samples:
+            console.print(samples_table(turn))
+        for line in inputs(turn):
+            click.echo(line)
     context.exit(0 if seen.is_finite else NOT_FINITE)
 
 
@@ -66,7 +68,7 @@ def introduction(asked: StepInQuestion) -> Iterator[str]:
     """What is replayed from where."""
     ranks = f"{asked.world_size} rank{'s' if asked.world_size > 1 else ''} in one process"
     yield f"phase {asked.phase}, step {asked.step}, {ranks}"
-    if asked.recorded is not None:
+    if asked.recorded is not None and asked.began_at == asked.step:
         yield f"from the state that was kept before it: {asked.start}"
         return
     between = asked.step - asked.began_at
@@ -74,8 +76,10 @@ def introduction(asked: StepInQuestion) -> Iterator[str]:
     yield f"from {place}: takes {between} step{'s' if between != 1 else ''} before it"
 
 
-def findings(seen: StepLook) -> Iterator[str]:
-    """Terms, gradients and layers, and whether they are what training had."""
+def findings(seen: TurnLook) -> Iterator[str]:
+    """Terms, gradients and layers of a turn, and whether they are what training had."""
+    if seen.player is not None:
+        yield f"the turn of {seen.player}"
     for name, value in seen.figures.items():
         label = {"total": "loss", "norm": "norm of the gradient"}.get(name, f"term {name}")
         yield f"{label:28} {value:.9g}{'' if math.isfinite(value) else '   not finite'}"
@@ -93,7 +97,7 @@ def findings(seen: StepLook) -> Iterator[str]:
             yield f"group {group.name}: weights not finite before the step: {shown}"
 
 
-def reproduction(seen: StepLook) -> Iterator[str]:
+def reproduction(seen: TurnLook) -> Iterator[str]:
     """How the replay compares with the step as it was taken."""
     if seen.recorded is None:
         return
@@ -104,7 +108,7 @@ def reproduction(seen: StepLook) -> Iterator[str]:
         yield f"differs: {name} was {before:.9g} in training, {now:.9g} here ({now - before:+.3g})"
 
 
-def samples_table(seen: StepLook) -> Table:
+def samples_table(seen: TurnLook) -> Table:
     """A line for each sample: its terms as if it were alone."""
     from rich.table import Table
     from rich.text import Text
@@ -120,7 +124,7 @@ def samples_table(seen: StepLook) -> Table:
     return table
 
 
-def inputs(seen: StepLook) -> Iterator[str]:
+def inputs(seen: TurnLook) -> Iterator[str]:
     """The range of every map over the samples, and each sample in which one is not finite."""
     for name in seen.samples[0].ranges if seen.samples else ():
         ranges = [one.ranges[name] for one in seen.samples]

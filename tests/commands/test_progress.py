@@ -69,7 +69,7 @@ def trained(job: PhaseJob) -> Path:
         step=8,
         total_steps=8,
         metrics=metrics,
-        network={},
+        players={},
         history=(Validated(8, metrics),),
     )
     write_state(folder, state)
@@ -98,7 +98,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
         monkeypatch.setattr(ray_jobs.progress, name, seconds)
     # Of the network before these only the fingerprint matters.
     donor = tmp_path_factory.mktemp("donor")
-    state = State(phase="S0", fingerprint="d" * 64, step=1, total_steps=1, metrics={}, network={})
+    state = State(phase="S0", fingerprint="d" * 64, step=1, total_steps=1, metrics={}, players={})
     write_state(donor, state)
     monkeypatch.setattr("pbrlib.curriculum.run._outside", lambda reference, runs: donor)
 

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from pbrlib import storage
 from pbrlib.runs.walltime import account_of_run, read_sheet
-from pbrlib.train.checkpoint.state import WEIGHTS
+from pbrlib.train.checkpoint.players import weights_file
 from pbrlib.train.record.rundirectory import RunDirectory
 from tests.faults.cluster import Cluster, kill_sessions
 from tests.faults.training import Samples, batches_in
@@ -86,7 +86,7 @@ class Ladder:
     def weights(self) -> dict[str, bytes]:
         """Of the best checkpoint of every phase."""
         return {
-            name: (RunDirectory(self.runs, name=family).best(phase)[0] / WEIGHTS).read_bytes()
+            name: weights_file(RunDirectory(self.runs, name=family).best(phase)[0]).read_bytes()
             for name in self.phases()
             for family, _, phase in [name.partition("/")]
         }

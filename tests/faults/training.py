@@ -17,7 +17,8 @@ import yaml
 from pbrlib import storage
 from pbrlib.curriculum.config.load import dump_yaml
 from pbrlib.curriculum.spec import Curriculum
-from pbrlib.train.checkpoint.state import WEIGHTS, checkpoints, read_state, step_of_checkpoint
+from pbrlib.train.checkpoint.players import weights_file
+from pbrlib.train.checkpoint.state import checkpoints, read_state, step_of_checkpoint
 from pbrlib.train.record.incidents import INCIDENTS
 from pbrlib.train.record.rundirectory import RunDirectory
 from pbrlib.train.record.timesheet import TIME_SHEET
@@ -110,7 +111,7 @@ class Training:
 
     def outcome(self, best: Path) -> Outcome:
         """What it has left."""
-        return Outcome((best / WEIGHTS).read_bytes(), self.batches())
+        return Outcome(weights_file(best).read_bytes(), self.batches())
 
     @property
     def said(self) -> str:

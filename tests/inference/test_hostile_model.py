@@ -18,6 +18,7 @@ from pbrlib.inference.modelfile import FILE_NAME, SUMS, ModelFile, check_sums, r
 from pbrlib.inference.opened import open_network
 from pbrlib.maps import CLASSES
 from pbrlib.train.checkpoint.state import WEIGHTS, State, write_state
+from tests.checkpoints import NET, files_of
 from tests.hostile import JSON
 
 MODEL = {
@@ -46,7 +47,8 @@ SEGFORMER: dict[str, Any] = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     (folder / SUMS).write_text("")
-    save_file({"a": torch.zeros(2)}, folder / WEIGHTS)
+    (folder / files_of(NET)[0]).parent.mkdir(parents=True)
+    save_file({"a": torch.zeros(2)}, folder / files_of(NET)[0])
     return folder
 
 
@@ -97,7 +99,7 @@ def test_a_model_of_no_form_is_refused(folder: Path, text: str, words: str) -> N
     ],
 )
 def test_a_network_that_its_weights_are_not_takes_no_memory(folder: Path, declared: dict[str, Any]) -> None:
-    state = State("P0", "f" * 64, 1, 1, metrics={}, network=declared)
+    state = State("P0", "f" * 64, 1, 1, metrics={}, players={NET: declared})
     write_state(folder, state)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(CheckpointError, match=r"another architecture|declares no network"):

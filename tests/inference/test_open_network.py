@@ -12,7 +12,9 @@ from pbrlib.inference.opened import open_network
 from pbrlib.models.build import build_network
 from pbrlib.models.modelspec import UNetSpec
 from pbrlib.models.roles import MapNetwork
-from pbrlib.train.checkpoint.state import State, save
+from pbrlib.train.checkpoint.players import save
+from pbrlib.train.checkpoint.state import State
+from tests.checkpoints import NET, learned
 
 
 def test_pretrained_weights_may_be_gone_once_there_is_a_checkpoint(tmp_path: Path) -> None:
@@ -22,12 +24,11 @@ def test_pretrained_weights_may_be_gone_once_there_is_a_checkpoint(tmp_path: Pat
     model = UNetSpec(width=8, depth=2, norm_groups=4, encoder="resnet18", pretrained=str(file))
     declared = MapNetwork(role="ao", model=model, condition_channels=4)
     network = build_network(declared)
-    state = State("P0", "f" * 64, 1, 1, metrics={}, network=declared.model_dump(mode="json"))
+    state = State("P0", "f" * 64, 1, 1, metrics={}, players={NET: declared.model_dump(mode="json")})
     save(
         tmp_path / "checkpoint",
         state=state,
-        network=network,
-        optimizer=torch.optim.AdamW(network.parameters()),
+        learned=learned(network, torch.optim.AdamW(network.parameters())),
     )
     file.unlink()
 

@@ -13,7 +13,8 @@ from pbrlib.curriculum.run import PhaseJob, launch_local
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import CheckpointError
-from pbrlib.train.checkpoint.state import WEIGHTS, checkpoints, step_of_checkpoint
+from pbrlib.train.checkpoint.players import weights_file
+from pbrlib.train.checkpoint.state import checkpoints, step_of_checkpoint
 from pbrlib.train.record.rundirectory import SNAPSHOT
 from ray_jobs.fit.fit import FAILURE, launch_on_ray
 from ray_jobs.fit.recorded import recorded
@@ -35,16 +36,16 @@ def test_a_fit_goes_on_from_the_checkpoint_before_a_damaged_one_and_ends_as_if_u
     straight = launch_local(replace(job, runs=tmp_path / "straight"))
     launch_on_ray(job)
     newest = checkpoints(job.directory)[-1]
-    flip(newest / WEIGHTS)
+    flip(weights_file(newest))
     best = launch_on_ray(job)
-    assert (best / WEIGHTS).read_bytes() == (straight / WEIGHTS).read_bytes()
+    assert weights_file(best).read_bytes() == weights_file(straight).read_bytes()
     assert [one for one in caplog.messages if "checkpoint_00000008 damaged" in one]
     assert recorded(job.directory) == checkpoints(job.directory), "each once, in Ray's record and on the disk"
     latest = json.loads((job.directory / SNAPSHOT).read_text())["latest_checkpoint_result"]
     assert latest["checkpoint_dir_name"] == newest.name
     assert not (job.directory / FAILURE).exists()
     for folder in checkpoints(job.directory):
-        flip(folder / WEIGHTS)
+        flip(weights_file(folder))
     with pytest.raises(CheckpointError, match="none of its checkpoints is whole"):
         launch_on_ray(job)
     assert recorded(job.directory) == checkpoints(job.directory)
@@ -62,10 +63,10 @@ def test_the_checkpoint_before_the_newest_is_there_where_all_before_are_better(
     best = launch_on_ray(job)
     steps = [step_of_checkpoint(folder) for folder in checkpoints(job.directory)]
     assert steps == [step_of_checkpoint(best), 14, 16] and steps[0] < 12, "the best is an old one"
-    flip(job.directory / "checkpoint_00000016" / WEIGHTS)
+    flip(weights_file(job.directory / "checkpoint_00000016"))
     assert launch_on_ray(job) == best
     assert [one for one in caplog.messages if "16 damaged, going on from checkpoint_00000014" in one]
-    assert (best / WEIGHTS).read_bytes() == (straight / WEIGHTS).read_bytes()
+    assert weights_file(best).read_bytes() == weights_file(straight).read_bytes()
     assert [step_of_checkpoint(folder) for folder in checkpoints(job.directory)] == steps
 
 
@@ -80,12 +81,15 @@ def test_a_checkpoint_that_ray_had_yet_to_record_is_not_trained_again(
     (job.directory / SNAPSHOT).unlink()
 
     again = launch_on_ray(job)
-    assert (again.name, (again / WEIGHTS).read_bytes()) == (best.name, (best / WEIGHTS).read_bytes())
+    assert (again.name, weights_file(again).read_bytes()) == (best.name, weights_file(best).read_bytes())
     assert recorded(job.directory) == checkpoints(job.directory) == [first, last]
     record = job.directory / SNAPSHOT
     record.write_bytes(record.read_bytes()[: record.stat().st_size // 2])
     once_more = launch_on_ray(job)
-    assert (once_more.name, (once_more / WEIGHTS).read_bytes()) == (best.name, (best / WEIGHTS).read_bytes())
+    assert (once_more.name, weights_file(once_more).read_bytes()) == (
+        best.name,
+        weights_file(best).read_bytes(),
+    )
     assert recorded(job.directory) == checkpoints(job.directory) == [first, last]
 
     lines = (job.directory / "batches-rank0.jsonl").read_text().splitlines()

@@ -20,7 +20,7 @@ from pbrlib.curriculum.run import PhaseJob, run_phase, set_up
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DataError, RepeatedError
-from pbrlib.train.checkpoint.state import WEIGHTS
+from pbrlib.train.checkpoint.players import weights_file
 from pbrlib.train.learner import Learner
 from pbrlib.train.record.incidents import INCIDENTS
 from pbrlib.train.runtime import Runtime
@@ -112,7 +112,7 @@ def test_a_device_that_had_no_room_once_costs_the_steps_since_the_checkpoint(
     print(f"steps: {steps}")
     assert 0 < len(steps) - len(set(steps)) <= 4
     assert batches_in(job.directory) == batches_in(undisturbed.directory)
-    assert (best / WEIGHTS).read_bytes() == (wanted / WEIGHTS).read_bytes()
+    assert weights_file(best).read_bytes() == weights_file(wanted).read_bytes()
 
 
 def test_a_rank_that_hangs_in_a_step_ends_the_attempt_when_its_time_is_over(

@@ -17,9 +17,10 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DataError
 from pbrlib.runs.prune import SNAPSHOT
 from pbrlib.storage import s3listing, s3reading
-from pbrlib.train.checkpoint.state import OPTIMIZER, WEIGHTS, checkpoints
+from pbrlib.train.checkpoint.state import checkpoints
 from ray_jobs.cli import main
 from ray_jobs.fit.fit import launch_on_ray
+from tests.checkpoints import files_of
 from tests.conftest import S3_CREDENTIALS
 from tests.s3_server import BROKEN, FaultyServer
 from tests.train.phases import job_of
@@ -95,5 +96,5 @@ def test_a_fit_that_lost_its_bucket_stops_with_a_message_and_goes_on_as_if_on_a_
     done = carry_out(job, launch_on_ray)
     assert (done.checkpoint, done.history) == (expected.checkpoint, expected.history)
     ours, theirs = (one.run_directory.path / done.checkpoint for one in (job, on_disk))
-    for name in (WEIGHTS, OPTIMIZER):
+    for name in files_of("albedo"):
         assert (ours / name).read_bytes() == (theirs / name).read_bytes()

@@ -15,7 +15,7 @@ import pytest
 
 from pbrlib.curriculum.config.load import load_ladder
 from pbrlib.curriculum.run import PhaseJob, launch_local
-from pbrlib.train.checkpoint.state import WEIGHTS
+from pbrlib.train.checkpoint.players import weights_file
 from pbrlib.train.record.rundirectory import RunDirectory
 from pbrlib.train.runtimespec import RuntimeSpec
 from ray_jobs.fit.fit import launch_on_ray
@@ -77,7 +77,7 @@ def test_two_fits_at_once_train_the_same_networks_as_one_process_alone(
         )
         work.train(launch if room == 2 else launch_local, room=lambda room=room: room)
         assert {state for state, _ in states(runs)} == {"finished"}
-        weights.append([(RunDirectory(runs, name=name).best()[0] / WEIGHTS).read_bytes() for name in NAMES])
+        weights.append([weights_file(RunDirectory(runs, name=name).best()[0]).read_bytes() for name in NAMES])
     assert weights[0] == weights[1]
 
 

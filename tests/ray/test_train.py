@@ -22,7 +22,8 @@ from pbrlib.data.draws.balance import BalanceSpec
 from pbrlib.data.draws.plan import PlanRequest, make_plan
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DataError, NumericsError
-from pbrlib.train.checkpoint.state import WEIGHTS, read_state
+from pbrlib.train.checkpoint.players import weights_file
+from pbrlib.train.checkpoint.state import read_state
 from pbrlib.train.record.journal import METRICS
 from ray_jobs.fit.datasets import stream
 from ray_jobs.fit.fit import launch_on_ray
@@ -75,7 +76,7 @@ def test_one_ray_worker_with_a_tile_cache_equals_the_local_runtime_bit_for_bit(
     on_ray = job_for(albedo_curriculum, "A1", runs=tmp_path / "ray", cache=cache, **given)
     ours, theirs = launch_local(local), launch_on_ray(on_ray)
     assert list(cache.glob("*/*/tiles/*/[0-9]*")), "tiles were kept"
-    assert (ours / WEIGHTS).read_bytes() == (theirs / WEIGHTS).read_bytes()
+    assert weights_file(ours).read_bytes() == weights_file(theirs).read_bytes()
     assert read_state(ours).metrics == read_state(theirs).metrics
 
 

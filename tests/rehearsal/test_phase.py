@@ -16,7 +16,8 @@ from pbrlib.errors import ConfigError
 from pbrlib.rehearsal import phase as rehearsal
 from pbrlib.rehearsal.measured import rehearse
 from pbrlib.train import learner, loop
-from pbrlib.train.checkpoint.state import WEIGHTS, checkpoints, read_state
+from pbrlib.train.checkpoint.players import weights_file
+from pbrlib.train.checkpoint.state import checkpoints, read_state
 from pbrlib.train.record.rundirectory import RunDirectory
 from tests.train.phases import job_of
 
@@ -70,8 +71,10 @@ def test_the_second_start_finds_the_cursor_and_the_weights_of_the_first(job: Pha
     (folder,) = checkpoints(job.directory)
     assert read_state(folder).step == 3
     assert figures.restored and figures.restored_at == 3
-    assert figures.checkpoint_bytes == sum(file.stat().st_size for file in folder.iterdir())
-    assert figures.weights_bytes == (folder / WEIGHTS).stat().st_size
+    assert figures.checkpoint_bytes == sum(
+        file.stat().st_size for file in folder.rglob("*") if file.is_file()
+    )
+    assert figures.weights_bytes == weights_file(folder).stat().st_size
 
 
 def test_a_second_start_without_the_weights_of_the_first_has_not_restored(
@@ -132,7 +135,7 @@ def test_a_device_without_room_names_the_phase_and_a_smaller_batch(
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
 
-    monkeypatch.setattr(learner.Learner, "step", full)
+    monkeypatch.setattr(learner.Learner, "accumulate", full)
     expected = (
         r"phases\.A1: no room for a micro-batch of 3 at 64 px \(CUDA out of memory\. Tried to allocate "
         r"2\.00 GiB\)\. Set batch_per_device: 1 in the runtime file\."

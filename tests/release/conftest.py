@@ -19,9 +19,11 @@ from pbrlib.models.build import build_network
 from pbrlib.models.modelspec import UNetSpec
 from pbrlib.models.roles import MapNetwork
 from pbrlib.release.write import Release, write_model
-from pbrlib.train.checkpoint.state import State, save
+from pbrlib.train.checkpoint.players import save
+from pbrlib.train.checkpoint.state import State
 from pbrlib.train.record.rundirectory import FinishedPhase, RunDirectory
 from pbrlib.train.runtimespec import RuntimeSpec
+from tests.checkpoints import NET, learned
 from tests.conftest import ALBEDO, METALLIC, SEGFORMER
 
 
@@ -70,10 +72,10 @@ def add_fresh(ladder: Ladder, *roles: str) -> Ladder:
     for role in roles:
         declared = MapNetwork(role=role, model=UNetSpec(width=8, depth=2), condition_channels=16)
         network = build_network(declared)
-        state = State("M0", role, 1, 1, metrics={}, network=declared.model_dump(mode="json"))
+        state = State("M0", role, 1, 1, metrics={}, players={NET: declared.model_dump(mode="json")})
         run = RunDirectory(ladder.runs, name=role)
         optimizer = torch.optim.AdamW(network.parameters())
-        save(run.path / "M0" / "checkpoint_1", state=state, network=network, optimizer=optimizer)
+        save(run.path / "M0" / "checkpoint_1", state=state, learned=learned(network, optimizer))
         run.finish("M0", FinishedPhase(role, "M0/checkpoint_1", 1, {}, 1.0), order=["M0"])
     more = [parse_curriculum(METALLIC.replace("metallic", role)) for role in roles]
     return Ladder(ladder.runs, [*ladder.curricula, *more], ladder.shards)

@@ -15,7 +15,9 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
 from pbrlib.errors import DamageError, DataError
 from pbrlib.storage import s3client, s3reading
-from pbrlib.train.checkpoint.state import STATE, State, checkpoints, save
+from pbrlib.train.checkpoint.players import save
+from pbrlib.train.checkpoint.state import STATE, State, checkpoints
+from tests.checkpoints import DECLARED, learned
 from tests.data.shards.materials import material
 from tests.s3_server import (
     BROKEN,
@@ -195,8 +197,8 @@ def test_a_bucket_that_does_not_exist_is_said(bucket: str) -> None:
 
 def checkpoint(folder: Path) -> Path:
     network = torch.nn.Linear(2, 2)
-    state = State("A1", "print", 4, 8, {}, {})
-    save(folder, state=state, network=network, optimizer=torch.optim.AdamW(network.parameters()))
+    state = State("A1", "print", 4, 8, {}, DECLARED)
+    save(folder, state=state, learned=learned(network, torch.optim.AdamW(network.parameters())))
     return folder
 
 

@@ -20,11 +20,13 @@ from pbrlib import storage
 from pbrlib.curriculum.run import PhaseJob, carry_out, launch_local, resolve
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.train.checkpoint.state import OPTIMIZER, WEIGHTS, checkpoints, read_weights
+from pbrlib.train.checkpoint.players import read_weights
+from pbrlib.train.checkpoint.state import OPTIMIZER, checkpoints
 from pbrlib.train.record.journal import METRICS
 from pbrlib.train.record.rundirectory import RunDirectory
 from pbrlib.train.runtimespec import RuntimeSpec
 from ray_jobs.cli import main
+from tests.checkpoints import files_of
 from tests.conftest import ALBEDO, SEGFORMER
 from tests.s3_server import BROKEN, App, FaultyServer, cut_after, hanging_up
 from tests.train.phases import Killed, job_of, kill_at
@@ -76,7 +78,7 @@ def test_a_run_in_a_bucket_goes_on_where_it_was_killed_and_ends_as_on_a_disk(
     assert (done.checkpoint, done.history) == (expected.checkpoint, expected.history)
     ours, theirs = (job.run_directory.path / done.checkpoint for job in (remote, local))
     assert str(ours).startswith(f"{bucket}/runs/albedo/A1-")
-    for name in (WEIGHTS, OPTIMIZER):
+    for name in files_of("albedo"):
         assert (ours / name).read_bytes() == (theirs / name).read_bytes()
     assert not [*empty_machine.iterdir()]
     traces = {path.name for path in (remote.directory / "profile").iterdir()}
@@ -124,7 +126,7 @@ def test_a_process_that_is_killed_while_it_sends_a_checkpoint_leaves_none_and_an
 
     first_machine = tmp_path / "first"
     first_machine.mkdir()
-    with s3.failing("PUT", "checkpoint_00000008/optimizer.pt", stuck) as fault:
+    with s3.failing("PUT", "checkpoint_00000008/players/albedo/optimizer.pt", stuck) as fault:
         process = subprocess.Popen(
             [sys.executable, "-m", "ray_jobs", *words(f"{bucket}/runs")],
             env={**os.environ, "TMPDIR": str(first_machine)},
@@ -147,7 +149,7 @@ def test_a_process_that_is_killed_while_it_sends_a_checkpoint_leaves_none_and_an
         RunDirectory(runs, name="albedo").best()[0]
         for runs in (storage.to_path(f"{bucket}/runs"), tmp_path / "disk")
     )
-    for name in (WEIGHTS, OPTIMIZER):
+    for name in files_of("albedo"):
         assert (ours / name).read_bytes() == (theirs / name).read_bytes()
     kinds = [json.loads(line)["kind"] for line in (folder / "time.jsonl").read_text().splitlines()]
     assert [kind for kind in kinds if kind != "spent"] == ["launched", "begun", "launched", "begun", "ended"]

@@ -17,7 +17,7 @@ from pbrlib.data.draws.batch import RawBatch
 from pbrlib.data.draws.plan import DrawPlan
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.optim.schedules import ConstantSpec
-from pbrlib.train.checkpoint.state import read_weights
+from pbrlib.train.checkpoint.players import read_weights
 from pbrlib.train.runtime import LocalRuntime
 from pbrlib.train.runtimespec import RuntimeSpec
 from tests.conftest import ALBEDO, SEGFORMER

@@ -17,19 +17,17 @@ from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import CheckpointError, DamagedCheckpointError
 from pbrlib.runs.phasefolder import PhaseFolder
+from pbrlib.train.checkpoint.players import restore, save, weights_file
 from pbrlib.train.checkpoint.state import (
-    OPTIMIZER,
     SET_ASIDE,
     STATE,
-    WEIGHTS,
     State,
     checkpoints,
     read_state,
-    restore,
-    save,
 )
 from pbrlib.train.fallback import past_damage
 from pbrlib.train.record.journal import METRICS
+from tests.checkpoints import DECLARED, files_of, learned
 from tests.damage import flip
 from tests.train.phases import Killed, job_of, kill_at
 
@@ -68,7 +66,7 @@ def broken_off(job: PhaseJob, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("name", "harm"),
-    [(STATE, flip), (WEIGHTS, flip), (OPTIMIZER, cut)],
+    [(STATE, flip), (files_of("albedo")[0], flip), (files_of("albedo")[1], cut)],
     ids=["state", "weights", "optimizer"],
 )
 def test_a_damaged_newest_checkpoint_costs_a_segment_and_the_end_is_that_of_an_undisturbed_run(
@@ -87,7 +85,7 @@ def test_a_damaged_newest_checkpoint_costs_a_segment_and_the_end_is_that_of_an_u
     ]
     harm(checkpoints(harmed.directory)[-1] / name)
     best = launch_local(harmed)
-    assert (best / WEIGHTS).read_bytes() == (straight / WEIGHTS).read_bytes()
+    assert weights_file(best).read_bytes() == weights_file(straight).read_bytes()
     assert read_state(best) == read_state(straight)
     (said,) = caplog.messages
     assert "checkpoint_00000006 damaged, going on from checkpoint_00000004" in said
@@ -106,14 +104,15 @@ def test_where_no_checkpoint_is_whole_all_are_named_and_nothing_is_removed(
 ) -> None:
     harmed = replace(job, runs=shutil.copytree(broken_off, tmp_path / "runs"))
     older, newer = checkpoints(harmed.directory)
-    cut(newer / OPTIMIZER)
-    (older / WEIGHTS).unlink()
-    before = {path: path.stat().st_size for path in harmed.directory.rglob("checkpoint_*/*")}
+    weights, optimizer = files_of("albedo")
+    cut(newer / optimizer)
+    (older / weights).unlink()
+    before = {path: path.stat().st_size for path in harmed.directory.rglob("checkpoint_*/**/*")}
     with pytest.raises(CheckpointError, match="none of its checkpoints is whole") as caught:
         launch_local(harmed)
-    for damaged in (newer / OPTIMIZER, older / WEIGHTS):
+    for damaged in (newer / optimizer, older / weights):
         assert str(damaged) in str(caught.value)
-    assert {path: path.stat().st_size for path in harmed.directory.rglob("checkpoint_*/*")} == before
+    assert {path: path.stat().st_size for path in harmed.directory.rglob("checkpoint_*/**/*")} == before
 
 
 def test_a_damaged_donor_is_not_a_reason_to_go_back(job: PhaseJob, broken_off: Path, tmp_path: Path) -> None:
@@ -134,15 +133,15 @@ def test_several_damaged_checkpoints_are_passed_at_once(tmp_path: Path) -> None:
     net = nn.Linear(4, 4)
     optimizer = torch.optim.AdamW(net.parameters())
     for step in (1, 2, 3):
-        state = State("A1", "f", step, 9, {}, {})
-        save(tmp_path / f"checkpoint_{step:08d}", state=state, network=net, optimizer=optimizer)
-    flip(tmp_path / "checkpoint_00000002" / WEIGHTS)
+        state = State("A1", "f", step, 9, {}, DECLARED)
+        save(tmp_path / f"checkpoint_{step:08d}", state=state, learned=learned(net, optimizer))
+    flip(weights_file(tmp_path / "checkpoint_00000002"))
     (tmp_path / "checkpoint_00000003" / STATE).write_text("")
     forgotten: list[str] = []
 
     def attempt() -> int:
         newest = checkpoints(tmp_path)[-1]
-        return restore(newest, fingerprint="f", network=net, optimizer=optimizer).step
+        return restore(newest, fingerprint="f", learned=learned(net, optimizer)).step
 
     reached = past_damage(tmp_path, attempt, forget=lambda directory, names: forgotten.extend(names))
     assert reached == 1
@@ -164,12 +163,12 @@ def test_a_damaged_one_before_the_newest_costs_no_step_and_its_place_among_the_b
     assert (older / SET_ASIDE).is_file(), "what is left of it can be looked at"
     last = checkpoints(harmed.directory)[-1]
     assert last.name == "checkpoint_00000008"
-    assert (last / WEIGHTS).read_bytes() == (straight.parent / last.name / WEIGHTS).read_bytes()
+    assert weights_file(last).read_bytes() == weights_file(straight.parent / last.name).read_bytes()
     assert best in checkpoints(harmed.directory)
     assert newer in checkpoints(harmed.directory)
 
 
 def test_the_sums_are_right_of_every_checkpoint_that_training_leaves(straight: Path) -> None:
     state = read_state(straight)
-    assert state.files.keys() == {WEIGHTS, OPTIMIZER}
-    assert state.files[WEIGHTS].bytes == (straight / WEIGHTS).stat().st_size
+    assert state.files.keys() == {*files_of("albedo")}
+    assert state.files[files_of("albedo")[0]].bytes == weights_file(straight).stat().st_size

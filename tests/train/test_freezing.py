@@ -19,7 +19,7 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.inference.opened import open_network
 from pbrlib.models.modelspec import UNetSpec
 from pbrlib.optim.groups import parameter_groups
-from pbrlib.train.checkpoint.state import read_weights
+from pbrlib.train.checkpoint.players import read_weights
 from pbrlib.train.record.rundirectory import RunDirectory
 from pbrlib.train.runtimespec import RuntimeSpec
 from tests.train.phases import FREEZING, FROZEN, job_freezing

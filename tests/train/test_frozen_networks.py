@@ -16,11 +16,11 @@ from pbrlib.data.draws.batch import Batch
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.inference.chain import Condition
 from pbrlib.tasks.maps import MapTask
+from pbrlib.tasks.supervised import Example
 from pbrlib.train import learner
-from pbrlib.train.checkpoint.state import read_weights
+from pbrlib.train.checkpoint.players import read_weights
 from pbrlib.train.runtime import LocalRuntime
 from pbrlib.train.runtimespec import RuntimeSpec
-from pbrlib.train.task import Example
 from tests.conftest import METALLIC
 
 BEFORE = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,11 +24,11 @@ from pbrlib.maps import CLASSES, IGNORE
 from pbrlib.models.network import Answer
 from pbrlib.optim.optimizerspec import AdamWSpec
 from pbrlib.optim.schedules import ConstantSpec
-from pbrlib.tasks.supervised import LossOfNetwork
-from pbrlib.train.learner import Learner
-from pbrlib.train.phase import PhaseRun
+from pbrlib.tasks.supervised import Example, LossOfNetwork
+from pbrlib.train.phase import PhaseRun, PlayerRun
 from pbrlib.train.runtimespec import RuntimeSpec, Selection
-from pbrlib.train.task import Example
+from pbrlib.train.step import Learners
+from pbrlib.train.task import Turn, Turns
 from tests.gloo import gloo_rank, run_ranks
 from tests.losses.conftest import image_batch, label_batch, part
 from tests.train.test_ranks import WORLD, GlooRuntime
@@ -114,17 +114,22 @@ class OneLayer:
         self.module = LossOfNetwork(self.network, recipe)  # type: ignore[arg-type]
         self.counts = lambda example: recipe.counts(example.target)
 
-    def prepare(self, batch: Example, *, training: bool) -> Example:
-        assert training
-        return batch
+        self.players = (self,)
+
+    def turns(self, batch: Example, *, awake: Collection[str]) -> Turns:
+        assert awake == [self.name]
+        yield Turn(self.name, batch)
+
+
+PLAYER = PlayerRun(AdamWSpec(lr=1e-3), ConstantSpec(), grad_clip=1e9)
 
 
 def run_of(folder: Path) -> PhaseRun:
     plan: Any = SimpleNamespace(total_steps=1, steps_per_epoch=1)
     return PhaseRun(
         name="S1", fingerprint="", seed=0, directory=folder, plan=plan, maps=(), segment_steps=1,
-        micro_batches=2, augment=AugmentSpec(), optimizer=AdamWSpec(lr=1e-3), schedule=ConstantSpec(),
-        grad_clip=1e9, selection=Selection(metric="", mode="min"), frozen={}, runtime=RuntimeSpec(),
+        micro_batches=2, augment=AugmentSpec(), players={OneLayer.name: PLAYER},
+        selection=Selection(metric="", mode="min"), frozen={}, runtime=RuntimeSpec(),
     )  # fmt: skip
 
 
@@ -136,14 +141,14 @@ def rank_main(rank: int, folder: Path) -> None:
         found = {}
         for name, (declared, (x, target)) in CASES.items():
             player: Any = OneLayer(declared, x.shape[1])
-            learner, gradients = Learner(run, player, runtime), []
-            learner.optimizer.register_step_pre_hook(
+            learners, gradients = Learners(run, player, runtime), []
+            learners.by_name[player.name].optimizer.register_step_pre_hook(
                 lambda *_, network=player.network, kept=gradients: kept.extend(gradients_of(network))
             )
             micro: Any = [
                 Example(x[first:last], None, part(target, first, last)) for first, last in CUTS[rank]
             ]
-            report = learner.step(player, micro, step=0)
+            report = learners.step(micro, step=0)[player.name]
             found[name] = {"terms": report.terms, "total": report.total, "gradients": gradients}
         torch.save(found, folder / f"{rank}.pt")
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pbrlib.errors import CheckpointError
 from pbrlib.models.blocks import rechannel
-from pbrlib.train.checkpoint.state import read_weights
+from pbrlib.train.checkpoint.players import read_weights
 
 Sizes: TypeAlias = Mapping[str, torch.Size]
 """Shape of every tensor of a network by name."""
@@ -81,7 +81,15 @@ def misfits(donor: Sizes, wanted: Sizes, *, own: Ends, theirs: Sequence[str]) ->
     return sorted(problems)
 
 
-def warm_start(folder: Path, network: nn.Module, *, own: Ends, theirs: Sequence[str], seed: int) -> WarmStart:
+def warm_start(
+    folder: Path,
+    network: nn.Module,
+    *,
+    own: Ends,
+    theirs: Sequence[str],
+    seed: int,
+    player: str | None = None,
+) -> WarmStart:
     """Gives a network the weights of one that learned something else, as far as they mean the same.
 
     Every tensor of equal name and shape is taken. The stem takes the donor's weights for the channels that
@@ -93,11 +101,12 @@ def warm_start(folder: Path, network: nn.Module, *, own: Ends, theirs: Sequence[
         own: Its ends.
         theirs: What the donor's input channels mean.
         seed: Draws the channels that the donor lacks.
+        player: Whose network the donor's checkpoint holds; None is its only one.
 
     Raises:
         CheckpointError: The checkpoint cannot be read, or anything but the ends differs.
     """
-    weights, wanted = read_weights(folder), network.state_dict()
+    weights, wanted = read_weights(folder, player=player), network.state_dict()
     sizes = {name: tensor.shape for name, tensor in weights.items()}
     problems = misfits(sizes, sizes_of(network), own=own, theirs=theirs)
     if problems:

@@ -8,7 +8,8 @@ norms that were synchronised on GPUs see each rank's part alone here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,77 +19,108 @@ from pbrlib.data.draws.batch import Batch
 from pbrlib.losses.collectives import summed_by
 from pbrlib.losses.recipe import LossReport
 from pbrlib.train.learner import Learner, sum_counts
-from pbrlib.train.task import Example, Task
+from pbrlib.train.step import JointTurn, Learners
 
 Gradients = dict[torch.nn.Parameter, Tensor]
 
 
-def replay_step(learner: Learner, task: Task, parts: Sequence[Sequence[Batch]], *, step: int) -> LossReport:
-    """The loss of a step; the gradients stand in the parameters, not yet clipped.
+@dataclass(frozen=True)
+class ReplayedTurn:
+    """A turn of a replayed step; its gradients stand in the parameters of its player, not yet clipped.
+
+    ``examples`` are those of each rank's micro-batches.
+    """
+
+    learner: Learner
+    number: int
+    examples: Sequence[Sequence[Any]]
+    report: LossReport
+
+
+def replay_step(learners: Learners, parts: Sequence[Sequence[Batch]], *, step: int) -> Iterator[ReplayedTurn]:
+    """The turns of a step, each before its player steps, which it does when the next turn is asked for.
+
+    The caller limits the gradients with ``learner.clip()`` in between.
 
     Args:
-        learner: In the state before the step, with nothing around its module.
-        task: Prepares the batches.
+        learners: In the state before the step, with nothing around their modules.
         parts: The micro-batches of each rank.
         step: Its number.
     """
-    learner.set_out(step)
-    examples = [learner.prepare(task, micro) for micro in parts]
+    num = len(parts[0])
+    turns = learners.begin_step([batch for own in parts for batch in own], step=step)
+    turn = learners.advance(turns)
+    while turn is not None:
+        learner = learners.by_name[turn.player]
+        examples = [turn.examples[first : first + num] for first in range(0, len(turn.examples), num)]
+        reports = _replay_turn(learner, turn, examples, step=step)
+        # What a rank's report says of the loss is said of all ranks alike.
+        yield ReplayedTurn(learner, turn.number, examples, LossReport.merge(reports[-num:]))
+        learner.update()
+        turn = learners.advance(turns, reports)
+
+
+def _replay_turn(
+    learner: Learner, turn: JointTurn, examples: Sequence[Sequence[Any]], *, step: int
+) -> list[LossReport]:
+    """The reports of a turn, those of the first rank's micro-batches first."""
     counts = None
-    if len(parts[0]) > 1:
+    if len(examples[0]) > 1:
         counts = _added([sum_counts(learner.player, own) for own in examples])
-    gradients: list[Gradients] = [{} for _ in parts]
-    reports = []
-    for number in range(len(parts[0])):
+    gradients: list[Gradients] = [{} for _ in examples]
+    reports: list[list[LossReport]] = [[] for _ in examples]
+    for number in range(len(examples[0])):
+        place = _Place(learner, counts, step=step, turn=turn.number, number=number)
         column = [own[number] for own in examples]
-        summed = _summed(learner, column, counts, step=step, number=number) if len(parts) > 1 else None
+        summed = place.summed(column) if len(examples) > 1 else None
         for rank, example in enumerate(column):
             _put(learner, gradients[rank])
-            report = _forward(learner, example, counts, summed, step=step, number=number, rank=rank, of=parts)
+            report = place.forward(example, summed, rank=rank, of=len(examples))
             torch.autograd.backward(report.total)
             gradients[rank] = _taken(learner)
-        reports.append(report)
+            reports[rank].append(report.detach())
     _put(learner, _averaged(gradients))
-    return LossReport.merge(reports)
+    return [report for own in reports for report in own]
 
 
-def _summed(
-    learner: Learner, examples: Sequence[Example], counts: Tensor | None, *, step: int, number: int
-) -> Tensor:
-    """What the ranks' sums and counts of one micro-batch add up to."""
-    own: list[Tensor] = []
+@dataclass(frozen=True)
+class _Place:
+    """One micro-batch of a turn of a step; ``counts`` are those of a step of several."""
 
-    def listen(x: Tensor) -> Tensor:
-        own.append(x.detach())
-        return x
+    learner: Learner
+    counts: Tensor | None
+    step: int
+    turn: int
+    number: int
 
-    # With gradients, though nobody asks for them: without, other kernels may run.
-    for rank, example in enumerate(examples):
-        learner.seed(step, micro=number, rank=rank)
-        with summed_by(listen):
-            learner.forward(example, counts, step=step)
-    return _added(own)
+    def summed(self, examples: Sequence[Any]) -> Tensor:
+        """What the ranks' sums and counts add up to."""
+        own: list[Tensor] = []
 
+        def listen(x: Tensor) -> Tensor:
+            own.append(x.detach())
+            return x
 
-def _forward(
-    learner: Learner,
-    example: Example,
-    counts: Tensor | None,
-    summed: Tensor | None,
-    *,
-    step: int,
-    number: int,
-    rank: int,
-    of: Sequence[object],
-) -> LossReport:
-    learner.seed(step, micro=number, rank=rank)
+        # With gradients, though nobody asks for them: without, other kernels may run.
+        for rank, example in enumerate(examples):
+            self._seed(rank)
+            with summed_by(listen):
+                self.learner.forward(example, self.counts, step=self.step)
+        return _added(own)
 
-    def answer(x: Tensor) -> Tensor:
-        total: Tensor = x if summed is None else _Summed.apply(x, summed, len(of))
-        return total
+    def forward(self, example: Any, summed: Tensor | None, *, rank: int, of: int) -> LossReport:
+        """The report of one rank."""
 
-    with summed_by(answer):
-        return learner.forward(example, counts, step=step)
+        def answer(x: Tensor) -> Tensor:
+            total: Tensor = x if summed is None else _Summed.apply(x, summed, of)
+            return total
+
+        self._seed(rank)
+        with summed_by(answer):
+            return self.learner.forward(example, self.counts, step=self.step)
+
+    def _seed(self, rank: int) -> None:
+        self.learner.seed(self.step, turn=self.turn, micro=self.number, rank=rank)
 
 
 class _Summed(torch.autograd.Function):

@@ -11,7 +11,7 @@ import struct
 import tracemalloc
 import zipfile
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +22,23 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pbrlib.errors import CheckpointError, DamagedCheckpointError
+from pbrlib.train.checkpoint.players import load_weights, read_tensors, restore, weights_file
 from pbrlib.train.checkpoint.state import (
     OPTIMIZER,
     STATE,
     WEIGHTS,
     State,
-    load_weights,
     read_state,
-    read_tensors,
-    restore,
+    write_state,
 )
+from pbrlib.train.checkpoint.sums import OWN_SUM, sum_of_fields
+from tests.checkpoints import NET, as_written_by, files_of, learned
 from tests.hostile import JSON, changed
 from tests.train.checkpoint.test_state import network, saved, state
 
 # Without sums: who writes a file can write its sum too, and what is behind them has to hold.
 GOOD = {**json.loads(json.dumps(asdict(state()))), "format_version": 2, "files": {}}
+GOOD["network"] = GOOD.pop("players")[NET]
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint; what a test puts into its files stays until the next one does."""
     folder = tmp_path_factory.mktemp("checkpoint")
     saved(folder, network())
+    as_written_by(2, folder)
     (folder / STATE).write_text(json.dumps(GOOD))
     return folder
 
@@ -66,7 +69,7 @@ def resume(folder: Path, content: bytes) -> None:
     (folder / OPTIMIZER).write_bytes(content)
     net = network()
     optimizer = torch.optim.AdamW(net.parameters())
-    restore(folder, fingerprint="f" * 64, network=net, optimizer=optimizer)
+    restore(folder, fingerprint="f" * 64, learned=learned(net, optimizer))
     for group in optimizer.param_groups:
         group["lr"] = 1e-3
     net(torch.rand(1, 3, 8, 8)).sum().backward()
@@ -84,7 +87,7 @@ def content(network: nn.Module, optimizer: torch.optim.Optimizer) -> list[object
 
 
 @settings(max_examples=150)
-@pytest.mark.parametrize("name", [STATE, WEIGHTS, OPTIMIZER])
+@pytest.mark.parametrize("name", [STATE, *files_of(NET)])
 @given(data=st.data())
 def test_a_checkpoint_of_which_a_file_was_changed_is_restored_as_it_was_or_the_file_is_named(
     with_sums: tuple[Path, list[object]], name: str, data: st.DataObject
@@ -95,7 +98,7 @@ def test_a_checkpoint_of_which_a_file_was_changed_is_restored_as_it_was_or_the_f
     before = content(net, optimizer)
     (folder / name).write_bytes(data.draw(changed(whole)))
     try:
-        read = restore(folder, fingerprint="f" * 64, network=net, optimizer=optimizer)
+        read = restore(folder, fingerprint="f" * 64, learned=learned(net, optimizer))
     except DamagedCheckpointError as error:
         assert str(error).startswith(f"{folder / name}: ")
         assert content(net, optimizer) == before, "refused, and yet put in"
@@ -153,7 +156,7 @@ def test_a_state_with_anything_in_a_field_has_the_declared_types_or_is_refused(
     assert all(
         isinstance(one, int | float) for entry in (read, *read.history) for one in entry.metrics.values()
     )
-    assert dict(read.network) == read.network
+    assert all(dict(declared) == declared for declared in read.players.values())
     assert all(isinstance(one, str) for pair in read.frozen.items() for one in pair)
 
 
@@ -183,6 +186,34 @@ def test_any_text_is_a_state_or_a_checkpoint_error(folder: Path, content: object
 def test_a_state_that_would_fail_later_is_refused_by_its_field(folder: Path, text: str, words: str) -> None:
     with pytest.raises(CheckpointError, match=words):
         read_as_state(folder, text)
+
+
+@pytest.mark.parametrize("name", ["..", "../../else", "/tmp/x", "", "a/b", ".hidden", "a\\n"])
+def test_a_player_whose_name_is_a_way_out_of_the_checkpoint_is_refused(tmp_path: Path, name: str) -> None:
+    saved(tmp_path, network())
+    write_state(tmp_path, replace(state(), players={name: {}}))
+    with pytest.raises(DamagedCheckpointError, match="no names of folders"):
+        read_state(tmp_path)
+
+
+@given(JSON)
+def test_players_of_any_form_are_declarations_by_name_or_refused(
+    with_sums: tuple[Path, list[object]], players: object
+) -> None:
+    folder, _ = with_sums
+    whole = (folder / STATE).read_text()
+    fields = {**json.loads(whole), "players": players}
+    del fields[OWN_SUM]
+    (folder / STATE).write_text(json.dumps({**fields, OWN_SUM: sum_of_fields(fields)}))
+    try:
+        read = read_state(folder)
+    except CheckpointError as error:
+        assert str(error).startswith(f"{folder / STATE}: ")
+    else:
+        assert all(dict(declared) == declared for declared in read.players.values())
+        assert read.players == players
+    finally:
+        (folder / STATE).write_text(whole)
 
 
 def test_a_metric_that_is_not_a_number_is_kept(folder: Path) -> None:
@@ -339,7 +370,7 @@ def test_weights_that_declare_more_than_they_hold_are_refused(tmp_path: Path, co
 
 @given(data=st.data())
 def test_changed_weights_are_put_in_or_refused(folder: Path, data: st.DataObject) -> None:
-    whole = (folder / WEIGHTS).read_bytes()
+    whole = weights_file(folder).read_bytes()
     content = bytearray(whole)
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
@@ -353,7 +384,7 @@ def test_changed_weights_are_put_in_or_refused(folder: Path, data: st.DataObject
 
 
 def test_whole_numbers_in_the_place_of_weights_are_refused(folder: Path) -> None:
-    whole = (folder / WEIGHTS).read_bytes()
+    whole = weights_file(folder).read_bytes()
     (folder / WEIGHTS).write_bytes(whole.replace(b'"dtype":"F32"', b'"dtype":"I32"', 1))
     try:
         with pytest.raises(CheckpointError, match=r"of torch\.int32, the network's of torch\.float32"):

@@ -12,11 +12,17 @@ from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import CheckpointError, ConfigError
 from pbrlib.train import notice
-from pbrlib.train.checkpoint.state import READABLE, STATE, WEIGHTS, checkpoints, read_state, write_state
-from pbrlib.train.checkpoint.sums import OWN_SUM, sum_of_fields
+from pbrlib.train.checkpoint.players import weights_file
+from pbrlib.train.checkpoint.state import (
+    READABLE,
+    STATE,
+    checkpoints,
+    read_state,
+    write_state,
+)
 from pbrlib.train.record.rundirectory import FinishedPhase, RunDirectory
 from pbrlib.train.runtime import LocalRuntime
-from tests.test_formats import FORMATS
+from tests.checkpoints import as_written_by
 from tests.train.phases import Killed, job_of, kill_at
 
 
@@ -46,7 +52,7 @@ def test_resumed_run_equals_uninterrupted_run(
             launch_local(broken)
     resumed = launch_local(broken)
 
-    assert (resumed / WEIGHTS).read_bytes() == (best / WEIGHTS).read_bytes()
+    assert weights_file(resumed).read_bytes() == weights_file(best).read_bytes()
     assert read_state(resumed) == read_state(best)
     assert recorded(broken.directory) == recorded(straight.directory)
     assert len(recorded(broken.directory)) == 8
@@ -62,21 +68,13 @@ def test_a_run_that_an_earlier_version_of_the_program_began_is_resumed(
         with pytest.raises(Killed):
             launch_local(job)
     (left,) = checkpoints(job.directory)
-    as_written_by(version, left / STATE)
+    as_written_by(version, left)
     assert read_state(left).format_version == version
 
     resumed = launch_local(job)
-    assert (resumed / WEIGHTS).read_bytes() == (straight / WEIGHTS).read_bytes()
+    assert weights_file(resumed).read_bytes() == weights_file(straight).read_bytes()
     assert read_state(resumed).metrics == read_state(straight).metrics
     assert recorded(job.directory) == recorded(tmp_path / "straight" / job.title)
-
-
-def as_written_by(version: int, file: Path) -> None:
-    """Leaves of the state of a checkpoint what its fixture of a format has."""
-    fields = json.loads(file.read_text())
-    fixture = json.loads((FORMATS / f"checkpoint-v{version}" / STATE).read_text())
-    known = {name: fields[name] for name in fixture.keys() - {OWN_SUM}} | {"format_version": version}
-    file.write_text(json.dumps(known | ({OWN_SUM: sum_of_fields(known)} if OWN_SUM in fixture else {})))
 
 
 def test_a_checkpoint_before_a_node_goes_saves_its_steps_and_is_none_to_choose_from(
@@ -99,7 +97,7 @@ def test_a_checkpoint_before_a_node_goes_saves_its_steps_and_is_none_to_choose_f
 
     lines = (job.directory / "batches-rank0.jsonl").read_text().splitlines()
     assert json.loads(lines[begun])["step"] == 3
-    assert (resumed / WEIGHTS).read_bytes() == (best / WEIGHTS).read_bytes()
+    assert weights_file(resumed).read_bytes() == weights_file(best).read_bytes()
     assert read_state(resumed) == read_state(best)
     assert recorded(job.directory) == recorded(straight.directory)
 
@@ -143,12 +141,12 @@ def test_a_finished_phase_is_not_run_again(job: PhaseJob) -> None:
 def test_a_checkpoint_without_its_state_does_not_exist(job: PhaseJob) -> None:
     launch_local(job)
     last = checkpoints(job.directory)[-1]
-    weights = (last / WEIGHTS).read_bytes()
+    weights = weights_file(last).read_bytes()
     (last / STATE).unlink()
     launch_local(job)
     lines = (job.directory / "batches-rank0.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [*range(8), *range(4, 8)]
-    assert (last / WEIGHTS).read_bytes() == weights
+    assert weights_file(last).read_bytes() == weights
 
 
 def test_a_checkpoint_of_another_fingerprint_is_refused(job: PhaseJob) -> None:

@@ -12,21 +12,26 @@ from torch import nn
 
 from pbrlib import storage
 from pbrlib.errors import CheckpointError, DamagedCheckpointError
+from pbrlib.train.checkpoint.players import (
+    load_weights,
+    read_weights,
+    restore,
+    save,
+    verify,
+    weights_file,
+)
 from pbrlib.train.checkpoint.state import (
     OPTIMIZER,
+    PLAYERS,
     STATE,
     UNFINISHED,
     WEIGHTS,
     State,
     is_complete,
-    load_weights,
     read_state,
-    read_weights,
-    restore,
-    save,
-    verify,
     write_state,
 )
+from tests.checkpoints import NET, files_of, learned
 from tests.damage import flip
 
 
@@ -36,18 +41,20 @@ def network(width: int = 4) -> nn.Module:
 
 
 def state(step: int = 7) -> State:
-    return State("S0", "f" * 64, step, 10, {"val/all/segmentation/miou": 0.5}, {"role": "segmentation"})
+    return State(
+        "S0", "f" * 64, step, 10, {"val/all/segmentation/miou": 0.5}, {NET: {"role": "segmentation"}}
+    )
 
 
 def saved(folder: Path, net: nn.Module) -> torch.optim.Optimizer:
     optimizer = torch.optim.AdamW(net.parameters())
     net(torch.rand(1, 3, 8, 8)).sum().backward()
     optimizer.step()
-    save(folder, state=state(), network=net, optimizer=optimizer)
+    save(folder, state=state(), learned=learned(net, optimizer))
     return optimizer
 
 
-@pytest.mark.parametrize("name", [STATE, WEIGHTS, OPTIMIZER])
+@pytest.mark.parametrize("name", [STATE, *files_of(NET)])
 @pytest.mark.parametrize("way", ["cut", "missing"])
 def test_a_checkpoint_of_which_a_file_was_cut_or_lost_is_damaged(tmp_path: Path, name: str, way: str) -> None:
     net = network()
@@ -57,14 +64,14 @@ def test_a_checkpoint_of_which_a_file_was_cut_or_lost_is_damaged(tmp_path: Path,
     if way == "missing":
         path.unlink()
     with pytest.raises(DamagedCheckpointError, match=name.replace(".", r"\.")):
-        restore(tmp_path / "c", fingerprint="f" * 64, network=net, optimizer=optimizer)
+        restore(tmp_path / "c", fingerprint="f" * 64, learned=learned(net, optimizer))
     with pytest.raises(DamagedCheckpointError, match=name.replace(".", r"\.")):
         verify(tmp_path / "c")
 
 
 def test_weights_with_a_wrong_sum_are_given_to_no_reader(tmp_path: Path) -> None:
     saved(tmp_path / "c", network())
-    flip(tmp_path / "c" / WEIGHTS, -1)
+    flip(weights_file(tmp_path / "c"), -1)
     with pytest.raises(DamagedCheckpointError, match=r"model\.safetensors: .*SHA-256"):
         read_weights(tmp_path / "c")
     with pytest.raises(DamagedCheckpointError, match=r"model\.safetensors: .*SHA-256"):
@@ -100,14 +107,14 @@ def test_a_checkpoint_is_on_the_disk_before_it_has_its_name_and_then_the_name_is
     monkeypatch.setattr(os, "rename", renamed)
     storage.move_folder(tmp_path / UNFINISHED, tmp_path / "c", last=STATE)
     assert {*done[:3]} == {STATE, WEIGHTS, OPTIMIZER}
-    assert done[3:] == [UNFINISHED, "renamed", tmp_path.name]
+    assert done[3:] == [NET, PLAYERS, UNFINISHED, "renamed", tmp_path.name]
 
 
 def test_a_restored_network_and_optimizer_are_those_that_were_saved(tmp_path: Path) -> None:
     net, other = network(), network()
     optimizer = saved(tmp_path / "c", net)
     fresh = torch.optim.AdamW(other.parameters())
-    assert restore(tmp_path / "c", fingerprint="f" * 64, network=other, optimizer=fresh) == state()
+    assert restore(tmp_path / "c", fingerprint="f" * 64, learned=learned(other, fresh)) == state()
     for name, tensor in net.state_dict().items():
         assert torch.equal(tensor, other.state_dict()[name])
     for ours, theirs in zip(
@@ -139,7 +146,8 @@ from pathlib import Path
 import torch
 from torch import nn
 from pbrlib.errors import CheckpointError
-from pbrlib.train.checkpoint.state import State, save
+from pbrlib.train.checkpoint.players import Learned, save
+from pbrlib.train.checkpoint.state import State
 limit = int(sys.argv[2])
 net = nn.Linear(128, 128)
 optimizer = torch.optim.AdamW(net.parameters())
@@ -147,7 +155,8 @@ net(torch.rand(1, 128)).sum().backward()
 optimizer.step()
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 try:
-    save(Path(sys.argv[1]), state=State("S0", "f", 3, 5, {}, {}), network=net, optimizer=optimizer)
+    learned = {"net": Learned(net, optimizer)}
+    save(Path(sys.argv[1]), state=State("S0", "f", 3, 5, {}, {"net": {}}), learned=learned)
 except CheckpointError as error:
     print(error)
     sys.exit(2)
@@ -176,7 +185,7 @@ def test_a_state_of_another_format_is_refused(tmp_path: Path) -> None:
     saved(tmp_path / "c", network())
     path = tmp_path / "c" / "state.json"
     write_state(tmp_path / "c", replace(state(), format_version=9))
-    with pytest.raises(CheckpointError, match="format version 9, this program reads 1, 2, 3"):
+    with pytest.raises(CheckpointError, match="format version 9, this program reads 1, 2, 3, 4"):
         read_state(tmp_path / "c")
     path.write_text("{")
     with pytest.raises(CheckpointError, match="not a readable state"):

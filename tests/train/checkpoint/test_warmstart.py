@@ -17,9 +17,11 @@ from pbrlib.models.modelspec import UNetSpec
 from pbrlib.models.roles import MapNetwork
 from pbrlib.models.unet import UNet
 from pbrlib.tasks.start import differences
-from pbrlib.train.checkpoint.state import State, read_weights, save
+from pbrlib.train.checkpoint.players import read_weights, save
+from pbrlib.train.checkpoint.state import State
 from pbrlib.train.checkpoint.warmstart import Ends, WarmStart, warm_start
 from pbrlib.train.record.rundirectory import RunDirectory
+from tests.checkpoints import NET, learned
 from tests.train.phases import job_of, still
 
 SIZES = UNetSpec(width=8, depth=1)
@@ -37,8 +39,8 @@ def saved(folder: Path, spec: MapNetwork) -> Path:
     network = build_network(spec)
     for number, parameter in enumerate(network.parameters()):
         torch.nn.init.normal_(parameter, mean=10.0, std=0.5, generator=torch.Generator().manual_seed(number))
-    state = State("A4", "f" * 64, 1, 1, {}, spec.model_dump(mode="json"))
-    save(folder, state=state, network=network, optimizer=torch.optim.AdamW(network.parameters()))
+    state = State("A4", "f" * 64, 1, 1, {}, {NET: spec.model_dump(mode="json")})
+    save(folder, state=state, learned=learned(network, torch.optim.AdamW(network.parameters())))
     return folder
 
 

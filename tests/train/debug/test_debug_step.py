@@ -22,7 +22,8 @@ from pbrlib.curriculum.run import PhaseJob, launch_local, resolve, run_phase
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import ConfigError, NumericsError, PbrError
-from pbrlib.train.checkpoint.state import STATE, checkpoints, read_weights
+from pbrlib.train.checkpoint.players import read_weights
+from pbrlib.train.checkpoint.state import STATE, checkpoints
 from pbrlib.train.failedstep import FAILED_STEP, STEP, read_failed_step
 from pbrlib.train.record.environment import ENVIRONMENT
 from pbrlib.train.record.rundirectory import RunDirectory
@@ -123,14 +124,15 @@ def test_the_step_of_two_ranks_is_reproduced_in_one_process_bit_for_bit(
     question = asked(run)
     seen = question.replay()
     assert question.recorded is not None
-    assert seen.differences() == {}
     assert not seen.is_finite
+    (turn,) = seen.turns
+    assert turn.differences() == {}
     assert f"step {seen.step}:" in said[case]
     named = said[case].split("Samples: ")[1].split(". ")[0].split(", ")
-    assert {one.id for one in seen.samples} == set(named)
-    by_rank = [[one.id for one in seen.samples if one.rank == rank] for rank in range(WORLD)]
+    assert {one.id for one in turn.samples} == set(named)
+    by_rank = [[one.id for one in turn.samples if one.rank == rank] for rank in range(WORLD)]
     assert by_rank == question.recorded.samples
-    assert seen.layers, "a layer overflows"
+    assert turn.layers, "a layer overflows"
 
 
 def test_a_finite_step_is_replayed_from_a_checkpoint_through_the_steps_between(
@@ -145,8 +147,9 @@ def test_a_finite_step_is_replayed_from_a_checkpoint_through_the_steps_between(
     assert (question.began_at, question.world_size) == (4, 2)
     seen = question.replay()
     assert seen.is_finite
-    assert seen.figures["total"] == at_8["train/loss"], "the loss that two ranks had after three more steps"
-    assert seen.figures["l1"] == at_8["train/l1"]
+    (turn,) = seen.turns
+    assert turn.figures["total"] == at_8["train/loss"], "the loss that two ranks had after three more steps"
+    assert turn.figures["l1"] == at_8["train/l1"]
 
 
 def test_the_state_that_is_kept_is_the_one_from_before_the_step(
@@ -200,7 +203,8 @@ def test_a_step_of_a_run_that_skips_damage_is_replayed_with_what_it_drew_instead
     launch_local(job)
     lines = (job.directory / "batches-rank0.jsonl").read_text().splitlines()
     seen = asked(tmp_path / "albedo", step=2).replay()
-    assert [one.id for one in seen.samples] == [name for name, _ in json.loads(lines[2])["samples"]]
+    (turn,) = seen.turns
+    assert [one.id for one in turn.samples] == [name for name, _ in json.loads(lines[2])["samples"]]
 
 
 @pytest.fixture(scope="module")
@@ -256,9 +260,9 @@ def test_the_state_goes_when_the_phase_gets_past_the_step(
     shard_set: ShardSet, trained_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = job_in(tmp_path, albedo(trained_runs), shards=shard_set, workers=1)
-    monkeypatch.setattr("pbrlib.train.learner.math.isfinite", lambda value: True)
+    monkeypatch.setattr("pbrlib.train.step.math.isfinite", lambda value: True)
     with monkeypatch.context() as patch:
-        patch.setattr("pbrlib.train.learner.torch.isfinite", lambda x: torch.tensor(False))
+        patch.setattr("pbrlib.train.step.torch.isfinite", lambda x: torch.tensor(False))
         with pytest.raises(NumericsError):
             launch_local(job)
     assert (job.directory / FAILED_STEP / STEP).is_file()

@@ -17,9 +17,9 @@ from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import NumericsError
 from pbrlib.losses.recipe import LossReport
+from pbrlib.tasks.supervised import Example
 from pbrlib.train.failedstep import read_failed_step
 from pbrlib.train.learner import Learner
-from pbrlib.train.task import Example
 from tests.train.phases import job_of
 
 STEP = 2

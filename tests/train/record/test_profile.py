@@ -14,7 +14,7 @@ import pytest
 from pbrlib.curriculum.run import launch_local
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.train.checkpoint.state import WEIGHTS
+from pbrlib.train.checkpoint.players import weights_file
 from pbrlib.train.record.profile import PROFILE
 from tests.train.phases import job_of
 
@@ -45,7 +45,7 @@ def steps(found: list[dict[str, Any]]) -> int:
 
 def test_a_profiled_phase_learns_the_same_and_leaves_a_trace_of_its_steps(train: Train) -> None:
     plain, profiled = train("plain"), train("profiled", profile_steps=3)
-    assert (plain / WEIGHTS).read_bytes() == (profiled / WEIGHTS).read_bytes()
+    assert weights_file(plain).read_bytes() == weights_file(profiled).read_bytes()
     assert not (plain.parent / PROFILE).exists()
     (trace,) = (profiled.parent / PROFILE).iterdir()
     assert trace.name == "rank0-steps-4-6.trace.json.gz", "no snapshot of memory without a GPU"
