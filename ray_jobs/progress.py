@@ -28,7 +28,7 @@ from pbrlib.curriculum.describe.phrases import duration
 from pbrlib.curriculum.run import PhaseJob
 from pbrlib.errors import DataError, PbrError
 from pbrlib.train.record.incidents import INCIDENTS, told
-from pbrlib.train.record.journal import METRICS
+from pbrlib.train.record.journal import METRICS, total_losses
 from pbrlib.train.record.rundirectory import FinishedPhase
 
 POLL_S = 0.5
@@ -205,8 +205,12 @@ def progress_line(title: str, values: Mapping[str, Any]) -> str:
     """Phase, epoch, step, loss, samples/s, input stall and time left in one line."""
     left = duration(values["seconds_left"])
     bad = f"  {values['bad_samples']:.0f} bad samples" if values.get("bad_samples") else ""
+    losses = "  ".join(
+        f"{name.removeprefix('train/').replace('/', ' ')} {value:.4f}"
+        for name, value in total_losses(values).items()
+    )
     return (
         f"{title}  epoch {values['epoch']:.1f}  step {values['step']}/{values['total_steps']}  "
-        f"loss {values['train/loss']:.4f}  {values['samples_per_s']:.1f} samples/s  "
+        f"{losses}  {values['samples_per_s']:.1f} samples/s  "
         f"input stall {100 * values['input_stall']:.0f} %  {left} left{bad}"
     )

@@ -31,8 +31,9 @@ from pbrlib.data.draws.balance import class_pixels, class_weights, merged
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DataError
+from pbrlib.models.build import AnyNetwork
 from pbrlib.seeds import mix
-from pbrlib.tasks.build import build_task, measured
+from pbrlib.tasks.build import build_task, measured, players_of
 from pbrlib.tasks.start import check_start, start_from
 from pbrlib.tasks.taskspec import maps_read, maps_required, merged_classes
 from pbrlib.train.checkpoint.keeping import best_checkpoint
@@ -168,15 +169,17 @@ def set_up(job: PhaseJob, runtime: Runtime) -> tuple[PhaseRun, Task]:
     weights = loss_weights(spec, rows)
     declared = measured(job.curriculum.task, shards.rows, mix=spec.data)
     is_fresh = job.starts_from is None and runtime.latest_checkpoint() is None
+    names = players_of(declared)
     task = build_task(
         declared if is_fresh else from_own_weights(declared),
-        loss=spec.loss,
+        losses={one.name_in(names): one.spec.loss for one in spec.by_player()},
         class_weights=None if weights is None else weights.to(runtime.device),
         mask_dropout=spec.balance.mask_dropout or {},
         category=spec.augment.category,
         frozen=job.frozen,
         device=runtime.device,
     )
+    networks: dict[str, AnyNetwork] = {player.name: player.network for player in task.players}
     start = None
     if job.starts_from is not None:
         start = start_from(job.starts_from, task, seed=mix(seed, job.phase, "warm start"))
@@ -192,14 +195,20 @@ def set_up(job: PhaseJob, runtime: Runtime) -> tuple[PhaseRun, Task]:
         micro_batches=job.runtime.micro_batches(spec.batch),
         augment=spec.augment,
         players={
-            player.name: PlayerRun(spec.optimizer, spec.schedule, spec.grad_clip) for player in task.players
+            one.name_in(networks): PlayerRun(
+                one.spec.optimizer,
+                one.spec.schedule,
+                one.grad_clip,
+                start_step=one.spec.start_epoch * plan.steps_per_epoch,
+            )
+            for one in spec.by_player()
         },
         selection=spec.select,
         start=start,
         plateau_steps=None if spec.plateau is None else spec.plateau * plan.steps_per_epoch,
         frozen={field: read_state(folder).fingerprint for field, folder in job.frozen.items()},
         runtime=job.runtime,
-        tags=tags_of(job.curriculum, job.phase, network=task.players[0].network),
+        tags=tags_of(job.curriculum, job.phase, networks=networks),
     )
     return run, task
 

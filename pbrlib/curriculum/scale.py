@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pbrlib.curriculum.spec import Curriculum, PhaseSpec
+from pbrlib.curriculum.spec import Curriculum, PhaseSpec, PlayerSpec
 from pbrlib.optim.optimizerspec import GroupSpec, OptimizerSpec
 from pbrlib.optim.schedules import ScheduleSpec
 
@@ -20,13 +20,14 @@ def scaled(curriculum: Curriculum) -> Curriculum:
 
 
 def _phase(phase: PhaseSpec, *, factor: int, rate: float) -> PhaseSpec:
-    return phase.model_copy(
-        update={
-            "batch": phase.batch * factor,
-            "optimizer": _optimizer(phase.optimizer, rate),
-            "schedule": _schedule(phase.schedule, rate),
+    def change(player: PlayerSpec) -> PlayerSpec:
+        rates = {
+            "optimizer": _optimizer(player.optimizer, rate),
+            "schedule": _schedule(player.schedule, rate),
         }
-    )
+        return player.model_copy(update=rates)
+
+    return phase.with_each_player(change).model_copy(update={"batch": phase.batch * factor})
 
 
 def _optimizer(spec: OptimizerSpec, rate: float) -> OptimizerSpec:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, PositiveFloat, StringConstraints, field_validator, model_validator
+from pydantic import (
+    Field,
+    PositiveFloat,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from pbrlib.data.augment.pipeline import AugmentSpec
 from pbrlib.data.draws.balance import BalanceSpec
@@ -62,6 +69,45 @@ class BatchScale(Spec):
         return float(self.factor ** powers[self.learning_rate])
 
 
+class PlayerSpec(Spec):
+    """How one player of a phase learns.
+
+    Attributes:
+        optimizer: Rates and groups of parameters.
+        schedule: How the rates change with the steps in which the player is awake.
+        loss: Weights and settings of the loss terms.
+        grad_clip: Largest norm of the gradient; None takes that of the phase.
+        start_epoch: The epoch with which the player begins to learn; until then it sleeps.
+    """
+
+    optimizer: OptimizerSpec
+    schedule: ScheduleSpec
+    loss: LossSpec
+    grad_clip: float | None = Field(default=None, gt=0)
+    start_epoch: int = Field(default=0, ge=0)
+
+
+@dataclass(frozen=True)
+class PhasePlayer:
+    """A player as a phase declares it; ``name`` is None for the only one of a flat phase."""
+
+    name: str | None
+    spec: PlayerSpec
+    grad_clip: float
+
+    def within(self, address: str) -> str:
+        """The address of what the player learns with, in the phase of an address."""
+        return address if self.name is None else f"{address}.players.{self.name}"
+
+    def labelled(self, text: str) -> str:
+        """A text about the player, with the player's name where there are several."""
+        return text if self.name is None else f"{self.name}: {text}"
+
+    def name_in(self, known: Collection[str]) -> str:
+        """The name of the player among those of the task."""
+        return self.name if self.name is not None else next(iter(known))
+
+
 class PhaseSpec(Spec):
     """One stage of training: where it starts, what it sees, how it learns.
 
@@ -75,7 +121,8 @@ class PhaseSpec(Spec):
         balance: What counters the rarity of classes.
         mosaic: Which draws are put together from several textures; None is none.
         augment: What happens to a batch on the device.
-        optimizer: Rates and groups of parameters.
+        players: How each player learns, by name, where the task has several.
+        optimizer: Rates and groups of parameters; like schedule and loss of a task with one player.
         schedule: How the rates change with the steps.
         loss: Weights and settings of the loss terms.
         select: The validation metric that names the best checkpoint; by default the task's own.
@@ -96,15 +143,31 @@ class PhaseSpec(Spec):
     balance: BalanceSpec = BalanceSpec()
     mosaic: MosaicSpec | None = None
     augment: AugmentSpec = AugmentSpec()
-    optimizer: OptimizerSpec
-    schedule: ScheduleSpec
-    loss: LossSpec
+    players: Mapping[Slug, PlayerSpec] | None = Field(default=None, min_length=1)
+    optimizer: OptimizerSpec | None = Field(default=None, validate_default=True)
+    schedule: ScheduleSpec | None = Field(default=None, validate_default=True)
+    loss: LossSpec | None = Field(default=None, validate_default=True)
     select: Selection
     segment_steps: int | None = Field(default=None, ge=1)
     steps_per_epoch: int | None = Field(default=None, ge=1)
     grad_clip: float = Field(default=1.0, gt=0)
     plateau: int | None = Field(default=None, ge=1)
     gate: GateSpec | None = None
+
+    @field_validator("optimizer", "schedule", "loss")
+    @classmethod
+    def _in_one_form(cls, value: Spec | None, info: ValidationInfo) -> Spec | None:
+        """One player stands in the phase itself, several below ``players``."""
+        if "players" not in info.data:  # it is wrong itself, and said to be
+            return value
+        has_players = info.data["players"] is not None
+        if value is None and not has_players:
+            raise ValueError("missing. Give it, or players in place of optimizer, schedule and loss.")
+        if value is not None and has_players:
+            raise ValueError(
+                f"got it beside players; expected one of both. Write players.NAME.{info.field_name}."
+            )
+        return value
 
     @field_validator("data")
     @classmethod
@@ -113,6 +176,30 @@ class PhaseSpec(Spec):
         total = sum(data.values())
         scale = 1.0 if abs(total - 1.0) < 1e-9 else total
         return {name: data[name] / scale for name in sorted(data)}
+
+    def by_player(self) -> tuple[PhasePlayer, ...]:
+        """The players as declared, whichever form the phase has."""
+        if self.players is None:
+            return (PhasePlayer(None, self._flat(), self.grad_clip),)
+        return tuple(
+            PhasePlayer(name, spec, self.grad_clip if spec.grad_clip is None else spec.grad_clip)
+            for name, spec in self.players.items()
+        )
+
+    def with_each_player(self, change: Callable[[PlayerSpec], PlayerSpec]) -> PhaseSpec:
+        """The phase, in its form, with optimizer, schedule and loss of every player changed."""
+        if self.players is not None:
+            return self.model_copy(
+                update={"players": {name: change(spec) for name, spec in self.players.items()}}
+            )
+        changed = change(self._flat())
+        return self.model_copy(
+            update={"optimizer": changed.optimizer, "schedule": changed.schedule, "loss": changed.loss}
+        )
+
+    def _flat(self) -> PlayerSpec:
+        assert self.optimizer is not None and self.schedule is not None and self.loss is not None
+        return PlayerSpec(optimizer=self.optimizer, schedule=self.schedule, loss=self.loss)
 
 
 class Curriculum(Spec):

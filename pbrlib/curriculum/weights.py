@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pbrlib.curriculum.spec import Curriculum, PhaseSpec
+from pbrlib.curriculum.spec import Curriculum, PlayerSpec
 from pbrlib.models.modelspec import unfetched
 from pbrlib.tasks.taskspec import TaskSpec
 
@@ -17,7 +17,7 @@ def located(curriculum: Curriculum) -> Curriculum:
     model = curriculum.task.model
     if model.pretrained not in (None, "none"):
         model = model.model_copy(update={"pretrained": _whole(model.pretrained)})
-    phases = {name: _located(phase) for name, phase in curriculum.phases.items()}
+    phases = {name: phase.with_each_player(_located) for name, phase in curriculum.phases.items()}
     task = curriculum.task.model_copy(update={"model": model})
     return curriculum.model_copy(update={"task": task, "phases": phases})
 
@@ -27,12 +27,12 @@ def from_own_weights(task: TaskSpec) -> TaskSpec:
     return task.model_copy(update={"model": unfetched(task.model)})
 
 
-def _located(phase: PhaseSpec) -> PhaseSpec:
-    lpips = phase.loss.lpips
+def _located(player: PlayerSpec) -> PlayerSpec:
+    lpips = player.loss.lpips
     if lpips is None or lpips.backbone == "random":
-        return phase
+        return player
     lpips = lpips.model_copy(update={"backbone": _whole(lpips.backbone)})
-    return phase.model_copy(update={"loss": phase.loss.model_copy(update={"lpips": lpips})})
+    return player.model_copy(update={"loss": player.loss.model_copy(update={"lpips": lpips})})
 
 
 def _whole(text: str) -> str:

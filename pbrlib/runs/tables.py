@@ -18,7 +18,7 @@ from pbrlib.runs.sparkline import sparkline
 from pbrlib.runs.walltime import WallTime, account_of_run
 from pbrlib.train.checkpoint.state import checkpoints
 from pbrlib.train.record.incidents import INCIDENTS, told
-from pbrlib.train.record.journal import METRICS
+from pbrlib.train.record.journal import METRICS, total_losses
 from pbrlib.train.record.profile import PROFILE
 from pbrlib.train.record.rundirectory import CURRICULUM, MODEL, RECORD
 from pbrlib.train.record.timesheet import TIME_SHEET
@@ -99,8 +99,10 @@ def phase_cells(run: Run, phase: str, *, now: float) -> tuple[str, ...]:
 
 def curves(folder: PhaseFolder) -> Iterator[str]:
     """The loss and the metric that judges the phase, each in a line."""
-    losses = [line["train/loss"] for line in folder.steps if "train/loss" in line]
-    drawn = {"train/loss": losses}
+    drawn: dict[str, list[float]] = {}
+    for line in folder.steps:
+        for name, loss in total_losses(line).items():
+            drawn.setdefault(name, []).append(loss)
     if folder.select is not None:
         metric = folder.select.metric
         drawn[metric] = [one.metrics[metric] for one in folder.history if metric in one.metrics]

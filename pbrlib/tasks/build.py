@@ -23,25 +23,33 @@ from pbrlib.tasks.taskspec import MetallicSpec, TaskSpec
 def build_task(
     spec: TaskSpec,
     *,
-    loss: LossSpec,
+    losses: Mapping[str, LossSpec],
     class_weights: Tensor | None,
     frozen: Mapping[str, Path],
     device: torch.device,
     mask_dropout: Mapping[str, float] | None = None,
     category: CategorySpec | None = None,
 ) -> SegmentationTask | MapTask:
-    """The task with fresh weights; ``frozen`` are the checkpoints of the networks before it, by role.
+    """The task with fresh weights.
 
-    ``mask_dropout`` is the share of the pixels of each class that leave the loss while a segmentation
+    ``losses`` are those of its players, by name; ``frozen`` are the checkpoints of the networks before it, by
+    role. ``mask_dropout`` is the share of the pixels of each class that leave the loss while a segmentation
     trains; by ``category`` a map task changes samples without a label of whose class the segmentation is
     sure. Raises CheckpointError when a checkpoint holds a network of another role.
     """
+    (player,) = players_of(spec)
+    loss = losses[player]
     if spec.kind == "segmentation":
         return SegmentationTask(spec, loss=loss, class_weights=class_weights, mask_dropout=mask_dropout)
     segmentation = _open(frozen["segformer"], role="segmentation", device=device)
     albedo = _open(frozen["albedo"], role="albedo", device=device) if "albedo" in frozen else None
     chain = Chain(segmentation=segmentation, albedo=albedo, maps={}, device=device)
     return MapTask(spec, chain=chain, loss=loss, category=category)
+
+
+def players_of(spec: TaskSpec) -> tuple[str, ...]:
+    """The names of the players of a task; the only one of a supervised task is called as its kind."""
+    return (spec.kind,)
 
 
 def measured(spec: TaskSpec, rows: Sequence[IndexRow], *, mix: Mapping[str, float]) -> TaskSpec:

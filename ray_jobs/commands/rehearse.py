@@ -157,9 +157,9 @@ def _say(one: Rehearsed) -> None:
 
 def _gradient_bytes(work: Work) -> int:
     """Of the largest network, in fp32."""
-    from pbrlib.curriculum.check.curriculum import network_of
+    from pbrlib.curriculum.check.curriculum import networks_of
 
-    networks = (network_of(curriculum.task) for curriculum in work.ladder.curricula)
+    networks = (one for curriculum in work.ladder.curricula for one in networks_of(curriculum.task).values())
     return max(sum(4 * parameter.numel() for parameter in network.parameters()) for network in networks)
 
 

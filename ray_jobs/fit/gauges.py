@@ -51,6 +51,13 @@ class PhaseGauges:
             elif name in self._plain:
                 self._plain[name].set(value, self._labels)
             elif family == "train":
-                self._loss.set(value, {**self._labels, "term": "total" if rest == "loss" else rest})
+                self._loss.set(value, {**self._labels, "term": _term(rest)})
             elif family == "val":
                 self._validation.set(value, {**self._labels, "metric": rest})
+
+
+def _term(name: str) -> str:
+    """The label of a loss term: ``l1``, ``total``; of several players ``critic/total``."""
+    whose, _, term = name.rpartition("/")
+    label = "total" if term == "loss" else term
+    return f"{whose}/{label}" if whose else label

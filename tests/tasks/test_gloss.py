@@ -39,7 +39,7 @@ def task_of(spec: RoughnessSpec | MetallicSpec, runs: Path) -> MapTask:
     torch.manual_seed(0)
     task = build_task(
         spec,
-        loss=LossSpec.model_validate({"l1": 1.0}),
+        losses={spec.kind: LossSpec.model_validate({"l1": 1.0})},
         class_weights=None,
         frozen=frozen(runs),
         device=torch.device("cpu"),

@@ -24,7 +24,7 @@ def test_height_and_ao_do_not_see_seams_in_any_term(
     spec, loss = TASKS[kind]
     task = build_task(
         spec,
-        loss=LossSpec.model_validate({**loss, "ms_ssim": 0.1}),
+        losses={spec.kind: LossSpec.model_validate({**loss, "ms_ssim": 0.1})},
         class_weights=None,
         frozen=frozen(trained_runs),
         device=torch.device("cpu"),

@@ -92,7 +92,7 @@ def test_every_task_learns_a_batch_by_heart(kind: str, shard_set: ShardSet, trai
     torch.manual_seed(0)
     task = build_task(
         spec,
-        loss=LossSpec.model_validate(loss),
+        losses={spec.kind: LossSpec.model_validate(loss)},
         class_weights=torch.ones(len(CLASSES)),
         frozen=frozen(trained_runs),
         device=torch.device("cpu"),
@@ -116,7 +116,7 @@ def test_evaluation_measures_the_target_map_alone(kind: str, shard_set: ShardSet
     spec, loss = TASKS[kind]
     task = build_task(
         spec,
-        loss=LossSpec.model_validate(loss),
+        losses={spec.kind: LossSpec.model_validate(loss)},
         class_weights=None,
         frozen=frozen(trained_runs),
         device=torch.device("cpu"),
@@ -149,7 +149,7 @@ def test_the_frozen_networks_neither_learn_nor_change(shard_set: ShardSet, train
     spec, loss = TASKS["metallic"]
     task = build_task(
         spec,
-        loss=LossSpec.model_validate(loss),
+        losses={spec.kind: LossSpec.model_validate(loss)},
         class_weights=None,
         frozen=frozen(trained_runs),
         device=torch.device("cpu"),
@@ -176,7 +176,7 @@ def test_a_donor_of_another_role_is_refused(trained_runs: Path) -> None:
     with pytest.raises(CheckpointError, match="holds a network for albedo, segmentation is needed"):
         build_task(
             spec,
-            loss=LossSpec.model_validate(loss),
+            losses={spec.kind: LossSpec.model_validate(loss)},
             class_weights=None,
             frozen=wrong,
             device=torch.device("cpu"),

@@ -44,12 +44,18 @@ GENERATOR, CRITIC = "generator", "critic"
 SELECTION = Selection(metric="val/all/albedo/l1", mode="min")
 
 
-def layers(*channels: int, seed: int, dropout: float = 0.0) -> nn.Sequential:
+class Layers(nn.Sequential):
+    """Modules one behind the other, as a network that tags can name."""
+
+    label = "toy"
+
+
+def layers(*channels: int, seed: int, dropout: float = 0.0) -> Layers:
     """Two convolutions whose weights are those of the seed."""
     generator = torch.Generator().manual_seed(seed)
     first, middle, last = channels
     # A last bias of the critic would have a gradient of rounding alone: its two terms cancel there.
-    network = nn.Sequential(
+    network = Layers(
         nn.Conv2d(first, middle, 3, padding=1),
         nn.SiLU(),
         nn.Dropout(dropout),
@@ -149,7 +155,7 @@ class TwoPlayers:
     """The albedo from the diffuse colour; a critic tells true from made."""
 
     def __init__(self, *, dropout: float = 0.0, judge: Any = Judge) -> None:
-        make = nn.Sequential(nn.ReflectionPad2d(1), layers(3, 4, 3, seed=1, dropout=dropout))
+        make = Layers(nn.ReflectionPad2d(1), layers(3, 4, 3, seed=1, dropout=dropout))
         critic = layers(3, 4, 1, seed=2)
         self.players = (
             ToyPlayer(GENERATOR, make, Generates(make, judge(critic))),

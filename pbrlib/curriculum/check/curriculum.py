@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Sequence
 
 import torch
-from torch import nn
 
 from pbrlib.curriculum.check.donors import donor_mistakes
+from pbrlib.curriculum.check.players import player_mistakes
 from pbrlib.curriculum.check.sampling import balance_mistakes, merge_mistakes, mosaic_mistakes
 from pbrlib.curriculum.gate import gate_mistakes
 from pbrlib.curriculum.mistakes import Mistake, refuse, suggestion
@@ -17,24 +16,17 @@ from pbrlib.curriculum.spec import Curriculum, PhaseSpec, frozen_networks
 from pbrlib.data.draws.plan import usable
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.errors import ConfigError
-from pbrlib.losses.lossspec import LossSpec
-from pbrlib.maps import CLASSES, MAPS
+from pbrlib.maps import CLASSES
 from pbrlib.metrics.images import map_metrics
 from pbrlib.metrics.sums import Sums
 from pbrlib.models.build import AnyNetwork, network_on_meta
 from pbrlib.models.network import Network
 from pbrlib.models.roles import CONDITIONING_STRIDE
-from pbrlib.optim.groups import parameter_groups
-from pbrlib.optim.optimizerspec import OptimizerSpec
-from pbrlib.optim.schedules import check_schedule
 from pbrlib.tasks.build import measured
 from pbrlib.tasks.start import declared_by
-from pbrlib.tasks.taskspec import SegmentationSpec, TaskSpec, maps_required, target_map
+from pbrlib.tasks.taskspec import SegmentationSpec, TaskSpec, maps_required
 from pbrlib.train.runtimespec import RuntimeSpec
 from pbrlib.train.validation import validated
-
-NOMINAL_STEPS = 100
-"""Steps of an epoch where neither data nor the phase say how many: enough for the form of a schedule."""
 
 
 def check(
@@ -64,9 +56,13 @@ def check(
     refuse(place, list(_mistakes(curriculum, runtime, rows, family, running)))
 
 
-def network_of(task: TaskSpec) -> AnyNetwork:
-    """The network of a task without memory; one channel stands for the conditioning, which a donor gives."""
-    return network_on_meta(declared_by(task, condition_channels=1))
+def networks_of(task: TaskSpec) -> dict[str, AnyNetwork]:
+    """The networks of a task without memory, by the names of its players.
+
+    One channel stands for the conditioning, which a donor gives.
+    """
+    declared = declared_by(task, condition_channels=1)
+    return {declared.role: network_on_meta(declared)}
 
 
 def stride(task: TaskSpec, network: Network) -> tuple[int, str]:
@@ -98,7 +94,7 @@ def _mistakes(
     family: Sequence[Curriculum],
     running: Collection[str],
 ) -> Iterator[Mistake]:
-    network = network_of(curriculum.task)
+    networks = networks_of(curriculum.task)
     known = {other.name: other for other in family if other.name != curriculum.name}
     for field, reference in frozen_networks(curriculum.task).items():
         yield from donor_mistakes(f"task.{field}", reference, own=None, earlier=(), known=known)
@@ -111,11 +107,11 @@ def _mistakes(
         if phase.starts_from is not None:
             place, earlier = f"{address}.starts_from", curriculum.earlier(name)
             yield from donor_mistakes(place, phase.starts_from, own=curriculum, earlier=earlier, known=known)
-        yield from _crop(f"{address}.crop", phase.crop, curriculum.task, network)
-        yield from _loss(f"{address}.loss", phase, curriculum.task)
+        coarsest = max(networks.values(), key=lambda network: network.stride)
+        yield from _crop(f"{address}.crop", phase.crop, curriculum.task, coarsest)
         yield from balance_mistakes(f"{address}.balance", phase.balance, curriculum.task)
         yield from mosaic_mistakes(f"{address}.mosaic", phase)
-        yield from _optimizer(address, phase, network)
+        yield from player_mistakes(address, phase, curriculum.task, networks)
         yield from _select(f"{address}.select.metric", phase, curriculum.task, rows)
         if runtime is not None and name in running:
             yield from _batch(f"{address}.batch", phase.batch, runtime)
@@ -135,56 +131,6 @@ def _crop(address: str, crop: int, task: TaskSpec, network: Network) -> Iterator
         below, above = crop // step * step, -(-crop // step) * step
         advice = f"{below} or {above}" if below else str(above)
         yield Mistake(address, f"{crop} is not a multiple of {step}, the stride of {owner}. Use {advice}.")
-
-
-def _loss(address: str, phase: PhaseSpec, task: TaskSpec) -> Iterator[Mistake]:
-    target = MAPS[target_map(task)]
-    fitting = [name for name, term in LossSpec.term_types().items() if term.applies_to(target)]
-    for name in phase.loss.terms():
-        if name not in fitting:
-            yield Mistake(
-                f"{address}.{name}",
-                f"does not apply to {task.kind}. Terms that do: {', '.join(sorted(fitting))}.",
-            )
-
-
-_RULE = re.compile(r"^optimizer\.groups\.([^.:]+)")
-
-
-def _optimizer(address: str, phase: PhaseSpec, network: nn.Module) -> Iterator[Mistake]:
-    """Every rule is looked at, also behind one that is wrong."""
-    spec: OptimizerSpec = phase.optimizer
-    while True:
-        try:
-            groups = parameter_groups(network, spec)
-        except ConfigError as error:
-            yield _within(address, error)
-            rule = _RULE.match(str(error))
-            if rule is None or rule[1] not in spec.groups:
-                return
-            rest = {name: group for name, group in spec.groups.items() if name != rule[1]}
-            spec = spec.model_copy(update={"groups": rest})
-        else:
-            break
-    if spec is not phase.optimizer:
-        return
-    per_epoch = phase.steps_per_epoch or NOMINAL_STEPS
-    try:
-        check_schedule(
-            phase.schedule,
-            groups=groups,
-            reference_lr=spec.lr,
-            total_steps=per_epoch * phase.epochs,
-            steps_per_epoch=per_epoch,
-        )
-    except ConfigError as error:
-        yield _within(address, error)
-
-
-def _within(address: str, error: ConfigError) -> Mistake:
-    """An error about a part of a phase, its address made whole."""
-    part, _, message = str(error).partition(": ")
-    return Mistake(f"{address}.{part}", message)
 
 
 def _select(

@@ -69,12 +69,13 @@ def require_trunks(curriculum: Curriculum, *, place: str, running: Collection[st
     Nothing downloads them, and without this word the phases before it would have been trained in vain.
     """
     mistakes = []
-    for name in running:
-        lpips = curriculum.phases[name].loss.lpips
+    players = ((name, player) for name in running for player in curriculum.phases[name].by_player())
+    for name, player in players:
+        lpips = player.spec.loss.lpips
         if lpips is not None and lpips.backbone != "random" and not Path(lpips.backbone).is_file():
             mistakes.append(
                 Mistake(
-                    f"phases.{name}.loss.lpips.backbone",
+                    f"{player.within(f'phases.{name}')}.loss.lpips.backbone",
                     f"there is no file {lpips.backbone}. Put torchvision's weights of {lpips.net} there, or "
                     "leave lpips out.",
                 )

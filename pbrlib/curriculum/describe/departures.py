@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pbrlib.curriculum.spec import PhaseSpec
 from pbrlib.losses.base import RatioTerm
+from pbrlib.losses.lossspec import LossSpec
 from pbrlib.losses.perceptual import SCALE_WEIGHTS, num_scales
 from pbrlib.tasks.taskspec import TaskSpec
 from pbrlib.train.runtimespec import RuntimeSpec
@@ -15,18 +18,22 @@ def departures(phase: PhaseSpec, task: TaskSpec, runtime: RuntimeSpec) -> list[s
     found = []
     if runtime.precision == "bf16":
         found.append("bf16: networks compute with 8 significant bits; weights and losses stay fp32")
-    ratios = [term.symbol for term in phase.loss.terms().values() if issubclass(term.module, RatioTerm)]
-    if ratios and pieces > 1:
-        found.append(f"{', '.join(ratios)}: per micro-batch over all workers, {pieces} a step, not per batch")
+    for player in phase.by_player():
+        found += map(player.labelled, _of_loss(player.spec.loss, crop=phase.crop, pieces=pieces))
     if task.kind == "segmentation" and (statistics := _batch_norm(runtime, pieces)):
         found.append(f"batch norm of the decoder: statistics of {statistics}, not of the batch")
-    if phase.loss.ms_ssim is not None and (scales := num_scales(phase.crop)) < len(SCALE_WEIGHTS):
-        found.append(
-            f"MS-SSIM: the {scales} finest of {len(SCALE_WEIGHTS)} scales, since {phase.crop} px hold no more"
-        )
-    if phase.loss.lpips is not None and phase.loss.lpips.backbone == "random":
-        found.append("LPIPS: over a random trunk, which is no LPIPS")
     return found
+
+
+def _of_loss(loss: LossSpec, *, crop: int, pieces: int) -> Iterator[str]:
+    """Where the terms of a loss depart; a step has that many micro-batches."""
+    ratios = [term.symbol for term in loss.terms().values() if issubclass(term.module, RatioTerm)]
+    if ratios and pieces > 1:
+        yield f"{', '.join(ratios)}: per micro-batch over all workers, {pieces} a step, not per batch"
+    if loss.ms_ssim is not None and (scales := num_scales(crop)) < len(SCALE_WEIGHTS):
+        yield f"MS-SSIM: the {scales} finest of {len(SCALE_WEIGHTS)} scales, since {crop} px hold no more"
+    if loss.lpips is not None and loss.lpips.backbone == "random":
+        yield "LPIPS: over a random trunk, which is no LPIPS"
 
 
 def _batch_norm(runtime: RuntimeSpec, pieces: int) -> str:

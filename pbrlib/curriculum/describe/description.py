@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
-from pbrlib.curriculum.check.curriculum import NOMINAL_STEPS, network_of
+from pbrlib.curriculum.check.curriculum import networks_of
+from pbrlib.curriculum.check.players import NOMINAL_STEPS
 from pbrlib.curriculum.describe.departures import departures
 from pbrlib.curriculum.describe.phrases import phrases
 from pbrlib.curriculum.gate import compared_with
@@ -16,6 +17,7 @@ from pbrlib.curriculum.scale import scaled
 from pbrlib.curriculum.spec import (
     Curriculum,
     OtherCurriculum,
+    PhasePlayer,
     PhaseSpec,
     frozen_networks,
     parse_donor,
@@ -64,7 +66,7 @@ def describe(
     one of them draws anew. Rates are those of the first step, the peak, and the last step.
     """
     batch_scale, curriculum = curriculum.batch_scale, scaled(curriculum)
-    network = network_of(curriculum.task)
+    networks = networks_of(curriculum.task)
     return {
         "name": curriculum.name,
         "seed": curriculum.seed,
@@ -74,7 +76,7 @@ def describe(
         "frozen_networks": frozen_networks(curriculum.task),
         "phases": {
             name: {
-                **_phase(phase, curriculum.task, network=network, runtime=runtime, rows=rows),
+                **_phase(phase, curriculum.task, networks=networks, runtime=runtime, rows=rows),
                 "drawn_anew": _drawn_anew(phase.starts_from, curriculum, family),
                 "gate": _gate(curriculum, name),
             }
@@ -108,7 +110,8 @@ def _condition_channels(task: TaskSpec, family: Sequence[Curriculum]) -> int | N
         if not (isinstance(donor, OtherCurriculum) and donor.curriculum == other.name):
             continue
         if isinstance(other.task, SegmentationSpec):
-            return network_of(other.task).feature_channels
+            (network,) = networks_of(other.task).values()
+            return network.feature_channels
     return None
 
 
@@ -116,7 +119,7 @@ def _phase(
     phase: PhaseSpec,
     task: TaskSpec,
     *,
-    network: nn.Module,
+    networks: Mapping[str, nn.Module],
     runtime: RuntimeSpec,
     rows: Sequence[IndexRow] | None,
 ) -> Described:
@@ -132,11 +135,7 @@ def _phase(
         "epochs": phase.epochs,
         **epoch,
         "segment_steps": phase.segment_steps or epoch["steps_per_epoch"],
-        "optimizer": {"kind": phase.optimizer.kind, "betas": list(phase.optimizer.betas)},
-        "groups": _groups(phase, network, steps_per_epoch=epoch["steps_per_epoch"] or NOMINAL_STEPS),
-        "schedule": {**plain(phase.schedule), "text": phase.schedule.describe()},
-        "grad_clip": phase.grad_clip,
-        "loss": {"terms": plain(phase.loss), "formula": phase.loss.formula()},
+        **_learning(phase, networks, steps_per_epoch=epoch["steps_per_epoch"] or NOMINAL_STEPS),
         "augment": plain(phase.augment),
         "balance": plain(phase.balance),
         "minority_tiles": _minority_tiles(phase, task, rows),
@@ -145,6 +144,31 @@ def _phase(
         "plateau": phase.plateau,
         "departures": departures(phase, task, runtime),
         "text": {"augment": phrases(phase.augment), "balance": _balance(phase, task)},
+    }
+
+
+def _learning(phase: PhaseSpec, networks: Mapping[str, nn.Module], *, steps_per_epoch: int) -> Described:
+    """What the only player learns with, or below ``players`` what each of several does."""
+    described: dict[str, Described] = {}
+    for player in phase.by_player():
+        epochs = phase.epochs - player.spec.start_epoch
+        network = networks[player.name_in(networks)]
+        groups = _groups(player, network, epochs=epochs, steps_per_epoch=steps_per_epoch)
+        own = _player(player, groups)
+        if player.name is None:
+            return own
+        described[player.name] = {"start_epoch": player.spec.start_epoch, **own}
+    return {"players": described}
+
+
+def _player(player: PhasePlayer, groups: list[Described]) -> Described:
+    spec = player.spec
+    return {
+        "optimizer": {"kind": spec.optimizer.kind, "betas": list(spec.optimizer.betas)},
+        "groups": groups,
+        "schedule": {**plain(spec.schedule), "text": spec.schedule.describe()},
+        "grad_clip": player.grad_clip,
+        "loss": {"terms": plain(spec.loss), "formula": spec.loss.formula()},
     }
 
 
@@ -211,7 +235,7 @@ def _minority_tiles(
     return {name: sources.count(name) for name in phase.data}
 
 
-def _groups(phase: PhaseSpec, network: nn.Module, *, steps_per_epoch: int) -> list[Described]:
+def _groups(player: PhasePlayer, network: nn.Module, *, epochs: int, steps_per_epoch: int) -> list[Described]:
     return [
         {
             "name": group.name,
@@ -220,9 +244,11 @@ def _groups(phase: PhaseSpec, network: nn.Module, *, steps_per_epoch: int) -> li
             "tensors": len(group.names),
             "layer_factor": group.factor,
             "weight_decay": group.weight_decay,
-            "rates": None if group.frozen else _rates(group, phase, steps_per_epoch=steps_per_epoch),
+            "rates": None
+            if group.frozen
+            else _rates(group, player, epochs=epochs, steps_per_epoch=steps_per_epoch),
         }
-        for group in parameter_groups(network, phase.optimizer)
+        for group in parameter_groups(network, player.spec.optimizer)
     ]
 
 
@@ -232,19 +258,19 @@ def _part(name: str) -> str:
     return name.partition(".")[0] if stage is None else f"encoder.stages.{stage}"
 
 
-def _rates(group: ParamGroup, phase: PhaseSpec, *, steps_per_epoch: int) -> Described:
-    total = steps_per_epoch * phase.epochs
+def _rates(group: ParamGroup, player: PhasePlayer, *, epochs: int, steps_per_epoch: int) -> Described:
+    total = steps_per_epoch * epochs
 
     def at(step: int) -> float:
         return rate(
-            phase.schedule,
+            player.spec.schedule,
             group_lr=group.lr,
             group_factor=group.factor,
             step=step,
             total_steps=total,
             steps_per_epoch=steps_per_epoch,
             group_final=group.final,
-            reference_lr=phase.optimizer.lr,
+            reference_lr=player.spec.optimizer.lr,
         )
 
     return {"first": at(0), "peak": group.lr, "last": at(total - 1)}

@@ -37,13 +37,15 @@ def render(described: Described) -> RenderableType:
         _overview(described),
     ]
     for name, phase in described["phases"].items():
-        stages = _stages(part for group in phase["groups"] for part in group["parts"])
-        blocks += [
-            Text(),
-            _heading(name, phase),
-            labelled_lines(_details(phase)),
-            _rates(phase["groups"], stages),
-        ]
+        blocks += [Text(), _heading(name, phase)]
+        players: Mapping[str, Described] = phase.get("players", {})
+        if not players:
+            blocks += [labelled_lines([*_learning(phase), *_details(phase)]), _groups(phase)]
+            continue
+        blocks.append(labelled_lines(_details(phase)))
+        for player, own in players.items():
+            wakes = [f"from epoch {own['start_epoch']}"] if own["start_epoch"] else []
+            blocks += [labelled_lines([("player", joined([player, *wakes])), *_learning(own)]), _groups(own)]
     return Group(*blocks, Text())
 
 
@@ -166,14 +168,25 @@ def _heading(name: str, phase: Described) -> Text:
     return Text.assemble((f"{name:<{LABEL_WIDTH}}", "bold"), ", ".join(figures))
 
 
+def _learning(player: Described) -> list[tuple[str, list[str]]]:
+    """What a block says of a player."""
+    rows = [("loss", _loss(player["loss"]["formula"]))]
+    if gammas := _gammas(player["loss"]["terms"]):
+        rows.append(("gamma", gammas))
+    limit = f"gradient norm at most {player['grad_clip']:g}"
+    rows.append(("schedule", joined([player["schedule"]["text"], limit])))
+    return rows
+
+
+def _groups(player: Described) -> Table:
+    """The rates of a player's groups."""
+    groups = player["groups"]
+    return _rates(groups, _stages(part for group in groups for part in group["parts"]))
+
+
 def _details(phase: Described) -> list[tuple[str, list[str]]]:
     """What a block says of a phase: labels, and phrases that stay whole."""
-    rows = [("loss", _loss(phase["loss"]["formula"]))]
-    if gammas := _gammas(phase["loss"]["terms"]):
-        rows.append(("gamma", gammas))
-    limit = f"gradient norm at most {phase['grad_clip']:g}"
-    rows.append(("schedule", joined([phase["schedule"]["text"], limit])))
-    rows.append(("augment", joined(phase["text"]["augment"])))
+    rows = [("augment", joined(phase["text"]["augment"]))]
     rows.append(("balance", [*joined(phase["text"]["balance"]), *_tiles(phase["minority_tiles"])]))
     if mosaic := phase["mosaic"]:
         shares = f"{mosaic['two']:.0%} in halves, {mosaic['four']:.0%} in quarters"

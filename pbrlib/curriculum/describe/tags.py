@@ -2,43 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pbrlib.curriculum.describe.phrases import phrases
-from pbrlib.curriculum.spec import Curriculum
+from pbrlib.curriculum.spec import Curriculum, PhasePlayer
 from pbrlib.models.build import AnyNetwork
 from pbrlib.optim.groups import frozen_prefixes, parameter_groups, stage_of
 
 Tag = str | int | float
 
 
-def tags_of(curriculum: Curriculum, phase: str, *, network: AnyNetwork) -> dict[str, Tag]:
-    """The tags of a phase of a scaled curriculum; ``network`` may lie on the meta device.
+def tags_of(curriculum: Curriculum, phase: str, *, networks: Mapping[str, AnyNetwork]) -> dict[str, Tag]:
+    """The tags of a phase of a scaled curriculum; ``networks`` are by player, and may lie on the meta device.
 
-    ``freeze_depth`` counts the encoder stages that are frozen whole, ``rate/GROUP`` are peak rates.
+    ``freeze_depth`` counts the encoder stages that are frozen whole, ``rate/GROUP`` are peak rates. Each of
+    several players has tags of its own: ``loss/PLAYER``, ``rate/PLAYER/GROUP``.
     """
     spec = curriculum.phases[phase]
-    held = frozen_prefixes(network, spec.optimizer)
+    own: dict[str, Tag] = {}
+    rates: dict[str, Tag] = {}
+    for player in spec.by_player():
+        network = networks[player.name_in(networks)]
+        own |= _learning(player, network)
+        rates |= _rates(player, network)
     tags: dict[str, Tag] = {
         "curriculum": curriculum.name,
         "phase": phase,
         "task": curriculum.task.kind,
         "resolution": spec.crop,
-        "model": network.label,
+        "model": ", ".join(dict.fromkeys(network.label for network in networks.values())),
         "mix": ", ".join(f"{name} {share:.3g}" for name, share in spec.data.items()),
         "augmentation": ", ".join(phrases(spec.augment)) or "none",
-        "freeze_depth": _stages_frozen(network, held),
-        "frozen": ", ".join(held) or "nothing",
-        "optimizer": spec.optimizer.kind,
-        "weight_decay": spec.optimizer.weight_decay,
-        "layer_decay": spec.optimizer.layer_decay or 1.0,
-        "schedule": spec.schedule.describe(),
-        "loss": spec.loss.formula(),
+        **own,
         "batch": spec.batch,
         "epochs": spec.epochs,
         "seed": curriculum.seed,
         "starts_from": spec.starts_from or "fresh weights",
     }
-    rates = {group.name: group.lr for group in parameter_groups(network, spec.optimizer) if not group.frozen}
-    return {**tags, **{f"rate/{name}": rate for name, rate in rates.items()}}
+    return {**tags, **rates}
+
+
+def _learning(player: PhasePlayer, network: AnyNetwork) -> dict[str, Tag]:
+    """What one player learns with."""
+    optimizer = player.spec.optimizer
+    held = frozen_prefixes(network, optimizer)
+    tags: dict[str, Tag] = {
+        "freeze_depth": _stages_frozen(network, held),
+        "frozen": ", ".join(held) or "nothing",
+        "optimizer": optimizer.kind,
+        "weight_decay": optimizer.weight_decay,
+        "layer_decay": optimizer.layer_decay or 1.0,
+        "schedule": player.spec.schedule.describe(),
+        "loss": player.spec.loss.formula(),
+    }
+    if player.name is None:
+        return tags
+    return {
+        f"{name}/{player.name}": tag for name, tag in {**tags, "start_epoch": player.spec.start_epoch}.items()
+    }
+
+
+def _rates(player: PhasePlayer, network: AnyNetwork) -> dict[str, Tag]:
+    whose = "" if player.name is None else f"{player.name}/"
+    groups = parameter_groups(network, player.spec.optimizer)
+    return {f"rate/{whose}{group.name}": group.lr for group in groups if not group.frozen}
 
 
 def _stages_frozen(network: AnyNetwork, held: tuple[str, ...]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,9 @@ from pbrlib.train.record.timesheet import TIME_SHEET, time_line
 from pbrlib.train.record.trackers import Tracker
 
 METRICS = "metrics.jsonl"
+
+_TOTAL = re.compile(r"train/([^/]+/)?loss")
+"""The loss of the only player of a phase, or of one of several."""
 
 TRACKER = "tracker"
 """The kind of a line that says what a tracker did not get."""
@@ -132,6 +136,11 @@ class Journal:
     def picture(self, name: str, *, step: int, image: Float[Tensor, "3 h w"]) -> None:
         """An sRGB picture in [0, 1]."""
         self._board.add_image(name, image.clamp(0, 1).cpu().numpy(), step)
+
+
+def total_losses(line: Mapping[str, Any]) -> dict[str, float]:
+    """The loss of each player in the line of a step, by the name it has there."""
+    return {name: value for name, value in line.items() if _TOTAL.fullmatch(name)}
 
 
 def note_between_attempts(directory: Path, kind: str, *, step: int, values: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pbrlib.curriculum.check.curriculum import network_of
+from pbrlib.curriculum.check.curriculum import networks_of
 from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.describe.tags import tags_of
 from pbrlib.train.record.journal import Journal
@@ -17,8 +17,8 @@ WANTED = ("phase", "resolution", "model", "mix", "augmentation", "freeze_depth",
 
 def test_the_tags_say_what_distinguishes_a_phase() -> None:
     curriculum = parse_curriculum(SEGFORMER)
-    network = network_of(curriculum.task)
-    first, second = (tags_of(curriculum, name, network=network) for name in ("S0", "S1"))
+    networks = networks_of(curriculum.task)
+    first, second = (tags_of(curriculum, name, networks=networks) for name in ("S0", "S1"))
     assert first.keys() >= set(WANTED)
     assert (first["resolution"], first["model"], first["mix"]) == (64, "segformer custom", "generated 1")
     assert (first["freeze_depth"], first["frozen"], second["freeze_depth"]) == (0, "nothing", 1)
