@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pbrlib.curriculum.check.curriculum import check, network_of
+from pbrlib.curriculum.check.curriculum import check, networks_of
 from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.describe.tags import tags_of
 from pbrlib.curriculum.run import carry_out, launch_local, resolve
@@ -23,7 +23,7 @@ from pbrlib.inference.opened import open_network
 from pbrlib.models.modelspec import SmpUNetSpec
 from pbrlib.models.smp_unet import SmpUNet
 from pbrlib.release.write import write_model
-from pbrlib.train.checkpoint.state import read_weights
+from pbrlib.train.checkpoint.players import read_weights
 from pbrlib.train.record.rundirectory import RunDirectory
 from pbrlib.train.runtimespec import RuntimeSpec
 from tests.conftest import SEGFORMER
@@ -92,7 +92,7 @@ def test_an_smp_unet_trains_begins_from_another_and_is_released(
 
 def test_the_tags_of_its_phase_name_the_resnet() -> None:
     curriculum = parse_curriculum(ALBEDO)
-    tags = tags_of(curriculum, "A1", network=network_of(curriculum.task))
+    tags = tags_of(curriculum, "A1", networks=networks_of(curriculum.task))
     assert tags["model"] == "smp_unet resnet18"
     assert plain(curriculum.task.model) == {"kind": "smp_unet", "encoder": "resnet18", "film_dropout": 0.1}
 

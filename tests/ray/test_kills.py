@@ -19,7 +19,7 @@ from pbrlib import storage
 from pbrlib.curriculum.run import PhaseJob, run_phase
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.train.checkpoint.state import WEIGHTS
+from pbrlib.train.checkpoint.players import weights_file
 from pbrlib.train.learner import Learner
 from pbrlib.train.record.incidents import INCIDENTS
 from pbrlib.train.runtime import Runtime
@@ -67,7 +67,7 @@ def test_a_killed_worker_is_replaced_and_costs_the_steps_since_the_checkpoint(
     steps = [one["step"] for one in storage.read_records(job.directory / "batches-rank0.jsonl")]
     assert 0 < len(steps) - len(set(steps)) <= SEGMENT
     assert batches_in(job.directory) == batches_in(undisturbed.directory)
-    assert (best / WEIGHTS).read_bytes() == (wanted / WEIGHTS).read_bytes()
+    assert weights_file(best).read_bytes() == weights_file(wanted).read_bytes()
 
 
 class Deadly(ShardSet):
