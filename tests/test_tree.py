@@ -1,4 +1,4 @@
-"""The tree shows the layers: small folders, and one name for one thing in a layer."""
+"""The tree shows the layers: small folders, small files, and one name for one thing in a layer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MOST_FILES = 18
+MOST_FILES, MOST_LINES = 18, 300
 
 
 def modules(*folders: str) -> list[Path]:
@@ -40,3 +40,11 @@ def test_no_two_modules_of_a_layer_have_one_name(layer: list[str]) -> None:
 def test_no_folder_holds_more_modules_than_one_can_take_in() -> None:
     counts = Counter(str(file.parent.relative_to(ROOT)) for file in modules("pbrlib", "ray_jobs"))
     assert {folder: count for folder, count in counts.items() if count > MOST_FILES} == {}
+
+
+def test_no_module_is_longer_than_one_can_take_in() -> None:
+    lengths = {
+        str(file.relative_to(ROOT)): len(file.read_text().splitlines())
+        for file in modules("pbrlib", "ray_jobs")
+    }
+    assert {name: length for name, length in lengths.items() if length > MOST_LINES} == {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -11,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 
 from pbrlib.curriculum.config.load import load_curriculum
+from pbrlib.curriculum.recorded import newest_environment, phase_to_replay, recorded_runtime, recorded_workers
 from pbrlib.curriculum.run import PhaseJob, resolve, set_up
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.draws.batch import Batch
@@ -33,11 +32,10 @@ from pbrlib.train.debug.examine import (
     ranges_of,
 )
 from pbrlib.train.debug.replay import ReplayedTurn, replay_step
-from pbrlib.train.failedstep import FAILED_STEP, STEP, StepRecord, read_failed_step
+from pbrlib.train.failedstep import FAILED_STEP, StepRecord, read_failed_step
 from pbrlib.train.learner import autocast
 from pbrlib.train.loop import micro_batches, set_arithmetic
 from pbrlib.train.phase import PhaseRun
-from pbrlib.train.record.environment import ENVIRONMENT
 from pbrlib.train.record.rundirectory import CURRICULUM
 from pbrlib.train.runtime import LocalRuntime
 from pbrlib.train.runtimespec import RuntimeSpec
@@ -115,14 +113,14 @@ class StepInQuestion:
         if not (run / CURRICULUM).is_file():
             raise ConfigError(f"{run}: no run; there is no {CURRICULUM}. Name RUNS/<curriculum>.")
         curriculum = load_curriculum(run / CURRICULUM)
-        self.phase = phase or _phase_in_question(curriculum, run)
+        self.phase = phase or phase_to_replay(curriculum, run)
         if self.phase not in curriculum.phases:
             raise ConfigError(
                 f"--phase {self.phase}: not a phase of {curriculum.name}. "
                 f"Phases: {', '.join(curriculum.phases)}."
             )
-        known = _newest_environment(run, self.phase)
-        spec = _runtime_of(known, run=run, phase=self.phase, device=device)
+        known = newest_environment(run, self.phase)
+        spec = recorded_runtime(known, run=run, phase=self.phase, device=device)
         self._job = self._resolved(curriculum, known, spec, run=run, data=data)
         failed = read_failed_step(self._job.directory)
         if step is None:
@@ -134,7 +132,7 @@ class StepInQuestion:
             step = failed.step
         self.step = step
         self.recorded = failed if failed is not None and failed.step == step else None
-        self.world_size = self.recorded.world_size if self.recorded else _workers_of(known, run=run)
+        self.world_size = self.recorded.world_size if self.recorded else recorded_workers(known, run=run)
         self.start = self._start()
         self.began_at = 0 if self.start is None else read_state(self.start).step
 
@@ -274,53 +272,3 @@ class _Surroundings(LocalRuntime):
     def latest_checkpoint(self) -> Path | None:
         """The given one."""
         return self._start
-
-
-def _phase_in_question(curriculum: Curriculum, run: Path) -> str:
-    phases = [*curriculum.phases]
-    failed = [phase for phase in phases if any(run.glob(f"{phase}-*/{FAILED_STEP}/{STEP}"))]
-    if len(failed) == 1 or len(phases) == 1:
-        return (failed or phases)[0]
-    what = f"{', '.join(failed)} have" if failed else "none of its phases has"
-    raise ConfigError(
-        f"{run}: {what} a step that was not finite. Name one of {', '.join(phases)}: --phase P."
-    )
-
-
-def _newest_environment(run: Path, phase: str) -> dict[str, Any]:
-    """What the phase was trained on last."""
-    files = sorted(run.glob(f"{phase}-*/{ENVIRONMENT}"), key=lambda path: path.stat().st_mtime)
-    if not files:
-        raise ConfigError(
-            f"{run}: phase {phase} has not begun to train, so there is no step of it to replay."
-        )
-    try:
-        known = json.loads(files[-1].read_text())
-        if not isinstance(known, dict):
-            raise ValueError("no mapping")
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(
-            f"{files[-1]}: cannot be read ({error}). Train a step more; it is renewed."
-        ) from error
-    return known
-
-
-def _workers_of(known: Mapping[str, Any], *, run: Path) -> int:
-    """How many ranks took the steps that are replayed."""
-    workers = known.get("workers")
-    if not isinstance(workers, int) or workers < 1:
-        raise ConfigError(
-            f"{run}: does not say how many workers the phase was trained on (workers: {workers!r} in its "
-            f"{ENVIRONMENT}), and a replay takes as many. Train a step more; it is renewed."
-        )
-    return workers
-
-
-def _runtime_of(known: Mapping[str, Any], *, run: Path, phase: str, device: str | None) -> RuntimeSpec:
-    try:
-        spec = RuntimeSpec.model_validate(known.get("runtime", {}))
-    except ValidationError as error:
-        raise ConfigError(f"{run}: phase {phase} was trained by another version of pbr ({error}).") from error
-    # Compiling changes roundings, and hides the layers; one process has no tracker.
-    plain = {"compile": False, "trackers": (), "record_batches": False, "profile_steps": 0}
-    return spec.model_copy(update={**plain, "device": device or spec.device})

@@ -6,8 +6,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 
+from pbrlib.curriculum.references import OwnPhase, frozen_networks, parse_donor
 from pbrlib.curriculum.scale import scaled
-from pbrlib.curriculum.spec import Curriculum, OwnPhase, frozen_networks, parse_donor, plain
+from pbrlib.curriculum.spec import Curriculum, plain
 
 
 def phase_fingerprints(

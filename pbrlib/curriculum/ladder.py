@@ -11,7 +11,8 @@ from pydantic import Field, model_validator
 
 from pbrlib.curriculum.fingerprint import outside_donors
 from pbrlib.curriculum.mistakes import Mistake
-from pbrlib.curriculum.spec import Curriculum, OtherCurriculum, Slug, parse_donor
+from pbrlib.curriculum.references import OtherCurriculum, parse_donor
+from pbrlib.curriculum.spec import Curriculum, Slug
 from pbrlib.errors import ConfigError
 from pbrlib.spec import Spec
 

@@ -16,16 +16,15 @@ from pbrlib.curriculum.describe.tags import tags_of
 from pbrlib.curriculum.draws import phase_plan
 from pbrlib.curriculum.fingerprint import outside_donors, phase_fingerprints
 from pbrlib.curriculum.gate import enter, pass_gate
-from pbrlib.curriculum.scale import scaled
-from pbrlib.curriculum.spec import (
+from pbrlib.curriculum.references import (
     CheckpointPath,
-    Curriculum,
     OtherCurriculum,
     OwnPhase,
-    PhaseSpec,
     frozen_networks,
     parse_donor,
 )
+from pbrlib.curriculum.scale import scaled
+from pbrlib.curriculum.spec import Curriculum, PhaseSpec
 from pbrlib.curriculum.weights import from_own_weights, located
 from pbrlib.data.draws.balance import class_pixels, class_weights, merged
 from pbrlib.data.shards.index import IndexRow

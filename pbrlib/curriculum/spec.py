@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
@@ -30,8 +29,6 @@ from pbrlib.train.runtimespec import Selection
 Slug: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 PhaseName: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 Share: TypeAlias = Annotated[float, Field(gt=0)]
-
-_REFERENCE = re.compile(r"^(?P<curriculum>[a-z0-9][a-z0-9_-]*)(?:\.(?P<phase>[A-Za-z][A-Za-z0-9_-]*))?$")
 
 
 class GateSpec(Spec):
@@ -248,50 +245,6 @@ def default_select(kind: str) -> Selection:
     if kind == "segmentation":
         return Selection(metric="val/all/segmentation/miou", mode="max")
     return Selection(metric=f"val/all/{kind}/l1", mode="min")
-
-
-@dataclass(frozen=True)
-class OwnPhase:
-    """Starting weights from an earlier phase of the same curriculum."""
-
-    phase: str
-
-
-@dataclass(frozen=True)
-class OtherCurriculum:
-    """Weights from a curriculum in the same runs directory; phase None is its last one."""
-
-    curriculum: str
-    phase: str | None
-
-
-@dataclass(frozen=True)
-class CheckpointPath:
-    """Weights from a checkpoint folder anywhere."""
-
-    path: str
-
-
-Donor: TypeAlias = OwnPhase | OtherCurriculum | CheckpointPath
-
-
-def parse_donor(reference: str, *, own_phases: tuple[str, ...] = ()) -> Donor:
-    """Reads ``starts_from`` or the name of a frozen network.
-
-    A phase of the same curriculum goes first, then ``other`` and ``other.PHASE``; anything else is a path
-    (write ``./name`` for a folder whose name looks like a curriculum's).
-    """
-    if reference in own_phases:
-        return OwnPhase(reference)
-    match = _REFERENCE.match(reference)
-    if match is None:
-        return CheckpointPath(reference)
-    return OtherCurriculum(match["curriculum"], match["phase"])
-
-
-def frozen_networks(task: TaskSpec) -> dict[str, str]:
-    """The trained networks that a task holds frozen: field of the task -> reference."""
-    return {name: getattr(task, name) for name in ("segformer", "albedo") if hasattr(task, name)}
 
 
 def plain(value: Any) -> Any:

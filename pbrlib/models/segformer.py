@@ -11,20 +11,19 @@ a fit import this module too.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from pbrlib.errors import CheckpointError, first_line
+from pbrlib.errors import CheckpointError
 from pbrlib.maps import CLASSES, DIFFUSE, NORMAL
 from pbrlib.models.blocks import IMAGENET_MEAN, IMAGENET_STD, rechannel, resize
+from pbrlib.models.donor import read_donor, without_bars
 from pbrlib.models.modelspec import SegformerSpec
 from pbrlib.models.network import Answer, check_sides
 
@@ -206,7 +205,7 @@ def save_pretrained(network: Segformer, folder: Path, *, labels: Sequence[str]) 
     config.label2id = {label: number for number, label in enumerate(labels)}
     copy = SegformerForSemanticSegmentation(config)
     _parts(copy).load_state_dict(network.state_dict())
-    with _without_bars():
+    with without_bars():
         copy.save_pretrained(folder)
     # safetensors makes a file for its owner alone.
     shutil.copymode(folder / "config.json", folder / "model.safetensors")
@@ -218,7 +217,7 @@ def read_pretrained(folder: Path) -> dict[str, Tensor]:
     Raises CheckpointError when the folder cannot be read, or lacks a part of the network.
     """
     remedy = "Copy the whole folder again."
-    donor, absent = _read_donor(str(folder), place=str(folder), remedy=remedy, local_files_only=True)
+    donor, absent = read_donor(str(folder), place=str(folder), remedy=remedy, local_files_only=True)
     if absent:
         raise CheckpointError(f"{folder}: lacks {len(absent)} tensors, {min(absent)} first. {remedy}")
     return dict(_parts(donor).state_dict())
@@ -241,7 +240,7 @@ def _load_pretrained(network: Segformer, source: str, *, config: SegformerConfig
     The classes are ours, so the classifier starts fresh; a donor without a decoder (ImageNet) leaves the
     decoder fresh too.
     """
-    donor, absent = _read_donor(
+    donor, absent = read_donor(
         source,
         place=f"pretrained: {source}",
         remedy="Set pretrained to a local folder written by save_pretrained, or to none.",
@@ -266,40 +265,3 @@ def _load_pretrained(network: Segformer, source: str, *, config: SegformerConfig
     network.encoder.load_state_dict(encoder)
     if not any(name.startswith("decode_head.linear") for name in absent):
         network.decoder.load_state_dict(_Decoder(donor.decode_head).state_dict())
-
-
-def _read_donor(
-    source: str, *, place: str, remedy: str, local_files_only: bool = False
-) -> tuple[SegformerForSemanticSegmentation, set[str]]:
-    """The donor as transformers reads it, whatever layout its file has, and the names its file lacks.
-
-    ``place`` and ``remedy`` begin and end the error.
-    """
-    from transformers import SegformerConfig, SegformerForSemanticSegmentation
-
-    where = {"local_files_only": local_files_only}
-    try:
-        kind = SegformerConfig.get_config_dict(source, **where)[0].get("model_type")
-        if kind != "segformer":
-            raise ValueError(f"a model of type {kind}, not segformer")
-        with _without_bars():
-            donor, info = SegformerForSemanticSegmentation.from_pretrained(
-                source, output_loading_info=True, **where
-            )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(f"{place} cannot be read ({first_line(error)}). {remedy}") from error
-    return donor, set(info["missing_keys"])
-
-
-@contextmanager
-def _without_bars() -> Iterator[None]:
-    """Keeps transformers from drawing a bar for each file, which would stand among a command's own lines."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

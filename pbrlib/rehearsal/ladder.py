@@ -8,9 +8,10 @@ from pathlib import Path
 
 from pbrlib.curriculum.describe.description import epoch_figures
 from pbrlib.curriculum.ladder import Ladder
+from pbrlib.curriculum.references import OtherCurriculum, OwnPhase, frozen_networks, parse_donor
 from pbrlib.curriculum.run import resolve
 from pbrlib.curriculum.scale import scaled
-from pbrlib.curriculum.spec import Curriculum, OtherCurriculum, OwnPhase, frozen_networks, parse_donor
+from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.rehearsal.estimate import PhaseEstimate, PhaseLength, estimate

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pbrlib import storage
-from pbrlib.curriculum.spec import CheckpointPath, parse_donor
+from pbrlib.curriculum.references import CheckpointPath, parse_donor
 from pbrlib.errors import DataError
 from pbrlib.inference.modelfile import FILE_NAME
 from pbrlib.runs.jsonfile import relied_on

@@ -6,7 +6,7 @@ import pytest
 
 from pbrlib.curriculum.config.load import dump_yaml, parse_curriculum
 from pbrlib.curriculum.fingerprint import outside_donors, phase_fingerprints
-from pbrlib.curriculum.spec import CheckpointPath, OtherCurriculum, OwnPhase, parse_donor
+from pbrlib.curriculum.references import CheckpointPath, OtherCurriculum, OwnPhase, parse_donor
 from tests.curriculum.conftest import ROUGHNESS, SEGFORMER
 
 

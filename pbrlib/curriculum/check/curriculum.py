@@ -11,8 +11,9 @@ from pbrlib.curriculum.check.players import player_mistakes
 from pbrlib.curriculum.check.sampling import balance_mistakes, merge_mistakes, mosaic_mistakes
 from pbrlib.curriculum.gate import gate_mistakes
 from pbrlib.curriculum.mistakes import Mistake, refuse, suggestion
+from pbrlib.curriculum.references import frozen_networks
 from pbrlib.curriculum.scale import scaled
-from pbrlib.curriculum.spec import Curriculum, PhaseSpec, frozen_networks
+from pbrlib.curriculum.spec import Curriculum, PhaseSpec
 from pbrlib.data.draws.plan import usable
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.errors import ConfigError

@@ -6,13 +6,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from pbrlib.curriculum.mistakes import Mistake, refuse, suggestion
-from pbrlib.curriculum.spec import (
-    CheckpointPath,
-    Curriculum,
-    OtherCurriculum,
-    OwnPhase,
-    parse_donor,
-)
+from pbrlib.curriculum.references import CheckpointPath, OtherCurriculum, OwnPhase, parse_donor
+from pbrlib.curriculum.spec import Curriculum
 from pbrlib.tasks.start import declared_by, differences
 from pbrlib.tasks.taskspec import TaskSpec
 from pbrlib.train.checkpoint.state import is_complete

@@ -13,16 +13,9 @@ from pbrlib.curriculum.describe.departures import departures
 from pbrlib.curriculum.describe.phrases import phrases
 from pbrlib.curriculum.gate import compared_with
 from pbrlib.curriculum.ladder import Ladder
+from pbrlib.curriculum.references import OtherCurriculum, frozen_networks, parse_donor
 from pbrlib.curriculum.scale import scaled
-from pbrlib.curriculum.spec import (
-    Curriculum,
-    OtherCurriculum,
-    PhasePlayer,
-    PhaseSpec,
-    frozen_networks,
-    parse_donor,
-    plain,
-)
+from pbrlib.curriculum.spec import Curriculum, PhasePlayer, PhaseSpec, plain
 from pbrlib.data.draws.balance import merged, minority_of, minority_tiles
 from pbrlib.data.draws.plan import share, usable
 from pbrlib.data.shards.index import IndexRow
