@@ -27,7 +27,7 @@ from pbrlib.curriculum.describe.overview import COLUMNS, LADDER, Overview, Rung
 from pbrlib.curriculum.describe.phrases import duration
 from pbrlib.curriculum.run import PhaseJob
 from pbrlib.errors import DataError, PbrError
-from pbrlib.train.record.incidents import INCIDENTS, told
+from pbrlib.train.record.incidents import INCIDENTS, format_incident
 from pbrlib.train.record.journal import METRICS, total_losses
 from pbrlib.train.record.rundirectory import FinishedPhase
 
@@ -137,7 +137,7 @@ class Progress:
 
     def _follow(self, name: str, followed: _Followed) -> None:
         for line in followed.incidents.lines():
-            self._say(f"{name}: {told(line)}")
+            self._say(f"{name}: {format_incident(line)}")
         now, lines = time.monotonic(), followed.tail.lines()
         rung = self.overview.rung(*name.split("/")).after(lines, seconds=now - followed.began)
         self.overview = self.overview.having(rung)

@@ -71,7 +71,7 @@ def _side_by_side(
         raise failures[0]
 
 
-def room_on(nodes: Sequence[Mapping[str, float]], runtime: RuntimeSpec) -> int:
+def phases_on_nodes(nodes: Sequence[Mapping[str, float]], runtime: RuntimeSpec) -> int:
     """How many phases nodes with these resources, ``CPU`` and ``GPU``, hold at once.
 
     A phase that finds no place fails after some minutes, so none is counted that might not find one: a worker

@@ -26,7 +26,7 @@ from pbrlib.train.debug.examine import (
     GroupLook,
     SampleLook,
     broken_layers,
-    look_at_groups,
+    examine_groups,
     one_of,
     range_of,
     ranges_of,
@@ -222,7 +222,7 @@ class StepInQuestion:
     def _look_at_turn(
         self, turn: ReplayedTurn, parts: Sequence[Sequence[Batch]], *, layers: Sequence[str], several: bool
     ) -> TurnLook:
-        groups, norm = look_at_groups(turn.learner), turn.learner.clip()
+        groups, norm = examine_groups(turn.learner), turn.learner.clip()
         values = {"total": turn.report.total, "norm": norm, **turn.report.terms}
         known = self.recorded
         return TurnLook(
@@ -230,13 +230,13 @@ class StepInQuestion:
             figures={name: float(value) for name, value in values.items()},
             groups=groups,
             layers=layers,
-            samples=look_at_samples(turn, parts, step=self.step),
+            samples=examine_samples(turn, parts, step=self.step),
             recorded=known if known is not None and known.turn == turn.number else None,
         )
 
 
 @torch.no_grad()
-def look_at_samples(turn: ReplayedTurn, parts: Sequence[Sequence[Batch]], *, step: int) -> list[SampleLook]:
+def examine_samples(turn: ReplayedTurn, parts: Sequence[Sequence[Batch]], *, step: int) -> list[SampleLook]:
     """Every sample of a supervised player's turn; none of another player, whose examples are opaque."""
     learner, found = turn.learner, list[SampleLook]()
     module = learner.player.module

@@ -37,7 +37,7 @@ from pbrlib.tasks.start import check_start, start_from
 from pbrlib.tasks.taskspec import maps_read, maps_required, merged_classes
 from pbrlib.train.checkpoint.keeping import best_checkpoint
 from pbrlib.train.checkpoint.state import State, checkpoints, read_state
-from pbrlib.train.fallback import past_damage
+from pbrlib.train.fallback import retry_past_damage
 from pbrlib.train.loop import train_phase
 from pbrlib.train.phase import PhaseRun, PlayerRun
 from pbrlib.train.record.rundirectory import FinishedPhase, RunDirectory
@@ -236,7 +236,7 @@ def launch_local(job: PhaseJob, *, work: RankWork = run_phase) -> Path:
         selection=job.selection,
         device=torch.device(job.runtime.device),
     )
-    past_damage(job.directory, lambda: work(job, runtime))
+    retry_past_damage(job.directory, lambda: work(job, runtime))
     return best_of(job)
 
 

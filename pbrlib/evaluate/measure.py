@@ -17,7 +17,7 @@ from pbrlib.evaluate.baselines import (
     training_statistics,
 )
 from pbrlib.evaluate.evaluationreport import Evaluation
-from pbrlib.evaluate.picture import Row, sheet_rows, sheets, shown
+from pbrlib.evaluate.picture import Row, pictured, sheet_rows, sheets
 from pbrlib.evaluate.samples import Texture, validation_rows, validation_textures
 from pbrlib.evaluate.scores import NET, SEGMENTATION, Lpips, Scores
 from pbrlib.inference.chain import TextureInput
@@ -74,7 +74,7 @@ def evaluate(
     statistics = training_statistics(shards)
     scores = Scores(lpips=lpips)
     pictures: list[list[Row]] = []
-    chosen = shown(rows)
+    chosen = pictured(rows)
     lacking = dict.fromkeys((*TARGETS, SEGMENTATION))
     for number, texture in enumerate(validation_textures(shards)):
         predicted = {name: x.detach().cpu() for name, x in predictor.predict(texture.given).items()}

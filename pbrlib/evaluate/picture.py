@@ -27,7 +27,7 @@ _INPUT = "input"
 Row = tuple[str, Mapping[str, Picture]]
 
 
-def shown(rows: Sequence[IndexRow], *, most: int = MOST_TEXTURES) -> frozenset[str]:
+def pictured(rows: Sequence[IndexRow], *, most: int = MOST_TEXTURES) -> frozenset[str]:
     """The ids of the textures to show: classes in turn, so that a few show them all."""
     by_class: dict[str, list[str]] = {}
     for row in rows:

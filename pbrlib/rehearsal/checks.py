@@ -61,7 +61,7 @@ class Talk:
         return 2 * (self.world - 1) / self.world * self.bytes / self.seconds if self.seconds else 0.0
 
 
-def talks(talk: Talk) -> Check:
+def check_talk(talk: Talk) -> Check:
     """Whether the ranks can train together."""
     needed = f"{talk.world} workers, {size(talk.bytes)} summed right" if talk.bytes else "workers that answer"
     if talk.error is not None:

@@ -42,12 +42,12 @@ class NodeFacts:
     cpus: int
 
 
-def leave_token(place: Path, token: str) -> None:
+def write_token(place: Path, token: str) -> None:
     """The driver's file, which every node is to read."""
     (place / DRIVERS_TOKEN).write_text(token)
 
 
-def look_around(place: Path, *, node: str, token: str, data: str) -> NodeFacts:
+def inspect_node(place: Path, *, node: str, token: str, data: str) -> NodeFacts:
     """Runs on a node: reads what the driver wrote below ``place``, and leaves ``token`` there by its name."""
     try:
         reads = (place / DRIVERS_TOKEN).read_text()
@@ -88,7 +88,7 @@ def _memory_bytes() -> int:
     return min(machine, int(limit)) if limit.isdecimal() else machine
 
 
-def left_by(place: Path, node: str) -> str | None:
+def read_token(place: Path, node: str) -> str | None:
     """The token of a node as the driver sees it; None where it sees none."""
     path = place / node
     return path.read_text() if path.is_file() else None

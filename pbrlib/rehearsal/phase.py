@@ -65,7 +65,7 @@ def rehearse_phase(job: PhaseJob, runtime: Runtime) -> None:
     try:
         figures = _start(job, runtime, came_from=checkpoint or job.starts_from, again=checkpoint is not None)
     except torch.OutOfMemoryError as error:
-        raise ConfigError(no_room(job, error)) from error
+        raise ConfigError(describe_lack_of_memory(job, error)) from error
     texts = runtime.gather([figures.text()])
     if runtime.rank == 0:
         write_figures(
@@ -73,7 +73,7 @@ def rehearse_phase(job: PhaseJob, runtime: Runtime) -> None:
         )
 
 
-def no_room(job: PhaseJob, error: BaseException) -> str:
+def describe_lack_of_memory(job: PhaseJob, error: BaseException) -> str:
     """What to say and do when a device is too small for a phase."""
     spec, runtime = job.curriculum.phases[job.phase], job.runtime
     local = -(-spec.batch // runtime.workers)

@@ -12,7 +12,7 @@ import numpy as np
 from pbrlib.evaluate.evaluationreport import FILE
 from pbrlib.evaluate.scores import NET
 from pbrlib.maps import CLASSES
-from pbrlib.runs.jsonfile import shown
+from pbrlib.runs.jsonfile import read_leniently
 from pbrlib.runs.record import Run
 
 _PLACES = ("evaluation", "model/evaluation", "model-evaluation")
@@ -43,7 +43,7 @@ def evaluation_of(run: Run) -> Evaluated | None:
     for path in sorted(
         (path for path in found if path.is_file()), key=lambda one: one.stat().st_mtime, reverse=True
     ):
-        data = shown(path)
+        data = read_leniently(path)
         measured = data.get("checkpoints", {}).get(run.name, {})
         if measured.get("fingerprint") in prints:
             return _of(run, path, data)

@@ -9,7 +9,7 @@ from typing import Any
 from pbrlib.errors import DataError
 
 
-def shown(path: Path) -> dict[str, Any]:
+def read_leniently(path: Path) -> dict[str, Any]:
     """A mapping that is only shown; empty where the file is missing, unreadable or no mapping."""
     try:
         found = json.loads(path.read_text())
@@ -18,7 +18,7 @@ def shown(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def relied_on(path: Path) -> dict[str, Any]:
+def read_strictly(path: Path) -> dict[str, Any]:
     """A mapping that decides what may be removed: empty where the file is missing.
 
     Raises:

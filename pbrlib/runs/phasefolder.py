@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pbrlib import storage
-from pbrlib.runs.jsonfile import shown
+from pbrlib.runs.jsonfile import read_leniently
 from pbrlib.runs.walltime import Sheet, read_sheet
-from pbrlib.train.badsamples import told
+from pbrlib.train.badsamples import describe_bad_samples
 from pbrlib.train.checkpoint.state import STATE, checkpoints
 from pbrlib.train.record.environment import ENVIRONMENT
 from pbrlib.train.record.incidents import FAILURE, INCIDENTS
@@ -57,7 +57,7 @@ class PhaseFolder:
     def complaints(self) -> list[str]:
         """What trackers did not get, and which checkpoints and materials were damaged."""
         own = [line["complaint"] for line in self.lines if line.get("kind") in (TRACKER, FALLBACK)]
-        return own + told(self.lines)
+        return own + describe_bad_samples(self.lines)
 
     @property
     def incidents(self) -> list[dict[str, Any]]:
@@ -107,7 +107,7 @@ class PhaseFolder:
 
     def environment(self) -> dict[str, Any]:
         """What it was trained on; empty for runs of before that was kept."""
-        return shown(self.path / ENVIRONMENT)
+        return read_leniently(self.path / ENVIRONMENT)
 
 
 def _numbers(line: Mapping[str, Any]) -> dict[str, float]:

@@ -11,7 +11,7 @@ from pbrlib import storage
 from pbrlib.curriculum.references import CheckpointPath, parse_donor
 from pbrlib.errors import DataError
 from pbrlib.inference.modelfile import FILE_NAME
-from pbrlib.runs.jsonfile import relied_on
+from pbrlib.runs.jsonfile import read_strictly
 from pbrlib.runs.phasefolder import PhaseFolder
 from pbrlib.runs.record import QUIET_S, Run, find_runs
 from pbrlib.train.checkpoint.state import STATE, UNFINISHED, checkpoints
@@ -150,7 +150,7 @@ def _fingerprints_in_use(runs: Sequence[Run]) -> set[str]:
             for path in checkpoints(folder.path):
                 used |= set(_state(path).get("frozen", {}).values())
     for parent in {run.path.parent for run in runs}:
-        for network in relied_on(parent / MODEL / FILE_NAME).get("networks", {}).values():
+        for network in read_strictly(parent / MODEL / FILE_NAME).get("networks", {}).values():
             used |= {network.get("fingerprint"), *network.get("frozen", {}).values()}
     return {one for one in used if one}
 
@@ -178,12 +178,12 @@ def _named_paths(runs: Sequence[Run]) -> set[Path]:
 
 
 def _listed(folder: Path) -> set[str]:
-    results: list[Mapping[str, Any]] = relied_on(folder / SNAPSHOT).get("checkpoint_results", [])
+    results: list[Mapping[str, Any]] = read_strictly(folder / SNAPSHOT).get("checkpoint_results", [])
     return {one["checkpoint_dir_name"] for one in results if "checkpoint_dir_name" in one}
 
 
 def _state(path: Path) -> dict[str, Any]:
-    return relied_on(path / STATE)
+    return read_strictly(path / STATE)
 
 
 def _size(path: Path) -> int:

@@ -14,7 +14,7 @@ from pbrlib.curriculum.describe.overview import LADDER
 from pbrlib.curriculum.spec import default_select
 from pbrlib.errors import ConfigError, DataError, PbrError
 from pbrlib.inference.modelfile import is_model
-from pbrlib.runs.jsonfile import shown
+from pbrlib.runs.jsonfile import read_leniently
 from pbrlib.runs.phasefolder import PhaseFolder
 from pbrlib.train.record.incidents import FAILURE
 from pbrlib.train.record.rundirectory import CURRICULUM, RECORD, FinishedPhase, RunDirectory
@@ -60,7 +60,7 @@ class Run:
         if not isinstance(declared, Mapping):
             raise ConfigError(f"{path / CURRICULUM}: not a curriculum. Remove it, or train again.")
         finished = RunDirectory(path.parent, name=path.name).phases()
-        ladder = shown(path.parent / LADDER)
+        ladder = read_leniently(path.parent / LADDER)
         rungs = {one["phase"]: one for one in ladder.get("phases", ()) if one.get("curriculum") == path.name}
         names = [*declared.get("phases", {}), *finished]
         found = [
@@ -124,7 +124,7 @@ class Run:
         folder = self.current(phase)
         if folder is not None and folder.done is not None and _closed(folder.done):
             return "its gate is closed"
-        failure = {} if folder is None else shown(folder.path / FAILURE)
+        failure = {} if folder is None else read_leniently(folder.path / FAILURE)
         return failure.get("message") or self.rungs.get(phase, {}).get("error")
 
     @property

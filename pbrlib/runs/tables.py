@@ -17,7 +17,7 @@ from pbrlib.runs.record import Run
 from pbrlib.runs.sparkline import sparkline
 from pbrlib.runs.walltime import WallTime, account_of_run
 from pbrlib.train.checkpoint.state import checkpoints
-from pbrlib.train.record.incidents import INCIDENTS, told
+from pbrlib.train.record.incidents import INCIDENTS, format_incident
 from pbrlib.train.record.journal import METRICS, total_losses
 from pbrlib.train.record.profile import PROFILE
 from pbrlib.train.record.rundirectory import CURRICULUM, MODEL, RECORD
@@ -55,7 +55,7 @@ def listing(runs: Sequence[Run], *, root: Path, now: float) -> Iterator[Renderab
     yield from reasons
 
 
-def shown(run: Run, *, now: float) -> Iterator[RenderableType]:
+def render_run(run: Run, *, now: float) -> Iterator[RenderableType]:
     """One run whole."""
     kind = run.declared.get("task", {}).get("kind", "task unknown")
     yield Text(f"{run.name}: {run.state(now=now)}, {kind}, {len(run.phases)} phases", style="bold")
@@ -86,7 +86,7 @@ def incidents(folder: PhaseFolder) -> Iterator[str]:
         yield f"{folder.phase}: {len(every) - MOST_INCIDENTS} earlier incidents stand in {INCIDENTS}"
     for line in every[-MOST_INCIDENTS:]:
         at = datetime.fromtimestamp(line.get("at", 0.0)).astimezone()
-        yield f"{folder.phase}  {at:%Y-%m-%d %H:%M:%S}  {told(line)}"
+        yield f"{folder.phase}  {at:%Y-%m-%d %H:%M:%S}  {format_incident(line)}"
 
 
 def phase_cells(run: Run, phase: str, *, now: float) -> tuple[str, ...]:

@@ -59,7 +59,7 @@ class BadSamples:
         return {BAD_SAMPLES: float(self.num), "draws": float(len(every)), "materials": materials}
 
 
-def told(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+def describe_bad_samples(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     """For people, of the lines of a journal: how many draws, and each damaged material; empty where none."""
     own = [line for line in lines if line.get("kind") == BAD_SAMPLES]
     if not own:

@@ -70,7 +70,7 @@ class Failures:
             attempt: How its ranks ended.
             committed: The step of the last checkpoint.
         """
-        failure = telling(attempt)
+        failure = most_telling_failure(attempt)
         if failure.cause not in _ONCE_MORE:
             return None
         signature = _signature(failure, committed=committed)
@@ -84,7 +84,7 @@ class Failures:
         )
 
 
-def telling(attempt: Sequence[RankFailure]) -> RankFailure:
+def most_telling_failure(attempt: Sequence[RankFailure]) -> RankFailure:
     """The failure that the others of an attempt follow from."""
     order = get_args(Cause)
     return min(attempt, key=lambda one: (order.index(one.cause), -1 if one.rank is None else one.rank))

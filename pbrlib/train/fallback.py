@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 Done = TypeVar("Done")
 
 
-def past_damage(
+def retry_past_damage(
     directory: Path,
     attempt: Callable[[], Done],
     *,

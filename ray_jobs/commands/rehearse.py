@@ -85,18 +85,18 @@ def command(
 def rehearse_work(work: Work, *, scratch: Path) -> Rehearsal:
     """The checks of the cluster, then every phase; inside a Ray session."""
     from pbrlib.data.shards.reader import ShardSet
-    from pbrlib.rehearsal.checks import talks
+    from pbrlib.rehearsal.checks import check_talk
     from pbrlib.rehearsal.ladder import rehearse_ladder
     from pbrlib.rehearsal.scratch import lend_donors
     from pbrlib.rehearsal.table import Rehearsal
-    from ray_jobs.fit.preflight import let_talk, storage_and_data
-    from ray_jobs.fit.room import room_in_cluster
+    from ray_jobs.fit.capacity import phases_in_cluster
+    from ray_jobs.fit.preflight import check_collectives, storage_and_data
 
     began = time.monotonic()
     shards = ShardSet.open(work.data, on_bad_sample=work.runtime.on_bad_sample)
     # No retry: a rehearsal is there to find what fails. Nor does it belong among the runs of a tracker.
     runtime = work.runtime.model_copy(update={"max_failures": 0, "trackers": ()})
-    talk = talks(let_talk(runtime, scratch=scratch, gradient_bytes=_gradient_bytes(work)))
+    talk = check_talk(check_collectives(runtime, scratch=scratch, gradient_bytes=_gradient_bytes(work)))
     nodes, seen = storage_and_data(scratch, runs=work.runs, data=work.data, fingerprint=shards.fingerprint)
     checks = [talk, *seen]
     for check in checks:
@@ -111,7 +111,7 @@ def rehearse_work(work: Work, *, scratch: Path) -> Rehearsal:
         launch=_launch,
         say=_say,
     )
-    room = room_in_cluster(runtime)
+    room = phases_in_cluster(runtime)
     whole = _whole(work, phases, room=room)
     return Rehearsal(
         checks=(*checks, *_after(work, phases, nodes, most_bytes=whole.most_bytes, shards=shards)),

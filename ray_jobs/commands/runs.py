@@ -51,10 +51,10 @@ def show(run: Path) -> None:
     """Show a run: its phases, its curves, where its wall time went and where everything lies."""
     from pbrlib import storage
     from pbrlib.runs.record import Run
-    from pbrlib.runs.tables import shown
+    from pbrlib.runs.tables import render_run
 
     with storage.snapshot(run.parent):
-        _print(*shown(Run.open(run), now=time.time()))
+        _print(*render_run(Run.open(run), now=time.time()))
 
 
 def _print(*parts: object) -> None:

@@ -80,9 +80,9 @@ def _train_on_ray(work: Work, *, address: str | None, force: str | None) -> None
     cpus = max(math.ceil(work.runtime.logical_cpus), len(os.sched_getaffinity(0)), MIN_LOGICAL_CPUS)
     with ray_session(address=address, num_cpus=cpus, worker_output=work.runtime.ray_logs):
         # Ray reads its environment, which the session sets, when it is imported.
+        from ray_jobs.fit.capacity import phases_in_cluster
         from ray_jobs.fit.fit import launch_for_command
-        from ray_jobs.fit.room import room_in_cluster
 
-        work.train(launch_for_command, room=lambda: room_in_cluster(work.runtime), force=force)
+        work.train(launch_for_command, room=lambda: phases_in_cluster(work.runtime), force=force)
         if work.leaves_model:
             work.release(local=False)

@@ -148,10 +148,10 @@ def _train(study: SweepStudy, work: Sweep, *, address: str | None) -> None:
         address=address, num_cpus=_cpus(work.runtime), dashboard=True, worker_output=work.runtime.ray_logs
     ):
         # Ray reads its environment, which the session sets, when it is imported.
-        from ray_jobs.fit.room import room_in_cluster
+        from ray_jobs.fit.capacity import phases_in_cluster
         from ray_jobs.sweep.trials import run_trials
 
-        room = room_in_cluster(work.runtime)
+        room = phases_in_cluster(work.runtime)
         room = min(room, study.spec.limits.parallel or room)
         click.echo(f"{work.title}: {study.spec.size} configurations, {room} at once, into {work.out}")
         run_trials(study, work, room=room, announce=lambda one: click.echo(_line(one, study)))

@@ -15,7 +15,7 @@ import ray.exceptions as lost
 from ray.train import UserCallback
 
 from pbrlib import errors, storage
-from pbrlib.train.failures import Cause, Failures, RankFailure, telling
+from pbrlib.train.failures import Cause, Failures, RankFailure, most_telling_failure
 from pbrlib.train.record.incidents import FAILURE, note_incident
 
 _SHOWN = 300
@@ -70,7 +70,7 @@ def pbr_error_in(error: BaseException | None) -> errors.PbrError | None:
     return None
 
 
-def leave_failure(directory: Path, mistake: errors.PbrError) -> None:
+def write_failure(directory: Path, mistake: errors.PbrError) -> None:
     """Leaves what stops a phase, so that the next attempt ends at once; raises DataError."""
     note = {"kind": type(mistake).__name__, "message": str(mistake)}
     storage.write_atomic(directory / FAILURE, json.dumps(note))
@@ -117,7 +117,7 @@ class FailureWatch(UserCallback):
 
     def _judge(self, attempt: Sequence[RankFailure]) -> bool:
         """Writes an attempt's failure down; whether another one may follow."""
-        failure = telling(attempt)
+        failure = most_telling_failure(attempt)
         # A node that is taken away costs none of the retries.
         self.counted += not any(one.preempted for one in attempt)
         repeated = self._failures.judge(attempt, committed=self._committed)
@@ -143,7 +143,7 @@ class FailureWatch(UserCallback):
         """Whether the next attempt is told to end; where nothing can be written it has to find out again."""
         try:
             if repeated is not None:
-                leave_failure(self._directory, repeated)
+                write_failure(self._directory, repeated)
             return (self._directory / FAILURE).exists()
         except errors.DataError:
             return False

@@ -18,24 +18,24 @@ from pbrlib.curriculum.run import PhaseJob, RankWork, best_of, run_phase
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.tilecache import TileCache
 from pbrlib.train.checkpoint.state import checkpoints, step_of_checkpoint
-from pbrlib.train.failures import telling
-from pbrlib.train.fallback import past_damage
+from pbrlib.train.failures import most_telling_failure
+from pbrlib.train.fallback import retry_past_damage
 from pbrlib.train.record.incidents import FAILURE, note_incident
 from ray_jobs.cluster.stopping import stopping_after_checkpoint
+from ray_jobs.fit.capacity import scaling_of, start_watch
 from ray_jobs.fit.failures import (
     FailureWatch,
     failed,
-    leave_failure,
     message_of,
     pbr_error_in,
     raise_failure,
     rank_failure,
+    write_failure,
 )
 from ray_jobs.fit.gauges import PhaseGauges
-from ray_jobs.fit.placement import leave_placement
+from ray_jobs.fit.placement import write_placement
 from ray_jobs.fit.raystorage import storage_of
-from ray_jobs.fit.recorded import forget, mend, resumable
-from ray_jobs.fit.room import scaling_of, start_watch
+from ray_jobs.fit.recorded import forget_checkpoints, repair_record, resumable
 from ray_jobs.fit.runtime import RayRuntime
 from ray_jobs.fit.trainer import ProcessGroupConfig, Trainer
 from ray_jobs.rayinternals import FailureConfig, RayTrainCallback
@@ -58,11 +58,11 @@ def launch_on_ray(
     goes on from the one before. Raises the worker's PbrError, as the one it was, when that is what stopped
     it, and RepeatedError when an attempt ended where one before it had ended.
     """
-    return past_damage(
+    return retry_past_damage(
         job.directory,
         lambda: _fit(job, callbacks=callbacks, work=work),
         candidates=resumable,
-        forget=forget,
+        forget=forget_checkpoints,
     )
 
 
@@ -74,7 +74,7 @@ def launch_for_command(job: PhaseJob) -> Path:
         last = [rank_failure(cause, rank=number) for number, cause in enumerate(causes(error))]
         if not last or any(failure.cause == "error" for failure in last):
             raise
-        failure = telling(last)
+        failure = most_telling_failure(last)
         raise errors.OutageError(
             f"{job.title}: stopped, since max_failures is {job.runtime.max_failures}. The last attempt ended "
             f"with {failure.error}: {failure.message}. The same command resumes from the last checkpoint."
@@ -135,7 +135,7 @@ def _committed(job: PhaseJob) -> int:
 def _one_fit(
     job: PhaseJob, *, callbacks: Sequence[RayTrainCallback], work: RankWork, max_failures: int
 ) -> Path:
-    mend(job.directory)
+    repair_record(job.directory)
     try:
         with stopping_after_checkpoint(job.directory):
             _trainer(job, callbacks=callbacks, work=work, max_failures=max_failures).fit()
@@ -208,13 +208,13 @@ def train_worker(config: Mapping[str, Any]) -> None:
             shards, job.runtime, selection=job.selection, directory=job.directory, gauges=gauges
         )
         if runtime.rank == 0:
-            leave_placement(job.directory)
+            write_placement(job.directory)
         work(job, runtime)
     except Exception as error:
         mistake = pbr_error_in(error)
         if mistake is not None and not isinstance(mistake, errors.OutageError):
             with suppress(errors.DataError):  # a full disk takes no word; the next attempt finds out again
-                leave_failure(job.directory, mistake)
+                write_failure(job.directory, mistake)
             raise
         rank = ray.train.get_context().get_world_rank()
         step = None if runtime is None else runtime.step

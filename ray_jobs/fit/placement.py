@@ -15,7 +15,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from ray.util.placement_group import PlacementGroup
 
 from pbrlib import storage
-from pbrlib.runs.jsonfile import shown
+from pbrlib.runs.jsonfile import read_leniently
 from pbrlib.train.runtimespec import Selection
 
 PLACE = "place.json"
@@ -64,17 +64,17 @@ def placement() -> dict[str, str]:
     return {} if group is None else {"placement_group": group.id.hex()}
 
 
-def leave_placement(directory: Path) -> None:
+def write_placement(directory: Path) -> None:
     """Writes into a phase's folder what its fit holds: a process may be killed before its first report."""
     storage.write_atomic(directory / PLACE, json.dumps(placement()))
 
 
-def left_placement(runs: Path) -> dict[str, Any]:
+def read_placement(runs: Path) -> dict[str, Any]:
     """What the newest fit in a trial's runs has left of its place.
 
     Nothing else: ``release`` unpickles what a report says of a controller, and a file might say anything.
     """
     files = sorted(runs.glob(f"*/*/{PLACE}"), key=lambda file: file.stat().st_mtime)
-    left = shown(files[-1]) if files else {}
+    left = read_leniently(files[-1]) if files else {}
     name = "placement_group"
     return {name: left[name]} if name in left else {}

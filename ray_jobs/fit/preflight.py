@@ -19,14 +19,14 @@ from ray.train import TrainingFailedError
 from ray.train.torch import TorchConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from pbrlib.curriculum.climb import room_on
+from pbrlib.curriculum.climb import phases_on_nodes
 from pbrlib.errors import OutageError, first_line
 from pbrlib.rehearsal.checks import Check, Talk, data_readable, storage_shared
-from pbrlib.rehearsal.node import DRIVERS_TOKEN, NodeFacts, leave_token, left_by, look_around
+from pbrlib.rehearsal.node import DRIVERS_TOKEN, NodeFacts, inspect_node, read_token, write_token
 from pbrlib.train.runtimespec import RuntimeSpec
+from ray_jobs.fit.capacity import scaling_of, start_watch
 from ray_jobs.fit.fit import causes
 from ray_jobs.fit.raystorage import storage_of
-from ray_jobs.fit.room import scaling_of, start_watch
 from ray_jobs.fit.trainer import Trainer
 from ray_jobs.rayinternals import FailureConfig
 
@@ -39,7 +39,7 @@ LOOK_S = 120
 ROUNDS = 5
 
 
-def let_talk(runtime: RuntimeSpec, *, scratch: Path, gradient_bytes: int) -> Talk:
+def check_collectives(runtime: RuntimeSpec, *, scratch: Path, gradient_bytes: int) -> Talk:
     """Starts the workers of a fit, lets them sum a gradient a few times, and ends them.
 
     A cluster that grows by demand grows here.
@@ -90,13 +90,13 @@ def _talk(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def look_at_nodes(place: Path, *, data: str) -> tuple[list[NodeFacts], dict[str, str]]:
+def inspect_nodes(place: Path, *, data: str) -> tuple[list[NodeFacts], dict[str, str]]:
     """What every node that is up says of itself, and the token that each was to leave below ``place``."""
     token = secrets.token_hex(8)
-    leave_token(place, token)
+    write_token(place, token)
     nodes = alive()
     own = {node["NodeID"]: secrets.token_hex(8) for node in nodes}
-    look: Any = ray.remote(look_around)  # type: ignore[arg-type]
+    look: Any = ray.remote(inspect_node)  # type: ignore[arg-type]
     asked = [
         look.options(
             num_cpus=0,
@@ -130,9 +130,9 @@ def storage_and_data(
     scratch: Path, *, runs: Path, data: str, fingerprint: str
 ) -> tuple[list[NodeFacts], list[Check]]:
     """Looks at every node; the checks of what all of them are to see alike."""
-    nodes, own = look_at_nodes(scratch, data=data)
+    nodes, own = inspect_nodes(scratch, data=data)
     token = (scratch / DRIVERS_TOKEN).read_text()
-    back = {node.node: left_by(scratch, node.node) for node in nodes}
+    back = {node.node: read_token(scratch, node.node) for node in nodes}
     shared = storage_shared(nodes, place=str(runs), token=token, back=back, own=own)
     return nodes, [shared, data_readable(nodes, data=data, fingerprint=fingerprint)]
 
@@ -151,7 +151,7 @@ def stores() -> dict[str, int]:
 def workers_on(runtime: RuntimeSpec) -> dict[str, int]:
     """How many workers each node holds at once."""
     one = runtime.model_copy(update={"workers": 1})
-    return {node["NodeID"]: room_on([node["Resources"]], one) for node in alive()}
+    return {node["NodeID"]: phases_on_nodes([node["Resources"]], one) for node in alive()}
 
 
 def first_failure(error: TrainingFailedError) -> str:

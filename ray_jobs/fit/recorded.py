@@ -27,7 +27,7 @@ def resumable(directory: Path) -> list[Path]:
     return sorted({one for one in recorded(directory) if one.name in there} | {*checkpoints(directory)})
 
 
-def forget(directory: Path, names: Collection[str]) -> None:
+def forget_checkpoints(directory: Path, names: Collection[str]) -> None:
     """Makes Ray resume from the newest of the others, and never call one of these the best.
 
     Only between two fits, since a running one has the record in its memory. Ray would list a checkpoint that
@@ -44,7 +44,7 @@ def forget(directory: Path, names: Collection[str]) -> None:
     storage.write_atomic(directory / SNAPSHOT, json.dumps(content))
 
 
-def mend(directory: Path) -> None:
+def repair_record(directory: Path) -> None:
     """Makes Ray's record one with which a fit can begin.
 
     It names every checkpoint that was ever reported, and Ray looks for all of them: those that were not kept
@@ -61,7 +61,7 @@ def mend(directory: Path) -> None:
     if gone:
         if gone[-1] > max((one.name for one in checkpoints(directory)), default=""):
             _log.warning("%s: names %s, which is gone; it goes on without", path, gone[-1])
-        forget(directory, gone)
+        forget_checkpoints(directory, gone)
 
 
 def _names(directory: Path) -> set[str]:

@@ -58,7 +58,7 @@ def _leave(folder: Path, outcome: Outcome) -> None:
     storage.write_atomic(folder / OUTCOME, json.dumps(asdict(outcome)))
 
 
-def left_outcome(folder: Path) -> Outcome | None:
+def read_outcome(folder: Path) -> Outcome | None:
     """What a trial says of its end; None where it has not ended by itself."""
     path = folder / OUTCOME
     if not path.is_file():

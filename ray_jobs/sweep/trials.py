@@ -19,9 +19,9 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import PbrError
 from pbrlib.sweep.search import Params
 from pbrlib.sweep.study import Configuration, Outcome, SweepStudy
-from ray_jobs.fit.placement import left_placement, release
+from ray_jobs.fit.placement import read_placement, release
 from ray_jobs.sweep.sweepjobs import Sweep
-from ray_jobs.sweep.trial import left_outcome, train_trial
+from ray_jobs.sweep.trial import read_outcome, train_trial
 
 NEXT_TO_NOTHING = {"memory": 1.0}
 """What a trial's own process holds, in bytes: it only waits for its fit. Tune takes no empty demand, and a
@@ -72,7 +72,7 @@ class StudySearcher(Searcher):
                     return Searcher.FINISHED
                 self._queue(configuration)
             number, params, repeat = self._waiting.popleft()
-            left = left_outcome(self._sweep.folder(number, repeat))
+            left = read_outcome(self._sweep.folder(number, repeat))
             if left is not None:
                 self._end(number, repeat, left)
                 continue
@@ -102,9 +102,9 @@ class StudySearcher(Searcher):
         """Notes the end of a trial; one that was neither ended nor stopped stays running, to be resumed."""
         number, repeat = self._running.pop(trial_id)
         last = self._last.pop(trial_id, {})
-        outcome = left_outcome(self._sweep.folder(number, repeat))
+        outcome = read_outcome(self._sweep.folder(number, repeat))
         if outcome is None:
-            release(self.stopped.get(trial_id, last) or left_placement(self._sweep.folder(number, repeat)))
+            release(self.stopped.get(trial_id, last) or read_placement(self._sweep.folder(number, repeat)))
         if (stop := self.stopped.pop(trial_id, None)) is not None:
             first = self._sweep.search.spec.objectives[0].metric
             outcome = Outcome(

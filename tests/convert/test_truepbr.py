@@ -125,7 +125,7 @@ def test_the_patch_has_the_keys_and_types_that_pgpatcher_reads() -> None:
 
 
 @contextmanager
-def no_room() -> Iterator[None]:
+def describe_lack_of_memory() -> Iterator[None]:
     """Files may not grow over 256 bytes; only around the call, since pytest's own report may be a file."""
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -139,7 +139,7 @@ def no_room() -> Iterator[None]:
 
 def test_no_room_on_the_disk_leaves_no_file_behind(tmp_path: Path) -> None:
     refused = pytest.raises(DataError, match=r"wall.*\.dds: cannot be written \(File too large\)")
-    with refused, no_room():
+    with refused, describe_lack_of_memory():
         write_texture(tmp_path, NAME, NAME, maps(64))
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pbrlib.curriculum.climb import climb, room_on
+from pbrlib.curriculum.climb import climb, phases_on_nodes
 from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.ladder import Family, Ladder
 from pbrlib.curriculum.spec import Curriculum
@@ -186,4 +186,4 @@ def test_room_is_asked_when_a_wave_of_several_begins() -> None:
 def test_room_counts_whole_phases(
     nodes: list[dict[str, float]], runtime: dict[str, object], room: int
 ) -> None:
-    assert room_on(nodes, RuntimeSpec.model_validate(runtime)) == room
+    assert phases_on_nodes(nodes, RuntimeSpec.model_validate(runtime)) == room

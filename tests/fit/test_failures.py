@@ -17,7 +17,7 @@ from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
 from pbrlib.errors import DataError, OutageError, RepeatedError
 from pbrlib.storage.s3errors import translated_errors
-from pbrlib.train.record.incidents import INCIDENTS, told
+from pbrlib.train.record.incidents import INCIDENTS, format_incident
 from pbrlib.train.stall import StalledError
 from ray_jobs.fit.failures import FailureWatch, failed, pbr_error_in, raise_failure, rank_failure
 from ray_jobs.fit.trainer import ProcessGroupConfig
@@ -162,7 +162,7 @@ def test_what_cannot_be_written_down_is_retried_and_said_so(
     def full(*_: object) -> None:
         raise DataError("no space")
 
-    monkeypatch.setattr("ray_jobs.fit.failures.leave_failure", full)
+    monkeypatch.setattr("ray_jobs.fit.failures.write_failure", full)
     for _ in range(2):
         fit.fails({0: fit.worker(ValueError("a shape"), step=12)})
     assert not fit.stops()
@@ -192,7 +192,7 @@ def test_an_incident_says_when_where_why_and_what_comes_of_it(fit: Fit) -> None:
     for _ in range(2):
         fit.fails({2: fit.worker(ValueError("no\nmore of it"), step=3, rank=2)})
     fit.fails({0: dead()}, committed=2)
-    first, second, third = map(told, fit.lines())
+    first, second, third = map(format_incident, fit.lines())
     assert first == "step 3, rank 2: ValueError: no; retried"
     assert second == "step 3, rank 2: ValueError: no; stops: it would come again"
     assert third.startswith("after step 2, rank 0: RayActorError: ")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pbrlib.train.runtimespec import Selection
-from ray_jobs.fit.placement import PLACE, ToTheSweep, figures_of, left_placement
+from ray_jobs.fit.placement import PLACE, ToTheSweep, figures_of, read_placement
 
 
 def test_a_sweep_hears_of_no_checkpoint_without_figures() -> None:
@@ -29,4 +29,4 @@ def test_of_what_a_file_says_of_a_fit_only_its_place_is_believed(tmp_path: Path)
     folder.mkdir(parents=True)
     left = {"placement_group": "ab" * 18, "controller": pickle.dumps(Bomb()).hex()}
     (folder / PLACE).write_text(json.dumps(left))
-    assert left_placement(tmp_path) == {"placement_group": "ab" * 18}
+    assert read_placement(tmp_path) == {"placement_group": "ab" * 18}

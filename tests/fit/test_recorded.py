@@ -8,7 +8,7 @@ import pytest
 
 from pbrlib.train.checkpoint.state import STATE
 from pbrlib.train.record.rundirectory import SNAPSHOT
-from ray_jobs.fit.recorded import forget, mend, recorded, resumable
+from ray_jobs.fit.recorded import forget_checkpoints, recorded, repair_record, resumable
 
 
 def write(folder: Path, *steps: int, latest: int) -> None:
@@ -33,7 +33,7 @@ def read(folder: Path) -> dict[str, Any]:
 def test_a_forgotten_checkpoint_is_neither_the_latest_nor_a_candidate_for_the_best(tmp_path: Path) -> None:
     write(tmp_path, 2, 5, 4, 3, latest=5)
     assert [one.name[-1] for one in recorded(tmp_path)] == ["2", "3", "4", "5"]
-    forget(tmp_path, ["checkpoint_00000005", "checkpoint_00000004"])
+    forget_checkpoints(tmp_path, ["checkpoint_00000005", "checkpoint_00000004"])
     assert [one.name[-1] for one in recorded(tmp_path)] == ["2", "3"]
     content = read(tmp_path)
     assert content["latest_checkpoint_result"]["checkpoint_dir_name"] == "checkpoint_00000003"
@@ -51,14 +51,14 @@ def test_what_ray_had_yet_to_record_can_be_resumed_and_forgotten(tmp_path: Path)
     (unrecorded / STATE).touch()
     (tmp_path / "checkpoint_00000007").mkdir()  # begun, never whole
     assert resumable(tmp_path) == [unrecorded]
-    forget(tmp_path, [unrecorded.name])
+    forget_checkpoints(tmp_path, [unrecorded.name])
     assert recorded(tmp_path) == []
     write(tmp_path, 3, 4, 5, latest=5)
     folders(tmp_path, 4, 5)
     assert [one.name[-1] for one in resumable(tmp_path)] == ["4", "5", "6"], "3 was not kept"
-    forget(tmp_path, [unrecorded.name])
+    forget_checkpoints(tmp_path, [unrecorded.name])
     assert [one.name[-1] for one in recorded(tmp_path)] == ["3", "4", "5"]
-    forget(tmp_path, [f"checkpoint_0000000{step}" for step in (3, 4, 5)])
+    forget_checkpoints(tmp_path, [f"checkpoint_0000000{step}" for step in (3, 4, 5)])
     assert recorded(tmp_path) == []
     assert read(tmp_path)["latest_checkpoint_result"] is None
 
@@ -71,11 +71,11 @@ def folders(directory: Path, *steps: int) -> None:
 
 
 def test_a_record_that_says_what_is_there_is_left_alone(tmp_path: Path) -> None:
-    mend(tmp_path)
+    repair_record(tmp_path)
     folders(tmp_path, 2, 3)
     write(tmp_path, 2, 3, latest=3)
     before = read(tmp_path)
-    mend(tmp_path)
+    repair_record(tmp_path)
     assert read(tmp_path) == before
 
 
@@ -84,7 +84,7 @@ def test_a_checkpoint_that_was_not_kept_is_forgotten_without_a_word(
 ) -> None:
     folders(tmp_path, 1, 3)
     write(tmp_path, 1, 2, 3, latest=3)
-    mend(tmp_path)
+    repair_record(tmp_path)
     assert [one.name[-1] for one in recorded(tmp_path)] == ["1", "3"]
     assert read(tmp_path)["latest_checkpoint_result"]["checkpoint_dir_name"] == "checkpoint_00000003"
     assert not caplog.messages
@@ -95,7 +95,7 @@ def test_a_newest_checkpoint_that_is_gone_is_forgotten_and_said(
 ) -> None:
     folders(tmp_path, 1, 2)
     write(tmp_path, 1, 2, 3, latest=3)
-    mend(tmp_path)
+    repair_record(tmp_path)
     assert [one.name[-1] for one in recorded(tmp_path)] == ["1", "2"]
     assert read(tmp_path)["latest_checkpoint_result"]["checkpoint_dir_name"] == "checkpoint_00000002"
     (said,) = caplog.messages
@@ -116,7 +116,7 @@ def test_a_record_that_cannot_be_read_is_removed_and_said(
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         case _:
             path.write_text("[1]")
-    mend(tmp_path)
+    repair_record(tmp_path)
     assert not path.exists()
     (said,) = caplog.messages
     assert str(path) in said and "entered anew" in said

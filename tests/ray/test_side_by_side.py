@@ -18,8 +18,8 @@ from pbrlib.curriculum.run import PhaseJob, launch_local
 from pbrlib.train.checkpoint.players import weights_file
 from pbrlib.train.record.rundirectory import RunDirectory
 from pbrlib.train.runtimespec import RuntimeSpec
+from ray_jobs.fit.capacity import phases_in_cluster
 from ray_jobs.fit.fit import launch_on_ray
-from ray_jobs.fit.room import room_in_cluster
 from ray_jobs.work import Work
 from tests.conftest import ALBEDO, METALLIC
 
@@ -59,8 +59,8 @@ def test_two_fits_at_once_train_the_same_networks_as_one_process_alone(
     ladder = load_ladder(files(tmp_path, runs=trained_runs, epochs=2))
     assert len(ladder.waves) == 1
     runtime, both = RuntimeSpec(workers=1), threading.Barrier(2, timeout=60)
-    assert room_in_cluster(runtime) == 2
-    assert room_in_cluster(RuntimeSpec(workers=2)) == 1
+    assert phases_in_cluster(runtime) == 2
+    assert phases_in_cluster(RuntimeSpec(workers=2)) == 1
 
     def launch(job: PhaseJob) -> Path:
         both.wait()

@@ -22,7 +22,7 @@ from pbrlib.train.record.rundirectory import RunDirectory
 from pbrlib.train.runtimespec import RuntimeSpec
 from ray_jobs.cluster.session import ray_session
 from ray_jobs.commands.tune import begin, open_sweep
-from ray_jobs.fit.room import room_in_cluster
+from ray_jobs.fit.capacity import phases_in_cluster
 from ray_jobs.sweep.sweepjobs import Sweep
 from ray_jobs.sweep.trials import run_trials
 from tests.conftest import SEGFORMER
@@ -57,7 +57,7 @@ def opened(folder: Path, shards: Path, runtime: Path, **changes: Any) -> tuple[S
 
 def run(study: SweepStudy, work: Sweep) -> list[Configuration]:
     told: list[Configuration] = []
-    run_trials(study, work, room=room_in_cluster(work.runtime), announce=told.append)
+    run_trials(study, work, room=phases_in_cluster(work.runtime), announce=told.append)
     return told
 
 

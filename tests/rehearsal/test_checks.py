@@ -7,8 +7,8 @@ import pytest
 
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.rehearsal import checks
-from pbrlib.rehearsal.checks import Talk, talks
-from pbrlib.rehearsal.node import NodeFacts, leave_token, left_by, look_around
+from pbrlib.rehearsal.checks import Talk, check_talk
+from pbrlib.rehearsal.node import NodeFacts, inspect_node, read_token, write_token
 from pbrlib.train.runtimespec import RuntimeSpec
 
 GB = 10**9
@@ -63,13 +63,13 @@ def test_a_node_that_has_another_disk_under_the_path_is_found_out(
     here, there = tmp_path / "here", tmp_path / "there"
     for place in (here, there):
         place.mkdir()
-    leave_token(here, "said")
+    write_token(here, "said")
     data = str(shard_set.location)
     nodes = [
-        look_around(here, node="n1", token="one", data=data),
-        look_around(there, node="n2", token="two", data=data),
+        inspect_node(here, node="n1", token="one", data=data),
+        inspect_node(there, node="n2", token="two", data=data),
     ]
-    back = {node.node: left_by(here, node.node) for node in nodes}
+    back = {node.node: read_token(here, node.node) for node in nodes}
     check = shared(*nodes, back=back)
     assert check.verdict == "failed" and check.found.startswith("1 of 2 nodes")
     assert shared(nodes[0], back=back).verdict == "ok"
@@ -78,17 +78,17 @@ def test_a_node_that_has_another_disk_under_the_path_is_found_out(
 
 
 def test_a_node_without_the_shards_is_named(tmp_path: Path) -> None:
-    leave_token(tmp_path, "said")
-    blind = look_around(tmp_path, node="n1", token="one", data=str(tmp_path / "none"))
+    write_token(tmp_path, "said")
+    blind = inspect_node(tmp_path, node="n1", token="one", data=str(tmp_path / "none"))
     check = checks.data_readable([NODE, blind], data="/mnt/shards", fingerprint="print")
     assert check.verdict == "failed"
     assert "no manifest.json" in check.found and "/mnt/shards" in str(check.advice)
 
 
 def test_a_node_that_cannot_write_says_why(shard_set: ShardSet, tmp_path: Path) -> None:
-    leave_token(tmp_path, "said")
+    write_token(tmp_path, "said")
     (tmp_path / "n1").mkdir()  # In the way of its file, for root too.
-    found = look_around(tmp_path, node="n1", token="one", data=str(shard_set.location))
+    found = inspect_node(tmp_path, node="n1", token="one", data=str(shard_set.location))
     assert found.reads == "said"
     assert found.writes is not None and "n1: cannot be written" in found.writes
     assert "Is a directory" in found.writes
@@ -96,19 +96,19 @@ def test_a_node_that_cannot_write_says_why(shard_set: ShardSet, tmp_path: Path) 
 
 def test_workers_that_sum_a_gradient_right_talk_at_a_pace() -> None:
     said = Talk("nccl", world=4, hosts=("a", "a", "b", "b"), bytes=300_000_000, seconds=0.03, right=True)
-    check = talks(said)
+    check = check_talk(said)
     assert (check.check, check.verdict) == ("nccl", "ok")
     # 2 x 3 / 4 of 300 MB in 30 ms.
     assert check.found == "2 nodes, 30 ms = 15 GB/s through each worker"
-    assert talks(replace(said, right=False)).verdict == "failed"
-    assert talks(replace(said, world=1)).found == "one worker, nobody to talk to"
+    assert check_talk(replace(said, right=False)).verdict == "failed"
+    assert check_talk(replace(said, world=1)).found == "one worker, nobody to talk to"
 
 
 def test_workers_that_keep_silent_fail_with_a_way_out() -> None:
-    check = talks(Talk("nccl", world=4, error="Timeout(ms)=120000"))
+    check = check_talk(Talk("nccl", world=4, error="Timeout(ms)=120000"))
     assert check.verdict == "failed" and check.found == "Timeout(ms)=120000"
     assert "NCCL_SOCKET_IFNAME" in str(check.advice)
-    assert "NCCL" not in str(talks(Talk("gloo", world=2, error="refused")).advice)
+    assert "NCCL" not in str(check_talk(Talk("gloo", world=2, error="refused")).advice)
 
 
 def test_a_stream_needs_its_blocks_and_the_batches_ahead() -> None:

@@ -105,7 +105,7 @@ def test_a_trial_leaves_why_it_failed_but_nothing_where_it_was_ended_from_outsid
     monkeypatch.setattr(trial, "ToTheSweep", object)
     with pytest.raises(type(error)):
         trial.train_trial(searcher.suggest("a"))
-    left = trial.left_outcome(work.folder(0, 0))
+    left = trial.read_outcome(work.folder(0, 0))
     assert (None if left is None else left.reason) == reason
 
 

@@ -79,7 +79,7 @@ def broken_layers(network: nn.Module) -> Iterator[list[str]]:
             handle.remove()
 
 
-def look_at_groups(learner: Learner) -> list[GroupLook]:
+def examine_groups(learner: Learner) -> list[GroupLook]:
     """Every group of the optimizer, with the gradients that stand in its parameters."""
     names = {parameter: name for name, parameter in learner.player.network.named_parameters()}
     found = []

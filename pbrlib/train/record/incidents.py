@@ -33,7 +33,7 @@ def note_incident(directory: Path, incident: Incident, **values: Any) -> None:
         storage.append_lines(directory / INCIDENTS, json.dumps(line) + "\n")
 
 
-def told(line: Mapping[str, Any]) -> str:
+def format_incident(line: Mapping[str, Any]) -> str:
     """A line of the file as a sentence."""
     where = "" if line.get("step") is None else f"step {line['step']}"
     if line["kind"] == "stalled":

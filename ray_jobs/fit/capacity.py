@@ -7,7 +7,7 @@ import logging
 import ray
 import ray.train
 
-from pbrlib.curriculum.climb import room_on
+from pbrlib.curriculum.climb import phases_on_nodes
 from pbrlib.train.runtimespec import RuntimeSpec
 from ray_jobs.cluster.session import is_local
 from ray_jobs.fit.starting import StartWatch
@@ -19,14 +19,14 @@ where they could not, but an autoscaler may bring some; and in a local cluster, 
 _log = logging.getLogger(__name__)
 
 
-def room_in_cluster(runtime: RuntimeSpec) -> int:
+def phases_in_cluster(runtime: RuntimeSpec) -> int:
     """How many fits the nodes that are up hold at once, whoever uses them now; at least one."""
     return max(1, _room(runtime))
 
 
 def _room(runtime: RuntimeSpec) -> int:
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
-    return room_on([node["Resources"] for node in nodes if node["Alive"]], runtime)
+    return phases_on_nodes([node["Resources"] for node in nodes if node["Alive"]], runtime)
 
 
 def start_watch(runtime: RuntimeSpec, *, title: str) -> StartWatch:
