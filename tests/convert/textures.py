@@ -56,6 +56,8 @@ def save_png(path: Path, pixels: Bytes) -> None:
 class FakeNetworks:
     """Answers simple functions of the input, and remembers the inputs."""
 
+    roles = ("albedo", "roughness", "metallic", "ao", "height", "segmentation")
+
     def __init__(self) -> None:
         self.seen: list[TextureInput] = []
 

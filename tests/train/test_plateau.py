@@ -14,10 +14,10 @@ from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.draws.batch import RawBatch
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.train.checkpoint.state import STATE, Validated, checkpoints, read_state
-from pbrlib.train.checkpoint.sums import OWN_SUM
 from pbrlib.train.plateau import on_plateau, steps_since_best
 from pbrlib.train.runtime import LocalRuntime
 from pbrlib.train.runtimespec import Selection
+from tests.checkpoints import as_written_by
 from tests.train.phases import Killed, job_of, kill_at, still
 
 L1 = Selection(metric="l1", mode="min")
@@ -152,7 +152,6 @@ def test_a_plateau_at_the_very_end_is_an_end_like_any_other(
 
 def test_a_checkpoint_from_before_there_was_a_history_can_be_read(job: PhaseJob) -> None:
     best = launch_local(job)
-    old = json.loads((best / STATE).read_text())
-    del old["history"], old["stopped"], old["files"], old[OWN_SUM]
-    (best / STATE).write_text(json.dumps({**old, "format_version": 1}))
+    as_written_by(1, best)
+    assert "history" not in json.loads((best / STATE).read_text())
     assert read_state(best).history == ()
