@@ -2,39 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import re
-import secrets
-import shlex
-import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from pbrlib.errors import ConfigError, OutageError, first_line
-from ray_jobs.cluster.stopping import WAIT
-
-if TYPE_CHECKING:
-    from ray.job_submission import JobSubmissionClient
-
-DASHBOARD = "http://127.0.0.1:8265"
-"""Where ``ray dashboard`` and ``kubectl port-forward`` put the dashboard of a cluster."""
-
-STOP_WAIT_S = 300
-"""How long a stopped job may take to reach its next checkpoint before Ray kills it."""
-
-_ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
-_NO_AGENT = "No available agent"
-_YOUNG_S, _YOUNG_PAUSE_S = 60.0, 2.0
-"""How long a cluster may be without an agent that takes jobs, as one that has just started is."""
-_UPLOADED = ("files", "file", "runtime_file")
-_PLACES = ("data", "runs", "out", "location")
-_ADDRESS = re.compile(r"[a-z0-9]+:/")
-_ID = re.compile(r"[^A-Za-z0-9_.-]+")
-"""What does not belong in a job's id, which stands in addresses, file names and commands."""
+from pbrlib.errors import ConfigError
+from ray_jobs.submission import DASHBOARD
 
 
 @click.command("submit")
@@ -64,6 +37,8 @@ def command(
         raise ConfigError(
             "pbr submit: give a command, as in `pbr submit -- train FILE...`, or --follow ID; one of the two."
         )
+    from ray_jobs.submission import checked, connect, described, submit
+
     if job is None:
         subcommand = checked(arguments, working_dir=working_dir)
         client = connect(address)
@@ -74,150 +49,3 @@ def command(
     from ray_jobs.cluster.jobclient import follow
 
     context.exit(follow(client, job))
-
-
-def checked(arguments: Sequence[str], *, working_dir: Path) -> click.Context:
-    """Parses the command as the job will, and checks that its paths mean something there.
-
-    Raises:
-        ConfigError: A path of this machine that no node has, or a file that is not in ``working_dir``.
-    """
-    from ray_jobs.cli import SUBCOMMANDS, main
-
-    name = arguments[0]
-    found = main.get_command(click.Context(main), name)
-    if found is None or name == "submit":
-        known = ", ".join(one for one in SUBCOMMANDS if one != "submit")
-        raise ConfigError(f"pbr submit: {name} is not a command for a cluster. Use one of {known}.")
-    context = found.make_context(f"pbr {name}", list(arguments[1:]))
-    while isinstance(context.command, click.Group):
-        words = [*context._protected_args, *context.args]
-        word, inner, rest = context.command.resolve_command(context, words)
-        assert inner is not None
-        context = inner.make_context(word, rest, parent=context)
-    for parameter in context.command.params:
-        value = context.params.get(str(parameter.name))
-        if value is None:
-            continue
-        if parameter.name in _UPLOADED:
-            for file in value if isinstance(value, tuple) else (value,):
-                _require_upload(Path(file), working_dir)
-        elif parameter.name in _PLACES or isinstance(parameter.type, click.Path):
-            _require_everywhere(parameter, str(value))
-    return context
-
-
-def _require_everywhere(parameter: click.Parameter, place: str) -> None:
-    if not _ADDRESS.match(place) and not Path(place).is_absolute():
-        raise ConfigError(
-            f"{parameter.opts[0]}: {place} is a path inside the job's upload, which is thrown away. "
-            "Give an absolute path that every node has, or an s3:// address."
-        )
-
-
-def _require_upload(file: Path, working_dir: Path) -> None:
-    if file.is_absolute() or not (working_dir / file).is_file():
-        raise ConfigError(
-            f"{file}: the job sees the files below {working_dir.resolve()} and nothing else of this machine. "
-            "Give a file there, by its path from there, or another --working-dir."
-        )
-
-
-def described(subcommand: click.Context, *, working_dir: Path) -> dict[str, str]:
-    """What a person finds beside the job: its places, and ``job_name``: ``segformer/S1``, ``ladder``."""
-    values = subcommand.params
-    files: Sequence[Path] = values.get("files") or ((values["file"],) if "file" in values else ())
-    command = str((subcommand.parent or subcommand).command.name)
-    name = "+".join(_name(working_dir / file) for file in files) or command
-    if values.get("phases"):
-        name += f"/{values['phases']}"
-    given = {key: str(values[key]) for key in ("data", "runs", "runtime_file") if values.get(key)}
-    listed = {"files": " ".join(map(str, files))} if files else {}
-    return {"job_name": name, "command": command, **listed, **given}
-
-
-def _name(file: Path) -> str:
-    """The name of a curriculum; a ladder and a search have none but their file's."""
-    from pbrlib.curriculum.config.yamlfile import read_yaml
-
-    content = read_yaml(file)
-    named = content.get("name") if isinstance(content, dict) else None
-    return str(named or file.stem)
-
-
-def connect(address: str | None) -> JobSubmissionClient:
-    """The jobs of a cluster; raises ConfigError where no dashboard answers, or refuses the token."""
-    address = address or next(filter(None, map(os.environ.get, _ADDRESSES)), DASHBOARD)
-    if "://" not in address:
-        raise ConfigError(
-            f"{address}: not the address of a dashboard, which takes the jobs. Write http://HOST:8265; "
-            "`ray dashboard` and `kubectl port-forward` bring one to this machine."
-        )
-    for name in _ADDRESSES:  # Ray would take these before the one that is given.
-        os.environ.pop(name, None)
-    # Ray's clients send a token only in this mode.
-    named = any(name in os.environ for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
-    if named or (Path.home() / ".ray" / "auth_token").exists():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-    from ray.exceptions import AuthenticationError
-
-    from ray_jobs.cluster.jobclient import JobClient
-    from ray_jobs.rayinternals import CHATTY_LOGGERS
-
-    for name in CHATTY_LOGGERS:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        return JobClient(address)
-    except AuthenticationError as error:
-        raise ConfigError(
-            f"{address}: the cluster wants its token. Set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, or put it "
-            "into ~/.ray/auth_token."
-        ) from error
-    except (OSError, RuntimeError) as error:
-        raise ConfigError(
-            f"{address}: no cluster takes jobs there ({first_line(error)}). Is it up (`ray up`), is its "
-            "dashboard here (`ray dashboard`)?"
-        ) from error
-
-
-def submit(
-    client: JobSubmissionClient, arguments: Sequence[str], *, working_dir: Path, metadata: dict[str, str]
-) -> str:
-    """Uploads ``working_dir`` and starts ``pbr ARGUMENTS`` in it; returns the job's id."""
-    stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    job = f"{_ID.sub('-', metadata['job_name'])}-{stamp}"
-    given = {
-        "entrypoint": shlex.join(["python", "-m", "ray_jobs", *arguments]),
-        "submission_id": job,
-        "metadata": metadata,
-        "runtime_env": {"working_dir": str(working_dir.resolve()), "env_vars": {WAIT: str(STOP_WAIT_S)}},
-    }
-    patient_until = time.monotonic() + _YOUNG_S
-    try:
-        while not _taken(client, given, is_last=time.monotonic() > patient_until):
-            time.sleep(_YOUNG_PAUSE_S)
-    except OutageError as error:
-        raise OutageError(f"{error} If it took this one, that is {job}.") from error
-    except (OSError, RuntimeError, ValueError) as error:
-        if _NO_AGENT in str(error):
-            raise ConfigError(
-                f"{client.get_address()}: no agent of the cluster takes jobs. Does another Ray hold its port "
-                "on the head? Start this one with `ray start --dashboard-agent-listen-port=PORT`."
-            ) from error
-        raise ConfigError(
-            f"{working_dir.resolve()}: the job was not taken ({first_line(error)}). If the upload is too "
-            "large, name what it does not need in .rayignore."
-        ) from error
-    click.echo(f"pbr: job {job} ({metadata['job_name']})", err=True)
-    return job
-
-
-def _taken(client: JobSubmissionClient, given: Mapping[str, Any], *, is_last: bool) -> bool:
-    """Whether the cluster took the job; False while it is so young that it has nobody to take one."""
-    try:
-        client.submit_job(**given)
-    except RuntimeError as error:
-        if is_last or _NO_AGENT not in str(error):
-            raise
-        return False
-    return True

@@ -147,7 +147,7 @@ def test_ratios_are_taken_within_a_round() -> None:
 
 def test_the_ways_to_a_sweeps_trainings_train_the_same(tmp_path: Path) -> None:
     from pbrlib.curriculum.config.load import load_curriculum
-    from ray_jobs.commands.tune import open_sweep
+    from ray_jobs.sweep.sweeprun import open_sweep
 
     setting = sweep_overhead.prepare(tmp_path, trials=2, steps=20)
     runtime, places = tmp_path / "runtime.yaml", {"runs": tmp_path / "runs", "out": tmp_path / "sweep"}

@@ -27,7 +27,7 @@ from pbrlib.errors import OutageError
 from ray_jobs.cli import main
 from ray_jobs.cluster import jobclient
 from ray_jobs.cluster.jobclient import INTERRUPTED, JobClient, follow
-from ray_jobs.commands.submit import submit
+from ray_jobs.submission import submit
 
 # Ray's client says to aiohttp "as usual" in a way that aiohttp gives up.
 pytestmark = pytest.mark.filterwarnings("ignore:ssl=None is deprecated:DeprecationWarning")

@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
 from ray_jobs.cli import main
-from ray_jobs.commands.inspect import balance_table
+from ray_jobs.shardview import balance_table
 from tests.damage import flip
 from tests.data.shards.materials import material
 

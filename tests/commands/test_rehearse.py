@@ -12,11 +12,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 import ray_jobs.cluster.session
-import ray_jobs.commands.rehearse
+import ray_jobs.rehearsing
 from pbrlib.errors import ConfigError
 from pbrlib.rehearsal.table import Rehearsal
 from ray_jobs.cli import main
-from ray_jobs.commands.submit import checked, described
+from ray_jobs.submission import checked, described
 from ray_jobs.work import Work
 from tests.conftest import SEGFORMER
 from tests.rehearsal.test_table import BAD, phase, rehearsal
@@ -46,7 +46,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> list[Rehearsal]:
         return results[-1]
 
     monkeypatch.setattr(ray_jobs.cluster.session, "ray_session", no_session)
-    monkeypatch.setattr(ray_jobs.commands.rehearse, "rehearse_work", rehearse_work)
+    monkeypatch.setattr(ray_jobs.rehearsing, "rehearse_work", rehearse_work)
     return results
 
 

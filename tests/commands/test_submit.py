@@ -10,8 +10,8 @@ from ray.job_submission import JobSubmissionClient
 
 from pbrlib.errors import ConfigError
 from ray_jobs.cli import main
-from ray_jobs.commands.submit import checked, connect, described
-from ray_jobs.commands.submit import submit as hand_in
+from ray_jobs.submission import checked, connect, described
+from ray_jobs.submission import submit as hand_in
 from tests.conftest import ALBEDO, SEGFORMER
 
 PLACES = ("--data", "/mnt/pbr/shards", "--runs", "/mnt/pbr/runs")
@@ -131,7 +131,7 @@ def submitted(client: Young, folder: Path) -> str:
 def test_a_cluster_that_has_just_started_is_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ray_jobs.commands.submit._YOUNG_PAUSE_S", 0.0)
+    monkeypatch.setattr("ray_jobs.submission._YOUNG_PAUSE_S", 0.0)
     client = Young(3)
     assert [submitted(client, tmp_path)] == client.taken
 
@@ -139,7 +139,7 @@ def test_a_cluster_that_has_just_started_is_asked_again(
 def test_a_cluster_that_never_has_an_agent_and_another_refusal_are_errors_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ray_jobs.commands.submit._YOUNG_S", -1.0)
+    monkeypatch.setattr("ray_jobs.submission._YOUNG_S", -1.0)
     with pytest.raises(ConfigError, match=r"no agent of the cluster .*--dashboard-agent-listen-port"):
         submitted(Young(100), tmp_path)
     refused = Young(1, reason="too large")

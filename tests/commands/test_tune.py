@@ -48,8 +48,7 @@ def test_a_sweep_that_is_finished_starts_no_ray_and_shows_its_table(
     shard_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ray_jobs.cluster import session
-    from ray_jobs.commands.tune import begin as begin_sweep
-    from ray_jobs.commands.tune import open_sweep
+    from ray_jobs.sweep.sweeprun import begin_sweep, open_sweep
 
     file = write_search(tmp_path)
     places_of = {"data": str(shard_folder), "runs": tmp_path / "runs", "out": tmp_path / "sweep"}

@@ -21,9 +21,9 @@ from pbrlib.sweep.study import Configuration, SweepStudy
 from pbrlib.train.record.rundirectory import RunDirectory
 from pbrlib.train.runtimespec import RuntimeSpec
 from ray_jobs.cluster.session import ray_session
-from ray_jobs.commands.tune import begin, open_sweep
 from ray_jobs.fit.capacity import phases_in_cluster
 from ray_jobs.sweep.sweepjobs import Sweep
+from ray_jobs.sweep.sweeprun import begin_sweep, open_sweep
 from ray_jobs.sweep.trials import run_trials
 from tests.conftest import SEGFORMER
 from tests.ray.head import head_node
@@ -52,7 +52,7 @@ def opened(folder: Path, shards: Path, runtime: Path, **changes: Any) -> tuple[S
         runtime_file=runtime,
         overrides=[],
     )
-    return begin(work), work
+    return begin_sweep(work), work
 
 
 def run(study: SweepStudy, work: Sweep) -> list[Configuration]:

@@ -17,7 +17,7 @@ from pbrlib.errors import DataError
 from pbrlib.storage import s3listing, s3reading
 from pbrlib.train.record.rundirectory import RunDirectory
 from ray_jobs.cli import main
-from ray_jobs.commands.tune import open_sweep
+from ray_jobs.sweep.sweeprun import open_sweep
 from tests.conftest import ALBEDO, S3_CREDENTIALS, SEGFORMER
 from tests.release.conftest import Ladder, add_fresh
 from tests.release.conftest import released as released

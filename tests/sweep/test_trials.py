@@ -13,10 +13,10 @@ import pytest
 from pbrlib import storage
 from pbrlib.errors import NumericsError
 from pbrlib.sweep.study import Configuration, Outcome, SweepStudy
-from ray_jobs.commands.tune import begin, open_sweep
 from ray_jobs.fit.fit import LostControllerError
 from ray_jobs.sweep import trial
 from ray_jobs.sweep.sweepjobs import Sweep
+from ray_jobs.sweep.sweeprun import begin_sweep, open_sweep
 from ray_jobs.sweep.trials import StudyScheduler, StudySearcher
 from tests.sweep.sweeps import MIOU, write_search
 
@@ -30,7 +30,7 @@ def opened(
     work = open_sweep(
         file, data=str(shards), runs=folder / "runs", out=folder / "sweep", runtime_file=None, overrides=[]
     )
-    study, told = begin(work), list[Configuration]()
+    study, told = begin_sweep(work), list[Configuration]()
     return study, work, StudySearcher(study, work, announce=told.append), told
 
 

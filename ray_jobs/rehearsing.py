@@ -1,0 +1,174 @@
+"""A rehearsal on the cluster: its checks, a few steps of every phase, and what follows from them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pbrlib.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pbrlib.curriculum.run import PhaseJob, RankWork
+    from pbrlib.data.shards.reader import ShardSet
+    from pbrlib.rehearsal.checks import Check
+    from pbrlib.rehearsal.estimate import PhaseEstimate, Whole
+    from pbrlib.rehearsal.ladder import Rehearsed
+    from pbrlib.rehearsal.node import NodeFacts
+    from pbrlib.rehearsal.table import Rehearsal
+    from ray_jobs.work import Work
+
+
+def rehearse_work(work: Work, *, scratch: Path) -> Rehearsal:
+    """The checks of the cluster, then every phase; inside a Ray session."""
+    from pbrlib.data.shards.reader import ShardSet
+    from pbrlib.rehearsal.checks import check_talk
+    from pbrlib.rehearsal.ladder import rehearse_ladder
+    from pbrlib.rehearsal.scratch import lend_donors
+    from pbrlib.rehearsal.table import Rehearsal
+    from ray_jobs.fit.capacity import phases_in_cluster
+    from ray_jobs.fit.preflight import check_collectives, storage_and_data
+
+    began = time.monotonic()
+    shards = ShardSet.open(work.data, on_bad_sample=work.runtime.on_bad_sample)
+    # No retry: a rehearsal is there to find what fails. Nor does it belong among the runs of a tracker.
+    runtime = work.runtime.model_copy(update={"max_failures": 0, "trackers": ()})
+    talk = check_talk(check_collectives(runtime, scratch=scratch, gradient_bytes=_gradient_bytes(work)))
+    nodes, seen = storage_and_data(scratch, runs=work.runs, data=work.data, fingerprint=shards.fingerprint)
+    checks = [talk, *seen]
+    for check in checks:
+        click.echo(f"{check.check}: {check.verdict}, {check.found}")
+    lend_donors(work.ladder, phases=work.phases, runs=work.runs, scratch=scratch)
+    phases = rehearse_ladder(
+        work.ladder,
+        phases=work.phases,
+        shards=shards,
+        scratch=scratch,
+        runtime=runtime,
+        launch=_launch,
+        say=_say,
+    )
+    room = phases_in_cluster(runtime)
+    whole = _whole(work, phases, room=room)
+    return Rehearsal(
+        checks=(*checks, *_after(work, phases, nodes, most_bytes=whole.most_bytes, shards=shards)),
+        phases=tuple(phases),
+        whole=whole,
+        workers=runtime.workers,
+        room=room,
+        seconds=time.monotonic() - began,
+        device=runtime.device,
+        leaves_model=work.leaves_model,
+    )
+
+
+def _launch(job: PhaseJob, *, work: RankWork) -> Path:
+    """A fit whose failure is said in a sentence."""
+    from ray.train import TrainingFailedError
+
+    from ray_jobs.fit.fit import launch_on_ray
+    from ray_jobs.fit.preflight import first_failure
+
+    try:
+        return launch_on_ray(job, work=work)
+    except TrainingFailedError as error:
+        raise ConfigError(
+            f"phases.{job.phase}: a worker failed ({first_failure(error)}). One that dies without a word "
+            "mostly had too little memory: set a smaller batch_per_device, or fewer workers a node."
+        ) from error
+
+
+def _say(one: Rehearsed) -> None:
+    """A line as soon as a phase is over: the whole takes minutes."""
+    from pbrlib.curriculum.describe.phrases import size
+
+    if one.figures is None:
+        click.echo(f"{one.length.name}: {one.error}")
+        return
+    step, again = one.figures.step, "restored" if one.figures.restored else "NOT restored"
+    click.echo(
+        f"{one.length.name}: {step.median:.3g} s a step ({step.least:.3g} to {step.most:.3g}), "
+        f"{size(one.figures.peak_bytes)} at its peak, {again} at step {one.figures.restored_at}"
+    )
+
+
+def _gradient_bytes(work: Work) -> int:
+    """Of the largest network, in fp32."""
+    from pbrlib.curriculum.check.curriculum import networks_of
+
+    networks = (one for curriculum in work.ladder.curricula for one in networks_of(curriculum.task).values())
+    return max(sum(4 * parameter.numel() for parameter in network.parameters()) for network in networks)
+
+
+def _whole(work: Work, phases: Sequence[Rehearsed], *, room: int) -> Whole:
+    from pbrlib.rehearsal.estimate import whole
+
+    by_family: dict[str, dict[str, PhaseEstimate | None]] = {name: {} for name in work.phases}
+    for one in phases:
+        by_family[one.length.curriculum][one.length.phase] = one.estimate
+    last = {one.length.curriculum: one.figures.weights_bytes for one in phases if one.figures is not None}
+    return whole(
+        [[family.curriculum.name for family in wave] for wave in work.ladder.waves],
+        by_family,
+        workers=work.runtime.workers,
+        room=room,
+        model_bytes=sum(last.values()) if work.leaves_model else 0,
+    )
+
+
+def _after(
+    work: Work, phases: Sequence[Rehearsed], nodes: Sequence[NodeFacts], *, most_bytes: int, shards: ShardSet
+) -> list[Check]:
+    """The checks that need the figures of the phases."""
+    from pbrlib.rehearsal import checks
+    from ray_jobs.fit.preflight import stores, workers_on
+
+    own, workers = stores(), workers_on(work.runtime)
+    need = max(_store_need(work, one, shards=shards) for one in phases)
+    found = [
+        *_space(work.runs, needed=most_bytes),
+        checks.object_store(nodes, stores=own, workers=workers, per_worker=need),
+        checks.shared_memory(nodes, stores=own),
+        checks.processors(nodes, workers=workers, runtime=work.runtime),
+    ]
+    known = [one.figures for one in phases if one.figures is not None]
+    if known:
+        most = max(one.host_bytes for one in known)
+        found.append(checks.memory(nodes, workers=workers, per_worker=most, stores=own))
+    devices = [one for one in known if one.device_bytes is not None]
+    if devices:
+        fullest = max(devices, key=lambda one: one.reserved_bytes or 0)
+        found.append(
+            checks.device_memory(
+                fullest.peak_bytes, reserved=fullest.reserved_bytes or 0, device=fullest.device_bytes or 0
+            )
+        )
+    return found
+
+
+def _space(runs: Path, *, needed: int) -> list[Check]:
+    """The check of the free space, where there is a limit."""
+    from pbrlib import storage
+    from pbrlib.rehearsal.checks import space
+
+    free = storage.free_bytes(runs)
+    return [] if free is None else [space(free, needed=needed, place=str(runs))]
+
+
+def _store_need(work: Work, one: Rehearsed, *, shards: ShardSet) -> int:
+    """What the stream of one worker keeps in the object store while a phase trains."""
+    from pbrlib.rehearsal.checks import store_need
+    from ray_jobs.fit.datasets import DRAWS_PER_BLOCK, STORE_BYTES
+
+    listed = shards.manifest.shards
+    return store_need(
+        work.runtime,
+        crop=one.crop,
+        batch=-(-one.length.batch // work.runtime.workers),
+        tile_bytes=sum(shard.bytes for shard in listed) / max(sum(shard.rows for shard in listed), 1),
+        block=DRAWS_PER_BLOCK,
+        limit=STORE_BYTES,
+    )

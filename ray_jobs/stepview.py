@@ -1,0 +1,82 @@
+"""A replayed step as lines and a table for the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from pbrlib.curriculum.debugstep import StepInQuestion, TurnLook
+
+
+def introduction(asked: StepInQuestion) -> Iterator[str]:
+    """What is replayed from where."""
+    ranks = f"{asked.world_size} rank{'s' if asked.world_size > 1 else ''} in one process"
+    yield f"phase {asked.phase}, step {asked.step}, {ranks}"
+    if asked.recorded is not None and asked.began_at == asked.step:
+        yield f"from the state that was kept before it: {asked.start}"
+        return
+    between = asked.step - asked.began_at
+    place = "the beginning of the phase" if asked.start is None else str(asked.start)
+    yield f"from {place}: takes {between} step{'s' if between != 1 else ''} before it"
+
+
+def findings(seen: TurnLook) -> Iterator[str]:
+    """Terms, gradients and layers of a turn, and whether they are what training had."""
+    if seen.player is not None:
+        yield f"the turn of {seen.player}"
+    for name, value in seen.figures.items():
+        label = {"total": "loss", "norm": "norm of the gradient"}.get(name, f"term {name}")
+        yield f"{label:28} {value:.9g}{'' if math.isfinite(value) else '   not finite'}"
+    yield from reproduction(seen)
+    if seen.layers:
+        more = f", and {len(seen.layers) - 1} behind it" if len(seen.layers) > 1 else ""
+        yield f"the first layer whose answer is not finite: {seen.layers[0]}{more}"
+    for group in seen.groups:
+        broken = ", ".join(group.broken_gradients[:3])
+        count = len(group.broken_gradients)
+        odd = f"   {count} tensors not finite, such as {broken}" if count else ""
+        yield f"group {group.name}: norm of its gradient {group.norm:.6g}, rate {group.rate:.4g}{odd}"
+        if group.broken_weights:
+            shown = ", ".join(group.broken_weights[:3])
+            yield f"group {group.name}: weights not finite before the step: {shown}"
+
+
+def reproduction(seen: TurnLook) -> Iterator[str]:
+    """How the replay compares with the step as it was taken."""
+    if seen.recorded is None:
+        return
+    differences = seen.differences()
+    if not differences:
+        yield "reproduced: every figure is the one of training, bit for bit"
+    for name, (before, now) in differences.items():
+        yield f"differs: {name} was {before:.9g} in training, {now:.9g} here ({now - before:+.3g})"
+
+
+def samples_table(seen: TurnLook) -> Table:
+    """A line for each sample: its terms as if it were alone."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
+    names = list(seen.samples[0].terms) if seen.samples else []
+    for name in ("rank", "sample", *names, "input", "answer"):
+        table.add_column(name)
+    for one in seen.samples:
+        values = (f"{value:.6g}" for value in one.terms.values())
+        ends = (str(one.ranges["network's input"]), str(one.ranges["network's answer"]))
+        table.add_row(*map(Text, (str(one.rank), one.id, *values, *ends)))
+    return table
+
+
+def inputs(seen: TurnLook) -> Iterator[str]:
+    """The range of every map over the samples, and each sample in which one is not finite."""
+    for name in seen.samples[0].ranges if seen.samples else ():
+        ranges = [one.ranges[name] for one in seen.samples]
+        least, most = min(one.least for one in ranges), max(one.most for one in ranges)
+        broken = [one.id for one in seen.samples if one.ranges[name].broken]
+        odd = f"   not finite in {', '.join(dict.fromkeys(broken))}" if broken else ""
+        yield f"{name:28} {least:.4g} to {most:.4g}{odd}"

@@ -1,0 +1,106 @@
+"""A sweep from its file to its results: opened, begun or resumed, trained, written down."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ray_jobs.sweep.sweepjobs import Sweep
+
+if TYPE_CHECKING:
+    from pbrlib.sweep.study import Configuration, SweepStudy
+    from pbrlib.train.runtimespec import RuntimeSpec
+
+_WIDTH = 140
+
+
+def open_sweep(
+    file: Path, *, data: str, runs: Path, out: Path, runtime_file: Path | None, overrides: Sequence[str]
+) -> Sweep:
+    """Reads and checks everything; raises with all mistakes before a worker starts."""
+    from pbrlib.curriculum.check.donors import require_trunks
+    from pbrlib.curriculum.config.load import load_runtime
+    from pbrlib.curriculum.run import resolve
+    from pbrlib.data.shards.reader import ShardSet
+    from pbrlib.sweep.searchfile import check_search, load_search
+    from pbrlib.train.record.trackers import require
+    from pbrlib.train.runtimespec import RuntimeSpec
+
+    runtime = RuntimeSpec() if runtime_file is None else load_runtime(runtime_file)
+    require(runtime.trackers)
+    search = load_search(file, overrides=overrides)
+    shards = ShardSet.open(data, on_bad_sample=runtime.on_bad_sample)
+    check_search(search, runtime=runtime, rows=shards.rows)
+    require_trunks(search.curriculum, place=str(search.curriculum_file), running=[search.spec.phase])
+    resolve(search.curriculum, search.spec.phase, shards=shards, runs=runs.resolve(), runtime=runtime)
+    location = data if "://" in data else str(Path(data).resolve())
+    return Sweep(search, location, runs.resolve(), out.resolve(), runtime)
+
+
+def begin_sweep(work: Sweep) -> SweepStudy:
+    """The study of a sweep, a new one or the one that is there."""
+    from pbrlib.data.shards.reader import ShardSet
+    from pbrlib.sweep.study import SweepStudy
+
+    shards = ShardSet.open(work.shards, on_bad_sample=work.runtime.on_bad_sample)
+    about = {"shards": shards.fingerprint, "precision": work.runtime.precision}
+    return SweepStudy.begin(work.out, work.search, about=about)
+
+
+def train_sweep(study: SweepStudy, work: Sweep, *, address: str | None) -> None:
+    """Train what is left of a sweep, in a Ray session of its own."""
+    from ray_jobs.cluster.session import ray_session
+
+    with ray_session(
+        address=address, num_cpus=_cpus(work.runtime), dashboard=True, worker_output=work.runtime.ray_logs
+    ):
+        # Ray reads its environment, which the session sets, when it is imported.
+        from ray_jobs.fit.capacity import phases_in_cluster
+        from ray_jobs.sweep.trials import run_trials
+
+        room = phases_in_cluster(work.runtime)
+        room = min(room, study.spec.limits.parallel or room)
+        click.echo(f"{work.title}: {study.spec.size} configurations, {room} at once, into {work.out}")
+        run_trials(study, work, room=room, announce=lambda one: click.echo(_line(one, study)))
+
+
+def _cpus(runtime: RuntimeSpec) -> int:
+    """Logical CPUs of a local cluster."""
+    from ray_jobs.cluster.session import MIN_LOGICAL_CPUS
+
+    return max(math.ceil(runtime.logical_cpus), len(os.sched_getaffinity(0)), MIN_LOGICAL_CPUS)
+
+
+def _line(one: Configuration, study: SweepStudy) -> str:
+    """What became of a configuration, in a line."""
+    values = " ".join(
+        f"{sum(found) / len(found):.4g}"
+        for place in range(len(study.spec.objectives))
+        if (found := one.values(place))
+    )
+    counted = f" {len(one.outcomes)}/{study.spec.repeats}" if study.spec.repeats > 1 else ""
+    said = [f"trial {one.number}{counted}: {one.state}", values, one.reason]
+    return ", ".join(part for part in said if part)
+
+
+def conclude_sweep(study: SweepStudy, work: Sweep) -> None:
+    """Prints the ranked table and writes the results."""
+    from rich.console import Console
+
+    from pbrlib.sweep.ranking import table, title_of
+    from pbrlib.sweep.results import write_results
+
+    files = write_results(study, work.search)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, _WIDTH)
+    console.print(table(study, title=title_of(work.search)))
+    for file in files:
+        console.print(f"{file}", soft_wrap=True)
+    if study.unfinished() or len(study.configurations()) < study.spec.size:
+        console.print("The time of the sweep is over before its end: the same command resumes.")
