@@ -21,7 +21,7 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import OutageError
 from pbrlib.train.checkpoint.state import is_complete
 from pbrlib.train.record.incidents import INCIDENTS
-from ray_jobs.fit import fit, room, trainer
+from ray_jobs.fit import capacity, fit, trainer
 from ray_jobs.fit.trainer import ProcessGroupConfig
 from tests.conftest import NUM_CPUS
 from tests.train.phases import job_of
@@ -54,7 +54,7 @@ def without_place(
 def test_a_fit_without_a_place_ends_when_its_time_is_over(
     ray_cluster: None, without_place: PhaseJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "WHERE_NONE_COME_S", 3.0)
+    monkeypatch.setattr(capacity, "WHERE_NONE_COME_S", 3.0)
     monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "2")
     with pytest.raises(OutageError, match=r"no place for 3 workers, each with 2 CPUs\. .*`ray status`"):
         fit.launch_for_command(without_place)

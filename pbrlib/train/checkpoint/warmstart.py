@@ -1,6 +1,6 @@
 """Beginning from the weights of a network that learned something else: what fits is taken, the rest named.
 
-The other verb than `pbrlib.train.checkpoint.state.restore`, which continues and is strict.
+The other verb than `pbrlib.train.checkpoint.players.restore`, which continues and is strict.
 """
 
 from __future__ import annotations
