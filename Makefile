@@ -48,7 +48,7 @@ demo: install  ## Generate materials, train all six networks, evaluate, convert:
 	@echo "Pictures: $(DEMO)/new/contact.png and $(DEMO)/runs/model/evaluation/*.png"
 
 test: install  ## Run the tests that take seconds, in two processes
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadgroup --durations 10
 
 test-slow: install  ## Run the tests that take minutes; one of them needs prometheus installed
 	$(BIN)/pytest -m slow --ignore tests/faults

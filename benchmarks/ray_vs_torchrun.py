@@ -235,6 +235,7 @@ def train_rank(setting: Setting, *, rank: int, world: int, root: int, ray: bool)
     )
     task = build_task()
     runtime: Any
+    run = phase_run(plan, directory=setting.root / "phase")
     if ray:
         from ray_jobs.fit.gauges import PhaseGauges
         from ray_jobs.fit.runtime import RayRuntime
@@ -245,11 +246,11 @@ def train_rank(setting: Setting, *, rank: int, world: int, root: int, ray: bool)
 
         gauges = PhaseGauges(curriculum="benchmark", phase="A1", run="0")
         runtime = InMemory(
-            shards, RuntimeSpec(workers=WORKERS), directory=setting.root / "phase", gauges=gauges
+            shards, run.runtime, selection=run.selection, directory=run.directory, gauges=gauges
         )
     else:
         runtime = TorchrunRuntime(shards, batches)
-    train_phase(phase_run(plan, directory=setting.root / "phase"), task, runtime, validation=())
+    train_phase(run, task, runtime, validation=())
     result = RankResult(
         wall=batches.wall,
         cpu=batches.cpu,
