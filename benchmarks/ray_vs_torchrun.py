@@ -235,7 +235,8 @@ def train_rank(setting: Setting, *, rank: int, world: int, root: int, ray: bool)
     )
     task = build_task()
     runtime: Any
-    run = phase_run(plan, directory=setting.root / "phase")
+    # Ray takes checkpoints in the folder of its run alone.
+    run = phase_run(plan, directory=setting.root / ("ray/bench" if ray else "phase"))
     if ray:
         from ray_jobs.fit.gauges import PhaseGauges
         from ray_jobs.fit.runtime import RayRuntime
