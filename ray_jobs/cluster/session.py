@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import secrets
 import shutil
@@ -108,6 +109,11 @@ def ray_session(
             ray.shutdown()
 
 
+def local_cpus(wanted: float = 0.0) -> int:
+    """Logical CPUs of a local cluster: those of the machine, or as many as are wanted; a few at least."""
+    return max(math.ceil(wanted), len(os.sched_getaffinity(0)), MIN_LOGICAL_CPUS)
+
+
 def is_local() -> bool:
     """Whether this process belongs to a cluster that ends with its command."""
     return _LOCAL.items() <= os.environ.items()
@@ -154,7 +160,7 @@ def _local(*, num_cpus: int | None) -> dict[str, Any]:
     _ensure_token()
     return {
         "address": "local",
-        "num_cpus": num_cpus or max(MIN_LOGICAL_CPUS, len(os.sched_getaffinity(0))),
+        "num_cpus": num_cpus or local_cpus(),
         "object_store_memory": _object_store_bytes(),
         "dashboard_host": "127.0.0.1",
     }

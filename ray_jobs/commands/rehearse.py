@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +43,7 @@ def command(
     all the same.
     """
     from pbrlib.rehearsal.scratch import scratch_runs
-    from ray_jobs.cluster.session import MIN_LOGICAL_CPUS, ray_session
+    from ray_jobs.cluster.session import local_cpus, ray_session
     from ray_jobs.output import write_file
     from ray_jobs.rehearsing import rehearse_work
     from ray_jobs.work import open_work
@@ -55,7 +53,7 @@ def command(
     )
     # With fewer workers each has more to do and to hold: what they can, more can.
     work.runtime = work.runtime.at_fewest()
-    cpus = max(math.ceil(work.runtime.logical_cpus), len(os.sched_getaffinity(0)), MIN_LOGICAL_CPUS)
+    cpus = local_cpus(work.runtime.logical_cpus)
     # The scratch place goes last: the workers, which Ray ends, write into it.
     with (
         scratch_runs(work.runs, keep=keep) as scratch,

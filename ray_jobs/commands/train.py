@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,9 +73,9 @@ def command(
 
 
 def _train_on_ray(work: Work, *, address: str | None, force: str | None) -> None:
-    from ray_jobs.cluster.session import MIN_LOGICAL_CPUS, ray_session
+    from ray_jobs.cluster.session import local_cpus, ray_session
 
-    cpus = max(math.ceil(work.runtime.logical_cpus), len(os.sched_getaffinity(0)), MIN_LOGICAL_CPUS)
+    cpus = local_cpus(work.runtime.logical_cpus)
     with ray_session(address=address, num_cpus=cpus, worker_output=work.runtime.ray_logs):
         # Ray reads its environment, which the session sets, when it is imported.
         from ray_jobs.fit.capacity import phases_in_cluster

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +12,6 @@ from ray_jobs.sweep.sweepjobs import Sweep
 
 if TYPE_CHECKING:
     from pbrlib.sweep.study import Configuration, SweepStudy
-    from pbrlib.train.runtimespec import RuntimeSpec
 
 _WIDTH = 140
 
@@ -54,10 +51,13 @@ def begin_sweep(work: Sweep) -> SweepStudy:
 
 def train_sweep(study: SweepStudy, work: Sweep, *, address: str | None) -> None:
     """Train what is left of a sweep, in a Ray session of its own."""
-    from ray_jobs.cluster.session import ray_session
+    from ray_jobs.cluster.session import local_cpus, ray_session
 
     with ray_session(
-        address=address, num_cpus=_cpus(work.runtime), dashboard=True, worker_output=work.runtime.ray_logs
+        address=address,
+        num_cpus=local_cpus(work.runtime.logical_cpus),
+        dashboard=True,
+        worker_output=work.runtime.ray_logs,
     ):
         # Ray reads its environment, which the session sets, when it is imported.
         from ray_jobs.fit.capacity import phases_in_cluster
@@ -67,13 +67,6 @@ def train_sweep(study: SweepStudy, work: Sweep, *, address: str | None) -> None:
         room = min(room, study.spec.limits.parallel or room)
         click.echo(f"{work.title}: {study.spec.size} configurations, {room} at once, into {work.out}")
         run_trials(study, work, room=room, announce=lambda one: click.echo(_line(one, study)))
-
-
-def _cpus(runtime: RuntimeSpec) -> int:
-    """Logical CPUs of a local cluster."""
-    from ray_jobs.cluster.session import MIN_LOGICAL_CPUS
-
-    return max(math.ceil(runtime.logical_cpus), len(os.sched_getaffinity(0)), MIN_LOGICAL_CPUS)
 
 
 def _line(one: Configuration, study: SweepStudy) -> str:
