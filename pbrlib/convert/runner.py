@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -24,8 +25,9 @@ from pbrlib.data.materials.contact import Picture
 from pbrlib.errors import ConfigError, DataError
 from pbrlib.inference.chain import TextureInput
 from pbrlib.maps import DIFFUSE, NORMAL, TRUE_PBR
-from pbrlib.textures.blocks import Bytes, is_opaque
-from pbrlib.textures.decode import read_picture
+from pbrlib.textures.blocks import is_opaque
+from pbrlib.textures.decode import Texture, read_texture
+from pbrlib.textures.metadata import Use
 from pbrlib.textures.pairs import Aside, Fate, Listing, Pair
 
 AHEAD = 2
@@ -37,6 +39,14 @@ class Predictor(Protocol):
 
     def predict(self, texture: TextureInput) -> dict[str, Tensor]:
         """Maps (C, H, W) in [0, 1] at the size of the texture."""
+        ...
+
+
+class Reader(Protocol):
+    """What decodes: ``pbrlib.textures.decode.read_texture``, or a function that answers like it."""
+
+    def __call__(self, path: Path, *, use: Use) -> Texture:
+        """The pixels of a file, and notes on them."""
         ...
 
 
@@ -52,8 +62,8 @@ class Progress:
 @dataclass(frozen=True)
 class _Loading:
     pair: Pair
-    diffuse: Future[Bytes]
-    normal: Future[Bytes]
+    diffuse: Future[Texture]
+    normal: Future[Texture]
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,7 @@ def convert_tree(
     num_workers: int = 2,
     timeout_s: float = 300.0,
     watch: Callable[[Progress], None] = lambda progress: None,
-    read: Callable[[Path], Bytes] = read_picture,
+    read: Reader = read_texture,
 ) -> Report:
     """Converts every texture pair of a tree; existing files of the same names are replaced.
 
@@ -135,7 +145,7 @@ class _Conversion:
     listing: Listing
     output: Path
     workers: Workers
-    read: Callable[[Path], Bytes]
+    read: Reader
 
     def results(self, *, ahead: int) -> Iterator[_Writing | Aside]:
         """Every pair in order, written or failed; ``ahead`` textures wait at either side of the networks."""
@@ -158,15 +168,16 @@ class _Conversion:
             yield self._finished(writing.popleft())
 
     def _load(self, pair: Pair) -> _Loading:
+        files: tuple[tuple[Path, Use], ...] = ((pair.diffuse, "colour"), (pair.normal, "normal"))
         diffuse, normal = (
-            self.workers.submit(str(path), self.read, path) for path in (pair.diffuse, pair.normal)
+            self.workers.submit(str(path), partial(self.read, use=use), path) for path, use in files
         )
         return _Loading(pair, diffuse, normal)
 
     def _convert(self, loading: _Loading) -> _Writing:
         diffuse, normal = loading.diffuse.result(), loading.normal.result()
         start = time.perf_counter()
-        prepared = prepare(diffuse, normal)
+        prepared = prepare(diffuse.pixels, normal.pixels)
         answer = self.predictor.predict(prepared.texture)
         predicted = {name: x.cpu() for name, x in answer.items() if name in TRUE_PBR}
         maps = store(prepared, predicted)
@@ -174,6 +185,7 @@ class _Conversion:
         summary = _summary(
             loading.pair, prepared, predicted, opaque=is_opaque(maps.albedo[..., 3]), seconds=seconds
         )
+        summary = replace(summary, notes=(*_file_notes(diffuse, normal), *summary.notes))
         row = thumbnails(prepared.texture, predicted)
         return _Writing(loading.pair, summary, row, self._write(loading.pair, maps))
 
@@ -192,6 +204,10 @@ class _Conversion:
         return Aside(
             PurePosixPath(pair.diffuse.relative_to(self.listing.root).as_posix()), Fate.FAILED, str(error)
         )
+
+
+def _file_notes(diffuse: Texture, normal: Texture) -> list[str]:
+    return [f"diffuse: {note}" for note in diffuse.notes] + [f"normal: {note}" for note in normal.notes]
 
 
 def _summary(

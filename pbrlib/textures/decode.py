@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from pbrlib.errors import DataError, PbrError
 from pbrlib.textures.blocks import Bytes, read_dds
 from pbrlib.textures.dds import MAX_SIZE, read_header
+from pbrlib.textures.metadata import Use, apply_metadata
 
 SUFFIXES = (".dds", ".png")
 """The texture files that are read, in the order in which equal names are preferred."""
@@ -20,8 +22,26 @@ _INFLATED = 1032
 """The most bytes that one byte of a deflated stream can stand for (zlib, "Technical Details")."""
 
 
+@dataclass(frozen=True)
+class Texture:
+    """A decoded texture file.
+
+    ``pixels`` are ``(H, W, C)`` uint8: C is 4 (RGBA), 1 (BC4) or 2 (BC5). ``notes`` say what the decoder
+    changed, and what it saw and could not apply.
+    """
+
+    pixels: Bytes
+    notes: tuple[str, ...] = ()
+
+
 def read_size(path: Path) -> tuple[int, int]:
-    """Height and width from the header alone; raises DataError naming the file and the field."""
+    """Height and width as they are stored, from the header alone.
+
+    A picture with an EXIF orientation may have them the other way round once it is upright.
+
+    Raises:
+        DataError: The message names the file and the field.
+    """
     if path.suffix.lower() == ".dds":
         header = read_header(path)
         return header.height, header.width
@@ -39,20 +59,26 @@ def read_size(path: Path) -> tuple[int, int]:
     return height, width
 
 
-def read_picture(path: Path) -> Bytes:
-    """Reads a texture.
+def read_texture(path: Path, *, use: Use) -> Texture:
+    """Reads a texture, upright, a colour in sRGB.
 
-    Returns:
-        ``(H, W, C)`` uint8 as stored: C is 4 (RGBA), or 1 and 2 for BC4 and BC5.
+    Args:
+        path: A DDS or PNG file.
+        use: What the pixels are read for; see ``metadata.apply_metadata``.
 
     Raises:
-        DataError: whatever is wrong with the file, named.
+        DataError: Whatever is wrong with the file, named.
     """
     if path.suffix.lower() == ".dds":
-        return read_dds(path)
+        return Texture(read_dds(path))
     height, width = read_size(path)
     _check_length(path, height=height, width=width)
-    return _read_png(path)
+    return _read_png(path, use)
+
+
+def read_picture(path: Path) -> Bytes:
+    """Reads the pixels of a texture as numbers; raises DataError as ``read_texture`` does."""
+    return read_texture(path, use="data").pixels
 
 
 def _check_length(path: Path, *, height: int, width: int) -> None:
@@ -67,19 +93,20 @@ def _check_length(path: Path, *, height: int, width: int) -> None:
         )
 
 
-def _read_png(path: Path) -> Bytes:
+def _read_png(path: Path, use: Use) -> Texture:
     from PIL import Image
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = Image.open(path, formats=("PNG",))
-        with picture:
-            picture.load()
+            opened = Image.open(path, formats=("PNG",))
+        with opened:
+            opened.load()
+            picture, notes = apply_metadata(opened, use=use)
             if picture.mode.startswith("I"):  # 16 bits of grey, which Pillow would clip instead of scale
                 grey = (np.asarray(picture).astype(np.float32) / 257.0).round().astype(np.uint8)
-                return np.stack((grey, grey, grey, np.full_like(grey, 255)), axis=-1)
-            return np.asarray(picture.convert("RGBA"), dtype=np.uint8)
+                return Texture(np.stack((grey, grey, grey, np.full_like(grey, 255)), axis=-1), notes)
+            return Texture(np.asarray(picture.convert("RGBA"), dtype=np.uint8), notes)
     except PbrError:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:

@@ -6,21 +6,21 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from pbrlib.textures.blocks import Bytes
-from pbrlib.textures.decode import read_picture
+from pbrlib.textures.decode import Texture, read_texture
+from pbrlib.textures.metadata import Use
 
 
-def crashing_reader(path: Path) -> Bytes:
+def crashing_reader(path: Path, *, use: Use = "data") -> Texture:
     """A decoder that kills its process over files named ``crash*`` and hangs over ``hang*``."""
     if path.name.startswith("crash"):
         os.abort()
     if path.name.startswith("hang"):
         while True:
             pass
-    return read_picture(path)
+    return read_texture(path, use=use)
 
 
-def exiting_reader(path: Path) -> Bytes:
+def exiting_reader(path: Path) -> Texture:
     """A decoder that ends its process quietly."""
     os._exit(3)
 

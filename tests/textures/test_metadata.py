@@ -1,0 +1,203 @@
+"""What the metadata of a picture says is applied to its colours, and never to numbers."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
+
+from pbrlib.colour import linear_to_srgb, srgb_to_linear
+from pbrlib.convert.runner import convert_tree
+from pbrlib.textures.decode import read_texture
+from tests.convert.textures import FakeNetworks, normal, picture
+
+PIXELS = picture(6, 10)[..., :3]
+
+
+def saved(folder: Path, pixels: np.ndarray, *, chunks: dict[bytes, bytes], **settings: object) -> Path:
+    info = PngInfo()
+    for name, body in chunks.items():
+        info.add(name, body)
+    path = folder / "picture.png"
+    Image.fromarray(pixels).save(path, pnginfo=info, **settings)
+    return path
+
+
+def gama(exponent: float) -> bytes:
+    return struct.pack(">I", round(exponent * 100_000))
+
+
+def display_p3() -> bytes:
+    """A matrix profile of Display P3 (D65 adapted to D50, SMPTE EG 432-1) with a power of 2.2."""
+
+    def xyz(*values: float) -> bytes:
+        return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(value * 65536) for value in values))
+
+    curve = b"curv\0\0\0\0" + struct.pack(">IH2x", 1, round(2.2 * 256))
+    text = b"Display P3"
+    described = b"desc\0\0\0\0" + struct.pack(">I", len(text) + 1) + text + bytes(79)
+    tags = {
+        b"desc": described + bytes(-len(described) % 4),
+        b"wtpt": xyz(0.9642, 1.0, 0.8249),
+        b"rXYZ": xyz(0.5151, 0.2412, -0.0011),
+        b"gXYZ": xyz(0.2920, 0.6922, 0.0419),
+        b"bXYZ": xyz(0.1571, 0.0666, 0.7841),
+        b"rTRC": curve,
+        b"gTRC": curve,
+        b"bTRC": curve,
+    }
+    table, body, offset = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
+    for name, data in tags.items():
+        table += name + struct.pack(">2I", offset + len(body), len(data))
+        body += data
+    size = offset + len(body)
+    head = struct.pack(">I4sI4s4s4s", size, b"lcms", 0x02400000, b"mntr", b"RGB ", b"XYZ ")
+    head += bytes(12) + b"acsp" + bytes(28) + struct.pack(">3i", 0xF6D6, 0x10000, 0xD32D) + bytes(48)
+    return head[:128] + table + body
+
+
+def test_colours_of_linear_light_become_srgb(tmp_path: Path) -> None:
+    light = np.rint(srgb_to_linear(PIXELS.astype(np.float32) / 255.0) * 255.0).astype(np.uint8)
+    texture = read_texture(saved(tmp_path, light, chunks={b"gAMA": gama(1.0)}), use="colour")
+    wanted = np.rint(linear_to_srgb(light.astype(np.float32) / 255.0) * 255.0)
+    np.testing.assert_array_equal(texture.pixels[..., :3], wanted)
+    assert np.abs(texture.pixels[..., :3].astype(int) - PIXELS).max() <= 3
+    assert texture.notes == ("colours of gAMA 1 brought to sRGB",)
+
+
+def test_alpha_has_no_curve(tmp_path: Path) -> None:
+    for mode in ("RGBA", "LA"):
+        path = tmp_path / f"{mode}.png"
+        info = PngInfo()
+        info.add(b"gAMA", gama(1.0))
+        Image.fromarray(picture(alpha=90)).convert(mode).save(path, pnginfo=info)
+        assert (read_texture(path, use="colour").pixels[..., 3] == 90).all()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1"])
+def test_every_mode_of_linear_light_becomes_the_same_srgb(tmp_path: Path, mode: str) -> None:
+    info, path = PngInfo(), tmp_path / "picture.png"
+    info.add(b"gAMA", gama(1.0))
+    given = Image.fromarray(PIXELS).convert(mode)
+    given.save(path, pnginfo=info)
+    light = np.asarray(given.convert("RGB")).astype(np.float32) / 255.0
+    got = read_texture(path, use="colour").pixels[..., :3]
+    np.testing.assert_array_equal(got, np.rint(linear_to_srgb(light) * 255.0))
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        {},
+        {b"gAMA": gama(1 / 2.2)},
+        {b"sRGB": b"\0", b"gAMA": gama(1.0)},  # the specification: a reader that knows sRGB ignores gAMA
+        {b"sRGB": b"\0"},
+    ],
+)
+def test_what_is_srgb_stays_as_it_is_without_a_note(tmp_path: Path, chunks: dict[bytes, bytes]) -> None:
+    texture = read_texture(saved(tmp_path, PIXELS, chunks=chunks), use="colour")
+    np.testing.assert_array_equal(texture.pixels[..., :3], PIXELS)
+    assert texture.notes == ()
+
+
+@pytest.mark.parametrize("use", ["normal", "data"])
+def test_numbers_have_no_curve_and_no_profile(tmp_path: Path, use: str) -> None:
+    for chunks, profile in (({b"gAMA": gama(1.0)}, None), ({}, display_p3())):
+        path = saved(tmp_path, PIXELS, chunks=chunks, icc_profile=profile)
+        texture = read_texture(path, use=use)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(texture.pixels[..., :3], PIXELS)
+        assert texture.notes == ()
+
+
+def test_a_gamma_that_cannot_be_is_named(tmp_path: Path) -> None:
+    texture = read_texture(saved(tmp_path, PIXELS, chunks={b"gAMA": gama(30.0)}), use="colour")
+    np.testing.assert_array_equal(texture.pixels[..., :3], PIXELS)
+    assert texture.notes == ("its gAMA of 30 cannot be; its colours are read as sRGB",)
+
+
+def test_an_srgb_profile_changes_nothing_and_is_not_named(tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    texture = read_texture(saved(tmp_path, PIXELS, chunks={}, icc_profile=profile), use="colour")
+    np.testing.assert_array_equal(texture.pixels[..., :3], PIXELS)
+    assert texture.notes == ()
+
+
+def test_colours_of_a_wide_profile_become_srgb(tmp_path: Path) -> None:
+    grey, orange = (128, 128, 128), (200, 120, 60)
+    pixels = np.array([[grey, orange]], np.uint8)
+    texture = read_texture(saved(tmp_path, pixels, chunks={}, icc_profile=display_p3()), use="colour")
+    to_srgb = np.array(  # Display P3 to sRGB, both linear (W3C, CSS Color 4)
+        [[1.2249, -0.2247, 0.0], [-0.0420, 1.0419, 0.0], [-0.0197, -0.0786, 1.0979]]
+    )
+    wanted = linear_to_srgb(((pixels / 255.0) ** 2.2 @ to_srgb.T).astype(np.float32)) * 255.0
+    assert np.abs(texture.pixels[..., :3] - wanted).max() < 2.5
+    assert texture.notes == ("colours brought to sRGB from the ICC profile 'Display P3'",)
+
+
+def test_a_profile_keeps_alpha_and_fits_a_grey_picture(tmp_path: Path) -> None:
+    path = saved(tmp_path, picture(alpha=90), chunks={}, icc_profile=display_p3())
+    assert (read_texture(path, use="colour").pixels[..., 3] == 90).all()
+    path = saved(tmp_path, PIXELS[..., 0], chunks={}, icc_profile=display_p3())
+    texture = read_texture(path, use="colour")
+    assert np.abs(texture.pixels[..., 0].astype(int) - PIXELS[..., 0]).max() <= 7  # power 2.2 against sRGB
+    assert np.ptp(texture.pixels[..., :3].astype(int), axis=-1).max() <= 1
+
+
+def test_a_damaged_profile_is_named_and_costs_nothing(tmp_path: Path) -> None:
+    path = saved(tmp_path, PIXELS, chunks={}, icc_profile=b"no profile at all" * 20)
+    texture = read_texture(path, use="colour")
+    np.testing.assert_array_equal(texture.pixels[..., :3], PIXELS)
+    assert "its ICC profile does not apply (" in texture.notes[0]
+
+
+UPRIGHT = {
+    1: PIXELS,
+    2: PIXELS[:, ::-1],
+    3: PIXELS[::-1, ::-1],
+    4: PIXELS[::-1],
+    5: PIXELS.transpose(1, 0, 2),
+    6: np.rot90(PIXELS, 1),
+    7: np.rot90(PIXELS, 2).transpose(1, 0, 2),
+    8: np.rot90(PIXELS, -1),
+}
+"""What is stored in a file of an orientation, so that ``PIXELS`` are seen (EXIF 2.32, 4.6.4 A)."""
+
+
+@pytest.mark.parametrize("use", ["colour", "normal", "data"])
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_a_picture_is_turned_upright(tmp_path: Path, orientation: int, use: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = np.ascontiguousarray(UPRIGHT[orientation])
+    texture = read_texture(saved(tmp_path, stored, chunks={}, exif=exif), use=use)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(texture.pixels[..., :3], PIXELS)
+    turned = f"turned upright, as its EXIF orientation {orientation} says"
+    assert texture.notes == (() if orientation == 1 else (turned,))
+
+
+def test_a_damaged_exif_block_is_named_and_costs_nothing(tmp_path: Path) -> None:
+    path = saved(tmp_path, PIXELS, chunks={})
+    data = path.read_bytes()
+    body = b"eXIf" + b"neither II nor MM"
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    path.write_bytes(data[:33] + chunk + data[33:])
+    texture = read_texture(path, use="colour")
+    np.testing.assert_array_equal(texture.pixels[..., :3], PIXELS)
+    assert texture.notes == ("its EXIF block does not parse, so its orientation is not known",)
+
+
+def test_the_report_of_a_conversion_says_what_was_applied(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    saved(tmp_path / "in", picture(), chunks={b"gAMA": gama(1.0)}).rename(tmp_path / "in/wall.png")
+    saved(tmp_path / "in", normal(), chunks={b"gAMA": gama(1.0)}).rename(tmp_path / "in/wall_n.png")
+    networks = FakeNetworks()
+    report = convert_tree(networks, source=tmp_path / "in", output=tmp_path / "out", num_workers=1)
+    assert "diffuse: colours of gAMA 1 brought to sRGB" in report.converted[0].notes
+    assert not [note for note in report.converted[0].notes if note.startswith("normal: ")]
+    wanted = linear_to_srgb(picture()[..., :3].astype(np.float32).transpose(2, 0, 1) / 255.0)
+    assert np.abs(networks.seen[0].diffuse.numpy() - wanted).max() < 0.003
