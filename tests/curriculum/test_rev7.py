@@ -257,19 +257,3 @@ def test_figures_that_are_part_of_a_rule_or_a_term() -> None:
     assert reprojection.RELIEF_PX == (2.5, 115.0)
     assert base.LEAST_POWER_BASE == 1e-6
     assert len(perceptual.SCALE_WEIGHTS) == 5
-
-
-OURS = sorted(path for path in Path("configs").rglob("*.yaml") if not {"kuberay", "search"} & {*path.parts})
-"""tests/cluster checks the manifests for Kubernetes, test_search what `pbr tune` reads."""
-
-
-@pytest.mark.parametrize("path", OURS, ids=str)
-def test_every_file_of_the_product_is_read_by_some_command(path: Path) -> None:
-    """And those that declare training are accepted whole by `pbr plan`."""
-    content = read_yaml(path)
-    if not {"phases", "waves"} & content.keys():
-        assert path.parent.name == "runtime" or path.name == "category.yaml"
-        return
-    result = CliRunner().invoke(main, ["plan", str(path)])
-    assert result.exit_code == 0, result.output
-    assert max(map(len, result.stdout.splitlines())) <= 110

@@ -62,7 +62,7 @@ def _runtime(spec: Described) -> list[str]:
     pieces += ["compiled"] if spec["compile"] else []
     if cache is not None:
         pieces.append(
-            f"{cache['gib']:g} GiB of decoded tiles on each node, in {cache['folder'] or 'its /tmp'}"
+            f"{cache['gib']:g} GiB of decoded tiles on each node, in {cache.get('folder', 'its /tmp')}"
         )
     return [workers, spec["precision"], *pieces]
 
