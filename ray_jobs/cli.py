@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from pbrlib.errors import GateError, PbrError
+from ray_jobs.safepath import leave_current_folder
 
 INPUT_ERROR = 2
 GATE_CLOSED = 3
@@ -77,6 +78,7 @@ class LazyGroup(click.Group):
 
         A phase that did not pass its gate is neither a mistake nor a success: 3.
         """
+        leave_current_folder()
         # torch's threads spin while they wait, by default: beside any other work on the machine that made
         # conversion take three times as long. It has to be said before torch is imported.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

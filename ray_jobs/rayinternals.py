@@ -70,6 +70,8 @@ ATTRIBUTES = {
     # Kills by the memory monitor are retried without end, so a job counts its own attempts.
     "ray.runtime_context:RuntimeContext": ("worker",),
     "ray._raylet:CoreWorker": ("get_current_task_attempt_number",),
+    # The driver's current folder would come first on the workers' module search path.
+    "ray.job_config:JobConfig": ("_get_proto_job_config", "_py_driver_sys_path"),
     # Requests to a dashboard have no limit.
     "ray.job_submission:JobSubmissionClient": ("_do_request",),
 }

@@ -16,6 +16,7 @@ import click
 
 from pbrlib.errors import ConfigError, OutageError, first_line
 from ray_jobs.cluster.stopping import WAIT
+from ray_jobs.safepath import CODE, SAFE_PATH
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -30,6 +31,9 @@ _ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 _NO_AGENT = "No available agent"
 _YOUNG_S, _YOUNG_PAUSE_S = 60.0, 2.0
 """How long a cluster may be without an agent that takes jobs, as one that has just started is."""
+_PYTHON = ("*.py", "*.pyc", "*.so", "*.pth")
+"""What a job could import: every process of it looks into the upload before the standard library."""
+_OUR_CODE = ("!/pbrlib/**/*.py", "!/ray_jobs/**/*.py")
 _UPLOADED = ("files", "file", "runtime_file")
 _PLACES = ("data", "runs", "out", "location")
 _ADDRESS = re.compile(r"[a-z0-9]+:/")
@@ -144,14 +148,21 @@ def connect(address: str | None) -> JobSubmissionClient:
 def submit(
     client: JobSubmissionClient, arguments: Sequence[str], *, working_dir: Path, metadata: dict[str, str]
 ) -> str:
-    """Uploads ``working_dir`` and starts ``pbr ARGUMENTS`` in it; returns the job's id."""
+    """Upload ``working_dir``, start ``pbr ARGUMENTS`` in it and return the job's id.
+
+    Of Python files it uploads only this program's own, where ``working_dir`` is the checkout it runs from.
+    """
     stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     job = f"{_ID.sub('-', metadata['job_name'])}-{stamp}"
     given = {
-        "entrypoint": shlex.join(["python", "-m", "ray_jobs", *arguments]),
+        "entrypoint": shlex.join(["python", "-P", "-m", "ray_jobs", *arguments]),
         "submission_id": job,
         "metadata": metadata,
-        "runtime_env": {"working_dir": str(working_dir.resolve()), "env_vars": {WAIT: str(STOP_WAIT_S)}},
+        "runtime_env": {
+            "working_dir": str(working_dir.resolve()),
+            "excludes": excludes(working_dir),
+            "env_vars": {WAIT: str(STOP_WAIT_S), SAFE_PATH: "1"},
+        },
     }
     patient_until = time.monotonic() + _YOUNG_S
     try:
@@ -171,6 +182,19 @@ def submit(
         ) from error
     click.echo(f"pbr: job {job} ({metadata['job_name']})", err=True)
     return job
+
+
+def excludes(working_dir: Path) -> list[str]:
+    """Return the patterns, as of ``.gitignore``, of what is not uploaded: Python files that are not ours."""
+    if working_dir.resolve() == Path(CODE):
+        return [*_PYTHON, *_OUR_CODE]
+    if any(working_dir.glob("*.py")) or any(working_dir.glob("*/__init__.py")):
+        click.echo(
+            f"pbr: Python files of {working_dir} are not uploaded; the job runs the code of the cluster. To "
+            "send the code of a checkout, submit with its own pbr.",
+            err=True,
+        )
+    return list(_PYTHON)
 
 
 def _taken(client: JobSubmissionClient, given: Mapping[str, Any], *, is_last: bool) -> bool:

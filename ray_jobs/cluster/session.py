@@ -54,6 +54,8 @@ ENVIRONMENT = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     # Train's workers would change their directory, and relative paths in a curriculum would point elsewhere.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # Under `uv run` Ray would upload the current folder, and workers would import from it.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     # Ray ends idle processes beyond the number of free CPUs after a second, and training holds all CPUs:
     # where a fetch comes every few seconds each would begin a process (benchmarks/idle_workers.py).
     "RAY_idle_worker_killing_time_threshold_ms": "60000",
@@ -94,7 +96,12 @@ def ray_session(
     if ray.is_initialized():
         yield
         return
+    from ray_jobs.cluster.jobconfig import SafeJobConfig, refuse_shadows
+
+    refuse_shadows()
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": worker_output}
+    if address is None or "://" not in address:  # a Ray client has no current folder on the cluster
+        quiet["job_config"] = SafeJobConfig()
     with _also_in_environment(_LOCAL if address is None else {}):
         if address is None:
             with _also_in_environment(_INHERITED):

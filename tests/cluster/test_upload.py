@@ -5,9 +5,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
+from ray_jobs.submission import excludes
 
 ROOT = Path(__file__).parents[2]
 NEEDED = (
@@ -40,13 +43,14 @@ UNWANTED = (
 )
 
 
-def uploaded(folder: Path, tmp_path: Path) -> set[str]:
+def uploaded(folder: Path, tmp_path: Path, *, without: Sequence[str] = ()) -> set[str]:
     """The files of the package that Ray makes of a folder, for ``pbr submit`` and for ``ray job submit``."""
     from ray._private.ray_constants import get_runtime_env_default_excludes
     from ray._private.runtime_env.packaging import create_package
 
     package = tmp_path / "package.zip"
-    create_package(str(folder), package, include_gitignore=True, excludes=get_runtime_env_default_excludes())
+    excluded = [*get_runtime_env_default_excludes(), *without]
+    create_package(str(folder), package, include_gitignore=True, excludes=excluded)
     with zipfile.ZipFile(package) as archive:
         return {name for name in archive.namelist() if not name.endswith("/")}
 
@@ -75,3 +79,28 @@ def test_all_that_is_tracked_and_needed_is_uploaded(tmp_path: Path) -> None:
     assert tracked and tracked <= found
     assert not any(name.startswith(("tests/", "docs/", ".git/")) for name in found)
     assert sum((ROOT / name).stat().st_size for name in found) < 5 * 2**20
+
+
+def test_a_folder_that_is_no_checkout_of_this_program_sends_no_python(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "pack"
+    code = (
+        "numpy.py",
+        "google/protobuf/__init__.py",
+        "ray_jobs/__init__.py",
+        "types.cpython-311.so",
+        "a.pth",
+    )
+    for name in (*code, "configs/one.yaml"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("content")
+    assert uploaded(folder, tmp_path, without=excludes(folder)) == {"configs/one.yaml"}
+    assert "are not uploaded" in capsys.readouterr().err
+
+
+def test_a_checkout_sends_its_own_python_and_no_other(tmp_path: Path) -> None:
+    found = uploaded(ROOT, tmp_path, without=excludes(ROOT))
+    assert {name.partition("/")[0] for name in found if name.endswith(".py")} == {"pbrlib", "ray_jobs"}
+    assert not any(name.endswith(".pyc") for name in found)
+    assert {"ray_jobs/cli.py", "configs/rev7/ladder.yaml"} <= found

@@ -1,0 +1,53 @@
+"""What a driver tells Ray's workers about where Python code lies."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Any
+
+from ray.job_config import JobConfig
+
+from pbrlib.errors import ConfigError
+from ray_jobs.safepath import CODE
+
+_OF_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""The environment variable, of this odd name, in which a job finds its own configuration."""
+
+
+class SafeJobConfig(JobConfig):
+    """Passes on no folder to import from, other than the checkout that this code itself lies in.
+
+    Ray adds the driver's current folder and its script's, and every worker puts them before the standard
+    library: a ``numpy.py`` beside the textures would run in place of the library.
+    """
+
+    def _get_proto_job_config(self) -> Any:
+        """Ray's own, without those folders; the last thing that is asked before the workers get it."""
+        self._py_driver_sys_path = [
+            folder for folder in self._py_driver_sys_path if os.path.realpath(folder) == CODE
+        ]
+        return super()._get_proto_job_config()  # type: ignore[no-untyped-call]
+
+
+def refuse_shadows() -> None:
+    """Raise ConfigError for files in a job's upload that its workers would import in place of libraries.
+
+    Ray puts the upload before the standard library in every process of a job. ``pbr submit`` uploads no such
+    file, ``ray job submit`` uploads all.
+    """
+    job = json.loads(os.environ.get(_OF_JOB, "{}"))
+    if "working_dir" not in (job.get("runtime_env") or {}):
+        return
+    known = {*sys.stdlib_module_names, *packages_distributions()} - {"pbrlib", "ray_jobs"}
+    here = Path.cwd()
+    found = [path.name for path in sorted(here.glob("*.py")) if path.stem in known]
+    found += [path.parent.name for path in sorted(here.glob("*/__init__.py")) if path.parent.name in known]
+    if found:
+        raise ConfigError(
+            f"{here}: got {', '.join(found)}, which every process of this job imports in place of the "
+            "library of that name. Use `pbr submit`, which uploads no Python, or name them in .rayignore."
+        )
