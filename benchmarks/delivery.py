@@ -37,8 +37,8 @@ from timing import EQUAL_PRIORITY, Goal, Line, Spread, checksum, children, inter
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pbrlib.data.draws.balance import BalanceSpec
 from pbrlib.data.draws.collate import collate
+from pbrlib.data.draws.drawspec import BalanceSpec
 from pbrlib.data.draws.fetch import fetch
 from pbrlib.data.draws.plan import DrawPlan, PlanRequest, make_plan
 from pbrlib.data.shards.reader import ShardSet

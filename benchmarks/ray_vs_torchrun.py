@@ -32,10 +32,10 @@ from timing import EQUAL_PRIORITY, Goal, Line, Spread, checksum, interleaved, sh
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pbrlib.data.augment.pipeline import AugmentSpec
-from pbrlib.data.draws.balance import BalanceSpec
+from pbrlib.data.augment.augmentspec import AugmentSpec
 from pbrlib.data.draws.batch import RawBatch
 from pbrlib.data.draws.collate import collate
+from pbrlib.data.draws.drawspec import BalanceSpec
 from pbrlib.data.draws.fetch import fetch
 from pbrlib.data.draws.plan import DrawPlan, PlanRequest, make_plan, share
 from pbrlib.data.shards.reader import ShardSet

@@ -35,9 +35,9 @@ from typing import Any
 import torch
 from timing import EQUAL_PRIORITY, Goal, Line, Spread, checksum, interleaved, show, tree_cpu
 
-from pbrlib.data.draws.balance import BalanceSpec
 from pbrlib.data.draws.batch import RawBatch
 from pbrlib.data.draws.collate import collate
+from pbrlib.data.draws.drawspec import BalanceSpec
 from pbrlib.data.draws.fetch import fetch
 from pbrlib.data.draws.plan import DrawPlan, PlanRequest, make_plan
 from pbrlib.data.materials.material import Source

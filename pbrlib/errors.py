@@ -52,6 +52,9 @@ class GateError(PbrError):
     """A phase that did not pass its gate: no mistake in the input, and the command line exits with 3."""
 
 
+FOR_GOOD = (None, errno.ENOENT, errno.EIO)
+"""Numbers of an OSError that stays; Arrow's own have none, and other numbers may pass."""
+
 _PASSING = frozenset(
     {
         *(errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE),

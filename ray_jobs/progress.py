@@ -23,13 +23,13 @@ from rich.table import Table
 from rich.text import Text
 
 from pbrlib import storage
-from pbrlib.curriculum.describe.overview import COLUMNS, LADDER, Overview, Rung
+from pbrlib.curriculum.describe.overview import COLUMNS, Overview, Rung
 from pbrlib.curriculum.describe.phrases import duration
 from pbrlib.curriculum.run import PhaseJob
 from pbrlib.errors import DataError, PbrError
 from pbrlib.train.record.incidents import INCIDENTS, format_incident
 from pbrlib.train.record.journal import METRICS, total_losses
-from pbrlib.train.record.rundirectory import FinishedPhase
+from pbrlib.train.record.rundirectory import LADDER, FinishedPhase
 
 POLL_S = 0.5
 PLAIN_EVERY_S = 15.0

@@ -31,7 +31,8 @@ from pbrlib.geometry import flip_green
 from pbrlib.jobs.inorder import run_in_order
 from pbrlib.jobs.job import Done, Failure, Job, Left, describe_failures, fingerprint
 from pbrlib.maps import ALBEDO, DIFFUSE, MAPS, NORMAL, Encoding, Stored
-from pbrlib.rendering.bake import BAKE_INPUTS, Baked, BakeSpec, bake, draw_params
+from pbrlib.rendering.bake import Baked, bake, draw_params
+from pbrlib.rendering.bakespec import BAKE_INPUTS, BakeSpec
 from pbrlib.seeds import mix
 from pbrlib.skyrim import DIFFUSE_SUFFIXES, NORMAL_SUFFIXES, OTHER_SUFFIXES
 from pbrlib.textures.blocks import encode_dds

@@ -15,9 +15,8 @@ from pydantic import (
     model_validator,
 )
 
-from pbrlib.data.augment.pipeline import AugmentSpec
-from pbrlib.data.draws.balance import BalanceSpec
-from pbrlib.data.draws.mosaic import MosaicSpec
+from pbrlib.data.augment.augmentspec import AugmentSpec
+from pbrlib.data.draws.drawspec import BalanceSpec, MosaicSpec
 from pbrlib.losses.lossspec import LossSpec
 from pbrlib.optim.optimizerspec import OptimizerSpec
 from pbrlib.optim.schedules import ScheduleSpec

@@ -9,13 +9,14 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from pbrlib.data.augment.pipeline import AugmentSpec, augment
+from pbrlib.data.augment.augmentspec import AugmentSpec
+from pbrlib.data.augment.pipeline import augment
 from pbrlib.data.draws.batch import Batch, RawBatch
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.inference.chain import TextureInput
 from pbrlib.maps import ALBEDO, DIFFUSE, GLOSS, IGNORE, MASK, NORMAL, TARGETS
-from pbrlib.rendering.bake import BAKE_INPUTS
+from pbrlib.rendering.bakespec import BAKE_INPUTS
 from pbrlib.train.validation import MULTIPLE, load_validation, size_of
 
 READ = tuple(dict.fromkeys((DIFFUSE.name, GLOSS.name, *BAKE_INPUTS, *TARGETS, MASK.name)))

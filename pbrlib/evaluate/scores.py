@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from pbrlib.losses.perceptual import Trunk, lpips_distance
+from pbrlib.losses.lossspec import Trunk
+from pbrlib.losses.perceptual import lpips_distance
 from pbrlib.maps import CLASSES, MAPS, TARGETS, Encoding
 from pbrlib.metrics.confusion import confusion
 from pbrlib.metrics.images import texture_metrics

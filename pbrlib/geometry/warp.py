@@ -16,9 +16,6 @@ from pbrlib.geometry.fields import difference
 NODES = 4
 """Nodes a side that a warp moves; with the fixed ones of the border they lie a fifth of the side apart."""
 
-LARGEST_WARP = 0.02
-"""Nodes moved by up to this share of the side never fold the picture."""
-
 
 def smooth_displacement(
     nodes: Float[Tensor, "n 2 g g"], *, size: tuple[int, int]

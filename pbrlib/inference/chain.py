@@ -19,8 +19,9 @@ from torch import Tensor
 from pbrlib.geometry import relief as relief_of
 from pbrlib.inference.padding import mirror_signs, pad_to_stride
 from pbrlib.inference.trained import trained_in
+from pbrlib.models.inputs import colour_input, gloss_input, map_input
 from pbrlib.models.network import Network
-from pbrlib.models.roles import MapNetwork, SegmentationNetwork, colour_input, gloss_input, map_input
+from pbrlib.models.roles import MapNetwork, SegmentationNetwork
 
 MARGIN = 64
 """Pixels of context around a whole texture: the border sees what a tile or a mirror would show."""

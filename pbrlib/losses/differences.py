@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic import NonNegativeFloat
 from torch import Tensor
 
 from pbrlib.losses.base import PixelTerm
+from pbrlib.losses.lossspec import FocalRelativeL1Spec
 from pbrlib.losses.target import LossTarget, Output
-from pbrlib.losses.termspec import MapTermSpec
 
 
 def l1(prediction: Float[Tensor, "n c h w"], target: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
@@ -24,13 +23,6 @@ class L1(PixelTerm):
 
     def _errors(self, output: Output, target: LossTarget) -> Sequence[Tensor]:
         return (l1(output.image, target.image),)
-
-
-class L1Spec(MapTermSpec):
-    """Mean absolute difference."""
-
-    symbol = "L1"
-    module = L1
 
 
 def focal_relative_l1(
@@ -61,16 +53,3 @@ class FocalRelativeL1(PixelTerm):
     def _errors(self, output: Output, target: LossTarget) -> Sequence[Tensor]:
         gamma = self.spec.gamma
         return (focal_relative_l1(output.image, target.image, target.valid, gamma=gamma),)
-
-
-class FocalRelativeL1Spec(MapTermSpec):
-    """L1 and relative L1, weighted towards the pixels that are wrong."""
-
-    symbol = "FocalRelativeL1"
-    module = FocalRelativeL1
-
-    gamma: NonNegativeFloat = 1.0
-
-    def label(self) -> str:
-        """``FocalRelativeL1(gamma ...)``."""
-        return f"{self.symbol}(gamma {self.gamma:g})"

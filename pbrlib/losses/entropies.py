@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
-from pydantic import AfterValidator, Field, NonNegativeFloat
 from torch import Tensor
 
 from pbrlib.losses.base import LEAST_POWER_BASE, MeanTerm, PixelTerm
+from pbrlib.losses.lossspec import BceSpec, FocalBceSpec, FocalSpec
 from pbrlib.losses.target import LossContext, LossTarget, Output
-from pbrlib.losses.termspec import ClassTermSpec, MapTermSpec, TermSpec
-from pbrlib.maps import CLASSES
+from pbrlib.losses.termspec import TermSpec
 
 
 class _Entropy(MeanTerm):
@@ -58,13 +56,6 @@ class CrossEntropy(_Entropy):
         return cross_entropy(output.log_probabilities, target.class_ids, class_weights=self.class_weights)
 
 
-class CrossEntropySpec(ClassTermSpec):
-    """Cross entropy with the class weights ``w_c`` of the phase (all 1 where it has none)."""
-
-    symbol = "CE(w_c)"
-    module = CrossEntropy
-
-
 def focal(
     log_probabilities: Float[Tensor, "n k h w"],
     labels: Int64[Tensor, "n h w"],
@@ -101,34 +92,6 @@ class Focal(_Entropy):
         )
 
 
-def _known_classes(gamma: float | dict[str, float]) -> float | dict[str, float]:
-    for name in gamma if isinstance(gamma, dict) else ():
-        if name not in CLASSES:
-            raise ValueError(f"{name!r} is not a class. Classes: {', '.join(CLASSES)}.")
-    return gamma
-
-
-class FocalSpec(ClassTermSpec):
-    """Multi-class focal loss; a class that a mapping of gammas does not name takes the default."""
-
-    symbol = "Focal"
-    module = Focal
-
-    gamma: Annotated[NonNegativeFloat | dict[str, NonNegativeFloat], AfterValidator(_known_classes)] = 2.0
-
-    def gammas(self, classes: tuple[str, ...]) -> tuple[float, ...]:
-        """Gamma of each class, in the order of ``classes``."""
-        if not isinstance(self.gamma, dict):
-            return (self.gamma,) * len(classes)
-        default: float = FocalSpec.model_fields["gamma"].default
-        return tuple(self.gamma.get(name, default) for name in classes)
-
-    def label(self) -> str:
-        """``Focal(w_c, gamma ...)``."""
-        gamma = "gamma per class" if isinstance(self.gamma, dict) else f"gamma {self.gamma:g}"
-        return f"{self.symbol}(w_c, {gamma})"
-
-
 def bce(
     logits: Float[Tensor, "n c h w"], target: Float[Tensor, "n c h w"], *, pos_weight: float | None
 ) -> Float[Tensor, "n c h w"]:
@@ -144,19 +107,6 @@ class Bce(PixelTerm):
 
     def _errors(self, output: Output, target: LossTarget) -> Sequence[Tensor]:
         return (bce(output.logits, target.image, pos_weight=self.spec.pos_weight),)
-
-
-class BceSpec(MapTermSpec):
-    """Binary cross entropy; ``pos_weight`` is negatives / positives."""
-
-    symbol = "BCE"
-    module = Bce
-
-    pos_weight: Annotated[float, Field(gt=0.0)] | None = None
-
-    def label(self) -> str:
-        """``BCE``, with its pos_weight where it has one."""
-        return self.symbol if self.pos_weight is None else f"{self.symbol}(pos_weight {self.pos_weight:g})"
 
 
 def focal_bce(
@@ -181,17 +131,3 @@ class FocalBce(PixelTerm):
     def _errors(self, output: Output, target: LossTarget) -> Sequence[Tensor]:
         spec = self.spec
         return (focal_bce(output.logits, target.image, alpha=spec.alpha, gamma=spec.gamma),)
-
-
-class FocalBceSpec(MapTermSpec):
-    """Binary focal loss with soft targets."""
-
-    symbol = "FocalBCE"
-    module = FocalBce
-
-    alpha: Annotated[float, Field(ge=0.0, le=1.0)] = 0.25
-    gamma: NonNegativeFloat = 2.0
-
-    def label(self) -> str:
-        """``FocalBCE(alpha ..., gamma ...)``."""
-        return f"{self.symbol}(alpha {self.alpha:g}, gamma {self.gamma:g})"

@@ -13,7 +13,6 @@ from torch import Tensor
 from pbrlib.losses.base import PixelTerm
 from pbrlib.losses.masks import pairs, windows
 from pbrlib.losses.target import LossTarget, Output
-from pbrlib.losses.termspec import MapTermSpec
 
 PYRAMID_LEVELS = 4
 
@@ -33,13 +32,6 @@ class Tv(PixelTerm):
         return tv(output.image)
 
 
-class TvSpec(MapTermSpec):
-    """Total variation of the prediction."""
-
-    symbol = "TV"
-    module = Tv
-
-
 def grad_diff(
     prediction: Float[Tensor, "n c h w"], target: Float[Tensor, "n c h w"]
 ) -> tuple[Tensor, Tensor]:
@@ -52,13 +44,6 @@ class GradDiff(Tv):
 
     def _errors(self, output: Output, target: LossTarget) -> Sequence[Tensor]:
         return grad_diff(output.image, target.image)
-
-
-class GradDiffSpec(MapTermSpec):
-    """L1 of the forward differences."""
-
-    symbol = "GradDiff"
-    module = GradDiff
 
 
 def sobel(prediction: Float[Tensor, "n c h w"], target: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
@@ -80,13 +65,6 @@ class Sobel(PixelTerm):
 
     def _errors(self, output: Output, target: LossTarget) -> Sequence[Tensor]:
         return (sobel(output.image, target.image),)
-
-
-class SobelSpec(MapTermSpec):
-    """L1 of the Sobel magnitudes."""
-
-    symbol = "Sobel"
-    module = Sobel
 
 
 def laplacian_pyramid(
@@ -135,10 +113,3 @@ class LaplacianPyramid(PixelTerm):
 
     def _errors(self, output: Output, target: LossTarget) -> Sequence[Tensor]:
         return laplacian_pyramid(output.image, target.image, target.off_seams)
-
-
-class LaplacianPyramidSpec(MapTermSpec):
-    """L1 of the bands of a Laplacian pyramid."""
-
-    symbol = "LaplacianPyramid"
-    module = LaplacianPyramid

@@ -1,39 +1,229 @@
-"""What a loss is made of, as a curriculum declares it: one field per term, a bare number is its weight."""
+"""What a loss is made of, as a curriculum declares it: the terms, and a field for each.
+
+`pbrlib.losses.termmodules` names the module of each term, in the file of its family.
+"""
 
 from __future__ import annotations
 
 from types import NoneType
-from typing import get_args
+from typing import Annotated, Literal, TypeAlias, get_args
 
-from pydantic import model_validator
+from pydantic import AfterValidator, Field, NonNegativeFloat, model_validator
 
-from pbrlib.losses import differences, entropies, gradients, overlaps, perceptual, reprojection
-from pbrlib.losses.termspec import TermSpec
+from pbrlib.losses.termspec import ClassTermSpec, MapTermSpec, TermSpec
+from pbrlib.maps import CLASSES, HEIGHT, Encoding, MapType
 from pbrlib.spec import Spec
 
 
-class LossSpec(Spec):
-    """A weighted sum of terms, at least one; the order of the fields is the order of summation.
+class CrossEntropySpec(ClassTermSpec):
+    """Cross entropy with the class weights ``w_c`` of the phase (all 1 where it has none)."""
 
-    A field is all that a term needs here: its formula, its module, its symbol and the targets that it applies
-    to stand in the file of its family.
+    symbol = "CE(w_c)"
+
+
+def _known_classes(gamma: float | dict[str, float]) -> float | dict[str, float]:
+    for name in gamma if isinstance(gamma, dict) else ():
+        if name not in CLASSES:
+            raise ValueError(f"{name!r} is not a class. Classes: {', '.join(CLASSES)}.")
+    return gamma
+
+
+class FocalSpec(ClassTermSpec):
+    """Multi-class focal loss; a class that a mapping of gammas does not name takes the default."""
+
+    symbol = "Focal"
+
+    gamma: Annotated[NonNegativeFloat | dict[str, NonNegativeFloat], AfterValidator(_known_classes)] = 2.0
+
+    def gammas(self, classes: tuple[str, ...]) -> tuple[float, ...]:
+        """Gamma of each class, in the order of ``classes``."""
+        if not isinstance(self.gamma, dict):
+            return (self.gamma,) * len(classes)
+        default: float = FocalSpec.model_fields["gamma"].default
+        return tuple(self.gamma.get(name, default) for name in classes)
+
+    def label(self) -> str:
+        """``Focal(w_c, gamma ...)``."""
+        gamma = "gamma per class" if isinstance(self.gamma, dict) else f"gamma {self.gamma:g}"
+        return f"{self.symbol}(w_c, {gamma})"
+
+
+class DiceSpec(ClassTermSpec):
+    """Soft Dice loss over the classes present."""
+
+    symbol = "Dice"
+
+
+class L1Spec(MapTermSpec):
+    """Mean absolute difference."""
+
+    symbol = "L1"
+
+
+class MsSsimSpec(MapTermSpec):
+    """What multi-scale structural similarity lacks of 1."""
+
+    symbol = "(1 - MS-SSIM)"
+
+
+Trunk = Literal["alex", "vgg", "squeeze"]
+
+
+class LpipsSpec(TermSpec):
+    """Perceptual distance. ``backbone`` is the torchvision weights file of ``net``, or ``random``.
+
+    Nothing is downloaded. A random backbone is no LPIPS: it is reported as ``lpips_random``.
     """
 
-    cross_entropy: entropies.CrossEntropySpec | None = None
-    focal: entropies.FocalSpec | None = None
-    dice: overlaps.DiceSpec | None = None
-    l1: differences.L1Spec | None = None
-    ms_ssim: perceptual.MsSsimSpec | None = None
-    lpips: perceptual.LpipsSpec | None = None
-    grad_diff: gradients.GradDiffSpec | None = None
-    tv: gradients.TvSpec | None = None
-    sobel: gradients.SobelSpec | None = None
-    normal_reproj: reprojection.NormalReprojSpec | None = None
-    laplacian_pyramid: gradients.LaplacianPyramidSpec | None = None
-    focal_relative_l1: differences.FocalRelativeL1Spec | None = None
-    focal_bce: entropies.FocalBceSpec | None = None
-    focal_tversky: overlaps.FocalTverskySpec | None = None
-    bce: entropies.BceSpec | None = None
+    symbol = "LPIPS"
+
+    backbone: Literal["random"] | str
+    net: Trunk = "alex"
+
+    @classmethod
+    def applies_to(cls, target: MapType) -> bool:
+        """Colours: the trunk was trained on photographs."""
+        return target.encoding is Encoding.SRGB
+
+    def label(self) -> str:
+        """``LPIPS(alex)``, or ``LPIPS_random(alex)`` where the backbone is random."""
+        name = f"{self.symbol}_random" if self.backbone == "random" else self.symbol
+        return f"{name}({self.net})"
+
+
+class GradDiffSpec(MapTermSpec):
+    """L1 of the forward differences."""
+
+    symbol = "GradDiff"
+
+
+class TvSpec(MapTermSpec):
+    """Total variation of the prediction."""
+
+    symbol = "TV"
+
+
+class SobelSpec(MapTermSpec):
+    """L1 of the Sobel magnitudes."""
+
+    symbol = "Sobel"
+
+
+class NormalReprojSpec(TermSpec):
+    """Normal of the predicted height against the input normal; the weight may move over the phase."""
+
+    symbol = "NormalReproj"
+
+    final_weight: NonNegativeFloat | None = None
+    """Reached linearly at the end of the phase; without it the weight stays."""
+
+    @classmethod
+    def applies_to(cls, target: MapType) -> bool:
+        """The height alone has a normal."""
+        return target.name == HEIGHT.name
+
+    def formula(self) -> str:
+        """``0.15 -> 0.1 NormalReproj`` where the weight moves."""
+        moves = "" if self.final_weight is None else f" -> {self.final_weight:g}"
+        return f"{self.weight:g}{moves} {self.symbol}"
+
+
+class LaplacianPyramidSpec(MapTermSpec):
+    """L1 of the bands of a Laplacian pyramid."""
+
+    symbol = "LaplacianPyramid"
+
+
+class FocalRelativeL1Spec(MapTermSpec):
+    """L1 and relative L1, weighted towards the pixels that are wrong."""
+
+    symbol = "FocalRelativeL1"
+
+    gamma: NonNegativeFloat = 1.0
+
+    def label(self) -> str:
+        """``FocalRelativeL1(gamma ...)``."""
+        return f"{self.symbol}(gamma {self.gamma:g})"
+
+
+class FocalBceSpec(MapTermSpec):
+    """Binary focal loss with soft targets."""
+
+    symbol = "FocalBCE"
+
+    alpha: Annotated[float, Field(ge=0.0, le=1.0)] = 0.25
+    gamma: NonNegativeFloat = 2.0
+
+    def label(self) -> str:
+        """``FocalBCE(alpha ..., gamma ...)``."""
+        return f"{self.symbol}(alpha {self.alpha:g}, gamma {self.gamma:g})"
+
+
+class FocalTverskySpec(MapTermSpec):
+    """``(1 - Tversky index) ** gamma`` with a weight for each kind of error."""
+
+    symbol = "FocalTversky"
+
+    false_positive: NonNegativeFloat = 0.7
+    false_negative: NonNegativeFloat = 0.3
+    gamma: Annotated[float, Field(gt=0.0)] = 1.5
+
+    def label(self) -> str:
+        """``FocalTversky(FP ..., FN ..., gamma ...)``."""
+        settings = f"FP {self.false_positive:g}, FN {self.false_negative:g}, gamma {self.gamma:g}"
+        return f"{self.symbol}({settings})"
+
+
+class BceSpec(MapTermSpec):
+    """Binary cross entropy; ``pos_weight`` is negatives / positives."""
+
+    symbol = "BCE"
+
+    pos_weight: Annotated[float, Field(gt=0.0)] | None = None
+
+    def label(self) -> str:
+        """``BCE``, with its pos_weight where it has one."""
+        return self.symbol if self.pos_weight is None else f"{self.symbol}(pos_weight {self.pos_weight:g})"
+
+
+AnyTerm: TypeAlias = (
+    CrossEntropySpec
+    | FocalSpec
+    | DiceSpec
+    | L1Spec
+    | MsSsimSpec
+    | LpipsSpec
+    | GradDiffSpec
+    | TvSpec
+    | SobelSpec
+    | NormalReprojSpec
+    | LaplacianPyramidSpec
+    | FocalRelativeL1Spec
+    | FocalBceSpec
+    | FocalTverskySpec
+    | BceSpec
+)
+"""What `pbrlib.losses.termmodules` has a module for."""
+
+
+class LossSpec(Spec):
+    """A weighted sum of terms, at least one; the order of the fields is the order of summation."""
+
+    cross_entropy: CrossEntropySpec | None = None
+    focal: FocalSpec | None = None
+    dice: DiceSpec | None = None
+    l1: L1Spec | None = None
+    ms_ssim: MsSsimSpec | None = None
+    lpips: LpipsSpec | None = None
+    grad_diff: GradDiffSpec | None = None
+    tv: TvSpec | None = None
+    sobel: SobelSpec | None = None
+    normal_reproj: NormalReprojSpec | None = None
+    laplacian_pyramid: LaplacianPyramidSpec | None = None
+    focal_relative_l1: FocalRelativeL1Spec | None = None
+    focal_bce: FocalBceSpec | None = None
+    focal_tversky: FocalTverskySpec | None = None
+    bce: BceSpec | None = None
 
     @model_validator(mode="after")
     def _terms_make_sense(self) -> LossSpec:
@@ -55,13 +245,10 @@ class LossSpec(Spec):
             if kind is not NoneType
         }
 
-    def terms(self) -> dict[str, TermSpec]:
+    def terms(self) -> dict[str, AnyTerm]:
         """The terms that the loss has, in the order of the fields."""
-        return {
-            name: term
-            for name in type(self).model_fields
-            if isinstance(term := getattr(self, name), TermSpec)
-        }
+        given: dict[str, AnyTerm | None] = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: term for name, term in given.items() if term is not None}
 
     def formula(self) -> str:
         """The loss in the notation of the field, e.g. ``0.6 CE(w_c) + 0.15 Dice``."""

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch
 from jaxtyping import Bool, Float, Int64
-from pydantic import Field, NonNegativeFloat
 from torch import Tensor
 
 from pbrlib.losses.base import LEAST_POWER_BASE, RatioTerm
+from pbrlib.losses.lossspec import FocalTverskySpec
 from pbrlib.losses.target import LossTarget, Output
-from pbrlib.losses.termspec import ClassTermSpec, MapTermSpec
 
 POSITIVE = 0.5
 """The least soft target of a positive pixel: storage noise of an otherwise empty map is no positive."""
@@ -59,13 +56,6 @@ class Dice(RatioTerm):
         return dice(sums.view(3, -1))
 
 
-class DiceSpec(ClassTermSpec):
-    """Soft Dice loss over the classes present."""
-
-    symbol = "Dice"
-    module = Dice
-
-
 def tversky_sums(
     prediction: Float[Tensor, "n c h w"], target: Float[Tensor, "n c h w"], valid: Bool[Tensor, "n 1 h w"]
 ) -> Float[Tensor, " 4"]:
@@ -107,19 +97,3 @@ class FocalTversky(RatioTerm):
             false_negative=self.spec.false_negative,
             gamma=self.spec.gamma,
         )
-
-
-class FocalTverskySpec(MapTermSpec):
-    """``(1 - Tversky index) ** gamma`` with a weight for each kind of error."""
-
-    symbol = "FocalTversky"
-    module = FocalTversky
-
-    false_positive: NonNegativeFloat = 0.7
-    false_negative: NonNegativeFloat = 0.3
-    gamma: Annotated[float, Field(gt=0.0)] = 1.5
-
-    def label(self) -> str:
-        """``FocalTversky(FP ..., FN ..., gamma ...)``."""
-        settings = f"FP {self.false_positive:g}, FN {self.false_negative:g}, gamma {self.gamma:g}"
-        return f"{self.symbol}({settings})"

@@ -7,7 +7,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +18,8 @@ from torch import Tensor, nn
 
 from pbrlib.errors import ConfigError
 from pbrlib.losses.base import MeanTerm, counted_samples
+from pbrlib.losses.lossspec import LpipsSpec, Trunk
 from pbrlib.losses.target import LossContext, LossTarget, Output
-from pbrlib.losses.termspec import MapTermSpec, TermSpec
-from pbrlib.maps import Encoding, MapType
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +48,13 @@ def ms_ssim(prediction: Float[Tensor, "n c h w"], target: Float[Tensor, "n c h w
     """Multi-scale structural similarity of each sample, the mean over its channels, at most 1.
 
     Images in [0, 1], at least 11 px a side. Over 160 px this is pytorch-msssim; below, which it refuses,
-    the same with as many of the finest scales as fit and their weights renormalised to sum 1 (said in the
-    log, once). Raises ValueError for a side under 11 px.
+    the same with as many of the finest scales as fit and their weights renormalised to sum 1; outside of a
+    compiled graph a warning says so once. Raises ValueError for a side under 11 px.
     """
-    scales = _announced_scales(min(prediction.shape[-2:]))
+    side = min(prediction.shape[-2:])
+    scales = num_scales(side)
+    if not torch.compiler.is_compiling():  # a log call would split the graph; `pbr plan` names the scales too
+        _warn_of_scales(side, scales)
     if scales == len(SCALE_WEIGHTS):
         value: Tensor = library_ms_ssim(prediction, target, data_range=1.0, size_average=False)
         return value
@@ -70,14 +72,11 @@ def num_scales(side_px: int) -> int:
 _announced: set[int] = set()
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _announced_scales(side_px: int) -> int:
-    """:func:`num_scales`, said once a size where it is not all; a constant to a compiled graph."""
-    scales = num_scales(side_px)
+def _warn_of_scales(side_px: int, scales: int) -> None:
+    """Log once a size that it is too small for all scales."""
     if scales < len(SCALE_WEIGHTS) and side_px not in _announced:
         _announced.add(side_px)
         log.warning("MS-SSIM uses %d of 5 scales at %d px: all need over 160 px.", scales, side_px)
-    return scales
 
 
 def ms_ssim_of_scales(
@@ -105,16 +104,6 @@ class OneMinusMsSsim(_PerSample):
 
     def _distance(self, image: Tensor, target: Tensor) -> Tensor:
         return 1.0 - ms_ssim(image, target)
-
-
-class MsSsimSpec(MapTermSpec):
-    """What multi-scale structural similarity lacks of 1."""
-
-    symbol = "(1 - MS-SSIM)"
-    module = OneMinusMsSsim
-
-
-Trunk = Literal["alex", "vgg", "squeeze"]
 
 
 def load_lpips(*, net: Trunk, backbone: str) -> nn.Module:
@@ -205,26 +194,3 @@ class Lpips(_PerSample):
 
     def _distance(self, image: Tensor, target: Tensor) -> Tensor:
         return lpips_distance(self._frozen[0], image, target)
-
-
-class LpipsSpec(TermSpec):
-    """Perceptual distance. ``backbone`` is the torchvision weights file of ``net``, or ``random``.
-
-    Nothing is downloaded. A random backbone is no LPIPS: it is reported as ``lpips_random``.
-    """
-
-    symbol = "LPIPS"
-    module = Lpips
-
-    backbone: Literal["random"] | str
-    net: Trunk = "alex"
-
-    @classmethod
-    def applies_to(cls, target: MapType) -> bool:
-        """Colours: the trunk was trained on photographs."""
-        return target.encoding is Encoding.SRGB
-
-    def label(self) -> str:
-        """``LPIPS(alex)``, or ``LPIPS_random(alex)`` where the backbone is random."""
-        name = f"{self.symbol}_random" if self.backbone == "random" else self.symbol
-        return f"{name}({self.net})"

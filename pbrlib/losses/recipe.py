@@ -14,6 +14,7 @@ from pbrlib.losses.base import Term
 from pbrlib.losses.collectives import all_reduce_sum
 from pbrlib.losses.lossspec import LossSpec
 from pbrlib.losses.target import LossContext, LossTarget, Output
+from pbrlib.losses.termmodules import module_of
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Recipe(nn.Module):
     def __init__(self, spec: LossSpec, context: LossContext | None = None) -> None:
         super().__init__()
         context = context or LossContext()
-        modules = [term.module(term, context, name=name) for name, term in spec.terms().items()]
+        modules = [module_of(term)(term, context, name=name) for name, term in spec.terms().items()]
         self.spec = spec
         self.terms = nn.ModuleList(modules)
 

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float, UInt8
-from pydantic import NonNegativeFloat
 from torch import Tensor
 
 from pbrlib.geometry.normals import fitted_scale, normal_from_height, slope_products
 from pbrlib.losses.base import PixelTerm
+from pbrlib.losses.lossspec import NormalReprojSpec
 from pbrlib.losses.masks import windows
 from pbrlib.losses.target import LossTarget, Output
-from pbrlib.losses.termspec import TermSpec
-from pbrlib.maps import HEIGHT, MapType
 
 RELIEF_PX = (2.5, 115.0)
 """Pixels that one unit of normalised height stands for in real materials, least and most."""
@@ -93,23 +91,3 @@ class NormalReproj(PixelTerm):
         )
         counted, regions = target.off_seams, target.regions
         return (normal_reproj(output.image, target.normal, counted, regions=regions),)
-
-
-class NormalReprojSpec(TermSpec):
-    """Normal of the predicted height against the input normal; the weight may move over the phase."""
-
-    symbol = "NormalReproj"
-    module = NormalReproj
-
-    final_weight: NonNegativeFloat | None = None
-    """Reached linearly at the end of the phase; without it the weight stays."""
-
-    @classmethod
-    def applies_to(cls, target: MapType) -> bool:
-        """The height alone has a normal."""
-        return target.name == HEIGHT.name
-
-    def formula(self) -> str:
-        """``0.15 -> 0.1 NormalReproj`` where the weight moves."""
-        moves = "" if self.final_weight is None else f" -> {self.final_weight:g}"
-        return f"{self.weight:g}{moves} {self.symbol}"

@@ -1,4 +1,4 @@
-"""What every term declares: its weight, its symbol in formulas, its module, and the targets it applies to."""
+"""What every term declares: its weight, its symbol in formulas, and the targets it applies to."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 from pydantic import NonNegativeFloat, model_validator
 
-from pbrlib.losses.base import Term
 from pbrlib.maps import Encoding, MapType
 from pbrlib.spec import Spec
 
@@ -17,11 +16,9 @@ class TermSpec(Spec):
 
     Attributes:
         symbol: The term's name in a formula.
-        module: What computes the term.
     """
 
     symbol: ClassVar[str]
-    module: ClassVar[type[Term]]
 
     weight: NonNegativeFloat
 

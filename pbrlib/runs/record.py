@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pbrlib.curriculum.config.yamlfile import read_yaml
-from pbrlib.curriculum.describe.overview import LADDER
 from pbrlib.curriculum.spec import default_select
 from pbrlib.errors import ConfigError, DataError, PbrError
 from pbrlib.inference.modelfile import is_model
 from pbrlib.runs.jsonfile import read_leniently
 from pbrlib.runs.phasefolder import PhaseFolder
 from pbrlib.train.record.incidents import FAILURE
-from pbrlib.train.record.rundirectory import CURRICULUM, RECORD, FinishedPhase, RunDirectory
+from pbrlib.train.record.rundirectory import CURRICULUM, LADDER, RECORD, FinishedPhase, RunDirectory
 from pbrlib.train.runtimespec import Selection
 
 STALE_S = 60.0

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pbrlib.data.augment.category import CategorySpec
+from pbrlib.data.augment.augmentspec import CategorySpec
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.errors import CheckpointError, ConfigError
 from pbrlib.inference.chain import Chain

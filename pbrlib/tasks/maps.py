@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pbrlib.data.augment.category import CategorySpec, confident_classes, draw_changes, with_changes
+from pbrlib.data.augment.augmentspec import CategorySpec
+from pbrlib.data.augment.category import confident_classes, draw_changes, with_changes
 from pbrlib.data.draws.batch import Batch
 from pbrlib.inference.chain import Chain, Condition
 from pbrlib.losses.lossspec import LossSpec
@@ -19,7 +20,8 @@ from pbrlib.maps import CLASSES, IGNORE, TARGETS
 from pbrlib.metrics.images import map_metrics
 from pbrlib.metrics.sums import Sums
 from pbrlib.models.build import build_network, init_head_bias
-from pbrlib.models.roles import MapNetwork, colour_input, gloss_input, map_input
+from pbrlib.models.inputs import colour_input, gloss_input, map_input
+from pbrlib.models.roles import MapNetwork
 from pbrlib.seeds import uniform
 from pbrlib.tasks.supervised import Example, SupervisedPlayer, side_by_side
 from pbrlib.tasks.taskspec import AlbedoSpec, GlossInput, MapSpec

@@ -16,7 +16,8 @@ from pbrlib.maps import CLASSES, IGNORE, class_id
 from pbrlib.metrics.confusion import confusion
 from pbrlib.metrics.sums import Sums
 from pbrlib.models.build import build_network
-from pbrlib.models.roles import SegmentationNetwork, colour_input
+from pbrlib.models.inputs import colour_input
+from pbrlib.models.roles import SegmentationNetwork
 from pbrlib.seeds import mix, uniform
 from pbrlib.tasks.supervised import Example, SupervisedPlayer, class_colours, side_by_side
 from pbrlib.tasks.taskspec import SegmentationSpec, merged_classes

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from pbrlib.maps import DIFFUSE, GLOSS, MASK, NORMAL, RELIEF
 from pbrlib.models.modelspec import MapModel, SegformerSpec, SegmentationModel, UNetSpec
 from pbrlib.models.roles import READS
-from pbrlib.rendering.bake import BAKE_INPUTS
+from pbrlib.rendering.bakespec import BAKE_INPUTS
 from pbrlib.spec import Spec
 
 OpenShare: TypeAlias = Annotated[float, Field(gt=0.0, lt=1.0)]

@@ -6,10 +6,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pbrlib.train.record.journal import whole_lines
-from pbrlib.train.runtime import Runtime
+
+if TYPE_CHECKING:
+    from pbrlib.train.runtime import Runtime
 
 BAD_SAMPLES = "bad_samples"
 """The kind of a journal's line about them, and the name of their number since the phase began."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pbrlib.data.augment.pipeline import AugmentSpec
+from pbrlib.data.augment.augmentspec import AugmentSpec
 from pbrlib.data.draws.plan import DrawPlan
 from pbrlib.optim.optimizerspec import OptimizerSpec
 from pbrlib.optim.schedules import ScheduleSpec

@@ -9,8 +9,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pbrlib.data.shards.reader import OnBadSample
-from pbrlib.data.shards.tilecache import TileCacheSpec
+from pbrlib.data.shards.readspec import OnBadSample, TileCacheSpec
 from pbrlib.errors import ConfigError
 from pbrlib.spec import Spec
 

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from pbrlib.data.augment.pipeline import AugmentSpec, augment
+from pbrlib.data.augment.augmentspec import AugmentSpec
+from pbrlib.data.augment.pipeline import augment
 from pbrlib.data.draws.batch import RawBatch
 from pbrlib.data.draws.collate import stack
 from pbrlib.data.materials.pictures import bounded, to_stored

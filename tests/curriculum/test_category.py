@@ -9,8 +9,7 @@ import torch
 from pbrlib.curriculum.config.load import dump_yaml, load_curriculum
 from pbrlib.curriculum.run import resolve, run_phase
 from pbrlib.curriculum.spec import Curriculum, plain
-from pbrlib.data.augment.category import CategorySpec
-from pbrlib.data.augment.pipeline import AugmentSpec
+from pbrlib.data.augment.augmentspec import AugmentSpec, CategorySpec
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import ConfigError
 from pbrlib.train.runtime import LocalRuntime

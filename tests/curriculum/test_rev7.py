@@ -15,7 +15,7 @@ from pbrlib.curriculum.config.load import load_curriculum
 from pbrlib.curriculum.config.yamlfile import read_yaml
 from pbrlib.curriculum.describe.description import Described, describe
 from pbrlib.data.augment import photometric
-from pbrlib.data.augment.category import CategorySpec
+from pbrlib.data.augment.augmentspec import CategorySpec
 from pbrlib.data.draws import balance
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.losses import base, gradients, masks, perceptual, reprojection

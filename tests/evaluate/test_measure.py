@@ -10,7 +10,8 @@ from click.testing import CliRunner
 from PIL import Image
 from rich.console import Console
 
-from pbrlib.data.augment.pipeline import AugmentSpec, augment
+from pbrlib.data.augment.augmentspec import AugmentSpec
+from pbrlib.data.augment.pipeline import augment
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DataError

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from pbrlib.data.augment.augmentspec import LARGEST_WARP
 from pbrlib.geometry import normal_from_height, smooth_displacement, warp, warp_labels, warp_normal
-from pbrlib.geometry.warp import LARGEST_WARP, NODES
+from pbrlib.geometry.warp import NODES
 from tests.geometry.test_geometry import bump, smooth_height
 
 SEEDS = st.integers(0, 2**31)

@@ -7,12 +7,13 @@ from pbrlib.losses.base import RatioTerm
 from pbrlib.losses.lossspec import LossSpec
 from pbrlib.losses.recipe import LossReport, Recipe
 from pbrlib.losses.target import LossContext, LossTarget
+from pbrlib.losses.termmodules import module_of
 from pbrlib.losses.termspec import ClassTermSpec
 from tests.losses.conftest import IMAGE_LOSS, METALLIC_LOSS, SEGMENTATION_LOSS, image_batch, label_batch, part
 
 TERMS = LossSpec.term_types()
 CLASS_TERMS = {name for name, spec in TERMS.items() if issubclass(spec, ClassTermSpec)}
-RATIOS = {name for name, spec in TERMS.items() if issubclass(spec.module, RatioTerm)}
+RATIOS = {name for name, spec in TERMS.items() if issubclass(module_of(spec.model_construct()), RatioTerm)}
 
 
 def recipe(declared, **context):

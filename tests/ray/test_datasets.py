@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from pbrlib.data.draws.balance import BalanceSpec
 from pbrlib.data.draws.batch import RawBatch
 from pbrlib.data.draws.collate import collate
+from pbrlib.data.draws.drawspec import BalanceSpec, MosaicSpec
 from pbrlib.data.draws.fetch import fetch
-from pbrlib.data.draws.mosaic import MosaicSpec
 from pbrlib.data.draws.plan import DrawPlan, PlanRequest, make_plan
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.tilecache import TileCache

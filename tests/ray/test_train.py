@@ -18,7 +18,7 @@ from pbrlib import storage
 from pbrlib.curriculum.draws import phase_plan
 from pbrlib.curriculum.run import PhaseJob, carry_out, launch_local
 from pbrlib.curriculum.spec import Curriculum
-from pbrlib.data.draws.balance import BalanceSpec
+from pbrlib.data.draws.drawspec import BalanceSpec
 from pbrlib.data.draws.plan import PlanRequest, make_plan
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DataError, NumericsError

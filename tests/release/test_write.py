@@ -18,7 +18,7 @@ from pbrlib.evaluate.samples import validation_textures
 from pbrlib.inference.chain import Chain
 from pbrlib.maps import CLASSES, TARGETS
 from pbrlib.models.blocks import resize
-from pbrlib.models.roles import colour_input
+from pbrlib.models.inputs import colour_input
 from pbrlib.release import write
 from pbrlib.train.record.rundirectory import RunDirectory
 from tests.conftest import SEGFORMER

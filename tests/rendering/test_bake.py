@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from pbrlib.geometry import normal_from_height
-from pbrlib.rendering.bake import BAKE_INPUTS, BakeParams, BakeSpec, bake, draw_params
+from pbrlib.rendering.bake import BakeParams, bake, draw_params
+from pbrlib.rendering.bakespec import BAKE_INPUTS, BakeSpec
 
 PLAIN = BakeSpec(
     elevation_deg=(45.0, 45.0),

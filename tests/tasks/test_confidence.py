@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from pbrlib.data.augment.category import CategorySpec, draw_changes, with_changes
-from pbrlib.data.augment.pipeline import AugmentSpec, augment
+from pbrlib.data.augment.augmentspec import AugmentSpec, CategorySpec
+from pbrlib.data.augment.category import draw_changes, with_changes
+from pbrlib.data.augment.pipeline import augment
 from pbrlib.data.draws.batch import Batch
 from pbrlib.inference.chain import Condition
 from pbrlib.losses.lossspec import LossSpec

@@ -6,7 +6,8 @@ from typing import get_args
 import pytest
 import torch
 
-from pbrlib.data.augment.pipeline import AugmentSpec, augment
+from pbrlib.data.augment.augmentspec import AugmentSpec
+from pbrlib.data.augment.pipeline import augment
 from pbrlib.data.draws.batch import Batch
 from pbrlib.data.draws.collate import stack
 from pbrlib.data.shards.reader import ShardSet

@@ -13,8 +13,8 @@ from pbrlib.curriculum.config.load import load_curriculum
 from pbrlib.curriculum.describe.description import describe
 from pbrlib.curriculum.run import carry_out, launch_local, resolve
 from pbrlib.curriculum.spec import PhaseSpec
-from pbrlib.data.augment.pipeline import AugmentSpec
-from pbrlib.data.draws.balance import BalanceSpec
+from pbrlib.data.augment.augmentspec import AugmentSpec
+from pbrlib.data.draws.drawspec import BalanceSpec
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.inference.opened import open_network
 from pbrlib.models.modelspec import UNetSpec

@@ -10,8 +10,8 @@ from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.run import launch_local
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.losses.base import Term
-from pbrlib.losses.lossspec import LossSpec
-from pbrlib.losses.reprojection import NormalReproj, NormalReprojSpec
+from pbrlib.losses.lossspec import LossSpec, NormalReprojSpec
+from pbrlib.losses.reprojection import NormalReproj
 from pbrlib.losses.target import LossContext
 from tests.conftest import METALLIC
 from tests.train.phases import job_of

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import sigmoid_focal_loss
 
-from pbrlib.data.augment.pipeline import AugmentSpec
+from pbrlib.data.augment.augmentspec import AugmentSpec
 from pbrlib.losses.base import mean
 from pbrlib.losses.gradients import sobel
 from pbrlib.losses.lossspec import LossSpec

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pbrlib.data.augment.pipeline import AugmentSpec
-from pbrlib.data.draws.balance import BalanceSpec
+from pbrlib.data.augment.augmentspec import AugmentSpec
 from pbrlib.data.draws.batch import Batch
+from pbrlib.data.draws.drawspec import BalanceSpec
 from pbrlib.data.draws.plan import PlanRequest, make_plan
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.losses.collectives import all_reduce_sum

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from pbrlib.curriculum.mistakes import Mistake, suggestion
 from pbrlib.curriculum.spec import PhaseSpec
-from pbrlib.data.draws.balance import BalanceSpec
+from pbrlib.data.draws.drawspec import BalanceSpec
 from pbrlib.maps import CLASSES
 from pbrlib.tasks.taskspec import TaskSpec, merged_classes
 

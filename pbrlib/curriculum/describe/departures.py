@@ -8,6 +8,7 @@ from pbrlib.curriculum.spec import PhaseSpec
 from pbrlib.losses.base import RatioTerm
 from pbrlib.losses.lossspec import LossSpec
 from pbrlib.losses.perceptual import SCALE_WEIGHTS, num_scales
+from pbrlib.losses.termmodules import module_of
 from pbrlib.tasks.taskspec import TaskSpec
 from pbrlib.train.runtimespec import RuntimeSpec
 
@@ -27,7 +28,7 @@ def departures(phase: PhaseSpec, task: TaskSpec, runtime: RuntimeSpec) -> list[s
 
 def _of_loss(loss: LossSpec, *, crop: int, pieces: int) -> Iterator[str]:
     """Where the terms of a loss depart; a step has that many micro-batches."""
-    ratios = [term.symbol for term in loss.terms().values() if issubclass(term.module, RatioTerm)]
+    ratios = [term.symbol for term in loss.terms().values() if issubclass(module_of(term), RatioTerm)]
     if ratios and pieces > 1:
         yield f"{', '.join(ratios)}: per micro-batch over all workers, {pieces} a step, not per batch"
     if loss.ms_ssim is not None and (scales := num_scales(crop)) < len(SCALE_WEIGHTS):

@@ -18,7 +18,6 @@ from pbrlib.data.shards.index import IndexRow
 from pbrlib.train.record.rundirectory import FinishedPhase
 from pbrlib.train.runtimespec import Selection
 
-LADDER = "ladder.json"
 FORMAT_VERSION = 1
 
 RungState = Literal["waiting", "training", "finished", "finished before", "stopped"]

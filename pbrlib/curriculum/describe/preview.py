@@ -7,7 +7,8 @@ from typing import Any
 from pbrlib.curriculum.draws import phase_plan
 from pbrlib.curriculum.scale import scaled
 from pbrlib.curriculum.spec import Curriculum
-from pbrlib.data.augment.pipeline import AugmentSpec, augment
+from pbrlib.data.augment.augmentspec import AugmentSpec
+from pbrlib.data.augment.pipeline import augment
 from pbrlib.data.augment.preview import preview_sheet
 from pbrlib.data.draws.collate import collate
 from pbrlib.data.draws.fetch import fetch, parts_of

@@ -8,24 +8,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from jaxtyping import Float
 from kornia.color import hsv_to_rgb, rgb_to_hsv
-from pydantic import Field
 from torch import Tensor
 
+from pbrlib.data.augment.augmentspec import ColourJitterSpec
 from pbrlib.maps import ALBEDO, DIFFUSE
 from pbrlib.seeds import uniform
-from pbrlib.spec import Spec
-
-
-class ColourJitterSpec(Spec):
-    """Changes of the colour of materials whose old texture is baked.
-
-    Attributes:
-        hue: Largest turn of the hue either way, as a share of the colour circle (0.05 is 18 degrees).
-        saturation: Largest change of the HSV saturation either way, as a share of it.
-    """
-
-    hue: float = Field(ge=0.0, le=0.5)
-    saturation: float = Field(ge=0.0, le=1.0)
 
 
 def jittered(

@@ -7,17 +7,16 @@ at its end. Parameters are ``(n, ., 1, 1)`` so that they broadcast.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias, assert_never
+from typing import assert_never
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pbrlib.data.augment.augmentspec import Preset
 from pbrlib.seeds import mix
 
-Preset: TypeAlias = Literal["rev7", "v4"]
-"""A preset is a name for the ranges below that it uses."""
-
+# A preset is a name for the ranges that it uses.
 TINT_GAIN = (0.94, 1.06)
 GAMMA = (0.85, 1.18)
 GRAIN_SIGMA = (0.005, 0.025)

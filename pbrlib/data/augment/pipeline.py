@@ -10,53 +10,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from pbrlib.data.augment.assembly import assembled
-from pbrlib.data.augment.category import CategorySpec, draw_changes, with_changes
-from pbrlib.data.augment.jitter import ColourJitterSpec, jittered
-from pbrlib.data.augment.photometric import Preset, photometric
+from pbrlib.data.augment.augmentspec import AugmentSpec, CategorySpec, ColourJitterSpec, SkyPhotometricSpec
+from pbrlib.data.augment.category import draw_changes, with_changes
+from pbrlib.data.augment.jitter import jittered
+from pbrlib.data.augment.photometric import photometric
 from pbrlib.data.draws.batch import Batch, RawBatch
 from pbrlib.errors import DataError
 from pbrlib.geometry import Orientation
 from pbrlib.maps import ALBEDO, AO, DIFFUSE, GLOSS, MAPS, Encoding
-from pbrlib.rendering.bake import BAKE_INPUTS, BakeSpec, bake, draw_params
+from pbrlib.rendering.bake import bake, draw_params
+from pbrlib.rendering.bakespec import BAKE_INPUTS, BakeSpec
 from pbrlib.seeds import mix
-from pbrlib.spec import Spec
-
-
-class SkyPhotometricSpec(Spec):
-    """Changes of light of old textures.
-
-    Attributes:
-        p: Probability for each draw.
-        preset: ``rev7`` is tint, gamma and grain; ``v4`` is occlusion, cold white balance and vignette.
-    """
-
-    p: float = Field(ge=0.0, le=1.0)
-    preset: Preset = "rev7"
-
-
-class AugmentSpec(Spec):
-    """What happens to a batch on the device. The default only bakes: the form that validation uses.
-
-    Attributes:
-        flip: Mirror left-right and top-bottom, each with probability one half.
-        rotate90: Turn by 0, 90, 180 or 270 degrees, equally likely.
-        sky_photometric: Change the light of diffuse textures that were not baked here.
-        colour_jitter: Change hue and saturation of materials whose diffuse was baked here.
-        category: Changes by material class; they stand in for the colour jitter of the draws that see
-            any, and what they forbid to a class binds the jitter too.
-        bake: How to make an old diffuse and gloss of materials that have none.
-    """
-
-    flip: bool = False
-    rotate90: bool = False
-    sky_photometric: SkyPhotometricSpec | None = None
-    colour_jitter: ColourJitterSpec | None = None
-    category: CategorySpec | None = None
-    bake: BakeSpec = BakeSpec()
 
 
 def augment(raw: RawBatch, spec: AugmentSpec, *, device: torch.device | str) -> Batch:

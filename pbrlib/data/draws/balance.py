@@ -7,47 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
 
 import numpy as np
-from pydantic import Field
 
+from pbrlib.data.draws.drawspec import BalanceSpec, SamplerSpec
 from pbrlib.data.shards.cells import CELL, cells_of, pack_cells
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.maps import CLASSES, class_id
-from pbrlib.spec import Spec
 
 MINORITY_SHARE = 0.03
 """The least share of minority pixels in a minority tile."""
 
 LEAST_TILE_PX = 128
 """The least side of a minority tile: a smaller crop lies anywhere inside it."""
-
-
-class SamplerSpec(Spec):
-    """Weighted sampling with replacement: ``max(minority_fraction ** exponent, floor)``, mean 1."""
-
-    exponent: float = Field(default=0.4, gt=0.0)
-    floor: float = Field(default=0.3, gt=0.0, le=1.0)
-
-
-class BalanceSpec(Spec):
-    """What counters the rarity of classes. Without a sampler every sample of a source is drawn equally often.
-
-    Attributes:
-        sampler: Draws textures with rare classes more often.
-        class_weights: Switches w_c = 1 / sqrt(pixel share), mean 1 over the classes present, in the loss.
-        minority: Names the minority classes; None computes them from the index (:func:`minority_classes`).
-        minority_tiles: The share of each source's draws whose crop is one of its tiles with at least 3 % of
-            minority pixels; see :func:`minority_tiles`.
-        mask_dropout: The share of the pixels of a class that leave the loss, anew in each draw.
-    """
-
-    sampler: SamplerSpec | None = None
-    class_weights: bool = True
-    minority: tuple[str, ...] | None = None
-    minority_tiles: float | None = Field(default=None, ge=0.0, le=1.0)
-    mask_dropout: Mapping[str, Annotated[float, Field(ge=0.0, le=1.0)]] | None = None
 
 
 def minority_classes(class_pixels: Sequence[int]) -> tuple[int, ...]:

@@ -8,10 +8,9 @@ from __future__ import annotations
 from enum import IntEnum
 
 import numpy as np
-from pydantic import Field, model_validator
 
+from pbrlib.data.draws.drawspec import MosaicSpec
 from pbrlib.seeds import mix
-from pbrlib.spec import Spec
 
 
 class Layout(IntEnum):
@@ -26,28 +25,6 @@ class Layout(IntEnum):
     def parts(self) -> int:
         """How many windows make up a crop."""
         return (1, 2, 2, 4)[self]
-
-
-class MosaicSpec(Spec):
-    """The share of draws that become mosaics, whose parts come from the whole training set.
-
-    Only materials without an old diffuse should be mosaicked: real old textures keep their own composition.
-
-    Attributes:
-        sources: The sources whose draws take part, and from which partners come.
-        two: Share of their draws that are made of two halves, side by side or stacked, equally likely.
-        four: Share of their draws that are made of four quarters.
-    """
-
-    sources: tuple[str, ...] = Field(min_length=1)
-    two: float = Field(ge=0.0, le=1.0)
-    four: float = Field(ge=0.0, le=1.0)
-
-    @model_validator(mode="after")
-    def _shares_leave_room(self) -> MosaicSpec:
-        if self.two + self.four > 1.0 + 1e-9:
-            raise ValueError(f"two and four are {self.two + self.four:g} together, more than all draws.")
-        return self
 
 
 def draw_layouts(

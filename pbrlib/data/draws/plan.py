@@ -12,15 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from pbrlib.data.draws.balance import (
-    BalanceSpec,
-    Tiles,
-    minority_of,
-    minority_tiles,
-    sampler_weights,
-    tile_side,
-)
-from pbrlib.data.draws.mosaic import Layout, MosaicSpec, draw_layouts
+from pbrlib.data.draws.balance import Tiles, minority_of, minority_tiles, sampler_weights, tile_side
+from pbrlib.data.draws.drawspec import BalanceSpec, MosaicSpec
+from pbrlib.data.draws.mosaic import Layout, draw_layouts
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.errors import DataError
 from pbrlib.seeds import mix

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -17,8 +16,6 @@ from pbrlib import storage
 from pbrlib.data.shards.manifest import ShardInfo
 
 DAMAGE = (OSError, pa.ArrowException, UnicodeDecodeError)  # the last: of a name of a column
-FOR_GOOD = (None, errno.ENOENT, errno.EIO)
-"""Numbers of an OSError that stays; Arrow's own have none, and other numbers may pass."""
 
 _NUM_OPEN_FILES = 64
 

@@ -5,25 +5,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from pbrlib import storage
 from pbrlib.data.shards.codec import TILE, Blob, Planar, decode_tile
-from pbrlib.data.shards.files import DAMAGE, FOR_GOOD, OpenFiles
+from pbrlib.data.shards.files import DAMAGE, OpenFiles
 from pbrlib.data.shards.index import IndexRow, tile_ranks
 from pbrlib.data.shards.manifest import SHARD_FOLDER, Manifest, load_manifest, read_index
+from pbrlib.data.shards.readspec import OnBadSample
 from pbrlib.data.shards.tilecache import TileCache
 from pbrlib.data.shards.tilefile import TileKey
 from pbrlib.data.shards.window import DecodeTile, Window, assemble, tile_size, touched_tiles
-from pbrlib.errors import DamageError, DataError, outage_or
+from pbrlib.errors import FOR_GOOD, DamageError, DataError, outage_or
 from pbrlib.maps import MAPS, Stored
 
 log = logging.getLogger(__name__)
-
-OnBadSample: TypeAlias = Literal["fail", "skip"]
 
 _NONE = pa.nulls(1, pa.binary())
 _REMEDY = "Copy the file again from where the set came from, or prepare the set again."

@@ -18,9 +18,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, field_validator
-
 from pbrlib.data.shards.codec import Planar
+from pbrlib.data.shards.readspec import KEEP_FREE, TileCacheSpec
 from pbrlib.data.shards.tilefile import (
     BLOCK,
     TileKey,
@@ -31,7 +30,6 @@ from pbrlib.data.shards.tilefile import (
     read_tile,
     write_tile,
 )
-from pbrlib.spec import Spec
 
 log = logging.getLogger(__name__)
 
@@ -42,33 +40,11 @@ Of a set that is larger than the cache a fixed part is kept, then, instead of al
 would cost a write for every tile decoded, and spare no more.
 """
 
-KEEP_FREE = 0.1
-"""Ray makes no objects on a disk that is 95 % full."""
-
 _LAYOUT = "1"  # of the folder and its files; another one would lie beside
 _USED = "used"  # in each folder of tiles: as long as their number of blocks, as old as their last use
 _NUM_LOCKS = 256
 _PAUSE_S = 30.0
 _OTHERS_S = 10.0
-
-
-class TileCacheSpec(Spec):
-    """How much of a node's disk may hold decoded tiles, and where.
-
-    ``folder`` is an absolute path on every node; None: the temporary folder of the system. ``keep_free`` is
-    the share of its disk that stays free whatever ``gib`` allows.
-    """
-
-    gib: float = Field(default=20.0, gt=0.0)
-    folder: str | None = None
-    keep_free: float = Field(default=KEEP_FREE, ge=0.0, lt=1.0)
-
-    @field_validator("folder")
-    @classmethod
-    def _absolute(cls, folder: str | None) -> str | None:
-        if folder is not None and not Path(folder).is_absolute():
-            raise ValueError(f"{folder} is not an absolute path, and workers start in other folders")
-        return folder
 
 
 class TileCache:

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pbrlib import storage
-from pbrlib.data.shards.files import FOR_GOOD
-from pbrlib.errors import CheckpointError, DamagedCheckpointError, PbrError, outage_or
+from pbrlib.errors import FOR_GOOD, CheckpointError, DamagedCheckpointError, PbrError, outage_or
 
 OWN_SUM = "sha256"
 """The field of ``state.json`` with the sum of all its others."""

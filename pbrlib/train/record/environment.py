@@ -7,11 +7,13 @@ import json
 import os
 import platform
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from pbrlib import storage
 from pbrlib.train.runtimespec import RuntimeSpec
+
+if TYPE_CHECKING:
+    import torch
 
 ENVIRONMENT = "environment.json"
 
@@ -34,6 +36,8 @@ def note_environment(
 
     No environment variable, no name of a user.
     """
+    import torch
+
     cuda = device.type == "cuda"
     known = {
         "python": platform.python_version(),

@@ -9,15 +9,17 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
-
-from jaxtyping import Float
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from pbrlib import storage
-from pbrlib.train.clock import Clock
 from pbrlib.train.record.timesheet import TIME_SHEET, time_line
-from pbrlib.train.record.trackers import Tracker
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from pbrlib.train.clock import Clock
+    from pbrlib.train.record.trackers import Tracker
 
 METRICS = "metrics.jsonl"
 

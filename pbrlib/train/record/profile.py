@@ -8,11 +8,13 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 from types import TracebackType
-
-import torch
-from torch.profiler import ProfilerActivity, profile, schedule
+from typing import TYPE_CHECKING
 
 from pbrlib import storage
+
+if TYPE_CHECKING:
+    import torch
+    from torch.profiler import profile
 
 PROFILE = "profile"
 """Its folder in that of a phase."""
@@ -33,6 +35,8 @@ class StepProfile:
     def __init__(
         self, directory: Path, *, steps: int, first_step: int, rank: int, device: torch.device
     ) -> None:
+        from torch.profiler import ProfilerActivity, profile, schedule
+
         self._folder, self._rank, self._steps = directory / PROFILE, rank, steps
         self._first, self._seen = first_step + WARM_UP, 0
         self._on_gpu = device.type == "cuda"
@@ -61,6 +65,8 @@ class StepProfile:
             return
         self._seen += 1
         if self._seen == WARM_UP and self._on_gpu:
+            import torch
+
             torch.cuda.memory._record_memory_history(max_entries=_ALLOCATIONS)
         self._profiler.step()
         if self._seen == WARM_UP + self._steps:
@@ -72,6 +78,8 @@ class StepProfile:
         with tempfile.TemporaryDirectory(prefix="pbr-") as here:
             profiler.export_chrome_trace(f"{here}/{name}.trace.json.gz")
             if self._on_gpu:
+                import torch
+
                 torch.cuda.memory._dump_snapshot(f"{here}/{name}.memory.pickle")  # type: ignore[no-untyped-call]
                 torch.cuda.memory._record_memory_history(enabled=None)
             for file in sorted(Path(here).iterdir()):

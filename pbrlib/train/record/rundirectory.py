@@ -26,6 +26,9 @@ CURRICULUM = "curriculum.yaml"
 SNAPSHOT = "checkpoint_manager_snapshot.json"
 """Ray Train's list of the checkpoints of a fit, in the phase's folder; to resume, each must be there."""
 
+LADDER = "ladder.json"
+"""The state of every phase of a ladder, in the runs directory."""
+
 MODEL = "model"
 """The folder in a runs directory that a finished ladder leaves; no curriculum may have this name."""
 

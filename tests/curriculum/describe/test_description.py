@@ -14,8 +14,8 @@ from pbrlib.curriculum.describe.description import Described, describe
 from pbrlib.curriculum.describe.phrases import phrases
 from pbrlib.curriculum.describe.tables import render
 from pbrlib.curriculum.draws import phase_plan
-from pbrlib.data.augment.pipeline import AugmentSpec, SkyPhotometricSpec
-from pbrlib.data.draws.balance import BalanceSpec
+from pbrlib.data.augment.augmentspec import AugmentSpec, SkyPhotometricSpec
+from pbrlib.data.draws.drawspec import BalanceSpec
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.train.runtimespec import RuntimeSpec
 from ray_jobs.cli import main

@@ -13,16 +13,9 @@ from kornia.color import rgb_to_hsv
 from pydantic import ValidationError
 from torch import Tensor
 
-from pbrlib.data.augment.category import (
-    CategorySpec,
-    Change,
-    brightened,
-    confident_classes,
-    draw_changes,
-    with_changes,
-)
-from pbrlib.data.augment.jitter import ColourJitterSpec
-from pbrlib.data.augment.pipeline import AugmentSpec, SkyPhotometricSpec, augment
+from pbrlib.data.augment.augmentspec import AugmentSpec, CategorySpec, ColourJitterSpec, SkyPhotometricSpec
+from pbrlib.data.augment.category import Change, brightened, confident_classes, draw_changes, with_changes
+from pbrlib.data.augment.pipeline import augment
 from pbrlib.data.draws.batch import Batch, RawBatch, sample_hashes
 from pbrlib.geometry import normal_from_height
 from pbrlib.maps import CLASSES, IGNORE, MAPS, class_id

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor
 
-from pbrlib.data.augment.jitter import ColourJitterSpec, draw_jitter, recoloured
-from pbrlib.data.augment.pipeline import AugmentSpec, augment
+from pbrlib.data.augment.augmentspec import AugmentSpec, ColourJitterSpec
+from pbrlib.data.augment.jitter import draw_jitter, recoloured
+from pbrlib.data.augment.pipeline import augment
 from tests.data.augment.test_pipeline import raw_batch
 
 SPEC = ColourJitterSpec(hue=0.05, saturation=0.05)

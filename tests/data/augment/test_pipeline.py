@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pbrlib.data.augment.pipeline import AugmentSpec, SkyPhotometricSpec, augment
+from pbrlib.data.augment.augmentspec import AugmentSpec, SkyPhotometricSpec
+from pbrlib.data.augment.pipeline import augment
 from pbrlib.data.draws.batch import Batch, RawBatch, sample_hashes
 from pbrlib.errors import DataError
 from pbrlib.geometry import normal_from_height, rotate90

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from pbrlib.data.augment.pipeline import AugmentSpec, augment
+from pbrlib.data.augment.augmentspec import AugmentSpec
+from pbrlib.data.augment.pipeline import augment
 from pbrlib.data.augment.preview import CELL, OUTLINE, preview_sheet
 from pbrlib.data.draws.batch import Batch
 from tests.data.augment.test_pipeline import raw_batch

@@ -15,7 +15,8 @@ import pytest
 from pbrlib.data.draws.batch import RawBatch
 from pbrlib.data.draws.collate import collate
 from pbrlib.data.draws.fetch import fetch
-from pbrlib.data.shards.reader import OnBadSample, ShardSet
+from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.shards.readspec import OnBadSample
 from pbrlib.errors import DamageError, DataError
 from tests.damage import flip_tile
 from tests.data.shards.materials import make_set, material

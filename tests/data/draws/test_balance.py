@@ -9,8 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pbrlib.data.draws.balance import (
-    BalanceSpec,
-    SamplerSpec,
     balance_statistics,
     class_weights,
     merged,
@@ -18,6 +16,7 @@ from pbrlib.data.draws.balance import (
     minority_tiles,
     sampler_weights,
 )
+from pbrlib.data.draws.drawspec import BalanceSpec, SamplerSpec
 from pbrlib.data.draws.plan import make_plan
 from pbrlib.data.shards.cells import cells_of, count_cells, pack_cells
 from pbrlib.data.shards.index import IndexRow

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pbrlib.data.augment.assembly import region_map
-from pbrlib.data.augment.pipeline import AugmentSpec, augment
-from pbrlib.data.draws.balance import BalanceSpec, SamplerSpec
+from pbrlib.data.augment.augmentspec import AugmentSpec
+from pbrlib.data.augment.pipeline import augment
 from pbrlib.data.draws.batch import Batch, RawBatch, sample_hashes
 from pbrlib.data.draws.collate import collate
+from pbrlib.data.draws.drawspec import BalanceSpec, MosaicSpec, SamplerSpec
 from pbrlib.data.draws.fetch import fetch
-from pbrlib.data.draws.mosaic import Layout, MosaicSpec
+from pbrlib.data.draws.mosaic import Layout
 from pbrlib.data.draws.plan import make_plan
 from pbrlib.maps import IGNORE
 from tests.data.augment.test_pipeline import EVERYTHING, raw_batch

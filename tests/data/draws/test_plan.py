@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pbrlib.data.draws.balance import BalanceSpec, SamplerSpec
+from pbrlib.data.draws.drawspec import BalanceSpec, SamplerSpec
 from pbrlib.data.draws.plan import PlanRequest, apportion, make_plan, share
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.errors import DataError

@@ -12,7 +12,8 @@ from pbrlib.data.materials.diffuse import is_metal, sameness
 from pbrlib.data.materials.material import Material
 from pbrlib.data.sources.generated import GeneratedSource
 from pbrlib.maps import MAPS, Stored
-from pbrlib.rendering.bake import BAKE_INPUTS, BakeSpec, bake, draw_params
+from pbrlib.rendering.bake import bake, draw_params
+from pbrlib.rendering.bakespec import BAKE_INPUTS, BakeSpec
 from tests.data.shards.test_duplicates import compressed
 
 

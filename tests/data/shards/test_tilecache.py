@@ -21,7 +21,8 @@ from pydantic import ValidationError
 from pbrlib.data.draws.fetch import TILES_PREFIX, crops_from_fetched, fetch
 from pbrlib.data.shards import reader
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.data.shards.tilecache import REST_S, TileCache, TileCacheSpec
+from pbrlib.data.shards.readspec import TileCacheSpec
+from pbrlib.data.shards.tilecache import REST_S, TileCache
 from pbrlib.data.shards.window import Window
 from tests.damage import flip
 from tests.data.draws.test_fetch import draws

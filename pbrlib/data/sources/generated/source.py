@@ -21,7 +21,8 @@ from pbrlib.errors import ConfigError, DataError
 from pbrlib.geometry.normals import normal_from_height
 from pbrlib.geometry.occlusion import ao_from_height
 from pbrlib.maps import CLASSES, DIFFUSE, GLOSS, MAPS, Stored
-from pbrlib.rendering.bake import BAKE_INPUTS, BakeSpec, bake, draw_params
+from pbrlib.rendering.bake import bake, draw_params
+from pbrlib.rendering.bakespec import BAKE_INPUTS, BakeSpec
 from pbrlib.seeds import mix
 
 Style: TypeAlias = Callable[[Canvas], Surface]
