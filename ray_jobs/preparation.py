@@ -12,22 +12,23 @@ from typing import assert_never
 from pbrlib import storage
 from pbrlib.data.materials.audit import AuditReport, Finding
 from pbrlib.data.materials.material import Source
-from pbrlib.data.shards.index import Split
+from pbrlib.data.shards.index import IndexRow, Split
 from pbrlib.data.shards.manifest import FILE_NAME, SHARD_FOLDER, Manifest, load_manifest, read_index
 from pbrlib.data.shards.prepare import (
     Group,
     Listed,
     Written,
     apart_from_relatives,
-    assign_splits,
     grouped,
     list_left_out,
     list_sources,
     near_duplicates,
     read_written,
+    resplit,
     result_of,
     write_group,
 )
+from pbrlib.data.shards.split import assign_splits, families_held_out, validation_problem
 from pbrlib.data.shards.writer import publish, shard_name
 from pbrlib.errors import DataError
 from pbrlib.jobs.job import Done, Failure, Job, Left, fingerprint
@@ -38,13 +39,14 @@ from pbrlib.jobs.record import RECORDS, has_records, remove_records
 class PrepareResult:
     """What ``prepare`` did.
 
-    ``manifest`` is the version now in force, None if nothing was published. ``skipped`` are the ids that
-    the set held before.
+    ``manifest`` is the version now in force, None if nothing was published; ``refusal`` then says why.
+    ``skipped`` are the ids that the set held before.
     """
 
     manifest: Manifest | None
     report: AuditReport
     skipped: tuple[str, ...]
+    refusal: str = ""
 
 
 def prepare(
@@ -60,15 +62,16 @@ def prepare(
 ) -> PrepareResult:
     """Reads sources, audits every material, and publishes those without an error as a shard set.
 
-    Splits are ``pbrlib.data.shards.prepare.assign_splits``'s; what is a part of families of both is left
+    Splits are ``pbrlib.data.shards.split.assign_splits``'s; what is a part of families of both is left
     out, and near-duplicates across them are warned of. Nothing is published, and no file stays, if the run
-    fails, if ``strict`` and there is a warning or an error, or if no material is fit. Of a run that was
-    killed before it could remove its shards, the same run takes over those that are finished.
+    fails, if ``strict`` and there is a warning or an error, if no material is fit, or if none is left to
+    validate. Of a run that was killed before it could remove its shards, the same run takes over those that
+    are finished.
 
     Args:
         sources: Where materials come from; their ids must differ.
         out: Folder or S3 address of the set; on a cluster, one that every node sees.
-        val_share: Share of families for validation, by hash.
+        val_share: Share of families for validation, by hash, and at least one of each class of several.
         hold_out: Patterns of ids or families that go to validation.
         append: Add to the set in ``out``; ids that it has are skipped.
         strict: Publish nothing if there is a warning.
@@ -76,37 +79,55 @@ def prepare(
         watch: Called with the numbers of finished and of all materials.
 
     Raises:
-        DataError: A source cannot be listed, ids or patterns clash, ``out`` holds a set already, or a shard
-            cannot be written.
+        DataError: A source cannot be listed, a pattern fits nothing, ``out`` holds a set or another thing, or
+            a shard cannot be written.
         DefectError: A source has a bug.
     """
     out = storage.to_path(out).resolve()
     previous = _previous(out, append=append)
     earlier = () if previous is None else read_index(out, manifest=previous)
-    listed = list_sources(sources)
+    listed, repeated = list_sources(sources)
     entries = [one.entry for one in listed]
     splits = assign_splits(entries, val_share=val_share, hold_out=hold_out, earlier=earlier)
     listed, straddling = apart_from_relatives(listed, splits=splits)
-    aside = [*list_left_out(sources), *straddling]
+    aside = (*list_left_out(sources), *repeated, *straddling)
     known = {row.id for row in earlier}
     skipped = tuple(one.entry.id for one in listed if one.entry.id in known)
     fresh = [one for one in listed if one.entry.id not in known]
-    if not fresh:
-        return PrepareResult(previous, AuditReport(num_materials=0, findings=tuple(aside)), skipped)
+    unread = AuditReport(num_materials=0, findings=aside)
+    if not fresh and skipped:
+        return PrepareResult(previous, unread, skipped)
+    of_all = [splits[one.entry.family] for one in fresh] + [row.split for row in earlier]
+    if problem := validation_problem(of_all) if fresh else "no material is fit":
+        return PrepareResult(None, unread, skipped, problem)
     shards = _Shards(fresh, out, version=1 if previous is None else previous.version + 1, splits=splits)
     with shards.provisional():
         written = shards.write(num_cpus=num_cpus, watch=watch)
         stored = [one for one in written if one.shard is not None]
+        if 0.0 < val_share < 1.0:
+            held = families_held_out(entries, hold_out=hold_out, earlier=earlier)
+            stored = resplit(stored, fresh, earlier=earlier, splits=splits, held=held)
         rows = [row for one in stored for row in one.rows]
         audited = [finding for one in written for finding in one.findings]
         findings = (*audited, *near_duplicates(earlier, rows), *aside)
         report = AuditReport(num_materials=len(fresh), findings=findings)
-        if not stored or (strict and (report.count("error") or report.count("warning"))):
-            return PrepareResult(None, report, skipped)
+        if problem := _problem(report, rows, earlier=earlier, strict=strict):
+            return PrepareResult(None, report, skipped, problem)
         infos = [one.shard for one in stored if one.shard is not None]
         manifest = publish(out, shards=infos, rows=[one.rows for one in stored], previous=previous)
         shards.keep(info.file for info in infos)
     return PrepareResult(manifest, report, skipped)
+
+
+def _problem(
+    report: AuditReport, rows: Sequence[IndexRow], *, earlier: Sequence[IndexRow], strict: bool
+) -> str | None:
+    """Why the set that was written is not published; None if it is."""
+    if not rows:
+        return "no material is fit"
+    if strict and (report.count("error") or report.count("warning")):
+        return "--strict"
+    return validation_problem(row.split for row in (*earlier, *rows))
 
 
 class _Shards:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pbrlib.data.shards.split import UNLABELLED
 from ray_jobs.output import write_file
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
     from pbrlib.data.shards.index import IndexRow
     from pbrlib.data.shards.reader import ShardSet
-
-UNLABELLED = "(mixed or unknown)"
 
 CROPS = (256, 512, 768, 1024)
 """The crops for which minority tiles are counted, where textures are that large."""

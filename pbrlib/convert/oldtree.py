@@ -25,7 +25,7 @@ from pbrlib.convert.mips import albedo_chain, chain, encoded, mean_normals, unit
 from pbrlib.convert.truepbr import write_together
 from pbrlib.data.materials.contact import as_picture
 from pbrlib.data.materials.material import Entry, Material, Source
-from pbrlib.data.shards.prepare import assign_splits
+from pbrlib.data.shards.split import assign_splits
 from pbrlib.errors import DataError
 from pbrlib.geometry import flip_green
 from pbrlib.jobs.inorder import run_in_order

@@ -11,6 +11,10 @@ from ray_jobs.commands.paramtypes import Place
 from ray_jobs.output import write_file
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pbrlib.data.shards.index import Split
+    from pbrlib.data.shards.manifest import Manifest
     from ray_jobs.preparation import PrepareResult
 
 INCOMPLETE = 1
@@ -30,7 +34,7 @@ REFUSED = 2
     default=0.1,
     show_default=True,
     type=click.FloatRange(0, 1),
-    help="Share of families for validation, by a hash of their name.",
+    help="Share of families for validation, by a hash of their name; of each class of several at least one.",
 )
 @click.option(
     "--hold-out",
@@ -107,13 +111,34 @@ def _show(result: PrepareResult, *, out: Path) -> None:
     counts = f"{report.count('error')} errors, {report.count('warning')} warnings"
     console.print(f"{report.num_materials} materials read, {len(report.excluded)} left out ({counts}).")
     if manifest is None:
-        why = "no material is fit" if len(report.excluded) == report.num_materials else "--strict"
-        console.print(f"Nothing published: {why}.", style="red")
+        console.print(f"Nothing published: {result.refusal}.", style="red")
         return
     splits = manifest.splits
     console.print(
         f"{out}: version {manifest.version}, {splits['train']} to train on, {splits['val']} to validate."
     )
-    if not all(splits.values()):
-        empty = "validate" if splits["train"] else "train on"
-        console.print(f"Nothing to {empty}: change --val-share or --hold-out.", style="yellow")
+    _show_classes(console, manifest)
+
+
+def _show_classes(console: Console, manifest: Manifest) -> None:
+    """Prints how many materials of each class train and validate, and which classes lack one of the two."""
+    from rich.table import Table
+
+    if manifest.classes is None:  # of a version from before classes were counted, to which nothing was added
+        return
+    table = Table("class", title="Split", title_justify="left")
+    table.add_column("train", justify="right")
+    table.add_column("val", justify="right")
+    for name, counts in manifest.classes.items():
+        table.add_row(
+            name, str(counts["train"]), str(counts["val"]), style="" if all(counts.values()) else "yellow"
+        )
+    console.print(table)
+    lacks: dict[Split, str] = {"val": "validate", "train": "train on"}
+    for split, purpose in lacks.items():
+        names = [name for name, counts in manifest.classes.items() if not counts[split]]
+        if names:
+            console.print(
+                f"Nothing to {purpose}: {', '.join(names)}. Add families of them, or change --hold-out.",
+                style="yellow",
+            )

@@ -9,8 +9,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pbrlib.data.materials.material import Source
-from pbrlib.data.shards.prepare import Group, assign_splits, grouped, list_sources
+from pbrlib.data.shards.prepare import Group, grouped, list_sources
 from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.shards.split import assign_splits
 from pbrlib.data.shards.writer import shard_name
 from pbrlib.data.sources.folder import FolderSource
 from pbrlib.data.sources.generated import GeneratedSource
@@ -94,7 +95,8 @@ def test_appending_skips_what_is_there_and_moves_nothing(tmp_path: Path) -> None
 
 
 def test_an_existing_set_is_refused_without_append(tmp_path: Path) -> None:
-    assert run("generated:count=2,size=32,seed=1", "--out", tmp_path).exit_code == 0
+    woods = "generated:count=2,size=32,seed=1,families=wood/plank+wood/bark"
+    assert run(woods, "--out", tmp_path).exit_code == 0
     result = run("generated:count=2,size=32,seed=2", "--out", tmp_path)
     assert result.exit_code == 2
     assert "holds a shard set already. Add to it with --append" in result.output
@@ -122,6 +124,7 @@ def test_a_truncated_png_is_left_out_and_said(folder: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("arguments", [["--strict"], []])
 def test_strict_publishes_nothing_on_a_warning(tmp_path: Path, arguments: list[str]) -> None:
     write_material(tmp_path / "in", "planks", height=np.full((32, 32), 9, np.uint8))
+    write_material(tmp_path / "in", "rock", seed=1)
     result = run(tmp_path / "in", "--out", tmp_path / "out", *arguments)
     assert result.exit_code == (2 if arguments else 0)
     assert ("manifest.json" in files(tmp_path / "out")) is not bool(arguments)
@@ -129,19 +132,23 @@ def test_strict_publishes_nothing_on_a_warning(tmp_path: Path, arguments: list[s
 
 
 def test_nothing_fit_publishes_nothing(tmp_path: Path) -> None:
-    (write_material(tmp_path / "in", "planks") / "normal.png").unlink()
+    for name in ("planks", "rock"):
+        (write_material(tmp_path / "in", name) / "normal.png").unlink()
     result = run(tmp_path / "in", "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert "Nothing published: no material is fit" in result.output
     assert files(tmp_path / "out") == set()
 
 
-def test_an_id_in_two_sources_is_an_input_error(tmp_path: Path) -> None:
+def test_an_id_in_two_sources_is_left_out_the_second_time(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_material(tmp_path / name, "planks")
+    write_material(tmp_path / "b", "rock", seed=1)
     result = run(tmp_path / "a", tmp_path / "b", "--out", tmp_path / "out")
-    assert result.exit_code == 2
-    assert "planks: in a and b" in result.output
+    assert result.exit_code == 1
+    assert "planks: in a and again in b" in " ".join(result.output.split())
+    found = {row.id: row.source for row in ShardSet.open(tmp_path / "out").rows}
+    assert found == {"planks": "a", "rock": "b"}
 
 
 def test_a_file_as_output_is_an_input_error(tmp_path: Path) -> None:
@@ -183,7 +190,7 @@ def test_a_failed_run_leaves_no_file(folder: Path, tmp_path: Path) -> None:
 
 def killed_run(source: Source, out: Path) -> None:
     """Leaves what a run leaves that is killed behind its first shard."""
-    listed = list_sources([source])
+    listed, _ = list_sources([source])
     splits = assign_splits([one.entry for one in listed], val_share=0.1, hold_out=())
     first = grouped(listed)[0]
     families = {one.entry.family: splits[one.entry.family] for one in first}

@@ -66,7 +66,8 @@ def test_a_set_that_cannot_be_prepared_whole_is_none_and_the_same_command_prepar
     ray_cluster: None, bucket: str, s3: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
-    command = ["prepare", "generated:count=2,size=64,seed=1", "--out", f"{bucket}/set", "--val-share", "0"]
+    sources = ["generated:count=2,size=64,seed=1", "--hold-out", "fabric*"]
+    command = ["prepare", *sources, "--out", f"{bucket}/set"]
     with s3.failing("PUT", "manifest.json", BROKEN):
         failed = CliRunner().invoke(main, command)
     assert failed.exit_code == 2

@@ -70,7 +70,7 @@ class Chooser(Protocol):
     """A source that does not offer all that it holds."""
 
     def left_out(self) -> list[Finding]:
-        """A note on everything that ``entries`` leaves out; raises as that does."""
+        """A note on what ``entries`` leaves out, an error where that is broken; raises as it does."""
         ...
 
 

@@ -16,12 +16,14 @@ class Entry:
 
     ``relatives`` are further families of which it holds a part: a material blended of two. ``place`` is
     where the source finds it again, in its own words, so that a task that loads a few need not list all.
+    ``label`` is its class; None where that is unknown before reading, or there are several.
     """
 
     id: str
     family: str
     relatives: tuple[str, ...] = ()
     place: str = ""
+    label: str | None = None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -82,16 +81,6 @@ def from_table(table: Any) -> tuple[IndexRow, ...]:
     if not table.schema.equals(SCHEMA):
         raise DataError(f"index: its columns are {', '.join(table.schema.names)}. Prepare the set again.")
     return tuple(_row(record) for record in table.to_pylist())
-
-
-def split_of(family: str, *, val_share: float) -> Split:
-    """The split of a family, from a hash of its name alone: no other material can move it.
-
-    A family of validation stays there when ``val_share`` (0..1) grows.
-    """
-    digest = hashlib.sha256(family.encode()).digest()
-    position = int.from_bytes(digest[:8], "big") / 2**64
-    return "val" if position < val_share else "train"
 
 
 @cache

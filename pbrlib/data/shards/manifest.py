@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints, ValidationError
 
 from pbrlib import storage
 from pbrlib.data.shards.codec import TILE
-from pbrlib.data.shards.index import IndexRow
+from pbrlib.data.shards.index import IndexRow, Split
 from pbrlib.data.shards.indexfile import parse_index
 from pbrlib.errors import DamageError, DataError
 from pbrlib.spec import Spec
@@ -46,9 +46,9 @@ class IndexInfo(Spec):
 class Manifest(Spec):
     """A version of a shard set. Versions grow by appending: shards of older ones stay as they are.
 
-    ``sources``, ``splits``, ``maps`` and ``sizes`` ("HEIGHTxWIDTH") count materials, ``class_pixels``
-    pixels of all splits. ``sha256`` is the fingerprint, which tells that this file is as it was written; sets
-    of before it was kept have none.
+    ``sources``, ``splits``, ``maps`` and ``sizes`` ("HEIGHTxWIDTH") count materials, ``classes`` those of
+    each class by split, ``class_pixels`` pixels of all splits. ``sha256`` is the fingerprint, which tells
+    that this file is as it was written. Older sets have neither ``classes`` nor ``sha256``.
     """
 
     format_version: Literal[3] = FORMAT_VERSION
@@ -56,6 +56,7 @@ class Manifest(Spec):
     tile: Literal[256] = TILE
     sources: dict[str, int]
     splits: dict[str, int]
+    classes: dict[str, dict[Split, int]] | None = None
     maps: dict[str, int]
     class_pixels: dict[str, int]
     sizes: dict[str, int]
@@ -68,7 +69,8 @@ class Manifest(Spec):
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the canonical JSON: equal for equal content, wherever the set lies."""
-        content = self.model_dump(mode="json", exclude={"sha256"})
+        absent = {"classes"} if self.classes is None else set()  # as it was before they were counted
+        content = self.model_dump(mode="json", exclude={"sha256", *absent})
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -19,9 +16,10 @@ import pyarrow.parquet as pq
 from pbrlib.data.materials.audit import Chooser, Finding, read_audited
 from pbrlib.data.materials.material import Entry, Material, Source
 from pbrlib.data.shards.duplicates import HASHED, across_splits
-from pbrlib.data.shards.index import IndexRow, Split, split_of, to_table
+from pbrlib.data.shards.index import IndexRow, Split, to_table
 from pbrlib.data.shards.indexfile import parse_index
 from pbrlib.data.shards.manifest import ShardInfo
+from pbrlib.data.shards.split import complete_splits
 from pbrlib.data.shards.writer import write_shard
 from pbrlib.errors import DataError
 from pbrlib.maps import MAPS, RELIEF
@@ -56,64 +54,29 @@ class Written:
     findings: tuple[Finding, ...]
 
 
-def list_sources(sources: Sequence[Source]) -> list[Listed]:
-    """All entries of all sources; raises DataError if a source is empty or an id occurs twice."""
-    listed = [Listed(source, entry) for source in sources for entry in source.entries()]
-    counts = Counter(one.entry.id for one in listed)
-    twice = sorted(name for name, count in counts.items() if count > 1)
-    if twice:
-        owners = " and ".join(one.source.name for one in listed if one.entry.id == twice[0])
-        raise DataError(
-            f"{twice[0]}: in {owners}, and {len(twice) - 1} more ids occur twice. "
-            "Rename them, or prepare the sources into two sets."
-        )
-    return listed
+def list_sources(sources: Sequence[Source]) -> tuple[list[Listed], list[Finding]]:
+    """List the entries of all sources, and an error for each whose id an earlier entry has.
+
+    Raises:
+        DataError: There is no such source.
+    """
+    first: dict[str, Listed] = {}
+    findings: list[Finding] = []
+    for source in sources:
+        for entry in source.entries():
+            taken = first.setdefault(entry.id, Listed(source, entry))
+            if taken.entry is not entry:
+                message = (
+                    f"{entry.id}: in {taken.source.name} and again in {source.name}; expected each id once. "
+                    "The first is taken. Rename the other, or prepare it into another set."
+                )
+                findings.append(Finding(f"{entry.id} (again)", "", "twice", "error", message))
+    return list(first.values()), findings
 
 
 def list_left_out(sources: Sequence[Source]) -> list[Finding]:
-    """The notes of sources that do not offer all that they hold."""
+    """List what sources do not offer: notes on what they leave out, errors on what they cannot list."""
     return [finding for source in sources if isinstance(source, Chooser) for finding in source.left_out()]
-
-
-def assign_splits(
-    entries: Sequence[Entry],
-    *,
-    val_share: float,
-    hold_out: Sequence[str],
-    earlier: Sequence[IndexRow] = (),
-) -> dict[str, Split]:
-    """The split of every family.
-
-    Families of an earlier version keep theirs. A pattern of ``hold_out`` (as in file names, on ids or
-    families) sends the whole family of each match to validation, so that no family is on both sides. The
-    others go by a hash of their name.
-
-    Raises:
-        DataError: A pattern matches nothing, or something that an earlier version trains on.
-    """
-    kept: dict[str, Split] = {row.family: row.split for row in earlier}
-    names = {(entry.id, entry.family) for entry in entries} | {(row.id, row.family) for row in earlier}
-    held: set[str] = set()
-    for pattern in hold_out:
-        matched = {family for name, family in names if _matches(pattern, name, family)}
-        if not matched:
-            near = get_close_matches(
-                pattern, sorted({part for pair in names for part in pair}), n=1, cutoff=0.5
-            )
-            hint = f"Did you mean {near[0]}?" if near else "Give ids or families, * for any characters."
-            raise DataError(f"--hold-out {pattern}: matches no material. {hint}")
-        held |= matched
-        trained = sorted(family for family in matched if kept.get(family) == "train")
-        if trained:
-            raise DataError(
-                f"--hold-out {pattern}: {trained[0]} is for training in the version to append to, and what "
-                "was trained on cannot be held out. Prepare into a new folder."
-            )
-    fresh: dict[str, Split] = {
-        entry.family: "val" if entry.family in held else split_of(entry.family, val_share=val_share)
-        for entry in entries
-    }
-    return fresh | kept
 
 
 def apart_from_relatives(
@@ -135,6 +98,35 @@ def apart_from_relatives(
         else:
             kept.append(one)
     return kept, notes
+
+
+def resplit(
+    written: Sequence[Written],
+    listed: Sequence[Listed],
+    *,
+    earlier: Sequence[IndexRow],
+    splits: Mapping[str, Split],
+    held: Collection[str],
+) -> list[Written]:
+    """Give every class that was read both splits where it can have them: the audit may have left one out.
+
+    Families that a blend has a part of stay where they are, since what straddles is left out before.
+
+    Args:
+        written: The new shards.
+        listed: What was read into them.
+        earlier: The index of the version to append to.
+        splits: Of all families, as they were assigned before reading.
+        held: Families that the user holds out.
+    """
+    entries = [one.entry for one in listed if one.entry.relatives]
+    related = {family for entry in entries for family in (entry.family, *entry.relatives)}
+    fixed = related | {row.family for row in earlier} | set(held)
+    rows = [row for one in written for row in one.rows]
+    final = complete_splits(splits, [*earlier, *rows], fixed=fixed)
+    return [
+        replace(one, rows=tuple(replace(row, split=final[row.family]) for row in one.rows)) for one in written
+    ]
 
 
 def near_duplicates(earlier: Sequence[IndexRow], fresh: Sequence[IndexRow]) -> list[Finding]:
@@ -230,7 +222,3 @@ def _fit(members: Sequence[Listed], findings: list[Finding]) -> Iterator[Materia
             yield with_relief(material)
         except DataError as error:
             findings.append(Finding(one.entry.id, RELIEF.name, "not finite", "error", str(error)))
-
-
-def _matches(pattern: str, name: str, family: str) -> bool:
-    return fnmatchcase(name, pattern) or fnmatchcase(family, pattern)

@@ -34,6 +34,7 @@ from pbrlib.data.shards.manifest import (
     load_manifest,
     read_index,
 )
+from pbrlib.data.shards.split import count_splits
 from pbrlib.errors import DataError
 from pbrlib.maps import CLASSES, MAPS, Encoding, class_id
 
@@ -241,13 +242,14 @@ def _class_statistics(material: Material) -> tuple[tuple[int, ...], bytes]:
     return tuple(pixels), b""
 
 
-def _statistics(rows: Sequence[IndexRow]) -> dict[str, dict[str, int]]:
+def _statistics(rows: Sequence[IndexRow]) -> dict[str, Any]:
     maps = Counter(name for row in rows for name in row.maps)
     splits = Counter(row.split for row in rows)
     sizes = Counter((row.height, row.width) for row in rows)
     return {
         "sources": dict(sorted(Counter(row.source for row in rows).items())),
         "splits": {"train": splits["train"], "val": splits["val"]},
+        "classes": count_splits(rows),
         "maps": {name: maps[name] for name in MAPS if name in maps},
         "class_pixels": {name: sum(row.class_pixels[i] for row in rows) for i, name in enumerate(CLASSES)},
         "sizes": {f"{height}x{width}": count for (height, width), count in sorted(sizes.items())},

@@ -87,9 +87,8 @@ class FolderSource:
             DataError: The folder is missing or holds no material, the manifest cannot be read, or an id
                 occurs twice.
         """
-        return [
-            Entry(name, found.listed.family or family_of(name)) for name, found in self._listing().items()
-        ]
+        found = self._listing().items()
+        return [Entry(n, f.listed.family or family_of(n), label=_label(f.listed)) for n, f in found]
 
     def load(self, entry: Entry) -> Material:
         """Reads one material; raises DataError with everything that is wrong with it."""
@@ -110,7 +109,7 @@ class FolderSource:
             id=entry.id,
             family=entry.family,
             source=self.name,
-            label=listed.label if listed.label in CLASSES else None,
+            label=_label(listed),
             tileable=reading.tileable(),
             licence=listed.licence or "unknown",
             attribution=_attribution(listed),
@@ -290,6 +289,10 @@ def _manifest(path: Path) -> list[_Listed]:
         raise DataError(
             f"{path}: {reason}. Write a list of objects, each with at least an id, or remove it."
         ) from error
+
+
+def _label(listed: _Listed) -> str | None:
+    return listed.label if listed.label in CLASSES else None
 
 
 def _attribution(listed: _Listed) -> str:

@@ -13,13 +13,14 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pbrlib.errors import DataError
+from pbrlib.errors import DataError, first_line
 
 CATEGORIES = (
     "ceramic",
@@ -39,9 +40,9 @@ CATEGORIES = (
 """The names of the integers in the column ``category``."""
 
 _FACTS = ("license", "authors", "link")
-_SMALL = ["name", "category", *(f"metadata.{fact}" for fact in _FACTS)]
 _BUFFER_BYTES = 1 << 20
-_WAY_OUT = "Download it again from gvecchio/MatSynth."
+_WAY_OUT = "Take the file of gvecchio/MatSynth as it is on the hub."
+_MAGIC = b"PAR1"
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,15 @@ class HubRow:
     authors: tuple[str, ...]
     link: str
     place: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The rows of a file, what is wrong with those that are left out, and the columns that it lacks."""
+
+    rows: tuple[HubRow, ...]
+    problems: tuple[str, ...]
+    absent: tuple[str, ...]
 
 
 def find_files(path: str) -> list[str]:
@@ -71,26 +81,45 @@ def find_files(path: str) -> list[str]:
         found = Path(given.anchor).glob(str(given.relative_to(given.anchor)))
     files = sorted(str(file) for file in found if file.is_file())
     if not files:
-        raise DataError(f"{path}: no such file. Give Parquet files, such as path=/data/matsynth/*.parquet.")
+        raise DataError(f"{path}: {_no_files(given)}")
     return files
 
 
-def list_rows(file: str, *, columns: Iterable[str]) -> Iterator[HubRow]:
-    """The rows of a file, in order.
+def _no_files(given: Path) -> str:
+    example = "Give Parquet files, such as path=/data/matsynth/*.parquet."
+    if not given.is_dir():
+        return f"no such file. {example}"
+    if next(given.rglob("*.arrow"), None) is not None:
+        return (
+            "holds .arrow files, as `save_to_disk` of the datasets library writes; expected Parquet. Write "
+            "them with datasets.load_from_disk(FOLDER).to_parquet(FILE), or download the Parquet files."
+        )
+    return f"no Parquet file in this folder. {example}"
+
+
+def list_rows(file: str, *, required: Iterable[str], optional: Iterable[str]) -> Listing:
+    """List the rows of a file in order.
 
     Args:
         file: A Parquet file.
-        columns: The image columns that it must have.
+        required: The image columns that it must have.
+        optional: The image columns that it may lack.
 
     Raises:
         DataError: It is not Parquet, or of another schema.
     """
+    rows, problems = [], []
     with _opened(file) as parquet:
-        _check_schema(file, parquet.schema_arrow, columns=columns)
+        schema = parquet.schema_arrow
+        _check_schema(file, schema, required=required, optional=optional)
         for group in range(parquet.num_row_groups):
-            records = parquet.read_row_group(group, columns=_SMALL, use_threads=False).to_pylist()
-            for number, record in enumerate(records):
-                yield _row(record, place=f"{file}#{group}/{number}")
+            for number, record in enumerate(_read_records(parquet, group).to_pylist()):
+                try:
+                    rows.append(_row(record, place=f"{file}#{group}/{number}"))
+                except DataError as error:
+                    problems.append(str(error))
+    absent = [column for column in ("metadata", *optional) if not _has(schema, column)]
+    return Listing(tuple(rows), tuple(problems), tuple(absent))
 
 
 def read_row(place: str, *, name: str) -> HubRow:
@@ -99,25 +128,28 @@ def read_row(place: str, *, name: str) -> HubRow:
     with _opened(file) as parquet:
         found = None
         if group < parquet.num_row_groups and number < parquet.metadata.row_group(group).num_rows:
-            records = parquet.read_row_group(group, columns=_SMALL, use_threads=False)
-            found = _row(records.slice(number, 1).to_pylist()[0], place=place)
+            found = _row(_read_records(parquet, group).slice(number, 1).to_pylist()[0], place=place)
     if found is None or found.name != name:
         raise DataError(f"{place}: is no longer {name}. List the entries again.")
     return found
 
 
-def read_image(row: HubRow, column: str) -> io.BytesIO:
-    """The encoded bytes of an image; raises DataError naming file, row and column if there are none."""
+def read_image(row: HubRow, column: str) -> io.BytesIO | None:
+    """Read the encoded bytes of an image, or None if the row has none.
+
+    Raises:
+        DataError: The file cannot be read there; names it.
+    """
     file, group, number = _parsed(row.place)
     with _opened(file) as parquet:
+        if column not in parquet.schema_arrow.names:
+            return None
         batches = parquet.iter_batches(
             batch_size=1, row_groups=[group], columns=[f"{column}.bytes"], use_threads=False
         )
         batch = next(batch for position, batch in enumerate(batches) if position == number)
         image = batch.column(0)[0].as_py()
-    if image is None or not image["bytes"]:
-        raise DataError(f"{row.place}: {row.name}: {column}: no image. {_WAY_OUT}")
-    return io.BytesIO(image["bytes"])
+    return None if image is None or not image["bytes"] else io.BytesIO(image["bytes"])
 
 
 @contextmanager
@@ -126,7 +158,45 @@ def _opened(file: str) -> Iterator[Any]:
         with pq.ParquetFile(file, buffer_size=_BUFFER_BYTES, pre_buffer=False) as parquet:
             yield parquet
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{file}: cannot be read as Parquet ({error}). {_WAY_OUT}") from error
+        raise DataError(f"{file}: {_diagnosis(Path(file)) or _unreadable(error)}") from error
+
+
+def _unreadable(error: Exception) -> str:
+    return f"cannot be read as Parquet ({first_line(error)}). {_WAY_OUT}"
+
+
+def _diagnosis(file: Path) -> str | None:
+    """What a file is that is no Parquet, and what to do; None if it looks like one."""
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(64)
+            opened.seek(-min(len(_MAGIC), file.stat().st_size), io.SEEK_END)
+            tail = opened.read()
+    except OSError as error:
+        return f"cannot be read ({error.strerror}). Check its disk and its owner."
+    if not head:
+        return "is empty. The download never began: start it again."
+    if head.startswith(b"version https://git-lfs"):
+        return "is a pointer of git-lfs, not the data. Run `git lfs pull` in its folder."
+    if head.startswith(_MAGIC):
+        return (
+            None if tail == _MAGIC else "is cut off. Resume its download; `hf download` does when repeated."
+        )
+    start = head[:40].decode("ascii", "replace")
+    if head.lstrip()[:1] in (b"<", b"{"):
+        return (
+            f"is an answer of a web server, not the data: {start!r}. Log in with `hf auth login`, accept the "
+            "terms of the data set, and download it again."
+        )
+    return f"is no Parquet file: it starts with {start!r}. Leave it out of path=."
+
+
+def _read_records(parquet: Any, group: int) -> Any:
+    """The columns of a row group that are not images, as far as the file has them."""
+    metadata = parquet.schema_arrow.field("metadata").type if _has(parquet.schema_arrow, "metadata") else None
+    facts = [fact for fact in _FACTS if metadata is not None and metadata.get_field_index(fact) >= 0]
+    columns = ["name", "category", *(f"metadata.{fact}" for fact in facts)]
+    return parquet.read_row_group(group, columns=columns, use_threads=False)
 
 
 def _parsed(place: str) -> tuple[str, int, int]:
@@ -137,17 +207,20 @@ def _parsed(place: str) -> tuple[str, int, int]:
 
 
 def _row(record: dict[str, Any], *, place: str) -> HubRow:
-    name, category, facts = record["name"], record["category"], record["metadata"] or {}
+    name, category, facts = record["name"], record["category"], record.get("metadata") or {}
     if not name:
-        raise DataError(f"{place}: a row without a name. {_WAY_OUT}")
-    if category is None or not 0 <= category < len(CATEGORIES):
+        raise DataError(f"{place}: got a row without a name; expected one. Leave the row out.")
+    if isinstance(category, int) and 0 <= category < len(CATEGORIES):
+        category = CATEGORIES[category]
+    if category not in CATEGORIES:
         raise DataError(
-            f"{place}: {name}: category {category} is not in 0..{len(CATEGORIES) - 1}. {_WAY_OUT}"
+            f"{place}: {name}: got category {category!r}; expected 0..{len(CATEGORIES) - 1} or one of "
+            f"{', '.join(CATEGORIES)}. Correct the row, or leave it out."
         )
     authors = facts.get("authors") or ()
     return HubRow(
         name=name,
-        category=CATEGORIES[category],
+        category=category,
         licence=facts.get("license") or "",
         authors=(authors,) if isinstance(authors, str) else tuple(filter(None, authors)),
         link=facts.get("link") or "",
@@ -155,20 +228,28 @@ def _row(record: dict[str, Any], *, place: str) -> HubRow:
     )
 
 
-def _check_schema(file: str, schema: Any, *, columns: Iterable[str]) -> None:
-    wanted = {"name": (), "category": (), "metadata": _FACTS, **dict.fromkeys(columns, ("bytes",))}
-    for column, parts in wanted.items():
-        number = schema.get_field_index(column)
-        if number < 0:
+def _has(schema: Any, column: str) -> bool:
+    return bool(schema.get_field_index(column) >= 0)
+
+
+def _check_schema(file: str, schema: Any, *, required: Iterable[str], optional: Iterable[str]) -> None:
+    for column in ("name", "category", *required):
+        if not _has(schema, column):
             raise DataError(f"{file}: no column {column}, only {', '.join(schema.names)}. {_WAY_OUT}")
-        found = schema.field(number).type
-        inside = [found.field(i).name for i in range(found.num_fields)] if pa.types.is_struct(found) else []
-        missing = [part for part in parts if part not in inside]
-        if missing:
-            raise DataError(f"{file}: column {column} is {found}, without {', '.join(missing)}. {_WAY_OUT}")
+    for column in (*required, *filter(partial(_has, schema), optional)):
+        found = schema.field(column).type
+        if not pa.types.is_struct(found) or found.get_field_index("bytes") < 0:
+            raise DataError(f"{file}: column {column} is {found}, without bytes. {_WAY_OUT}")
+    if _has(schema, "metadata") and not pa.types.is_struct(schema.field("metadata").type):
+        found = schema.field("metadata").type
+        raise DataError(f"{file}: column metadata is {found}, without {', '.join(_FACTS)}. {_WAY_OUT}")
     category = schema.field("category").type
-    if not pa.types.is_integer(category):
-        raise DataError(f"{file}: column category is {category}, not the number of a class. {_WAY_OUT}")
+    if not (
+        pa.types.is_integer(category) or pa.types.is_string(category) or pa.types.is_dictionary(category)
+    ):
+        raise DataError(
+            f"{file}: column category is {category}, neither number nor name of a class. {_WAY_OUT}"
+        )
     names = _class_names(file, schema)
     if names is not None and names != CATEGORIES:
         raise DataError(
@@ -183,7 +264,8 @@ def _class_names(file: str, schema: Any) -> tuple[Any, ...] | None:
     if raw is None:
         return None
     try:
-        return tuple(json.loads(raw)["info"]["features"]["category"]["names"])
-    except (ValueError, LookupError, TypeError) as error:
+        category = json.loads(raw)["info"]["features"]["category"]
+        return tuple(category["names"]) if category.get("_type", "ClassLabel") == "ClassLabel" else None
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise DataError(f"{file}: no category names in its metadata ({reason}). {_WAY_OUT}") from error

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
@@ -21,10 +20,11 @@ from pbrlib.data.materials import pictures
 from pbrlib.data.materials.audit import Finding, loaded
 from pbrlib.data.materials.material import Entry, Material, file_stamp
 from pbrlib.data.sources.hub import HubRow, find_files, list_rows, read_image, read_row
+from pbrlib.data.sources.matsynthnames import BLEND, BLENDED_WITH, family_of, licence_kind, plain
 from pbrlib.data.sources.settings import Reader, flag, joined, read_settings
 from pbrlib.data.sources.vectors import vector_findings
 from pbrlib.errors import ConfigError, DataError
-from pbrlib.maps import AO, CLASSES, MAPS, MASK, NORMAL, Stored, class_id
+from pbrlib.maps import AO, CLASSES, HEIGHT, MAPS, MASK, NORMAL, Stored, class_id
 
 NAME = "matsynth"
 
@@ -37,22 +37,20 @@ COLUMNS = {
 }
 """The column of each map that is read."""
 
+REQUIRED = ("basecolor", "normal")
+"""The columns without which a row is no material; of the others it may lack any."""
+
 DROPPED = ("misc", "plaster", "plastic", "terracotta")
 """Categories that are none of our classes and are left out."""
 
 RENAMED = {"concrete": "stone", "marble": "stone"}
 """Categories that count as a class of another name; the rest are called like their class."""
 
-BLEND, BLENDED_WITH = "ms_", "__"
-"""The parts of the name of a blend: ``ms_bricks_005__concrete_021``."""
-
 RELIEF = (0.0024, 0.112)
 """Height of the relief of real materials as a share of their side, least and most."""
 
 AO_RADIUS = 1 / 16
 """How far occlusion reaches, as a share of the side; the generated materials take the same."""
-
-_NUMBER = re.compile(r"\d+|\d{2,}[a-z]")
 
 
 class MatSynthSource:
@@ -75,7 +73,7 @@ class MatSynthSource:
     ) -> None:
         self.path, self.size, self.keep_marble = path, size, keep_marble
         self.licences = tuple(licences)
-        self._listing: list[HubRow] | None = None
+        self._listing: tuple[list[HubRow], list[Finding]] | None = None
 
     @classmethod
     def parse(cls, text: str, *, size: int) -> MatSynthSource:
@@ -94,31 +92,36 @@ class MatSynthSource:
         A blend is of the family of its first parent, and a relative of the others, see ``family_of``.
 
         Raises:
-            DataError: There is no file, or one is not of MatSynth's schema.
+            DataError: There is no file.
             ConfigError: A licence that no row has.
         """
-        offered = [row for row in self._rows() if self._reason(row) is None]
+        offered = [row for row in self._listed()[0] if self._reason(row) is None]
         originals: dict[str, list[str]] = defaultdict(list)
         for row in offered:
             if BLENDED_WITH not in row.name:
                 without_origin = row.name.lower().partition("_")[2]
-                originals[_plain(without_origin)].append(family_of(row.name))
-        return [_entry(row, originals) for row in offered]
+                originals[plain(without_origin)].append(family_of(row.name))
+        return [_entry(row, originals, label=self._label(row.category)) for row in offered]
 
     def left_out(self) -> list[Finding]:
-        """A note on every row that is not offered; raises as ``entries`` does."""
-        reasons = [(row, self._reason(row)) for row in self._rows()]
-        return [Finding(row.name, "", why, "note", why) for row, why in reasons if why is not None]
+        """A note on every row that is not offered, an error on every file and row that cannot be listed."""
+        rows, problems = self._listed()
+        reasons = [(row, self._reason(row)) for row in rows]
+        return [
+            *problems,
+            *(Finding(row.name, "", why, "note", why) for row, why in reasons if why is not None),
+        ]
 
     def load(self, entry: Entry) -> Material:
         """Reads one row; raises DataError with what is wrong with it."""
         return loaded(*self.survey(entry))
 
     def survey(self, entry: Entry) -> tuple[Material | None, tuple[Finding, ...]]:
-        """Reads the images of one row, one at a time, or None, and tells what the normals showed.
+        """Reads the images of one row, one at a time, or None, and says what the reading showed.
 
         Raises:
-            DataError: An image is missing or broken, or the images differ in size; names file, row and map.
+            DataError: An image is broken, albedo or normal are missing, or the images differ in size; names
+                file, row and map.
         """
         row = read_row(entry.place, name=entry.id)
         label = self._label(row.category)
@@ -126,7 +129,8 @@ class MatSynthSource:
         if any(finding.severity == "error" for finding in findings):
             return None, findings
         maps, height_range = pictures.with_full_height(read)
-        maps[AO.name] = occlusion(maps["height"], normal=maps["normal"])
+        if HEIGHT.name in maps:
+            maps[AO.name] = occlusion(maps[HEIGHT.name], normal=maps[NORMAL.name])
         if label is not None:
             maps[MASK.name] = np.full((*maps["normal"].shape[:2], 1), class_id(label), np.uint8)
         material = Material(
@@ -151,12 +155,11 @@ class MatSynthSource:
         """Without the listing: an entry names the place of its row."""
         return {**self.__dict__, "_listing": None}
 
-    def _rows(self) -> list[HubRow]:
+    def _listed(self) -> tuple[list[HubRow], list[Finding]]:
         if self._listing is None:
-            columns = COLUMNS.values()
-            rows = [row for file in find_files(self.path) for row in list_rows(file, columns=columns)]
+            rows, problems = _list_files(find_files(self.path))
             _check_licences(self.licences, rows, path=self.path)
-            self._listing = rows
+            self._listing = rows, problems
         return self._listing
 
     def _reason(self, row: HubRow) -> str | None:
@@ -173,29 +176,6 @@ class MatSynthSource:
         label = RENAMED.get(category, category)
         assert label in CLASSES, f"a row of {label} is not offered"
         return label
-
-
-def family_of(name: str) -> str:
-    """The part of a name that variants of one original share.
-
-    ``acg_planks_023_a``, ``acg_planks_024``: ``acg_planks``; ``0557_brick_uneven_stones``:
-    ``brick_uneven_stones``. Everything from the first number on goes, a number in front as well: variants
-    are told apart by numbers, and their sizes and letters follow them. Blends are ``ms_<parent>__<parent>``,
-    with their parents' names without the letters of where they come from: the first parent's is theirs, as
-    far as the name alone can say.
-    """
-    first = name.lower().removeprefix(BLEND).partition(BLENDED_WITH)[0]
-    words = first.split("_")
-    while len(words) > 1 and words[0].isdigit():
-        words = words[1:]
-    count = next((i for i, word in enumerate(words) if _NUMBER.fullmatch(word)), len(words))
-    return "_".join(words[:count]) or first
-
-
-def licence_kind(licence: str) -> str:
-    """A licence without its version: ``CC0 1.0`` is ``CC0``, ``cc-by-4.0`` and ``CC BY`` are ``CC-BY``."""
-    words = re.split(r"[\s_-]+", licence.strip().upper())
-    return "-".join(word for word in words if not re.fullmatch(r"V?\d+(\.\d+)*", word)) or "UNKNOWN"
 
 
 def occlusion(height: Stored, *, normal: Stored) -> Stored:
@@ -224,9 +204,38 @@ def occlusion(height: Stored, *, normal: Stored) -> Stored:
     return AO.quantise(open_sky[0].permute(1, 2, 0).cpu().numpy())
 
 
-def _check_licences(wanted: Iterable[str], rows: Iterable[HubRow], *, path: str) -> None:
+def _list_files(files: Iterable[str]) -> tuple[list[HubRow], list[Finding]]:
+    """The rows of all files by name, the first of each; and what is wrong with the files and other rows."""
+    rows: dict[str, HubRow] = {}
+    findings: list[Finding] = []
+    optional = [column for column in COLUMNS.values() if column not in REQUIRED]
+    for file in files:
+        name = Path(file).name
+        try:
+            listing = list_rows(file, required=REQUIRED, optional=optional)
+        except DataError as error:
+            findings.append(Finding(name, "", "unreadable", "error", str(error)))
+            continue
+        findings += [
+            Finding(problem.partition(": ")[0], "", "row", "error", problem) for problem in listing.problems
+        ]
+        if listing.absent and listing.rows:
+            message = f"{file}: no column {', '.join(listing.absent)}; its materials go without"
+            findings.append(Finding(name, "", "column", "warning", message))
+        for row in listing.rows:
+            taken = rows.setdefault(row.name, row)
+            if taken is not row:
+                message = (
+                    f"{row.place}: {row.name} is the name of {taken.place} too; expected each name once. The "
+                    "first is taken. Rename the other row, or leave it out."
+                )
+                findings.append(Finding(f"{row.name} (again)", "", "twice", "error", message))
+    return list(rows.values()), findings
+
+
+def _check_licences(wanted: Iterable[str], rows: Sequence[HubRow], *, path: str) -> None:
     found = {licence_kind(row.licence) for row in rows}
-    for licence in wanted:
+    for licence in wanted if rows else ():
         if licence_kind(licence) in found:
             continue
         near = get_close_matches(licence_kind(licence), found, n=1)
@@ -236,35 +245,48 @@ def _check_licences(wanted: Iterable[str], rows: Iterable[HubRow], *, path: str)
 
 def _maps(row: HubRow, *, size: int) -> tuple[dict[str, Stored], tuple[Finding, ...]]:
     maps: dict[str, Stored] = {}
-    findings: tuple[Finding, ...] = ()
+    findings: list[Finding] = []
     sizes: dict[str, tuple[int, int]] = {}
     for name, column in COLUMNS.items():
         place = f"{row.place}: {row.name}: {column}"
-        pixels = pictures.decode_pixels(read_image(row, column), place=place)
+        image = read_image(row, column)
+        if image is None:
+            findings.append(_missing(row, name))
+            continue
+        pixels = pictures.decode_pixels(image, place=place)
         sizes[column] = (pixels.shape[0], pixels.shape[1])
         try:
             maps[name] = pictures.to_stored(pixels, MAPS[name], size=size)
             if name == NORMAL.name:
-                findings = tuple(vector_findings(pixels, material=row.name, file=place))
+                findings += vector_findings(pixels, material=row.name, file=place)
         except DataError as error:
             raise DataError(f"{place}: {error}") from error
     if len(set(sizes.values())) > 1:
         listing = ", ".join(f"{column} {width}x{height}" for column, (height, width) in sizes.items())
-        raise DataError(f"{row.place}: {row.name}: images of different size: {listing}. Leave the row out.")
-    return maps, findings
+        raise DataError(
+            f"{row.place}: {row.name}: images of different size: {listing}; expected one size. Bring them to "
+            "one size, or leave the row out."
+        )
+    return maps, tuple(findings)
 
 
-def _entry(row: HubRow, originals: Mapping[str, Sequence[str]]) -> Entry:
+def _missing(row: HubRow, name: str) -> Finding:
+    """What it means that a row lacks the image of a map; raises DataError where it cannot."""
+    column = COLUMNS[name]
+    place = f"{row.place}: {row.name}: {column}"
+    if column in REQUIRED:
+        raise DataError(f"{place}: no image; expected one. Leave the row out, or add its {column}.")
+    without = f"{name}, and no occlusion" if name == HEIGHT.name else name
+    message = f"{place}: no image; the material goes without {without}"
+    return Finding(row.name, name, "missing", "warning", message)
+
+
+def _entry(row: HubRow, originals: Mapping[str, Sequence[str]], *, label: str | None) -> Entry:
     """An entry; ``originals`` are the families of what is no blend, by name without origin."""
     _, blended, _ = row.name.partition(BLENDED_WITH)
     if not blended:
-        return Entry(row.name, family_of(row.name), place=row.place)
+        return Entry(row.name, family_of(row.name), place=row.place, label=label)
     parents = row.name.lower().removeprefix(BLEND).split(BLENDED_WITH)
-    known = [family for parent in parents for family in originals.get(_plain(parent), ())]
+    known = [family for parent in parents for family in originals.get(plain(parent), ())]
     families = list(dict.fromkeys(known or [family_of(row.name)]))
-    return Entry(row.name, families[0], relatives=tuple(families[1:]), place=row.place)
-
-
-def _plain(name: str) -> str:
-    """A name whose numbers have no leading zeros: parents of blends are written either way."""
-    return "_".join(str(int(word)) if word.isdigit() else word for word in name.split("_"))
+    return Entry(row.name, families[0], relatives=tuple(families[1:]), place=row.place, label=label)

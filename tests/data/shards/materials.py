@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from pbrlib.data.materials.material import Material
-from pbrlib.data.shards.index import IndexRow, split_of
+from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.manifest import Manifest
 from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.shards.split import split_of
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
 from pbrlib.maps import CLASSES, MAPS, Stored
 

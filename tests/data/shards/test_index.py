@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pbrlib.data.shards.index import from_table, split_of, tile_order, tile_ranks, to_table
+from pbrlib.data.shards.index import from_table, tile_order, tile_ranks, to_table
 from pbrlib.errors import DataError
 from tests.data.shards.materials import index_row
 
@@ -29,24 +29,6 @@ def test_rows_survive_the_table() -> None:
 def test_a_table_of_other_columns_is_a_data_error() -> None:
     with pytest.raises(DataError, match="index: its columns are"):
         from_table(to_table([index_row(size=(1, 1))]).drop_columns(["means"]))
-
-
-@given(st.text(), st.floats(0, 1), st.floats(0, 1))
-def test_a_larger_share_keeps_the_families_of_a_smaller_one(family: str, one: float, other: float) -> None:
-    small, large = sorted((one, other))
-    if split_of(family, val_share=small) == "val":
-        assert split_of(family, val_share=large) == "val"
-
-
-def test_the_split_of_a_family_never_changes() -> None:
-    """Known values: another hash would move materials of existing sets between train and validation."""
-    found = [split_of(f"family{n}", val_share=0.5) for n in range(8)]
-    assert found == ["train", "train", "train", "val", "train", "val", "train", "val"]
-
-
-def test_the_share_is_met_over_many_families() -> None:
-    count = sum(split_of(f"material {n}", val_share=0.1) == "val" for n in range(5000))
-    assert 420 <= count <= 580
 
 
 @given(st.integers(1, 20), st.integers(1, 20))

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +16,6 @@ from pbrlib.data.shards.prepare import (
     Listed,
     Written,
     apart_from_relatives,
-    assign_splits,
     grouped,
     list_left_out,
     list_sources,
@@ -27,48 +25,16 @@ from pbrlib.data.shards.prepare import (
     with_relief,
     write_group,
 )
+from pbrlib.data.shards.split import assign_splits
 from pbrlib.data.sources.folder import FolderSource
 from pbrlib.data.sources.generated import GeneratedSource
 from pbrlib.data.sources.matsynth import MatSynthSource
-from pbrlib.errors import DataError
 from pbrlib.maps import RELIEF
 from tests.data.shards.materials import index_row
 from tests.data.sources.folders import write_material
 from tests.data.sources.hub_files import row, write
 
 ENTRIES = [Entry(f"m{i}", f"f{i}") for i in range(40)]
-
-
-def split(**options):
-    return assign_splits(ENTRIES, **{"val_share": 0.3, "hold_out": (), **options})
-
-
-def test_adding_materials_moves_none_between_splits() -> None:
-    fewer = assign_splits(ENTRIES[:11], val_share=0.3, hold_out=())
-    assert fewer.items() <= split().items()
-    assert set(split().values()) == {"train", "val"}
-
-
-def test_patterns_hold_out_ids_and_whole_families() -> None:
-    entries = [Entry("a_01", "a"), Entry("a_02", "a"), Entry("b", "b"), Entry("c", "cc")]
-    assert assign_splits(entries, val_share=0, hold_out=["a_02"]) == {"a": "val", "b": "train", "cc": "train"}
-    assert assign_splits(entries, val_share=0, hold_out=["[bc]*"]) == {"a": "train", "b": "val", "cc": "val"}
-
-
-def test_a_pattern_without_a_match_gets_a_suggestion() -> None:
-    with pytest.raises(DataError, match=r"--hold-out m77: matches no material\. Did you mean m7"):
-        split(hold_out=["m77"])
-
-
-def test_families_of_an_earlier_version_keep_their_split() -> None:
-    earlier = [replace(index_row(size=(8, 8)), id="old", family="f3", split="val")]
-    assert split(val_share=0, earlier=earlier)["f3"] == "val"
-
-
-def test_what_was_trained_on_cannot_be_held_out() -> None:
-    earlier = [replace(index_row(size=(8, 8)), id="old", family="f3", split="train")]
-    with pytest.raises(DataError, match="f3 is for training"):
-        split(hold_out=["m3"], earlier=earlier)
 
 
 def test_a_blend_of_families_of_both_splits_is_left_out_and_said() -> None:
@@ -121,11 +87,16 @@ def test_sources_that_choose_say_what_they_leave_out(tmp_path: Path) -> None:
     assert [(n.material, n.severity) for n in list_left_out(sources)] == [("b", "note")]
 
 
-def test_an_id_in_two_sources_is_refused(tmp_path: Path) -> None:
-    for name in ("oak", "ash", "elm"):
+def test_of_an_id_in_two_sources_the_first_is_taken_and_the_other_named(tmp_path: Path) -> None:
+    for name in ("oak", "ash"):
         write_material(tmp_path, name)
-    with pytest.raises(DataError, match="in one and other, and 2 more"):
-        list_sources([FolderSource(str(tmp_path), name=name) for name in ("one", "other")])
+    listed, findings = list_sources([FolderSource(str(tmp_path), name=name) for name in ("one", "other")])
+    assert [(one.entry.id, one.source.name) for one in listed] == [("ash", "one"), ("oak", "one")]
+    assert [(f.material, f.check, f.severity) for f in findings] == [
+        ("ash (again)", "twice", "error"),
+        ("oak (again)", "twice", "error"),
+    ]
+    assert "in one and again in other" in findings[0].message
 
 
 @given(st.integers(0, 100))
@@ -149,7 +120,8 @@ def test_relief_is_added_once() -> None:
 def test_what_was_written_is_the_same_behind_json(tmp_path: Path) -> None:
     write_material(tmp_path / "in", "planks", height=np.full((32, 32), 9, np.uint8))
     (write_material(tmp_path / "in", "rock") / "normal.png").unlink()
-    listed = list_sources([FolderSource(str(tmp_path / "in")), GeneratedSource(count=8, size=32, seed=1)])
+    sources = [FolderSource(str(tmp_path / "in")), GeneratedSource(count=8, size=32, seed=1)]
+    listed, _ = list_sources(sources)
     families = dict.fromkeys((one.entry.family for one in listed), "train")
     written = write_group(Group("shards/0001-00000.parquet", tuple(listed), families), out=tmp_path / "out")
     assert {finding.severity for finding in written.findings} >= {"error", "warning"}
@@ -161,7 +133,7 @@ def test_what_was_written_is_the_same_behind_json(tmp_path: Path) -> None:
 def test_a_group_without_a_fit_material_writes_no_shard(tmp_path: Path) -> None:
     (write_material(tmp_path / "in", "planks") / "normal.png").unlink()
     source = FolderSource(str(tmp_path / "in"))
-    group = Group("shards/0001-00000.parquet", tuple(list_sources([source])), {"planks": "train"})
+    group = Group("shards/0001-00000.parquet", tuple(list_sources([source])[0]), {"planks": "train"})
     written = write_group(group, out=tmp_path / "out")
     assert (written.shard, written.rows) == (None, ())
     assert [finding.check for finding in written.findings] == ["missing"]

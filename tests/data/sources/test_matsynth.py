@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from pbrlib.data.materials.audit import read_audited
 from pbrlib.data.materials.material import Entry, Material
-from pbrlib.data.sources.matsynth import MatSynthSource, family_of, licence_kind, occlusion
+from pbrlib.data.sources.matsynth import COLUMNS, MatSynthSource, occlusion
+from pbrlib.data.sources.matsynthnames import family_of, licence_kind
 from pbrlib.errors import ConfigError, DataError
 from pbrlib.geometry import ao_from_height
 from pbrlib.maps import MAPS, class_id
@@ -224,9 +225,12 @@ def test_a_source_travels_without_its_listing(planks: Path) -> None:
     assert len(pickle.dumps(source)) == before
 
 
-@pytest.mark.parametrize("column", ["basecolor", "normal", "roughness", "metallic", "height"])
 @pytest.mark.parametrize(
-    ("image", "said"), [(None, "no image"), (b"", "no image"), (png(mound())[:-40], "does not decode")]
+    ("column", "image", "said"),
+    [
+        *((column, image, "no image") for column in ("basecolor", "normal") for image in (None, b"")),
+        *((column, png(mound())[:-40], "does not decode") for column in COLUMNS.values()),
+    ],
 )
 def test_a_missing_or_broken_image_is_named(
     tmp_path: Path, column: str, image: bytes | None, said: str

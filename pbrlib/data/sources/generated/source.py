@@ -202,7 +202,8 @@ class GeneratedSource:
                 turn, group = divmod(position - num_mixed, len(single))
                 family = single[group][turn % len(single[group])]
             stem = f"{family.replace('/', '-')}-{numbers[family]:04d}"
-            entries.append(Entry(stem if self.name == NAME else f"{self.name}-{stem}", family))
+            name = stem if self.name == NAME else f"{self.name}-{stem}"
+            entries.append(Entry(name, family, label=_label(family)))
             numbers[family] += 1
         return entries
 
@@ -228,7 +229,6 @@ class GeneratedSource:
             )
         device = "cuda" if torch.cuda.is_available() else "cpu"
         surface = paint(entry.family, seed=mix(self.seed, entry.id), size=self.size, device=device)
-        label = entry.family.partition("/")[0]
         maps = maps_of(surface)
         if self.old:
             maps |= old_maps(maps, seed=mix(self.seed, entry.id, "old"))
@@ -236,9 +236,15 @@ class GeneratedSource:
             id=entry.id,
             family=entry.family,
             source=self.name,
-            label=None if label == MIXED else label,
+            label=_label(entry.family),
             tileable=True,
             licence="CC0-1.0",
             attribution="pbrlib generated",
             maps=maps,
         )
+
+
+def _label(family: str) -> str | None:
+    """The class of a family; None for textures of several materials."""
+    name = family.partition("/")[0]
+    return None if name == MIXED else name
