@@ -70,6 +70,14 @@ def outage_or(kind: type[PbrError], error: BaseException) -> type[PbrError]:
     return OutageError if isinstance(error, OSError) and error.errno in _PASSING else kind
 
 
+def printable(text: object) -> str:
+    """A text without characters that could steer a terminal: names come from files of others."""
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode()
+        for char in str(text)
+    )
+
+
 def first_line(error: BaseException) -> str:
     """What an error of a library says first, or what it is when it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -24,6 +24,7 @@ from torch import Tensor
 from pbrlib.convert.mips import albedo_chain, chain, encoded, mean_normals, unit
 from pbrlib.convert.truepbr import write_together
 from pbrlib.data.materials.contact import as_picture
+from pbrlib.data.materials.ids import admitted, refused
 from pbrlib.data.materials.material import Entry, Material, Source
 from pbrlib.data.shards.split import assign_splits
 from pbrlib.errors import DataError
@@ -79,9 +80,10 @@ def bake_tree(
         DataError: The source cannot be listed, a pattern matches nothing, no material can be baked, or the
             lists of what was baked cannot be written.
     """
-    entries = _chosen(list(source.entries()), hold_out)
+    entries = _chosen(admitted(source), hold_out)
     jobs = (_bake_job(source, entry, output=output) for entry in entries)
-    done, failures = [], []
+    done, failures = [], [Failure(one.material, "refused", one.message) for one in refused(source)]
+    num_refused = len(failures)
     for outcome in run_in_order(jobs, root=output):
         match outcome:
             case Done():
@@ -90,7 +92,7 @@ def bake_tree(
                 failures.append(outcome)
             case _:
                 assert_never(outcome)
-        watch(len(done) + len(failures), len(entries))
+        watch(len(done) + len(failures) - num_refused, len(entries))
     if not done:
         reasons = describe_failures(failures) or "It has none."
         raise DataError(f"{source.name}: no material can be baked. {reasons}")

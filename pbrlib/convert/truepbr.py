@@ -149,10 +149,13 @@ def write_together(output: Path, files: Mapping[PurePosixPath, bytes]) -> None:
     try:
         for relative, data in files.items():
             place = output / relative
+            _refuse_way_out(place, output=output)
             place.parent.mkdir(parents=True, exist_ok=True)
             beside = place.with_name(f".{place.name}.{os.getpid()}.part")
+            beside.unlink(missing_ok=True)
             waiting.append((beside, place))
-            beside.write_bytes(data)
+            with beside.open("xb") as file:  # a link that lies there is not followed
+                file.write(data)
         for beside, place in waiting:
             beside.replace(place)
     except OSError as error:
@@ -161,3 +164,13 @@ def write_together(output: Path, files: Mapping[PurePosixPath, bytes]) -> None:
         raise DataError(
             f"{place}: cannot be written ({error.strerror}). Make room or choose another folder."
         ) from error
+
+
+def _refuse_way_out(place: Path, *, output: Path) -> None:
+    """Raises DataError for a file whose folder, by a link or by ``..``, does not lie in the output."""
+    folder = place.parent.resolve()
+    if not folder.is_relative_to(output.resolve()):
+        raise DataError(
+            f"{place}: leads to {folder}; expected a folder inside of {output}. Remove the link, or choose "
+            "another folder."
+        )

@@ -25,8 +25,8 @@ from pbrlib.tasks.taskspec import TaskSpec
 from pbrlib.train.record.rundirectory import MODEL
 from pbrlib.train.runtimespec import Selection
 
-Slug: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
-PhaseName: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+Slug: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=100)]
+PhaseName: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=100)]
 Share: TypeAlias = Annotated[float, Field(gt=0)]
 
 

@@ -10,14 +10,15 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
+from pbrlib.data.materials.ids import admitted, id_problem
 from pbrlib.data.materials.material import Material, Source
 from pbrlib.errors import DataError
 from pbrlib.evaluate.baselines import ColourFit, untrained_baselines
@@ -44,13 +45,23 @@ _PROTOCOL = (
 )
 
 
+def _inside(place: str) -> str:
+    if problem := id_problem(place):
+        raise ValueError(f"got a path {problem}")
+    return place
+
+
+_Inside: TypeAlias = Annotated[str, AfterValidator(_inside)]
+"""A path below the folder of the index."""
+
+
 class Indexed(BaseModel):
     """A pair of the old tree: the id of its material set and its files, relative to the index."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
     id: str
-    diffuse: str
-    normal: str
+    diffuse: _Inside
+    normal: _Inside
 
 
 _INDEX = TypeAdapter(list[Indexed])
@@ -223,7 +234,7 @@ def _texture(item: Indexed, root: Path, materials: Callable[[int], Source], read
 
 
 def _material(source: Source, name: str) -> Material:
-    entry = next((entry for entry in source.entries() if entry.id == name), None)
+    entry = next((entry for entry in admitted(source) if entry.id == name), None)
     if entry is None:
         raise DataError(f"{source.name}: no material {name}, which the index names. Check --materials.")
     return source.load(entry)

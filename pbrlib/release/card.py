@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias, assert_never
 
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.index import IndexRow
+from pbrlib.errors import printable
 from pbrlib.evaluate.compare import FEWEST, Comparison, compare
 from pbrlib.evaluate.evaluationreport import Evaluation
 from pbrlib.evaluate.scores import NET
@@ -117,7 +119,9 @@ def _networks(model: ModelFile) -> str:
 
 
 def _training(model: ModelFile, phases: Phases) -> str:
-    textures = "; ".join(f"{source}: {_counts(splits)}" for source, splits in model.data.textures.items())
+    textures = "; ".join(
+        f"{_plain(source)}: {_counts(splits)}" for source, splits in model.data.textures.items()
+    )
     versions = ", ".join(f"{name} {version}" for name, version in model.versions.items())
     rows, seconds = [], 0.0
     for network in model.networks.values():
@@ -199,7 +203,7 @@ def _rights(curricula: Sequence[Curriculum], rows: Sequence[IndexRow]) -> str:
         "",
         "Of the textures that it was trained and measured on, one by one in `attributions.csv`:",
         "",
-        *(f"- {licence}: {_textures(num)}" for licence, num in licences(rows).items()),
+        *(f"- {_plain(licence)}: {_textures(num)}" for licence, num in licences(rows).items()),
         "",
         *(
             f"`{name}` began from the weights `{donor}`, which have terms of their own.\n"
@@ -211,6 +215,11 @@ def _rights(curricula: Sequence[Curriculum], rows: Sequence[IndexRow]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    """A text of somebody else's as Markdown that shows it: no tag, link, code or cell."""
+    return re.sub(r"[\\<>\[\]|`]", r"\\\g<0>", printable(text))
 
 
 def _counts(splits: Mapping[str, int]) -> str:

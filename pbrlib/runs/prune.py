@@ -56,6 +56,8 @@ def plan_pruning(root: Path, *, now: float) -> Pruning:
                 if verdict is None or path.is_symlink():
                     continue
                 keeps, reason = verdict
+                if not keeps and not path.resolve().is_relative_to(root.resolve()):
+                    keeps, reason = True, f"a link leads to it, out of {root}"
                 if not keeps and _is_named(path, named):
                     keeps, reason = True, "a curriculum names its path"
                 (stays if keeps else goes).append(Found(path, _size(path), reason))

@@ -145,3 +145,21 @@ def test_the_model_folder_and_a_link_are_not_touched(tmp_path: Path, pruned: Cal
     pruned()
     assert model.exists()
     assert aside.exists()
+
+
+def test_what_a_link_leads_to_outside_of_the_directory_stays(tmp_path: Path) -> None:
+    runs, outside = tmp_path / "runs", tmp_path / "outside"
+    folder = trained(runs, fingerprint=NEW, age_s=3600)
+    folder.rename(outside)
+    folder.symlink_to(outside)
+    plan = plan_pruning(runs, now=NOW)
+    delete(plan)
+    assert len(list(outside.glob("checkpoint_*"))) == 4
+    assert plan.goes == () and any("a link leads to it" in one.reason for one in plan.stays)
+
+
+def test_a_directory_that_is_itself_a_link_is_pruned(tmp_path: Path) -> None:
+    trained(tmp_path / "runs", fingerprint=NEW, age_s=3600)
+    (tmp_path / "link").symlink_to(tmp_path / "runs")
+    delete(plan_pruning(tmp_path / "link", now=NOW))
+    assert names(tmp_path / "runs") == {"A1-1/4", "A1-1/8"}

@@ -20,9 +20,12 @@ from pbrlib.evaluate.measure import checkpoints_of, evaluate
 from pbrlib.inference.chain import Chain
 from pbrlib.maps import CLASS_COLOURS, CLASSES
 from pbrlib.runs.chart import MOST_POINTS, line_chart
+from pbrlib.runs.htmlreport import page
+from pbrlib.runs.record import Run
 from pbrlib.train.runtimespec import RuntimeSpec
 from ray_jobs.cli import main
 from tests.conftest import ALBEDO, SEGFORMER
+from tests.runs.trees import NOW, albedo_of, declare, finish, phase
 
 VOID = {"meta", "img", "br"}
 REFERENCE = re.compile(r"""(?:https?:|//|url\(|@import|<script|<link|<iframe|\bsrc="(?!data:)|\bhref=)""")
@@ -182,3 +185,14 @@ def test_the_environment_of_a_phase_names_versions_and_no_secret(
     assert "threads_per_worker" in text
     assert "do-not-tell" not in text
     assert "do-not-tell" not in "".join(p.read_text() for p in tmp_path.rglob("*.json*"))
+
+
+def test_names_of_folders_are_text_of_the_page(tmp_path: Path) -> None:
+    hostile = "<script>alert(1)<img src=x onerror=alert(2)>"
+    run = declare(tmp_path, albedo_of("A1"))
+    folder = phase(run, "A1", fingerprint="0" * 64, errors={2: 0.5}, age_s=10)
+    finish(run, folder, fingerprint="0" * 64, order=("A1",))
+    run.rename(tmp_path / hostile)
+    text = page(Run.open(tmp_path / hostile), now=NOW)
+    assert "<script" not in text and "<img src=x" not in text
+    assert hostile in Page(text).text

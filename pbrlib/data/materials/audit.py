@@ -13,7 +13,7 @@ import numpy as np
 from pbrlib.data.materials.diffuse import is_metal, sameness, spans
 from pbrlib.data.materials.material import Entry, Material, Source
 from pbrlib.data.materials.pictures import CONSTANT, seam_over_quantile
-from pbrlib.errors import DataError
+from pbrlib.errors import DataError, printable
 from pbrlib.maps import BORDERS, DIFFUSE, MAPS, Stored
 
 if TYPE_CHECKING:
@@ -112,14 +112,17 @@ class AuditReport:
         grave = [f for severity in ("error", "warning") for f in self.findings if f.severity == severity]
         for finding in grave[:most]:
             cells = (finding.severity, finding.material, finding.map, finding.message)
-            table.add_row(*map(escape, cells), style="red" if finding.severity == "error" else "yellow")
+            table.add_row(
+                *map(escape, map(printable, cells)), style="red" if finding.severity == "error" else "yellow"
+            )
         if len(grave) > most:
             table.add_row("...", f"{len(grave) - most} more", "", "see the report")
         notes = Counter((f.map, f.check) for f in self.findings if f.severity == "note")
         for (name, check), count in notes.most_common():
             first = next(f for f in self.findings if (f.map, f.check, f.severity) == (name, check, "note"))
             more = f" and {count - 1} more" if count > 1 else ""
-            table.add_row("note", escape(first.material) + more, name, escape(first.message), style="dim")
+            shown = [escape(printable(text)) for text in (first.material, first.message)]
+            table.add_row("note", shown[0] + more, name, shown[1], style="dim")
         return table
 
 
