@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from importlib import import_module
 from typing import Any
 
 import click
 
-from pbrlib.errors import GateError, PbrError
+from pbrlib.errors import GateError, PbrError, printable
 from ray_jobs.safepath import leave_current_folder
+from ray_jobs.surroundings import sentence_about
 
 INPUT_ERROR = 2
 GATE_CLOSED = 3
@@ -79,14 +82,22 @@ class LazyGroup(click.Group):
         A phase that did not pass its gate is neither a mistake nor a success: 3.
         """
         leave_current_folder()
+        for stream in (sys.stdout, sys.stderr):  # names of files may hold bytes that are no text
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         # torch's threads spin while they wait, by default: beside any other work on the machine that made
         # conversion take three times as long. It has to be said before torch is imported.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
             return super().invoke(ctx)
         except PbrError as error:
-            click.echo(f"pbr: {error}", err=True)
+            click.echo(f"pbr: {printable(error)}", err=True)
             ctx.exit(GATE_CLOSED if isinstance(error, GateError) else INPUT_ERROR)
+        except (OSError, MemoryError, RuntimeError) as error:  # torch's of a full GPU is a RuntimeError
+            if (sentence := sentence_about(error)) is None:
+                raise
+            click.echo(f"pbr: {printable(sentence)}", err=True)
+            ctx.exit(INPUT_ERROR)
         except KeyboardInterrupt:
             click.echo("pbr: interrupted", err=True)
             ctx.exit(INTERRUPTED)

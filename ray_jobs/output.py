@@ -6,13 +6,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pbrlib.errors import DataError
+from pbrlib import storage
+from pbrlib.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from pbrlib.evaluate.evaluationreport import Evaluation
 
 _WIDTH = 140
 """Columns of an evaluation's table."""
+
+
+def check_file(path: Path, *, option: str) -> None:
+    """Raise ConfigError where ``write_file`` could not write; asked before what is written is computed.
+
+    Neither what is no regular file, such as ``/dev/stdout``, is asked, nor S3.
+    """
+    if isinstance(path, storage.S3Path):
+        return
+    if path.is_dir():
+        raise ConfigError(f"{option}: got {path}, which is a folder; expected a file.")
+    if path.is_file() or not path.exists():
+        storage.check_writable(path.parent, option=option)
 
 
 def write_file(path: Path, content: bytes, *, place: str | None = None) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pbrlib.errors import ConfigError, OutageError, first_line
+from ray_jobs.cluster.session import has_token_at_home
 from ray_jobs.cluster.stopping import WAIT
 from ray_jobs.safepath import CODE, SAFE_PATH
 
@@ -122,7 +123,7 @@ def connect(address: str | None) -> JobSubmissionClient:
         os.environ.pop(name, None)
     # Ray's clients send a token only in this mode.
     named = any(name in os.environ for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
-    if named or (Path.home() / ".ray" / "auth_token").exists():
+    if named or has_token_at_home():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     from ray.exceptions import AuthenticationError
 

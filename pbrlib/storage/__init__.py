@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TextIO
 
+from pbrlib.errors import ConfigError
 from pbrlib.storage.growing import GrowingFolder
 from pbrlib.storage.lines import LineTail as LineTail
 from pbrlib.storage.lines import read_records as read_records
@@ -194,6 +195,23 @@ def sole_writer(folder: Path, *, option: str) -> AbstractContextManager[None]:
     """
     owner = f"process {os.getpid()} on {socket.gethostname()}"
     return store_of(folder).hold_lock(folder / LOCK, owner=owner, option=option)
+
+
+def check_writable(folder: Path, *, option: str) -> None:
+    """Raises ConfigError where no file can be written below a folder of this machine; leaves nothing there.
+
+    ``option`` is the one that names the folder. Commands ask before they compute for minutes what they could
+    not keep.
+    """
+    try:
+        store_of(folder).try_to_write(folder)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ConfigError(f"{option}: got {folder}, which leads to a file; expected a folder.") from error
+    except OSError as error:
+        raise ConfigError(
+            f"{option}: got {folder}, where nothing can be written ({error.strerror}). Make room there, have "
+            "its owner changed, or name another place."
+        ) from error
 
 
 def free_bytes(folder: Path) -> int | None:

@@ -182,5 +182,9 @@ def hold_lock(path: Path, *, owner: str, option: str) -> AbstractContextManager[
     return leased(path, owner=owner, remedy=ask_to_wait(option))
 
 
+def try_to_write(folder: Path) -> None:
+    """Does nothing: a role may write objects that it may not remove, and the first to be written says it."""
+
+
 def free_bytes(folder: Path) -> None:
     """None: a bucket has no end."""

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,6 +16,7 @@ from pbrlib.storage.lines import LineTail, open_for_lines
 from pbrlib.storage.lock import locked
 from pbrlib.storage.swap import finish_swap, swap_in
 
+_TRIED_BYTES = 2**20
 _PARTIAL = ".partial-"
 """How the name of a file begins while it is being written."""
 
@@ -170,6 +171,22 @@ def provisional(folder: Path, *, takes_over: bool) -> Iterator[set[Path]]:
 def hold_lock(path: Path, *, owner: str, option: str) -> AbstractContextManager[None]:
     """A lock of the kernel."""
     return locked(path, owner=owner, option=option)
+
+
+def try_to_write(folder: Path) -> None:
+    """Writes a file without a name, and removes the folders that it has made for it."""
+    made: list[Path] = []
+    try:
+        made += [path for path in (folder, *folder.parents) if not path.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(prefix=_PARTIAL, dir=folder) as file:
+            file.write(bytes(_TRIED_BYTES))
+            file.flush()
+            os.fsync(file.fileno())  # a share says only then that it is full
+    finally:
+        for path in made:
+            with suppress(OSError):
+                path.rmdir()
 
 
 def free_bytes(folder: Path) -> int:

@@ -13,14 +13,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pbrlib.errors import ConfigError
+from pbrlib.errors import ConfigError, OutageError, PbrError, first_line
+from ray_jobs.cluster.machine import (
+    LEAST_STORE_BYTES,
+    SHARED_MEMORY,
+    check_environment,
+    check_temporary_folder,
+)
 from ray_jobs.cluster.stopping import answering_sigterm
 
 MIN_LOGICAL_CPUS = 4
 """With fewer, two workers and a data stream on a two-core machine wait for each other for ever."""
 
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # where plasma lies, not a file of ours
 _GIB = 2**30
+_LAST_PORT = 2**16 - 1
+_ON_THIS_MACHINE = (
+    "Ray does not start on this machine. Its logs are in ray/session_latest/logs below TMPDIR or /tmp; on a "
+    "slow machine RAY_raylet_start_wait_time_s=120 gives it more time"
+)
 
 KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
 """glibc gives what torch frees back to the kernel, and every step faults it in again: kept, a step of a small
@@ -85,8 +95,11 @@ def ray_session(
         worker_output: Whether the standard output of tasks and actors appears in this terminal.
 
     Raises:
-        ConfigError: Nothing answers at the address, or ``num_cpus`` is not positive.
+        ConfigError: Nothing answers at the address, ``num_cpus`` is not positive, or this machine lacks what
+            Ray needs.
+        OutageError: Ray does not start, or the cluster cannot be joined.
     """
+    check_environment()
     address = address or os.environ.get("RAY_ADDRESS")
     watched = _WATCHED if dashboard or address is not None else {}
     for name, value in (ENVIRONMENT | watched).items():
@@ -104,7 +117,8 @@ def ray_session(
         quiet["job_config"] = SafeJobConfig()
     with _also_in_environment(_LOCAL if address is None else {}):
         if address is None:
-            with _also_in_environment(_INHERITED):
+            check_temporary_folder()
+            with _also_in_environment(_INHERITED), _starting(_ON_THIS_MACHINE):
                 ray.init(**_local(num_cpus=num_cpus), include_dashboard=dashboard, **quiet)
         else:
             _join(address, **quiet)
@@ -132,12 +146,24 @@ def _join(address: str, **options: Any) -> None:
     try:
         if address != "auto":
             _knock(address)
-        ray.init(address=address, **options)
+        with _starting(f"{address}: the cluster cannot be joined. Its Ray, Python and token must be ours"):
+            ray.init(address=address, **options)
     except OSError as error:
         raise ConfigError(
             f"{address}: no Ray cluster answers there ({error}). Start one with `ray start --head`, "
             "or leave the address and RAY_ADDRESS out to run on this machine."
         ) from error
+
+
+@contextmanager
+def _starting(sentence: str) -> Iterator[None]:
+    """Turns what Ray raises while it starts into an OutageError; slips in a call of ours stay as they are."""
+    try:
+        yield
+    except (PbrError, ConnectionError, TypeError, AttributeError, NameError, ImportError):
+        raise
+    except Exception as error:  # Ray raises that very class when a node takes too long
+        raise OutageError(f"{sentence} ({first_line(error)}).") from error
 
 
 @contextmanager
@@ -157,6 +183,8 @@ def _knock(address: str, *, timeout_s: float = 10.0) -> None:
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if not host or not port.isdecimal():
         raise ConfigError(f"{address}: not the address of a Ray cluster. Write host:port, or auto.")
+    if int(port) > _LAST_PORT:
+        raise ConfigError(f"{address}: got port {port}; expected at most {_LAST_PORT}. Ray's own is 6379.")
     socket.create_connection((host.strip("[]"), int(port)), timeout=timeout_s).close()
 
 
@@ -180,14 +208,22 @@ def _ensure_token() -> None:
     environment reaches exactly this process and its children.
     """
     named = "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ
-    if not named and not (Path.home() / ".ray" / "auth_token").exists():
+    if not named and not has_token_at_home():
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def has_token_at_home() -> bool:
+    """Whether Ray would find a token in the user's home; False too for a user without a home to read."""
+    try:
+        return (Path.home() / ".ray" / "auth_token").exists()
+    except (OSError, RuntimeError):  # Python raises the latter for a user whom the system does not know
+        return False
 
 
 def _object_store_bytes() -> int:
     """An eighth of the memory, at most 4 GiB and four fifths of the free shared memory, at least 256 MiB."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limits = [memory // 8, 4 * _GIB]
-    if _SHARED_MEMORY.is_dir():
-        limits.append(shutil.disk_usage(_SHARED_MEMORY).free * 4 // 5)
-    return max(min(limits), _GIB // 4)
+    if SHARED_MEMORY.is_dir():
+        limits.append(shutil.disk_usage(SHARED_MEMORY).free * 4 // 5)
+    return max(min(limits), LEAST_STORE_BYTES)

@@ -42,11 +42,13 @@ def command(ctx: click.Context, *, source: str, out: Path, size: int, hold_out: 
     to pbr score. The same command again bakes what is missing, damaged or changed. Exit code 1 if some
     material could not be baked.
     """
+    from pbrlib import storage
     from pbrlib.convert.oldtree import bake_tree
     from pbrlib.jobs.job import describe_failures
     from ray_jobs.bar import counted
     from ray_jobs.source import parse_source
 
+    storage.check_writable(out, option="--out")
     with counted("bake") as watch:
         tree = bake_tree(
             parse_source(source, size=size, name=None), output=out, hold_out=hold_out, watch=watch

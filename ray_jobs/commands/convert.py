@@ -34,14 +34,20 @@ def command(
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from pbrlib import storage
     from pbrlib.convert.inputs import require_maps
     from pbrlib.convert.runner import Progress as Done
     from pbrlib.convert.runner import convert_tree, refuse_overlap
+    from pbrlib.errors import DataError
     from pbrlib.inference.chain import Chain
     from ray_jobs.device import parse_device
 
+    where = parse_device(device)
     refuse_overlap(source=source, output=output)
-    chain = Chain.open(run, device=parse_device(device))
+    if not source.is_dir():
+        raise DataError(f"{source}: no such folder. Give the folder with the textures.")
+    storage.check_writable(output, option="OUTPUT")
+    chain = Chain.open(run, device=where)
     require_maps(chain.roles, place=str(run))
     console = Console()
     columns = (

@@ -47,6 +47,7 @@ def command(
 
     Writes evaluation.json and contact-1.png, contact-2.png ... into DIR.
     """
+    from pbrlib import storage
     from pbrlib.data.shards.reader import ShardSet
     from pbrlib.evaluate.evaluationreport import FILE
     from pbrlib.evaluate.measure import checkpoints_of, evaluate
@@ -56,6 +57,9 @@ def command(
     from ray_jobs.output import print_evaluation
 
     folder = _out(run, out)
+    storage.check_writable(folder, option="--out")
+    if weights is not None and not weights.is_file():
+        raise ConfigError(f"--lpips: got {weights}, where no file is; expected the weights of {lpips_net}.")
     chain = Chain.open(run, device=parse_device(device))
     shards = ShardSet.open(data)
     lpips = None if weights is None else _lpips(lpips_net, weights)

@@ -34,8 +34,11 @@ def inspect(*, location: str, contact_sheet: Path | None, rows: int, verify: boo
     from rich.console import Console
 
     from pbrlib.data.shards.reader import ShardSet
+    from ray_jobs.output import check_file
     from ray_jobs.shardview import balance_table, counts_table, join_counts, maps_table, write_contact_sheet
 
+    if contact_sheet is not None:
+        check_file(contact_sheet, option="--contact-sheet")
     opened = ShardSet.open(location)
     console = Console()
     manifest = opened.manifest

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ray_jobs.commands.paramtypes import Place
-from ray_jobs.output import write_file
+from ray_jobs.output import check_file, write_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -75,10 +75,14 @@ def command(
     Exit code 0: all materials are in the set. 1: the set is published, but materials with an error were
     left out. 2: nothing was published.
     """  # noqa: D301 (click reads the control character)
+    from pbrlib import storage
     from ray_jobs.bar import counted
     from ray_jobs.preparation import prepare
     from ray_jobs.source import parse_source
 
+    storage.check_writable(out, option="--out")
+    if report is not None:
+        check_file(report, option="--report")
     with counted("prepare") as watch:
         result = prepare(
             [parse_source(text, size=size, name=name) for text in sources],

@@ -50,8 +50,10 @@ def command(
     from pbrlib.curriculum.describe.preview import preview
     from pbrlib.data.shards.reader import ShardSet
     from pbrlib.errors import ConfigError
-    from ray_jobs.output import write_file
+    from ray_jobs.output import check_file, write_file
 
+    out = out or Path(f"augment-{phase}.png")
+    check_file(out, option="--out")
     place = file or curriculum_with(phase, folder=RECIPE)
     curriculum = load_curriculum(place, overrides=overrides)
     if phase not in curriculum.phases:
@@ -59,7 +61,6 @@ def command(
             f"--phase: {place} has no phase {phase!r}. Its phases are {', '.join(curriculum.phases)}."
         )
     picture = preview(curriculum, phase, shards=ShardSet.open(location), count=count)
-    out = out or Path(f"augment-{phase}.png")
     write_file(out, picture)
     click.echo(f"{place}, phase {phase}: {out}")
 

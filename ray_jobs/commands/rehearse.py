@@ -42,9 +42,14 @@ def command(
     stays in --runs. Exit code 2 when the cluster or a phase is not fit; what does not depend on it is tried
     all the same.
     """
+    from ray_jobs.cluster.machine import check_environment, check_machine
+    from ray_jobs.output import check_file, write_file
+
+    check_environment()
+    if json_file is not None:
+        check_file(json_file, option="--json")
     from pbrlib.rehearsal.scratch import scratch_runs
     from ray_jobs.cluster.session import local_cpus, ray_session
-    from ray_jobs.output import write_file
     from ray_jobs.rehearsing import rehearse_work
     from ray_jobs.work import open_work
 
@@ -53,6 +58,7 @@ def command(
     )
     # With fewer workers each has more to do and to hold: what they can, more can.
     work.runtime = work.runtime.at_fewest()
+    check_machine(work.runtime, address=address)
     cpus = local_cpus(work.runtime.logical_cpus)
     # The scratch place goes last: the workers, which Ray ends, write into it.
     with (

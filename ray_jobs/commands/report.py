@@ -27,10 +27,15 @@ def command(run: Path, out: Path | None) -> None:
     from pbrlib import storage
     from pbrlib.runs.htmlreport import page
     from pbrlib.runs.record import Run
-    from ray_jobs.output import write_file
+    from ray_jobs.output import check_file, write_file
 
-    with storage.snapshot(run.parent):
-        content = page(Run.open(run), now=time.time()).encode()
     file = out or run / "report.html"
-    write_file(file, content)
+    with storage.snapshot(run.parent):
+        opened = Run.open(run)
+        check_file(file, option="--out")
+        content = page(opened, now=time.time()).encode()
+    if out is None:  # a link that lies in the folder of somebody else's run is not followed
+        storage.write_atomic(file, content)
+    else:
+        write_file(file, content)
     click.echo(f"Report: {file} ({len(content) / 1e6:.1f} MB)")

@@ -83,8 +83,9 @@ def compare(first: Path, second: Path, out: Path) -> None:
     """Compare two runs: differences of their curricula by address, figures, pictures side by side."""
     from pbrlib.runs.compare import compared, contact_sheet, pairs
     from pbrlib.runs.record import Run
-    from ray_jobs.output import write_file
+    from ray_jobs.output import check_file, write_file
 
+    check_file(out, option="--out")
     ours, theirs = Run.open(first), Run.open(second)
     found = pairs(ours, theirs)
     _print(*compared(ours, theirs, found=found))

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ray_jobs.commands.paramtypes import Place
-from ray_jobs.output import print_evaluation
+from ray_jobs.output import check_file, print_evaluation
 
 _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 
@@ -41,6 +41,8 @@ def command(
     from pbrlib.evaluate.evaluationreport import FILE
     from pbrlib.textures.decode import read_picture
     from ray_jobs.bar import counted
+
+    check_file(out or converted / FILE, option="--out")
 
     @cache
     def source(size: int) -> FolderSource:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pbrlib import errors
+from pbrlib import errors, storage
 from ray_jobs.commands import options
 
 if TYPE_CHECKING:
@@ -51,6 +51,11 @@ def command(
     FILE is one ladder, or one or several curricula. A ladder that is finished leaves RUNS/model, evaluated
     on the validation split. Exit code 3 when a phase does not pass its gate.
     """
+    from ray_jobs.cluster.machine import check_environment, check_machine
+
+    if not local:
+        check_environment()
+    storage.check_writable(runs, option="--runs")
     from pbrlib.curriculum.run import launch_local
     from ray_jobs.work import open_work
 
@@ -63,6 +68,7 @@ def command(
         work.runtime = work.runtime.model_copy(update={"profile_steps": profile})
         if work.runtime.device == "cpu":
             click.echo("pbr: --profile writes traces alone: a snapshot of memory is a GPU's.", err=True)
+    check_machine(work.runtime, address=None if local else address, processes=1 if local else None)
     with work.alone():
         if local:
             work.train(launch_local, force=force)

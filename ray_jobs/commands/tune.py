@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from pbrlib import storage
 from ray_jobs.commands import options
 from ray_jobs.commands.paramtypes import LocalPlace
 
@@ -69,10 +70,15 @@ def sweep(
 
     Leaves report.html, best.yaml, trials.json and study.db, which optuna-dashboard opens, in --out.
     """
-    from pbrlib import storage
+    from ray_jobs.cluster.machine import check_environment, check_machine
+
+    check_environment()
+    for option, folder in (("--out", out), ("--runs", runs)):
+        storage.check_writable(folder, option=option)
     from ray_jobs.sweep.sweeprun import begin_sweep, conclude_sweep, open_sweep, train_sweep
 
     work = open_sweep(file, data=data, runs=runs, out=out, runtime_file=runtime_file, overrides=overrides)
+    check_machine(work.runtime, address=address)
     with storage.sole_writer(work.out, option="--out"):
         study = begin_sweep(work)
         if len(study.configurations()) < study.spec.size or study.unfinished():

@@ -94,4 +94,4 @@ def test_a_picture_that_cannot_be_written_is_an_input_error(recipe: Path, shard_
     (recipe / "file").touch()
     result = run(shard_folder, "--phase", "S0", "--count", "1", "--out", recipe / "file" / "sheet.png")
     assert result.exit_code == 2
-    assert "cannot be written" in result.output
+    assert "--out: got" in result.output and "leads to a file; expected a folder" in result.output

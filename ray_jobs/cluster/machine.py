@@ -1,0 +1,113 @@
+"""What this machine must have before a Ray starts on it, checked in the first second."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pbrlib.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pbrlib.train.runtimespec import RuntimeSpec
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # where plasma lies, not a file of ours
+LEAST_STORE_BYTES = 2**28
+"""Of an object store, which lies in the shared memory where that is as large."""
+
+_TRIED_BYTES = 2**20
+"""Written to see whether a disk takes anything: a full one does not."""
+
+_TRAIN_VERSION = "RAY_TRAIN_V2_ENABLED"
+_OF_SOCKETS = len("/ray/session_2027-01-02_03-04-05_678901_1234567/sockets/plasma_store")
+_MOST_OF_A_SOCKET = 107
+"""Bytes of the path of a Unix socket, which the kernel limits."""
+
+_GPU_DEVICES = ("nvidia[0-9]*", "dxg", "kfd", "nvmap")
+"""Files of /dev: NVIDIA's, that of Windows' Linux, AMD's, those of Jetson boards."""
+
+
+def check_environment() -> None:
+    """Raise ConfigError for environment variables with which no Ray of ours works."""
+    given = os.environ.get(_TRAIN_VERSION, "1")
+    if given.lower() not in ("1", "true"):
+        raise ConfigError(
+            f"{_TRAIN_VERSION}: got {given}; expected 1, since training uses Ray Train's second version. "
+            f"Unset it: `unset {_TRAIN_VERSION}`."
+        )
+
+
+def check_temporary_folder() -> None:
+    """Raise ConfigError where Ray cannot put its session: the path is too long, or not to be written.
+
+    Warns where the shared memory is too small for an object store.
+    """
+    name = next((one for one in ("RAY_TMPDIR", "TMPDIR") if os.environ.get(one)), "RAY_TMPDIR")
+    folder = os.environ.get(name) or "/tmp"  # noqa: S108  # Ray's own choice
+    most = _MOST_OF_A_SOCKET - _OF_SOCKETS
+    if (length := len(os.fsencode(folder))) > most:
+        raise ConfigError(
+            f"{name}: got {folder}, {length} bytes; expected at most {most}, since Ray's sockets lie below "
+            "it. Set RAY_TMPDIR=/tmp, or another short folder; TMPDIR may stay as it is."
+        )
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        # Ray makes its folder itself, open to all users; what is tried is the innermost that is there.
+        of_ray = Path(folder) / "ray"
+        with tempfile.TemporaryFile(dir=of_ray if of_ray.is_dir() else folder) as file:
+            file.write(bytes(_TRIED_BYTES))
+    except OSError as error:
+        raise ConfigError(
+            f"{name}: got {folder}, where Ray cannot make its session ({error.strerror}). Set RAY_TMPDIR to "
+            "a short folder of this user on a disk."
+        ) from error
+    free = shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else LEAST_STORE_BYTES
+    if free < LEAST_STORE_BYTES:
+        click.echo(
+            f"pbr: {SHARED_MEMORY} has {free >> 20} MiB free; expected {LEAST_STORE_BYTES >> 20}. Ray keeps "
+            f"objects in {folder}/ray, which is slower. In Docker use --shm-size=2g.",
+            err=True,
+        )
+
+
+def check_machine(runtime: RuntimeSpec, *, address: str | None, processes: int | None = None) -> None:
+    """Raise ConfigError for a runtime that a Ray of this machine alone can never give; warn of crowding.
+
+    Args:
+        runtime: What is to train.
+        address: The cluster that is joined instead, about which this machine says nothing.
+        processes: How many train without Ray, in place of the runtime's workers.
+    """
+    if processes is None and (address or os.environ.get("RAY_ADDRESS")):
+        return
+    workers = runtime.fewest_workers if processes is None else processes
+    if runtime.device == "cuda" and (found := count_gpus()) < workers:
+        raise ConfigError(
+            f"device: got cuda with {_count(workers, 'worker')}; expected a GPU for each, and this machine "
+            f"has {found or 'none'}. Use a --runtime file with device: cpu or fewer workers, or name a "
+            "cluster with --address."
+        )
+    cpus = len(os.sched_getaffinity(0))
+    if runtime.device == "cpu" and workers > cpus:
+        click.echo(
+            f"pbr: {workers} workers share {_count(cpus, 'CPU')} of this machine, which is slower than "
+            f"{cpus} would be: set workers in the --runtime file.",
+            err=True,
+        )
+
+
+def count_gpus() -> int:
+    """Return how many GPUs torch can use; imports torch only where the machine has any."""
+    if not any(next(Path("/dev").glob(pattern), None) for pattern in _GPU_DEVICES):
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _count(number: int, thing: str) -> str:
+    return f"1 {thing}" if number == 1 else f"{number} {thing}s"

@@ -1,0 +1,64 @@
+"""Errors of the machine that a command runs on, as sentences: a full disk, a limit, a missing permission."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+_NO_PLACE = "Name a folder of a disk that this user may write to."
+_WAYS_OUT = {
+    errno.ENOSPC: "Make room there, or name a place on another disk.",
+    errno.EDQUOT: "Make room there, or name a place on another disk.",
+    errno.EFBIG: "Name a place on another disk.",
+    errno.EROFS: _NO_PLACE,
+    errno.EACCES: "Name a place of this user, or have its owner changed.",
+    errno.EPERM: "Name a place of this user, or have its owner changed.",
+    errno.EEXIST: "Name a place where nothing else stands.",
+    errno.ENOTDIR: "Name a folder, not what lies below a file.",
+    errno.EISDIR: "Name a file, not a folder.",
+    errno.ENAMETOOLONG: "Use a shorter name.",
+    errno.ELOOP: "Remove the link that leads to itself.",
+    errno.EMFILE: "Raise the limit: `ulimit -n 65536`.",
+    errno.ENFILE: "Close other programs: the machine has no open file left.",
+    errno.ENOMEM: "Close other programs, or use fewer workers.",
+    errno.EAGAIN: "Close other programs, or raise the limit of processes (`ulimit -u`).",
+    errno.EIO: "Check the disk: it does not answer.",
+    errno.ESTALE: "Mount the share again: it does not answer.",
+    errno.EADDRINUSE: "Close other programs: no port is free.",
+    errno.EADDRNOTAVAIL: "Close other programs: no port is free.",
+}
+"""Numbers of an OSError that say something of the machine and nothing of this program."""
+
+_NO_TEMPORARY = "No usable temporary directory"
+"""How Python's own error begins; it has the number of a missing file."""
+
+
+def sentence_about(error: BaseException) -> str | None:
+    """Describe an error of the surroundings and its way out; None for what may be a bug of this program."""
+    if isinstance(error, MemoryError) or _is_out_of_device_memory(error):
+        where = "this machine" if isinstance(error, MemoryError) else "the GPU"
+        return f"{where}: out of memory. Close other programs, or use smaller sizes and fewer workers."
+    if not isinstance(error, OSError):
+        return None
+    if error.errno == errno.ENOENT:
+        return _missing(error)
+    if error.errno not in _WAYS_OUT:
+        return None
+    place = error.filename2 or error.filename
+    return f"{place or 'this machine'}: {error.strerror}. {_WAYS_OUT[error.errno]}"
+
+
+def _missing(error: OSError) -> str | None:
+    if str(error.strerror).startswith(_NO_TEMPORARY):
+        return "TMPDIR: got no folder for temporary files that can be written. Set TMPDIR to one that can."
+    try:
+        os.getcwd()  # noqa: PTH109  # Path.cwd() is the same call
+    except FileNotFoundError:
+        return "the current folder is gone. Change to one that is there, and give the command again."
+    return None
+
+
+def _is_out_of_device_memory(error: BaseException) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(error, torch.OutOfMemoryError)
