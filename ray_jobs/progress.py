@@ -202,8 +202,9 @@ def _ending(done: FinishedPhase) -> str:
 
 
 def progress_line(title: str, values: Mapping[str, Any]) -> str:
-    """Phase, epoch, step, loss, samples/s, input stall and time left in one line."""
-    left = duration(values["seconds_left"])
+    """Return phase, epoch, step, loss, samples/s, input stall and, once it is known, time left in one line."""
+    seconds = values.get("seconds_left")
+    left = "" if seconds is None else f"  {duration(seconds)} left"
     bad = f"  {values['bad_samples']:.0f} bad samples" if values.get("bad_samples") else ""
     losses = "  ".join(
         f"{name.removeprefix('train/').replace('/', ' ')} {value:.4f}"
@@ -212,5 +213,5 @@ def progress_line(title: str, values: Mapping[str, Any]) -> str:
     return (
         f"{title}  epoch {values['epoch']:.1f}  step {values['step']}/{values['total_steps']}  "
         f"{losses}  {values['samples_per_s']:.1f} samples/s  "
-        f"input stall {100 * values['input_stall']:.0f} %  {left} left{bad}"
+        f"input stall {100 * values['input_stall']:.0f} %{left}{bad}"
     )

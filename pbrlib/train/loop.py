@@ -79,6 +79,7 @@ class _Training:
     record: BatchRecord | None = None
     profile: StepProfile | None = None
     bad: BadSamples = field(default_factory=BadSamples)
+    clock: Clock = field(default_factory=Clock)
     notices: Notices = field(init=False)
 
     def __post_init__(self) -> None:
@@ -119,43 +120,44 @@ class _Training:
 
     def segment(self, batches: Iterator[RawBatch], *, done: State) -> State:
         """Trains to the end of the segment that ``done`` lies in, validates, and writes a checkpoint."""
-        length, clock = self.run.segment_steps, Clock()
+        length = self.run.segment_steps
+        self.clock.begin_segment()
         stop = min(done.step + length - done.step % length, self.run.plan.total_steps)
         shown = time.monotonic()
         for step in range(done.step, stop):
-            reports = self._step(batches, clock, step=step)
+            reports = self._step(batches, step=step)
             finished = step + 1
             if self.journal and (time.monotonic() - shown > 1.0 or finished == stop):
                 shown = time.monotonic()
-                self._tell("step", step=finished, values=self._step_values(reports, clock, finished))
+                self._tell("step", step=finished, values=self._step_values(reports, finished))
             if finished < stop and self.notices.came():
                 self._share_bad_samples(step=finished)
                 # No validation, which takes long, and would make it one of those to choose the best from.
                 state = _state(self.run, self.learners, step=finished, history=done.history)
-                self._checkpoint(replace(state, metrics={}), clock)
+                self._checkpoint(replace(state, metrics={}))
         self._share_bad_samples(step=stop)
-        metrics = self._validate(clock, step=stop)
+        metrics = self._validate(step=stop)
         history = (*done.history, Validated(stop, metrics))
         state = _state(self.run, self.learners, step=stop, history=history)
-        self._checkpoint(state, clock)
+        self._checkpoint(state)
         return state
 
-    def _step(self, batches: Iterator[RawBatch], clock: Clock, *, step: int) -> Mapping[str, LossReport]:
-        raw = clock.next(batches)
+    def _step(self, batches: Iterator[RawBatch], *, step: int) -> Mapping[str, LossReport]:
+        raw = self.clock.next(batches)
         self.bad.add(raw.replaced)
         if self.journal:
-            self.journal.account(clock, step=step)
+            self.journal.account(self.clock, step=step)
         micro = micro_batches(self.run, raw, self.runtime.device)
         if self.record:
             self.record.write(step, micro)
         reports = self.learners.step(micro, step=step)
         if self.profile:
             self.profile.step()
-        clock.samples, clock.steps = clock.samples + self.run.plan.batch, clock.steps + 1
+        self.clock.end_step(samples=self.run.plan.batch)
         return reports
 
-    def _step_values(self, reports: Mapping[str, LossReport], clock: Clock, step: int) -> dict[str, object]:
-        values = _step_values(self.run, self.learners, reports, clock, step)
+    def _step_values(self, reports: Mapping[str, LossReport], step: int) -> dict[str, object]:
+        values = _step_values(self.run, self.learners, reports, self.clock, step)
         if self.run.runtime.on_bad_sample == "skip":
             values[BAD_SAMPLES] = float(self.bad.num)
         return {**values, **_gpu_memory(self.runtime.device)}
@@ -168,8 +170,8 @@ class _Training:
         if found is not None and self.journal:
             self._tell(BAD_SAMPLES, step=step, values=found)
 
-    def _validate(self, clock: Clock, *, step: int) -> Mapping[str, float]:
-        with clock.spending("validation"):
+    def _validate(self, *, step: int) -> Mapping[str, float]:
+        with self.clock.spending("validation"):
             for player in self.task.players:
                 self.runtime.share_buffers(player.network)
             metrics = validate(self.task, self.validation, self.runtime)
@@ -180,10 +182,10 @@ class _Training:
                 self._tell("validation", step=step, values=metrics)
         return metrics
 
-    def _checkpoint(self, state: State, clock: Clock) -> None:
+    def _checkpoint(self, state: State) -> None:
         """Writes a checkpoint and reports it together with its metrics."""
         folder, began = None, time.monotonic()
-        with clock.spending("checkpoint"):
+        with self.clock.spending("checkpoint"):
             if self.journal:
                 self.journal.send()
                 folder = storage.make_unfinished(self.run.directory, prefix=UNFINISHED)
@@ -192,7 +194,7 @@ class _Training:
         if self.journal:
             seconds = time.monotonic() - began
             self._tell("checkpoint", step=state.step, values={"checkpoint_s": seconds})
-            self.journal.account(clock, step=state.step, at_once=True)
+            self.journal.account(self.clock, step=state.step, at_once=True)
 
     def _tell(self, kind: str, *, step: int, values: Mapping[str, object]) -> None:
         """Writes values down and shows them to who watches."""
@@ -212,6 +214,7 @@ def _step_values(
     """What the journal says of a step; figures of several players have the player's name in theirs."""
     losses: dict[str, object] = {}
     rates: dict[str, object] = {}
+    left = run.plan.total_steps - step
     for player, report in reports.items():
         whose = f"{player}/" if len(run.players) > 1 else ""
         losses[f"train/{whose}loss"] = float(report.total)
@@ -224,7 +227,7 @@ def _step_values(
         **losses,
         **clock.figures(),
         "step_s": clock.step_s(),
-        "seconds_left": clock.seconds_left(run.plan, step),
+        "seconds_left": clock.seconds_left(steps=left, validations=-(-left // run.segment_steps)),
         **rates,
     }
 

@@ -75,7 +75,7 @@ class Rung:
         rung = replace(self, seconds=seconds)
         for line in lines:
             if line["kind"] == "step":
-                rung = replace(rung, step=line["step"], seconds_left=line["seconds_left"])
+                rung = replace(rung, step=line["step"], seconds_left=line.get("seconds_left"))
             elif line["kind"] == "validation":
                 rung = replace(rung, best=rung._better(line))
         return rung
