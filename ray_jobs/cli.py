@@ -98,8 +98,8 @@ class LazyGroup(click.Group):
                 raise
             click.echo(f"pbr: {printable(sentence)}", err=True)
             ctx.exit(INPUT_ERROR)
-        except KeyboardInterrupt:
-            click.echo("pbr: interrupted", err=True)
+        except KeyboardInterrupt as interrupt:
+            click.echo("; ".join(["pbr: interrupted", *map(printable, interrupt.args)]), err=True)
             ctx.exit(INTERRUPTED)
 
 

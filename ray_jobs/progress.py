@@ -27,13 +27,17 @@ from pbrlib.curriculum.describe.overview import COLUMNS, Overview, Rung
 from pbrlib.curriculum.describe.phrases import duration
 from pbrlib.curriculum.run import PhaseJob
 from pbrlib.errors import DataError, PbrError
+from pbrlib.train.checkpoint.state import checkpoints, step_of_checkpoint
 from pbrlib.train.record.incidents import INCIDENTS, format_incident
 from pbrlib.train.record.journal import METRICS, total_losses
 from pbrlib.train.record.rundirectory import LADDER, FinishedPhase
+from pbrlib.train.record.timesheet import DOES, TIME_SHEET, Stage
 
 POLL_S = 0.5
 PLAIN_EVERY_S = 15.0
 """Where the output is no terminal, a line this often for each phase."""
+STAGE_AFTER_S = 2.0
+"""Where the output is no terminal, a stage of a start has a line once it has lasted so long."""
 WRITE_EVERY_S = 5.0
 """``ladder.json`` is written this often, also when nothing has changed: an old stamp means a dead command."""
 WIDTH = 150
@@ -42,13 +46,19 @@ WIDTH = 150
 
 @dataclass
 class _Followed:
-    """A phase that trains: its journal, and when it began, by the monotonic clock."""
+    """A phase that trains: what it writes, and when it and its stage began, by the monotonic clock."""
 
-    tail: storage.LineTail
-    incidents: storage.LineTail
+    directory: Path
     began: float = field(default_factory=time.monotonic)
     said: float = field(default_factory=time.monotonic)
     line: str = ""
+    stage: str | None = None
+    stage_began: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.journal, self.incidents, self.sheet = (
+            storage.follow_lines(self.directory / name) for name in (METRICS, INCIDENTS, TIME_SHEET)
+        )
 
 
 class Progress:
@@ -85,14 +95,22 @@ class Progress:
         self.console.print(_table(self.overview.rungs, self.console))
         self.console.print(self._whole())
 
+    def advice(self) -> str:
+        """How to go on after an interrupt: with the same command, and from which step."""
+        with self._lock:
+            reached = [
+                f"{rung.name} goes on at step {_committed(followed.directory)} of {rung.total_steps}"
+                for name, followed in self._followed.items()
+                for rung in [self.overview.rung(*name.split("/"))]
+            ]
+        done = f"{self.overview.num_finished} of {len(self.overview.rungs)} phases are finished"
+        return f"resume with the same command ({', '.join(reached) or done})"
+
     def started(self, job: PhaseJob) -> None:
         """A phase is about to train."""
         with self._lock:
             rung = self.overview.rung(job.curriculum.name, job.phase)
-            self._followed[rung.name] = _Followed(
-                storage.follow_lines(job.directory / METRICS),
-                storage.follow_lines(job.directory / INCIDENTS),
-            )
+            self._followed[rung.name] = _Followed(job.directory)
             self._enter(rung.started(job.fingerprint), f"{rung.name}: training into {job.directory}")
 
     def finished(self, job: PhaseJob, done: FinishedPhase, *, before: bool) -> None:
@@ -138,9 +156,15 @@ class Progress:
     def _follow(self, name: str, followed: _Followed) -> None:
         for line in followed.incidents.lines():
             self._say(f"{name}: {format_incident(line)}")
-        now, lines = time.monotonic(), followed.tail.lines()
-        rung = self.overview.rung(*name.split("/")).after(lines, seconds=now - followed.began)
-        self.overview = self.overview.having(rung)
+        now, rung = time.monotonic(), self.overview.rung(*name.split("/"))
+        for line in followed.sheet.lines():
+            if line["kind"] in ("starting", "begun"):
+                rung = self._reach(rung, followed, stage=line.get("stage"))
+        lines = followed.journal.lines()
+        self.overview = self.overview.having(rung.after(lines, seconds=now - followed.began))
+        if followed.stage and not self._live.is_started and now - followed.stage_began >= STAGE_AFTER_S:
+            self._say(f"{name}: {followed.stage}")
+            followed.stage = None
         steps = [line for line in lines if line["kind"] == "step"]
         if not steps:
             return
@@ -148,6 +172,12 @@ class Progress:
         if not self._live.is_started and now - followed.said >= PLAIN_EVERY_S:
             followed.said = now
             self._say(followed.line)
+
+    def _reach(self, rung: Rung, followed: _Followed, *, stage: Stage | None) -> Rung:
+        """A stage of an attempt's start; None: its first batch. What an attempt before it said is over."""
+        followed.stage = None if stage is None else DOES[stage]
+        followed.stage_began, followed.line = time.monotonic(), ""
+        return rung.reached(followed.stage)
 
     def _write(self) -> None:
         self._written = time.monotonic()
@@ -169,6 +199,14 @@ class Progress:
 
     def _whole(self) -> Text:
         return Text(self.overview.sentence(datetime.now(UTC)), style="bold")
+
+
+def _committed(directory: Path) -> int:
+    """The step of the newest checkpoint in the folder of a phase, from which the phase is resumed."""
+    with suppress(OSError, DataError):
+        if found := checkpoints(directory):
+            return step_of_checkpoint(found[-1])
+    return 0
 
 
 def _table(rungs: Sequence[Rung], console: Console) -> Table:
@@ -202,7 +240,7 @@ def _ending(done: FinishedPhase) -> str:
 
 
 def progress_line(title: str, values: Mapping[str, Any]) -> str:
-    """Return phase, epoch, step, loss, samples/s, input stall and, once it is known, time left in one line."""
+    """Return phase, epoch, step, loss, samples/s, input stall and time left, once known, in one line."""
     seconds = values.get("seconds_left")
     left = "" if seconds is None else f"  {duration(seconds)} left"
     bad = f"  {values['bad_samples']:.0f} bad samples" if values.get("bad_samples") else ""

@@ -63,11 +63,13 @@ class Work:
         from pbrlib.curriculum.climb import climb
         from pbrlib.curriculum.describe.overview import overview_of
         from pbrlib.data.shards.reader import ShardSet
+        from ray_jobs.cluster.stopping import advising
         from ray_jobs.progress import Progress
 
         shards = ShardSet.open(self.data, on_bad_sample=self.runtime.on_bad_sample)
         overview = overview_of(self.ladder, phases=self.phases, rows=shards.rows)
-        with Progress(overview, runs=self.runs) as progress:
+        progress = Progress(overview, runs=self.runs)
+        with advising(progress.advice), progress:
 
             def carry(curriculum: Curriculum, phase: str) -> None:
                 self._carry(curriculum, phase, launch, shards=shards, progress=progress, force=force)
@@ -76,9 +78,13 @@ class Work:
 
     def release(self, *, local: bool) -> None:
         """Leaves the networks of the finished ladder and their evaluation as ``RUNS/model``."""
+        from ray_jobs.cluster.stopping import advising
         from ray_jobs.release import release
 
-        release(self.runs, curricula=self.ladder.curricula, data=self.data, runtime=self.runtime, local=local)
+        with advising(lambda: "resume with the same command (all phases are finished, the model is not)"):
+            release(
+                self.runs, curricula=self.ladder.curricula, data=self.data, runtime=self.runtime, local=local
+            )
 
     def _carry(
         self,

@@ -41,7 +41,7 @@ from pbrlib.train.fallback import retry_past_damage
 from pbrlib.train.loop import train_phase
 from pbrlib.train.phase import PhaseRun, PlayerRun
 from pbrlib.train.record.rundirectory import FinishedPhase, RunDirectory
-from pbrlib.train.record.timesheet import enter_time
+from pbrlib.train.record.timesheet import enter_stage, enter_time
 from pbrlib.train.runtime import LocalRuntime, Runtime
 from pbrlib.train.runtimespec import RuntimeSpec, Selection
 from pbrlib.train.task import Task
@@ -148,6 +148,8 @@ def _outside(reference: str, *, runs: Path) -> Path:
 
 def run_phase(job: PhaseJob, runtime: Runtime) -> State:
     """Trains the phase of a job on this rank, from its last checkpoint or from its donor."""
+    if runtime.rank == 0:
+        enter_stage(job.directory, "networks")
     run, task = set_up(job, runtime)
     validation = load_validation(
         runtime.shards,

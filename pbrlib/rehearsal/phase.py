@@ -24,6 +24,7 @@ from pbrlib.tasks.taskspec import maps_required
 from pbrlib.train.checkpoint.players import read_weights
 from pbrlib.train.loop import train_phase
 from pbrlib.train.phase import PhaseRun
+from pbrlib.train.record.timesheet import enter_stage
 from pbrlib.train.runtime import Runtime
 from pbrlib.train.task import Player, Task
 from pbrlib.train.validation import (
@@ -61,6 +62,8 @@ def rehearse_phase(job: PhaseJob, runtime: Runtime) -> None:
     Raises:
         ConfigError: The device has no room for a micro-batch.
     """
+    if runtime.rank == 0:
+        enter_stage(job.directory, "networks")
     checkpoint = runtime.latest_checkpoint()
     try:
         figures = _start(job, runtime, came_from=checkpoint or job.starts_from, again=checkpoint is not None)

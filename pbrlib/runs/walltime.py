@@ -87,6 +87,8 @@ def account(lines: Sequence[Mapping[str, Any]]) -> Sheet:
             case "launched":
                 # The line before was the command's end, or the last sign of life of one that was killed.
                 whole, trains = whole + WallTime(idle=seconds), False
+            case "starting" if trains:  # another attempt, after a fault
+                whole += WallTime(lost=seconds)
             case "stopped" if trains:
                 whole, trains = whole + WallTime(lost=seconds), False
             case _:

@@ -73,13 +73,13 @@ class Clock:
     def end_step(self, *, samples: int) -> None:
         """Counts the step of the batch that was given last; ``samples`` are those of the global batch."""
         now = time.monotonic()
-        step = {"samples": samples, "seconds": now - self._step_began, "waited": self._waited}
+        seconds, waited = now - self._step_began, self._waited
         self._step_began, self._waited = now, 0.0
         if self._first_step is None:
-            self._first_step = Pace(1, samples, step["seconds"])
+            self._first_step = Pace(1, samples, seconds)
             return
         for pace in (self._segment, self._attempt, self._shown):
-            pace.add(**step)
+            pace.add(samples=samples, seconds=seconds, waited=waited)
 
     @contextmanager
     def spending(self, what: Aside) -> Iterator[None]:

@@ -26,6 +26,7 @@ from pbrlib.train.record.batchrecord import BatchRecord
 from pbrlib.train.record.environment import note_environment
 from pbrlib.train.record.journal import Journal
 from pbrlib.train.record.profile import StepProfile
+from pbrlib.train.record.timesheet import enter_stage
 from pbrlib.train.record.trackers import open_trackers
 from pbrlib.train.runtime import Runtime
 from pbrlib.train.step import Learners
@@ -96,6 +97,7 @@ class _Training:
             )
             notes.enter_context(self.journal)
             self.journal.tag(run.tags, metric=run.selection.metric)
+            enter_stage(run.directory, "first batch")
             note_environment(
                 run.directory,
                 device=runtime.device,

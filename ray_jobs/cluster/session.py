@@ -130,6 +130,12 @@ def ray_session(
             ray.shutdown()
 
 
+def describe_start(address: str | None) -> str:
+    """Return what ``ray_session`` is about to do: it takes seconds, and minutes on a busy machine."""
+    joined = address or os.environ.get("RAY_ADDRESS")
+    return "starting Ray on this machine" if joined is None else f"joining the Ray cluster at {joined}"
+
+
 def local_cpus(wanted: float = 0.0) -> int:
     """Logical CPUs of a local cluster: those of the machine, or as many as are wanted; a few at least."""
     return max(math.ceil(wanted), len(os.sched_getaffinity(0)), MIN_LOGICAL_CPUS)

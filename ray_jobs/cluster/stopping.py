@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -32,6 +32,20 @@ _ENDING_S = 10.0
 _asked = threading.Event()
 _training: set[Path] = set()
 _lock = threading.Lock()
+
+
+@contextmanager
+def advising(advice: Callable[[], str]) -> Iterator[None]:
+    """Adds advice to an interrupt of the block, Ctrl-C or SIGTERM, which has none yet.
+
+    ``advice`` is asked when the interrupt comes. The ``pbr`` command prints it: ``pbr: interrupted; ADVICE``.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if interrupt.args:
+            raise
+        raise KeyboardInterrupt(advice()) from interrupt
 
 
 @contextmanager

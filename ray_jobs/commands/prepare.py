@@ -77,13 +77,17 @@ def command(
     """  # noqa: D301 (click reads the control character)
     from pbrlib import storage
     from ray_jobs.bar import counted
+    from ray_jobs.cluster.stopping import advising
     from ray_jobs.preparation import prepare
     from ray_jobs.source import parse_source
 
     storage.check_writable(out, option="--out")
     if report is not None:
         check_file(report, option="--report")
-    with counted("prepare") as watch:
+    with (
+        advising(lambda: f"nothing was published in {out}; the same command begins anew"),
+        counted("prepare") as watch,
+    ):
         result = prepare(
             [parse_source(text, size=size, name=name) for text in sources],
             out=out,

@@ -49,7 +49,8 @@ def command(
     if json_file is not None:
         check_file(json_file, option="--json")
     from pbrlib.rehearsal.scratch import scratch_runs
-    from ray_jobs.cluster.session import local_cpus, ray_session
+    from ray_jobs.cluster.session import describe_start, local_cpus, ray_session
+    from ray_jobs.cluster.stopping import advising
     from ray_jobs.rehearsing import rehearse_work
     from ray_jobs.work import open_work
 
@@ -60,8 +61,11 @@ def command(
     work.runtime = work.runtime.at_fewest()
     check_machine(work.runtime, address=address)
     cpus = local_cpus(work.runtime.logical_cpus)
+    click.echo(describe_start(address))
+    left = "what it wrote stays" if keep else "nothing of it stays in --runs"
     # The scratch place goes last: the workers, which Ray ends, write into it.
     with (
+        advising(lambda: f"{left}; the same command begins anew"),
         scratch_runs(work.runs, keep=keep) as scratch,
         ray_session(address=address, num_cpus=cpus, worker_output=work.runtime.ray_logs),
     ):

@@ -57,6 +57,7 @@ def command(
         check_environment()
     storage.check_writable(runs, option="--runs")
     from pbrlib.curriculum.run import launch_local
+    from ray_jobs.cluster.stopping import answering_sigterm
     from ray_jobs.work import open_work
 
     if force is not None and not force.strip():
@@ -71,17 +72,19 @@ def command(
     check_machine(work.runtime, address=None if local else address, processes=1 if local else None)
     with work.alone():
         if local:
-            work.train(launch_local, force=force)
-            if work.leaves_model:
-                work.release(local=True)
+            with answering_sigterm():
+                work.train(launch_local, force=force)
+                if work.leaves_model:
+                    work.release(local=True)
             return
         _train_on_ray(work, address=address, force=force)
 
 
 def _train_on_ray(work: Work, *, address: str | None, force: str | None) -> None:
-    from ray_jobs.cluster.session import local_cpus, ray_session
+    from ray_jobs.cluster.session import describe_start, local_cpus, ray_session
 
     cpus = local_cpus(work.runtime.logical_cpus)
+    click.echo(describe_start(address))
     with ray_session(address=address, num_cpus=cpus, worker_output=work.runtime.ray_logs):
         # Ray reads its environment, which the session sets, when it is imported.
         from ray_jobs.fit.capacity import phases_in_cluster

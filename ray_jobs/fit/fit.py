@@ -37,6 +37,7 @@ from ray_jobs.fit.placement import write_placement
 from ray_jobs.fit.raystorage import storage_of
 from ray_jobs.fit.recorded import forget_checkpoints, repair_record, resumable
 from ray_jobs.fit.runtime import RayRuntime
+from ray_jobs.fit.starting import StartStages
 from ray_jobs.fit.trainer import ProcessGroupConfig, Trainer
 from ray_jobs.rayinternals import FailureConfig, RayTrainCallback
 
@@ -112,7 +113,12 @@ def _fit(job: PhaseJob, *, callbacks: Sequence[UserCallback], work: RankWork) ->
         try:
             return _one_fit(
                 job,
-                callbacks=[watch, start_watch(job.runtime, title=job.title), *callbacks],
+                callbacks=[
+                    watch,
+                    start_watch(job.runtime, title=job.title),
+                    StartStages(job.directory),
+                    *callbacks,
+                ],
                 work=work,
                 max_failures=job.runtime.max_failures - watch.counted,
             )

@@ -6,11 +6,13 @@ The controller of the fit, a process of its own, imports this module, so it impo
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 from ray.train import ControllerError
 
 from pbrlib.errors import OutageError
+from pbrlib.train.record.timesheet import enter_stage
 from ray_jobs.fit.failures import WorkerFailedError, rank_failure
 from ray_jobs.rayinternals import (
     ControllerCallback,
@@ -101,3 +103,18 @@ class PlaceOfFailedStart(ControllerCallback, WorkerGroupCallback):
         """Runs at the end of the fit, however it ends."""
         if self._place is not None:
             self._place.shutdown()
+
+
+class StartStages(WorkerGroupCallback):
+    """Enters into the time sheet of a phase what its workers are doing before they run our code."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def before_worker_group_start(self, worker_group_context: Any) -> None:
+        """Runs when the resources of the workers are asked for."""
+        enter_stage(self._directory, "workers")
+
+    def after_worker_group_start(self, worker_group: Any) -> None:
+        """Runs when the workers are joined to a group, and before they load the train function."""
+        enter_stage(self._directory, "program")

@@ -51,13 +51,22 @@ def begin_sweep(work: Sweep) -> SweepStudy:
 
 def train_sweep(study: SweepStudy, work: Sweep, *, address: str | None) -> None:
     """Train what is left of a sweep, in a Ray session of its own."""
-    from ray_jobs.cluster.session import local_cpus, ray_session
+    from ray_jobs.cluster.session import describe_start, local_cpus, ray_session
+    from ray_jobs.cluster.stopping import advising
 
-    with ray_session(
-        address=address,
-        num_cpus=local_cpus(work.runtime.logical_cpus),
-        dashboard=True,
-        worker_output=work.runtime.ray_logs,
+    def advice() -> str:
+        ended = len(study.configurations()) - len(study.unfinished())
+        return f"resume with the same command ({ended} of {study.spec.size} configurations have ended)"
+
+    click.echo(describe_start(address))
+    with (
+        advising(advice),
+        ray_session(
+            address=address,
+            num_cpus=local_cpus(work.runtime.logical_cpus),
+            dashboard=True,
+            worker_output=work.runtime.ray_logs,
+        ),
     ):
         # Ray reads its environment, which the session sets, when it is imported.
         from ray_jobs.fit.capacity import phases_in_cluster

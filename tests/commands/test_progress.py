@@ -24,6 +24,7 @@ from pbrlib.errors import CheckpointError, DataError, GateError
 from pbrlib.train.checkpoint.state import STATE, State, Validated, write_state
 from pbrlib.train.record.incidents import note_incident
 from pbrlib.train.record.journal import METRICS
+from pbrlib.train.record.timesheet import enter_stage, enter_time
 from pbrlib.train.runtimespec import RuntimeSpec
 from ray_jobs.progress import Progress
 from ray_jobs.work import Work
@@ -50,9 +51,15 @@ def work_of(waves: Sequence[Sequence[str]], *, data: Path, runs: Path) -> Work:
     return Work(ladder, data=str(data), runs=runs, runtime=RuntimeSpec(workers=1), phases=phases)
 
 
-def write_line(job: PhaseJob, kind: str, step: int, **values: float) -> None:
+def write_line(job: PhaseJob, kind: str, step: int, **values: float | None) -> None:
     job.directory.mkdir(parents=True, exist_ok=True)
-    shown = {"epoch": 0.5, "total_steps": 8, "train/loss": 0.5, "samples_per_s": 3.0, "input_stall": 0.0}
+    shown: dict[str, float | None] = {
+        "epoch": 0.5,
+        "total_steps": 8,
+        "train/loss": 0.5,
+        "samples_per_s": 3.0,
+        "input_stall": 0.0,
+    }
     shown |= {"seconds_left": 30.0} | values
     with (job.directory / METRICS).open("a") as file:
         file.write(json.dumps({"kind": kind, "step": step, **(shown if kind == "step" else values)}) + "\n")
@@ -141,6 +148,39 @@ def test_ladder_json_is_true_at_every_moment(
     work_of([[curriculum("one")]], data=shard_folder, runs=tmp_path).train(never)
     assert set(states(tmp_path).values()) == {"finished before"}
     assert "one/A2: finished before," in capsys.readouterr().out
+
+
+def test_a_start_says_what_it_does_where_that_lasts(
+    shard_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_jobs.progress, "STAGE_AFTER_S", 0.0)
+    said = []
+
+    def says(words: str) -> bool:
+        said.append(capsys.readouterr().out)
+        return words in "".join(said)
+
+    def launch(job: PhaseJob) -> Path:
+        assert record(tmp_path)["phases"][0]["stage"] == "starting"
+        enter_stage(job.directory, "workers")
+        eventually(lambda: says("one/A1: starting workers\n"))
+        assert record(tmp_path)["phases"][0]["stage"] == "starting workers"
+        enter_stage(job.directory, "first batch")
+        eventually(lambda: says("one/A1: waiting for the first batch\n"))
+        enter_time(job.directory, "begun")
+        eventually(lambda: record(tmp_path)["phases"][0]["stage"] is None)
+        write_line(job, "step", 4)
+        eventually(lambda: record(tmp_path)["phases"][0]["seconds_left"] == 30.0)
+        enter_stage(job.directory, "workers")  # another attempt, after a fault
+        eventually(lambda: record(tmp_path)["phases"][0]["seconds_left"] is None)
+        write_line(job, "step", 1, seconds_left=None)
+        eventually(lambda: says("step 1/8"))
+        return trained(job)
+
+    one = curriculum("one").partition("  A2:")[0]
+    work_of([[one]], data=shard_folder, runs=tmp_path).train(launch)
+    (line,) = [line for line in "".join(said).splitlines() if "step 1/8" in line]
+    assert line.endswith("input stall 0 %"), "no time is left to be said yet"
 
 
 def test_a_failed_attempt_and_a_stall_are_said_in_a_line_each(
@@ -265,11 +305,14 @@ def test_a_closed_gate_leaves_the_figures_and_what_it_said(shard_folder: Path, t
 
 
 def test_an_interrupt_ends_the_command_at_once_and_says_so(shard_folder: Path, tmp_path: Path) -> None:
-    left = threading.Event()
+    left, committed = threading.Event(), threading.Event()
 
     def launch(job: PhaseJob) -> Path:
-        if job.curriculum.name == "b":
-            eventually(lambda: states(tmp_path)["a/A1"] == "training")
+        if job.curriculum.name == "a":
+            trained(job)
+            committed.set()
+        else:
+            assert committed.wait(WAIT_S)
             identity = threading.main_thread().ident
             assert identity is not None
             signal.pthread_kill(identity, signal.SIGINT)
@@ -277,8 +320,11 @@ def test_an_interrupt_ends_the_command_at_once_and_says_so(shard_folder: Path, t
         raise CheckpointError("what fails after the interrupt is of no interest")
 
     work = work_of([[curriculum("a"), curriculum("b")]], data=shard_folder, runs=tmp_path)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as caught:
         work.train(launch, room=lambda: 2)
+    assert str(caught.value) == (
+        "resume with the same command (a/A1 goes on at step 8 of 8, b/A1 goes on at step 0 of 8)"
+    )
     left.set()
     time.sleep(0.1)
     assert states(tmp_path) == {"a/A1": "stopped", "a/A2": "waiting", "b/A1": "stopped", "b/A2": "waiting"}

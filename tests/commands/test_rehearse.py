@@ -81,6 +81,7 @@ def test_ctrl_c_leaves_nothing_and_keep_leaves_the_scratch_place(
 ) -> None:
     done = rehearse(file, shard_folder, tmp_path / "runs")
     assert done.exit_code == 130 and list((tmp_path / "runs").iterdir()) == []
+    assert "pbr: interrupted; nothing of it stays in --runs; the same command begins anew" in done.stderr
     found.append(rehearsal(phase("segformer/S0")))
     kept = rehearse(file, shard_folder, tmp_path / "runs", "--keep")
     (scratch,) = (tmp_path / "runs").iterdir()

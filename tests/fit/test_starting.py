@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,9 +27,11 @@ from ray.train.v2._internal.execution.controller.state import (
 from ray.train.v2._internal.execution.scaling_policy import NoopDecision
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
+from pbrlib import storage
 from pbrlib.errors import OutageError
+from pbrlib.train.record.timesheet import TIME_SHEET
 from ray_jobs.fit.failures import WorkerFailedError
-from ray_jobs.fit.starting import StartWatch
+from ray_jobs.fit.starting import StartStages, StartWatch
 
 IN_VAIN = ReschedulingState(ControllerError(WorkerGroupStartupTimeoutError(2)))
 SEARCH = SchedulingState(NoopDecision())
@@ -109,3 +112,19 @@ def test_a_worker_that_dies_in_its_start_ends_the_fit(visit: Visit) -> None:
     died.__cause__ = lost.RayActorError(error_msg="The actor died unexpectedly.")
     with pytest.raises(WorkerFailedError, match="died unexpectedly"):
         visit(ReschedulingState(ControllerError(died)))
+
+
+def test_the_time_sheet_says_when_workers_start_and_when_they_are_joined(tmp_path: Path) -> None:
+    stages = StartStages(tmp_path)
+    stages.before_worker_group_start(None)
+    stages.after_worker_group_start(None)
+    lines = storage.read_records(tmp_path / TIME_SHEET)
+    assert [(line["kind"], line["stage"]) for line in lines] == [
+        ("starting", "workers"),
+        ("starting", "program"),
+    ]
+
+
+def test_a_start_does_not_depend_on_its_time_sheet(tmp_path: Path) -> None:
+    (tmp_path / TIME_SHEET).mkdir()
+    StartStages(tmp_path).before_worker_group_start(None)

@@ -184,7 +184,8 @@ def test_an_interrupted_sweep_had_refused_company_and_goes_on_later(
     assert second.returncode == 2 and f"process {process.pid} on " in second.stderr
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130
-    assert log.read_text().splitlines()[1:] == ["pbr: interrupted"]
+    said = log.read_text().splitlines()[2:]
+    assert said == ["pbr: interrupted; resume with the same command (0 of 2 configurations have ended)"]
     assert [one.state for one in SweepStudy.open(tmp_path / "sweep").configurations()] == ["running"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr

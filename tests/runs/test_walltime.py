@@ -52,6 +52,14 @@ def test_steps_after_the_last_checkpoint_are_lost_with_the_time_to_begin_again()
     assert sheet.time.whole == 76
 
 
+def test_stages_of_a_start_are_start_up_at_first_and_lost_after_a_fault() -> None:
+    stages = [line("starting", 101.0, stage="workers"), line("starting", 104.0, stage="networks")]
+    again = [line("starting", 135.0, stage="workers"), line("starting", 140.0, stage="networks")]
+    lines = [STRAIGHT[0], *stages, *STRAIGHT[1:4], *again, line("begun", 142.0, step=50)]
+    time = account(lines).time
+    assert time == WallTime(steps=13, input=3, validation=4, checkpoints=3, start_up=7, lost=12)
+
+
 def test_a_killed_command_leaves_idle_time_and_one_that_failed_leaves_lost_time() -> None:
     again = [line("launched", 500.0), line("begun", 505.0, step=50), line("spent", 515.0, step=90)]
     killed = account([*STRAIGHT[:4], *again]).time
@@ -100,7 +108,9 @@ def test_a_real_run_that_was_killed_accounts_for_all_of_its_time(
             carry_out(job, launch_local)
     carry_out(job, launch_local)
     lines = [json.loads(text) for text in (job.directory / TIME_SHEET).read_text().splitlines()]
-    kinds = [entry["kind"] for entry in lines if entry["kind"] != "spent"]
+    stages = [entry["stage"] for entry in lines if entry["kind"] == "starting"]
+    assert stages == ["networks", "first batch"] * 2
+    kinds = [entry["kind"] for entry in lines if entry["kind"] not in ("spent", "starting")]
     assert kinds == ["launched", "begun", "stopped", "launched", "begun", "ended"]
     assert [entry["step"] for entry in lines if entry["kind"] == "begun"] == [0, 4]
     sheet = read_sheet(job.directory)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,8 +51,12 @@ class Killed(BaseException):
     """Nothing catches it, as nothing catches a kill."""
 
 
-def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stops the run when it asks for the batch of a step."""
+def _killed() -> None:
+    raise Killed
+
+
+def kill_at(step: int, monkeypatch: pytest.MonkeyPatch, *, error: Callable[[], object] = _killed) -> None:
+    """Stops the run, by ``error``, when it asks for the batch of a step."""
     whole = LocalRuntime.batches
 
     def batches(
@@ -60,7 +64,7 @@ def kill_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     ) -> Iterator[RawBatch]:
         for number, batch in enumerate(whole(self, plan, maps=maps, first_step=first_step)):
             if first_step + number == step:
-                raise Killed
+                error()
             yield batch
 
     monkeypatch.setattr(LocalRuntime, "batches", batches)

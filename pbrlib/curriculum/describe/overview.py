@@ -30,6 +30,7 @@ COLUMNS = ("phase", "state", "best", "steps", "time", "checkpoint")
 class Rung:
     """One phase of a ladder.
 
+    ``stage`` is what an attempt does before its first batch, None after it;
     ``best`` is the best value of the selection's metric so far, ``step`` the number of finished steps,
     ``seconds`` what they took since the phase was started last, ``checkpoint`` the best one of a finished
     phase, relative to the runs directory. ``error`` says what stopped it.
@@ -41,6 +42,7 @@ class Rung:
     batch: int
     total_steps: int
     state: RungState = "waiting"
+    stage: str | None = None
     fingerprint: str | None = None
     best: float | None = None
     step: int = 0
@@ -68,14 +70,19 @@ class Rung:
 
     def started(self, fingerprint: str) -> Rung:
         """Resolved and about to train."""
-        return replace(self, state="training", fingerprint=fingerprint, seconds=0.0)
+        return replace(self, state="training", stage="starting", fingerprint=fingerprint, seconds=0.0)
+
+    def reached(self, stage: str | None) -> Rung:
+        """With the stage of an attempt's start; None: it trains. How long the rest takes is not known yet."""
+        return replace(self, stage=stage, seconds_left=None)
 
     def after(self, lines: Iterable[Mapping[str, Any]], *, seconds: float) -> Rung:
         """With what its journal has said since, and the seconds since it was started."""
         rung = replace(self, seconds=seconds)
         for line in lines:
             if line["kind"] == "step":
-                rung = replace(rung, step=line["step"], seconds_left=line.get("seconds_left"))
+                left = line.get("seconds_left")
+                rung = replace(rung, stage=None, step=line["step"], seconds_left=left)
             elif line["kind"] == "validation":
                 rung = replace(rung, best=rung._better(line))
         return rung
@@ -96,6 +103,7 @@ class Rung:
         return replace(
             self,
             state="finished before" if before else "finished",
+            stage=None,
             fingerprint=done.fingerprint,
             best=done.metrics[self.selection.metric],
             step=done.history[-1].step if done.history else done.step,
@@ -107,7 +115,7 @@ class Rung:
 
     def stopped(self, error: str) -> Rung:
         """With what ended it."""
-        return replace(self, state="stopped", seconds_left=None, error=error)
+        return replace(self, state="stopped", stage=None, seconds_left=None, error=error)
 
     def as_data(self) -> dict[str, Any]:
         """Plain values; what is not a number, or not known, is None."""
@@ -116,6 +124,7 @@ class Rung:
             "curriculum": self.curriculum,
             "phase": self.phase,
             "state": self.state,
+            "stage": self.stage,
             "fingerprint": self.fingerprint,
             "metric": self.selection.metric,
             "mode": self.selection.mode,
@@ -132,6 +141,7 @@ class Rung:
         metric = self.selection.metric.removeprefix("val/")
         best = "" if self.best is None else f"{metric} {self.best:.4f}"
         state = f"{self.state}, gate {self.gate}" if self.gate in ("forced", "closed") else self.state
+        state = self.stage or state
         time = "" if self.seconds is None else duration(self.seconds)
         # The first column names the curriculum already.
         checkpoint = (self.checkpoint or "").removeprefix(f"{self.curriculum}/")

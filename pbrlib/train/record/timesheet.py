@@ -9,21 +9,43 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 from pbrlib import storage
+from pbrlib.errors import DataError
 
 TIME_SHEET = "time.jsonl"
 
-Entry = Literal["launched", "begun", "spent", "ended", "stopped"]
+Entry = Literal["launched", "starting", "begun", "spent", "ended", "stopped"]
 """``launched``, ``ended`` and, where an error ends it, ``stopped`` come from the command; ``begun`` and
-``spent`` from rank 0: with the first batch of an attempt, and with what went elsewhere than into steps."""
+``spent`` from rank 0: with the first batch of an attempt, and with what went elsewhere than into steps.
+``starting`` names a stage between ``launched`` and ``begun``."""
+
+Stage = Literal["workers", "program", "networks", "first batch"]
+"""What an attempt does before its first batch: Ray starts workers and connects them, they import the program,
+build networks and read validation textures, and wait for their streams."""
+
+DOES: Mapping[Stage, str] = {
+    "workers": "starting workers",
+    "program": "loading the program",
+    "networks": "building networks",
+    "first batch": "waiting for the first batch",
+}
+"""A stage in words."""
 
 
 def enter_time(directory: Path, entry: Entry) -> None:
     """Adds a line with the time of day to the time sheet in the folder of a phase."""
     storage.append_lines(directory / TIME_SHEET, time_line(entry))
+
+
+def enter_stage(directory: Path, stage: Stage) -> None:
+    """Add a line when an attempt reaches a stage; a disk or an S3 that is away loses it, and nothing else."""
+    line = {"kind": "starting", "at": round(time.time(), 3), "stage": stage}
+    with suppress(OSError, DataError):
+        storage.append_lines(directory / TIME_SHEET, json.dumps(line) + "\n")
 
 
 def time_line(entry: Entry, *, step: int | None = None, aside: Mapping[str, float] | None = None) -> str:

@@ -57,6 +57,24 @@ def test_a_phase_that_trains_shows_its_step_and_the_best_value_so_far() -> None:
     assert training.after([], seconds=62.0).step == 21
 
 
+def test_a_phase_that_starts_says_its_stage_and_forgets_what_an_attempt_before_it_estimated() -> None:
+    started = rung().started("f" * 64)
+    assert started.row()[1] == "starting"
+    training = started.after([step(19)], seconds=61.0)
+    assert (training.row()[1], training.seconds_left, training.as_data()["stage"]) == ("training", 9.0, None)
+    again = training.reached("building networks")
+    assert (again.row()[1], again.seconds_left, again.state) == ("building networks", None, "training")
+    assert again.as_data()["stage"] == "building networks"
+    assert again.reached(None).row()[1] == "training"
+    assert again.stopped("the disk is full").row()[1] == "stopped"
+    assert again.finished(done(), before=False).row()[1] == "finished"
+
+
+def test_a_step_without_an_estimate_has_no_time_left() -> None:
+    line = {"kind": "step", "step": 1, "seconds_left": None}
+    assert rung().started("f" * 64).after([step(1), line], seconds=1.0).seconds_left is None
+
+
 def test_a_finished_phase_has_the_figures_of_its_record() -> None:
     finished = rung().finished(done(), before=False)
     assert (finished.state, finished.step, finished.best, finished.seconds_left) == (
