@@ -37,7 +37,7 @@ from pbrlib.rendering.bakespec import BAKE_INPUTS, BakeSpec
 from pbrlib.seeds import mix
 from pbrlib.skyrim import DIFFUSE_SUFFIXES, NORMAL_SUFFIXES, OTHER_SUFFIXES
 from pbrlib.textures.blocks import encode_dds
-from pbrlib.textures.dds import Block
+from pbrlib.textures.layouts import Block
 
 INDEX = "index.json"
 MATERIALS = "materials"

@@ -27,7 +27,7 @@ from pbrlib.convert.mips import (
 )
 from pbrlib.errors import DataError
 from pbrlib.textures.blocks import Bytes, encode_dds, is_opaque
-from pbrlib.textures.dds import Block
+from pbrlib.textures.layouts import Block
 
 TEXTURES = PurePosixPath("textures/PBR")
 PATCHES = PurePosixPath("PBRNifPatcher")

@@ -1,4 +1,4 @@
-"""Pixels in and out of DDS files; the block codecs are libraries.
+"""Blocks of compressed pixels, decoded and encoded; the codecs are libraries.
 
 imagecodecs (bcdec) decodes: it knows BC2, the one-bit alpha of BC1, and that BC3 has no three-colour mode.
 etcpak encodes; its own decoders crash the interpreter and are never called. Neither is trusted with a
@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any, TypeAlias, assert_never
 
 import numpy as np
 
 from pbrlib.errors import DataError
-from pbrlib.textures.dds import Block, Header, Masks, build, read_top
+from pbrlib.textures.dds import build
+from pbrlib.textures.layouts import Block
 
 Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
-
+BlockPixels: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 OPAQUE = 253
 """Least alpha of an opaque picture: block compression turns 255 into this at worst."""
@@ -29,51 +29,50 @@ def is_opaque(alpha: Bytes) -> bool:
     return bool(alpha.min() >= OPAQUE)
 
 
-def read_dds(path: Path) -> Bytes:
-    """The largest mip level, ``(H, W, C)`` uint8: C is 1 (BC4), 2 (BC5) or 4 (everything else, RGBA).
+def decode_blocks(data: bytes, block: Block, *, width: int, height: int, signed: bool) -> BlockPixels:
+    """Decodes the blocks of one mip level.
+
+    Args:
+        data: The blocks.
+        block: Their compression.
+        width: Pixels across, of which the last blocks may hold more.
+        height: Pixels down.
+        signed: Whether BC4 and BC5 stand for [-1, 1], which becomes 0..255 as normals are stored, and whether
+            the floats of BC6H have a sign.
+
+    Returns:
+        ``(height, width, C)`` uint8: C is 1 (BC4), 2 (BC5), else 4 (RGBA); of BC6H 3 channels of float16.
 
     Raises:
-        DataError: as ``dds.read_header``, or pixels that do not decode.
+        DataError: The blocks do not decode; the caller names the file.
     """
-    header, data = read_top(path)
-    match header.pixels:
-        case Masks():
-            return _unmask(header, header.pixels, data)
-        case Block():
-            return _decode(path, header, header.pixels, data)
-        case _:
-            assert_never(header.pixels)
-
-
-def _decode(path: Path, header: Header, block: Block, data: bytes) -> Bytes:
     import imagecodecs
 
-    channels = {Block.BC4: 1, Block.BC5: 2}.get(block, 4)
-    rows, columns = -(-header.height // 4) * 4, -(-header.width // 4) * 4
+    channels = {Block.BC4: 1, Block.BC5: 2, Block.BC6H: 3}.get(block, 4)
+    rows, columns = -(-height // 4) * 4, -(-width // 4) * 4
     shape = (rows, columns) if channels == 1 else (rows, columns, channels)
+    code = -block.value if signed and block is Block.BC6H else block.value
+    with_sign = signed and block is not Block.BC6H
     try:
-        pixels = imagecodecs.bcn_decode(data, block.value, shape=shape)
+        pixels = imagecodecs.bcn_decode(_raised(data) if with_sign else data, code, shape=shape)
     except (ValueError, RuntimeError) as error:
-        raise DataError(f"{path}: {block.name} blocks do not decode ({error}). Save it again.") from error
-    whole: Bytes = np.asarray(pixels, dtype=np.uint8).reshape(rows, columns, channels)
-    return np.ascontiguousarray(whole[: header.height, : header.width])
+        raise DataError(f"got {block.name} blocks that do not decode ({error}). Save it again.") from error
+    whole: BlockPixels = np.asarray(pixels).reshape(rows, columns, channels)[:height, :width]
+    return _SIGNED[whole] if with_sign else np.ascontiguousarray(whole)
 
 
-def _unmask(header: Header, masks: Masks, data: bytes) -> Bytes:
-    stored = np.frombuffer(data, np.uint8).reshape(header.height, header.width, masks.num_bytes)
-    words = np.zeros(stored.shape[:2], np.uint32)
-    for byte in range(masks.num_bytes):
-        words |= stored[..., byte].astype(np.uint32) << np.uint32(8 * byte)
-    pixels = np.full((header.height, header.width, 4), 255, np.uint8)
-    for channel, mask in enumerate(masks.channels):
-        if mask:
-            shift = (mask & -mask).bit_length() - 1
-            largest = mask >> shift
-            values = (words & np.uint32(mask)) >> np.uint32(shift)
-            pixels[..., channel] = np.rint(values * (255.0 / largest)).astype(np.uint8)
-        elif channel < 3:
-            pixels[..., channel] = 0
-    return pixels
+_SIGNED = np.rint((np.maximum((np.arange(256) - 128) / 127, -1.0) + 1.0) * 127.5).astype(np.uint8)
+"""What a number of BC4_SNORM or BC5_SNORM, 128 added, is as a normal is stored."""
+
+
+def _raised(data: bytes) -> bytes:
+    """Blocks with a sign as blocks without: 128 more at both ends is 128 more in all that lies between.
+
+    The order of the ends, which chooses the mode, stays; so do the two extremes of the short mode.
+    """
+    blocks = np.frombuffer(data, np.uint8).reshape(-1, 8).copy()
+    blocks[:, :2] ^= 0x80
+    return blocks.tobytes()
 
 
 @cache
@@ -103,8 +102,8 @@ def _compress(pixels: Bytes, block: Block) -> bytes:
             blocks = etcpak.compress_bc5(data, width, height)
         case Block.BC7:
             blocks = etcpak.compress_bc7(data, width, height, _bc7_parameters())
-        case Block.BC2:
-            raise ValueError("BC2 is only read")
+        case Block.BC2 | Block.BC6H:
+            raise ValueError(f"{block.name} is only read")
         case _:
             assert_never(block)
     return blocks

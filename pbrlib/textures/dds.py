@@ -1,6 +1,9 @@
 """The DDS container: a header that is checked before anything is allocated, and the header we write.
 
-Source of the layout and of the constants: Microsoft, "Programming Guide for DDS" and "DXGI_FORMAT".
+A file is read whenever its largest level is whole and can be told apart from a cube map, a volume or an
+array: writers get the other fields wrong, and no reader of pixels needs them. What is odd is noted.
+
+Source of the layout and of the constants: Microsoft, "Programming Guide for DDS".
 """
 
 from __future__ import annotations
@@ -8,119 +11,74 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from pbrlib.errors import DataError
+from pbrlib.textures.formats import D3D, dxgi_layout, dxgi_name, four_cc_layout, four_cc_name, masks_name
+from pbrlib.textures.layouts import Block, Layout, Masks, Palette, Pixels, full_chain, level_bytes
 
 MAX_SIZE = 16384
 """The longest side, in pixels, of a texture that any graphics card of the game's age and ours can load."""
 
-_MAGIC = b"DDS "
+MAGIC = b"DDS "
 _HEADER = struct.Struct("<4s7I44x2I4s5I5I")  # magic, size .. mip count, pixel format, caps 1-4 and reserved
 _EXTENSION = struct.Struct("<5I")  # DXGI format, dimension, misc flag, array size, misc flags 2
 
+_SIZE, _FORMAT_SIZE = 124, 32
 _DDSD_REQUIRED = 0x1 | 0x2 | 0x4 | 0x1000  # caps, height, width, pixel format
-_DDSD_MIPS, _DDSD_LINEAR_SIZE = 0x20000, 0x80000
-_DDPF_ALPHA, _DDPF_FOURCC, _DDPF_RGB, _DDPF_LUMINANCE = 0x1, 0x4, 0x40, 0x20000
+_DDSD_PITCH, _DDSD_MIPS, _DDSD_LINEAR_SIZE, _DDSD_DEPTH = 0x8, 0x20000, 0x80000, 0x800000
+_DDPF_ALPHA, _DDPF_ALPHA_ONLY, _DDPF_FOURCC, _DDPF_PALETTE = 0x1, 0x2, 0x4, 0x20
+_DDPF_RGB, _DDPF_LUMINANCE, _DDPF_BUMP_LUMINANCE, _DDPF_BUMP = 0x40, 0x20000, 0x40000, 0x80000
 _DDSCAPS_COMPLEX, _DDSCAPS_TEXTURE, _DDSCAPS_MIPS = 0x8, 0x1000, 0x400000
-_DDSCAPS2_CUBEMAP, _DDSCAPS2_VOLUME = 0xFE00, 0x200000
-_TEXTURE_2D, _MISC_CUBE = 3, 0x4
+_DDSCAPS2_CUBEMAP, _DDSCAPS2_FACES, _DDSCAPS2_VOLUME = 0x200, 0xFC00, 0x200000
+_TEXTURE_2D, _TEXTURE_3D, _MISC_CUBE = 3, 4, 0x4
+_ALPHA_MODE, _PREMULTIPLIED = 0x7, 2
+_PALETTE_BYTES = 1024
 
+_DX10 = b"DX10"
 
-class Block(Enum):
-    """Block compressions: the number names the codec; a block covers 4 x 4 pixels."""
-
-    BC1 = 1
-    BC2 = 2
-    BC3 = 3
-    BC4 = 4
-    BC5 = 5
-    BC7 = 7
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of one block."""
-        return 8 if self in (Block.BC1, Block.BC4) else 16
-
-
-@dataclass(frozen=True)
-class Masks:
-    """An uncompressed pixel: its bytes, and the bits of red, green, blue and alpha in it.
-
-    A luminance pixel has three equal colour masks; a mask of 0 is a channel that is not stored.
-    """
-
-    num_bytes: int
-    channels: tuple[int, int, int, int]
+_SAVE_AS = "Save it as BC7 or as uncompressed RGBA8."
+_CUT_OFF = "The file was cut off: copy or download it again."
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a DDS file says of itself; every field has been checked against the length of the file."""
+    """What a DDS file says of itself; every field has been checked against the length of the file.
+
+    Attributes:
+        num_mips: The levels that are whole in the file.
+        layout: The form of the pixels.
+        offset: Where they begin.
+        row_bytes: The length of a row of uncompressed pixels in the file, which may be padded; 0 of blocks.
+        notes: What is odd about the header; the pixels are not touched by it.
+    """
 
     width: int
     height: int
     num_mips: int
-    pixels: Block | Masks
+    layout: Layout
     offset: int
+    row_bytes: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def pixels(self) -> Pixels:
+        """How a pixel or a block is stored."""
+        return self.layout.pixels
 
     @property
     def top_bytes(self) -> int:
         """Bytes of the largest mip level."""
-        return level_bytes(self.pixels, self.width, self.height)
-
-
-_FOUR_CC = {
-    b"DXT1": Block.BC1,
-    b"DXT2": Block.BC2,
-    b"DXT3": Block.BC2,
-    b"DXT4": Block.BC3,
-    b"DXT5": Block.BC3,
-    b"ATI1": Block.BC4,
-    b"BC4U": Block.BC4,
-    b"ATI2": Block.BC5,
-    b"BC5U": Block.BC5,
-}
-_RGBA = Masks(4, (0xFF, 0xFF00, 0xFF0000, 0xFF000000))
-_BGRA = Masks(4, (0xFF0000, 0xFF00, 0xFF, 0xFF000000))
-_BGRX = Masks(4, (0xFF0000, 0xFF00, 0xFF, 0))
-_R8 = Masks(1, (0xFF, 0xFF, 0xFF, 0))
-_DXGI: dict[int, Block | Masks] = {
-    **dict.fromkeys((27, 28, 29), _RGBA),
-    **dict.fromkeys((87, 90, 91), _BGRA),
-    **dict.fromkeys((88, 92, 93), _BGRX),
-    **dict.fromkeys((60, 61), _R8),
-    **dict.fromkeys((70, 71, 72), Block.BC1),
-    **dict.fromkeys((73, 74, 75), Block.BC2),
-    **dict.fromkeys((76, 77, 78), Block.BC3),
-    **dict.fromkeys((79, 80), Block.BC4),
-    **dict.fromkeys((82, 83), Block.BC5),
-    **dict.fromkeys((97, 98, 99), Block.BC7),
-}
-_LINEAR_CODE = {Block.BC1: 71, Block.BC2: 74, Block.BC3: 77, Block.BC4: 80, Block.BC5: 83, Block.BC7: 98}
-_SRGB_CODE = {Block.BC1: 72, Block.BC2: 75, Block.BC3: 78, Block.BC7: 99}
-
-
-def full_chain(width: int, height: int) -> int:
-    """Mip levels from the given size down to 1 x 1."""
-    return max(width, height).bit_length()
-
-
-def level_bytes(pixels: Block | Masks, width: int, height: int) -> int:
-    """Bytes of one mip level; blocks are whole, rows of uncompressed pixels are not padded."""
-    if isinstance(pixels, Block):
-        return -(-width // 4) * -(-height // 4) * pixels.num_bytes
-    return width * height * pixels.num_bytes
+        return self.row_bytes * self.height or level_bytes(self.pixels, self.width, self.height)
 
 
 def read_header(path: Path) -> Header:
     """Reads and checks a header without reading the pixels.
 
     Raises:
-        DataError: not a DDS file, a format that is not read, sizes or mip counts that cannot be, or a
-            file shorter than its header says. The message names the file and the field.
+        DataError: not a DDS file, a format that is not read, a cube map, a volume, an array, a size that
+            cannot be, or a file that ends inside its largest level. The message names the file and the field.
     """
     try:
         with path.open("rb") as file:
@@ -139,88 +97,152 @@ def read_top(path: Path) -> tuple[Header, bytes]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}). Check the file.") from error
     if len(data) != header.top_bytes:
-        raise DataError(f"{path}: ends inside the pixels. Copy it again.")
+        raise DataError(f"{path}: ends inside the pixels. {_CUT_OFF}")
     return header, data
 
 
 def _parse(path: Path, file: BinaryIO, num_bytes: int) -> Header:
     raw = file.read(_HEADER.size)
-    if raw[:4] != _MAGIC:
-        raise DataError(f"{path}: starts with {raw[:4]!r}, not 'DDS '. It is not a DDS texture.")
+    if raw[:4] != MAGIC:
+        raise DataError(f"{path}: got a file that starts with {raw[:4]!r}; expected 'DDS '. Check the file.")
     if len(raw) < _HEADER.size:
-        raise DataError(f"{path}: header of {len(raw)} bytes, {_HEADER.size} are needed. Copy it again.")
+        raise DataError(f"{path}: got a header of {len(raw)} bytes; expected {_HEADER.size}. {_CUT_OFF}")
     fields = _HEADER.unpack(raw)
-    _, size, _, height, width, _, depth, mips, format_size = fields[:9]
-    caps2 = fields[17]
-    for name, value, wanted in (("header size", size, 124), ("pixel format size", format_size, 32)):
-        if value != wanted:
-            raise DataError(f"{path}: {name} {value}, always {wanted} in a DDS file. The file is damaged.")
+    _, size, flags, height, width, pitch, depth, mips, format_size = fields[:9]
     for name, value in (("width", width), ("height", height)):
         if not 1 <= value <= MAX_SIZE:
-            raise DataError(f"{path}: {name} {value} is not in 1..{MAX_SIZE}. The file is damaged.")
-    if mips > full_chain(width, height):
-        raise DataError(
-            f"{path}: mip count {mips}, a chain of {width} x {height} has {full_chain(width, height)}. "
-            "The file is damaged."
+            raise DataError(f"{path}: got {name} {value}; expected 1..{MAX_SIZE}. The header is damaged.")
+    notes = [
+        f"{name} {value} instead of {wanted}"
+        for name, value, wanted in (
+            ("header size", size, _SIZE),
+            ("pixel format size", format_size, _FORMAT_SIZE),
         )
-    if caps2 & _DDSCAPS2_CUBEMAP or (caps2 & _DDSCAPS2_VOLUME and depth > 1):
-        raise DataError(f"{path}: caps2 {caps2:#x} is a cube map or a volume. Only flat textures convert.")
-    pixels, offset = _pixels(path, file, fields[9:16])
-    header = Header(width=width, height=height, num_mips=max(mips, 1), pixels=pixels, offset=offset)
-    needed = offset + sum(
-        level_bytes(pixels, max(width >> level, 1), max(height >> level, 1))
-        for level in range(header.num_mips)
-    )
-    if num_bytes < needed:
+        if value != wanted
+    ]
+    layout, offset, is_3d = _layout(path, file, fields[9:16], notes)
+    _refuse_cubes_and_volumes(path, flags=flags, caps2=fields[17], depth=depth, is_3d=is_3d)
+    row_bytes = 0
+    if not isinstance(layout.pixels, Block):
+        row_bytes = width * layout.pixels.num_bytes
+        padded = -(-row_bytes // 4) * 4
+        if flags & _DDSD_PITCH and pitch == padded and num_bytes - offset == padded * height:
+            row_bytes = padded  # writers of old filled rows up to 4 bytes, where the guide wants none
+    top = row_bytes * height or level_bytes(layout.pixels, width, height)
+    if num_bytes < offset + top:
         raise DataError(
-            f"{path}: {num_bytes} bytes, {needed} are needed for {width} x {height} pixels with "
-            f"{header.num_mips} mips. It was cut off: copy it again."
+            f"{path}: got {num_bytes} bytes; expected at least {offset + top} for {width} x {height} pixels "
+            f"of {layout.name}. {_CUT_OFF}"
         )
-    return header
+    whole = _whole_levels(layout.pixels, width, height, mips, num_bytes - offset, notes)
+    return Header(width, height, whole, layout, offset, row_bytes, tuple(notes))
 
 
-def _pixels(path: Path, file: BinaryIO, fields: tuple[Any, ...]) -> tuple[Block | Masks, int]:
+def _whole_levels(
+    pixels: Pixels, width: int, height: int, mips: int, num_bytes: int, notes: list[str]
+) -> int:
+    """How many of the levels that the header announces are whole in the file."""
+    chain = full_chain(width, height)
+    if mips > chain:
+        notes.append(f"mip count {mips}, where a chain of {width} x {height} has {chain}")
+    announced = min(max(mips, 1), chain)
+    for level in range(announced):
+        num_bytes -= level_bytes(pixels, max(width >> level, 1), max(height >> level, 1))
+        if num_bytes < 0:
+            notes.append(f"{level} whole mip levels of {announced} announced")
+            return max(level, 1)
+    return announced
+
+
+def _refuse_cubes_and_volumes(path: Path, *, flags: int, caps2: int, depth: int, is_3d: bool) -> None:
+    if caps2 & (_DDSCAPS2_CUBEMAP | _DDSCAPS2_FACES):
+        faces = (caps2 & _DDSCAPS2_FACES).bit_count()
+        raise DataError(
+            f"{path}: got a cube map of {faces or 6} faces; expected a flat texture. Save the face as a file."
+        )
+    if depth > 1 and (is_3d or caps2 & _DDSCAPS2_VOLUME or flags & _DDSD_DEPTH):
+        raise DataError(
+            f"{path}: got a volume of {depth} slices; expected a flat texture. Save the slice as a file."
+        )
+
+
+def _layout(
+    path: Path, file: BinaryIO, fields: tuple[Any, ...], notes: list[str]
+) -> tuple[Layout, int, bool]:
+    """The layout, the offset of the pixels, and whether a DX10 header calls them a volume."""
     flags, four_cc, bits, *channels = fields
-    if flags & _DDPF_FOURCC:
-        if four_cc == b"DX10":
-            return _extended(path, file), _HEADER.size + _EXTENSION.size
-        if four_cc not in _FOUR_CC:
-            raise DataError(
-                f"{path}: FourCC {four_cc!r} is not read. Save it as BC1, BC3, BC5, BC7 or uncompressed."
-            )
-        return _FOUR_CC[four_cc], _HEADER.size
-    if not flags & (_DDPF_RGB | _DDPF_LUMINANCE) or bits not in (8, 16, 24, 32):
-        raise DataError(
-            f"{path}: pixel format flags {flags:#x} with {bits} bits is not read. "
-            "Save it as BC1, BC3, BC5, BC7 or uncompressed."
-        )
-    if flags & _DDPF_LUMINANCE:
-        channels[1] = channels[2] = channels[0]
-    if not flags & _DDPF_ALPHA:
-        channels[3] = 0
+    if flags & _DDPF_PALETTE and bits == 8:
+        colours = file.read(_PALETTE_BYTES)
+        if len(colours) < _PALETTE_BYTES:
+            raise DataError(f"{path}: ends inside its palette. {_CUT_OFF}")
+        if not flags & _DDPF_ALPHA:
+            colours = b"".join(colours[n : n + 3] + b"\xff" for n in range(0, _PALETTE_BYTES, 4))
+        return Layout("P8", Palette(colours)), _HEADER.size + _PALETTE_BYTES, False
+    declared = bool(flags & _DDPF_FOURCC)
+    known = four_cc == _DX10 or four_cc_layout(four_cc, b"") is not None
+    if any(four_cc) and (declared or (known and not any(channels))):
+        if not declared:
+            notes.append(f"pixel format flags {flags:#x} without that of a FourCC")
+        if four_cc == _DX10:
+            layout, is_3d = _extended(path, file, notes)
+            return layout, _HEADER.size + _EXTENSION.size, is_3d
+        found = four_cc_layout(four_cc, bits.to_bytes(4, "little"))
+        if found is None:
+            raise DataError(f"{path}: got FourCC {four_cc_name(four_cc)}, which is not read. {_SAVE_AS}")
+        return found, _HEADER.size, False
+    return _masked(path, flags, bits, channels), _HEADER.size, False
+
+
+def _masked(path: Path, flags: int, bits: int, channels: list[int]) -> Layout:
+    if bits not in (8, 16, 24, 32):
+        raise DataError(f"{path}: got {bits} bits a pixel (flags {flags:#x}), which are not read. {_SAVE_AS}")
+    signed = bool(flags & (_DDPF_BUMP | _DDPF_BUMP_LUMINANCE))
     for channel, mask in zip("RGBA", channels, strict=True):
         ones = mask >> (mask & -mask).bit_length() - 1 if mask else 0
         if ones & (ones + 1) or mask >> bits:
-            raise DataError(f"{path}: mask {mask:#x} of channel {channel} is not one run of {bits} bits.")
-    if not any(channels[:3]):
-        raise DataError(f"{path}: masks without a colour channel. Save it with colours.")
-    red, green, blue, alpha = channels
-    return Masks(bits // 8, (red, green, blue, alpha)), _HEADER.size
+            raise DataError(
+                f"{path}: got mask {mask:#x} of channel {channel}; expected one run of bits. {_SAVE_AS}"
+            )
+    *colours, alpha = channels
+    if flags & _DDPF_BUMP_LUMINANCE:
+        colours[2] = 0  # luminance, no direction
+    stored = sorted({mask for mask in colours if mask})
+    if not stored and alpha and flags & (_DDPF_ALPHA | _DDPF_ALPHA_ONLY):
+        layout = D3D[28]
+        return layout if bits == 8 else Layout(layout.name, Masks(bits // 8, (alpha, alpha, alpha, 0)))
+    if not stored:
+        raise DataError(f"{path}: got no mask of a colour (flags {flags:#x}). {_SAVE_AS}")
+    if len(stored) == 1:  # grey, whether the flags say luminance or RGB
+        colours = stored * 3
+    red, green, blue = colours
+    masks = Masks(bits // 8, (red, green, blue, alpha if flags & _DDPF_ALPHA or signed else 0))
+    return Layout(masks_name(masks, signed=signed), masks, signed=signed)
 
 
-def _extended(path: Path, file: BinaryIO) -> Block | Masks:
+def _extended(path: Path, file: BinaryIO, notes: list[str]) -> tuple[Layout, bool]:
     raw = file.read(_EXTENSION.size)
     if len(raw) < _EXTENSION.size:
-        raise DataError(f"{path}: ends inside the DX10 header. Copy it again.")
-    code, dimension, misc, array_size, _ = _EXTENSION.unpack(raw)
-    if dimension != _TEXTURE_2D or misc & _MISC_CUBE or array_size != 1:
+        raise DataError(f"{path}: ends inside its DX10 header. {_CUT_OFF}")
+    code, dimension, misc, array_size, misc_2 = _EXTENSION.unpack(raw)
+    if misc & _MISC_CUBE:
+        raise DataError(f"{path}: got a cube map; expected a flat texture. Save the face as a file.")
+    if array_size > 1:
         raise DataError(
-            f"{path}: DX10 dimension {dimension}, misc flag {misc:#x}, array size {array_size}: "
-            "only one flat texture per file converts."
+            f"{path}: got an array of {array_size} textures; expected one. Save each as a file of its own."
         )
-    if code not in _DXGI:
-        raise DataError(f"{path}: DXGI format {code} is not read. Save it as BC1, BC3, BC5, BC7 or RGBA8.")
-    return _DXGI[code]
+    odd = (("dimension", dimension, (_TEXTURE_2D, _TEXTURE_3D)), ("array size", array_size, (1,)))
+    notes += [f"DX10 {name} {value} instead of {good[0]}" for name, value, good in odd if value not in good]
+    layout = dxgi_layout(code)
+    if layout is None:
+        raise DataError(f"{path}: got DXGI format {dxgi_name(code)}, which is not read. {_SAVE_AS}")
+    premultiplied = misc_2 & _ALPHA_MODE == _PREMULTIPLIED
+    return Layout(layout.name, layout.pixels, signed=layout.signed, premultiplied=premultiplied), (
+        dimension == _TEXTURE_3D
+    )
+
+
+_LINEAR_CODE = {Block.BC1: 71, Block.BC2: 74, Block.BC3: 77, Block.BC4: 80, Block.BC5: 83, Block.BC7: 98}
+_SRGB_CODE = {Block.BC1: 72, Block.BC2: 75, Block.BC3: 78, Block.BC7: 99}
 
 
 def build(levels: Sequence[bytes], *, width: int, height: int, block: Block, srgb: bool) -> bytes:
@@ -236,9 +258,9 @@ def build(levels: Sequence[bytes], *, width: int, height: int, block: Block, srg
     assert width % 4 == 0 and height % 4 == 0, f"{width} x {height}"
     assert len(levels) == full_chain(width, height), "a chain down to 1 x 1 is written"
     code = _SRGB_CODE[block] if srgb else _LINEAR_CODE[block]
-    pixel_format = (32, _DDPF_FOURCC, b"DX10", 0, 0, 0, 0, 0)
+    pixel_format = (_FORMAT_SIZE, _DDPF_FOURCC, _DX10, 0, 0, 0, 0, 0)
     caps = (_DDSCAPS_TEXTURE | _DDSCAPS_COMPLEX | _DDSCAPS_MIPS, 0, 0, 0, 0)
     flags = _DDSD_REQUIRED | _DDSD_MIPS | _DDSD_LINEAR_SIZE
     top = level_bytes(block, width, height)
-    header = _HEADER.pack(_MAGIC, 124, flags, height, width, top, 1, len(levels), *pixel_format, *caps)
+    header = _HEADER.pack(MAGIC, _SIZE, flags, height, width, top, 1, len(levels), *pixel_format, *caps)
     return header + _EXTENSION.pack(code, _TEXTURE_2D, 0, 1, 0) + b"".join(levels)

@@ -8,7 +8,7 @@ from torch import Tensor
 from pbrlib.inference.chain import Chain, TextureInput
 from pbrlib.maps import TRUE_PBR
 from pbrlib.textures.blocks import encode_dds
-from pbrlib.textures.dds import Block
+from pbrlib.textures.layouts import Block
 from ray_jobs.cli import main
 
 

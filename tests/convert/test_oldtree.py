@@ -10,8 +10,9 @@ from pbrlib.data.materials.material import Entry, Material
 from pbrlib.data.sources.folder import FolderSource
 from pbrlib.data.sources.generated import GeneratedSource
 from pbrlib.errors import DataError
-from pbrlib.textures.dds import Block, read_header
+from pbrlib.textures.dds import read_header
 from pbrlib.textures.decode import read_picture
+from pbrlib.textures.layouts import Block
 from tests.data.sources.folders import write_material
 
 SOURCE = GeneratedSource(count=9, size=64, seed=2)

@@ -13,8 +13,9 @@ import pytest
 from pbrlib.convert.truepbr import PbrMaps, patch_entry, write_texture
 from pbrlib.errors import DataError
 from pbrlib.maps import MAPS, TRUE_PBR
-from pbrlib.textures.blocks import read_dds
-from pbrlib.textures.dds import Block, read_header
+from pbrlib.textures.dds import read_header
+from pbrlib.textures.decode import read_picture
+from pbrlib.textures.layouts import Block
 from tests.convert.textures import normal, picture
 
 NAME = PurePosixPath("stone/wall")
@@ -56,12 +57,12 @@ def test_a_transparent_diffuse_gives_a_bc7_albedo_with_its_alpha(tmp_path: Path)
     write_texture(tmp_path, NAME, NAME, maps(alpha=100))
     path = tmp_path / "textures/PBR/stone/wall.dds"
     assert dxgi(path) == 99
-    assert np.abs(read_dds(path)[..., 3].astype(int) - 100).max() <= 4
+    assert np.abs(read_picture(path)[..., 3].astype(int) - 100).max() <= 4
 
 
 def test_rmaos_holds_roughness_metallic_ao_and_full_specular(tmp_path: Path) -> None:
     write_texture(tmp_path, NAME, NAME, maps())
-    pixels = read_dds(tmp_path / "textures/PBR/stone/wall_rmaos.dds").astype(int)
+    pixels = read_picture(tmp_path / "textures/PBR/stone/wall_rmaos.dds").astype(int)
     assert np.abs(pixels - (128, 255, 200, 255)).max() <= 2
 
 
@@ -70,7 +71,7 @@ def test_every_map_is_written_where_its_entry_says(tmp_path: Path) -> None:
     written = maps()
     write_texture(tmp_path, NAME, NAME, written)
     for name, slot in TRUE_PBR.items():
-        pixels = read_dds(tmp_path / f"textures/PBR/stone/wall{slot.ending}.dds").astype(int)
+        pixels = read_picture(tmp_path / f"textures/PBR/stone/wall{slot.ending}.dds").astype(int)
         last = slot.channel + MAPS[name].channels
         wanted = getattr(written, name).astype(int)[..., : MAPS[name].channels]
         assert np.abs(pixels[..., slot.channel : last].mean() - wanted.mean()) <= 2, name
@@ -79,9 +80,9 @@ def test_every_map_is_written_where_its_entry_says(tmp_path: Path) -> None:
 def test_the_normal_is_written_as_it_came_and_the_height_in_one_channel(tmp_path: Path) -> None:
     write_texture(tmp_path, NAME, NAME, maps())
     folder = tmp_path / "textures/PBR/stone"
-    assert np.abs(read_dds(folder / "wall_n.dds")[..., :3].astype(int) - normal()[..., :3]).max() <= 3
+    assert np.abs(read_picture(folder / "wall_n.dds")[..., :3].astype(int) - normal()[..., :3]).max() <= 3
     assert read_header(folder / "wall_p.dds").pixels is Block.BC4
-    assert np.abs(read_dds(folder / "wall_p.dds").astype(int) - 60).max() <= 1
+    assert np.abs(read_picture(folder / "wall_p.dds").astype(int) - 60).max() <= 1
 
 
 def test_small_mips_are_rougher_where_normals_disagree(tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ def test_small_mips_are_rougher_where_normals_disagree(tmp_path: Path) -> None:
     struct.pack_into("<II", header, 12, 1, 1)
     struct.pack_into("<I", header, 28, 1)
     last.write_bytes(bytes(header) + data[-16:])
-    assert read_dds(last)[0, 0, 0] > 150
+    assert read_picture(last)[0, 0, 0] > 150
 
 
 def test_a_plain_texture_is_matched_by_its_whole_path(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pbrlib.inference.chain import TextureInput
 from pbrlib.textures.blocks import Bytes, encode_dds
-from pbrlib.textures.dds import Block, full_chain
+from pbrlib.textures.layouts import Block, full_chain
 
 
 def picture(height: int = 16, width: int = 16, *, alpha: int = 255, seed: int = 0) -> Bytes:

@@ -12,8 +12,9 @@ import numpy as np
 
 from pbrlib.data.shards.codec import decode_part, decode_tile, encode_tile
 from pbrlib.errors import PbrError
-from pbrlib.textures.dds import Block, Header, Masks, read_header
-from pbrlib.textures.decode import read_picture, read_size
+from pbrlib.textures.dds import Header, read_header
+from pbrlib.textures.decode import read_picture, read_size, read_texture
+from pbrlib.textures.layouts import Block, Floats, Layout, Masks, Palette
 from tests.fuzz.seeds import DTYPES, SIDES, plain_dds
 
 T = TypeVar("T")
@@ -23,6 +24,8 @@ _MOST_BYTES_FROM_ONE = 8  # BC1: eight bytes are 4 x 4 pixels of RGBA
 
 def check_dds(data: bytes) -> bool:
     """A texture has what its header declares, whatever else the file says, and is bounded by its length."""
+    if not data.startswith(b"DDS "):
+        return check_picture(data)
     path = _saved("case.dds", data)
     header, pixels = _tried(path, read_header), _tried(path, read_picture)
     if header is None or pixels is None:
@@ -30,30 +33,32 @@ def check_dds(data: bytes) -> bool:
         return False
     assert header.offset + header.top_bytes <= len(data), "pixels behind the end of the file"
     assert pixels.nbytes <= _MOST_BYTES_FROM_ONE * header.top_bytes
-    channels = {Block.BC4: 1, Block.BC5: 2}.get(header.pixels, 4)  # type: ignore[call-overload]
-    assert pixels.shape == (header.height, header.width, channels)
+    assert pixels.shape == (header.height, header.width, _num_channels(header.layout))
     assert pixels.dtype == np.uint8
     assert read_size(path) == pixels.shape[:2]
     assert np.array_equal(read_picture(path), pixels), "another picture the second time"
-    top = data[header.offset : header.offset + header.top_bytes]
-    _saved(path.name, plain_dds(top, pixels=header.pixels, width=header.width, height=header.height))
+    for use in ("colour", "normal"):
+        assert read_texture(path, use=use).pixels.shape == pixels.shape  # type: ignore[arg-type]
+    top = _unpadded(header, data)
+    _saved(path.name, plain_dds(top, layout=header.layout, width=header.width, height=header.height))
     assert np.array_equal(read_picture(path), pixels), "something undeclared changes the picture"
-    if isinstance(header.pixels, Masks):
-        _check_last_pixel(header, header.pixels, top, pixels)
-    else:
-        _check_last_block(header, header.pixels, top, pixels)
+    if not header.layout.premultiplied:  # which looks at the whole
+        _check_last(header, top, pixels)
     return True
 
 
-def check_png(data: bytes) -> bool:
-    """A picture is RGBA of the size that the header alone gave."""
+def check_picture(data: bytes) -> bool:
+    """A picture is RGBA of the size that the header alone gave, turned by a quarter at most."""
     path = _saved("case.png", data)
     size, pixels = _tried(path, read_size), _tried(path, read_picture)
     if pixels is None:
         return False
-    assert pixels.shape == (*(size or ()), 4)
+    assert size is not None, "pixels of a file without a size"
+    assert pixels.shape in ((*size, 4), (*size[::-1], 4))
     assert pixels.dtype == np.uint8
     assert np.array_equal(read_picture(path), pixels), "another picture the second time"
+    colour = _tried(path, lambda file: read_texture(file, use="colour"))
+    assert colour is not None and colour.pixels.shape == pixels.shape
     return True
 
 
@@ -86,7 +91,7 @@ def check_tile(data: bytes) -> bool:
     return True
 
 
-ORACLES = {"dds": check_dds, "tile": check_tile, "png": check_png}
+ORACLES = {"dds": check_dds, "tile": check_tile, "picture": check_picture}
 
 
 def _blob_of(data: bytes, *, shape: tuple[int, int, int], dtype: str) -> bytes:
@@ -97,20 +102,66 @@ def _blob_of(data: bytes, *, shape: tuple[int, int, int], dtype: str) -> bytes:
     return encode_tile(tile)
 
 
+def _num_channels(layout: Layout) -> int:
+    """How many channels a layout decodes to: two where only red and green are stored."""
+    match layout.pixels:
+        case Block():
+            return len(layout.swizzle) or {Block.BC4: 1, Block.BC5: 2}.get(layout.pixels, 4)
+        case Floats(_, channels):
+            return channels if channels < 3 else 4
+        case Masks(_, (red, green, 0, 0)) if red and green:
+            return 2
+        case _:
+            return 4
+
+
+def _unpadded(header: Header, data: bytes) -> bytes:
+    """The bytes of the largest level without what fills up its rows."""
+    top = data[header.offset : header.offset + header.top_bytes]
+    if isinstance(header.pixels, Block):
+        return top
+    rows = np.frombuffer(top, np.uint8).reshape(header.height, -1)
+    return rows[:, : header.width * header.pixels.num_bytes].tobytes()
+
+
+def _check_last(header: Header, top: bytes, pixels: np.ndarray[Any, Any]) -> None:
+    match header.pixels:
+        case Block() as block:
+            _check_last_block(header, block, top, pixels)
+        case Masks() as masks:
+            _check_last_pixel(header, masks, top, pixels)
+        case Palette() as palette:
+            assert bytes(pixels[-1, -1]) == palette.colours[4 * top[-1] : 4 * top[-1] + 4]
+        case Floats() as floats:
+            kind = {2: "<f2", 4: "<f4"}[floats.channel_bytes]
+            last = np.frombuffer(top[-floats.num_bytes :], kind).astype(np.float64)
+            wanted = 255 * np.clip(np.where(np.isnan(last), 0.0, last), 0.0, 1.0)
+            assert np.abs(pixels[-1, -1, : floats.num_channels] - wanted).max() <= 0.5 + 1e-4
+
+
 def _check_last_block(header: Header, block: Block, top: bytes, pixels: np.ndarray[Any, Any]) -> None:
     """A block alone decodes to what it is at the lower right of the whole."""
-    path = _saved("case.dds", plain_dds(top[-block.num_bytes :], pixels=block, width=4, height=4))
+    alone = plain_dds(top[-block.num_bytes :], layout=header.layout, width=4, height=4)
+    path = _saved("case.dds", alone)
     rows, columns = (side - (side - 1) // 4 * 4 for side in (header.height, header.width))
     assert np.array_equal(read_picture(path)[:rows, :columns], pixels[-rows:, -columns:])
 
 
 def _check_last_pixel(header: Header, masks: Masks, top: bytes, pixels: np.ndarray[Any, Any]) -> None:
-    """A pixel is the whole number under its mask, scaled to 255; colours that are not stored are 0."""
+    """A pixel is the number under its mask, scaled to 255; colours that are not stored are 0."""
     word = int.from_bytes(top[-masks.num_bytes :], "little")
-    for channel, mask in enumerate(masks.channels):
+    for channel, mask in enumerate(masks.channels[: pixels.shape[-1]]):
         lowest = max(mask & -mask, 1)
-        wanted = 255 * (word & mask) / mask if mask else 255 * (channel == 3)
-        assert abs(int(pixels[-1, -1, channel]) - wanted) <= 0.5 + 1e-6, (channel, mask // lowest)
+        number, largest = (word & mask) // lowest, mask // lowest
+        half = largest // 2 + 1
+        narrower = channel == 3 and mask.bit_count() != masks.channels[0].bit_count()
+        if mask and header.layout.signed and not narrower:
+            with_sign = number - 2 * half if number >= half else number
+            wanted = (max(with_sign / max(half - 1, 1), -1) + 1) * 127.5
+        else:
+            wanted = 255 * number / largest if mask else 255 * (channel == 3)
+        slack = 0.5 if mask.bit_count() <= 16 else 0.51  # of a longer number the first 16 bits are taken
+        assert abs(int(pixels[-1, -1, channel]) - wanted) <= slack + 1e-6, (channel, mask)
 
 
 def _tried(path: Path, read: Callable[[Path], T]) -> T | None:

@@ -23,7 +23,7 @@ MISSING = (
     "make fuzz needs atheris, and this Python has none. It has wheels for Linux on x86-64, Python 3.11 to\n"
     "3.13, where make install brings it: run make fuzz there."
 )
-SHARES = {"dds": 0.5, "tile": 0.5, "png": 0.1}
+SHARES = {"dds": 0.5, "tile": 0.5, "picture": 0.1}
 """Of the cases: the texture reader and the tile codec divide them, pictures come on top."""
 
 ROOM_BYTES = 256 << 20
@@ -34,7 +34,7 @@ KEPT = Path(".fuzz")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--cases", type=int, default=1_000_000, help="of dds and tile together; png adds a tenth"
+        "--cases", type=int, default=1_000_000, help="of dds and tile together; pictures add a tenth"
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--replay", type=Path, metavar="FILE")
@@ -96,7 +96,7 @@ def _run(target: str, cases: int, *, seed: int) -> tuple[int, float]:
     executed = int(re.findall(r"number_of_executed_units:\s*(\d+)", done.stderr)[-1])
     last = re.findall(r"cov: (\d+) ft: (\d+) corp: (\d+)", done.stderr)[-1]
     print(
-        f"{target:5} {executed:>9} cases  accepted {done.stdout.strip():>7}  coverage {last[0]:>4}"
+        f"{target:7} {executed:>9} cases  accepted {done.stdout.strip():>7}  coverage {last[0]:>4}"
         f"  features {last[1]:>5}  corpus {last[2]:>4}  {seconds:7.0f} s",
         flush=True,
     )
@@ -105,7 +105,7 @@ def _run(target: str, cases: int, *, seed: int) -> tuple[int, float]:
 
 def _print_sum(rows: list[tuple[int, float]]) -> None:
     print(
-        f"{'all':5} {sum(cases for cases, _ in rows):>9} cases, every oracle held,"
+        f"{'all':7} {sum(cases for cases, _ in rows):>9} cases, every oracle held,"
         f" {sum(seconds for _, seconds in rows):.0f} s"
     )
 
@@ -115,7 +115,11 @@ def _fuzz(target: str, libfuzzer: list[str]) -> None:
     import atheris
 
     with atheris.instrument_imports(
-        include=["pbrlib.textures", "pbrlib.data.shards.codec", "PIL.PngImagePlugin"]
+        include=[
+            "pbrlib.textures",
+            "pbrlib.data.shards.codec",
+            *(f"PIL.{name}ImagePlugin" for name in ("Png", "Jpeg", "Tga", "Bmp", "WebP")),
+        ]
     ):
         from tests.fuzz.oracles import ORACLES
         from tests.fuzz.seeds import SEEDS

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from pbrlib.textures.blocks import Bytes
+from pbrlib.textures.formats import D3D
+from pbrlib.textures.layouts import Layout, Palette, level_bytes
 from tests.fuzz import oracles
 from tests.fuzz.oracles import ORACLES
 from tests.fuzz.run import SHARES
-from tests.fuzz.seeds import SEEDS
+from tests.fuzz.seeds import SEEDS, plain_dds
 
 
 @pytest.mark.parametrize("target", SHARES)
@@ -21,7 +23,10 @@ def test_every_seed_is_accepted_and_half_a_seed_refused(target: str) -> None:
         assert not ORACLES[target](case[: len(case) // 2]) or is_pixels
 
 
-def test_a_reader_that_is_wrong_in_a_pixel_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("layout", [D3D[23], D3D[36], D3D[60], D3D[116], Layout("P8", Palette(bytes(1024)))])
+def test_a_reader_that_is_wrong_in_a_pixel_is_found(monkeypatch: pytest.MonkeyPatch, layout: Layout) -> None:
+    case = plain_dds(bytes(level_bytes(layout.pixels, 5, 3)), layout=layout, width=5, height=3)
+    assert oracles.check_dds(case)
     right = oracles.read_picture
 
     def wrong(path: Path) -> Bytes:
@@ -31,7 +36,7 @@ def test_a_reader_that_is_wrong_in_a_pixel_is_found(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(oracles, "read_picture", wrong)
     with pytest.raises(AssertionError):
-        oracles.check_dds(SEEDS["dds"]()[-1])
+        oracles.check_dds(case)
 
 
 def test_a_part_that_is_wrong_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

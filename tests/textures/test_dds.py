@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from pbrlib.errors import DataError
-from pbrlib.textures.blocks import read_dds
-from pbrlib.textures.dds import MAX_SIZE, Block, Masks, full_chain, read_header
+from pbrlib.textures.dds import MAX_SIZE, read_header
+from pbrlib.textures.decode import read_picture, read_texture
+from pbrlib.textures.layouts import Block, Masks, full_chain
 from tests.convert.textures import dds, picture
 
 WIDTH, HEIGHT, MIPS, FORMAT_FLAGS, FOUR_CC, CAPS2, DXGI = 16, 12, 28, 80, 84, 112, 128
@@ -53,7 +54,7 @@ def test_what_is_encoded_decodes_to_the_same_channels(
 ) -> None:
     pixels = picture(32, 24)
     pixels[..., 3] = np.linspace(0, 255, 24).astype(np.uint8)
-    decoded = read_dds(saved(tmp_path, dds(pixels, block=block)))
+    decoded = read_picture(saved(tmp_path, dds(pixels, block=block)))
     assert decoded.shape[:2] == (32, 24)
     error = np.abs(decoded[..., :channels].astype(int) - pixels[..., :channels]).mean(axis=(0, 1))
     assert error.max() < tolerance
@@ -62,7 +63,7 @@ def test_what_is_encoded_decodes_to_the_same_channels(
 def test_an_opaque_bc1_texture_has_no_transparent_pixel(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 4), dtype=np.uint8)
     noise[..., 3] = 255
-    assert read_dds(saved(tmp_path, dds(noise, block=Block.BC1)))[..., 3].min() == 255
+    assert read_picture(saved(tmp_path, dds(noise, block=Block.BC1)))[..., 3].min() == 255
 
 
 @pytest.mark.parametrize(
@@ -93,13 +94,13 @@ def test_srgb_variants_read_like_their_linear_twins(tmp_path: Path, code: int) -
 
 @pytest.mark.parametrize("four_cc", [b"DXT1", b"DXT3", b"DXT5", b"ATI1", b"BC4U", b"ATI2", b"BC5U"])
 def test_legacy_four_cc_formats_decode(tmp_path: Path, four_cc: bytes) -> None:
-    pixels = read_dds(saved(tmp_path, legacy(four_cc, bytes(256))))
+    pixels = read_picture(saved(tmp_path, legacy(four_cc, bytes(256))))
     assert pixels.shape[:2] == (16, 16)
     assert pixels[..., 0].max() == 0
 
 
 def test_sizes_that_are_no_multiple_of_four_are_cropped_from_whole_blocks(tmp_path: Path) -> None:
-    assert read_dds(saved(tmp_path, legacy(b"DXT1", bytes(8 * 2), width=5, height=3))).shape == (3, 5, 4)
+    assert read_picture(saved(tmp_path, legacy(b"DXT1", bytes(8 * 2), width=5, height=3))).shape == (3, 5, 4)
 
 
 RED_GREEN = np.array([[[200, 10, 30, 40], [0, 255, 128, 255]]], np.uint8)
@@ -128,26 +129,24 @@ def test_uncompressed_pixels_follow_their_masks(
 ) -> None:
     path = saved(tmp_path, masked(data, bits=bits, masks=masks, flags=flags, width=2, height=1))
     expected = np.concatenate((RED_GREEN[..., :3], [[[255], [255]]]), axis=-1) if wanted is None else wanted
-    np.testing.assert_array_equal(read_dds(path), expected)
+    np.testing.assert_array_equal(read_picture(path), expected)
 
 
 @pytest.mark.parametrize(
     ("offset", "value", "words"),
     [
-        (0, 0, "not 'DDS '"),
-        (4, 100, "header size 100"),
+        (0, 0, "starts with"),
         (WIDTH, 0, "width 0"),
         (WIDTH, 0xFFFFFFFF, "width 4294967295"),
         (HEIGHT, MAX_SIZE + 1, f"height {MAX_SIZE + 1}"),
-        (WIDTH, MAX_SIZE, "bytes, "),
-        (MIPS, 4_000_000_000, "mip count 4000000000"),
-        (76, 0, "pixel format size 0"),
-        (FORMAT_FLAGS, 0, "pixel format flags 0x0"),
-        (FOUR_CC, 0x31313131, "FourCC b'1111'"),
-        (CAPS2, 0x200, "cube map"),
-        (DXGI, 1000, "DXGI format 1000"),
-        (DXGI + 4, 2, "DX10 dimension 2"),
-        (DXGI + 12, 0, "array size 0"),
+        (WIDTH, MAX_SIZE, "cut off: copy or download it again"),
+        (FOUR_CC, 0x31313131, "FourCC '1111', which is not read"),
+        (CAPS2, 0x200, "a cube map of 6 faces"),
+        (CAPS2, 0x600, "a cube map of 1 faces"),
+        (DXGI, 1000, "DXGI format number 1000, which is not read"),
+        (DXGI, 45, "DXGI format D24_UNORM_S8_UINT, which is not read"),
+        (DXGI + 8, 4, "a cube map"),
+        (DXGI + 12, 2, "an array of 2 textures"),
     ],
 )
 def test_an_absurd_header_names_the_file_and_the_field(
@@ -160,10 +159,67 @@ def test_an_absurd_header_names_the_file_and_the_field(
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("offset", "value", "words"),
+    [
+        (4, 0, "header size 0 instead of 124"),
+        (4, 24, "header size 24 instead of 124"),
+        (8, 0, ""),
+        (20, 0xFFFFFFFF, ""),
+        (MIPS, 0, ""),
+        (MIPS, 6, "mip count 6, where a chain of 16 x 16 has 5"),
+        (MIPS, 4_000_000_000, "mip count 4000000000, where a chain of 16 x 16 has 5"),
+        (76, 0, "pixel format size 0 instead of 32"),
+        (76, 24, "pixel format size 24 instead of 32"),
+        (FORMAT_FLAGS, 0, "pixel format flags 0x0 without that of a FourCC"),
+        (FORMAT_FLAGS, 0x80000000, "pixel format flags 0x80000000 without that of a FourCC"),
+        (CAPS2 - 4, 0, ""),
+        (DXGI + 4, 0, "DX10 dimension 0 instead of 3"),
+        (DXGI + 4, 2, "DX10 dimension 2 instead of 3"),
+        (DXGI + 4, 4, ""),
+        (DXGI + 12, 0, "DX10 array size 0 instead of 1"),
+    ],
+)
+def test_a_file_whose_top_level_is_whole_is_read_whatever_its_header_says_of_the_rest(
+    tmp_path: Path, offset: int, value: int, words: str
+) -> None:
+    wanted = read_picture(saved(tmp_path, dds(picture())))
+    texture = read_texture(saved(tmp_path, patched(dds(picture()), offset, value)), use="colour")
+    np.testing.assert_array_equal(texture.pixels, wanted)
+    if words:
+        assert texture.notes == (
+            f"read in spite of its header ({words}), which a game may refuse: save it again",
+        )
+    else:
+        assert texture.notes == ()
+
+
+def test_a_missing_tail_of_mips_is_noted_and_a_missing_row_of_the_top_refused(tmp_path: Path) -> None:
+    whole = dds(picture(), block=Block.BC1)
+    top = 128 + 20 + 16 * 8
+    wanted = read_picture(saved(tmp_path, whole))
+    for num_bytes, left in ((top, 1), (top + 32 - 1, 1), (top + 32, 2), (len(whole) - 1, 4)):
+        texture = read_texture(saved(tmp_path, whole[:num_bytes]), use="colour")
+        np.testing.assert_array_equal(texture.pixels, wanted)
+        assert f"({left} whole mip levels of 5 announced)" in texture.notes[0]
+        assert read_header(saved(tmp_path, whole[:num_bytes])).num_mips == left
+    with pytest.raises(DataError, match=f"got {top - 1} bytes; expected at least {top} for 16 x 16"):
+        read_picture(saved(tmp_path, whole[: top - 1]))
+
+
+@pytest.mark.parametrize("place", ["caps", "flags", "DX10"])
+def test_a_volume_is_named_with_its_slices_and_one_slice_is_flat(tmp_path: Path, place: str) -> None:
+    data = patched(dds(picture()), 24, 4)
+    offset, value = {"caps": (CAPS2, 0x200000), "flags": (8, 0x801007), "DX10": (DXGI + 4, 4)}[place]
+    with pytest.raises(DataError, match="got a volume of 4 slices; expected a flat texture"):
+        read_header(saved(tmp_path, patched(data, offset, value)))
+    assert read_header(saved(tmp_path, patched(patched(data, 24, 1), offset, value))).width == 16
+
+
 @pytest.mark.parametrize("num_bytes", [0, 3, 60, 127, 130, 200])
 def test_a_file_cut_off_anywhere_is_a_data_error(tmp_path: Path, num_bytes: int) -> None:
     with pytest.raises(DataError):
-        read_dds(saved(tmp_path, dds(picture())[:num_bytes]))
+        read_picture(saved(tmp_path, dds(picture())[:num_bytes]))
 
 
 def test_masks_must_be_one_run_of_bits(tmp_path: Path) -> None:
@@ -174,8 +230,8 @@ def test_masks_must_be_one_run_of_bits(tmp_path: Path) -> None:
 
 def test_a_huge_size_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
     data = patched(patched(legacy(b"DXT5", bytes(256)), WIDTH, MAX_SIZE), HEIGHT, MAX_SIZE)
-    with pytest.raises(DataError, match="268435584 are needed"):
-        read_dds(saved(tmp_path, data))
+    with pytest.raises(DataError, match="expected at least 268435584"):
+        read_picture(saved(tmp_path, data))
 
 
 def test_mutated_files_raise_data_errors_alone(tmp_path: Path) -> None:
@@ -191,7 +247,7 @@ def test_mutated_files_raise_data_errors_alone(tmp_path: Path) -> None:
         if rng.random() < 0.2:
             data = data[: int(rng.integers(0, len(data)))]
         try:
-            read_dds(saved(tmp_path, bytes(data)))
+            read_picture(saved(tmp_path, bytes(data)))
             outcomes["read"] += 1
         except DataError:
             outcomes["refused"] += 1

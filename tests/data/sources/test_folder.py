@@ -13,7 +13,7 @@ from pbrlib.data.materials.material import Material
 from pbrlib.data.sources.folder import FolderSource, family_of
 from pbrlib.errors import DataError
 from pbrlib.maps import CLASS_COLOURS, IGNORE, MAPS, class_id
-from pbrlib.textures.dds import Block
+from pbrlib.textures.layouts import Block
 from tests.convert.textures import dds
 from tests.data.sources.folders import bumps, colours, write, write_manifest, write_material
 

@@ -15,7 +15,7 @@ from pbrlib.data.materials.material import Entry, Material
 from pbrlib.data.sources.skyrim import SkyrimSource, family
 from pbrlib.errors import ConfigError, DataError
 from pbrlib.maps import CLASS_COLOURS, IGNORE, MAPS, Stored, class_id
-from pbrlib.textures.dds import Block
+from pbrlib.textures.layouts import Block
 from tests.convert.textures import dds, picture
 from tests.data.sources.folders import bumps
 
