@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from pbrlib.errors import GateError, PbrError, printable
+from ray_jobs.cluster.surroundings import sentence_about
 from ray_jobs.safepath import leave_current_folder
-from ray_jobs.surroundings import sentence_about
 
 INPUT_ERROR = 2
 GATE_CLOSED = 3
@@ -89,6 +89,7 @@ class LazyGroup(click.Group):
         # conversion take three times as long. It has to be said before torch is imported.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
+            os.getcwd()  # noqa: PTH109  # a folder that is gone is said here: torch ends the process
             return super().invoke(ctx)
         except PbrError as error:
             click.echo(f"pbr: {printable(error)}", err=True)

@@ -190,8 +190,9 @@ def try_to_write(folder: Path) -> None:
 
 
 def free_bytes(folder: Path) -> int:
-    """What the file system has."""
-    return shutil.disk_usage(folder).free
+    """What the file system has; of a folder that is not there yet, that of the nearest one above."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(there).free
 
 
 def _sync(path: Path) -> None:

@@ -57,6 +57,7 @@ def command(
         check_environment()
     storage.check_writable(runs, option="--runs")
     from pbrlib.curriculum.run import launch_local
+    from ray_jobs.cluster.space import check_space
     from ray_jobs.cluster.stopping import answering_sigterm
     from ray_jobs.work import open_work
 
@@ -70,6 +71,7 @@ def command(
         if work.runtime.device == "cpu":
             click.echo("pbr: --profile writes traces alone: a snapshot of memory is a GPU's.", err=True)
     check_machine(work.runtime, address=None if local else address, processes=1 if local else None)
+    check_space(work.ladder, phases=work.phases, runs=work.runs)
     with work.alone():
         if local:
             with answering_sigterm():

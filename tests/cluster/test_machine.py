@@ -18,7 +18,7 @@ from ray_jobs import cli
 from ray_jobs.cluster import machine
 from ray_jobs.cluster.machine import check_environment, check_machine, check_temporary_folder, count_gpus
 from ray_jobs.cluster.session import has_token_at_home, ray_session
-from ray_jobs.surroundings import sentence_about
+from ray_jobs.cluster.surroundings import sentence_about
 
 Usage = namedtuple("Usage", ["total", "used", "free"])
 
@@ -194,6 +194,8 @@ def test_a_current_folder_that_is_gone_is_a_sentence(tmp_path: Path, monkeypatch
     monkeypatch.chdir(gone)
     gone.rmdir()
     assert "current folder is gone" in (sentence_about(FileNotFoundError(2, "No such file")) or "")
+    done = CliRunner().invoke(cli.main, ["plan", "none.yaml"])
+    assert done.exit_code == 2 and done.stderr.startswith("pbr: the current folder is gone"), done.output
 
 
 def test_names_that_are_no_text_are_printed(raising: list[BaseException]) -> None:

@@ -120,3 +120,8 @@ def test_inputs_that_are_missing_are_said_before_networks_open(
     assert done.exit_code == 2 and "none: no such folder" in done.stderr
     done = CliRunner().invoke(main, ["evaluate", "runs", "--data", "none", "--lpips", "none.pth"])
     assert done.exit_code == 2 and "--lpips: got none.pth, where no file is" in done.stderr
+
+
+def test_the_free_space_of_a_folder_that_is_not_there_is_that_of_its_disk(tmp_path: Path) -> None:
+    free = storage.free_bytes(tmp_path / "a" / "b")
+    assert free is not None and free > 0

@@ -139,3 +139,23 @@ def test_a_second_command_into_the_same_run_is_refused_and_another_run_beside_it
         assert RunDirectory(runs, name="segformer").phases() == {}
     with storage.sole_writer(runs / "height", option="--runs"):
         assert train(files["segformer"], shards=shard_folder, runs=runs).exit_code == 0
+
+
+@pytest.mark.parametrize(("free", "code"), [(1, 2), (2**20, 0), (2**40, 0)])
+def test_a_disk_too_small_for_checkpoints_is_said_before_training(
+    free: int,
+    code: int,
+    files: dict[str, Path],
+    shard_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(storage, "free_bytes", lambda folder: free)
+    runs = tmp_path / "runs"
+    done = train(files["segformer"], shards=shard_folder, runs=runs)
+    assert done.exit_code == code, done.output
+    assert ("for the largest checkpoint and its copy" in done.stderr) == (free == 1)
+    assert ("the checkpoints of 1 phases take about" in done.stderr) == (free == 2**20)
+    assert runs.exists() == (code == 0)
+    again = train(files["segformer"], shards=shard_folder, runs=runs)
+    assert code == 2 or "take about" not in again.stderr, "what is finished needs nothing more"

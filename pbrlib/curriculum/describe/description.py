@@ -91,6 +91,12 @@ def _network(task: TaskSpec, family: Sequence[Curriculum]) -> Described:
     }
 
 
+def parameters_of(curriculum: Curriculum, *, family: Sequence[Curriculum]) -> int | None:
+    """Return how many parameters the network of a curriculum has; None where a network outside decides."""
+    found: int | None = _network(curriculum.task, family)["parameters"]
+    return found
+
+
 def _count(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
