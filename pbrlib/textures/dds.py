@@ -28,7 +28,8 @@ _EXTENSION = struct.Struct("<5I")  # DXGI format, dimension, misc flag, array si
 _SIZE, _FORMAT_SIZE = 124, 32
 _DDSD_REQUIRED = 0x1 | 0x2 | 0x4 | 0x1000  # caps, height, width, pixel format
 _DDSD_PITCH, _DDSD_MIPS, _DDSD_LINEAR_SIZE, _DDSD_DEPTH = 0x8, 0x20000, 0x80000, 0x800000
-_DDPF_ALPHA, _DDPF_ALPHA_ONLY, _DDPF_FOURCC, _DDPF_PALETTE = 0x1, 0x2, 0x4, 0x20
+_DDPF_ALPHA, _DDPF_ALPHA_ONLY, _DDPF_FOURCC, _DDPF_PALETTE, _DDPF_YUV = 0x1, 0x2, 0x4, 0x20, 0x200
+_DDPF_OTHER_PALETTES = 0x8 | 0x10 | 0x800 | 0x1000  # of 4, 1 and 2 bits, and one that points into another
 _DDPF_RGB, _DDPF_LUMINANCE, _DDPF_BUMP_LUMINANCE, _DDPF_BUMP = 0x40, 0x20000, 0x40000, 0x80000
 _DDSCAPS_COMPLEX, _DDSCAPS_TEXTURE, _DDSCAPS_MIPS = 0x8, 0x1000, 0x400000
 _DDSCAPS2_CUBEMAP, _DDSCAPS2_FACES, _DDSCAPS2_VOLUME = 0x200, 0xFC00, 0x200000
@@ -156,9 +157,10 @@ def _whole_levels(
 
 def _refuse_cubes_and_volumes(path: Path, *, flags: int, caps2: int, depth: int, is_3d: bool) -> None:
     if caps2 & (_DDSCAPS2_CUBEMAP | _DDSCAPS2_FACES):
-        faces = (caps2 & _DDSCAPS2_FACES).bit_count()
+        count = (caps2 & _DDSCAPS2_FACES).bit_count() or 6
+        faces = "1 face" if count == 1 else f"{count} faces"
         raise DataError(
-            f"{path}: got a cube map of {faces or 6} faces; expected a flat texture. Save the face as a file."
+            f"{path}: got a cube map of {faces}; expected a flat texture. Save the face as a file."
         )
     if depth > 1 and (is_3d or caps2 & _DDSCAPS2_VOLUME or flags & _DDSD_DEPTH):
         raise DataError(
@@ -190,10 +192,30 @@ def _layout(
         if found is None:
             raise DataError(f"{path}: got FourCC {four_cc_name(four_cc)}, which is not read. {_SAVE_AS}")
         return found, _HEADER.size, False
+    if not any(channels) and (assumed := _without_masks(flags, bits)):
+        notes.append(f"no masks: taken as {assumed.name}")
+        return assumed, _HEADER.size, False
     return _masked(path, flags, bits, channels), _HEADER.size, False
 
 
+def _without_masks(flags: int, bits: int) -> Layout | None:
+    """What writers mean that leave out the masks; None where several formats have these flags and bits."""
+    grey, has_alpha = bool(flags & _DDPF_LUMINANCE), bool(flags & _DDPF_ALPHA)
+    number = {
+        (True, 8, False): 50,
+        (True, 16, False): 81,
+        (True, 16, True): 51,
+        (False, 24, False): 20,
+        (False, 32, False): 22,
+        (False, 32, True): 21,
+    }.get((grey, bits, has_alpha))
+    return D3D[number] if number and flags & (_DDPF_LUMINANCE | _DDPF_RGB) else None
+
+
 def _masked(path: Path, flags: int, bits: int, channels: list[int]) -> Layout:
+    if flags & (_DDPF_YUV | _DDPF_PALETTE | _DDPF_OTHER_PALETTES):
+        what = "YUV pixels" if flags & _DDPF_YUV else f"numbers of {bits} bits in a palette"
+        raise DataError(f"{path}: got {what}, which are not read. {_SAVE_AS}")
     if bits not in (8, 16, 24, 32):
         raise DataError(f"{path}: got {bits} bits a pixel (flags {flags:#x}), which are not read. {_SAVE_AS}")
     signed = bool(flags & (_DDPF_BUMP | _DDPF_BUMP_LUMINANCE))

@@ -101,6 +101,7 @@ _FOUR_CC_OTHERS = {
     b"GRGB": "G8R8_G8B8, packed video",
     b"MET1": "several pictures in one",
     b"CTX1": "of the Xbox 360",
+    b"XBOX": "tiled for the Xbox One",
     b"ETC1": "of telephones",
     b"ETC2": "of telephones",
     b"ETC ": "of telephones",

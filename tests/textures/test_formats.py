@@ -197,6 +197,27 @@ def test_one_channel_of_colour_is_grey_and_not_red(tmp_path: Path, flags: int, h
     np.testing.assert_array_equal(got[..., 3], raw[..., 1] if has_alpha else 255)
 
 
+@pytest.mark.parametrize(
+    ("flags", "bits", "code"),
+    [
+        (0x20000, 8, 50),
+        (0x20001, 16, 51),
+        (0x20000, 16, 81),
+        (0x40, 24, 20),
+        (0x40, 32, 22),
+        (0x41, 32, 21),
+    ],
+)
+def test_masks_that_are_left_out_follow_from_flags_and_bits(
+    tmp_path: Path, flags: int, bits: int, code: int
+) -> None:
+    raw = words(bits // 8).tobytes()
+    wanted = read_picture(saved(tmp_path, container(raw, four_cc=number(code))))
+    texture = read_texture(saved(tmp_path, container(raw, flags=flags, bits=bits)), use="colour")
+    np.testing.assert_array_equal(texture.pixels, wanted)
+    assert "no masks: taken as" in texture.notes[0]
+
+
 def test_alpha_alone_is_grey_and_noted(tmp_path: Path) -> None:
     raw = words(1).reshape(HEIGHT, WIDTH, 1)
     data = container(raw.tobytes(), flags=0x2, bits=8, masks=(0, 0, 0, 0xFF))
@@ -477,6 +498,9 @@ def test_a_normal_in_a_coarse_format_says_what_it_loses(
         ({"four_cc": number(40)}, "FourCC A8P8"),
         ({"flags": 0x40, "bits": 12, "masks": (0xF00, 0xF0, 0xF, 0)}, "got 12 bits a pixel"),
         ({"flags": 0x40, "bits": 16}, "got no mask of a colour"),
+        ({"flags": 0x200, "bits": 16, "masks": (0xFF00, 0xFF, 0xFF, 0)}, "got YUV pixels"),
+        ({"flags": 0x21, "bits": 16}, "got numbers of 16 bits in a palette"),
+        ({"flags": 0x8, "bits": 4}, "got numbers of 4 bits in a palette"),
     ],
 )
 def test_a_format_that_is_not_read_is_named(tmp_path: Path, settings: dict[str, object], name: str) -> None:
