@@ -26,6 +26,7 @@ from pathlib import Path
 
 from timing import EQUAL_PRIORITY, Goal, Line, Spread, interleaved, show
 
+from pbrlib.data.shards.dataspec import DataSpec
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
 from pbrlib.data.sources.generated import GeneratedSource
 from pbrlib.train.record.rundirectory import RunDirectory
@@ -181,7 +182,7 @@ def train_in_one_process(setting: Setting, out: Path) -> None:
         for number, rate in enumerate(setting.rates):
             work = open_work(
                 [setting.root / "segformer.yaml"],
-                data=str(setting.root / "shards"),
+                data=DataSpec.of(setting.root / "shards"),
                 runs=out / str(number),
                 runtime_file=setting.root / "runtime.yaml",
                 overrides=[f"{ADDRESS}={rate}"],

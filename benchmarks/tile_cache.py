@@ -41,7 +41,7 @@ from pbrlib.data.draws.drawspec import BalanceSpec
 from pbrlib.data.draws.fetch import fetch
 from pbrlib.data.draws.plan import DrawPlan, PlanRequest, make_plan
 from pbrlib.data.materials.material import Source
-from pbrlib.data.shards import reader, window
+from pbrlib.data.shards import dataset, window
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.tilecache import TileCache
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
@@ -115,7 +115,7 @@ class Decoding:
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Times the three places that decode: a part of a tile, a whole one, one for the cache."""
-        places = [(window, "decode_part"), (window, "decode_tile"), (reader, "decode_tile")]
+        places = [(window, "decode_part"), (window, "decode_tile"), (dataset, "decode_tile")]
         before = [getattr(module, name) for module, name in places]
         for (module, name), decode in zip(places, before, strict=True):
             setattr(module, name, self.timed(decode))

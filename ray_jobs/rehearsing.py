@@ -13,7 +13,7 @@ from pbrlib.errors import ConfigError
 
 if TYPE_CHECKING:
     from pbrlib.curriculum.run import PhaseJob, RankWork
-    from pbrlib.data.shards.reader import ShardSet
+    from pbrlib.data.shards.dataset import DataSet
     from pbrlib.rehearsal.checks import Check
     from pbrlib.rehearsal.estimate import PhaseEstimate, Whole
     from pbrlib.rehearsal.ladder import Rehearsed
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def rehearse_work(work: Work, *, scratch: Path) -> Rehearsal:
     """The checks of the cluster, then every phase; inside a Ray session."""
-    from pbrlib.data.shards.reader import ShardSet
+    from pbrlib.data.shards.union import open_data
     from pbrlib.rehearsal.checks import check_talk
     from pbrlib.rehearsal.ladder import rehearse_ladder
     from pbrlib.rehearsal.scratch import lend_donors
@@ -33,7 +33,7 @@ def rehearse_work(work: Work, *, scratch: Path) -> Rehearsal:
     from ray_jobs.fit.preflight import check_collectives, storage_and_data
 
     began = time.monotonic()
-    shards = ShardSet.open(work.data, on_bad_sample=work.runtime.on_bad_sample)
+    shards = open_data(work.data, on_bad_sample=work.runtime.on_bad_sample)
     # No retry: a rehearsal is there to find what fails. Nor does it belong among the runs of a tracker.
     runtime = work.runtime.model_copy(update={"max_failures": 0, "trackers": ()})
     talk = check_talk(check_collectives(runtime, scratch=scratch, gradient_bytes=_gradient_bytes(work)))
@@ -120,7 +120,7 @@ def _whole(work: Work, phases: Sequence[Rehearsed], *, room: int) -> Whole:
 
 
 def _after(
-    work: Work, phases: Sequence[Rehearsed], nodes: Sequence[NodeFacts], *, most_bytes: int, shards: ShardSet
+    work: Work, phases: Sequence[Rehearsed], nodes: Sequence[NodeFacts], *, most_bytes: int, shards: DataSet
 ) -> list[Check]:
     """The checks that need the figures of the phases."""
     from pbrlib.rehearsal import checks
@@ -158,12 +158,12 @@ def _space(runs: Path, *, needed: int) -> list[Check]:
     return [] if free is None else [space(free, needed=needed, place=str(runs))]
 
 
-def _store_need(work: Work, one: Rehearsed, *, shards: ShardSet) -> int:
+def _store_need(work: Work, one: Rehearsed, *, shards: DataSet) -> int:
     """What the stream of one worker keeps in the object store while a phase trains."""
     from pbrlib.rehearsal.checks import store_need
     from ray_jobs.fit.datasets import DRAWS_PER_BLOCK, STORE_BYTES
 
-    listed = shards.manifest.shards
+    listed = [shard.info for shard in shards.shards]
     return store_need(
         work.runtime,
         crop=one.crop,

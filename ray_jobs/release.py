@@ -12,7 +12,8 @@ from pbrlib.errors import DataError, PbrError
 
 if TYPE_CHECKING:
     from pbrlib.curriculum.spec import Curriculum
-    from pbrlib.data.shards.reader import ShardSet
+    from pbrlib.data.shards.dataset import DataSet
+    from pbrlib.data.shards.dataspec import DataSpec
     from pbrlib.release.write import Release
     from pbrlib.train.runtimespec import RuntimeSpec
 
@@ -21,20 +22,20 @@ WRITING_S = 24 * 3600.0
 
 
 def release(
-    runs: Path, *, curricula: Sequence[Curriculum], data: str, runtime: RuntimeSpec, local: bool
+    runs: Path, *, curricula: Sequence[Curriculum], data: DataSpec, runtime: RuntimeSpec, local: bool
 ) -> Path:
     """Writes ``RUNS/model``, prints its evaluation and says where it is.
 
     A cluster's head has no GPU: on a runtime with GPUs it is one task, which needs the Ray session of the
     training. Raises the PbrErrors of ``pbrlib.release.write.write_model``.
     """
-    from pbrlib.data.shards.reader import ShardSet
+    from pbrlib.data.shards.union import open_data
     from pbrlib.evaluate.evaluationreport import FILE
     from pbrlib.train.record.rundirectory import MODEL
     from ray_jobs.bar import counted
     from ray_jobs.output import print_evaluation
 
-    shards = ShardSet.open(data, on_bad_sample=runtime.on_bad_sample)
+    shards = open_data(data, on_bad_sample=runtime.on_bad_sample)
     click.echo(f"writing the model and its evaluation into {runs / MODEL}")
     if runtime.device == "cuda" and not local:
         done = write_as_task(runs, curricula=curricula, shards=shards, device="cuda", num_gpus=1)
@@ -51,7 +52,7 @@ def release(
 
 
 def write_as_task(
-    runs: Path, *, curricula: Sequence[Curriculum], shards: ShardSet, device: str, num_gpus: int
+    runs: Path, *, curricula: Sequence[Curriculum], shards: DataSet, device: str, num_gpus: int
 ) -> Release:
     """Writes the model as one Ray task; an error of the user's comes back as what it was."""
     import ray
@@ -70,7 +71,7 @@ def write_as_task(
 
 
 def _write_or_error(
-    runs: Path, curricula: Sequence[Curriculum], shards: ShardSet, device: str
+    runs: Path, curricula: Sequence[Curriculum], shards: DataSet, device: str
 ) -> Release | PbrError:
     """The task; a raised error Ray would wrap in a traceback."""
     try:
@@ -82,7 +83,7 @@ def _write_or_error(
 def _write(
     runs: Path,
     curricula: Sequence[Curriculum],
-    shards: ShardSet,
+    shards: DataSet,
     device: str,
     watch: Callable[[int, int], None],
 ) -> Release:

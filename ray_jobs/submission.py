@@ -36,7 +36,7 @@ _PYTHON = ("*.py", "*.pyc", "*.so", "*.pth")
 """What a job could import: every process of it looks into the upload before the standard library."""
 _OUR_CODE = ("!/pbrlib/**/*.py", "!/ray_jobs/**/*.py")
 _UPLOADED = ("files", "file", "runtime_file")
-_PLACES = ("data", "runs", "out", "location")
+_PLACES = ("runs", "out", "location")
 _ADDRESS = re.compile(r"[a-z0-9]+:/")
 _ID = re.compile(r"[^A-Za-z0-9_.-]+")
 """What does not belong in a job's id, which stands in addresses, file names and commands."""
@@ -68,6 +68,9 @@ def checked(arguments: Sequence[str], *, working_dir: Path) -> click.Context:
         if parameter.name in _UPLOADED:
             for file in value if isinstance(value, tuple) else (value,):
                 _require_upload(Path(file), working_dir)
+        elif parameter.name == "data":
+            for place in value:
+                _require_everywhere(parameter, place.location)
         elif parameter.name in _PLACES or isinstance(parameter.type, click.Path):
             _require_everywhere(parameter, str(value))
     return context
@@ -97,7 +100,11 @@ def described(subcommand: click.Context, *, working_dir: Path) -> dict[str, str]
     name = "+".join(_name(working_dir / file) for file in files) or command
     if values.get("phases"):
         name += f"/{values['phases']}"
-    given = {key: str(values[key]) for key in ("data", "runs", "runtime_file") if values.get(key)}
+    given = {key: str(values[key]) for key in ("runs", "runtime_file") if values.get(key)}
+    if values.get("data"):
+        given["data"] = ", ".join(map(str, values["data"]))
+    if values.get("sources"):
+        given["sources"] = ", ".join(f"{name}={source}" for name, source in values["sources"])
     listed = {"files": " ".join(map(str, files))} if files else {}
     return {"job_name": name, "command": command, **listed, **given}
 

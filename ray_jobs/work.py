@@ -7,11 +7,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 if TYPE_CHECKING:
     from pbrlib.curriculum.ladder import Family, Ladder
     from pbrlib.curriculum.run import Launcher, PhaseJob
     from pbrlib.curriculum.spec import Curriculum
-    from pbrlib.data.shards.reader import ShardSet
+    from pbrlib.data.shards.dataset import DataSet
+    from pbrlib.data.shards.dataspec import DataSpec
     from pbrlib.train.record.rundirectory import FinishedPhase
     from pbrlib.train.runtimespec import RuntimeSpec
     from ray_jobs.progress import Progress
@@ -28,7 +31,7 @@ class Work:
         self,
         ladder: Ladder,
         *,
-        data: str,
+        data: DataSpec,
         runs: Path,
         runtime: RuntimeSpec,
         phases: Mapping[str, Sequence[str]],
@@ -62,11 +65,12 @@ class Work:
         """
         from pbrlib.curriculum.climb import climb
         from pbrlib.curriculum.describe.overview import overview_of
-        from pbrlib.data.shards.reader import ShardSet
+        from pbrlib.data.shards.union import open_data
         from ray_jobs.cluster.stopping import advising
         from ray_jobs.progress import Progress
 
-        shards = ShardSet.open(self.data, on_bad_sample=self.runtime.on_bad_sample)
+        shards = open_data(self.data, on_bad_sample=self.runtime.on_bad_sample)
+        click.echo(f"data: {self.data.describe()}")
         overview = overview_of(self.ladder, phases=self.phases, rows=shards.rows)
         progress = Progress(overview, runs=self.runs)
         with advising(progress.advice), progress:
@@ -92,7 +96,7 @@ class Work:
         phase: str,
         launch: Launcher,
         *,
-        shards: ShardSet,
+        shards: DataSet,
         progress: Progress,
         force: str | None,
     ) -> None:
@@ -123,7 +127,7 @@ def finished(job: PhaseJob) -> FinishedPhase | None:
 def open_work(
     files: Sequence[Path],
     *,
-    data: str,
+    data: DataSpec,
     runs: Path,
     runtime_file: Path | None,
     overrides: Sequence[str],
@@ -137,16 +141,17 @@ def open_work(
     from pbrlib.curriculum.ladder import chosen_phases
     from pbrlib.curriculum.mistakes import every
     from pbrlib.curriculum.run import check_donors
-    from pbrlib.data.shards.reader import ShardSet
+    from pbrlib.curriculum.sources import rename_in_ladder
+    from pbrlib.data.shards.union import open_data
     from pbrlib.train.record.trackers import require
     from pbrlib.train.runtimespec import RuntimeSpec
 
     runtime = RuntimeSpec() if runtime_file is None else load_runtime(runtime_file)
     require(runtime.trackers)
-    whole = load_ladder(files, overrides=overrides)
+    shards = open_data(data, on_bad_sample=runtime.on_bad_sample)
+    whole = rename_in_ladder(load_ladder(files, overrides=overrides), data.renamed, rows=shards.rows)
     chosen = chosen_phases(whole, phases)
     ladder = whole.only(chosen)
-    shards = ShardSet.open(data, on_bad_sample=runtime.on_bad_sample)
 
     def check_one(family: Family) -> None:
         curriculum, place, running = family.curriculum, str(family.file), chosen[family.curriculum.name]
@@ -165,12 +170,11 @@ def open_work(
     for curriculum in ladder.curricula:
         check_donors(curriculum, runs=runs, trained_before=before)
         before.append(curriculum.name)
-    location = data if "://" in data else str(Path(data).resolve())
     roles = {curriculum.task.kind for curriculum in ladder.curricula}
     is_whole = phases is None and is_ladder(read_yaml(files[0]))
     return Work(
         ladder,
-        data=location,
+        data=data.resolved(),
         runs=runs.resolve(),
         runtime=runtime,
         phases=chosen,

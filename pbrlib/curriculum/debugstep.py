@@ -16,7 +16,8 @@ from pbrlib.curriculum.recorded import newest_environment, phase_to_replay, reco
 from pbrlib.curriculum.run import PhaseJob, resolve, set_up
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.draws.batch import Batch
-from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.shards.dataspec import DataSpec
+from pbrlib.data.shards.union import open_data
 from pbrlib.errors import CheckpointError, ConfigError
 from pbrlib.losses.collectives import summed_by
 from pbrlib.tasks.supervised import LossOfNetwork, logits_of
@@ -108,7 +109,7 @@ class StepInQuestion:
     """
 
     def __init__(
-        self, run: Path, *, phase: str | None, step: int | None, data: str | None, device: str | None
+        self, run: Path, *, phase: str | None, step: int | None, data: DataSpec | None, device: str | None
     ) -> None:
         if not (run / CURRICULUM).is_file():
             raise ConfigError(f"{run}: no run; there is no {CURRICULUM}. Name RUNS/<curriculum>.")
@@ -143,19 +144,21 @@ class StepInQuestion:
         spec: RuntimeSpec,
         *,
         run: Path,
-        data: str | None,
+        data: DataSpec | None,
     ) -> PhaseJob:
-        location = data or known.get("data")
-        if not isinstance(location, str):
+        recorded = DataSpec.recorded(known.get("data"), known.get("sources"))
+        data = data or recorded
+        if data is None:
             raise ConfigError(f"{run}: does not say where its shards lie. Name them: --data SHARDS.")
-        shards = ShardSet.open(location, on_bad_sample=spec.on_bad_sample)
+        shards = open_data(data, on_bad_sample=spec.on_bad_sample)
         job = resolve(curriculum, self.phase, shards=shards, runs=run.parent, runtime=spec)
         if not job.directory.is_dir():
+            before = recorded or "data that is not recorded"
             have = ", ".join(sorted(path.name for path in run.glob(f"{self.phase}-*"))) or "none"
             raise CheckpointError(
                 f"{job.directory}: there is no such folder (of this phase: {have}). The curriculum, the data "
-                "or a network before it is another now. Give --data with the shards that the run was trained "
-                "on, or train the phase again."
+                f"or a network before it is another now. It was trained on {before}: give --data with the "
+                "place of each of these sets, under the same names, or train the phase again."
             )
         return job
 
@@ -168,7 +171,7 @@ class StepInQuestion:
     def replay(self, *, watch: Watch = lambda done, total: None) -> StepLook:
         """Takes the steps up to the one in question, and looks at that; raises ConfigError past the end."""
         runtime = _Surroundings(
-            shards=ShardSet.open(self._job.shards, on_bad_sample=self._job.runtime.on_bad_sample),
+            shards=open_data(self._job.data, on_bad_sample=self._job.runtime.on_bad_sample),
             directory=self._job.directory,
             selection=self._job.curriculum.phases[self.phase].select,
             device=torch.device(self._job.runtime.device),

@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass
 
 from pbrlib.curriculum.mistakes import Mistake, suggestion
 from pbrlib.curriculum.spec import Curriculum, GateSpec
+from pbrlib.data.shards.index import IndexRow
 from pbrlib.errors import GateError
-from pbrlib.tasks.taskspec import TaskSpec
+from pbrlib.tasks.taskspec import TaskSpec, maps_required
 from pbrlib.train.checkpoint.state import Validated
 from pbrlib.train.record.rundirectory import RECORD, RunDirectory
+from pbrlib.train.validation import validated
 
 
 @dataclass(frozen=True)
@@ -142,8 +144,10 @@ def compared_with(curriculum: Curriculum, phase: str) -> str:
     return gate.against or curriculum.earlier(phase)[-1]
 
 
-def gate_mistakes(curriculum: Curriculum, phase: str, *, sources: Sequence[str] | None) -> Iterator[Mistake]:
-    """What is wrong with the gate of a phase; ``sources`` are those with usable validation textures."""
+def gate_mistakes(
+    curriculum: Curriculum, phase: str, *, rows: Sequence[IndexRow] | None
+) -> Iterator[Mistake]:
+    """What is wrong with the gate of a phase; of sources without any material other checks speak."""
     gate, earlier = curriculum.phases[phase].gate, curriculum.earlier(phase)
     if gate is None:
         return
@@ -156,12 +160,16 @@ def gate_mistakes(curriculum: Curriculum, phase: str, *, sources: Sequence[str] 
         yield Mistake(
             f"{address}.against", f"{gate.against!r} is not earlier. {suggestion(gate.against, earlier)}"
         )
+    required = maps_required(curriculum.task)
+    held_out = sorted({row.source for row in validated(rows or (), required=required)})
+    there = {row.source for row in rows or ()}
     for source in gate.ratios:
-        if sources is not None and source not in sources:
+        if source in there and source not in held_out:
             yield Mistake(
                 f"{address}.ratios.{source}",
-                f"no validation texture of this source has what the task needs. {suggestion(source, sources)}"
-                " Leave it out, or prepare the set with such textures held out.",
+                "no validation texture of this source has what the task needs. "
+                f"{suggestion(source, held_out)} Leave it out, or prepare the set with such textures held "
+                "out.",
             )
 
 

@@ -27,8 +27,10 @@ from pbrlib.curriculum.scale import scaled
 from pbrlib.curriculum.spec import Curriculum, PhaseSpec
 from pbrlib.curriculum.weights import from_own_weights, located
 from pbrlib.data.draws.balance import class_pixels, class_weights, merged
+from pbrlib.data.shards.dataset import DataSet
+from pbrlib.data.shards.dataspec import DataSpec
 from pbrlib.data.shards.index import IndexRow
-from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.shards.union import open_data
 from pbrlib.errors import DataError
 from pbrlib.models.build import AnyNetwork
 from pbrlib.seeds import mix
@@ -59,7 +61,7 @@ class PhaseJob:
     curriculum: Curriculum
     phase: str
     fingerprint: str
-    shards: str
+    data: DataSpec
     runs: Path
     runtime: RuntimeSpec
     starts_from: Path | None
@@ -91,7 +93,7 @@ class PhaseJob:
 
 
 def resolve(
-    curriculum: Curriculum, phase: str, *, shards: ShardSet, runs: Path, runtime: RuntimeSpec
+    curriculum: Curriculum, phase: str, *, shards: DataSet, runs: Path, runtime: RuntimeSpec
 ) -> PhaseJob:
     """Finds the donors of a phase and its fingerprint; raises CheckpointError when a donor is not trained."""
     curriculum = scaled(curriculum)
@@ -114,7 +116,7 @@ def resolve(
         curriculum=located(curriculum),
         phase=phase,
         fingerprint=fingerprints[phase],
-        shards=str(shards.location),
+        data=shards.data,
         runs=runs,
         runtime=runtime,
         starts_from=starts_from,
@@ -233,7 +235,7 @@ def launch_local(job: PhaseJob, *, work: RankWork = run_phase) -> Path:
     """Runs a phase in this process, without Ray."""
     job.directory.mkdir(parents=True, exist_ok=True)
     runtime = LocalRuntime(
-        shards=ShardSet.open(job.shards, on_bad_sample=job.runtime.on_bad_sample),
+        shards=open_data(job.data, on_bad_sample=job.runtime.on_bad_sample),
         directory=job.directory,
         selection=job.selection,
         device=torch.device(job.runtime.device),

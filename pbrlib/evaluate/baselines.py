@@ -15,8 +15,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from pbrlib.data.draws.collate import stack
+from pbrlib.data.shards.dataset import DataSet
 from pbrlib.data.shards.index import IndexRow
-from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.window import Window
 from pbrlib.evaluate.samples import READ, Texture, as_texture
 from pbrlib.geometry import relief
@@ -84,7 +84,7 @@ class TrainingStatistics:
         }
 
 
-def training_statistics(shards: ShardSet) -> TrainingStatistics:
+def training_statistics(shards: DataSet) -> TrainingStatistics:
     """Reads the index, and evenly spread training textures for what only pixels tell."""
     rows = [row for row in shards.rows if row.split == "train"]
     fit = ColourFit()
@@ -223,7 +223,7 @@ def _class_answer(
             assert_never(baseline)
 
 
-def _training_texture(shards: ShardSet, row: IndexRow) -> Texture:
+def _training_texture(shards: DataSet, row: IndexRow) -> Texture:
     height, width = min(row.height, WINDOW), min(row.width, WINDOW)
     window = Window((row.height - height) // 2, (row.width - width) // 2, height, width)
     maps = [name for name in READ if name in row.maps]

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.shards.dataset import DataSet
 from pbrlib.errors import DataError
 from pbrlib.evaluate.baselines import (
     TrainingStatistics,
@@ -46,7 +46,7 @@ class Predictor(Protocol):
 def evaluate(
     predictor: Predictor,
     *,
-    shards: ShardSet,
+    shards: DataSet,
     lpips: Lpips | None = None,
     checkpoints: Mapping[str, Any] | None = None,
     merge: Mapping[str, str] | None = None,

@@ -12,8 +12,8 @@ from torch import Tensor
 from pbrlib.data.augment.augmentspec import AugmentSpec
 from pbrlib.data.augment.pipeline import augment
 from pbrlib.data.draws.batch import Batch, RawBatch
+from pbrlib.data.shards.dataset import DataSet
 from pbrlib.data.shards.index import IndexRow
-from pbrlib.data.shards.reader import ShardSet
 from pbrlib.inference.chain import TextureInput
 from pbrlib.maps import ALBEDO, DIFFUSE, GLOSS, IGNORE, MASK, NORMAL, TARGETS
 from pbrlib.rendering.bakespec import BAKE_INPUTS
@@ -44,12 +44,12 @@ class Texture:
     valid: Bool[Tensor, "1 h w"]
 
 
-def validation_rows(shards: ShardSet) -> tuple[IndexRow, ...]:
+def validation_rows(shards: DataSet) -> tuple[IndexRow, ...]:
     """The validation materials that have an old diffuse, or an albedo from which to bake one."""
     return tuple(row for row in shards.rows if row.split == "val" and _has_input(row) and _fits(row))
 
 
-def validation_textures(shards: ShardSet) -> Iterator[Texture]:
+def validation_textures(shards: DataSet) -> Iterator[Texture]:
     """The textures of ``validation_rows``, each read when it is asked for.
 
     They are whole, cut and baked exactly as in the validation of training.

@@ -12,8 +12,8 @@ from pbrlib.curriculum.references import OtherCurriculum, OwnPhase, frozen_netwo
 from pbrlib.curriculum.run import resolve
 from pbrlib.curriculum.scale import scaled
 from pbrlib.curriculum.spec import Curriculum
+from pbrlib.data.shards.dataset import DataSet
 from pbrlib.data.shards.index import IndexRow
-from pbrlib.data.shards.reader import ShardSet
 from pbrlib.rehearsal.estimate import PhaseEstimate, PhaseLength, estimate
 from pbrlib.rehearsal.measured import PhaseFigures, RankLauncher, rehearse
 from pbrlib.train.runtimespec import RuntimeSpec
@@ -39,7 +39,7 @@ def rehearse_ladder(
     ladder: Ladder,
     *,
     phases: Mapping[str, Sequence[str]],
-    shards: ShardSet,
+    shards: DataSet,
     scratch: Path,
     runtime: RuntimeSpec,
     launch: RankLauncher,

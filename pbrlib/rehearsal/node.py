@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pbrlib import storage
-from pbrlib.data.shards.manifest import load_manifest
+from pbrlib.data.shards.dataspec import DataSpec
+from pbrlib.data.shards.union import read_fingerprint
 from pbrlib.errors import PbrError
 
 DRIVERS_TOKEN = "token-of-the-driver"  # noqa: S105  # a word in a file, no secret
@@ -26,7 +27,7 @@ class NodeFacts:
         host: Its own name.
         reads: What it found in the driver's file in the scratch place, or the error.
         writes: Why it could not leave a file there, renamed into place; None: it did.
-        data: Fingerprint of the shard set as seen from there, or the error.
+        data: Fingerprint of the data as seen from there, or the error.
         shm_bytes: Size of its shared memory; None where it has none of that name.
         memory_bytes: Its memory, or its container's.
         cpus: Those that its processes may use, by the operating system.
@@ -47,7 +48,7 @@ def write_token(place: Path, token: str) -> None:
     (place / DRIVERS_TOKEN).write_text(token)
 
 
-def inspect_node(place: Path, *, node: str, token: str, data: str) -> NodeFacts:
+def inspect_node(place: Path, *, node: str, token: str, data: DataSpec) -> NodeFacts:
     """Runs on a node: reads what the driver wrote below ``place``, and leaves ``token`` there by its name."""
     try:
         reads = (place / DRIVERS_TOKEN).read_text()
@@ -59,7 +60,7 @@ def inspect_node(place: Path, *, node: str, token: str, data: str) -> NodeFacts:
     except (OSError, PbrError) as error:
         writes = _said(error, place / node)
     try:
-        fingerprint = load_manifest(data).fingerprint
+        fingerprint = read_fingerprint(data)
     except PbrError as error:
         fingerprint = str(error)
     return NodeFacts(

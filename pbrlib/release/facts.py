@@ -8,9 +8,9 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pbrlib.data.shards.dataset import DataSet
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.manifest import COLOUR_SPACE, NORMAL_CONVENTION
-from pbrlib.data.shards.reader import ShardSet
 from pbrlib.inference.modelfile import DataFacts, ModelFile, ReleasedNetwork, layout_of
 from pbrlib.inference.trained import Trained
 from pbrlib.maps import CLASSES, MAPS, TARGETS
@@ -23,7 +23,7 @@ _ORDER = ("segmentation", *TARGETS)
 """The networks as they run one behind the other."""
 
 
-def model_file(found: Sequence[Trained], *, shards: ShardSet) -> ModelFile:
+def model_file(found: Sequence[Trained], *, shards: DataSet) -> ModelFile:
     """The content of ``model.json`` for some networks and what they were trained on."""
     return ModelFile(
         conventions=conventions(),

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from pbrlib import storage
 from pbrlib.curriculum.config.load import dump_yaml
 from pbrlib.curriculum.spec import Curriculum
-from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.shards.dataset import DataSet
 from pbrlib.errors import CheckpointError
 from pbrlib.evaluate.evaluationreport import FILE as EVALUATION
 from pbrlib.evaluate.evaluationreport import Evaluation
@@ -50,7 +50,7 @@ def write_model(
     runs: Path,
     *,
     curricula: Sequence[Curriculum],
-    shards: ShardSet,
+    shards: DataSet,
     device: torch.device,
     watch: Callable[[int, int], None] = lambda done, total: None,
 ) -> Release:
@@ -153,7 +153,7 @@ def _write_networks(folder: Path, found: Sequence[Trained], content: ModelFile) 
 
 
 def _evaluate(
-    folder: Path, *, shards: ShardSet, device: torch.device, watch: Callable[[int, int], None]
+    folder: Path, *, shards: DataSet, device: torch.device, watch: Callable[[int, int], None]
 ) -> Evaluation:
     """Measures the folder and writes the figures into it, without the places of this machine."""
     chain = Chain.open(folder, device=device)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pbrlib.curriculum.check.curriculum import check, metric_names
 from pbrlib.curriculum.config.load import load_curriculum, load_spec
 from pbrlib.curriculum.mistakes import Mistake, refuse, suggestion
+from pbrlib.curriculum.sources import rename_in_metric, rename_sources, require_named
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.errors import ConfigError
@@ -33,7 +34,8 @@ _NOT_OF_A_PHASE = {
 class Search:
     """A search file with the curriculum that it varies.
 
-    ``overrides`` change the curriculum of every trial, beside what is searched.
+    ``overrides`` change the curriculum of every trial, beside what is searched; its sources are then
+    ``renamed``.
     """
 
     name: str
@@ -42,19 +44,24 @@ class Search:
     curriculum_file: Path
     overrides: tuple[str, ...]
     curriculum: Curriculum
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     def trial(self, params: Params, *, repeat: int = 0) -> Curriculum:
         """The curriculum of one trial; the seed is the curriculum's own plus the number of the repeat."""
         seed = f"seed={self.curriculum.seed + repeat}"
-        return load_curriculum(self.curriculum_file, overrides=[*self.overrides, *overrides_of(params), seed])
+        overrides = [*self.overrides, *overrides_of(params), seed]
+        return rename_sources(load_curriculum(self.curriculum_file, overrides=overrides), self.renamed)
 
 
-def load_search(file: Path, *, overrides: Sequence[str] = ()) -> Search:
+def load_search(
+    file: Path, *, overrides: Sequence[str] = (), renamed: Mapping[str, str] | None = None
+) -> Search:
     """Reads a search file and the curriculum it names.
 
     Args:
         file: The search file.
         overrides: Of the curriculum, as ``--set`` takes them.
+        renamed: Sources of the curriculum, and those of the data that feed them.
 
     Raises:
         ConfigError: Every mistake of either.
@@ -64,7 +71,10 @@ def load_search(file: Path, *, overrides: Sequence[str] = ()) -> Search:
     if not curriculum_file.is_file():
         refuse(str(file), [Mistake("curriculum", f"there is no file {curriculum_file}. Name one from here.")])
     curriculum = load_curriculum(curriculum_file, overrides=overrides)
-    search = Search(file.stem, file, spec, curriculum_file, tuple(overrides), curriculum)
+    if renamed:
+        require_named([curriculum], renamed)
+        curriculum, spec = rename_sources(curriculum, renamed), _renamed(spec, renamed)
+    search = Search(file.stem, file, spec, curriculum_file, tuple(overrides), curriculum, renamed or {})
     refuse(str(file), list(_mistakes(search)))
     return search
 
@@ -74,6 +84,14 @@ def check_search(search: Search, *, runtime: RuntimeSpec, rows: Sequence[IndexRo
     for params in search.spec.corners():
         place = f"{search.curriculum_file}, as {search.file} varies it ({', '.join(overrides_of(params))})"
         check(search.trial(params), place=place, runtime=runtime, rows=rows, running=[search.spec.phase])
+
+
+def _renamed(spec: SearchSpec, renamed: Mapping[str, str]) -> SearchSpec:
+    """The search with the sources of its objectives renamed; its space has the addresses of the file."""
+    objectives = (
+        one.model_copy(update={"metric": rename_in_metric(one.metric, renamed)}) for one in spec.objectives
+    )
+    return spec.model_copy(update={"objectives": tuple(objectives)})
 
 
 def _mistakes(search: Search) -> Iterator[Mistake]:

@@ -103,7 +103,7 @@ class _Training:
                 device=runtime.device,
                 world_size=runtime.world_size,
                 runtime=run.runtime,
-                data=str(runtime.shards.location),
+                data=runtime.shards.data,
             )
             if run.start is not None and done.step == 0:
                 self.journal.scalars("warm_start", step=0, values=asdict(run.start))

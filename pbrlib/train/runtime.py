@@ -16,7 +16,7 @@ from pbrlib.data.draws.batch import RawBatch
 from pbrlib.data.draws.collate import collate
 from pbrlib.data.draws.fetch import fetch
 from pbrlib.data.draws.plan import DrawPlan, share
-from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.shards.dataset import DataSet
 from pbrlib.errors import CheckpointError, outage_or
 from pbrlib.train.checkpoint.keeping import remove_others
 from pbrlib.train.checkpoint.state import STATE, checkpoints, name_of_checkpoint
@@ -29,7 +29,7 @@ class Runtime(Protocol):
     rank: int
     world_size: int
     device: torch.device
-    shards: ShardSet
+    shards: DataSet
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """The module, its gradients averaged over the ranks after each backward pass."""
@@ -84,7 +84,7 @@ def moving(step: int) -> Iterator[None]:
 class LocalRuntime:
     """One process, no Ray: tests, debugging, profiling."""
 
-    shards: ShardSet
+    shards: DataSet
     directory: Path
     selection: Selection
     device: torch.device

@@ -15,8 +15,8 @@ from pbrlib.data.augment.pipeline import augment
 from pbrlib.data.draws.batch import RawBatch
 from pbrlib.data.draws.collate import stack
 from pbrlib.data.materials.pictures import bounded, to_stored
+from pbrlib.data.shards.dataset import DataSet
 from pbrlib.data.shards.index import IndexRow
-from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.window import Window
 from pbrlib.maps import MAPS, Stored
 from pbrlib.metrics.sums import Sums
@@ -43,14 +43,14 @@ class ValidationTexture:
 
 
 def load_validation(
-    shards: ShardSet, *, maps: Sequence[str], required: Sequence[str], rank: int, world: int
+    shards: DataSet, *, maps: Sequence[str], required: Sequence[str], rank: int, world: int
 ) -> tuple[ValidationTexture, ...]:
     """Reads every ``world``-th validation texture that has the required maps."""
     return load_textures(shards, validated(shards.rows, required=required)[rank::world], maps=maps)
 
 
 def load_textures(
-    shards: ShardSet, rows: Iterable[IndexRow], *, maps: Sequence[str]
+    shards: DataSet, rows: Iterable[IndexRow], *, maps: Sequence[str]
 ) -> tuple[ValidationTexture, ...]:
     """Reads materials as they are validated.
 
@@ -110,7 +110,7 @@ def contact_sheet(
     return torch.cat([F.pad(row, (0, width - row.shape[-1]), value=1.0) for row in rows], dim=-2)
 
 
-def _whole(shards: ShardSet, row: IndexRow, maps: Sequence[str]) -> dict[str, Stored]:
+def _whole(shards: DataSet, row: IndexRow, maps: Sequence[str]) -> dict[str, Stored]:
     """All of a material in its size of validation, cut to multiples at the right and at the bottom."""
     size = size_of(row)
     height, width = (side // MULTIPLE * MULTIPLE for side in size)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from ray_jobs.commands.paramtypes import Place
+from pbrlib.data.shards.dataspec import DataPlace, DataSpec
+from ray_jobs.commands.paramtypes import DataPlaceParam, Place
 
 NOT_FINITE = 4
 """The exit code of a step that is not finite: found as asked, neither a mistake nor a success."""
@@ -16,7 +17,13 @@ NOT_FINITE = 4
 @click.argument("run", metavar="RUN", type=Place())
 @click.option("--phase", help="Phase of the run; default: the one with a step that was not finite.")
 @click.option("--step", type=click.IntRange(0), help="Default: the step that was not finite.")
-@click.option("--data", help="Shard set, if it lies elsewhere than when the run was trained.")
+@click.option(
+    "--data",
+    multiple=True,
+    type=DataPlaceParam(),
+    metavar="[SOURCE=]SHARDS",
+    help="Shard set, if it lies elsewhere than when the run was trained; repeat it for each set of the run.",
+)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Default: the one of the run.")
 @click.pass_context
 def command(
@@ -24,7 +31,7 @@ def command(
     run: Path,
     phase: str | None,
     step: int | None,
-    data: str | None,
+    data: tuple[DataPlace, ...],
     device: str | None,
 ) -> None:
     """Take one step of a run again in one process, and look at its terms, samples, layers and gradients.
@@ -39,7 +46,8 @@ def command(
     from ray_jobs.bar import counted
     from ray_jobs.stepview import findings, inputs, introduction, samples_table
 
-    asked = StepInQuestion(run, phase=phase, step=step, data=data, device=device)
+    moved = DataSpec.given(data) if data else None
+    asked = StepInQuestion(run, phase=phase, step=step, data=moved, device=device)
     for line in introduction(asked):
         click.echo(line)
     with counted("steps before it") as watch:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from pbrlib.data.shards.dataspec import DataPlace, DataSpec
 from pbrlib.errors import ConfigError
+from ray_jobs.commands import options
 from ray_jobs.commands.paramtypes import Place
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ _FOLDER = Place(file_okay=False)
 
 @click.command("evaluate")
 @click.argument("run", type=_FOLDER)
-@click.option("--data", metavar="SHARDS", required=True, help="The shard set whose validation split counts.")
+@options.DATA
 @click.option(
     "--out",
     metavar="DIR",
@@ -37,18 +39,19 @@ _FOLDER = Place(file_okay=False)
 def command(
     *,
     run: Path,
-    data: str,
+    data: tuple[DataPlace, ...],
     out: Path | None,
     device: str,
     weights: Path | None,
     lpips_net: Literal["alex", "vgg", "squeeze"],
 ) -> None:
-    """Measure the networks in RUN, the directory given to pbr train --runs or a model folder, on SHARDS.
+    """Measure the networks in RUN, the directory given to pbr train --runs or a model folder.
 
-    Writes evaluation.json and contact-1.png, contact-2.png ... into DIR.
+    The validation split of --data counts. Writes evaluation.json and contact-1.png, contact-2.png ... into
+    DIR.
     """
     from pbrlib import storage
-    from pbrlib.data.shards.reader import ShardSet
+    from pbrlib.data.shards.union import open_data
     from pbrlib.evaluate.evaluationreport import FILE
     from pbrlib.evaluate.measure import checkpoints_of, evaluate
     from pbrlib.inference.chain import Chain
@@ -61,7 +64,7 @@ def command(
     if weights is not None and not weights.is_file():
         raise ConfigError(f"--lpips: got {weights}, where no file is; expected the weights of {lpips_net}.")
     chain = Chain.open(run, device=parse_device(device))
-    shards = ShardSet.open(data)
+    shards = open_data(DataSpec.given(data))
     lpips = None if weights is None else _lpips(lpips_net, weights)
     with counted("evaluate") as watch:
         evaluation = evaluate(

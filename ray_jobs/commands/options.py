@@ -1,4 +1,4 @@
-"""The words that ``pbr train``, ``rehearse`` and ``tune`` share; `pbr submit` knows them by their names."""
+"""The words that commands share, those about data before all; `pbr submit` knows them by their names."""
 
 from __future__ import annotations
 
@@ -6,11 +6,41 @@ from pathlib import Path
 
 import click
 
-from ray_jobs.commands.paramtypes import Place
+from ray_jobs.commands.paramtypes import DataPlaceParam, Place, RenamedSource
 
 FILES = click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 
-DATA = click.option("--data", required=True, help="Shard set: a folder or s3:// address.")
+_PLACE = "a folder or s3:// address; may be repeated. SOURCE= names what its materials count as."
+
+DATA = click.option(
+    "--data",
+    multiple=True,
+    required=True,
+    type=DataPlaceParam(),
+    metavar="[SOURCE=]SHARDS",
+    help=f"Shard set: {_PLACE}",
+)
+
+DATA_IF_ANY = click.option(
+    "--data",
+    multiple=True,
+    type=DataPlaceParam(),
+    metavar="[SOURCE=]SHARDS",
+    help=f"Shard set that checks sources and maps, and counts the steps: {_PLACE}",
+)
+
+DATA_OR_ARGUMENT = click.option(
+    "--data", multiple=True, type=DataPlaceParam(), metavar="[SOURCE=]SHARDS", help=f"Shard set: {_PLACE}"
+)
+
+SOURCES = click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    type=RenamedSource(),
+    metavar="NAME=SOURCE",
+    help="Feed the source NAME of the curricula from SOURCE of the data; may be repeated.",
+)
 
 RUNS = click.option("--runs", required=True, type=Place(), help="Directory of all runs, here or on S3.")
 

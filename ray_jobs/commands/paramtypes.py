@@ -1,4 +1,4 @@
-"""Parameters that name a place: on this machine or on S3, or on this machine alone."""
+"""Parameters that name a place, on this machine or on S3, or data there and its sources."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from pbrlib import storage
+from pbrlib.data.shards.dataspec import DataPlace
 from pbrlib.errors import ConfigError
 
 
@@ -36,3 +37,38 @@ class LocalPlace(click.Path):
             name = param.get_error_hint(ctx) if param is not None and ctx is not None else "path"
             raise ConfigError(f"{name}: {value} is on S3, and {self._why}")
         return super().convert(value, param, ctx)
+
+
+class DataPlaceParam(click.ParamType[DataPlace]):
+    """A folder or s3:// address of data, or ``SOURCE=`` and one."""
+
+    name = "data"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> DataPlace:
+        """The place and its name; whether there is data is found when it is opened."""
+        place = value if isinstance(value, DataPlace) else DataPlace.parse(value)
+        if not place.location:
+            self.fail("got nothing; expected the folder or s3:// address of a shard set.", param, ctx)
+        return place
+
+
+class RenamedSource(click.ParamType[tuple[str, str]]):
+    """``NAME=SOURCE``: a name that curricula use, and the source of the data that feeds it."""
+
+    name = "source"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """Both names."""
+        if isinstance(value, tuple):
+            return value
+        name, equals, source = value.partition("=")
+        if not (name and equals and source):
+            self.fail(
+                f"got {value!r}; expected NAME=SOURCE, the curriculum's name and the source of the data that "
+                "feeds it, as in skyrim=materials.",
+                param,
+                ctx,
+            )
+        return name, source

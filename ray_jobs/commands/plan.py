@@ -14,19 +14,24 @@ from pbrlib.curriculum.describe.description import describe_ladder
 from pbrlib.curriculum.describe.layout import WIDTH
 from pbrlib.curriculum.describe.tables import render_ladder
 from pbrlib.curriculum.mistakes import every
-from pbrlib.data.shards.reader import ShardSet
+from pbrlib.curriculum.sources import rename_in_ladder
+from pbrlib.data.shards.dataspec import DataPlace, DataSpec
+from pbrlib.data.shards.union import open_data
 from pbrlib.train.runtimespec import RuntimeSpec
+from ray_jobs.commands import options
 
 
 @click.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--data", metavar="SHARDS", help="A shard set: checks sources and maps, and counts the steps.")
+@options.DATA_IF_ANY
+@options.SOURCES
 @click.option("--runtime", metavar="FILE", type=click.Path(path_type=Path), help="Workers and devices.")
 @click.option("--set", "overrides", metavar="PATH=VALUE", multiple=True, help="Changes one value.")
 @click.option("--json", "as_json", is_flag=True, help="Prints the same as JSON.")
 def command(
     files: tuple[Path, ...],
-    data: str | None,
+    data: tuple[DataPlace, ...],
+    sources: tuple[tuple[str, str], ...],
     runtime: Path | None,
     overrides: tuple[str, ...],
     as_json: bool,
@@ -36,15 +41,16 @@ def command(
     FILE is one ladder, or one or several curricula.
     """
     machines = load_runtime(runtime) if runtime is not None else RuntimeSpec()
-    rows = ShardSet.open(data).rows if data is not None else None
-    ladder = load_ladder(files, overrides=overrides)
+    asked = DataSpec.given(data, sources)
+    rows = open_data(asked).rows if data else None
+    ladder = rename_in_ladder(load_ladder(files, overrides=overrides), asked.renamed, rows=rows)
     every(
         lambda family: check(
             family.curriculum, place=str(family.file), runtime=machines, rows=rows, family=ladder.curricula
         ),
         ladder.families,
     )
-    plan = describe_ladder(ladder, runtime=machines, rows=rows)
+    plan = describe_ladder(ladder, runtime=machines, rows=rows, data=asked if data else None)
     if as_json:
         click.echo(json.dumps(plan, indent=1))
         return

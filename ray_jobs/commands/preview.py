@@ -1,4 +1,4 @@
-"""``pbr augment-preview SHARDS --phase S0``: a picture of what the network of a phase sees; no Ray."""
+"""``pbr augment-preview --data SHARDS --phase S0``: a picture of what the network of a phase sees; no Ray."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from pbrlib.data.shards.dataspec import DataPlace, DataSpec
+from ray_jobs.commands import options
 from ray_jobs.commands.paramtypes import Place
 
 RECIPE = Path("configs/rev7")
@@ -13,7 +15,9 @@ RECIPE = Path("configs/rev7")
 
 
 @click.command("augment-preview")
-@click.argument("location", metavar="SHARDS")
+@click.argument("location", metavar="[SHARDS]", required=False)
+@options.DATA_OR_ARGUMENT
+@options.SOURCES
 @click.option("--phase", required=True, help="The phase whose draws are shown.")
 @click.option(
     "--curriculum",
@@ -34,7 +38,9 @@ RECIPE = Path("configs/rev7")
 )
 def command(
     *,
-    location: str,
+    location: str | None,
+    data: tuple[DataPlace, ...],
+    sources: tuple[tuple[str, str], ...],
     phase: str,
     file: Path | None,
     out: Path | None,
@@ -48,19 +54,30 @@ def command(
     """
     from pbrlib.curriculum.config.load import load_curriculum
     from pbrlib.curriculum.describe.preview import preview
-    from pbrlib.data.shards.reader import ShardSet
+    from pbrlib.curriculum.sources import rename_sources, require_named, require_sources
+    from pbrlib.data.shards.union import open_data
     from pbrlib.errors import ConfigError
     from ray_jobs.output import check_file, write_file
 
+    if location is not None:
+        click.echo(f"pbr: an argument SHARDS goes with the next version; write --data {location}.", err=True)
+        data = (DataPlace(location), *data)
+    if not data:
+        raise ConfigError("--data: got none; expected the shard set that the phase draws from.")
+    asked = DataSpec.given(data, sources)
     out = out or Path(f"augment-{phase}.png")
     check_file(out, option="--out")
     place = file or curriculum_with(phase, folder=RECIPE)
     curriculum = load_curriculum(place, overrides=overrides)
+    require_named([curriculum], asked.renamed)
+    curriculum = rename_sources(curriculum, asked.renamed)
     if phase not in curriculum.phases:
         raise ConfigError(
             f"--phase: {place} has no phase {phase!r}. Its phases are {', '.join(curriculum.phases)}."
         )
-    picture = preview(curriculum, phase, shards=ShardSet.open(location), count=count)
+    shards = open_data(asked)
+    require_sources(asked.renamed, shards.rows)
+    picture = preview(curriculum, phase, shards=shards, count=count)
     write_file(out, picture)
     click.echo(f"{place}, phase {phase}: {out}")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pbrlib.data.shards.dataspec import DataPlace, DataSpec
 from pbrlib.errors import ConfigError
 from ray_jobs.commands import options
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 @click.command("rehearse")
 @options.FILES
 @options.DATA
+@options.SOURCES
 @options.RUNS
 @options.RUNTIME
 @options.PHASES
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
 @click.option("--keep", is_flag=True, help="Keep what the rehearsal leaves below --runs.")
 def command(
     files: tuple[Path, ...],
-    data: str,
+    data: tuple[DataPlace, ...],
+    sources: tuple[tuple[str, str], ...],
     runs: Path,
     runtime_file: Path | None,
     phases: str | None,
@@ -55,7 +58,12 @@ def command(
     from ray_jobs.work import open_work
 
     work = open_work(
-        files, data=data, runs=runs, runtime_file=runtime_file, overrides=overrides, phases=phases
+        files,
+        data=DataSpec.given(data, sources),
+        runs=runs,
+        runtime_file=runtime_file,
+        overrides=overrides,
+        phases=phases,
     )
     # With fewer workers each has more to do and to hold: what they can, more can.
     work.runtime = work.runtime.at_fewest()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pbrlib import errors, storage
+from pbrlib.data.shards.dataspec import DataPlace, DataSpec
 from ray_jobs.commands import options
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 @click.command("train")
 @options.FILES
 @options.DATA
+@options.SOURCES
 @options.RUNS
 @options.RUNTIME
 @options.PHASES
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
 )
 def command(
     files: tuple[Path, ...],
-    data: str,
+    data: tuple[DataPlace, ...],
+    sources: tuple[tuple[str, str], ...],
     runs: Path,
     runtime_file: Path | None,
     phases: str | None,
@@ -64,7 +67,12 @@ def command(
     if force is not None and not force.strip():
         raise errors.ConfigError('--force: no reason came. Write why, as in --force "one texture is broken".')
     work = open_work(
-        files, data=data, runs=runs, runtime_file=runtime_file, overrides=overrides, phases=phases
+        files,
+        data=DataSpec.given(data, sources),
+        runs=runs,
+        runtime_file=runtime_file,
+        overrides=overrides,
+        phases=phases,
     )
     if profile is not None:
         work.runtime = work.runtime.model_copy(update={"profile_steps": profile})

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pbrlib import storage
+from pbrlib.data.shards.dataspec import DataPlace, DataSpec
 from ray_jobs.commands import options
 from ray_jobs.commands.paramtypes import LocalPlace
 
@@ -51,6 +52,7 @@ def command() -> None:
 @command.command("sweep")
 @click.argument("file", type=click.Path(path_type=Path))
 @options.DATA
+@options.SOURCES
 @options.RUNS
 @click.option("--out", required=True, type=_SWEEP, help="Folder of the sweep.")
 @options.RUNTIME
@@ -59,7 +61,8 @@ def command() -> None:
 def sweep(
     *,
     file: Path,
-    data: str,
+    data: tuple[DataPlace, ...],
+    sources: tuple[tuple[str, str], ...],
     runs: Path,
     out: Path,
     runtime_file: Path | None,
@@ -77,7 +80,14 @@ def sweep(
         storage.check_writable(folder, option=option)
     from ray_jobs.sweep.sweeprun import begin_sweep, conclude_sweep, open_sweep, train_sweep
 
-    work = open_sweep(file, data=data, runs=runs, out=out, runtime_file=runtime_file, overrides=overrides)
+    work = open_sweep(
+        file,
+        data=DataSpec.given(data, sources),
+        runs=runs,
+        out=out,
+        runtime_file=runtime_file,
+        overrides=overrides,
+    )
     check_machine(work.runtime, address=address)
     with storage.sole_writer(work.out, option="--out"):
         study = begin_sweep(work)

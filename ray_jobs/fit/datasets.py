@@ -15,7 +15,7 @@ import ray.data
 from ray.data.collate_fn import ArrowBatchCollateFn
 
 from pbrlib.data.draws.fetch import fetch
-from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.shards.dataset import DataSet
 from ray_jobs.fit.pace import Pace
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ STORE_BYTES = 512 * 2**20
 class _Fetch:
     """Adds the compressed tiles that each draw touches; opens the shard set once per process."""
 
-    def __init__(self, shards: ShardSet, maps: Sequence[str]) -> None:
+    def __init__(self, shards: DataSet, maps: Sequence[str]) -> None:
         self._shards, self._maps = shards, maps
 
     def __call__(self, draws: pa.Table) -> pa.Table:
@@ -51,7 +51,7 @@ class _Collate(ArrowBatchCollateFn):
     or, where another node has fetched, their shard.
     """
 
-    def __init__(self, shards: ShardSet, maps: Sequence[str]) -> None:
+    def __init__(self, shards: DataSet, maps: Sequence[str]) -> None:
         self._shards, self._maps = shards, maps
 
     def __call__(self, batch: pa.Table) -> Any:
@@ -60,12 +60,11 @@ class _Collate(ArrowBatchCollateFn):
         return collate(batch, self._shards, maps=self._maps)
 
 
-def waiting_for(draws: pa.Table, shards: ShardSet) -> str:
+def waiting_for(draws: pa.Table, shards: DataSet) -> str:
     """What the batch of these draws hangs on, as its worker sees it: the data tasks, and what they read."""
     numbers = {shards.rows[sample].shard for sample in draws["sample"].to_pylist()}
-    files = [shards.manifest.shards[number].file for number in sorted(numbers)]
-    shown = ", ".join(files[:_SHOWN]) + (f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else "")
-    source = f"{shown} of {shards.location}"
+    files = [str(shards.shards[number].place) for number in sorted(numbers)]
+    source = ", ".join(files[:_SHOWN]) + (f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else "")
     match Pace.tasks:
         case None:
             return f"Ray Data to begin with {source}: look for free CPUs and memory with `ray status`"
@@ -76,7 +75,7 @@ def waiting_for(draws: pa.Table, shards: ShardSet) -> str:
 
 
 def stream(
-    draws: pa.Table, shards: ShardSet, *, maps: Sequence[str], batch: int, cpus: float, prefetch: int
+    draws: pa.Table, shards: DataSet, *, maps: Sequence[str], batch: int, cpus: float, prefetch: int
 ) -> Iterator[RawBatch]:
     """Batches of ``batch`` consecutive draws, in their order, from one execution.
 

@@ -15,8 +15,8 @@ from ray.train import ControllerError, TrainingFailedError, UserCallback, Worker
 
 from pbrlib import errors
 from pbrlib.curriculum.run import PhaseJob, RankWork, best_of, run_phase
-from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.tilecache import TileCache
+from pbrlib.data.shards.union import open_data
 from pbrlib.train.checkpoint.state import checkpoints, step_of_checkpoint
 from pbrlib.train.failures import most_telling_failure
 from pbrlib.train.fallback import retry_past_damage
@@ -196,7 +196,7 @@ def _about(job: PhaseJob) -> dict[str, str]:
     begins = {} if job.starts_from is None else {"starts_from": str(job.starts_from)}
     frozen = {field: str(folder) for field, folder in job.frozen.items()}
     names = {"curriculum": job.curriculum.name, "phase": job.phase, "task": job.curriculum.task.kind}
-    return {**names, "data": job.shards, "runs": str(job.runs), **begins, **frozen}
+    return {**names, "data": str(job.data), "runs": str(job.runs), **begins, **frozen}
 
 
 def train_worker(config: Mapping[str, Any]) -> None:
@@ -208,7 +208,7 @@ def train_worker(config: Mapping[str, Any]) -> None:
     began, runtime = time.time(), None
     try:
         cache = None if job.runtime.tile_cache is None else TileCache.of(job.runtime.tile_cache)
-        shards = ShardSet.open(job.shards, cache=cache, on_bad_sample=job.runtime.on_bad_sample)
+        shards = open_data(job.data, cache=cache, on_bad_sample=job.runtime.on_bad_sample)
         gauges = PhaseGauges(curriculum=job.curriculum.name, phase=job.phase, run=job.fingerprint[:8])
         runtime = RayRuntime(
             shards, job.runtime, selection=job.selection, directory=job.directory, gauges=gauges

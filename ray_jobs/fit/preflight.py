@@ -20,6 +20,7 @@ from ray.train.torch import TorchConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pbrlib.curriculum.climb import phases_on_nodes
+from pbrlib.data.shards.dataspec import DataSpec
 from pbrlib.errors import OutageError, first_line
 from pbrlib.rehearsal.checks import Check, Talk, data_readable, storage_shared
 from pbrlib.rehearsal.node import DRIVERS_TOKEN, NodeFacts, inspect_node, read_token, write_token
@@ -90,7 +91,7 @@ def _talk(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def inspect_nodes(place: Path, *, data: str) -> tuple[list[NodeFacts], dict[str, str]]:
+def inspect_nodes(place: Path, *, data: DataSpec) -> tuple[list[NodeFacts], dict[str, str]]:
     """What every node that is up says of itself, and the token that each was to leave below ``place``."""
     token = secrets.token_hex(8)
     write_token(place, token)
@@ -127,14 +128,14 @@ def inspect_nodes(place: Path, *, data: str) -> tuple[list[NodeFacts], dict[str,
 
 
 def storage_and_data(
-    scratch: Path, *, runs: Path, data: str, fingerprint: str
+    scratch: Path, *, runs: Path, data: DataSpec, fingerprint: str
 ) -> tuple[list[NodeFacts], list[Check]]:
     """Looks at every node; the checks of what all of them are to see alike."""
     nodes, own = inspect_nodes(scratch, data=data)
     token = (scratch / DRIVERS_TOKEN).read_text()
     back = {node.node: read_token(scratch, node.node) for node in nodes}
     shared = storage_shared(nodes, place=str(runs), token=token, back=back, own=own)
-    return nodes, [shared, data_readable(nodes, data=data, fingerprint=fingerprint)]
+    return nodes, [shared, data_readable(nodes, data=str(data), fingerprint=fingerprint)]
 
 
 def alive() -> Sequence[Mapping[str, Any]]:

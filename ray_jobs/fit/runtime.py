@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pbrlib.data.draws.batch import RawBatch
 from pbrlib.data.draws.plan import DrawPlan, share
-from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.shards.dataset import DataSet
 from pbrlib.train.checkpoint.keeping import remove_others
 from pbrlib.train.checkpoint.state import checkpoints, name_of_checkpoint, read_state
 from pbrlib.train.collectives import ProcessGroup
@@ -33,7 +33,7 @@ class RayRuntime(ProcessGroup):
 
     def __init__(
         self,
-        shards: ShardSet,
+        shards: DataSet,
         spec: RuntimeSpec,
         *,
         selection: Selection,

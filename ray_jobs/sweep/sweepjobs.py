@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pbrlib.curriculum.run import PhaseJob, resolve
-from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.shards.dataspec import DataSpec
+from pbrlib.data.shards.union import open_data
 from pbrlib.sweep.search import Params, without_gates
 from pbrlib.sweep.searchfile import Search
 from pbrlib.train.runtimespec import RuntimeSpec
@@ -20,7 +21,7 @@ class Sweep:
     """
 
     search: Search
-    shards: str
+    data: DataSpec
     runs: Path
     out: Path
     runtime: RuntimeSpec
@@ -37,6 +38,6 @@ class Sweep:
     def job(self, number: int, params: Params, repeat: int) -> PhaseJob:
         """One trial, resolved; raises PbrError where its configuration cannot be run."""
         curriculum = without_gates(self.search.trial(params, repeat=repeat))
-        shards = ShardSet.open(self.shards, on_bad_sample=self.runtime.on_bad_sample)
+        shards = open_data(self.data, on_bad_sample=self.runtime.on_bad_sample)
         job = resolve(curriculum, self.search.spec.phase, shards=shards, runs=self.runs, runtime=self.runtime)
         return replace(job, runs=self.folder(number, repeat))

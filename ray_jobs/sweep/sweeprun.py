@@ -11,40 +11,42 @@ import click
 from ray_jobs.sweep.sweepjobs import Sweep
 
 if TYPE_CHECKING:
+    from pbrlib.data.shards.dataspec import DataSpec
     from pbrlib.sweep.study import Configuration, SweepStudy
 
 _WIDTH = 140
 
 
 def open_sweep(
-    file: Path, *, data: str, runs: Path, out: Path, runtime_file: Path | None, overrides: Sequence[str]
+    file: Path, *, data: DataSpec, runs: Path, out: Path, runtime_file: Path | None, overrides: Sequence[str]
 ) -> Sweep:
     """Reads and checks everything; raises with all mistakes before a worker starts."""
     from pbrlib.curriculum.check.donors import require_trunks
     from pbrlib.curriculum.config.load import load_runtime
     from pbrlib.curriculum.run import resolve
-    from pbrlib.data.shards.reader import ShardSet
+    from pbrlib.curriculum.sources import require_sources
+    from pbrlib.data.shards.union import open_data
     from pbrlib.sweep.searchfile import check_search, load_search
     from pbrlib.train.record.trackers import require
     from pbrlib.train.runtimespec import RuntimeSpec
 
     runtime = RuntimeSpec() if runtime_file is None else load_runtime(runtime_file)
     require(runtime.trackers)
-    search = load_search(file, overrides=overrides)
-    shards = ShardSet.open(data, on_bad_sample=runtime.on_bad_sample)
+    search = load_search(file, overrides=overrides, renamed=data.renamed)
+    shards = open_data(data, on_bad_sample=runtime.on_bad_sample)
+    require_sources(data.renamed, shards.rows)
     check_search(search, runtime=runtime, rows=shards.rows)
     require_trunks(search.curriculum, place=str(search.curriculum_file), running=[search.spec.phase])
     resolve(search.curriculum, search.spec.phase, shards=shards, runs=runs.resolve(), runtime=runtime)
-    location = data if "://" in data else str(Path(data).resolve())
-    return Sweep(search, location, runs.resolve(), out.resolve(), runtime)
+    return Sweep(search, data.resolved(), runs.resolve(), out.resolve(), runtime)
 
 
 def begin_sweep(work: Sweep) -> SweepStudy:
     """The study of a sweep, a new one or the one that is there."""
-    from pbrlib.data.shards.reader import ShardSet
+    from pbrlib.data.shards.union import open_data
     from pbrlib.sweep.study import SweepStudy
 
-    shards = ShardSet.open(work.shards, on_bad_sample=work.runtime.on_bad_sample)
+    shards = open_data(work.data, on_bad_sample=work.runtime.on_bad_sample)
     about = {"shards": shards.fingerprint, "precision": work.runtime.precision}
     return SweepStudy.begin(work.out, work.search, about=about)
 

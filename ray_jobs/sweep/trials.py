@@ -15,7 +15,7 @@ from ray.tune.search import Searcher
 
 from pbrlib.curriculum.draws import phase_plan
 from pbrlib.curriculum.run import PhaseJob
-from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.shards.union import open_data
 from pbrlib.errors import PbrError
 from pbrlib.sweep.search import Params
 from pbrlib.sweep.study import Configuration, Outcome, SweepStudy
@@ -198,7 +198,7 @@ def run_trials(study: SweepStudy, sweep: Sweep, *, room: int, announce: Announce
 
 def _length(job: PhaseJob) -> dict[str, int]:
     """Steps of a trial, and between two of its validations."""
-    shards = ShardSet.open(job.shards, on_bad_sample=job.runtime.on_bad_sample)
+    shards = open_data(job.data, on_bad_sample=job.runtime.on_bad_sample)
     plan = phase_plan(job.curriculum, job.phase, shards.rows)
     segment = job.curriculum.phases[job.phase].segment_steps or plan.steps_per_epoch
     return {"total_steps": plan.total_steps, "segment_steps": segment}

@@ -21,6 +21,7 @@ import sweep_overhead
 import tile_cache
 import timing
 
+from pbrlib.data.shards.dataspec import DataSpec
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.sources.generated import GeneratedSource
 
@@ -152,7 +153,11 @@ def test_the_ways_to_a_sweeps_trainings_train_the_same(tmp_path: Path) -> None:
     setting = sweep_overhead.prepare(tmp_path, trials=2, steps=20)
     runtime, places = tmp_path / "runtime.yaml", {"runs": tmp_path / "runs", "out": tmp_path / "sweep"}
     work = open_sweep(
-        tmp_path / "search.yaml", data=str(tmp_path / "shards"), runtime_file=runtime, overrides=[], **places
+        tmp_path / "search.yaml",
+        data=DataSpec.of(tmp_path / "shards"),
+        runtime_file=runtime,
+        overrides=[],
+        **places,
     )
     for params, rate in zip(work.search.spec.grid(), setting.rates, strict=True):
         override = f"{sweep_overhead.ADDRESS}={rate}"

@@ -7,6 +7,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from pbrlib.curriculum.config.load import load_curriculum
+from pbrlib.data.shards.dataspec import DataSpec
 from pbrlib.sweep.results import write_results
 from pbrlib.sweep.study import Outcome
 from ray_jobs.cli import main
@@ -51,7 +52,7 @@ def test_a_sweep_that_is_finished_starts_no_ray_and_shows_its_table(
     from ray_jobs.sweep.sweeprun import begin_sweep, open_sweep
 
     file = write_search(tmp_path)
-    places_of = {"data": str(shard_folder), "runs": tmp_path / "runs", "out": tmp_path / "sweep"}
+    places_of = {"data": DataSpec.of(shard_folder), "runs": tmp_path / "runs", "out": tmp_path / "sweep"}
     work = open_sweep(file, runtime_file=None, overrides=[], **places_of)  # type: ignore[arg-type]
     study = begin_sweep(work)
     while (one := study.ask()) is not None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,9 @@ def complaint(text: str, **context: Any) -> str:
 
 def test_a_source_that_is_not_validated_is_found_up_front(rows: list[IndexRow]) -> None:
     message = complaint(GATED, rows=rows)
+    assert "phases.S1.gate.ratios.skyrim: got no material of matsynth, skyrim;" in message
+    trained = [replace(row, source="skyrim", split="train", id=f"{row.id}2") for row in rows]
+    message = complaint(GATED, rows=[*rows, *trained])
     assert "phases.S1.gate.ratios.skyrim: no validation texture of this source" in message
     assert "Known: generated." in message
     check(parse_curriculum(GATED), place="file.yaml")

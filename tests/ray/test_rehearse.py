@@ -27,7 +27,7 @@ def test_workers_talk_and_nodes_say_what_they_see_and_have(
     talk = check_collectives(runtime, scratch=tmp_path, gradient_bytes=4_000_000)
     assert (talk.error, talk.right, talk.bytes, len(talk.hosts)) == (None, True, 4_000_000, 2)
     assert check_talk(talk).verdict == "ok" and talk.bytes_per_s > 0
-    data = str(shard_set.location)
+    data = shard_set.data
     nodes, checks = storage_and_data(tmp_path, runs=tmp_path, data=data, fingerprint=shard_set.fingerprint)
     assert [(check.check, check.verdict) for check in checks] == [
         ("storage shared", "ok"),

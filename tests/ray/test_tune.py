@@ -17,6 +17,7 @@ import ray
 import yaml
 
 from pbrlib.curriculum.config.load import load_curriculum
+from pbrlib.data.shards.dataspec import DataSpec
 from pbrlib.sweep.study import Configuration, SweepStudy
 from pbrlib.train.record.rundirectory import RunDirectory
 from pbrlib.train.runtimespec import RuntimeSpec
@@ -46,7 +47,7 @@ def opened(folder: Path, shards: Path, runtime: Path, **changes: Any) -> tuple[S
     search = write_search(folder, **changes)
     work = open_sweep(
         search,
-        data=str(shards),
+        data=DataSpec.of(shards),
         runs=folder / "runs",
         out=folder / "sweep",
         runtime_file=runtime,

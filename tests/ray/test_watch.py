@@ -91,4 +91,4 @@ def test_prometheus_finds_the_figures_of_a_live_fit_and_the_dashboard_its_name(
     assert run.name == f"albedo/A1-{job.fingerprint[:8]}" and run.status == "FINISHED"
     shown = run.run_settings.train_loop_config
     assert shown["job"] == run.name
-    assert shown["data"] == job.shards and shown["segformer"].startswith(str(trained_runs))
+    assert shown["data"] == str(job.data) and shown["segformer"].startswith(str(trained_runs))

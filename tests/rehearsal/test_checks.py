@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pbrlib.data.shards.dataspec import DataSpec
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.rehearsal import checks
 from pbrlib.rehearsal.checks import Talk, check_talk
@@ -64,7 +65,7 @@ def test_a_node_that_has_another_disk_under_the_path_is_found_out(
     for place in (here, there):
         place.mkdir()
     write_token(here, "said")
-    data = str(shard_set.location)
+    data = shard_set.data
     nodes = [
         inspect_node(here, node="n1", token="one", data=data),
         inspect_node(there, node="n2", token="two", data=data),
@@ -74,12 +75,12 @@ def test_a_node_that_has_another_disk_under_the_path_is_found_out(
     assert check.verdict == "failed" and check.found.startswith("1 of 2 nodes")
     assert shared(nodes[0], back=back).verdict == "ok"
     print_ = shard_set.fingerprint
-    assert checks.data_readable(nodes, data=data, fingerprint=print_).verdict == "ok"
+    assert checks.data_readable(nodes, data=str(data), fingerprint=print_).verdict == "ok"
 
 
 def test_a_node_without_the_shards_is_named(tmp_path: Path) -> None:
     write_token(tmp_path, "said")
-    blind = inspect_node(tmp_path, node="n1", token="one", data=str(tmp_path / "none"))
+    blind = inspect_node(tmp_path, node="n1", token="one", data=DataSpec.of(tmp_path / "none"))
     check = checks.data_readable([NODE, blind], data="/mnt/shards", fingerprint="print")
     assert check.verdict == "failed"
     assert "no manifest.json" in check.found and "/mnt/shards" in str(check.advice)
@@ -88,7 +89,7 @@ def test_a_node_without_the_shards_is_named(tmp_path: Path) -> None:
 def test_a_node_that_cannot_write_says_why(shard_set: ShardSet, tmp_path: Path) -> None:
     write_token(tmp_path, "said")
     (tmp_path / "n1").mkdir()  # In the way of its file, for root too.
-    found = inspect_node(tmp_path, node="n1", token="one", data=str(shard_set.location))
+    found = inspect_node(tmp_path, node="n1", token="one", data=DataSpec.of(shard_set.location))
     assert found.reads == "said"
     assert found.writes is not None and "n1: cannot be written" in found.writes
     assert "Is a directory" in found.writes

@@ -86,7 +86,7 @@ def test_release_shows_the_figures_once_and_then_says_that_the_model_is_there(
         folder = release(
             ladder.runs,
             curricula=ladder.curricula,
-            data=ladder.shards.location,
+            data=ladder.shards.data,
             runtime=RuntimeSpec(workers=1),
             local=False,
         )

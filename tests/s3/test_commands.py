@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from pbrlib import storage
+from pbrlib.data.shards.dataspec import DataSpec
 from pbrlib.errors import DataError
 from pbrlib.storage import s3listing, s3reading
 from pbrlib.train.record.rundirectory import RunDirectory
@@ -126,7 +127,12 @@ def test_a_sweep_finds_its_donors_in_a_bucket(runs: str, shard_folder: Path, tmp
     space = {"phases.A1.optimizer.lr": {"kind": "loguniform", "low": 1e-4, "high": 1e-2}}
     objectives = [{"metric": "val/all/albedo/l1", "mode": "min"}]
     file = write_search(tmp_path, text=ALBEDO, phase="A1", space=space, objectives=objectives)
-    given = {"data": str(shard_folder), "out": tmp_path / "sweep", "runtime_file": None, "overrides": []}
+    given = {
+        "data": DataSpec.of(shard_folder),
+        "out": tmp_path / "sweep",
+        "runtime_file": None,
+        "overrides": [],
+    }
     sweep = open_sweep(file, runs=storage.to_path(runs), **given)
     job = sweep.job(0, {"phases.A1.optimizer.lr": 1e-3}, 0)
     assert str(job.frozen["segformer"]).startswith(f"{runs}/segformer/S0-")

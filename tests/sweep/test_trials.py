@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pbrlib import storage
+from pbrlib.data.shards.dataspec import DataSpec
 from pbrlib.errors import NumericsError
 from pbrlib.sweep.study import Configuration, Outcome, SweepStudy
 from ray_jobs.fit.fit import LostControllerError
@@ -28,7 +29,12 @@ def opened(
 ) -> tuple[SweepStudy, Sweep, StudySearcher, list[Configuration]]:
     file = write_search(folder, **changes)
     work = open_sweep(
-        file, data=str(shards), runs=folder / "runs", out=folder / "sweep", runtime_file=None, overrides=[]
+        file,
+        data=DataSpec.of(shards),
+        runs=folder / "runs",
+        out=folder / "sweep",
+        runtime_file=None,
+        overrides=[],
     )
     study, told = begin_sweep(work), list[Configuration]()
     return study, work, StudySearcher(study, work, announce=told.append), told

@@ -13,6 +13,7 @@ import pytest
 
 from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.run import PhaseJob, launch_local
+from pbrlib.data.shards.dataspec import DataSpec
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DamageError
 from pbrlib.runs.phasefolder import PhaseFolder
@@ -41,7 +42,7 @@ def job(damaged: tuple[Path, set[str]], trained_runs: Path, shard_set: ShardSet,
     curriculum = parse_curriculum(ALBEDO.replace("epochs: 2", "epochs: 2\n    segment_steps: 2"))
     given: dict[str, Any] = {"shards": shard_set, "donors": trained_runs, "runs": tmp_path / "runs"}
     job = job_of(curriculum, "A1", on_bad_sample="skip", record_batches=True, **given)
-    return replace(job, shards=str(damaged[0]))
+    return replace(job, data=DataSpec.of(damaged[0]))
 
 
 def lines(job: PhaseJob, kind: str) -> list[dict[str, Any]]:
@@ -62,7 +63,7 @@ def test_a_phase_counts_and_names_what_it_replaces_and_goes_on_counting_when_res
         failing = job.runtime.model_copy(update={"on_bad_sample": "fail"})
         launch_local(replace(job, runtime=failing, runs=tmp_path / "failing"))
 
-    whole = replace(job, shards=str(job.shards), runs=tmp_path / "whole")
+    whole = replace(job, runs=tmp_path / "whole")
     launch_local(whole)
     assert len(drawn(whole)) == 48
     assert not damaged[1] & set(drawn(whole))

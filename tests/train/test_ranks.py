@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pbrlib.curriculum.run import PhaseJob, run_phase
 from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.shards.union import open_data
 from pbrlib.train.collectives import ProcessGroup
 from pbrlib.train.runtime import LocalRuntime
 from tests.gloo import gloo_rank, run_ranks
@@ -43,7 +44,7 @@ def rank_main(rank: int, jobs: Mapping[str, PhaseJob], folder: Path) -> None:
             if rank == 0:
                 job.directory.mkdir(parents=True, exist_ok=True)
             runtime = GlooRuntime(
-                shards=ShardSet.open(job.shards),
+                shards=open_data(job.data),
                 directory=job.directory,
                 selection=job.curriculum.phases[job.phase].select,
                 device=torch.device("cpu"),

@@ -13,6 +13,7 @@ from pbrlib.curriculum.gate import gate_mistakes
 from pbrlib.curriculum.mistakes import Mistake, refuse, suggestion
 from pbrlib.curriculum.references import frozen_networks
 from pbrlib.curriculum.scale import scaled
+from pbrlib.curriculum.sources import source_mistakes, source_of_metric
 from pbrlib.curriculum.spec import Curriculum, PhaseSpec
 from pbrlib.data.draws.plan import usable
 from pbrlib.data.shards.index import IndexRow
@@ -101,6 +102,7 @@ def _mistakes(
         yield from donor_mistakes(f"task.{field}", reference, own=None, earlier=(), known=known)
     yield from merge_mistakes(curriculum.task)
     if rows is not None:
+        yield from source_mistakes(curriculum, rows)
         yield from _validation(curriculum.task, rows)
         yield from _measured(curriculum, rows)
     for name, phase in curriculum.phases.items():
@@ -116,12 +118,7 @@ def _mistakes(
         yield from _select(f"{address}.select.metric", phase, curriculum.task, rows)
         if runtime is not None and name in running:
             yield from _batch(f"{address}.batch", phase.batch, runtime)
-        held_out = (
-            None
-            if rows is None
-            else {row.source for row in validated(rows, required=maps_required(curriculum.task))}
-        )
-        yield from gate_mistakes(curriculum, name, sources=None if held_out is None else sorted(held_out))
+        yield from gate_mistakes(curriculum, name, rows=rows)
         if rows is not None:
             yield from _data(f"{address}.data", phase, curriculum.task, rows)
 
@@ -138,14 +135,13 @@ def _select(
     address: str, phase: PhaseSpec, task: TaskSpec, rows: Sequence[IndexRow] | None
 ) -> Iterator[Mistake]:
     metric = phase.select.metric
-    parts = metric.split("/")
-    source = parts[1] if len(parts) > 2 and parts[0] == "val" else "all"
+    source = source_of_metric(metric)
     names = metric_names(task, source=source)
     if metric not in names:
         yield Mistake(address, f"{metric!r} is not measured for {task.kind}. {suggestion(metric, names)}")
     elif (
         rows is not None
-        and source != "all"
+        and source in {row.source for row in rows}
         and source not in {row.source for row in validated(rows, required=maps_required(task))}
     ):
         yield Mistake(
@@ -169,13 +165,9 @@ def _batch(address: str, batch: int, runtime: RuntimeSpec) -> Iterator[Mistake]:
 
 
 def _data(address: str, phase: PhaseSpec, task: TaskSpec, rows: Sequence[IndexRow]) -> Iterator[Mistake]:
-    sources = sorted({row.source for row in rows})
     for name in phase.data:
         own = [row for row in rows if row.source == name]
-        if not own:
-            yield Mistake(
-                f"{address}.{name}", f"the shard set has no such source. {suggestion(name, sources)}".rstrip()
-            )
+        if not own:  # source_mistakes has said so
             continue
         kept, left_out = usable(own, maps=maps_required(task), crop=phase.crop)
         if not kept:

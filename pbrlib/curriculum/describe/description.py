@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from pbrlib.curriculum.scale import scaled
 from pbrlib.curriculum.spec import Curriculum, PhasePlayer, PhaseSpec, plain
 from pbrlib.data.draws.balance import merged, minority_of, minority_tiles
 from pbrlib.data.draws.plan import share, usable
+from pbrlib.data.shards.dataspec import DataSpec
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.models.build import network_on_meta
 from pbrlib.models.roles import INPUTS
@@ -31,17 +33,34 @@ Described = dict[str, Any]
 
 
 def describe_ladder(
-    ladder: Ladder, *, runtime: RuntimeSpec, rows: Sequence[IndexRow] | None = None
+    ladder: Ladder,
+    *,
+    runtime: RuntimeSpec,
+    rows: Sequence[IndexRow] | None = None,
+    data: DataSpec | None = None,
 ) -> Described:
-    """Describe every family of a checked ladder, and the waves in which they train, as JSON values."""
+    """Describe every family of a checked ladder, and the waves in which they train, as JSON values.
+
+    ``rows`` are the materials of ``data``.
+    """
     curricula = ladder.curricula
     return {
+        "data": None if data is None else _data(data, rows or ()),
         "waves": [[family.curriculum.name for family in wave] for wave in ladder.waves],
         "runtime": plain(runtime),
         "families": {
             curriculum.name: describe(curriculum, runtime=runtime, rows=rows, family=curricula)
             for curriculum in curricula
         },
+    }
+
+
+def _data(data: DataSpec, rows: Sequence[IndexRow]) -> Described:
+    """Where the data lies, the materials of each source, and which of them feeds a name of the curricula."""
+    return {
+        "places": list(map(str, data.places)),
+        "materials": dict(sorted(Counter(row.source for row in rows).items())),
+        "sources": dict(data.renamed),
     }
 
 

@@ -13,12 +13,12 @@ from pbrlib.data.augment.preview import preview_sheet
 from pbrlib.data.draws.collate import collate
 from pbrlib.data.draws.fetch import fetch, parts_of
 from pbrlib.data.draws.mosaic import Layout
-from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.shards.dataset import DataSet
 from pbrlib.maps import MASK
 from pbrlib.tasks.taskspec import maps_read, target_map
 
 
-def preview(curriculum: Curriculum, phase: str, *, shards: ShardSet, count: int) -> bytes:
+def preview(curriculum: Curriculum, phase: str, *, shards: DataSet, count: int) -> bytes:
     """The first ``count`` draws of a phase before and after augmentation, as a PNG file.
 
     Masks are shown whatever the task reads. The changes of samples without a label, which take a trained
@@ -44,7 +44,7 @@ def preview(curriculum: Curriculum, phase: str, *, shards: ShardSet, count: int)
     )
 
 
-def _caption(draw: dict[str, Any], shards: ShardSet) -> str:
+def _caption(draw: dict[str, Any], shards: DataSet) -> str:
     """The materials of a draw with their classes and windows."""
     parts = []
     for part in parts_of(draw):

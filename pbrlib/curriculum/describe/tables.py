@@ -17,7 +17,7 @@ def render_ladder(described: Described) -> RenderableType:
     """The runtime, the waves, and every family of them."""
     return Group(
         _title("ladder"),
-        labelled_lines([("runtime", joined(_runtime(described["runtime"])))]),
+        labelled_lines([("runtime", joined(_runtime(described["runtime"]))), *_data(described["data"])]),
         Text(),
         _waves(described),
         Text(),
@@ -65,6 +65,15 @@ def _runtime(spec: Described) -> list[str]:
             f"{cache['gib']:g} GiB of decoded tiles on each node, in {cache.get('folder', 'its /tmp')}"
         )
     return [workers, spec["precision"], *pieces]
+
+
+def _data(data: Described | None) -> list[tuple[str, list[str]]]:
+    """The places of the data, its sources, and the names of the curricula that other sources feed."""
+    if data is None:
+        return []
+    counts = [f"{source} ({grouped(count)} materials)" for source, count in data["materials"].items()]
+    fed = [f"{name} is fed from {source}" for name, source in data["sources"].items()]
+    return [("data", joined(data["places"])), ("sources", joined([*counts, *fed]))]
 
 
 def _waves(described: Described) -> Table:

@@ -12,13 +12,13 @@ import torch
 from pbrlib.data.draws.batch import RawBatch
 from pbrlib.data.draws.fetch import crops_from_fetched, parts_of
 from pbrlib.data.draws.mosaic import Layout
+from pbrlib.data.shards.dataset import DataSet
 from pbrlib.data.shards.index import IndexRow
-from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DamageError
 from pbrlib.maps import CLASSES, IGNORE, MAPS, Stored
 
 
-def collate(fetched: pa.Table, shards: ShardSet, *, maps: Sequence[str]) -> RawBatch:
+def collate(fetched: pa.Table, shards: DataSet, *, maps: Sequence[str]) -> RawBatch:
     """One batch from the draws of ``fetched`` in their order; a map that a sample lacks is its fill value.
 
     Where the set is open to skip what is damaged, the nearest whole draw of the batch, of two the earlier,

@@ -19,7 +19,7 @@ from pbrlib.errors import DamageError
 from pbrlib.maps import Stored
 
 if TYPE_CHECKING:
-    from pbrlib.data.shards.reader import ShardSet
+    from pbrlib.data.shards.dataset import DataSet
 
 TILES_PREFIX = "tiles."
 DAMAGE = "damage"
@@ -28,7 +28,7 @@ _DAMAGE_TYPE = pa.list_(pa.string())
 _WINDOW_COLUMNS = ["sample", "y", "x", "crop", "partners"]
 
 
-def fetch(table: Any, shards: ShardSet, maps: Sequence[str]) -> Any:
+def fetch(table: Any, shards: DataSet, maps: Sequence[str]) -> Any:
     """Adds the touched tiles of each draw, still compressed, to a table of draws; null for a cached one.
 
     Args:
@@ -58,7 +58,7 @@ def fetch(table: Any, shards: ShardSet, maps: Sequence[str]) -> Any:
         )
 
 
-def _with_tiles(table: Any, shards: ShardSet, maps: Sequence[str]) -> Any:
+def _with_tiles(table: Any, shards: DataSet, maps: Sequence[str]) -> Any:
     draws = [parts_of(draw) for draw in table.select(_WINDOW_COLUMNS).to_pylist()]
     parts = [part for draw in draws for part in draw]
     rows = [shards.rows[part["sample"]] for part in parts]
@@ -70,7 +70,7 @@ def _with_tiles(table: Any, shards: ShardSet, maps: Sequence[str]) -> Any:
     return table
 
 
-def _alone(draw: Any, shards: ShardSet, maps: Sequence[str]) -> Any:
+def _alone(draw: Any, shards: DataSet, maps: Sequence[str]) -> Any:
     """A table of one draw with its tiles, or with what keeps it from having them."""
     try:
         return _undamaged(_with_tiles(draw, shards, maps))
@@ -95,7 +95,7 @@ def parts_of(draw: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def crops_from_fetched(
-    draw: Mapping[str, Any], shards: ShardSet, maps: Sequence[str]
+    draw: Mapping[str, Any], shards: DataSet, maps: Sequence[str]
 ) -> list[dict[str, Stored]]:
     """Decodes and crops the parts of one draw of a table made by ``fetch``, its own window first.
 

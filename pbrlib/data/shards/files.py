@@ -1,4 +1,4 @@
-"""The shard files of a set that were used last, open, and row groups read out of them."""
+"""The shard files that were used last, open, and row groups read out of them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pbrlib import storage
-from pbrlib.data.shards.manifest import ShardInfo
+from pbrlib.data.shards.manifest import Manifest, ShardInfo
 
 DAMAGE = (OSError, pa.ArrowException, UnicodeDecodeError)  # the last: of a name of a column
 
 _NUM_OPEN_FILES = 64
+
+
+@dataclass(frozen=True)
+class ShardFile:
+    """A shard and where it lies."""
+
+    place: Path
+    info: ShardInfo
+
+
+def shard_files(location: str | Path, manifest: Manifest) -> tuple[ShardFile, ...]:
+    """Return the shards of a published set, in the order of its manifest."""
+    root = storage.to_path(location)
+    return tuple(ShardFile(root / info.file, info) for info in manifest.shards)
 
 
 @dataclass(frozen=True)
@@ -33,12 +47,11 @@ class OpenFiles:
     Every read makes its own Parquet reader over them, since those may not be shared.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._files: OrderedDict[str, _OpenFile] = OrderedDict()
+    def __init__(self) -> None:
+        self._files: OrderedDict[Path, _OpenFile] = OrderedDict()
         self._lock = threading.Lock()
 
-    def read(self, shard: ShardInfo, needed: set[int], maps: Sequence[str]) -> tuple[Any, dict[int, int]]:
+    def read(self, shard: ShardFile, needed: set[int], maps: Sequence[str]) -> tuple[Any, dict[int, int]]:
         """The row groups that hold the needed rows of a shard, and where each row is in them.
 
         Raises one of ``DAMAGE``; what the file system says it says with a number.
@@ -63,17 +76,16 @@ class OpenFiles:
         rows = [group * size + place for group in groups for place in range(size)]
         return table, {row: position for position, row in enumerate(rows)}
 
-    def _open(self, shard: ShardInfo) -> _OpenFile:
-        name = shard.file
+    def _open(self, shard: ShardFile) -> _OpenFile:
         with self._lock:
-            if name in self._files:
-                self._files.move_to_end(name)
-                return self._files[name]
-        source = storage.open_arrow(self._root / name)
+            if shard.place in self._files:
+                self._files.move_to_end(shard.place)
+                return self._files[shard.place]
+        source = storage.open_arrow(shard.place)
         metadata = pq.read_metadata(source)
-        file = _OpenFile(source, metadata, _rows_per_group(metadata, rows=shard.rows))
+        file = _OpenFile(source, metadata, _rows_per_group(metadata, rows=shard.info.rows))
         with self._lock:
-            self._files[name] = file
+            self._files[shard.place] = file
             while len(self._files) > _NUM_OPEN_FILES:
                 self._files.popitem(last=False)
         return file

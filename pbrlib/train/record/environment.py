@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pbrlib import storage
+from pbrlib.data.shards.dataspec import DataSpec
 from pbrlib.train.runtimespec import RuntimeSpec
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ _LIBRARIES = (
 
 
 def note_environment(
-    directory: Path, *, device: torch.device, world_size: int, runtime: RuntimeSpec, data: str
+    directory: Path, *, device: torch.device, world_size: int, runtime: RuntimeSpec, data: DataSpec
 ) -> None:
-    """Writes versions, the machine of rank 0, the runtime and where the shards lie.
+    """Writes versions, the machine of rank 0, the runtime, and where the shards lie under which names.
 
     No environment variable, no name of a user.
     """
@@ -47,7 +48,8 @@ def note_environment(
         "device": torch.cuda.get_device_name(device) if cuda else device.type,
         "cuda": torch.version.cuda if cuda else None,
         "workers": world_size,
-        "data": data,
+        "data": data.record(),
+        **({"sources": dict(data.renamed)} if data.renamed else {}),
         "runtime": runtime.model_dump(mode="json"),
     }
     storage.write_atomic(directory / ENVIRONMENT, json.dumps(known, indent=1))

@@ -183,7 +183,8 @@ def test_micro_batches_that_would_be_empty_are_refused() -> None:
 
 def test_source_that_the_shards_lack_is_refused_with_those_they_have(rows: list[IndexRow]) -> None:
     message = complaint(SEGFORMER.replace("{generated: 1.0}", "{generatd: 1.0}"), rows=rows)
-    assert "phases.S0.data.generatd: the shard set has no such source. Did you mean `generated`?" in message
+    assert "phases.S0.data.generatd: got no material of generatd; the data has generated (4 mat" in message
+    assert "--source generatd=generated" in message
 
 
 def test_missing_map_is_refused(rows: list[IndexRow]) -> None:

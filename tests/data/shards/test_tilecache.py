@@ -19,7 +19,7 @@ import pytest
 from pydantic import ValidationError
 
 from pbrlib.data.draws.fetch import TILES_PREFIX, crops_from_fetched, fetch
-from pbrlib.data.shards import reader
+from pbrlib.data.shards import dataset
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.readspec import TileCacheSpec
 from pbrlib.data.shards.tilecache import REST_S, TileCache
@@ -85,8 +85,8 @@ def size_on_disk(place: Path) -> int:
 def num_decoded(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """How many tiles have been decoded through caches since the last question."""
     calls: list[object] = []
-    really = reader.decode_tile
-    monkeypatch.setattr(reader, "decode_tile", lambda *a, **k: calls.append(a) or really(*a, **k))
+    really = dataset.decode_tile
+    monkeypatch.setattr(dataset, "decode_tile", lambda *a, **k: calls.append(a) or really(*a, **k))
 
     def asked() -> int:
         count = len(calls)
@@ -244,8 +244,8 @@ def race(
     results: Any, start: Any, folder: Path, place: Path, max_bytes: int, rest_s: float, rounds: int
 ) -> None:
     calls = []
-    really = reader.decode_tile
-    reader.decode_tile = lambda *a, **k: calls.append(a) or really(*a, **k)  # type: ignore[assignment]
+    really = dataset.decode_tile
+    dataset.decode_tile = lambda *a, **k: calls.append(a) or really(*a, **k)  # type: ignore[assignment]
     shards = cached(folder, place, max_bytes=max_bytes, rest_s=rest_s)
     start.wait(timeout=120)
     results.put(({delivered(shards) for _ in range(rounds)}, len(calls)))

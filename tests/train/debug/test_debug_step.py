@@ -20,7 +20,9 @@ from pbrlib.curriculum.config.load import dump_yaml, parse_curriculum
 from pbrlib.curriculum.debugstep import StepInQuestion
 from pbrlib.curriculum.run import PhaseJob, launch_local, resolve, run_phase
 from pbrlib.curriculum.spec import Curriculum
+from pbrlib.data.shards.dataspec import DataSpec
 from pbrlib.data.shards.reader import ShardSet
+from pbrlib.data.shards.union import open_data
 from pbrlib.errors import ConfigError, NumericsError, PbrError
 from pbrlib.train.checkpoint.players import read_weights
 from pbrlib.train.checkpoint.state import STATE, checkpoints
@@ -70,7 +72,7 @@ def rank_main(rank: int, jobs: Mapping[str, PhaseJob], folder: Path) -> None:
         for name, job in jobs.items():
             job.directory.mkdir(parents=True, exist_ok=True)
             runtime = Keeping(
-                shards=ShardSet.open(job.shards),
+                shards=open_data(job.data),
                 directory=job.directory,
                 selection=job.curriculum.phases[job.phase].select,
                 device=torch.device("cpu"),
@@ -111,8 +113,9 @@ def trained(
     return folder, said
 
 
-def asked(run: Path, *, step: int | None = None, data: str | None = None) -> StepInQuestion:
-    return StepInQuestion(run, phase=None, step=step, data=data, device=None)
+def asked(run: Path, *, step: int | None = None, data: Path | None = None) -> StepInQuestion:
+    moved = None if data is None else DataSpec.of(data)
+    return StepInQuestion(run, phase=None, step=step, data=moved, device=None)
 
 
 @pytest.mark.parametrize("case", ["wild", "micro"])
