@@ -1,18 +1,73 @@
-"""A bar of progress on standard error, for commands that count what they do."""
+"""Progress on standard error, for commands that count what they do: a bar, in a log a line a minute."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+LINE_EVERY_S = 60.0
+"""Where the output is no terminal, a line is written this often, also while one thing takes longer."""
+
 
 @contextmanager
-def counted(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Shows a bar while the block runs; gives the function that is told how many of how many are done."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+def counted(what: str, *, console: Console | None = None) -> Iterator[Callable[[int, int], None]]:
+    """Shows progress while the block runs; yields the function that takes the done and the total number."""
+    console = console or Console(stderr=True)
+    if console.is_terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task(what, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+    else:
+        with _Lines(what, console) as lines:
+            yield lines.update
+
+
+class _Lines:
+    """Writes a line a minute, from a thread of its own, and one when the total is known."""
+
+    def __init__(self, what: str, console: Console) -> None:
+        self._what, self._console = what, console
+        self._start = time.monotonic()
+        self._counts: tuple[int, int] | None = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> _Lines:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def update(self, done: int, total: int) -> None:
+        """Takes the number of finished and of all things."""
+        first, self._counts = self._counts is None, (done, total)
+        if first:
+            self._write()
+
+    def _run(self) -> None:
+        while not self._over.wait(LINE_EVERY_S):
+            self._write()
+
+    def _write(self) -> None:
+        passed = time.monotonic() - self._start
+        if self._counts is None:
+            line = f"{self._what}: starting, {_clock(passed)} so far"
+        else:
+            done, total = self._counts
+            left = f", about {_clock(passed / done * (total - done))} left" if 0 < done < total else ""
+            line = f"{self._what}: {done} of {total}, {_clock(passed)} so far{left}"
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _clock(seconds: float) -> str:
+    """``1:05:09``."""
+    return str(timedelta(seconds=round(seconds)))

@@ -1,0 +1,56 @@
+import io
+import time
+
+import pytest
+from rich.console import Console
+
+from ray_jobs import bar
+from ray_jobs.bar import counted
+
+
+def log() -> Console:
+    return Console(file=io.StringIO(), width=40)
+
+
+def lines(console: Console) -> list[str]:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+def test_a_log_has_a_line_with_the_total_and_then_one_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = log()
+    with counted("convert", console=console) as watch:
+        watch(0, 4)
+        for done in (1, 2, 3):
+            watch(done, 4)
+    assert lines(console) == ["convert: 0 of 4, 0:00:00 so far"]
+
+
+def test_a_line_comes_also_while_one_thing_takes_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bar, "LINE_EVERY_S", 0.02)
+    console = log()
+    with counted("convert", console=console) as watch:
+        watch(2, 4)
+        deadline = time.monotonic() + 20
+        while len(lines(console)) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert lines(console)[1].startswith("convert: 2 of 4, 0:00:00 so far, about 0:00:00 left")
+    assert len(lines(console)) >= 3
+
+
+def test_before_the_total_is_known_the_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bar, "LINE_EVERY_S", 0.02)
+    console = log()
+    with counted("convert", console=console):
+        deadline = time.monotonic() + 20
+        while not lines(console) and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert lines(console)[0] == "convert: starting, 0:00:00 so far"
+
+
+def test_on_a_terminal_a_bar_shows_the_total() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=60)
+    with counted("convert", console=console) as watch:
+        watch(1, 4)
+        time.sleep(0.2)
+    assert "1/4" in console.file.getvalue()  # type: ignore[attr-defined]
