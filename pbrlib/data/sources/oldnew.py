@@ -17,8 +17,8 @@ from pbrlib.data.materials.pictures import Pixels
 from pbrlib.data.sources.vectors import vector_findings
 from pbrlib.errors import DataError
 from pbrlib.maps import BORDERS, CLASSES, MAPS, MASK, ROUGHNESS, TRUE_PBR, Stored
-from pbrlib.textures.blocks import is_opaque
 from pbrlib.textures.decode import read_picture
+from pbrlib.textures.normalpixels import split_normal
 
 PARTS = ("diffuse", "normal", "albedo", "rmaos", "height", "mask")
 """The files of a material, old ones first."""
@@ -140,14 +140,14 @@ def _channels(part: str, path: Path) -> dict[str, Pixels]:
 
 
 def _normal_and_gloss(pixels: Pixels, path: Path) -> dict[str, Pixels]:
-    """A normal whose missing blue is 0, and the gloss of an alpha that says something."""
-    num_channels = pixels.shape[-1]
-    if num_channels == 1:
-        raise DataError(f"{path}: the normal has one channel (BC4). Save it as BC5 or BC7.")
-    if num_channels == 2:
-        return {"normal": np.concatenate((pixels, np.zeros_like(pixels[..., :1])), axis=-1)}
-    alpha = pixels[..., 3:]
-    return {"normal": pixels[..., :3]} | ({} if is_opaque(alpha) else {"gloss": alpha})
+    """A normal whose missing Z is 0, and the gloss of an alpha that says something."""
+    try:
+        found = split_normal(pixels)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    z = np.zeros_like(found.xy[..., :1]) if found.z is None else found.z
+    normal = np.concatenate((found.xy, z), axis=-1)
+    return {"normal": normal} | ({} if found.gloss is None else {"gloss": found.gloss})
 
 
 def _is_plain(pixels: Pixels) -> bool:

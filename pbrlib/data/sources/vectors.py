@@ -9,6 +9,7 @@ import numpy as np
 
 from pbrlib.data.materials.audit import Finding, Severity
 from pbrlib.data.materials.pictures import Pixels, raw_vectors
+from pbrlib.textures.normalpixels import vector_problem
 
 LENGTH_TOLERANCE = 0.1
 
@@ -16,7 +17,7 @@ _FEW, _MANY = 0.01, 0.5
 
 
 def vector_findings(pixels: Pixels, *, material: str, file: Path | str) -> Iterator[Finding]:
-    """An error where most vectors point inwards, a remark where they are not of unit length.
+    """An error where the vectors are no tangent-space normals, a remark where they are not of unit length.
 
     Args:
         pixels: From a normal map, ``(H, W, 3)``.
@@ -31,6 +32,8 @@ def vector_findings(pixels: Pixels, *, material: str, file: Path | str) -> Itera
     if inward > _MANY:
         said = f"{inward:.0%} of the vectors point into the surface: not a tangent-space normal map"
         yield Finding(material, "normal", "inward", "error", f"{file}: {said}. Leave it out.")
+    elif pixels.dtype == np.uint8 and (problem := vector_problem(pixels)):
+        yield Finding(material, "normal", "vectors", "error", f"{file}: {problem}")
     lengths = np.linalg.norm(vectors, axis=-1)
     share = float((np.abs(lengths - 1.0) > LENGTH_TOLERANCE).mean())
     if share > _FEW:
