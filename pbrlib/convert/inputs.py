@@ -5,8 +5,9 @@ The one place where Skyrim's DirectX normals become OpenGL, and OpenGL normals D
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -18,11 +19,18 @@ from pbrlib.convert.truepbr import PbrMaps
 from pbrlib.errors import CheckpointError, DataError
 from pbrlib.geometry import flip_green, green_channel_verdict
 from pbrlib.inference.chain import TextureInput
-from pbrlib.maps import ALBEDO, MAPS, NORMAL, TRUE_PBR, MapType
-from pbrlib.textures.blocks import Bytes, is_opaque
+from pbrlib.maps import ALBEDO, DIFFUSE, GLOSS, MAPS, NORMAL, TRUE_PBR, MapType
+from pbrlib.textures.blocks import Bytes
+from pbrlib.textures.normalpixels import NormalPixels, split_normal
 
 BLOCK = 4
 """Sides of what is written are multiples of the block of the compressions."""
+
+Specular: TypeAlias = float | Literal["gloss"]
+"""Alpha of RMAOS: a share in [0, 1] of the specular level, or the gloss of the old normal."""
+
+_LEAST = 8
+"""Pixels of a side below which a normal is not judged."""
 
 _LOOKED_AT = 512
 """Pixels of the middle by which the green channel is judged; whole textures say no more and cost seconds."""
@@ -47,31 +55,34 @@ def prepare(diffuse: Bytes, normal: Bytes) -> Prepared:
 
     Args:
         diffuse: ``(H, W, C)`` sRGB, C = 4 with alpha or 1 (grey).
-        normal: ``(H, W, C)`` DirectX; C = 4 with gloss in alpha, or 2, where z follows from unit length.
+        normal: ``(H, W, C)`` DirectX, as `pbrlib.textures.normalpixels.split_normal` takes it.
 
     Raises:
-        DataError: a diffuse with two channels or a normal with one.
+        DataError: A diffuse with two channels, or a normal that is none.
     """
     if diffuse.shape[-1] == 2:
         raise DataError(
             "the diffuse has two channels (BC5), which is a normal's format. Check the file names."
         )
-    if normal.shape[-1] == 1:
-        raise DataError("the normal has one channel (BC4). Save it as BC5 or BC7.")
     notes: list[str] = []
     if diffuse.shape[-1] == 1:
         notes.append("grey diffuse")
         diffuse = np.concatenate((np.repeat(diffuse, 3, axis=-1), np.full_like(diffuse, 255)), axis=-1)
     colour = _planes(diffuse)
-    vectors, gloss = _split_normal(_raw(normal))
-    size = tuple(-(-side // BLOCK) * BLOCK for side in colour.shape[-2:])
+    try:
+        found = split_normal(normal)
+    except DataError as error:
+        raise DataError(f"the normal: {error}") from error
+    notes += [f"normal: {note}" for note in found.notes]
+    vectors, gloss = _vectors(found), None if found.gloss is None else _planes(found.gloss)
+    size = block_size(colour.shape[-2:])
     if size != tuple(colour.shape[-2:]):
         notes.append(f"{_size(colour)} px resized to {size[1]} x {size[0]}, multiples of {BLOCK}")
     if vectors.shape[-2:] != colour.shape[-2:]:
         notes.append(f"normal of {_size(vectors)} px resized to the diffuse")
     if gloss is None:
         notes.append("no gloss in the normal's alpha")
-    if green_channel_verdict(_middle(vectors), tileable=False) == "directx":
+    if _looks_opengl(vectors):
         notes.append("the normal looks like OpenGL (Y up), but was read as DirectX, as the game does")
     seam = seam_over_mean(colour[0, :3])
     colour, vectors = _resized(colour, size), F.normalize(_resized(vectors, size), dim=1)
@@ -82,6 +93,26 @@ def prepare(diffuse: Bytes, normal: Bytes) -> Prepared:
         tileable=seam.tiles,
     )
     return Prepared(texture=texture, alpha=colour[0, 3:], seam=seam, notes=tuple(notes))
+
+
+def prepare_glow(glow: Bytes) -> Bytes:
+    """The colours ``(H, W, 3)`` of a decoded glow map, its sides multiples of a block.
+
+    Raises:
+        DataError: It has two channels.
+    """
+    if glow.shape[-1] == 2:
+        raise DataError("the glow map has two channels (BC5), which is a normal's format.")
+    colour = glow[..., :3] if glow.shape[-1] >= 3 else np.repeat(glow, 3, axis=-1)
+    size = block_size(colour.shape[:2])
+    if size == colour.shape[:2]:
+        return np.ascontiguousarray(colour)
+    return _bytes(DIFFUSE, _resized(_planes(colour), size)[0])
+
+
+def block_size(size: Sequence[int]) -> tuple[int, ...]:
+    """The sides rounded up to multiples of a block."""
+    return tuple(-(-side // BLOCK) * BLOCK for side in size)
 
 
 def require_maps(names: Collection[str], *, place: str) -> None:
@@ -97,19 +128,39 @@ def require_maps(names: Collection[str], *, place: str) -> None:
         )
 
 
-def store(prepared: Prepared, maps: Mapping[str, Tensor]) -> PbrMaps:
+def store(prepared: Prepared, maps: Mapping[str, Tensor], *, specular: Specular = 1.0) -> PbrMaps:
     """Predicted maps (C, H, W) in [0, 1] and the original normal as the bytes that are written.
 
+    Args:
+        prepared: The old texture.
+        maps: The prediction.
+        specular: What the alpha of RMAOS holds.
+
     Raises:
-        CheckpointError: a map that True PBR needs was not predicted.
+        CheckpointError: A map that True PBR needs was not predicted.
+        DataError: A prediction is not finite.
     """
     require_maps(maps, place="the prediction")
     directx = flip_green(prepared.texture.normal[None])[0]
     albedo = torch.cat((maps[ALBEDO.name].cpu(), prepared.alpha))
     predicted = {name: maps[name] for name in TRUE_PBR} | {ALBEDO.name: albedo}
+    for name, x in predicted.items():
+        if not x.isfinite().all():
+            raise DataError(f"the network of {name} answers numbers that are not finite. Check its training.")
     return PbrMaps(
-        normal=_bytes(NORMAL, directx), **{name: _bytes(MAPS[name], x) for name, x in predicted.items()}
+        normal=_bytes(NORMAL, directx),
+        specular=_specular(prepared, specular),
+        **{name: _bytes(MAPS[name], x) for name, x in predicted.items()},
     )
+
+
+def _specular(prepared: Prepared, specular: Specular) -> Bytes | None:
+    """The plane ``(H, W, 1)`` of the alpha of RMAOS; None where it is full everywhere."""
+    if specular == "gloss":
+        gloss = prepared.texture.gloss
+        return None if gloss is None else _bytes(GLOSS, gloss)
+    size = prepared.texture.diffuse.shape[-2:]
+    return None if specular == 1.0 else _bytes(GLOSS, torch.full((1, *size), specular))
 
 
 def _raw(pixels: Bytes) -> Tensor:
@@ -120,15 +171,19 @@ def _planes(pixels: Bytes) -> Tensor:
     return _raw(pixels).float() / 255.0
 
 
-def _split_normal(raw: Tensor) -> tuple[Tensor, Tensor | None]:
-    """OpenGL unit normals (1, 3, H, W), and gloss (1, 1, H, W) unless none is stored."""
-    if raw.shape[1] == 2:
-        flat = raw.float() * (2.0 / 255.0) - 1.0
-        z = (1.0 - flat.square().sum(dim=1, keepdim=True)).clamp_min(0.0).sqrt()
-        return flip_green(F.normalize(torch.cat((flat, z), dim=1), dim=1)), None
-    alpha = raw[:, 3:]
-    gloss = None if is_opaque(alpha.numpy()) else alpha.float() / 255.0
-    return flip_green(NORMAL.decode(raw[:, :3])), gloss
+def _vectors(found: NormalPixels) -> Tensor:
+    """OpenGL unit normals (1, 3, H, W)."""
+    if found.z is not None:
+        return flip_green(NORMAL.decode(_raw(np.concatenate((found.xy, found.z), axis=-1))))
+    flat = _raw(found.xy).float() * (2.0 / 255.0) - 1.0
+    z = (1.0 - flat.square().sum(dim=1, keepdim=True)).clamp_min(0.0).sqrt()
+    return flip_green(F.normalize(torch.cat((flat, z), dim=1), dim=1))
+
+
+def _looks_opengl(vectors: Tensor) -> bool:
+    """Whether the curl says that the sign of green is the other one; a few pixels say nothing."""
+    middle = _middle(vectors)
+    return min(middle.shape[-2:]) >= _LEAST and green_channel_verdict(middle, tileable=False) == "directx"
 
 
 def _middle(x: Tensor) -> Tensor:

@@ -1,53 +1,34 @@
-"""A whole texture tree through the networks: decode ahead, infer here, compress and write behind."""
+"""A whole texture tree to True PBR, and the report of it, which is written whatever ends the conversion."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import assert_never
 
-from torch import Tensor
-
-from pbrlib.convert.conversionreport import FILE, Converted, Report
-from pbrlib.convert.inputs import Prepared, prepare, store
-from pbrlib.convert.seams import seam_over_mean
+from pbrlib.convert.conversion import Conversion, Failed, Predictor, Settings, Written
+from pbrlib.convert.conversionreport import FILE, Report
+from pbrlib.convert.existing import diffuse_path
 from pbrlib.convert.sheet import NAME as SHEET
-from pbrlib.convert.sheet import Sheet, thumbnails
+from pbrlib.convert.sheet import Sheet
+from pbrlib.convert.stopping import StopError, StopSignals
 from pbrlib.convert.texturepairs import find_textures
-from pbrlib.convert.truepbr import PbrMaps, write_texture, write_together
+from pbrlib.convert.truepbr import PATCHES, TEXTURES, part_prefix, write_together
 from pbrlib.convert.workers import Workers
-from pbrlib.data.materials.contact import Picture
-from pbrlib.errors import ConfigError, DataError
-from pbrlib.inference.chain import TextureInput
-from pbrlib.maps import DIFFUSE, NORMAL, TRUE_PBR
-from pbrlib.textures.blocks import is_opaque
-from pbrlib.textures.decode import Texture, read_texture
-from pbrlib.textures.metadata import Use
-from pbrlib.textures.pairs import Aside, Fate, Listing, Pair
+from pbrlib.errors import ConfigError, DataError, first_line
+from pbrlib.textures.aside import Aside, Fate
+from pbrlib.textures.matching import Pair
+from pbrlib.textures.pairs import Listing
 
 AHEAD = 2
 """Textures per worker that wait decoded, and that wait to be written: bounds the memory."""
 
-
-class Predictor(Protocol):
-    """What converts: ``pbrlib.inference.chain.Chain``, or anything that answers like it."""
-
-    def predict(self, texture: TextureInput) -> dict[str, Tensor]:
-        """Maps (C, H, W) in [0, 1] at the size of the texture."""
-        ...
-
-
-class Reader(Protocol):
-    """What decodes: ``pbrlib.textures.decode.read_texture``, or a function that answers like it."""
-
-    def __call__(self, path: Path, *, use: Use) -> Texture:
-        """The pixels of a file, and notes on them."""
-        ...
+SAVE_EVERY_S = 30.0
+"""The report is written this often, so that one is there even after a kill that nothing can answer."""
 
 
 @dataclass(frozen=True)
@@ -59,77 +40,58 @@ class Progress:
     name: str
 
 
-@dataclass(frozen=True)
-class _Loading:
-    pair: Pair
-    diffuse: Future[Texture]
-    normal: Future[Texture]
-
-
-@dataclass(frozen=True)
-class _Writing:
-    """A texture on its way to the disk; the full-size maps are already with the writer."""
-
-    pair: Pair
-    summary: Converted
-    row: Mapping[str, Picture]
-    files: Future[list[str]]
-
-
 def convert_tree(
-    predictor: Predictor,
+    open_networks: Callable[[], Predictor],
     *,
     source: Path,
     output: Path,
-    num_workers: int = 2,
-    timeout_s: float = 300.0,
+    settings: Settings | None = None,
+    begin: Callable[[Listing], None] = lambda listing: None,
     watch: Callable[[Progress], None] = lambda progress: None,
-    read: Reader = read_texture,
 ) -> Report:
-    """Converts every texture pair of a tree; existing files of the same names are replaced.
+    """Converts every texture pair of a tree; files of an earlier conversion are replaced.
+
+    SIGINT, SIGTERM and SIGHUP end it early: the report then names what was not begun.
 
     Args:
-        predictor: the trained networks; they run in this process.
-        source: a game's ``Data`` folder or a texture folder.
-        output: the folder of the mod: ``textures/PBR``, ``PBRNifPatcher``, ``report.json``, ``contact.png``.
-        num_workers: child processes that decode, compress and write.
-        timeout_s: seconds after which a decoder or encoder has hung.
-        watch: called after every texture.
-        read: the decoder, a function that a child process can import.
+        open_networks: Opens the trained networks, which run in this process; called once it is known what
+            there is to convert.
+        source: A game's or a mod's folder, its texture folder or a folder in that.
+        output: The folder of the mod: ``textures/PBR``, ``PBRNifPatcher``, ``report.json``, ``contact.png``.
+        settings: How to convert.
+        begin: Called with what there is to convert, before anything is.
+        watch: Called before the first texture and after every one.
 
     Returns:
         What became of every file, as also written to ``report.json``.
 
     Raises:
         ConfigError: ``output`` lies inside ``source`` or is the same folder.
-        DataError: there is nothing to read, or the report cannot be written.
-        CheckpointError: a network is missing.
+        DataError: There is nothing to read, or the report cannot be written.
+        CheckpointError: A network is missing.
     """
     refuse_overlap(source=source, output=output)
-    source, output = source.resolve(), output.resolve()
-    start = time.perf_counter()
-    listing = find_textures(source)
-    report = Report(source=str(source), output=str(output), asides=list(listing.asides))
-    sheet = Sheet(num_textures=len(listing.pairs))
-    total, done = len(listing.pairs), 0
-    with Workers(num_workers, timeout_s=timeout_s) as workers:
-        conversion = _Conversion(predictor, listing, output, workers, read)
-        for result in conversion.results(ahead=AHEAD * num_workers):
-            done += 1
-            if isinstance(result, Aside):
-                report.asides.append(result)
-                name = result.path.as_posix()
-            else:
-                name = result.summary.name
-                report.converted.append(replace(result.summary, files=tuple(result.files.result())))
-                sheet.add(name, result.row, place=done - 1)
-            watch(Progress(done=done, total=total, name=name))
-    report.seconds = time.perf_counter() - start
-    files = {PurePosixPath(FILE): report.encode()}
-    if report.converted:
-        files[PurePosixPath(SHEET)] = sheet.encode()
-    write_together(output, files)
-    return report
+    # Not resolved: a link may be what bears the name of the texture folder.
+    source, output = (Path(os.path.abspath(path)) for path in (source, output))  # noqa: PTH100
+    run = _Run(Report(source=str(source), output=str(output)), output, settings or Settings(), watch)
+    with StopSignals() as signals:
+        try:
+            listing = find_textures(source, output=output)
+            run.enter(listing)
+            begin(listing)
+            run.save()
+            run.convert(open_networks, list(listing.pairs))
+            signals.hold()
+            run.end("complete")
+        except StopError as stop:
+            run.end("stopped", reason=f"{stop} came first", code=128 + stop.number)
+        except Exception as error:
+            signals.hold()
+            if run.report.total is not None:
+                with contextlib.suppress(DataError):  # it may be the very error
+                    run.end("failed", reason=first_line(error))
+            raise
+    return run.report
 
 
 def refuse_overlap(*, source: Path, output: Path) -> None:
@@ -139,91 +101,87 @@ def refuse_overlap(*, source: Path, output: Path) -> None:
         raise ConfigError(f"{output}: lies inside the input {source}. Choose a folder outside of it.")
 
 
-@dataclass(frozen=True)
-class _Conversion:
-    predictor: Predictor
-    listing: Listing
+@dataclass
+class _Run:
+    """The state of one call: the report, and what of it still has to be done."""
+
+    report: Report
     output: Path
-    workers: Workers
-    read: Reader
+    settings: Settings
+    watch: Callable[[Progress], None]
+    sheet: Sheet = field(default_factory=lambda: Sheet(num_textures=1))
+    waiting: dict[PurePosixPath, Pair] = field(default_factory=dict)
+    start: float = field(default_factory=time.monotonic)
+    saved: float = 0.0
 
-    def results(self, *, ahead: int) -> Iterator[_Writing | Aside]:
-        """Every pair in order, written or failed; ``ahead`` textures wait at either side of the networks."""
-        waiting = iter(self.listing.pairs)
-        loading: deque[_Loading] = deque()
-        writing: deque[_Writing] = deque()
-        while True:
-            while len(loading) < ahead and (pair := next(waiting, None)):
-                loading.append(self._load(pair))
-            if not loading:
-                break
-            current = loading.popleft()
-            try:
-                writing.append(self._convert(current))
-            except DataError as error:
-                yield self._failed(current.pair, error)
-            while writing and (len(writing) > ahead or writing[0].files.done()):
-                yield self._finished(writing.popleft())
-        while writing:
-            yield self._finished(writing.popleft())
+    def enter(self, listing: Listing) -> None:
+        """Takes what there is to convert into the report."""
+        self.report.root, self.report.notes = str(listing.root), list(listing.notes)
+        self.report.total = len(listing.pairs)
+        self.report.asides = list(listing.asides)
+        self.waiting = {diffuse_path(pair): pair for pair in listing.pairs}
+        self.sheet = Sheet(num_textures=len(listing.pairs))
 
-    def _load(self, pair: Pair) -> _Loading:
-        files: tuple[tuple[Path, Use], ...] = ((pair.diffuse, "colour"), (pair.normal, "normal"))
-        diffuse, normal = (
-            self.workers.submit(str(path), partial(self.read, use=use), path) for path, use in files
-        )
-        return _Loading(pair, diffuse, normal)
-
-    def _convert(self, loading: _Loading) -> _Writing:
-        diffuse, normal = loading.diffuse.result(), loading.normal.result()
-        start = time.perf_counter()
-        prepared = prepare(diffuse.pixels, normal.pixels)
-        answer = self.predictor.predict(prepared.texture)
-        predicted = {name: x.cpu() for name, x in answer.items() if name in TRUE_PBR}
-        maps = store(prepared, predicted)
-        seconds = time.perf_counter() - start
-        summary = _summary(
-            loading.pair, prepared, predicted, opaque=is_opaque(maps.albedo[..., 3]), seconds=seconds
-        )
-        summary = replace(summary, notes=(*_file_notes(diffuse, normal), *summary.notes))
-        row = thumbnails(prepared.texture, predicted)
-        return _Writing(loading.pair, summary, row, self._write(loading.pair, maps))
-
-    def _write(self, pair: Pair, maps: PbrMaps) -> Future[list[str]]:
-        place = f"{self.output}: {pair.name}"
-        return self.workers.submit(place, write_texture, self.output, pair.name, pair.stem, maps)
-
-    def _finished(self, writing: _Writing) -> _Writing | Aside:
+    def convert(self, open_networks: Callable[[], Predictor], pairs: list[Pair]) -> None:
+        """Converts pairs; without room in the output the rest of them is left."""
+        self.watch(Progress(done=0, total=len(pairs), name=""))
+        if not pairs:
+            return
+        settings = self.settings
+        predictor = open_networks()
+        conversion: Conversion | None = None
         try:
-            writing.files.result()
-        except DataError as error:
-            return self._failed(writing.pair, error)
-        return writing
+            with Workers(settings.num_workers, timeout_s=settings.timeout_s) as workers:
+                conversion = Conversion(predictor, self.output, workers, settings)
+                for result in conversion.results(iter(pairs), ahead=AHEAD * settings.num_workers):
+                    self._take(result)
+                    if isinstance(result, Failed) and result.no_room:
+                        raise DataError(result.aside.reason)
+                    if time.monotonic() - self.saved >= SAVE_EVERY_S:
+                        with contextlib.suppress(DataError):  # the last one says that it cannot be written
+                            self.save()
+        finally:
+            if conversion is not None:
+                for result in conversion.finished_writes():
+                    self._take(result)
 
-    def _failed(self, pair: Pair, error: DataError) -> Aside:
-        return Aside(
-            PurePosixPath(pair.diffuse.relative_to(self.listing.root).as_posix()), Fate.FAILED, str(error)
-        )
+    def _take(self, result: Written | Failed) -> None:
+        del self.waiting[diffuse_path(result.pair)]
+        match result:
+            case Written():
+                place = len(self.report.converted)
+                self.report.converted.append(result.summary)
+                self.sheet.add(result.summary.name, result.row, place=place)
+            case Failed():
+                self.report.asides.append(result.aside)
+            case _:
+                assert_never(result)
+        total = self.report.total or 0
+        self.watch(Progress(done=total - len(self.waiting), total=total, name=result.pair.name.as_posix()))
 
+    def end(self, state: str, *, reason: str = "", code: int | None = None) -> None:
+        """Writes the report for the last time, with the pictures, and clears away what was half written."""
+        self.report.end(state, reason, code=code, pending=self._pending(reason))
+        self._clear()
+        self.waiting = {}
+        files = {PurePosixPath(SHEET): self.sheet.encode()} if self.report.converted else {}
+        self.save(files)
 
-def _file_notes(diffuse: Texture, normal: Texture) -> list[str]:
-    return [f"diffuse: {note}" for note in diffuse.notes] + [f"normal: {note}" for note in normal.notes]
+    def save(self, pictures: dict[PurePosixPath, bytes] | None = None) -> None:
+        """Writes the report as it is now; raises DataError if it cannot be written."""
+        self.report.seconds = time.monotonic() - self.start
+        self.saved = time.monotonic()
+        encoded = self.report.encode(self._pending("being converted"))
+        write_together(self.output, {PurePosixPath(FILE): encoded, **(pictures or {})})
 
+    def _pending(self, reason: str) -> list[Aside]:
+        return [Aside(path, Fate.PENDING, f"not converted: {reason}") for path in self.waiting]
 
-def _summary(
-    pair: Pair, prepared: Prepared, predicted: Mapping[str, Tensor], *, opaque: bool, seconds: float
-) -> Converted:
-    texture = prepared.texture
-    height, width = texture.diffuse.shape[-2:]
-    seams = {DIFFUSE.name: prepared.seam, NORMAL.name: seam_over_mean(texture.normal * 0.5 + 0.5)}
-    return Converted(
-        name=pair.name.as_posix(),
-        width=width,
-        height=height,
-        tiles=texture.tileable,
-        opaque=opaque,
-        seconds=round(seconds, 3),
-        seams={**seams, **{name: seam_over_mean(x) for name, x in predicted.items()}},
-        notes=prepared.notes,
-        files=(),
-    )
+    def _clear(self) -> None:
+        """Removes the unfinished files of children that were ended."""
+        names = {PurePosixPath(converted.name).parent for converted in self.report.converted}
+        names |= {path.parent for path in self.waiting}
+        names |= {aside.path.parent for aside in self.report.asides if aside.fate is Fate.FAILED}
+        for folder in {top / name for name in names for top in (TEXTURES, PATCHES)}:
+            for path in (self.output / folder).glob(f"{part_prefix(os.getpid())}*.part"):
+                path.unlink(missing_ok=True)

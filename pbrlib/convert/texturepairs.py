@@ -1,48 +1,81 @@
-"""The pairs of an input tree that can be converted, by the sizes in their headers; no pixels are read."""
+"""The pairs of an input tree that are converted, by names and by the sizes in their headers."""
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from pbrlib.errors import DataError
+from pbrlib.convert.existing import diffuse_path, kept, kept_in_output, pbr_sets
+from pbrlib.convert.patcher import land_note, refused
+from pbrlib.convert.truepbr import TEXTURES
+from pbrlib.errors import DataError, first_line
+from pbrlib.textures.aside import Aside, Fate, sorted_asides
 from pbrlib.textures.decode import read_size
-from pbrlib.textures.pairs import Aside, Fate, Listing, Pair, find_pairs
+from pbrlib.textures.matching import Pair
+from pbrlib.textures.pairs import Listing, find_pairs
+from pbrlib.textures.treefiles import subfolder
 
 MAX_SIDE = 2048
 """Pixels of the longest side that is converted in one pass."""
 
+_SAME_SHAPE = 1.1
+"""Ratio of the aspect ratios of a diffuse and a normal up to which variants are taken to share it."""
 
-def find_textures(source: Path) -> Listing:
-    """Lists the textures of a tree, those that are too large or have a broken header put aside.
+
+def find_textures(source: Path, *, output: Path | None = None) -> Listing:
+    """Lists the textures of a tree that are converted, and why every other is not.
 
     Args:
-        source: a game's ``Data`` folder (with ``textures/`` in it, any case) or a texture folder itself.
+        source: A game's or a mod's folder, its texture folder or a folder in that.
+        output: The folder of the mod, whose sets of other origin are not replaced.
 
     Raises:
-        DataError: no such folder, or no texture file in it.
+        DataError: As `pbrlib.textures.pairs.find_pairs`.
     """
     listing = find_pairs(source)
-    measured = [_measured(listing.root, pair) for pair in listing.pairs]
-    asides = [*listing.asides, *(one for one in measured if isinstance(one, Aside))]
-    return Listing(
-        listing.root,
-        tuple(one for one in measured if isinstance(one, Pair)),
-        tuple(sorted(asides, key=lambda aside: aside.path.as_posix().lower())),
-    )
+    inside = pbr_sets(listing.root)
+    textures = subfolder(output, TEXTURES.parts[0]) if output is not None and output.is_dir() else None
+    standing = pbr_sets(textures) if textures is not None else {}
+    pairs: list[Pair] = []
+    asides = list(listing.asides)
+    for pair in listing.pairs:
+        aside = kept(pair, inside) or refused(pair) or _measured(pair)
+        if aside is None and output is not None:
+            aside = kept_in_output(pair, standing, output=output)
+        if aside is None:
+            pairs.append(pair)
+        else:
+            asides.append(aside)
+    note = land_note(pairs)
+    notes = (*listing.notes, note) if note else listing.notes
+    return Listing(listing.root, tuple(pairs), sorted_asides(asides), notes)
 
 
-def _measured(root: Path, pair: Pair) -> Pair | Aside:
-    """The pair itself, or why its headers forbid to convert it."""
-    relative = PurePosixPath(pair.diffuse.relative_to(root).as_posix())
+def _measured(pair: Pair) -> Aside | None:
+    """Why the headers of a pair forbid to convert it; None if they do not."""
+    path = diffuse_path(pair)
     try:
         sizes = [read_size(pair.diffuse), read_size(pair.normal)]
-    except DataError as error:
-        return Aside(relative, Fate.FAILED, str(error))
+    except (DataError, OSError) as error:
+        return Aside(path, Fate.FAILED, first_line(error))
     height, width = sizes[0]
     if max(height, width) > MAX_SIDE:
-        return Aside(relative, Fate.OVERSIZE, f"{width} x {height} px, at most {MAX_SIDE} are converted")
+        reason = f"{width} x {height} px, at most {MAX_SIDE} are converted. Reduce it"
+        return Aside(path, Fate.OVERSIZE, reason)
     if max(sizes[1]) > 2 * MAX_SIDE:
-        return Aside(
-            relative, Fate.OVERSIZE, f"its normal has {max(sizes[1])} px, at most {2 * MAX_SIDE} are read"
+        reason = f"its normal has {max(sizes[1])} px, at most {2 * MAX_SIDE} are read. Reduce it"
+        return Aside(path, Fate.OVERSIZE, reason)
+    if pair.shared and not _same_shape(sizes[0], sizes[1]):
+        reason = (
+            f"no normal of its own, and {pair.normal.name} of another variant has another shape "
+            f"({sizes[1][1]} x {sizes[1][0]} px, not {width} x {height})"
         )
-    return pair
+        return Aside(path, Fate.UNPAIRED, reason)
+    return None
+
+
+def _same_shape(diffuse: tuple[int, int], normal: tuple[int, int]) -> bool:
+    """Whether two sizes have one aspect ratio; a pixel fits everything."""
+    if max(normal) == 1:
+        return True
+    ratio = diffuse[0] * normal[1] / (diffuse[1] * normal[0])
+    return 1 / _SAME_SHAPE <= ratio <= _SAME_SHAPE

@@ -9,157 +9,107 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
 from pbrlib.errors import DataError
-from pbrlib.skyrim import DIFFUSE_SUFFIXES, NORMAL_SUFFIXES, OTHER_FOLDERS, OTHER_SUFFIXES
+from pbrlib.skyrim import OTHER_FOLDERS, PBR_FOLDER, TOP_FOLDERS
+from pbrlib.textures.aside import Aside, Fate, sorted_asides
 from pbrlib.textures.decode import SUFFIXES
-
-
-class Fate(StrEnum):
-    """Why a texture file is left out."""
-
-    UNPAIRED = "unpaired"
-    SKIPPED = "skipped"
-    OVERSIZE = "oversize"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True)
-class Aside:
-    """A file that makes no pair, relative to the texture root, and why."""
-
-    path: PurePosixPath
-    fate: Fate
-    reason: str
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A diffuse and its normal.
-
-    ``name`` is the path of the diffuse without its ending, relative to the texture root; ``stem`` keeps
-    ``_d`` and its like, since meshes name the diffuse by it.
-    """
-
-    name: PurePosixPath
-    stem: PurePosixPath
-    diffuse: Path
-    normal: Path
+from pbrlib.textures.matching import Pair, match_folder
+from pbrlib.textures.textureroot import TextureRoot, find_texture_root
+from pbrlib.textures.treefiles import TreeFiles, tree_files, unread_reason
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The texture root, the pairs sorted by name, and everything else."""
+    """The texture root, the pairs sorted by name, everything else, and what a user should know of both."""
 
     root: Path
     pairs: tuple[Pair, ...]
     asides: tuple[Aside, ...]
+    notes: tuple[str, ...] = ()
 
 
 def find_pairs(source: Path) -> Listing:
     """Lists the textures of a tree by their names.
 
     Args:
-        source: a game's ``Data`` folder (with ``textures/`` in it, any case) or a texture folder itself.
+        source: A game's or a mod's folder, its texture folder, or a folder in that; see
+            `pbrlib.textures.textureroot`. Of a folder in the texture folder only what lies there is listed.
 
     Raises:
-        DataError: no such folder, or no texture file in it.
+        DataError: No such folder, several that may be the texture folder, or no texture file in it.
     """
-    if not source.is_dir():
-        raise DataError(f"{source}: no such folder. Give the folder with the textures.")
-    root = subfolder(source, "textures") or source
-    asides: list[Aside] = []
+    found = find_texture_root(source)
+    files = tree_files(found.root, start=found.start)
+    asides = [*files.asides, *_around(source, found)]
+    if not files.textures:
+        raise DataError(_nothing(found, asides))
     folders: dict[str, list[PurePosixPath]] = defaultdict(list)
-    for path in texture_files(root):
-        reason = _not_a_material(path)
-        if reason:
-            asides.append(Aside(path, Fate.SKIPPED, reason))
-        else:
+    for path in files.textures:
+        aside = _not_a_material(path)
+        if aside is None:
             folders[path.parent.as_posix().lower()].append(path)
-    if not folders and not asides:
-        raise DataError(f"{root}: no .dds or .png file in it. Give the folder with the textures.")
+        else:
+            asides.append(aside)
+    unread = _unread_by_folder(files)
     pairs: list[Pair] = []
-    for paths in folders.values():
-        for found in _match(root, paths):
-            if isinstance(found, Pair):
-                pairs.append(found)
+    for folder, paths in folders.items():
+        for one in match_folder(found.root, paths, unread=unread.get(folder, {})):
+            if isinstance(one, Pair):
+                pairs.append(one)
             else:
-                asides.append(found)
+                asides.append(one)
     return Listing(
-        root,
+        found.root,
         tuple(sorted(pairs, key=lambda pair: pair.name.as_posix().lower())),
-        tuple(sorted(asides, key=lambda aside: aside.path.as_posix().lower())),
+        sorted_asides(asides),
+        (found.note,) if found.note else (),
     )
 
 
-def subfolder(folder: Path, name: str) -> Path | None:
-    """The folder of a (lower-case) name, whatever its case, directly below another; None if there is none."""
-    return next(
-        (path for path in sorted(folder.iterdir()) if path.name.lower() == name and path.is_dir()), None
-    )
+def _around(source: Path, found: TextureRoot) -> Iterator[Aside]:
+    """What lies between a given folder and the texture root below it, and may hold textures."""
+    for archive in found.archives:
+        yield Aside(_beside(found.root, archive), Fate.UNREAD, unread_reason(archive))
+    if source in found.root.parents and source != found.root.parent:
+        reason = f"outside of {found.root}, where the game looks for nothing. Give its folder as INPUT"
+        for path in tree_files(source, start=source).textures:
+            if path.suffix.lower() == SUFFIXES[0] and found.root not in (source / path).parents:
+                yield Aside(_beside(found.root, source / path), Fate.UNREAD, reason)
 
 
-def texture_files(root: Path) -> Iterator[PurePosixPath]:
-    """Every file below a folder whose ending is a texture's, relative to it, in a stable order."""
-    for folder, subfolders, names in os.walk(root):
-        subfolders.sort()
-        for name in sorted(names):
-            if name.lower().endswith(SUFFIXES):
-                yield PurePosixPath((Path(folder) / name).relative_to(root).as_posix())
+def _beside(root: Path, path: Path) -> PurePosixPath:
+    return PurePosixPath(os.path.relpath(path, root))
 
 
-def _not_a_material(path: PurePosixPath) -> str:
-    for part in path.parts[:-1]:
-        what = OTHER_FOLDERS.get(part.lower(), "LOD" if part.lower().endswith("_lod") else "")
+def _nothing(found: TextureRoot, asides: list[Aside]) -> str:
+    """Why a tree without a texture is an error, with the archives or pictures that it has instead."""
+    seen = [aside for aside in asides if aside.fate is Fate.UNREAD]
+    if not seen:
+        return f"{found.start}: no .dds or .png file in it. Give the folder with the textures."
+    more = f" and {len(seen) - 1} more" if len(seen) > 1 else ""
+    first = seen[0]
+    return f"{found.start}: no .dds or .png file in it, but {first.path.name}{more}: {first.reason}."
+
+
+def _unread_by_folder(files: TreeFiles) -> dict[str, dict[str, str]]:
+    """The names of unread files by their folder and stem, both in lower case."""
+    folders: dict[str, dict[str, str]] = defaultdict(dict)
+    for aside in files.asides:
+        folders[aside.path.parent.as_posix().lower()][aside.path.stem.lower()] = aside.path.name
+    return folders
+
+
+def _not_a_material(path: PurePosixPath) -> Aside | None:
+    """The aside of a texture that is no material by its folder; None for any other."""
+    folders = path.parts[:-1]
+    for part in folders:
+        name = part.lower()
+        if name == PBR_FOLDER:
+            return Aside(path, Fate.KEPT, f"in {part}/: True PBR already")
+        what = OTHER_FOLDERS.get(name, "LOD" if name.endswith("_lod") else "")
         if what:
-            return f"in {part}/: {what}"
-    stem = path.stem.lower()
-    if stem.endswith("_lod"):
-        return "_lod: LOD"
-    ending = stem[stem.rfind("_") :] if "_" in stem else ""
-    return f"{ending}: {OTHER_SUFFIXES[ending]}" if ending in OTHER_SUFFIXES else ""
-
-
-def _rank(path: PurePosixPath) -> tuple[int, str]:
-    return SUFFIXES.index(path.suffix.lower()), path.name
-
-
-def _ending(stem: str, endings: tuple[str, ...]) -> str | None:
-    return next((e for e in endings if e and stem.endswith(e) and len(stem) > len(e)), None)
-
-
-def _match(root: Path, paths: list[PurePosixPath]) -> Iterator[Pair | Aside]:
-    """Pairs the files of one folder; of several that could be the same map the first is taken."""
-    normals: dict[str, PurePosixPath] = {}
-    diffuses: list[tuple[int, tuple[int, str], PurePosixPath]] = []
-    for path in sorted(paths, key=_rank):
-        stem = path.stem.lower()
-        ending = _ending(stem, NORMAL_SUFFIXES)
-        if ending is None:
-            kind = DIFFUSE_SUFFIXES.index(_ending(stem, DIFFUSE_SUFFIXES) or "")
-            diffuses.append((kind, _rank(path), path))
-        elif stem.removesuffix(ending) in normals:
-            taken = normals[stem.removesuffix(ending)]
-            yield Aside(path, Fate.UNPAIRED, f"{taken.name} is taken as the normal of this name")
-        else:
-            normals[stem.removesuffix(ending)] = path
-    pairs: dict[str, Pair] = {}
-    for kind, _, path in sorted(diffuses):
-        stem = path.stem
-        short = stem[: len(stem) - len(DIFFUSE_SUFFIXES[kind])]
-        base = next((b for b in (short, stem) if b.lower() in normals), None)
-        if base is None:
-            yield Aside(path, Fate.UNPAIRED, f"no normal beside it ({short}_n)")
-        elif base.lower() in pairs:
-            taken = PurePosixPath(pairs[base.lower()].diffuse.name)
-            yield Aside(path, Fate.UNPAIRED, f"{taken.name} is taken as the diffuse of this name")
-        else:
-            pairs[base.lower()] = Pair(
-                path.with_name(base), path.with_name(stem), root / path, root / normals[base.lower()]
-            )
-    for base, path in normals.items():
-        if base not in pairs:
-            yield Aside(path, Fate.UNPAIRED, "no diffuse beside it")
-    yield from pairs.values()
+            return Aside(path, Fate.SKIPPED, f"in {part}/: {what}")
+    what = TOP_FOLDERS.get(folders[0].lower(), "") if folders else ""
+    return Aside(path, Fate.SKIPPED, f"in {folders[0]}/: {what}") if what else None

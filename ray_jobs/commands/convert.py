@@ -7,12 +7,39 @@ machine and is not started.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ray_jobs.commands.paramtypes import LocalPlace, Place
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pbrlib.convert.conversionreport import Report
+    from pbrlib.textures.aside import Aside
+    from pbrlib.textures.pairs import Listing
+
 _TEXTURES = LocalPlace(file_okay=False, why="textures are files of this machine. Copy them.")
+_GLOSS = "gloss"
+
+
+class _Specular(click.ParamType[Any]):
+    """A share in [0, 1], or the word for the gloss of the old normal."""
+
+    name = f"SHARE|{_GLOSS}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number, or the word."""
+        if value == _GLOSS:
+            return value
+        try:
+            share = float(value)
+        except ValueError:
+            share = -1.0
+        if not 0.0 <= share <= 1.0:
+            self.fail(f"got {value!r}; expected a number from 0 to 1, or {_GLOSS}.", param, ctx)
+        return share
 
 
 @click.command("convert")
@@ -21,25 +48,40 @@ _TEXTURES = LocalPlace(file_okay=False, why="textures are files of this machine.
 @click.argument("output", type=_TEXTURES)
 @click.option("--device", default="auto", show_default=True, help="Where the networks run: auto, cpu, cuda.")
 @click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Child processes.")
+@click.option(
+    "--specular",
+    type=_Specular(),
+    default="1",
+    show_default=True,
+    help="Alpha of RMAOS, a share of the reflectance 0.04: a number, or gloss for the old normal's alpha.",
+)
 @click.pass_context
 def command(
-    context: click.Context, *, run: Path, source: Path, output: Path, device: str, workers: int
+    context: click.Context,
+    *,
+    run: Path,
+    source: Path,
+    output: Path,
+    device: str,
+    workers: int,
+    specular: float | str,
 ) -> None:
     """Convert the textures of INPUT with the networks of RUN into the mod folder OUTPUT.
 
-    RUN is the directory given to pbr train --runs, or a model folder. INPUT is a game's Data folder or a
-    texture folder (DDS or PNG). Files of the same names in OUTPUT are replaced. Exit code 1 if a texture
-    failed; report.json says why. 2 if nothing could be converted, as when RUN lacks a network.
+    RUN is the directory given to pbr train --runs, or a model folder. INPUT is a game's or a mod's folder,
+    its texture folder or a folder in that (DDS or PNG). Textures that OUTPUT has of an earlier conversion are
+    replaced, a True PBR set of other origin is kept. Exit code 1 if something was left out that is not left
+    out by its kind; report.json says why. 2 if nothing could be converted, as when RUN lacks a network.
     """
     from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from pbrlib import storage
+    from pbrlib.convert.conversion import Predictor, Settings
     from pbrlib.convert.inputs import require_maps
-    from pbrlib.convert.runner import Progress as Done
     from pbrlib.convert.runner import convert_tree, refuse_overlap
     from pbrlib.errors import DataError
     from pbrlib.inference.chain import Chain
+    from ray_jobs.bar import counted
     from ray_jobs.device import parse_device
 
     where = parse_device(device)
@@ -47,26 +89,63 @@ def command(
     if not source.is_dir():
         raise DataError(f"{source}: no such folder. Give the folder with the textures.")
     storage.check_writable(output, option="OUTPUT")
-    chain = Chain.open(run, device=where)
-    require_maps(chain.roles, place=str(run))
+
+    def open_networks() -> Predictor:
+        chain = Chain.open(run, device=where)
+        require_maps(chain.roles, place=str(run))
+        return chain
+
     console = Console()
-    columns = (
-        TextColumn("converting"),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[name]}"),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("convert", total=None, name="")
+    seen: set[Aside] = set()
 
-        def show(progress: Done) -> None:
-            bar.update(task, completed=progress.done, total=progress.total, name=progress.name)
+    def begin(listing: Listing) -> None:
+        seen.update(listing.asides)
+        _print_listing(console, listing)
 
-        report = convert_tree(chain, source=source, output=output, num_workers=workers, watch=show)
-    for table in report.tables():
-        console.print(table)
-    counts = ", ".join(f"{count} {fate}" for fate, count in report.counts().items())
-    console.print(
-        f"{counts} in {report.seconds:.1f} s. Report and pictures: {output}/report.json, contact.png"
-    )
+    with counted("convert") as watch:
+        report = convert_tree(
+            open_networks,
+            source=source,
+            output=output,
+            settings=Settings(
+                num_workers=workers, specular="gloss" if isinstance(specular, str) else specular
+            ),
+            begin=begin,
+            watch=lambda progress: watch(progress.done, progress.total),
+        )
+    _print_report(console, report, new=[aside for aside in report.asides if aside not in seen])
     context.exit(report.exit_code)
+
+
+def _print_listing(console: Console, listing: Listing) -> None:
+    """Says what there is to convert and what is left out, before the networks run."""
+    from pbrlib.convert.conversionreport import left_out_table, printable
+
+    if listing.asides:
+        console.print(left_out_table(listing.asides))
+    for note in listing.notes:
+        console.print(f"Note: {printable(note)}.", markup=False, highlight=False, soft_wrap=True)
+    count = f"{len(listing.pairs)} texture{'' if len(listing.pairs) == 1 else 's'}"
+    line = f"{count} of {printable(str(listing.root))} to convert"
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_report(console: Console, report: Report, *, new: list[Aside]) -> None:
+    """Says what became of the textures; what was left out beforehand has been said."""
+    from pbrlib.convert.conversionreport import left_out_table, printable
+
+    if report.converted:
+        console.print(report.table())
+    if new:
+        console.print(left_out_table(new))
+    counts = ", ".join(f"{count} {fate}" for fate, count in report.counts().items())
+    ended = "" if report.state == "complete" else f"{report.state} ({printable(report.reason)}): "
+    again = " The same command converts all of them again." if report.state == "stopped" else ""
+    pictures = ", contact.png" if report.converted else ""
+    console.print(
+        f"{ended}{counts} in {report.seconds:.1f} s. "
+        f"Report: {printable(report.output)}/report.json{pictures}.{again}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )

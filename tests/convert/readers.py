@@ -6,6 +6,7 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from pbrlib.convert.truepbr import NoRoomError
 from pbrlib.textures.decode import Texture, read_texture
 from pbrlib.textures.metadata import Use
 
@@ -35,3 +36,8 @@ def stopping_in_its_answer(pipe: Connection) -> None:
     pipe.recv()
     os.write(pipe.fileno(), struct.pack("!i", 1000) + b"abc")
     time.sleep(1000)
+
+
+def refusing_writer(*given: object) -> list[str]:
+    """A writer to a disk that is full."""
+    raise NoRoomError("out: cannot be written (No space left on device). Make room.")

@@ -98,7 +98,7 @@ def test_every_map_that_true_pbr_needs_is_asked_for(name: str) -> None:
 def test_formats_of_the_wrong_kind_are_refused() -> None:
     with pytest.raises(DataError, match="two channels"):
         prepare(np.zeros((4, 4, 2), np.uint8), normal())
-    with pytest.raises(DataError, match="one channel"):
+    with pytest.raises(DataError, match="the normal: it has one channel: a bump or height map"):
         prepare(picture(), np.zeros((4, 4, 1), np.uint8))
 
 

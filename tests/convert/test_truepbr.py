@@ -67,7 +67,7 @@ def test_rmaos_holds_roughness_metallic_ao_and_full_specular(tmp_path: Path) -> 
 
 
 def test_every_map_is_written_where_its_entry_says(tmp_path: Path) -> None:
-    assert {field.name for field in fields(PbrMaps)} == {*TRUE_PBR, "normal"}
+    assert {field.name for field in fields(PbrMaps)} == {*TRUE_PBR, "normal", "specular", "glow"}
     written = maps()
     write_texture(tmp_path, NAME, NAME, written)
     for name, slot in TRUE_PBR.items():

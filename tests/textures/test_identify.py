@@ -125,7 +125,7 @@ def test_pictures_with_wrong_names_convert_and_the_report_says_so(tmp_path: Path
     (tmp_path / "in").mkdir()
     (tmp_path / "in/wall.dds").write_bytes(PICTURES["PNG"])
     (tmp_path / "in/wall_n.png").write_bytes(dds(normal()))
-    report = convert_tree(FakeNetworks(), source=tmp_path / "in", output=tmp_path / "out", num_workers=1)
+    report = convert_tree(FakeNetworks, source=tmp_path / "in", output=tmp_path / "out")
     assert [item.name for item in report.converted] == ["wall"]
     notes = report.converted[0].notes
     assert "diffuse: is a PNG file, whatever its name says" in notes

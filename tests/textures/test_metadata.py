@@ -12,6 +12,7 @@ from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
 from pbrlib.colour import linear_to_srgb, srgb_to_linear
+from pbrlib.convert.conversion import Settings
 from pbrlib.convert.runner import convert_tree
 from pbrlib.textures.decode import read_texture
 from tests.convert.textures import FakeNetworks, normal, picture
@@ -196,7 +197,12 @@ def test_the_report_of_a_conversion_says_what_was_applied(tmp_path: Path) -> Non
     saved(tmp_path / "in", picture(), chunks={b"gAMA": gama(1.0)}).rename(tmp_path / "in/wall.png")
     saved(tmp_path / "in", normal(), chunks={b"gAMA": gama(1.0)}).rename(tmp_path / "in/wall_n.png")
     networks = FakeNetworks()
-    report = convert_tree(networks, source=tmp_path / "in", output=tmp_path / "out", num_workers=1)
+    report = convert_tree(
+        lambda: networks,
+        source=tmp_path / "in",
+        output=tmp_path / "out",
+        settings=Settings(num_workers=1),
+    )
     assert "diffuse: colours of gAMA 1 brought to sRGB" in report.converted[0].notes
     assert not [note for note in report.converted[0].notes if note.startswith("normal: ")]
     wanted = linear_to_srgb(picture()[..., :3].astype(np.float32).transpose(2, 0, 1) / 255.0)

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from pbrlib.errors import DataError
-from pbrlib.textures.pairs import Fate, Listing, find_pairs
+from pbrlib.textures.aside import Fate
+from pbrlib.textures.pairs import Listing, find_pairs
 from tests.convert.textures import dds, picture, save_pair, save_png
 
 
@@ -67,20 +68,26 @@ def test_png_pairs_with_dds_and_dds_is_preferred(tmp_path: Path) -> None:
     save_png(tmp_path / "floor.png", picture())
     listing = find_pairs(tmp_path)
     assert names(listing) == ["floor", "wall"]
-    assert fates(listing) == {"floor.png": Fate.UNPAIRED}
+    assert fates(listing) == {"floor.png": Fate.SKIPPED}
 
 
-def test_of_two_diffuses_for_one_normal_the_plain_one_is_taken(tmp_path: Path) -> None:
+def test_two_diffuses_of_one_normal_are_two_textures_since_meshes_may_name_either(tmp_path: Path) -> None:
     touch(tmp_path, "wall.dds", "wall_d.dds", "wall_n.dds")
     listing = find_pairs(tmp_path)
-    assert [pair.diffuse.name for pair in listing.pairs] == ["wall.dds"]
-    assert listing.asides[0].reason == "wall.dds is taken as the diffuse of this name"
+    assert [(pair.name.name, pair.stem.name, pair.normal.name) for pair in listing.pairs] == [
+        ("wall", "wall", "wall_n.dds"),
+        ("wall_d", "wall_d", "wall_n.dds"),
+    ]
+    assert not listing.asides
 
 
 def test_unpaired_files_are_listed_with_what_they_lack(tmp_path: Path) -> None:
     touch(tmp_path, "lonely.dds", "other_n.dds")
-    reasons = {aside.path.name: aside.reason for aside in find_pairs(tmp_path).asides}
-    assert reasons == {"lonely.dds": "no normal beside it (lonely_n)", "other_n.dds": "no diffuse beside it"}
+    asides = find_pairs(tmp_path).asides
+    assert {aside.fate for aside in asides} == {Fate.UNPAIRED}
+    reasons = {aside.path.name: aside.reason for aside in asides}
+    assert reasons["lonely.dds"].startswith("no normal beside it (lonely_n). Put it there")
+    assert reasons["other_n.dds"].startswith("no diffuse beside it. If that lies in an archive, unpack it")
 
 
 @pytest.mark.parametrize(
@@ -104,11 +111,24 @@ def test_other_maps_are_skipped_with_a_reason(tmp_path: Path, name: str) -> None
 
 
 @pytest.mark.parametrize(
-    "folder", ["interface", "Sky", "effects", "terrain/lod", "actors/facegendata", "PBR"]
+    "folder", ["interface", "Sky", "effects", "terrain/lod", "actors/facegendata", "UI/menus"]
 )
 def test_folders_without_materials_are_skipped(tmp_path: Path, folder: str) -> None:
     save_pair(tmp_path, f"{folder}/thing")
     assert set(fates(find_pairs(tmp_path)).values()) == {Fate.SKIPPED}
+
+
+def test_a_folder_of_armour_named_like_the_ui_is_read(tmp_path: Path) -> None:
+    save_pair(tmp_path, "armor/UI/plate")
+    assert names(find_pairs(tmp_path)) == ["armor/UI/plate"]
+
+
+def test_true_pbr_files_are_kept_by_name(tmp_path: Path) -> None:
+    touch(tmp_path, "PBR/stone/wall.dds", "PBR/stone/wall_rmaos.dds")
+    assert fates(find_pairs(tmp_path)) == {
+        "PBR/stone/wall.dds": Fate.KEPT,
+        "PBR/stone/wall_rmaos.dds": Fate.KEPT,
+    }
 
 
 def test_a_folder_without_textures_is_an_error(tmp_path: Path) -> None:

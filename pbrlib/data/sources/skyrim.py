@@ -23,11 +23,13 @@ from pbrlib.data.sources.oldnew import PARTS, Reading
 from pbrlib.data.sources.settings import Reader, read_settings
 from pbrlib.errors import DataError
 from pbrlib.maps import ALBEDO, HEIGHT, ROUGHNESS, TRUE_PBR
-from pbrlib.textures.pairs import Fate, Pair, find_pairs, subfolder, texture_files
+from pbrlib.skyrim import NORMAL_SUFFIXES, PBR_FOLDER
+from pbrlib.textures.aside import Fate
+from pbrlib.textures.matching import Pair
+from pbrlib.textures.pairs import find_pairs
+from pbrlib.textures.treefiles import subfolder, texture_files
 
 NAME = "skyrim"
-
-PBR_FOLDER = "pbr"
 
 NEW = {
     "albedo": TRUE_PBR[ALBEDO.name].ending,
@@ -50,12 +52,12 @@ class _Tree:
 class SkyrimSource:
     """The pairs of an old tree that have something to learn from: a new set, a mask or both.
 
-    Ids are paths of the diffuse without its ending, families the same without running numbers and variant
-    letters (``family``), so that ``dungeons/stone01`` and ``dungeons/stone02b`` are on one side of the
-    split.
+    Ids are paths of the diffuse without its ending, families those of the normal without running numbers
+    and variant letters (``family``), so that ``dungeons/stone01`` and ``dungeons/stone02b``, and variants
+    that share a normal, are on one side of the split.
 
     Args:
-        old: A game's ``Data`` folder (with ``textures/`` in it, any case) or a texture folder itself.
+        old: A game's or a mod's folder, its texture folder or a folder in that.
         new: The folder of the new tree: one with ``textures/PBR`` or ``PBR`` in it, such as a conversion
             writes, or the latter itself. By default the ``PBR`` folder of the old tree, if it has one.
         masks: The folder of the masks, at the same relative paths; by default they lie in either tree.
@@ -153,15 +155,25 @@ class SkyrimSource:
                 f"{self.old}: {len(listing.pairs)} old pairs, none with {where} or a mask. "
                 "Give new= or masks= with the same paths below them."
             )
-        unpaired = [aside for aside in listing.asides if aside.fate is Fate.UNPAIRED]
-        notes += [Finding(str(a.path), "", "unpaired", "note", f"{a.reason}; left out") for a in unpaired]
+        notes += [
+            Finding(str(aside.path), "", aside.fate.value, "note", f"{aside.reason}; left out")
+            for aside in listing.asides
+            if aside.fate in (Fate.UNPAIRED, Fate.UNREAD)
+        ]
         notes += _strays(new, entries)
         return entries, notes
 
 
 def _entry(pair: Pair, files: Mapping[str, Path]) -> Entry:
     place = json.dumps({part: str(files[part]) for part in PARTS if part in files})
-    return Entry(pair.name.as_posix(), family(pair.name), place=place)
+    return Entry(pair.name.as_posix(), family(_relief(pair)), place=place)
+
+
+def _relief(pair: Pair) -> PurePosixPath:
+    """The name of a pair's normal without its ending: what variants share that have one normal."""
+    stem = pair.normal.stem
+    ending = next((e for e in NORMAL_SUFFIXES if stem.lower().endswith(e)), "")
+    return pair.name.with_name(stem[: len(stem) - len(ending)])
 
 
 def family(name: PurePosixPath) -> str:

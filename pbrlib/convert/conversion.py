@@ -1,0 +1,234 @@
+"""Pairs through the networks, one by one: decode ahead, infer here, compress and write behind.
+
+Whatever goes wrong with a pair is the reason of its aside; the next pair comes all the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from pbrlib.convert.conversionreport import Converted
+from pbrlib.convert.existing import diffuse_path
+from pbrlib.convert.inputs import Prepared, Specular, prepare, prepare_glow, store
+from pbrlib.convert.seams import seam_over_mean
+from pbrlib.convert.sheet import thumbnails
+from pbrlib.convert.truepbr import NoRoomError, PbrMaps, write_texture
+from pbrlib.convert.workers import Workers
+from pbrlib.data.materials.contact import Picture
+from pbrlib.errors import CheckpointError, DataError, first_line
+from pbrlib.inference.chain import TextureInput
+from pbrlib.maps import DIFFUSE, NORMAL, TRUE_PBR
+from pbrlib.textures.aside import Aside, Fate
+from pbrlib.textures.blocks import is_opaque
+from pbrlib.textures.decode import Texture, read_texture
+from pbrlib.textures.matching import Pair
+from pbrlib.textures.metadata import Use
+
+
+class Predictor(Protocol):
+    """What converts: ``pbrlib.inference.chain.Chain``, or anything that answers like it."""
+
+    def predict(self, texture: TextureInput) -> dict[str, Tensor]:
+        """Maps (C, H, W) in [0, 1] at the size of the texture."""
+        ...
+
+
+class Reader(Protocol):
+    """What decodes: ``pbrlib.textures.decode.read_texture``, or a function that answers like it."""
+
+    def __call__(self, path: Path, *, use: Use) -> Texture:
+        """The pixels of a file, and notes on them."""
+        ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How pairs are converted.
+
+    Attributes:
+        num_workers: Child processes that decode, compress and write.
+        timeout_s: Seconds after which a decoder or encoder has hung.
+        specular: What the alpha of RMAOS holds.
+        read: The decoder, a function that a child process can import.
+    """
+
+    num_workers: int = 2
+    timeout_s: float = 300.0
+    specular: Specular = 1.0
+    read: Reader = read_texture
+
+
+@dataclass(frozen=True)
+class Written:
+    """A pair on the disk, with what the report and the contact sheet show of it."""
+
+    pair: Pair
+    summary: Converted
+    row: Mapping[str, Picture]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A pair that something went wrong with; ``no_room`` if every further one would fail like it."""
+
+    pair: Pair
+    aside: Aside
+    no_room: bool = False
+
+
+@dataclass(frozen=True)
+class _Loading:
+    pair: Pair
+    diffuse: Future[Texture]
+    normal: Future[Texture]
+    glow: Future[Texture] | None
+
+
+@dataclass(frozen=True)
+class _Writing:
+    """A texture on its way to the disk; the full-size maps are already with the writer."""
+
+    result: Written
+    files: Future[list[str]]
+
+
+@dataclass
+class Conversion:
+    """Converts pairs with open networks and workers.
+
+    Attributes:
+        predictor: The networks.
+        output: The folder of the mod.
+        workers: The child processes.
+        settings: See there.
+        writing: Textures that are being written, the first one first.
+    """
+
+    predictor: Predictor
+    output: Path
+    workers: Workers
+    settings: Settings
+    writing: deque[_Writing] = field(default_factory=deque)
+
+    def results(self, pairs: Iterator[Pair], *, ahead: int) -> Iterator[Written | Failed]:
+        """Every pair in order, written or failed; ``ahead`` textures wait at either side of the networks."""
+        loading: deque[_Loading] = deque()
+        while True:
+            while len(loading) < ahead and (pair := next(pairs, None)):
+                loading.append(self._load(pair))
+            if not loading:
+                break
+            current = loading.popleft()
+            try:
+                self.writing.append(self._convert(current))
+            except CheckpointError:
+                raise
+            except Exception as error:
+                yield _failed(current.pair, error)
+            while self.writing and (len(self.writing) > ahead or self.writing[0].files.done()):
+                yield self._finished()
+        while self.writing:
+            yield self._finished()
+
+    def finished_writes(self) -> Iterator[Written | Failed]:
+        """What was written when the workers ended, of all that they had been given."""
+        while self.writing:
+            files = self.writing[0].files
+            if files.done() and not files.cancelled() and files.exception() is None:
+                yield self._finished()
+            else:
+                self.writing.popleft()
+
+    def _load(self, pair: Pair) -> _Loading:
+        files: list[tuple[Path, Use]] = [(pair.diffuse, "colour"), (pair.normal, "normal")]
+        if pair.glow is not None:
+            files.append((pair.glow, "colour"))
+        calls = [
+            self.workers.submit(str(path), partial(self.settings.read, use=use), path) for path, use in files
+        ]
+        return _Loading(pair, calls[0], calls[1], calls[2] if pair.glow is not None else None)
+
+    def _convert(self, loading: _Loading) -> _Writing:
+        diffuse, normal = loading.diffuse.result(), loading.normal.result()
+        glow = None if loading.glow is None else prepare_glow(loading.glow.result().pixels)
+        start = time.perf_counter()
+        prepared = prepare(diffuse.pixels, normal.pixels)
+        answer = self.predictor.predict(prepared.texture)
+        predicted = {name: x.cpu() for name, x in answer.items() if name in TRUE_PBR}
+        maps = replace(store(prepared, predicted, specular=self.settings.specular), glow=glow)
+        seconds = time.perf_counter() - start
+        notes = [*_file_notes(diffuse, normal), *prepared.notes]
+        if loading.pair.shared:
+            notes.append(
+                f"normal {loading.pair.normal.name} of another variant, since it has none of its own"
+            )
+        if glow is not None:
+            notes.append("glow carried, emissive set")
+        summary = _summary(loading.pair, prepared, predicted, maps=maps, seconds=seconds)
+        row = thumbnails(prepared.texture, predicted)
+        written = Written(loading.pair, replace(summary, notes=tuple(notes)), row)
+        return _Writing(written, self._write(loading.pair, maps))
+
+    def _write(self, pair: Pair, maps: PbrMaps) -> Future[list[str]]:
+        place = f"{self.output}: {pair.name}"
+        return self.workers.submit(place, write_texture, self.output, pair.name, pair.stem, maps)
+
+    def _finished(self) -> Written | Failed:
+        writing = self.writing.popleft()
+        try:
+            files = tuple(writing.files.result())
+        except Exception as error:
+            return _failed(writing.result.pair, error)
+        return replace(writing.result, summary=replace(writing.result.summary, files=files))
+
+
+def _failed(pair: Pair, error: Exception) -> Failed:
+    return Failed(
+        pair, Aside(diffuse_path(pair), Fate.FAILED, _reason(error)), no_room=isinstance(error, NoRoomError)
+    )
+
+
+def _reason(error: Exception) -> str:
+    """What an error says of a pair, with its kind unless it is ours, and the way out of a lack of memory."""
+    if isinstance(error, DataError):
+        return str(error)
+    said = first_line(error)
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        torch.cuda.empty_cache()
+        return f"the GPU's memory is too small for it ({said}). Reduce it, or convert with --device cpu"
+    if isinstance(error, MemoryError) or "can't allocate memory" in said:
+        return f"the memory is too small for it ({said}). Reduce it, or free memory"
+    return f"{type(error).__name__}: {said}"
+
+
+def _file_notes(diffuse: Texture, normal: Texture) -> list[str]:
+    return [f"diffuse: {note}" for note in diffuse.notes] + [f"normal: {note}" for note in normal.notes]
+
+
+def _summary(
+    pair: Pair, prepared: Prepared, predicted: Mapping[str, Tensor], *, maps: PbrMaps, seconds: float
+) -> Converted:
+    texture = prepared.texture
+    height, width = texture.diffuse.shape[-2:]
+    seams = {DIFFUSE.name: prepared.seam, NORMAL.name: seam_over_mean(texture.normal * 0.5 + 0.5)}
+    return Converted(
+        name=pair.name.as_posix(),
+        width=width,
+        height=height,
+        tiles=texture.tileable,
+        opaque=is_opaque(maps.albedo[..., 3]),
+        seconds=round(seconds, 3),
+        seams={**seams, **{name: seam_over_mean(x) for name, x in predicted.items()}},
+        notes=(),
+        files=(),
+    )

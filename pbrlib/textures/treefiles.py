@@ -1,0 +1,92 @@
+"""The files of a texture tree: the textures that can be read, and what is seen and not read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from pbrlib.skyrim import ARCHIVES, OTHER_PICTURES
+from pbrlib.textures.aside import Aside, Fate
+from pbrlib.textures.decode import SUFFIXES
+
+SAVE = "Save it as DDS or PNG"
+"""What to do with a picture that is not read."""
+
+_UNPACK = "Unpack it (BSA and BA2 with a tool such as BSA Browser) and convert the folder that comes of it"
+
+
+@dataclass
+class TreeFiles:
+    """The textures below a folder and everything else that may hold one, relative to the texture root."""
+
+    textures: list[PurePosixPath] = field(default_factory=list)
+    asides: list[Aside] = field(default_factory=list)
+
+
+def tree_files(root: Path, *, start: Path) -> TreeFiles:
+    """Lists the files below ``start``, in a stable order; links to folders are named and not followed.
+
+    Args:
+        root: The texture root, which paths are relative to.
+        start: The root itself or a folder below it.
+    """
+    found = TreeFiles()
+
+    def unlisted(error: OSError) -> None:
+        place = _relative(root, Path(str(error.filename)))
+        found.asides.append(
+            Aside(place, Fate.UNREAD, f"cannot be listed ({error.strerror}). Check its permissions")
+        )
+
+    for folder, subfolders, names in os.walk(start, onerror=unlisted):
+        subfolders.sort()
+        for name in subfolders:
+            if Path(folder, name).is_symlink():
+                reason = "a link to a folder, which is not followed. Copy the folder, or give it as INPUT"
+                found.asides.append(Aside(_relative(root, Path(folder, name)), Fate.UNREAD, reason))
+        for name in sorted(names):
+            path = Path(folder, name)
+            reason = unread_reason(path)
+            if reason:
+                found.asides.append(Aside(_relative(root, path), Fate.UNREAD, reason))
+            elif name.lower().endswith(SUFFIXES):
+                found.textures.append(_relative(root, path))
+    return found
+
+
+def unread_reason(path: Path) -> str:
+    """Why a file that may hold textures is not read, and the way out; empty for any other file."""
+    suffix = path.suffix.lower()
+    if suffix in ARCHIVES:
+        return f"an archive, which is not read. {_UNPACK}"
+    if suffix in OTHER_PICTURES:
+        return f"{suffix[1:].upper()} is not read. {SAVE}"
+    if suffix in SUFFIXES and not path.is_file():
+        return "a link that leads nowhere" if path.is_symlink() else "no regular file"
+    return ""
+
+
+def archives_in(folder: Path) -> list[Path]:
+    """The archives directly in a folder."""
+    return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in ARCHIVES and path.is_file()]
+
+
+def texture_files(root: Path) -> Iterator[PurePosixPath]:
+    """Every texture file below a folder, relative to it, in a stable order."""
+    yield from tree_files(root, start=root).textures
+
+
+def subfolder(folder: Path, name: str) -> Path | None:
+    """The folder of a (lower-case) name, whatever its case, directly below another; None if there is none."""
+    return next(iter(subfolders_named(folder, name)), None)
+
+
+def subfolders_named(folder: Path, name: str) -> list[Path]:
+    """The folders directly below another that have a (lower-case) name, whatever their case."""
+    return [path for path in sorted(folder.iterdir()) if path.name.lower() == name and path.is_dir()]
+
+
+def _relative(root: Path, path: Path) -> PurePosixPath:
+    return PurePosixPath(path.relative_to(root).as_posix())
