@@ -147,12 +147,13 @@ def find_runs(root: Path) -> list[Run]:
     waiting = [root]
     while waiting:
         folder = waiting.pop()
-        if is_model(folder):
+        try:
+            if is_run(folder) and not is_model(folder):
+                found.append(folder)
+            elif not is_model(folder):
+                waiting += sorted(_folders_in(folder), reverse=True)
+        except (PermissionError, FileNotFoundError):  # of somebody else, or gone since it was listed
             continue
-        if is_run(folder):
-            found.append(folder)
-            continue
-        waiting += sorted(_folders_in(folder), reverse=True)
     runs = []
     for folder in found:
         try:
@@ -167,12 +168,9 @@ def find_runs(root: Path) -> list[Run]:
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    """Those that may hold runs; none where nobody may look."""
-    try:
-        below = [path for path in folder.iterdir() if not path.name.startswith(".")]
-        return [path for path in below if path.is_dir() and not path.is_symlink()]
-    except PermissionError:
-        return []
+    """Those that may hold runs."""
+    below = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    return [path for path in below if path.is_dir() and not path.is_symlink()]
 
 
 def _folder(

@@ -74,6 +74,15 @@ def check_temporary_folder() -> None:
         )
 
 
+def check_runtime_file(file: Path | None, *, address: str | None, processes: int | None = None) -> None:
+    """Do as `check_machine` for a runtime file, before curricula and data are read; None is the default."""
+    from pbrlib.curriculum.config.load import load_runtime
+    from pbrlib.train.runtimespec import RuntimeSpec
+
+    runtime = RuntimeSpec() if file is None else load_runtime(file)
+    check_machine(runtime, address=address, processes=processes)
+
+
 def check_machine(runtime: RuntimeSpec, *, address: str | None, processes: int | None = None) -> None:
     """Raise ConfigError for a runtime that a Ray of this machine alone can never give; warn of crowding.
 

@@ -45,10 +45,11 @@ def command(
     stays in --runs. Exit code 2 when the cluster or a phase is not fit; what does not depend on it is tried
     all the same.
     """
-    from ray_jobs.cluster.machine import check_environment, check_machine
+    from ray_jobs.cluster.machine import check_environment, check_runtime_file
     from ray_jobs.output import check_file, write_file
 
     check_environment()
+    check_runtime_file(runtime_file, address=address)
     if json_file is not None:
         check_file(json_file, option="--json")
     from pbrlib.rehearsal.scratch import scratch_runs
@@ -67,7 +68,6 @@ def command(
     )
     # With fewer workers each has more to do and to hold: what they can, more can.
     work.runtime = work.runtime.at_fewest()
-    check_machine(work.runtime, address=address)
     cpus = local_cpus(work.runtime.logical_cpus)
     click.echo(describe_start(address))
     left = "what it wrote stays" if keep else "nothing of it stays in --runs"

@@ -54,11 +54,12 @@ def command(
     FILE is one ladder, or one or several curricula. A ladder that is finished leaves RUNS/model, evaluated
     on the validation split. Exit code 3 when a phase does not pass its gate.
     """
-    from ray_jobs.cluster.machine import check_environment, check_machine
+    from ray_jobs.cluster.machine import check_environment, check_runtime_file
 
     if not local:
         check_environment()
     storage.check_writable(runs, option="--runs")
+    check_runtime_file(runtime_file, address=None if local else address, processes=1 if local else None)
     from pbrlib.curriculum.run import launch_local
     from ray_jobs.cluster.space import check_space
     from ray_jobs.cluster.stopping import answering_sigterm
@@ -78,7 +79,6 @@ def command(
         work.runtime = work.runtime.model_copy(update={"profile_steps": profile})
         if work.runtime.device == "cpu":
             click.echo("pbr: --profile writes traces alone: a snapshot of memory is a GPU's.", err=True)
-    check_machine(work.runtime, address=None if local else address, processes=1 if local else None)
     check_space(work.ladder, phases=work.phases, runs=work.runs)
     with work.alone():
         if local:

@@ -73,11 +73,12 @@ def sweep(
 
     Leaves report.html, best.yaml, trials.json and study.db, which optuna-dashboard opens, in --out.
     """
-    from ray_jobs.cluster.machine import check_environment, check_machine
+    from ray_jobs.cluster.machine import check_environment, check_runtime_file
 
     check_environment()
     for option, folder in (("--out", out), ("--runs", runs)):
         storage.check_writable(folder, option=option)
+    check_runtime_file(runtime_file, address=address)
     from ray_jobs.sweep.sweeprun import begin_sweep, conclude_sweep, open_sweep, train_sweep
 
     work = open_sweep(
@@ -88,7 +89,6 @@ def sweep(
         runtime_file=runtime_file,
         overrides=overrides,
     )
-    check_machine(work.runtime, address=address)
     with storage.sole_writer(work.out, option="--out"):
         study = begin_sweep(work)
         if len(study.configurations()) < study.spec.size or study.unfinished():

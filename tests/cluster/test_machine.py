@@ -129,6 +129,19 @@ def test_cuda_without_a_gpu_is_said_before_anything_starts(monkeypatch: pytest.M
     check_machine(RuntimeSpec(device="cuda", workers=64), address="10.0.0.1:6379")
 
 
+@pytest.mark.parametrize("command", [("train",), ("train", "--local"), ("rehearse",), ("tune", "--out", "s")])
+def test_commands_say_so_before_they_read_curricula_and_data(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "count_gpus", lambda: 0)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gpu.yaml").write_text("workers: 1\ndevice: cuda\n")
+    name, *more = command
+    places = ["--data", "none", "--runs", "runs", "--runtime", "gpu.yaml"]
+    done = CliRunner().invoke(cli.main, [name, "none.yaml", *places, *more])
+    assert done.exit_code == 2 and done.stderr.startswith("pbr: device: got cuda with 1 worker;"), done.output
+
+
 def test_gpus_are_counted_without_torch_where_the_machine_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_GPU_DEVICES", ("none-of-these*",))
     monkeypatch.setitem(sys.modules, "torch", None)

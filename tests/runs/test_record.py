@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,20 @@ def test_a_sparkline_is_as_wide_as_it_may_be_and_shows_gaps() -> None:
     assert len(sparkline(list(range(1000)), width=40)) == 40
     assert sparkline(list(range(8))) == "▁▂▃▄▅▆▇█"
     assert sparkline([]) == ""
+
+
+@pytest.mark.parametrize("error", [PermissionError, FileNotFoundError])
+def test_a_folder_that_goes_or_may_not_be_read_hides_no_run(
+    error: type[OSError], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declare(tmp_path, albedo_of("A1"))
+    (tmp_path / "other").mkdir()
+    list_folder = Path.iterdir
+
+    def iterdir(folder: Path) -> Iterator[Path]:
+        if folder.name == "other":
+            raise error(folder)
+        return list_folder(folder)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    assert [run.name for run in find_runs(tmp_path)] == ["albedo"]
