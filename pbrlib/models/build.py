@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TypeAlias, assert_never
+from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 import torch
 from torch import nn
@@ -11,10 +11,12 @@ from torch import nn
 from pbrlib.models.modelspec import SegformerSpec, SmpUNetSpec, UNetSpec
 from pbrlib.models.roles import Declared
 from pbrlib.models.segformer import Segformer
-from pbrlib.models.smp_unet import SmpUNet
 from pbrlib.models.unet import UNet
 
-AnyNetwork: TypeAlias = Segformer | UNet | SmpUNet
+if TYPE_CHECKING:
+    from pbrlib.models.smp_unet import SmpUNet
+
+AnyNetwork: TypeAlias = "Segformer | UNet | SmpUNet"
 """The kinds as torch sees them; `pbrlib.models.network.Network` is what is asked of each."""
 
 
@@ -36,6 +38,8 @@ def build_network(declared: Declared) -> AnyNetwork:
                 cond_channels=declared.condition_channels,
             )
         case SmpUNetSpec():
+            from pbrlib.models.smp_unet import SmpUNet  # a second of torchvision and timm in every worker
+
             return SmpUNet(
                 spec,
                 in_channels=len(declared.channels),

@@ -39,8 +39,13 @@ network on a CPU costs an eighth less. It has to stand in the environment before
 BARRIER = {"RAY_TRAIN_COLLECTIVE_TIMEOUT_S": "900"}
 """So long a rank waits in ``ray.train.report`` for another that hangs; Ray's default is for ever."""
 
-_INHERITED = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5", **BARRIER}
-"""``ray.train.report`` returns when the controller has looked, by default every two seconds.
+_INHERITED = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    **BARRIER,
+}
+"""``ray.train.report`` returns when the controller has looked, by default every two seconds. Nobody takes the
+machine of a local cluster away, so no fit needs a process that watches for it: two seconds of CPU a start.
 
 Only while a local cluster starts: its processes inherit it. Where it stands in the driver's environment when
 a fit begins, it is set for each worker apart, and Ray starts new processes in place of those that wait.

@@ -34,6 +34,13 @@ def test_processes_that_need_no_torch_start_without_it() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
+def test_workers_import_only_the_libraries_of_the_networks_that_they_train() -> None:
+    libraries = {"segmentation_models_pytorch", "timm", "torchvision", "transformers"}
+    program = f"import ray_jobs.fit.fit, sys; print({libraries} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
 def planned(shards: ShardSet) -> DrawPlan:
     return make_plan(
         shards.rows,
