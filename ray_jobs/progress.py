@@ -113,6 +113,11 @@ class Progress:
             self._followed[rung.name] = _Followed(job.directory)
             self._enter(rung.started(job.fingerprint), f"{rung.name}: training into {job.directory}")
 
+    def note(self, job: PhaseJob, text: str) -> None:
+        """Says something about a phase that is not training."""
+        with self._lock:
+            self._say(f"{job.curriculum.name}/{job.phase}: {text}")
+
     def finished(self, job: PhaseJob, done: FinishedPhase, *, before: bool) -> None:
         """A phase has come to its end, and passed its gate."""
         rung = self.overview.rung(job.curriculum.name, job.phase).finished(done, before=before)

@@ -101,7 +101,7 @@ class Work:
         force: str | None,
     ) -> None:
         """Carries out one phase, and says what becomes of it."""
-        from pbrlib.curriculum.run import carry_out, resolve
+        from pbrlib.curriculum.run import carry_out, is_trained, resolve
 
         def announced(job: PhaseJob) -> Path:
             progress.started(job)
@@ -111,12 +111,35 @@ class Work:
         try:
             write_resolved(curriculum, self.runs)
             job = resolve(curriculum, phase, shards=shards, runs=self.runs, runtime=self.runtime)
-            before = finished(job) is not None
+            before = is_trained(job)
+            if not before and (done := finished(job)) is not None:
+                gone = f"its best checkpoint {job.run_directory.path / done.checkpoint} is gone"
+                if self._is_past(curriculum, phase, shards=shards):
+                    progress.note(job, f"{gone}, and no phase that is left begins from it")
+                    self._pass_over(job, done, progress=progress, force=force)
+                    return
+                progress.note(job, f"{gone}; it is trained again")
             progress.finished(job, carry_out(job, announced, force=force), before=before)
         except Exception as error:
             done = None if job is None else finished(job)
             progress.stopped(curriculum.name, phase, error, done=done)
             raise
+
+    def _is_past(self, curriculum: Curriculum, phase: str, *, shards: DataSet) -> bool:
+        """Whether nothing that this command trains needs the weights of a finished phase, which are gone."""
+        from pbrlib.curriculum.standing import without_need
+
+        phases = self.phases[curriculum.name]
+        return phase in without_need(curriculum, phases, shards=shards, runs=self.runs, runtime=self.runtime)
+
+    def _pass_over(
+        self, job: PhaseJob, done: FinishedPhase, *, progress: Progress, force: str | None
+    ) -> None:
+        """Sends a finished phase through its gate, which needs no weights."""
+        from pbrlib.curriculum.gate import pass_gate
+
+        pass_gate(job.curriculum, job.phase, run=job.run_directory, force=force)
+        progress.finished(job, done, before=True)
 
 
 def finished(job: PhaseJob) -> FinishedPhase | None:
@@ -140,7 +163,7 @@ def open_work(
     from pbrlib.curriculum.config.yamlfile import read_yaml
     from pbrlib.curriculum.ladder import chosen_phases
     from pbrlib.curriculum.mistakes import every
-    from pbrlib.curriculum.run import check_donors
+    from pbrlib.curriculum.outside import check_donors
     from pbrlib.curriculum.sources import rename_in_ladder
     from pbrlib.data.shards.union import open_data
     from pbrlib.train.record.trackers import require

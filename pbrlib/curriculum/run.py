@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,34 +11,28 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pbrlib import storage
 from pbrlib.curriculum.describe.tags import tags_of
 from pbrlib.curriculum.draws import phase_plan
-from pbrlib.curriculum.fingerprint import outside_donors, phase_fingerprints
 from pbrlib.curriculum.gate import enter, pass_gate
-from pbrlib.curriculum.references import (
-    CheckpointPath,
-    OtherCurriculum,
-    OwnPhase,
-    frozen_networks,
-    parse_donor,
-)
+from pbrlib.curriculum.outside import outside_folders
+from pbrlib.curriculum.references import OwnPhase, frozen_networks, parse_donor
 from pbrlib.curriculum.scale import scaled
 from pbrlib.curriculum.spec import Curriculum, PhaseSpec
+from pbrlib.curriculum.standing import fingerprints_of
 from pbrlib.curriculum.weights import from_own_weights, located
 from pbrlib.data.draws.balance import class_pixels, class_weights, merged
 from pbrlib.data.shards.dataset import DataSet
 from pbrlib.data.shards.dataspec import DataSpec
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.union import open_data
-from pbrlib.errors import DataError
+from pbrlib.errors import CheckpointError, DataError
 from pbrlib.models.build import AnyNetwork
 from pbrlib.seeds import mix
 from pbrlib.tasks.build import build_task, measured, players_of
-from pbrlib.tasks.start import check_start, start_from
+from pbrlib.tasks.start import start_from
 from pbrlib.tasks.taskspec import maps_read, maps_required, merged_classes
 from pbrlib.train.checkpoint.keeping import best_checkpoint
-from pbrlib.train.checkpoint.state import State, checkpoints, read_state
+from pbrlib.train.checkpoint.state import State, checkpoints, is_complete, read_state
 from pbrlib.train.fallback import retry_past_damage
 from pbrlib.train.loop import train_phase
 from pbrlib.train.phase import PhaseRun, PlayerRun
@@ -98,54 +92,28 @@ def resolve(
     """Finds the donors of a phase and its fingerprint; raises CheckpointError when a donor is not trained."""
     curriculum = scaled(curriculum)
     own = RunDirectory(runs, name=curriculum.name)
-    outside = {reference: _outside(reference, runs=runs) for reference in outside_donors(curriculum)}
-    fingerprints = phase_fingerprints(
-        curriculum,
-        shards=shards.fingerprint,
-        precision=runtime.precision,
-        micro_batches={name: runtime.micro_batches(spec.batch) for name, spec in curriculum.phases.items()},
-        donors={reference: read_state(folder).fingerprint for reference, folder in outside.items()},
-        trained={name: done.fingerprint for name, done in own.phases().items()},
-    )
+    outside = outside_folders(curriculum, runs=runs)
+    fingerprint = fingerprints_of(curriculum, outside, shards=shards, run=own, runtime=runtime)[phase]
     reference = curriculum.phases[phase].starts_from
     starts_from = None
     if reference is not None:
         donor = parse_donor(reference, own_phases=curriculum.earlier(phase))
-        starts_from = own.best(donor.phase)[0] if isinstance(donor, OwnPhase) else outside[reference]
+        if not isinstance(donor, OwnPhase):
+            starts_from = outside[reference]
+        elif own.finished(phase, fingerprint=fingerprint) and donor.phase in (known := own.phases()):
+            starts_from = own.path / known[donor.phase].checkpoint  # there only if it is still needed
+        else:
+            starts_from = own.best(donor.phase)[0]
     return PhaseJob(
         curriculum=located(curriculum),
         phase=phase,
-        fingerprint=fingerprints[phase],
+        fingerprint=fingerprint,
         data=shards.data,
         runs=runs,
         runtime=runtime,
         starts_from=starts_from,
         frozen={field: outside[name] for field, name in frozen_networks(curriculum.task).items()},
     )
-
-
-def check_donors(curriculum: Curriculum, *, runs: Path, trained_before: Collection[str]) -> None:
-    """Raises CheckpointError when a network from outside is neither trained nor about to be, or does not fit.
-
-    ``trained_before`` names the curricula that the same command trains first.
-    """
-    starts = {phase.starts_from: f"phases.{name}.starts_from" for name, phase in curriculum.phases.items()}
-    for reference in outside_donors(curriculum):
-        donor = parse_donor(reference)
-        if isinstance(donor, OtherCurriculum) and donor.curriculum in trained_before:
-            continue
-        folder = _outside(reference, runs=runs)
-        if reference in starts:
-            check_start(folder, curriculum.task, place=f"{curriculum.name}: {starts[reference]}")
-
-
-def _outside(reference: str, *, runs: Path) -> Path:
-    """The checkpoint folder of a donor outside the curriculum."""
-    donor = parse_donor(reference)
-    if isinstance(donor, CheckpointPath):
-        return storage.to_path(donor.path).resolve()
-    assert isinstance(donor, OtherCurriculum)
-    return RunDirectory(runs, name=donor.curriculum).best(donor.phase)[0]
 
 
 def run_phase(job: PhaseJob, runtime: Runtime) -> State:
@@ -251,15 +219,27 @@ def best_of(job: PhaseJob) -> Path:
     return best
 
 
+def is_trained(job: PhaseJob) -> bool:
+    """Whether a phase is finished and its best checkpoint is there."""
+    run = job.run_directory
+    return run.finished(job.phase, fingerprint=job.fingerprint) is not None and run.has_weights(job.phase)
+
+
 def carry_out(job: PhaseJob, launch: Launcher, *, force: str | None = None) -> FinishedPhase:
-    """Runs a phase unless it is finished, enters it into the run's record, and sends it through its gate.
+    """Runs a phase unless it is trained, enters it into the run's record, and sends it through its gate.
 
     Raises GateError, before it starts, when an earlier phase has not passed its gate, and after it has ended
     when it does not pass its own; ``force``, a reason for the record, goes on all the same.
     """
     run = job.run_directory
     enter(job.curriculum, job.phase, run=run, force=force)
-    if run.finished(job.phase, fingerprint=job.fingerprint) is None:
+    if not is_trained(job):
+        if job.starts_from is not None and not is_complete(job.starts_from):
+            raise CheckpointError(
+                f"{job.starts_from}: phases.{job.phase} begins from this checkpoint, and it is gone. Train "
+                f"{job.curriculum.phases[job.phase].starts_from} again: --phases "
+                f"{job.curriculum.phases[job.phase].starts_from}."
+            )
         _train(job, launch)
     pass_gate(job.curriculum, job.phase, run=run, force=force)
     return run.phases()[job.phase]

@@ -116,6 +116,11 @@ def read_model(folder: Path) -> ModelFile:
     return model
 
 
+def missing_files(folder: Path) -> list[str]:
+    """The files that ``SHA256SUMS`` of a model folder names and that are not there, evaluation included."""
+    return [name for name in _read_sums(folder / SUMS) if not (folder / name).is_file()]
+
+
 def check_sums(folder: Path, names: list[str]) -> None:
     """Raises CheckpointError unless each of these files is the one that ``SHA256SUMS`` names."""
     sums = _read_sums(folder / SUMS)

@@ -25,7 +25,15 @@ from pbrlib.evaluate.evaluationreport import FILE as EVALUATION
 from pbrlib.evaluate.evaluationreport import Evaluation
 from pbrlib.evaluate.measure import checkpoints_of, evaluate
 from pbrlib.inference.chain import Chain
-from pbrlib.inference.modelfile import FILE_NAME, SUMS, ModelFile, is_model, layout_of, read_model
+from pbrlib.inference.modelfile import (
+    FILE_NAME,
+    SUMS,
+    ModelFile,
+    is_model,
+    layout_of,
+    missing_files,
+    read_model,
+)
 from pbrlib.inference.trained import Trained, trained_in
 from pbrlib.maps import ALBEDO, CLASSES
 from pbrlib.models.segformer import Segformer, save_pretrained
@@ -127,9 +135,11 @@ def _all_phases(curriculum: Curriculum, runs: Path) -> dict[str, FinishedPhase]:
 
 
 def _is_of(target: Path, content: ModelFile) -> bool:
-    """Whether a whole model stands there that was made of the same networks and data."""
+    """Whether a whole model, evaluation and card included, stands there of the same networks and data."""
     try:
         known = read_model(target)
+        if missing_files(target):
+            return False
     except CheckpointError:
         return False
     return (known.networks, known.data) == (content.networks, content.data)

@@ -13,7 +13,7 @@ from pbrlib import storage
 from pbrlib.runs.jsonfile import read_leniently
 from pbrlib.runs.walltime import Sheet, read_sheet
 from pbrlib.train.badsamples import describe_bad_samples
-from pbrlib.train.checkpoint.state import STATE, checkpoints
+from pbrlib.train.checkpoint.state import STATE, checkpoints, is_complete
 from pbrlib.train.record.environment import ENVIRONMENT
 from pbrlib.train.record.incidents import FAILURE, INCIDENTS
 from pbrlib.train.record.journal import FALLBACK, METRICS, TRACKER
@@ -55,9 +55,15 @@ class PhaseFolder:
 
     @property
     def complaints(self) -> list[str]:
-        """What trackers did not get, and which checkpoints and materials were damaged."""
+        """What trackers did not get, and which checkpoints and materials were damaged or are gone."""
         own = [line["complaint"] for line in self.lines if line.get("kind") in (TRACKER, FALLBACK)]
-        return own + describe_bad_samples(self.lines)
+        return own + describe_bad_samples(self.lines) + self._gone()
+
+    def _gone(self) -> list[str]:
+        """That the best checkpoint of a finished phase is not there, where it is not."""
+        if self.done is None or is_complete(self.path.parent / self.done.checkpoint):
+            return []
+        return [f"its best checkpoint {self.done.checkpoint} is gone; `pbr train` trains it again if needed"]
 
     @property
     def incidents(self) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pbrlib.curriculum.ladder import Family, in_waves
-from pbrlib.curriculum.run import check_donors
+from pbrlib.curriculum.outside import check_donors
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.errors import CheckpointError, ConfigError
 

@@ -165,6 +165,13 @@ def test_a_damaged_model_is_written_again(ladder: Ladder) -> None:
     assert file.read_bytes() == whole
 
 
+@pytest.mark.parametrize("name", ["evaluation/evaluation.json", "README.md", "attributions.csv"])
+def test_a_model_without_its_evaluation_or_another_file_is_written_again(ladder: Ladder, name: str) -> None:
+    (ladder.runs / "model" / name).unlink()
+    assert ladder.write().evaluation is not None
+    assert (ladder.runs / "model" / name).is_file()
+
+
 def edited(ladder: Ladder) -> Ladder:
     """The ladder with its last network trained otherwise."""
     metallic = ladder.curricula[-1]

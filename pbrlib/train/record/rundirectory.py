@@ -71,6 +71,10 @@ class RunDirectory:
         known = self.phases().get(phase)
         return known if known is not None and known.fingerprint == fingerprint else None
 
+    def has_weights(self, phase: str) -> bool:
+        """Whether the best checkpoint of a finished phase is there."""
+        return is_complete(self.path / self.phases()[phase].checkpoint)
+
     def finish(self, phase: str, record: FinishedPhase, *, order: Sequence[str]) -> None:
         """Enters a phase that was just trained into the record, which keeps the curriculum's ``order``.
 
@@ -118,8 +122,8 @@ class RunDirectory:
         folder = self.path / phases[chosen].checkpoint
         if not is_complete(folder):
             raise CheckpointError(
-                f"{folder}: the best checkpoint of {chosen} is gone. "
-                f"Remove {self.path / RECORD} and train again."
+                f"{folder}: the best checkpoint of {chosen} is gone. Train it again: "
+                f"pbr train <curriculum of {self.name}> --phases {chosen} --runs {self.path.parent}"
             )
         return folder, phases[chosen]
 

@@ -12,7 +12,7 @@ from pbrlib.curriculum.check.curriculum import check
 from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.describe.description import describe
 from pbrlib.curriculum.describe.tables import render
-from pbrlib.curriculum.run import check_donors
+from pbrlib.curriculum.outside import check_donors
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.errors import CheckpointError, ConfigError
 from pbrlib.train.runtimespec import RuntimeSpec
