@@ -15,6 +15,7 @@ from pbrlib.data.draws.plan import share
 from pbrlib.rehearsal.figures import RankFigures, read_figures
 from pbrlib.rehearsal.phase import rehearse_phase
 from pbrlib.train.checkpoint.state import WEIGHTS, State, checkpoints, read_state
+from pbrlib.train.clock import STEADY_S, STEADY_STEPS
 from pbrlib.train.record.journal import METRICS
 from pbrlib.train.record.timesheet import TIME_SHEET
 
@@ -77,6 +78,12 @@ class PhaseFigures:
     restored: bool
     donor: str | None
     donor_tensors: tuple[int, int]
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether the steps after the first are enough to judge a phase by, as those of training must be."""
+        later = max(len(self.ranks[0].step_s) - 1, 1)
+        return later >= STEADY_STEPS or later * self.step.median >= STEADY_S
 
     def as_data(self) -> dict[str, Any]:
         """Plain values, the ranks' own among them."""

@@ -175,6 +175,12 @@ def _grounds(known: Sequence[Rehearsed]) -> list[str]:
         f"Step: the median of those after the first; in a phase they lie up to {100 * apart:.0f} % apart. "
         f"Validation: from {some} of {every} textures."
     ]
+    young = sum(not one.figures.is_steady for one in known if one.figures is not None)
+    if young:
+        said.append(
+            f"Rough: in {young} of {len(known)} phases the steps after the first took less than a second "
+            "together. `pbr train` says the time that is left once it has taken more."
+        )
     if any(one.estimate.input_bound for one in known if one.estimate is not None):
         said.append("*: the streams deliver a batch more slowly, and their pace counts. Raise data_cpus.")
     return said

@@ -75,6 +75,13 @@ def test_what_the_whole_takes_stands_in_a_sentence_with_its_grounds() -> None:
     assert "2 of 2 phases began again from their checkpoint" in text
 
 
+def test_an_estimate_from_steps_of_less_than_a_second_is_called_rough() -> None:
+    quick = phase("height/P0", step=Spread(0.05, 0.04, 0.06))
+    text = " ".join(page(rehearsal(phase("albedo/A1"), quick)).split())
+    assert "Rough: in 1 of 2 phases the steps after the first took less than a second together." in text
+    assert "Rough" not in page(rehearsal(phase("albedo/A1"), phase("height/P0")))
+
+
 def test_failures_stand_with_their_reason_and_their_advice() -> None:
     lost = Rehearsed(length("albedo/A2"), 512, error="phases.A2: no room. Set batch_per_device: 2.")
     unsaved = phase("height/P0", restored=False)
