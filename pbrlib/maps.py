@@ -41,6 +41,13 @@ CLASS_COLOURS = (
 IGNORE = 255
 """The id of a pixel without a class."""
 
+SHORTEST_NORMAL = 0.01
+"""A stored vector below this length has no direction: 8 bits hold no 0, and mid grey is 0.007 long."""
+
+LARGEST_SUM = 2.8
+"""The magnitudes of a unit vector's components sum to at most 1.73, and to 2.5 where z is stored as 1
+throughout: a corner of the cube, above all black and white, is a gap of an atlas."""
+
 
 MapBaseline: TypeAlias = Literal[
     "0",
@@ -127,7 +134,7 @@ class MapType:
         channels: Their number.
         encoding: What the numbers mean.
         dtype: The integer type in shards.
-        fill: The stored value that stands for a map that a material lacks.
+        fill: The stored value that stands for a map that a material lacks, for all channels or for each.
         file: The stem of its file in a folder of materials; None where such a folder never holds it.
         may_be_constant: A map that is the same everywhere is no finding of the audit.
         target: How a network learns it; None of a map that only goes in.
@@ -140,7 +147,7 @@ class MapType:
     channels: int
     encoding: Encoding
     dtype: str = "uint8"
-    fill: int = 0
+    fill: int | tuple[int, ...] = 0
     file: str | None = None
     may_be_constant: bool = False
     target: UnitTarget | ClassTarget | None = None
@@ -150,6 +157,11 @@ class MapType:
     def maximum(self) -> int:
         """The largest stored integer."""
         return int(np.iinfo(self.dtype).max)
+
+    @property
+    def fills(self) -> tuple[int, ...]:
+        """The fill of each channel."""
+        return self.fill if isinstance(self.fill, tuple) else (self.fill,) * self.channels
 
     def quantise(self, values: np.ndarray[Any, np.dtype[np.floating[Any]]]) -> Stored:
         """Decoded values ``(H, W, C)`` to stored integers, rounded to nearest and clipped."""
@@ -166,7 +178,10 @@ class MapType:
         return stored
 
     def decode(self, raw: Integer[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """Raw integers to floats in the range of the encoding; normals are renormalised to unit length."""
+        """Raw integers to floats in the range of the encoding; normals are renormalised to unit length.
+
+        A pixel of a normal map without a direction (:data:`SHORTEST_NORMAL`, :data:`LARGEST_SUM`) is flat.
+        """
         match self.encoding:
             case Encoding.SRGB | Encoding.LINEAR:
                 return raw.float() / self.maximum
@@ -176,7 +191,9 @@ class MapType:
                 vectors = raw.float() * (2.0 / self.maximum) - 1.0
                 # torch's norm over a dimension that is not the last takes fifty times as long on a CPU.
                 length = vectors.square().sum(dim=1, keepdim=True).sqrt()
-                unit: Tensor = vectors / length.clamp_min(1e-6)
+                absent = (length < SHORTEST_NORMAL) | (vectors.abs().sum(dim=1, keepdim=True) > LARGEST_SUM)
+                unit = (vectors / length.clamp_min(SHORTEST_NORMAL)).masked_fill(absent, 0.0)
+                unit[:, 2:].masked_fill_(absent, 1.0)
                 return unit
             case Encoding.LABEL:
                 raise TypeError("labels stay integers: use .long()")
@@ -195,7 +212,7 @@ ALBEDO = MapType(
     target=UnitTarget(baselines=("diffuse", "diffuse x fitted gain")),
     slot=Slot(""),
 )
-NORMAL = MapType("normal", channels=3, encoding=Encoding.NORMAL, fill=128, file="normal")
+NORMAL = MapType("normal", channels=3, encoding=Encoding.NORMAL, fill=(128, 128, 255), file="normal")
 ROUGHNESS = MapType(
     "roughness",
     channels=1,

@@ -4,8 +4,12 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 
-from pbrlib.maps import BORDERS, MAPS, TARGETS, TRUE_PBR, Encoding
+from pbrlib.data.draws.collate import stack
+from pbrlib.data.materials.pictures import to_stored
+from pbrlib.maps import BORDERS, MAPS, NORMAL, TARGETS, TRUE_PBR, Encoding
 
 
 def test_the_columns_of_shards_keep_their_order() -> None:
@@ -28,7 +32,8 @@ def test_the_columns_of_shards_keep_their_order() -> None:
 def test_an_entry_agrees_with_itself(name: str) -> None:
     kind = MAPS[name]
     assert kind.name == name
-    assert kind.fill <= kind.maximum
+    assert len(kind.fills) == kind.channels
+    assert max(kind.fills) <= kind.maximum
     assert np.issubdtype(kind.dtype, np.unsignedinteger)
     assert kind.channels == 3 or kind.encoding not in (Encoding.SRGB, Encoding.NORMAL)
     assert (kind.encoding is Encoding.LABEL) == (name not in TARGETS and kind.target is not None)
@@ -57,3 +62,50 @@ def test_a_conversion_needs_only_what_a_network_answers() -> None:
 
 def test_colours_and_normals_show_whether_a_material_tiles() -> None:
     assert set(BORDERS) == {"diffuse", "albedo", "normal"}
+
+
+GREY, BLACK, WHITE = (128,) * 3, (0,) * 3, (255,) * 3
+
+
+@pytest.mark.parametrize("pixel", [GREY, (127,) * 3, (127, 128, 127), BLACK, WHITE, (2, 1, 0), (255, 0, 0)])
+def test_a_pixel_of_a_normal_map_that_holds_no_direction_is_flat(pixel: tuple[int, ...]) -> None:
+    raw = torch.tensor([pixel, (200, 128, 230)], dtype=torch.uint8).T.reshape(1, 3, 1, 2)
+    decoded = NORMAL.decode(raw)[0, :, 0].T
+    assert decoded[0].tolist() == [0.0, 0.0, 1.0]
+    assert decoded[1].tolist() == pytest.approx([0.577, 0.004, 0.816], abs=1e-3)
+    stored = to_stored(np.array([[pixel, (200, 128, 230)]], np.uint8), NORMAL, size=2)
+    assert stored[0, 0].tolist() == [128, 128, 255]
+
+
+@pytest.mark.parametrize("axis", range(3))
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_every_direction_that_8_bits_hold_is_kept(axis: int, sign: int) -> None:
+    tilted = torch.randn(500, 3, generator=torch.Generator().manual_seed(axis))
+    tilted[:, axis] = sign * (1.0 + tilted[:, axis].abs())
+    unit = F.normalize(torch.cat((tilted, torch.full((1, 3), float(sign)))), dim=1)
+    stored = NORMAL.quantise(unit.numpy()[None])
+    decoded = NORMAL.decode(torch.from_numpy(stored.transpose(2, 0, 1).copy())[None])[0, :, 0].T
+    torch.testing.assert_close(decoded, unit, atol=0.01, rtol=0)
+
+
+def test_gaps_of_a_normal_map_do_not_bend_what_is_averaged_with_them() -> None:
+    pixels = np.array([[BLACK, (128, 128, 255)], [WHITE, GREY]], np.uint8)
+    assert to_stored(pixels, NORMAL, size=1)[0, 0].tolist() == [128, 128, 255]
+
+
+@pytest.mark.parametrize("pixel", [(220, 128, 255), (220, 200, 255), (36, 36, 255)])
+def test_a_normal_that_is_not_of_unit_length_is_no_gap(pixel: tuple[int, ...]) -> None:
+    raw = torch.tensor(pixel, dtype=torch.uint8).view(1, 3, 1, 1)
+    expected = F.normalize(raw.float() * (2 / 255) - 1, dim=1)
+    torch.testing.assert_close(NORMAL.decode(raw), expected)
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_a_map_that_a_material_lacks_is_its_fill_in_every_channel(name: str) -> None:
+    kind, other = MAPS[name], "roughness" if name == "normal" else "normal"
+    crop = {other: np.zeros((2, 3, MAPS[other].channels), MAPS[other].dtype)}
+    raw = stack([crop], rows=[], seeds=[0], maps=[name])
+    assert raw.maps[name].flatten(2)[0].T.tolist() == [list(kind.fills)] * 6
+    assert raw.maps[name].dtype == torch.from_numpy(np.zeros(1, kind.dtype)).dtype
+    if name == "normal":
+        assert kind.decode(raw.maps[name])[0, 2].min() > 0.9999

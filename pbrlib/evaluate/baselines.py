@@ -242,7 +242,7 @@ def _measured_beside(baseline: MapBaseline) -> list[str]:
 
 def _overall_mean(rows: Sequence[IndexRow], name: str) -> float:
     known = [row.means[name][0] for row in rows if name in row.means]
-    return _mean(known, otherwise=MAPS[name].fill / MAPS[name].maximum)
+    return _mean(known, otherwise=MAPS[name].fills[0] / MAPS[name].maximum)
 
 
 def _class_means(rows: Sequence[IndexRow], name: str) -> Float[Tensor, " k"]:

@@ -94,7 +94,8 @@ def _with_old_maps(raw: RawBatch) -> RawBatch:
     num, _, height, width = raw.maps[ALBEDO.name].shape
     for kind in (DIFFUSE, GLOSS):
         if kind.name not in maps:
-            maps[kind.name] = torch.full((num, kind.channels, height, width), kind.fill, dtype=torch.uint8)
+            fills = torch.tensor(kind.fills, dtype=torch.uint8).view(1, -1, 1, 1)
+            maps[kind.name] = fills.repeat(num, 1, height, width)
             present[kind.name] = torch.zeros(num, dtype=torch.bool)
     return replace(raw, maps=maps, present=present)
 

@@ -68,7 +68,8 @@ def stack(
     for name in maps:
         kind = MAPS[name]
         has = [name in crop for crop in crops]
-        stacked = np.full((len(crops), kind.channels, height, width), kind.fill, dtype=kind.dtype)
+        fills = np.array(kind.fills, dtype=kind.dtype)[:, None, None]
+        stacked = np.broadcast_to(fills, (len(crops), kind.channels, height, width)).copy()
         for number, crop in enumerate(crops):
             if name in crop:
                 stacked[number] = crop[name].transpose(2, 0, 1)

@@ -11,7 +11,19 @@ import numpy as np
 
 from pbrlib.colour import linear_to_srgb, srgb_to_linear
 from pbrlib.errors import DataError
-from pbrlib.maps import CLASS_COLOURS, CLASSES, HEIGHT, IGNORE, MASK, NORMAL, Encoding, MapType, Stored
+from pbrlib.maps import (
+    CLASS_COLOURS,
+    CLASSES,
+    HEIGHT,
+    IGNORE,
+    LARGEST_SUM,
+    MASK,
+    NORMAL,
+    SHORTEST_NORMAL,
+    Encoding,
+    MapType,
+    Stored,
+)
 from pbrlib.textures.decode import read_picture
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".dds")
@@ -24,6 +36,9 @@ Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 
 CONSTANT = 2 / 255
 """A map whose values span no more than this is constant: JPEG moves constants by a step or two."""
+
+FLAT = np.array([0.0, 0.0, 1.0], np.float32)
+"""The normal of an even surface."""
 
 WRAPS = 1.4
 """A material that does not say whether it tiles does so below this seam ratio: of 25 scanned sets those
@@ -115,7 +130,7 @@ def to_stored(
     if kind is MASK:
         return _resized(_labels(pixels), target, by="NEAREST")
     if kind is NORMAL:
-        vectors = raw_vectors(pixels)
+        vectors = without_gaps(raw_vectors(pixels))
         if convention == "directx":
             vectors[..., 1] = -vectors[..., 1]
         return kind.quantise(unit_vectors(_resized(vectors, target, by="BOX")))
@@ -152,11 +167,20 @@ def raw_vectors(pixels: Pixels) -> Floats:
     return vectors
 
 
+def without_gaps(vectors: Floats) -> Floats:
+    """Vectors ``(H, W, 3)``, flat where a pixel holds no direction, as ``MapType.decode`` reads them.
+
+    Applies before pixels are averaged: a black pixel is longer than any normal.
+    """
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    absent = (length < SHORTEST_NORMAL) | (np.abs(vectors).sum(axis=-1, keepdims=True) > LARGEST_SUM)
+    return np.where(absent, FLAT, vectors)
+
+
 def unit_vectors(vectors: Floats) -> Floats:
     """Vectors of length 1; a vector without length becomes the flat normal."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    flat = np.array([0.0, 0.0, 1.0], np.float32)
-    unit: Floats = np.where(length > 1e-3, vectors / np.maximum(length, 1e-3), flat)
+    unit: Floats = np.where(length > SHORTEST_NORMAL, vectors / np.maximum(length, SHORTEST_NORMAL), FLAT)
     return unit
 
 
