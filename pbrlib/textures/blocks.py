@@ -1,8 +1,9 @@
 """Blocks of compressed pixels, decoded and encoded; the codecs are libraries.
 
 imagecodecs (bcdec) decodes: it knows BC2, the one-bit alpha of BC1, and that BC3 has no three-colour mode.
-etcpak encodes; its own decoders crash the interpreter and are never called. Neither is trusted with a
-file from outside in the process that converts: see ``pbrlib.convert.workers``.
+etcpak encodes colours, `pbrlib.textures.scalarblocks` single channels; etcpak's own decoders crash the
+interpreter and are never called. Neither library is trusted with a file from outside in the process that
+converts: see ``pbrlib.convert.workers``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from pbrlib.errors import DataError
 from pbrlib.textures.dds import build
 from pbrlib.textures.layouts import Block
+from pbrlib.textures.scalarblocks import encode_scalar_blocks
 
 Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 BlockPixels: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -95,11 +97,12 @@ def _compress(pixels: Bytes, block: Block) -> bytes:
         case Block.BC1:
             blocks: bytes = etcpak.compress_bc1(data, width, height)
         case Block.BC3:
-            blocks = etcpak.compress_bc3(data, width, height)
+            colours = np.frombuffer(etcpak.compress_bc3(data, width, height), np.uint8).reshape(-1, 16)[:, 8:]
+            blocks = np.hstack((encode_scalar_blocks(pixels[..., 3]), colours)).tobytes()
         case Block.BC4:
-            blocks = etcpak.compress_bc4(data, width, height)
+            blocks = encode_scalar_blocks(pixels[..., 0]).tobytes()
         case Block.BC5:
-            blocks = etcpak.compress_bc5(data, width, height)
+            blocks = np.hstack([encode_scalar_blocks(pixels[..., i]) for i in (0, 1)]).tobytes()
         case Block.BC7:
             blocks = etcpak.compress_bc7(data, width, height, _bc7_parameters())
         case Block.BC2 | Block.BC6H:
