@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Answer(NamedTuple):
     """What a network answers to a picture.
 
     Attributes:
-        logits: At the size of the input.
+        logits: At the size of the input, of :func:`exact_logits`.
         features: The deepest of the encoder; those of the segmentation condition the other networks.
     """
 
@@ -70,3 +71,15 @@ def check_sides(x: Float[Tensor, "n c h w"], *, stride: int) -> None:
     height, width = x.shape[2:]
     if height % stride or width % stride:
         raise ValueError(f"{height} x {width} px: sides must be multiples of {stride}. Pad first.")
+
+
+def exact_logits(head: nn.Conv2d, deep: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k h w"]:
+    """The head's logits in the precision of its weights, whatever autocast says.
+
+    bf16 has 8 significant bits: neighbouring pixels of a smooth map have equal logits then, and the terms
+    over their differences no direction. Every network gives its logits through this.
+    """
+    device = "cpu" if deep.is_meta else deep.device.type  # autocast knows no meta device
+    with torch.autocast(device, enabled=False):
+        logits: Tensor = head(deep.to(head.weight.dtype))
+    return logits

@@ -25,7 +25,7 @@ from pbrlib.maps import CLASSES, DIFFUSE, NORMAL
 from pbrlib.models.blocks import IMAGENET_MEAN, IMAGENET_STD, rechannel, resize
 from pbrlib.models.donor import read_donor, without_bars
 from pbrlib.models.modelspec import SegformerSpec
-from pbrlib.models.network import Answer, check_sides
+from pbrlib.models.network import Answer, check_sides, exact_logits
 
 if TYPE_CHECKING:
     from transformers import SegformerConfig, SegformerForSemanticSegmentation
@@ -182,7 +182,7 @@ class Segformer(nn.Module):
             raise ValueError("conditioning given to a SegFormer, which takes none")
         check_sides(x, stride=self.stride)
         features = self.encoder((x - self.mean) / self.std)
-        logits = self.head(self.decoder(features))
+        logits = exact_logits(self.head, self.decoder(features))
         return Answer(logits=resize(logits, (x.shape[2], x.shape[3])), features=features[-1])
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pbrlib.models.film import FiLM
 from pbrlib.models.modelspec import SmpUNetSpec
-from pbrlib.models.network import Answer, check_sides
+from pbrlib.models.network import Answer, check_sides, exact_logits
 from pbrlib.models.resnet import PICTURE, adapt_trunk, picture_scale, trunk_stages
 
 
@@ -114,4 +114,4 @@ class SmpUNet(nn.Module):
             deep = self.film(deep, cond, keep=None)
         elif cond is not None:
             raise ValueError("conditioning given to a U-Net built with cond_channels=None")
-        return Answer(logits=self.head(self.decoder([x, *skips, deep])), features=features)
+        return Answer(logits=exact_logits(self.head, self.decoder([x, *skips, deep])), features=features)

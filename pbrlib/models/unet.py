@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pbrlib.models.blocks import ConvNormAct, DoubleConv, blur_halve, resize
 from pbrlib.models.film import FiLM
 from pbrlib.models.modelspec import UNetSpec
-from pbrlib.models.network import Answer, check_sides
+from pbrlib.models.network import Answer, check_sides, exact_logits
 
 if TYPE_CHECKING:
     from pbrlib.models.resnet import ResNetEncoder
@@ -148,4 +148,4 @@ class UNet(nn.Module):
             deep = self.film(deep, cond, keep=cond_keep)
         elif cond is not None:
             raise ValueError("conditioning given to a U-Net built with cond_channels=None")
-        return Answer(logits=self.head(self.decoder(deep, skips)), features=features)
+        return Answer(logits=exact_logits(self.head, self.decoder(deep, skips)), features=features)

@@ -99,6 +99,15 @@ class NetworkContract:
             rough = self.logits(network, picture)
         torch.testing.assert_close(rough.float(), exact, atol=0.05 * self.rounding, rtol=0.05)
 
+    def test_logits_are_fp32_under_autocast_and_follow_neighbouring_features(self) -> None:
+        network = self.network()
+        side = 2 * network.stride
+        picture = self.picture(side, side)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = self.logits(network, picture)
+        assert logits.dtype == torch.float32
+        assert (logits != logits.bfloat16().float()).float().mean() > 0.9
+
     def test_channels_last_changes_nothing(self) -> None:
         network = self.network()
         picture = self.picture(2 * network.stride, 2 * network.stride)

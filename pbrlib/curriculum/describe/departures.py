@@ -18,7 +18,7 @@ def departures(phase: PhaseSpec, task: TaskSpec, runtime: RuntimeSpec) -> list[s
     pieces = runtime.micro_batches(phase.batch)
     found = []
     if runtime.precision == "bf16":
-        found.append("bf16: networks compute with 8 significant bits; weights and losses stay fp32")
+        found.append("bf16: networks compute with 8 significant bits; weights, logits and losses stay fp32")
     for player in phase.by_player():
         found += map(player.labelled, _of_loss(player.spec.loss, crop=phase.crop, pieces=pieces))
     if task.kind == "segmentation" and (statistics := _batch_norm(runtime, pieces)):
