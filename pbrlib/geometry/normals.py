@@ -13,6 +13,9 @@ from pbrlib.geometry.fields import difference, gaussian_blur, percentile
 STEEPEST = 10.0
 """Slopes are clipped here: beyond it lie block-compression errors, not surfaces."""
 
+RESOLVED_CURVATURE = 0.04
+"""The least curvature that is scaled to 1: ten times the 99th percentile of one bit of dither, 0.004."""
+
 Verdict: TypeAlias = Literal["opengl", "directx", "undecided"]
 
 
@@ -75,11 +78,12 @@ def fitted_scale(
 def mean_curvature(normal: Float[Tensor, "n 3 h w"], *, tileable: bool) -> Float[Tensor, "n 1 h w"]:
     """Mean curvature ``0.5 (dn_x/dcol - dn_y/drow)``, a bump positive, in [-1, 1].
 
-    Scaled by the 99th percentile of its magnitude over the picture, so give whole textures.
+    Scaled by the 99th percentile of its magnitude over the picture, at least :data:`RESOLVED_CURVATURE`, so
+    give whole textures.
     """
     x, y, _ = normal.unsqueeze(2).unbind(dim=1)
     curvature = 0.5 * (difference(x, dim=-1, tileable=tileable) - difference(y, dim=-2, tileable=tileable))
-    scale = percentile(curvature.abs(), share=0.99).clamp_min(1e-6)
+    scale = percentile(curvature.abs(), share=0.99).clamp_min(RESOLVED_CURVATURE)
     return (curvature / scale).clamp(-1.0, 1.0)
 
 

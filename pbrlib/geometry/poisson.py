@@ -11,6 +11,10 @@ from torch import Tensor
 from pbrlib.geometry.fields import gaussian_blur, percentile
 from pbrlib.geometry.normals import mean_curvature, slopes
 
+RESOLVED_PX = 0.2
+"""The least relief that spans [-1, 1]. Normals of 8 bits cannot hold less: one bit of dither, integrated over
+1024 px, spans 0.018 px between the percentiles 1 and 99."""
+
 BLUR_SHARE = 5.0 / 1024.0
 """Sigma of the blur as a share of the longer side."""
 
@@ -24,7 +28,8 @@ def relief(normal: Float[Tensor, "n 3 h w"], *, tileable: bool) -> Float[Tensor,
 def poisson_height(normal: Float[Tensor, "n 3 h w"], *, tileable: bool) -> Float[Tensor, "n 1 h w"]:
     """Coarse height in [-1, 1]: the integrated normals cut to percentiles 1-99, scaled and blurred.
 
-    A flat texture gives 0 everywhere.
+    A relief of less than :data:`RESOLVED_PX` is scaled as if it spanned that: a flat texture gives 0
+    everywhere, and one that is flat but for dither nearly so.
 
     Args:
         normal: OpenGL normals of whole textures: a crop has another height.
@@ -34,7 +39,7 @@ def poisson_height(normal: Float[Tensor, "n 3 h w"], *, tileable: bool) -> Float
     low, high = percentile(solved, share=0.01), percentile(solved, share=0.99)
     spread = high - low
     centred = 2.0 * (solved.clamp(low, high) - low) / spread.clamp_min(1e-6) - 1.0
-    unit = torch.where(spread > 1e-6, centred, torch.zeros_like(centred))
+    unit = centred * (spread / RESOLVED_PX).clamp_max(1.0)
     sigma_px = BLUR_SHARE * max(solved.shape[-2:])
     return gaussian_blur(unit, sigma_px=sigma_px, tileable=tileable).clamp(-1.0, 1.0)
 

@@ -292,3 +292,29 @@ def test_a_blur_keeps_the_mean_and_reaches_over_a_border_that_tiles(tileable):
     blurred = gaussian_blur(point, sigma_px=1.5, tileable=tileable)
     assert float(blurred.sum()) == pytest.approx(1.0, abs=1e-5)
     assert (float(blurred[..., 8, 15]) > 0.01) is tileable
+
+
+def dithered(*, bits: int, side: int = 128) -> torch.Tensor:
+    """A flat normal map of 8 bits whose x and y are as often one value as the next."""
+    generator = torch.Generator().manual_seed(bits)
+    flat = torch.full((1, 3, side, side), 128)
+    flat[:, :2] -= torch.randint(0, bits + 1, (1, 2, side, side), generator=generator)
+    flat[:, 2] = 255
+    return NORMAL.decode(flat.to(torch.uint8))
+
+
+@pytest.mark.parametrize("tileable", [True, False])
+def test_one_bit_of_dither_is_no_relief(tileable):
+    for bits, most in ((0, 0.0), (1, 0.2)):
+        found = relief(dithered(bits=bits), tileable=tileable)
+        assert found.abs().max() <= most
+    assert found.std(dim=(2, 3)).max() < 0.06
+
+
+@pytest.mark.parametrize("tileable", [True, False])
+def test_relief_that_8_bits_resolve_is_scaled_to_the_whole_range(tileable):
+    columns = torch.arange(128.0) * (2 * math.pi / 128)
+    height = (columns.sin()[None, :] * columns.cos()[:, None])[None, None]
+    found = poisson_height(normal_from_height(height, scale_px=1.0, tileable=True), tileable=tileable)
+    assert found.max() > 0.9
+    assert found.min() < -0.9
