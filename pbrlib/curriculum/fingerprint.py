@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from pbrlib.curriculum.references import OwnPhase, frozen_networks, parse_donor
 from pbrlib.curriculum.scale import scaled
-from pbrlib.curriculum.spec import Curriculum, plain
+from pbrlib.curriculum.spec import Curriculum, PhaseSpec, plain
 
 
 def phase_fingerprints(
@@ -19,12 +19,14 @@ def phase_fingerprints(
     micro_batches: Mapping[str, int],
     donors: Mapping[str, str],
     trained: Mapping[str, str] | None = None,
+    capped: Collection[str] = (),
 ) -> dict[str, str]:
     """The fingerprint of every phase, in order.
 
     Depends on the phase, the task, the seed, the donors' fingerprints, the shard manifest, the precision
     and the number of micro-batches; not on the number of workers, the name of the curriculum, a gate or a
     time. Batches and rates count as scaled.
+    A formula that a later version of the program computes otherwise counts where the phase uses it.
     An edited phase changes its own fingerprint and those of the phases that descend from it.
 
     Args:
@@ -36,12 +38,14 @@ def phase_fingerprints(
             checkpoint, for every donor and frozen network from outside; see :func:`outside_donors`.
         trained: Phase -> fingerprint with which it stands in the run's record. A phase descends from the
             weights that are there, so these count in the chain before the phases as now declared.
+        capped: The phases of which a class is so rare that its weight is capped.
     """
     curriculum = scaled(curriculum)
     task = plain(curriculum.task)
     frozen = {name: donors[reference] for name, reference in frozen_networks(curriculum.task).items()}
     prints: dict[str, str] = {}
     for name, phase in curriculum.phases.items():
+        formulas = _revised_formulas(phase, is_capped=name in capped)
         prints[name] = _digest(
             {
                 "phase": plain(phase.model_copy(update={"gate": None})),
@@ -53,9 +57,17 @@ def phase_fingerprints(
                 "shards": shards,
                 "precision": precision,
                 "micro_batches": micro_batches[name],
+                **({"formulas": formulas} if formulas else {}),
             }
         )
     return prints
+
+
+def _revised_formulas(phase: PhaseSpec, *, is_capped: bool) -> dict[str, int]:
+    """The revisions of the formulas of a phase that are not the first."""
+    terms = [item for player in phase.by_player() for item in player.spec.loss.terms().items()]
+    revised = {name: term.revision for name, term in terms if term.revision > 1}
+    return revised | ({"class_weights": 2} if is_capped else {})
 
 
 def outside_donors(curriculum: Curriculum) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 
@@ -57,3 +57,10 @@ def percentile(x: Float[Tensor, "n c h w"], *, share: float) -> Float[Tensor, "n
     flat = x.flatten(1)
     rank = 1 + round(share * (flat.shape[1] - 1))
     return flat.kthvalue(rank, dim=1).values.view(-1, 1, 1, 1)
+
+
+def mean_of_counted(x: Float[Tensor, "n c h w"], valid: Bool[Tensor, "n 1 h w"]) -> Float[Tensor, "n c 1 1"]:
+    """The mean of each channel over the pixels that count; 0 where none does."""
+    count = valid.sum(dim=(2, 3), keepdim=True).clamp_min(1)
+    mean: Tensor = torch.where(valid, x, 0.0).sum(dim=(2, 3), keepdim=True) / count
+    return mean

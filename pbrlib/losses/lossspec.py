@@ -64,6 +64,7 @@ class MsSsimSpec(MapTermSpec):
     """What multi-scale structural similarity lacks of 1."""
 
     symbol = "(1 - MS-SSIM)"
+    revision = 2  # pixels that do not count have no part in it, and structure that is lost has a gradient
 
 
 Trunk = Literal["alex", "vgg", "squeeze"]

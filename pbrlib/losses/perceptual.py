@@ -11,25 +11,30 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
-from pytorch_msssim import ms_ssim as library_ms_ssim
-from pytorch_msssim.ssim import _fspecial_gauss_1d, _ssim
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from pbrlib.errors import ConfigError
+from pbrlib.geometry.fields import mean_of_counted
 from pbrlib.losses.base import MeanTerm, counted_samples
 from pbrlib.losses.lossspec import LpipsSpec, Trunk
 from pbrlib.losses.target import LossContext, LossTarget, Output
 
 log = logging.getLogger(__name__)
 
-WINDOW = 11
+WINDOW, SIGMA_PX = 11, 1.5
+C1, C2 = 0.01**2, 0.03**2
+"""Wang, Bovik, Sheikh and Simoncelli 2004."""
+
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-"""Wang, Simoncelli and Bovik 2003."""
+"""Wang, Simoncelli and Bovik 2003; they sum to 1.0001."""
+
+LEAST_FACTOR = 1e-3
+"""Below it the slope of a factor's power, infinite at 0, is replaced by the factor's weight."""
 
 
 class _PerSample(MeanTerm):
-    """A distance per sample; pixels that do not count are made equal to the target."""
+    """A distance per sample, of the pixels that count alone."""
 
     def counts(self, target: LossTarget) -> Tensor:
         """The samples with a pixel that counts."""
@@ -37,28 +42,29 @@ class _PerSample(MeanTerm):
 
     def sums(self, output: Output, target: LossTarget) -> Tensor:
         """The distances of the samples that count."""
-        compared = torch.where(target.valid, output.image, target.image)
-        return (self._distance(compared, target.image) * counted_samples(target)).sum().view(1)
+        distance = self._distance(output.image, target.image, target.valid)
+        return (distance * counted_samples(target)).sum().view(1)
 
     @abstractmethod
-    def _distance(self, image: Tensor, target: Tensor) -> Tensor: ...
+    def _distance(self, image: Tensor, target: Tensor, valid: Tensor) -> Tensor: ...
 
 
-def ms_ssim(prediction: Float[Tensor, "n c h w"], target: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
-    """Multi-scale structural similarity of each sample, the mean over its channels, at most 1.
+def ms_ssim(
+    prediction: Float[Tensor, "n c h w"],
+    target: Float[Tensor, "n c h w"],
+    valid: Bool[Tensor, "n 1 h w"] | None = None,
+) -> Float[Tensor, " n"]:
+    """Multi-scale structural similarity of each sample, the mean over its channels, in [0, 1].
 
-    Images in [0, 1], at least 11 px a side. Over 160 px this is pytorch-msssim; below, which it refuses,
-    the same with as many of the finest scales as fit and their weights renormalised to sum 1; outside of a
-    compiled graph a warning says so once. Raises ValueError for a side under 11 px.
+    Images in [0, 1], at least 11 px a side. Over 160 px the value is pytorch-msssim's; below, which it
+    refuses, the same with as many of the finest scales as fit and their weights renormalised to sum 1;
+    outside of a compiled graph a warning says so once. Raises ValueError for a side under 11 px.
     """
     side = min(prediction.shape[-2:])
     scales = num_scales(side)
     if not torch.compiler.is_compiling():  # a log call would split the graph; `pbr plan` names the scales too
         _warn_of_scales(side, scales)
-    if scales == len(SCALE_WEIGHTS):
-        value: Tensor = library_ms_ssim(prediction, target, data_range=1.0, size_average=False)
-        return value
-    return ms_ssim_of_scales(prediction, target, scales=scales)
+    return ms_ssim_of_scales(prediction, target, valid, scales=scales)
 
 
 def num_scales(side_px: int) -> int:
@@ -80,30 +86,83 @@ def _warn_of_scales(side_px: int, scales: int) -> None:
 
 
 def ms_ssim_of_scales(
-    prediction: Float[Tensor, "n c h w"], target: Float[Tensor, "n c h w"], *, scales: int
+    prediction: Float[Tensor, "n c h w"],
+    target: Float[Tensor, "n c h w"],
+    valid: Bool[Tensor, "n 1 h w"] | None = None,
+    *,
+    scales: int,
 ) -> Float[Tensor, " n"]:
-    """MS-SSIM over the ``scales`` finest scales, from pytorch-msssim's SSIM; with 5 equal to its own."""
+    """MS-SSIM over the ``scales`` finest scales: a factor a scale, each to the power of its weight.
+
+    The factors are the means of contrast times structure, at the coarsest scale of the whole similarity. What
+    ``valid`` leaves out has no part in them: windows and halvings average the pixels that count, and a window
+    weighs what counts within it.
+    """
+    if valid is None:
+        valid = torch.ones_like(prediction[:, :1], dtype=torch.bool)
     weights = prediction.new_tensor(SCALE_WEIGHTS[:scales])
-    weights = weights / weights.sum()
-    window = _fspecial_gauss_1d(WINDOW, 1.5).repeat([prediction.shape[1], 1, 1, 1])
-    factors = []
+    weights = weights if scales == len(SCALE_WEIGHTS) else weights / weights.sum()
+    x, y = (torch.where(valid, image, 0.0) for image in (prediction, target))
+    share, factors = valid.to(prediction.dtype), []
     for scale in range(scales):
-        similarity, contrast = _ssim(prediction, target, data_range=1.0, win=window, size_average=False)
+        similarity, contrast = _similarity(x, y, share)
         if scale == scales - 1:
-            factors.append(similarity.relu())
+            factors.append(similarity)
             break
-        factors.append(contrast.relu())
-        padding = [side % 2 for side in prediction.shape[2:]]
-        prediction = F.avg_pool2d(prediction, 2, padding=padding)
-        target = F.avg_pool2d(target, 2, padding=padding)
-    return torch.stack(factors).pow(weights.view(-1, 1, 1)).prod(dim=0).mean(dim=1)
+        factors.append(contrast)
+        x, y, share = _halved(x, y, share)
+    return _product(torch.stack(factors), weights.view(-1, 1, 1)).mean(dim=1)
+
+
+def _similarity(x: Tensor, y: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+    """Means over the windows of the similarity and of contrast times structure, for each sample and channel.
+
+    ``share`` (N, 1, H, W) in [0, 1] is how much each pixel counts.
+    """
+    total = _windowed(share)
+    mean_x, mean_y, square_x, square_y, product = (
+        _windowed(z * share) / total.clamp_min(1e-6) for z in (x, y, x * x, y * y, x * y)
+    )
+    variances = square_x - mean_x * mean_x + square_y - mean_y * mean_y
+    contrast = (2.0 * (product - mean_x * mean_y) + C2) / (variances + C2)
+    luminance = (2.0 * mean_x * mean_y + C1) / (mean_x * mean_x + mean_y * mean_y + C1)
+    over, windows = (2, 3), total.sum(dim=(2, 3)).clamp_min(1e-6)
+    return (luminance * contrast * total).sum(over) / windows, (contrast * total).sum(over) / windows
+
+
+def _windowed(x: Tensor) -> Tensor:
+    """Gaussian means over all windows that lie inside the picture."""
+    offsets = torch.arange(WINDOW, dtype=x.dtype, device=x.device) - WINDOW // 2
+    taps = torch.exp(-offsets.square() / (2.0 * SIGMA_PX**2))
+    taps = (taps / taps.sum()).expand(x.shape[1], 1, 1, WINDOW)
+    return F.conv2d(F.conv2d(x, taps, groups=x.shape[1]), taps.transpose(2, 3), groups=x.shape[1])
+
+
+def _halved(x: Tensor, y: Tensor, share: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Both pictures at half the size, averaged over what counts; odd sides have a line of 0 before them."""
+    padding = [side % 2 for side in x.shape[2:]]
+    halved = F.avg_pool2d(share, 2, padding=padding, count_include_pad=False)
+    x, y = (F.avg_pool2d(z * share, 2, padding=padding) / halved.clamp_min(1e-6) for z in (x, y))
+    return x, y, halved
+
+
+def _product(factors: Float[Tensor, "s n c"], weights: Float[Tensor, "s 1 1"]) -> Float[Tensor, "n c"]:
+    """The product of ``max(factor, 0) ** weight``, with a gradient for factors of 0 and below too.
+
+    There, where structure is lost or inverted, the power has no slope: the gradient is that of
+    ``weight * factor``, and the other factors see :data:`LEAST_FACTOR` in its place.
+    """
+    value = factors.relu().pow(weights).prod(dim=0)
+    sloped = factors.clamp_min(LEAST_FACTOR).pow(weights).prod(dim=0)
+    sloped = sloped + (weights * factors.clamp_max(LEAST_FACTOR)).sum(dim=0)
+    return value.detach() + (sloped - sloped.detach())
 
 
 class OneMinusMsSsim(_PerSample):
     """``1 -`` :func:`ms_ssim`."""
 
-    def _distance(self, image: Tensor, target: Tensor) -> Tensor:
-        return 1.0 - ms_ssim(image, target)
+    def _distance(self, image: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        return 1.0 - ms_ssim(image, target, valid)
 
 
 def load_lpips(*, net: Trunk, backbone: str) -> nn.Module:
@@ -177,7 +236,9 @@ def _fill_trunk(network: nn.Module, weights: Mapping[str, Any], *, place: str, n
 
 
 class Lpips(_PerSample):
-    """:func:`lpips_distance`; named ``lpips_random`` where its trunk is random.
+    """:func:`lpips_distance` with the pixels that do not count at the target's mean in both pictures.
+
+    It is named ``lpips_random`` where its trunk is random.
 
     The frozen network is not a submodule: it stays in eval mode, out of the state that is saved, and out
     of what DDP sends around.
@@ -192,5 +253,6 @@ class Lpips(_PerSample):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
-    def _distance(self, image: Tensor, target: Tensor) -> Tensor:
-        return lpips_distance(self._frozen[0], image, target)
+    def _distance(self, image: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+        level = mean_of_counted(target, valid)
+        return lpips_distance(self._frozen[0], *(torch.where(valid, x, level) for x in (image, target)))

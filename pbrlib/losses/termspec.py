@@ -16,9 +16,12 @@ class TermSpec(Spec):
 
     Attributes:
         symbol: The term's name in a formula.
+        revision: Of the formula. A change of what the term computes raises it, and phases with the term begin
+            anew instead of resuming onto another loss; rounding is no such change.
     """
 
     symbol: ClassVar[str]
+    revision: ClassVar[int] = 1
 
     weight: NonNegativeFloat
 

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 from pytorch_msssim import ssim as library_ssim
 from torch import Tensor
 
+from pbrlib.geometry.fields import mean_of_counted
 from pbrlib.metrics.sums import Sums
 
 SSIM_WINDOW = 11
@@ -50,8 +51,9 @@ def ssim(
 ) -> Float[Tensor, " n"]:
     """Structural similarity of each sample (Wang et al. 2004, window 11, sigma 1.5), the mean over channels.
 
-    Maps in [0, 1], at least 11 px a side; pixels that do not count are made equal to the target.
+    Maps in [0, 1], at least 11 px a side; pixels that do not count are at the target's mean in both.
     """
-    compared = torch.where(valid, prediction, target).float()
-    value: Tensor = library_ssim(compared, target.float(), data_range=1.0, size_average=False)
+    level = mean_of_counted(target, valid)
+    compared = (torch.where(valid, x, level).float() for x in (prediction, target))
+    value: Tensor = library_ssim(*compared, data_range=1.0, size_average=False)
     return value

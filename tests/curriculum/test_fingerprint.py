@@ -7,7 +7,10 @@ import pytest
 from pbrlib.curriculum.config.load import dump_yaml, parse_curriculum
 from pbrlib.curriculum.fingerprint import outside_donors, phase_fingerprints
 from pbrlib.curriculum.references import CheckpointPath, OtherCurriculum, OwnPhase, parse_donor
+from pbrlib.losses.lossspec import LossSpec
 from tests.curriculum.conftest import ROUGHNESS, SEGFORMER
+
+TERMS = LossSpec.term_types()
 
 
 def prints(text: str, **changes: Any) -> dict[str, str]:
@@ -24,7 +27,7 @@ def prints(text: str, **changes: Any) -> dict[str, str]:
 KNOWN = {
     "S0": "8dab2fdba75093487cf0e70522dc220fe6a7ff12b7092883687740578386ba9d",
     "S1": "4a714382537655190aea81ccfb65b143fb749ab2628845853082c74a4e80d474",
-    "M0": "92504a78a4afe77b52149a5daba2b7dee35055e60f46a0674598cecc0a59fff5",
+    "M0": "5a6c0a0f4f93eed7e43a68e2084d629f19f33ac60ed34d9a7a869688cae665bd",
 }
 """Of the two curricula, as they stand in the names of folders and in checkpoints."""
 
@@ -103,3 +106,21 @@ def test_order_of_optimizer_rules_matters_since_the_first_match_counts() -> None
 )
 def test_donor_reference_is_read_by_its_form(reference: str, donor: object) -> None:
     assert parse_donor(reference, own_phases=("S0",)) == donor
+
+
+def test_a_phase_with_a_revised_formula_begins_anew_and_no_other_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = "92504a78a4afe77b52149a5daba2b7dee35055e60f46a0674598cecc0a59fff5"
+    assert prints(ROUGHNESS)["M0"] != first
+    monkeypatch.setattr(TERMS["ms_ssim"], "revision", 1)
+    assert prints(ROUGHNESS)["M0"] == first
+    monkeypatch.setattr(TERMS["ms_ssim"], "revision", 3)
+    assert prints(ROUGHNESS)["M0"] not in (first, KNOWN["M0"])
+    assert prints(SEGFORMER) == {name: KNOWN[name] for name in ("S0", "S1")}
+
+
+def test_a_phase_whose_class_weights_are_capped_begins_anew() -> None:
+    before, after = prints(SEGFORMER), prints(SEGFORMER, capped=["S1"])
+    assert after["S0"] == before["S0"]
+    assert after["S1"] != before["S1"]

@@ -1,5 +1,6 @@
 import copy
 import logging
+from functools import partial
 from pathlib import Path
 
 import lpips
@@ -25,9 +26,16 @@ def pictures(side, *, channels=3, dtype=torch.float32):
 def test_own_scales_agree_with_the_library_where_it_works(side):
     x, y = pictures(side)
     theirs = library_ms_ssim(x, y, data_range=1.0, size_average=False)
-    # The library leaves the published weights at their sum of 1.0001.
-    torch.testing.assert_close(perceptual.ms_ssim_of_scales(x, y, scales=5), theirs, rtol=1e-4, atol=0)
+    torch.testing.assert_close(perceptual.ms_ssim_of_scales(x, y, scales=5), theirs)
     torch.testing.assert_close(perceptual.ms_ssim(x, y), theirs)
+    x, y = x.double(), y.double()
+    gradients = [
+        torch.autograd.grad(value(x, z).sum(), z)[0]
+        for value in (perceptual.ms_ssim, partial(library_ms_ssim, data_range=1.0, size_average=False))
+        for z in [y.clone().requires_grad_()]
+    ]
+    # The library's window is rounded to fp32.
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-4 * gradients[1].abs().max().item())
 
 
 @pytest.mark.parametrize(
@@ -70,6 +78,39 @@ def test_ms_ssim_gradient_is_finite_where_structure_is_inverted():
     perceptual.ms_ssim(inverted, x).sum().backward()
     assert inverted.grad is not None
     assert inverted.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("side", [16, 64])
+@pytest.mark.parametrize("start", ["inverted", "flat", "unrelated"])
+def test_ms_ssim_leads_back_from_structure_that_is_lost_or_inverted(side, start):
+    x, _ = pictures(side, channels=1)
+    target = F.avg_pool2d(x, 5, stride=1, padding=2, count_include_pad=False)
+    target = (target - target.amin()) / (target.amax() - target.amin())
+    given = {"inverted": 1 - target, "flat": torch.full_like(target, 0.5), "unrelated": target.flip(0)}[start]
+    seen = given.clone().requires_grad_()
+    optimizer = torch.optim.Adam([seen], lr=0.02)
+    for _ in range(60):
+        optimizer.zero_grad()
+        (1 - perceptual.ms_ssim(seen, target)).sum().backward()
+        assert (seen.grad.flatten(1).abs().amax(dim=1) > 0).all()
+        optimizer.step()
+    assert (perceptual.ms_ssim(seen, target) > 0.5).all()
+
+
+def test_ms_ssim_keeps_its_value_of_zero_where_structure_is_inverted():
+    x, _ = pictures(64)
+    assert perceptual.ms_ssim(1 - x, x).tolist() == [0.0, 0.0]
+
+
+def test_masked_ms_ssim_of_a_quarter_of_a_picture_is_that_of_the_quarter_but_for_its_border():
+    side = 176
+    x, y = pictures(2 * side, channels=1)
+    valid = torch.zeros(2, 1, 2 * side, 2 * side, dtype=torch.bool)
+    valid[..., :side, :side] = True
+    scales = perceptual.num_scales(side)
+    own = perceptual.ms_ssim_of_scales(x[..., :side, :side], y[..., :side, :side], scales=scales)
+    masked = perceptual.ms_ssim_of_scales(x, y, valid, scales=scales)
+    torch.testing.assert_close(masked, own, rtol=0, atol=0.03)
 
 
 def test_ms_ssim_gradient_is_that_of_the_value():
