@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from pbrlib.curriculum.describe.tags import tags_of
 from pbrlib.curriculum.draws import phase_plan
 from pbrlib.curriculum.gate import enter, pass_gate
+from pbrlib.curriculum.lossweights import capped_weights, loss_weights
 from pbrlib.curriculum.outside import outside_folders
 from pbrlib.curriculum.references import OwnPhase, frozen_networks, parse_donor
 from pbrlib.curriculum.scale import scaled
-from pbrlib.curriculum.spec import Curriculum, PhaseSpec
+from pbrlib.curriculum.spec import Curriculum
 from pbrlib.curriculum.standing import fingerprints_of
 from pbrlib.curriculum.weights import from_own_weights, located
-from pbrlib.data.draws.balance import class_pixels, class_weights, merged
+from pbrlib.data.draws.balance import merged
 from pbrlib.data.shards.dataset import DataSet
 from pbrlib.data.shards.dataspec import DataSpec
-from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.union import open_data
 from pbrlib.errors import CheckpointError, DataError
 from pbrlib.models.build import AnyNetwork
@@ -42,6 +42,8 @@ from pbrlib.train.runtime import LocalRuntime, Runtime
 from pbrlib.train.runtimespec import RuntimeSpec, Selection
 from pbrlib.train.task import Task
 from pbrlib.train.validation import load_validation
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,8 @@ def set_up(job: PhaseJob, runtime: Runtime) -> tuple[PhaseRun, Task]:
     torch.manual_seed(mix(seed, job.phase, "weights"))
     rows = merged(shards.rows, merged_classes(job.curriculum.task))
     weights = loss_weights(spec, rows)
+    if runtime.rank == 0 and (warning := capped_weights(spec, job.curriculum.task, shards.rows)):
+        log.warning("phases.%s: %s", job.phase, warning)
     declared = measured(job.curriculum.task, shards.rows, mix=spec.data)
     is_fresh = job.starts_from is None and runtime.latest_checkpoint() is None
     names = players_of(declared)
@@ -182,14 +186,6 @@ def set_up(job: PhaseJob, runtime: Runtime) -> tuple[PhaseRun, Task]:
         tags=tags_of(job.curriculum, job.phase, networks=networks),
     )
     return run, task
-
-
-def loss_weights(phase: PhaseSpec, rows: Sequence[IndexRow]) -> Tensor | None:
-    """w_c of a phase, from the training textures of its sources; None where the phase switches it off."""
-    if not phase.balance.class_weights:
-        return None
-    own = [row for row in rows if row.split == "train" and row.source in phase.data]
-    return torch.tensor(class_weights(class_pixels(own)), dtype=torch.float32)
 
 
 RankWork = Callable[[PhaseJob, Runtime], object]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pbrlib.curriculum.fingerprint import phase_fingerprints
+from pbrlib.curriculum.lossweights import capped_weights
 from pbrlib.curriculum.outside import outside_folders
 from pbrlib.curriculum.scale import scaled
 from pbrlib.curriculum.spec import Curriculum
@@ -31,6 +32,11 @@ def fingerprints_of(
         micro_batches={name: runtime.micro_batches(spec.batch) for name, spec in curriculum.phases.items()},
         donors={reference: read_state(folder).fingerprint for reference, folder in outside.items()},
         trained={name: done.fingerprint for name, done in run.phases().items()},
+        capped=[
+            name
+            for name, phase in curriculum.phases.items()
+            if capped_weights(phase, curriculum.task, shards.rows)
+        ],
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pbrlib.curriculum.config.load import parse_curriculum
-from pbrlib.curriculum.run import loss_weights
+from pbrlib.curriculum.lossweights import capped_weights, loss_weights
 from pbrlib.data.draws.balance import merged
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.maps import CLASSES
@@ -46,3 +46,17 @@ def test_a_merged_class_weighs_one_and_adds_to_the_other() -> None:
     by_name = dict(zip(CLASSES, weights.tolist(), strict=True))
     assert by_name["ceramic"] == 1.0
     assert by_name["wood"] / by_name["stone"] == pytest.approx(2.0)
+
+
+def test_a_class_whose_weight_is_capped_is_named_with_its_share_where_weights_count() -> None:
+    curriculum = parse_curriculum(
+        SEGFORMER.replace("batch: 4", "batch: 4\n    balance: {class_weights: false}")
+    )
+    phases, task = curriculum.phases, curriculum.task
+    few = replace(of_class("w", "wood"), class_pixels=tuple(int(name == "wood") for name in CLASSES))
+    rows = [of_class("a", "stone"), few]
+    message = capped_weights(phases["S0"], task, rows)
+    assert message is not None
+    assert "wood 0.00024" in message
+    assert capped_weights(phases["S1"], task, rows) is None
+    assert capped_weights(phases["S0"], task, rows[:1]) is None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from pbrlib.curriculum.lossweights import capped_weights
 from pbrlib.curriculum.spec import PhaseSpec
+from pbrlib.data.shards.index import IndexRow
 from pbrlib.losses.base import RatioTerm
 from pbrlib.losses.lossspec import LossSpec
 from pbrlib.losses.perceptual import SCALE_WEIGHTS, num_scales
@@ -13,8 +15,13 @@ from pbrlib.tasks.taskspec import TaskSpec
 from pbrlib.train.runtimespec import RuntimeSpec
 
 
-def departures(phase: PhaseSpec, task: TaskSpec, runtime: RuntimeSpec) -> list[str]:
-    """One sentence for each departure; empty where a phase is trained as written, up to rounding in fp32."""
+def departures(
+    phase: PhaseSpec, task: TaskSpec, runtime: RuntimeSpec, *, rows: Sequence[IndexRow] | None = None
+) -> list[str]:
+    """One sentence for each departure; empty where a phase is trained as written, up to rounding in fp32.
+
+    With the ``rows`` of the data, class weights that are capped are one.
+    """
     pieces = runtime.micro_batches(phase.batch)
     found = []
     if runtime.precision == "bf16":
@@ -23,6 +30,8 @@ def departures(phase: PhaseSpec, task: TaskSpec, runtime: RuntimeSpec) -> list[s
         found += map(player.labelled, _of_loss(player.spec.loss, crop=phase.crop, pieces=pieces))
     if task.kind == "segmentation" and (statistics := _batch_norm(runtime, pieces)):
         found.append(f"batch norm of the decoder: statistics of {statistics}, not of the batch")
+    if rows is not None and (capped := capped_weights(phase, task, rows)):
+        found.append(capped)
     return found
 
 

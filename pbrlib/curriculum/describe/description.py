@@ -160,7 +160,7 @@ def _phase(
         "mosaic": plain(phase.mosaic),
         "select": plain(phase.select),
         "plateau": phase.plateau,
-        "departures": departures(phase, task, runtime),
+        "departures": departures(phase, task, runtime, rows=rows),
         "text": {"augment": phrases(phase.augment), "balance": _balance(phase, task)},
     }
 

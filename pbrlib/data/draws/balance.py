@@ -15,6 +15,9 @@ from pbrlib.data.shards.cells import CELL, cells_of, pack_cells
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.maps import CLASSES, class_id
 
+MOST_WEIGHT = 10
+"""The most that a class weighs, in weights of the most frequent class: due at a hundredth of its pixels."""
+
 MINORITY_SHARE = 0.03
 """The least share of minority pixels in a minority tile."""
 
@@ -45,14 +48,40 @@ def class_pixels(rows: Sequence[IndexRow]) -> tuple[int, ...]:
 
 
 def class_weights(class_pixels: Sequence[int]) -> np.ndarray:
-    """w_c = 1 / sqrt(share of c), mean 1 over the classes present; an absent class weighs 1. Shape (K,)."""
+    """w_c = 1 / sqrt(share of c), mean 1 over the classes present; an absent class weighs 1. Shape (K,).
+
+    Before the mean is taken no class weighs more than :data:`MOST_WEIGHT` times the lightest: a class of a
+    few pixels would take the weight of all others. :func:`capped_classes` names those that this changes.
+    """
     pixels = np.asarray(class_pixels, dtype=np.float64)
     weights = np.ones_like(pixels)
     present = pixels > 0
     if present.any():
         raw = 1.0 / np.sqrt(pixels[present] / pixels.sum())
-        weights[present] = raw / raw.mean()
+        capped = np.minimum(raw, MOST_WEIGHT * raw.min())
+        weights[present] = capped / capped.mean()
     return weights
+
+
+def capped_classes(class_pixels: Sequence[int]) -> tuple[int, ...]:
+    """The classes present that are too rare for their whole weight: :data:`MOST_WEIGHT` caps it."""
+    pixels = np.asarray(class_pixels, dtype=np.float64)
+    rare = (pixels > 0) & (pixels * MOST_WEIGHT**2 < pixels.max(initial=0.0))
+    return tuple(int(c) for c in np.flatnonzero(rare))
+
+
+def describe_capped(class_pixels: Sequence[int]) -> str | None:
+    """A sentence on the classes of :func:`capped_classes`, with their shares; None where there is none."""
+    capped = capped_classes(class_pixels)
+    if not capped:
+        return None
+    most = max(class_pixels)
+    shares = ", ".join(f"{CLASSES[c]} {class_pixels[c] / most:.2g}" for c in capped)
+    return (
+        f"class weights: got {shares} of the pixels of the most frequent class; expected at least "
+        f"{MOST_WEIGHT**-2:g}. The weight is capped at {MOST_WEIGHT} times the least. "
+        "Add textures of the class, merge it into another, or correct the masks."
+    )
 
 
 def sampler_weights(rows: Sequence[IndexRow], *, spec: SamplerSpec, minority: Sequence[int]) -> np.ndarray:

@@ -9,8 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pbrlib.data.draws.balance import (
+    MOST_WEIGHT,
     balance_statistics,
+    capped_classes,
     class_weights,
+    describe_capped,
     merged,
     minority_classes,
     minority_tiles,
@@ -77,6 +80,31 @@ def test_class_weights_are_inverse_roots_with_mean_one_over_the_classes_present(
     assert present[0] / present[1] == pytest.approx(2.0)
     assert present[1] / present[2] == pytest.approx(2.0)
     assert weights[1] == 1.0
+
+
+def test_one_very_rare_class_leaves_the_others_their_weight() -> None:
+    weights = class_weights([100_000] * 6 + [6])
+    assert weights.mean() == pytest.approx(1.0)
+    assert weights.max() / weights.min() == pytest.approx(MOST_WEIGHT)
+    assert weights[:6].min() > 0.4
+    assert capped_classes([100_000] * 6 + [6]) == (6,)
+    assert describe_capped([100_000] * 6 + [6]) is not None
+
+
+@given(st.lists(st.integers(0, 10**12), min_size=7, max_size=7))
+def test_no_class_weighs_more_than_the_most_and_only_a_rare_one_is_capped(pixels: list[int]) -> None:
+    weights, capped = class_weights(pixels), capped_classes(pixels)
+    present = np.asarray(pixels) > 0
+    assert (weights[~present] == 1.0).all()
+    if not present.any():
+        assert capped == ()
+        return
+    assert weights[present].mean() == pytest.approx(1.0)
+    assert weights[present].max() <= weights[present].min() * MOST_WEIGHT * (1 + 1e-9)
+    if not capped:
+        inverse = 1.0 / np.sqrt(np.asarray(pixels)[present])
+        assert weights[present] == pytest.approx(inverse / inverse.mean())
+        assert describe_capped(pixels) is None
 
 
 def test_ceramic_is_the_minority_of_the_recipe() -> None:
