@@ -179,9 +179,12 @@ def test_a_model_in_a_bucket_converts_as_on_a_disk(bucket: str, released: Ladder
     whole.write()
     send(local / "model", f"{bucket}/model")
     (tmp_path / "in").mkdir()
-    pixels = np.random.default_rng(2)
+    random = np.random.default_rng(2)
     for name in ("wall.png", "wall_n.png"):
-        Image.fromarray(pixels.integers(60, 200, (32, 32, 4), dtype=np.uint8)).save(tmp_path / "in" / name)
+        pixels = random.integers(60, 200, (32, 32, 4), dtype=np.uint8)
+        if name == "wall_n.png":
+            pixels[..., 2] = 230  # normals point out of the surface
+        Image.fromarray(pixels).save(tmp_path / "in" / name)
     for name, model in (("disk", str(local / "model")), ("bucket", f"{bucket}/model")):
         code, output = pbr(
             "convert", model, tmp_path / "in", tmp_path / name, "--device", "cpu", "--workers", "1"
