@@ -14,9 +14,11 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Any, TypeAlias, assert_never
 
 import numpy as np
+
+from pbrlib.maptargets import ClassTarget, Slot, UnitTarget
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Integer
@@ -49,23 +51,6 @@ LARGEST_SUM = 2.8
 throughout: a corner of the cube, above all black and white, is a gap of an atlas."""
 
 
-MapBaseline: TypeAlias = Literal[
-    "0",
-    "1",
-    "diffuse",
-    "diffuse x fitted gain",
-    "1 - gloss",
-    "Poisson",
-    "training mean",
-    "mean of the true class",
-    "true class is metal",
-]
-"""Answers to a map that take no network; `pbrlib.evaluate.baselines` computes them."""
-
-ClassBaseline: TypeAlias = Literal["majority class", "nearest class colour"]
-"""Answers to the class of each pixel that take no network."""
-
-
 class Encoding(StrEnum):
     """What the numbers of a map mean, and the range they have once decoded."""
 
@@ -93,38 +78,6 @@ class Encoding(StrEnum):
                 assert_never(self)
 
 
-@dataclass(frozen=True, kw_only=True)
-class UnitTarget:
-    """A map in [0, 1] that a network of its own predicts through a sigmoid; the role has the map's name.
-
-    Attributes:
-        baselines: The answers without a network that it is measured beside, in the order of the tables.
-        relative: Its values have no absolute scale, so errors are also measured after the scale and shift
-            that bring the prediction nearest to the truth.
-        off_seams: No loss term looks at the seams of a mosaic, since a step between two textures belongs to
-            neither.
-    """
-
-    baselines: tuple[MapBaseline, ...] = ()
-    relative: bool = False
-    off_seams: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassTarget:
-    """Class ids that the segmentation predicts; ``baselines`` are measured beside it."""
-
-    baselines: tuple[ClassBaseline, ...] = ()
-
-
-@dataclass(frozen=True)
-class Slot:
-    """Where True PBR stores a map: the ending of the DDS file's name, and the map's first channel there."""
-
-    ending: str
-    channel: int = 0
-
-
 @dataclass(frozen=True)
 class MapType:
     """One kind of map, with everything that sources, training, evaluation and conversion derive from it.
@@ -136,6 +89,8 @@ class MapType:
         dtype: The integer type in shards.
         fill: The stored value that stands for a map that a material lacks, for all channels or for each.
         file: The stem of its file in a folder of materials; None where such a folder never holds it.
+        also: What else such a file is called, in lower case without separators, best first.
+        opposite: The same for a file that holds the opposite: gloss, or a normal whose green points down.
         may_be_constant: A map that is the same everywhere is no finding of the audit.
         target: How a network learns it; None of a map that only goes in.
         slot: Where a conversion to True PBR writes the prediction, which makes the map's network one that it
@@ -149,6 +104,8 @@ class MapType:
     dtype: str = "uint8"
     fill: int | tuple[int, ...] = 0
     file: str | None = None
+    also: tuple[str, ...] = ()
+    opposite: tuple[str, ...] = ()
     may_be_constant: bool = False
     target: UnitTarget | ClassTarget | None = None
     slot: Slot | None = None
@@ -209,16 +166,37 @@ ALBEDO = MapType(
     channels=3,
     encoding=Encoding.SRGB,
     file="albedo",
+    also=(
+        "basecolor",
+        "basecolour",
+        "color",
+        "colour",
+        "diff",
+        "col",
+        "alb",
+        "basemap",
+        "albedotransparency",
+    ),
     target=UnitTarget(baselines=("diffuse", "diffuse x fitted gain")),
     slot=Slot(""),
 )
-NORMAL = MapType("normal", channels=3, encoding=Encoding.NORMAL, fill=(128, 128, 255), file="normal")
+NORMAL = MapType(
+    "normal",
+    channels=3,
+    encoding=Encoding.NORMAL,
+    fill=(128, 128, 255),
+    file="normal",
+    also=("normalgl", "normalopengl", "normalogl", "norgl", "nrmgl", "normals", "norm", "nor", "nrm"),
+    opposite=("normaldx", "normaldirectx", "nordx", "nrmdx"),
+)
 ROUGHNESS = MapType(
     "roughness",
     channels=1,
     encoding=Encoding.LINEAR,
     fill=180,  # a material whose roughness is unknown is baked mid-rough: as 0 it would shine like a mirror
     file="roughness",
+    also=("rough", "rgh"),
+    opposite=("glossiness", "gloss", "smoothness"),
     target=UnitTarget(baselines=("mean of the true class", "1 - gloss")),
     slot=Slot("_rmaos", 0),
 )
@@ -227,6 +205,7 @@ METALLIC = MapType(
     channels=1,
     encoding=Encoding.LINEAR,
     file="metallic",
+    also=("metalness", "metallicity", "metal"),
     may_be_constant=True,
     target=UnitTarget(baselines=("0", "true class is metal")),
     slot=Slot("_rmaos", 1),
@@ -237,6 +216,7 @@ AO = MapType(
     encoding=Encoding.LINEAR,
     fill=255,
     file="ao",
+    also=("ambientocclusion", "occlusion", "occ"),
     target=UnitTarget(baselines=("1", "training mean"), off_seams=True),
     slot=Slot("_rmaos", 2),
 )
@@ -246,6 +226,7 @@ HEIGHT = MapType(
     encoding=Encoding.LINEAR,
     dtype="uint16",
     file="height",
+    also=("displacement", "disp", "bump"),
     target=UnitTarget(baselines=("Poisson",), relative=True, off_seams=True),
     slot=Slot("_p"),
 )
@@ -268,6 +249,15 @@ MAPS = {
     for kind in (DIFFUSE, GLOSS, ALBEDO, NORMAL, ROUGHNESS, METALLIC, AO, HEIGHT, MASK, RELIEF)
 }
 """Every map by name, in the order of the columns of a shard, which a new map continues at the end."""
+
+PACKED = {
+    **dict.fromkeys(("arm", "orm", "aorm", "occlusionroughnessmetallic"), (AO, ROUGHNESS, METALLIC)),
+    **dict.fromkeys(("rma", "rmaos"), (ROUGHNESS, METALLIC, AO)),
+    **dict.fromkeys(("mra", "mrao"), (METALLIC, ROUGHNESS, AO)),
+    "metallicroughness": (None, ROUGHNESS, METALLIC),
+    "ordp": (AO, ROUGHNESS, HEIGHT),
+}
+"""Names of files that hold a map in each channel, and those maps; None where a channel holds none."""
 
 BORDERS = tuple(name for name, kind in MAPS.items() if kind.encoding in (Encoding.SRGB, Encoding.NORMAL))
 """The maps whose borders show whether a material tiles: of a number the border may well be flat."""

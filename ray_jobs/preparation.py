@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import assert_never
 
 from pbrlib import storage
+from pbrlib.data.absent import foreign_files
 from pbrlib.data.materials.audit import AuditReport, Finding
 from pbrlib.data.materials.material import Source
 from pbrlib.data.shards.index import IndexRow, Split
@@ -87,10 +88,14 @@ def prepare(
     previous = _previous(out, append=append)
     earlier = () if previous is None else read_index(out, manifest=previous)
     listed, repeated = list_sources(sources)
+    left_out = list_left_out(sources)
+    if not listed:
+        report = AuditReport(num_materials=0, findings=tuple(left_out))
+        return PrepareResult(None, report, (), "no material is fit")
     entries = [one.entry for one in listed]
     splits = assign_splits(entries, val_share=val_share, hold_out=hold_out, earlier=earlier)
     listed, straddling = apart_from_relatives(listed, splits=splits)
-    aside = (*list_left_out(sources), *repeated, *straddling)
+    aside = (*left_out, *repeated, *straddling)
     known = {row.id for row in earlier}
     skipped = tuple(one.entry.id for one in listed if one.entry.id in known)
     fresh = [one for one in listed if one.entry.id not in known]
@@ -245,9 +250,18 @@ def _left_out(group: Group, failure: Failure) -> Written:
 def _previous(out: Path, *, append: bool) -> Manifest | None:
     if out.is_file():
         raise DataError(f"{out}: is a file. Name a folder for the shard set.")
-    there = (out / FILE_NAME).is_file()
-    if there and not append:
+    if not (out / FILE_NAME).is_file():
+        others = foreign_files(out) if out.is_dir() else []
+        if others:
+            more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+            raise DataError(
+                f"{out}: holds {others[0]}{more} and is no shard set; expected a new or empty folder. Name "
+                "another folder for the set."
+            )
+        return None
+    manifest = load_manifest(out)
+    if not append:
         raise DataError(
             f"{out}: holds a shard set already. Add to it with --append, or choose another folder."
         )
-    return load_manifest(out) if there else None
+    return manifest

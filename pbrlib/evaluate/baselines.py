@@ -28,12 +28,10 @@ from pbrlib.maps import (
     MASK,
     NORMAL,
     TARGETS,
-    ClassBaseline,
-    ClassTarget,
-    MapBaseline,
     MapType,
     class_id,
 )
+from pbrlib.maptargets import ClassBaseline, ClassTarget, MapBaseline
 from pbrlib.seeds import mix
 
 MOST_TEXTURES = 64

@@ -5,7 +5,8 @@ import torch
 
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.evaluate.baselines import ColourFit, class_baselines, map_baselines, training_statistics
-from pbrlib.maps import CLASSES, IGNORE, MAPS, MASK, TARGETS, ClassTarget, UnitTarget, class_id
+from pbrlib.maps import CLASSES, IGNORE, MAPS, MASK, TARGETS, class_id
+from pbrlib.maptargets import ClassTarget, UnitTarget
 from tests.evaluate.textures import statistics, texture
 
 

@@ -1,15 +1,14 @@
-"""Picture files into stored maps: decoding what may be hostile, conventions of the border, reduction."""
+"""Decoded pictures into stored maps: conventions of the border, reduction, seams."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from pbrlib.colour import linear_to_srgb, srgb_to_linear
+from pbrlib.data.materials.decoding import Floats, Pixels
 from pbrlib.errors import DataError
 from pbrlib.maps import (
     CLASS_COLOURS,
@@ -19,20 +18,14 @@ from pbrlib.maps import (
     LARGEST_SUM,
     MASK,
     NORMAL,
+    PACKED,
     SHORTEST_NORMAL,
     Encoding,
     MapType,
     Stored,
 )
-from pbrlib.textures.decode import read_picture
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".dds")
-FORMATS = ("PNG", "JPEG", "WEBP")
-"""What Pillow decodes; its DDS knows too few block formats, so `pbrlib.textures` reads those."""
 
 Convention: TypeAlias = Literal["opengl", "directx"]
-Pixels: TypeAlias = np.ndarray[Any, np.dtype[Any]]
-Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 
 CONSTANT = 2 / 255
 """A map whose values span no more than this is constant: JPEG moves constants by a step or two."""
@@ -47,66 +40,6 @@ that tile reach 1.3; unwrapped objects start at 2, nearly all pictures cut from 
 _PACKED = 8
 """Grey maps whose channels differ by more than this (of 255) on average are several maps in one file;
 chroma noise of JPEG stays below 2."""
-
-
-def read_pixels(path: Path) -> Pixels:
-    """Decodes a picture file, see ``decode_pixels``; raises DataError naming it, also if it is missing.
-
-    Of a DDS the largest mip level; the third channel of two (BC5) is 0.
-    """
-    if path.suffix.lower() != ".dds":
-        return decode_pixels(path, place=str(path))
-    pixels = read_picture(path)
-    if pixels.shape[-1] == 2:
-        return np.concatenate((pixels, np.zeros_like(pixels[..., :1])), axis=-1)
-    return pixels[..., :3]
-
-
-def decode_pixels(file: Path | BinaryIO, *, place: str) -> Pixels:
-    """Decodes a picture to ``(H, W, C)``: uint8 with one or three channels, or uint16 with one.
-
-    Alpha is dropped, palettes are looked up.
-
-    Args:
-        file: The picture, or where it is.
-        place: What an error calls it.
-
-    Raises:
-        DataError: The picture is damaged, of another format or mode, or absurdly large.
-    """
-    from PIL import Image
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file, formats=FORMATS) as picture:
-                picture.load()
-                return _pixels_of(picture, place)
-    except DataError:
-        raise
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise DataError(f"{place}: {error} Reduce it to at most 8192 px a side.") from error
-    except Exception as error:  # a decoder raises what it likes: OSError, SyntaxError, struct.error ...
-        reason = str(error) or type(error).__name__
-        raise DataError(
-            f"{place}: does not decode ({reason}). Save it again as one of {', '.join(FORMATS)}, DDS."
-        ) from error
-
-
-def _pixels_of(picture: Any, place: str) -> Pixels:
-    mode = picture.mode
-    if mode.startswith("I"):  # 16 bits of grey; Pillow holds some as 32
-        wide = np.asarray(picture)
-        if wide.min() < 0 or wide.max() > np.iinfo(np.uint16).max:
-            raise DataError(f"{place}: {wide.max()} does not fit 16 bits. Save it with 8 or 16 bits.")
-        return wide.astype(np.uint16)[..., None]
-    target = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "PA": "RGB", "RGB": "RGB", "RGBA": "RGB"}.get(mode)
-    if target is None:
-        raise DataError(f"{place}: colour mode {mode}. Save it as grey or RGB.")
-    if mode in ("P", "PA"):  # transparency of a palette is a warning or a channel, depending on its form
-        picture = picture.convert("RGBA")
-    pixels = np.array(picture.convert(target), dtype=np.uint8)
-    return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
 def to_stored(
@@ -241,7 +174,8 @@ def _with_channels(pixels: Pixels, kind: MapType) -> Pixels:
     spread = np.abs(pixels - pixels.mean(axis=-1, keepdims=True)).mean()
     if spread > _PACKED:
         raise DataError(
-            "has three different channels, so it is no grey map. Split a packed map into a file per map."
+            "has three different channels, so it is no grey map. Name a packed one after its channels: "
+            f"{', '.join(name for name in PACKED if len(name) == 3)}."
         )
     grey: Pixels = np.rint(pixels.mean(axis=-1, keepdims=True)).astype(pixels.dtype)
     return grey

@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 from pydantic import Field, StringConstraints, ValidationError
 
 from pbrlib import storage
+from pbrlib.data.absent import MANIFEST, SHARDS, explain_absence
 from pbrlib.data.shards.codec import TILE
 from pbrlib.data.shards.index import IndexRow, Split
 from pbrlib.data.shards.indexfile import parse_index
@@ -17,8 +18,8 @@ from pbrlib.errors import DamageError, DataError
 from pbrlib.spec import Spec
 
 FORMAT_VERSION: Final = 3
-FILE_NAME = "manifest.json"
-SHARD_FOLDER = "shards"
+FILE_NAME = MANIFEST
+SHARD_FOLDER = SHARDS
 
 COLOUR_SPACE = "diffuse and albedo are sRGB, every other map is linear data"
 NORMAL_CONVENTION = "OpenGL: Y up, image rows point down; unit length, stored as 0.5 n + 0.5"
@@ -85,16 +86,18 @@ def load_manifest(root: str | Path) -> Manifest:
     try:
         text = place.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise DataError(
-            f"{root}: no {FILE_NAME}, so this is not a finished shard set. "
-            f"Run `pbr prepare ... --out {root}`."
-        ) from error
+        raise DataError(explain_absence(root)) from error
     except OSError as error:
         raise DataError(f"{place}: cannot be read ({error.strerror}). Check the file.") from error
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{place}: not JSON ({error}). Prepare the set again.") from error
+    if isinstance(content, list):
+        raise DataError(
+            f"{place}: is of a folder of materials; expected a shard set. Prepare it into another folder: "
+            f"`pbr prepare {root} --out SHARDS`."
+        )
     found = content.get("format_version") if isinstance(content, dict) else None
     if found != FORMAT_VERSION:
         raise DataError(

@@ -31,8 +31,9 @@ def assign_splits(
        to validation, so that no family is on both sides.
     3. A family whose hash lies below ``val_share`` goes to validation.
     4. A class of two or more families that has none to validate gives the one with the lowest hash; a class
-       that has none to train on gives the one with the highest. A class of one family trains on it. Materials
-       without a class count as a class of their own.
+       that has none to train on gives the one with the highest. A class of one family trains on it, unless
+       every class is so small: then the lowest hash of all validates. Materials without a class count as a
+       class of their own.
 
     So a split is stable in this sense: the first three steps look at one family alone, and no other material
     moves it. Step 4 moves at most one family of a class, and only in a class that is too small for its share:
@@ -60,7 +61,7 @@ def assign_splits(
 
 
 def complete_splits(
-    splits: Mapping[str, Split], members: Iterable[Entry | IndexRow], *, fixed: Collection[str]
+    splits: Mapping[str, Split], members: Sequence[Entry | IndexRow], *, fixed: Collection[str]
 ) -> dict[str, Split]:
     """Return splits after step 4 of `assign_splits`, for the classes that these members have.
 
@@ -80,6 +81,9 @@ def complete_splits(
             completed[max(free, key=_position)] = "train"
         elif free and "val" not in present and len(families) > 1:
             completed[min(free, key=_position)] = "val"
+    every = {family for families in _by_class(members).values() for family in families}
+    if len(every) > 1 and "val" not in {completed[family] for family in every} and every - set(fixed):
+        completed[min(every - set(fixed), key=_position)] = "val"
     return completed
 
 
@@ -129,7 +133,7 @@ def validation_problem(splits: Iterable[Split]) -> str | None:
         return None
     return (
         "no material to validate, so no checkpoint could be chosen. Name families with --hold-out PATTERN, "
-        "raise --val-share, or add materials: a class validates from its second family on"
+        "raise --val-share (1 for a set that is only evaluated), or add materials of other families"
     )
 
 

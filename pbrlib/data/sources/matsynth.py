@@ -18,6 +18,7 @@ import numpy as np
 
 from pbrlib.data.materials import pictures
 from pbrlib.data.materials.audit import Finding, loaded
+from pbrlib.data.materials.decoding import decode_pixels, use_of
 from pbrlib.data.materials.material import Entry, Material, file_stamp
 from pbrlib.data.sources.hub import HubRow, find_files, list_rows, read_image, read_row
 from pbrlib.data.sources.matsynthnames import BLEND, BLENDED_WITH, family_of, licence_kind, plain
@@ -253,7 +254,9 @@ def _maps(row: HubRow, *, size: int) -> tuple[dict[str, Stored], tuple[Finding, 
         if image is None:
             findings.append(_missing(row, name))
             continue
-        pixels = pictures.decode_pixels(image, place=place)
+        decoded = decode_pixels(image, place=place, use=use_of(MAPS[name]))
+        pixels = decoded.pixels
+        findings += [Finding(row.name, name, "metadata", "note", f"{column}: {n}") for n in decoded.notes]
         sizes[column] = (pixels.shape[0], pixels.shape[1])
         try:
             maps[name] = pictures.to_stored(pixels, MAPS[name], size=size)

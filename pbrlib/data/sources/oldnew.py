@@ -13,15 +13,18 @@ import numpy as np
 
 from pbrlib.data.materials import pictures
 from pbrlib.data.materials.audit import Finding
-from pbrlib.data.materials.pictures import Pixels
+from pbrlib.data.materials.decoding import Pixels, read_pixels
 from pbrlib.data.sources.vectors import vector_findings
 from pbrlib.errors import DataError
 from pbrlib.maps import BORDERS, CLASSES, MAPS, MASK, ROUGHNESS, TRUE_PBR, Stored
-from pbrlib.textures.decode import read_picture
+from pbrlib.textures.decode import read_texture
+from pbrlib.textures.metadata import Use
 from pbrlib.textures.normalpixels import split_normal
 
 PARTS = ("diffuse", "normal", "albedo", "rmaos", "height", "mask")
 """The files of a material, old ones first."""
+
+COLOURS = ("diffuse", "albedo")
 
 PACKED = {name: slot for name, slot in TRUE_PBR.items() if slot.ending == TRUE_PBR[ROUGHNESS.name].ending}
 """The maps that ``rmaos`` holds, and their channels there."""
@@ -57,7 +60,11 @@ class Reading:
         pixels: dict[str, Pixels] = {}
         for part, path in self._files.items():
             try:
-                pixels |= _channels(part, path)
+                channels, notes = _channels(part, path)
+                pixels |= channels
+                self.findings += [
+                    Finding(self._name, part, "metadata", "note", f"{path.name}: {note}") for note in notes
+                ]
             except DataError as error:
                 self._add(part, "undecodable", str(error))
         if self._errors() or not self._checked(pixels):
@@ -118,25 +125,28 @@ class Reading:
         self.findings.append(Finding(self._name, name, check, "error", message))
 
 
-def _channels(part: str, path: Path) -> dict[str, Pixels]:
-    """The pictures in a file by map, ``(H, W, C)`` as they are stored there.
+def _channels(part: str, path: Path) -> tuple[dict[str, Pixels], tuple[str, ...]]:
+    """The pictures in a file by map, ``(H, W, C)`` as they are stored there, and what its metadata says.
 
     Raises:
         DataError: The file does not decode, or its channels are not those of the part.
     """
     if part == "mask" or (part == "height" and path.suffix.lower() == ".png"):  # a PNG may have 16 bits
-        return {part: pictures.read_pixels(path)}
-    pixels = read_picture(path)
-    num_channels = pixels.shape[-1]
+        decoded = read_pixels(path, use="data")
+        return {part: decoded.pixels}, decoded.notes
+    use: Use = "normal" if part == "normal" else "colour" if part in COLOURS else "data"
+    texture = read_texture(path, use=use)
+    pixels, num_channels = texture.pixels, texture.pixels.shape[-1]
     if part == "normal":
-        return _normal_and_gloss(pixels, path)
+        return _normal_and_gloss(pixels, path), texture.notes
     if num_channels == 2:
         raise DataError(f"{path}: has two channels (BC5), which is a normal's format. Check the file names.")
     if part == "rmaos":
         if num_channels == 1:
             raise DataError(f"{path}: has one channel (BC4), not roughness, metallic and occlusion.")
-        return {name: pixels[..., slot.channel : slot.channel + 1] for name, slot in PACKED.items()}
-    return {part: pixels if num_channels == 1 else pixels[..., :3]}
+        split = {name: pixels[..., slot.channel : slot.channel + 1] for name, slot in PACKED.items()}
+        return split, texture.notes
+    return {part: pixels if num_channels == 1 else pixels[..., :3]}, texture.notes
 
 
 def _normal_and_gloss(pixels: Pixels, path: Path) -> dict[str, Pixels]:

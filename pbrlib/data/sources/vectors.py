@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from pbrlib.data.materials.audit import Finding, Severity
-from pbrlib.data.materials.pictures import Pixels, raw_vectors
+from pbrlib.data.materials.decoding import Pixels
+from pbrlib.data.materials.pictures import raw_vectors
 from pbrlib.textures.normalpixels import vector_problem
 
 LENGTH_TOLERANCE = 0.1

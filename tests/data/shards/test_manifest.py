@@ -33,20 +33,28 @@ def test_a_manifest_survives_its_file(tmp_path: Path) -> None:
     assert loaded.fingerprint == MANIFEST.fingerprint
 
 
-def test_a_folder_without_manifest_says_how_to_make_one(tmp_path: Path) -> None:
+def test_an_empty_folder_says_how_to_make_a_set(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         load_manifest(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path}: no manifest.json, so this is not a finished shard set. "
+        f"{tmp_path}: no manifest.json, so this is no finished shard set; it is empty. "
         f"Run `pbr prepare ... --out {tmp_path}`."
     )
+
+
+def test_a_set_from_before_classes_were_counted_keeps_its_fingerprint(tmp_path: Path) -> None:
+    """The fingerprint of runs that were trained on such a set, and the sum in its file."""
+    assert MANIFEST.classes is None
+    assert MANIFEST.fingerprint == "ce60c56920068fe13fcbc459243bfa4fd78a372b20d1d5387951908bf10a54e2"
+    counted = MANIFEST.model_copy(update={"classes": {"wood": {"train": 1, "val": 0}}})
+    assert counted.fingerprint != MANIFEST.fingerprint
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("{", "not JSON"),
-        ("[]", "format version None"),
+        ("[]", "of a folder of materials; expected a shard set. Prepare it into another folder"),
         ("{}", "format version None"),
         ('{"format_version": 2}', "format version 2, this pbrlib reads 3. Prepare the set again"),
         ('{"format_version": 4}', "format version 4, this pbrlib reads 3"),

@@ -24,7 +24,7 @@ def ids(shards: ShardSet) -> list[str]:
 
 def test_nothing_exists_before_the_manifest(tmp_path: Path) -> None:
     write_shard(tmp_path / shard_name(version=1, ordinal=0), [material(0)], split_for=split_for)
-    with pytest.raises(DataError, match="not a finished shard set"):
+    with pytest.raises(DataError, match="no finished shard set"):
         ShardSet.open(tmp_path)
 
 

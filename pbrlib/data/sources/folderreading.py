@@ -1,0 +1,146 @@
+"""One material of a folder: its pictures read, checked against each other, in stored form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pbrlib.data.materials import pictures
+from pbrlib.data.materials.audit import Finding, Severity
+from pbrlib.data.materials.decoding import Pixels, read_pixels, use_of
+from pbrlib.data.materials.pictures import Convention
+from pbrlib.data.sources.foldermanifest import ListedMaterial
+from pbrlib.data.sources.materialfolders import MapFile, Unused
+from pbrlib.data.sources.vectors import vector_findings
+from pbrlib.errors import DataError
+from pbrlib.maps import ALBEDO, BORDERS, DIFFUSE, IGNORE, MAPS, MASK, METALLIC, NORMAL, Stored, class_id
+
+WITH_ALBEDO = frozenset(MAPS) - {ALBEDO.name, DIFFUSE.name, NORMAL.name, MASK.name}
+"""Maps that come with an albedo: beside one of them a diffuse may well be one."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A material: what the manifest says of it, its files by map, and those that are not read."""
+
+    listed: ListedMaterial
+    files: Mapping[str, MapFile]
+    unused: tuple[Unused, ...] = ()
+
+
+class Reading:
+    """The reading of one material: collects what is wrong instead of stopping at the first."""
+
+    def __init__(self, name: str, found: Found, root: Path, size: int) -> None:
+        self.findings: list[Finding] = []
+        self._name, self._found, self._root, self._size = name, found, root, size
+        self._seams: list[float] = []
+        self._decoded: dict[tuple[Path, str], Pixels] = {}
+
+    def maps(self) -> dict[str, Stored] | None:
+        """The stored maps, or None if an error was found."""
+        self._check_complete()
+        self._tell_unused()
+        stored: dict[str, Stored] = {}
+        sizes: dict[str, tuple[int, int]] = {}
+        for name, file in self._found.files.items():
+            try:
+                pixels = self._pixels(name, file)
+            except DataError as error:
+                self._add(name, "undecodable", str(error))
+                continue
+            sizes[name] = (pixels.shape[0], pixels.shape[1])
+            try:
+                stored[name] = self._stored(name, pixels, file)
+            except DataError as error:
+                self._add(name, "channels", f"{file.path}: {error}")
+        self._check_sizes(sizes)
+        if any(finding.severity == "error" for finding in self.findings):
+            return None
+        return self._completed(stored)
+
+    def tileable(self) -> bool:
+        """Whether the material tiles, by the manifest or by its borders."""
+        said = self._found.listed.tileable
+        return said if said is not None else pictures.tiles(self._seams)
+
+    def _pixels(self, name: str, file: MapFile) -> Pixels:
+        """The pixels of a map as its file has them; a packed file is decoded once."""
+        use = use_of(MAPS[name])
+        if (file.path, use) not in self._decoded:
+            decoded = read_pixels(file.path, use=use)
+            self._decoded[file.path, use] = decoded.pixels
+            for note in decoded.notes:
+                self._add(name, "metadata", f"{file.path.name}: {note}", severity="note")
+        pixels = self._decoded[file.path, use]
+        if file.channel is None:
+            return pixels
+        if pixels.shape[-1] == 1:
+            raise DataError(f"{file.path}: has one channel; expected a map in each. Name it after its map.")
+        return pixels[..., file.channel : file.channel + 1]
+
+    def _stored(self, name: str, pixels: Pixels, file: MapFile) -> Stored:
+        if name != NORMAL.name and file.opposite:
+            pixels = np.iinfo(pixels.dtype).max - pixels
+            self._add(name, "opposite", f"{file.path.name} is read as 1 - {name}", severity="note")
+        convention = self._convention(file)
+        stored = pictures.to_stored(pixels, MAPS[name], size=self._size, convention=convention)
+        if name == NORMAL.name:
+            self.findings += vector_findings(pixels, material=self._name, file=file.path)
+        if name in BORDERS and self._found.listed.tileable is None:
+            self._seams.append(pictures.seam_over_quantile(pixels, quantile=0.95))
+        return stored
+
+    def _convention(self, file: MapFile) -> Convention:
+        """Of the file's name if it says one, else the manifest's, else OpenGL."""
+        listed = self._found.listed.normal_convention
+        named: Convention | None = "directx" if file.opposite else "opengl" if file.is_opengl else None
+        if named is not None and listed not in (None, named):
+            message = f"{file.path.name} is read as {named}, though manifest.json says {listed}. Correct one."
+            self._add(NORMAL.name, "convention", message, severity="warning")
+        return named or listed or "opengl"
+
+    def _completed(self, stored: dict[str, Stored]) -> dict[str, Stored]:
+        listed, size = self._found.listed, stored["normal"].shape[:2]
+        if METALLIC.name not in stored and listed.metallic_constant is not None:
+            stored[METALLIC.name] = pictures.constant_map(listed.metallic_constant, METALLIC, size=size)
+        if MASK.name not in stored:
+            label = IGNORE if listed.known_class is None else class_id(listed.known_class)
+            stored[MASK.name] = np.full((*size, 1), label, np.uint8)
+        return {name: stored[name] for name in MAPS if name in stored}
+
+    def _check_complete(self) -> None:
+        place, files = self._root / self._name, self._found.files
+        listing = ", ".join(sorted(files)) or "no map at all"
+        if NORMAL.name not in files:
+            self._add("normal", "missing", f"{place}: no normal map, only {listing}. Add normal.png.")
+        if ALBEDO.name not in files and DIFFUSE.name not in files:
+            message = f"{place}: neither albedo nor diffuse, only {listing}. Add albedo.png or diffuse.png."
+            self._add("albedo", "missing", message)
+        elif ALBEDO.name not in files and not WITH_ALBEDO.isdisjoint(files):
+            name = files[DIFFUSE.name].path.name
+            if name.startswith(f"{DIFFUSE.file}."):  # the product's own name, which is meant so
+                return
+            message = f"{name} is read as an old texture, light painted in. If it has none, call it albedo."
+            self._add("diffuse", "no albedo", message, severity="warning")
+
+    def _tell_unused(self) -> None:
+        """A note on every picture that is not read, a warning where the material has no such map."""
+        for one in self._found.unused:
+            lost = [name for name in one.maps if name not in self._found.files]
+            without = f" The material has no {', '.join(lost)}." if lost else ""
+            message = f"{one.path}: not read: {one.reason.removesuffix('.')}.{without}"
+            severity: Severity = "warning" if lost else "note"
+            self._add(lost[0] if lost else "", one.check, message, severity=severity)
+
+    def _check_sizes(self, sizes: Mapping[str, tuple[int, int]]) -> None:
+        if len(set(sizes.values())) > 1:
+            listing = ", ".join(f"{name} {width}x{height}" for name, (height, width) in sizes.items())
+            message = f"{self._root / self._name}: maps of different size: {listing}. Bring them to one size."
+            self._add("", "size", message)
+
+    def _add(self, name: str, check: str, message: str, *, severity: Severity = "error") -> None:
+        self.findings.append(Finding(self._name, name, check, severity, message))
