@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.describe.departures import departures
+from pbrlib.maps import CLASSES
 from pbrlib.train.runtimespec import RuntimeSpec
-from tests.curriculum.conftest import ROUGHNESS, SEGFORMER
+from tests.curriculum.conftest import ROUGHNESS, SEGFORMER, row
 
 EXACT = RuntimeSpec(workers=1)
 
@@ -48,6 +51,16 @@ def test_batch_norm_sees_less_than_the_batch(runtime: RuntimeSpec, over: str | N
     if over is not None:
         assert f"batch norm of the decoder: statistics of {over}, not of the batch" in said
     assert "batch norm" not in sentence(ROUGHNESS, "M0", runtime), "a U-Net has none"
+
+
+def test_a_class_too_rare_for_its_weight_is_named_where_the_loss_weighs_classes() -> None:
+    curriculum = parse_curriculum(SEGFORMER)
+    pixels = tuple({"stone": 10**6, "wood": 10**3}.get(name, 0) for name in CLASSES)
+    rows = [replace(row("a"), class_pixels=pixels)]
+    (text,) = departures(curriculum.phases["S0"], curriculum.task, EXACT, rows=rows)
+    assert "wood 0.001 of the pixels of the most frequent class" in text
+    other = parse_curriculum(ROUGHNESS.replace("crop: 64", "crop: 192"))
+    assert departures(other.phases["M0"], other.task, EXACT, rows=rows) == []
 
 
 def test_ratio_terms_are_taken_per_micro_batch() -> None:
