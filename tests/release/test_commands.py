@@ -55,7 +55,10 @@ def save_texture(folder: Path) -> None:
     folder.mkdir()
     generator = np.random.default_rng(2)
     for name in ("wall.png", "wall_n.png"):
-        Image.fromarray(generator.integers(60, 200, (32, 32, 4), dtype=np.uint8)).save(folder / name)
+        pixels = generator.integers(60, 200, (32, 32, 4), dtype=np.uint8)
+        if name == "wall_n.png":
+            pixels[..., 2] = 230  # normals point out of the surface
+        Image.fromarray(pixels).save(folder / name)
 
 
 def test_convert_with_a_model_writes_what_it_writes_with_the_runs(ladder: Ladder, tmp_path: Path) -> None:
@@ -73,9 +76,10 @@ def test_convert_with_a_model_writes_what_it_writes_with_the_runs(ladder: Ladder
 
 def test_convert_with_a_model_that_lacks_a_map_says_so(released: Ladder, tmp_path: Path) -> None:
     model = released.runs / "model"
-    code, output = pbr("convert", model, tmp_path, tmp_path.parent / "out", "--device", "cpu")
+    save_texture(tmp_path / "in")
+    code, output = pbr("convert", model, tmp_path / "in", tmp_path / "out", "--device", "cpu")
     assert code == 2
-    assert output.startswith(f"pbr: {model}: no trained network for {', '.join(released.lacking)}, which")
+    assert (f"pbr: {model}: no trained network for {', '.join(released.lacking)}, which") in output
 
 
 def test_release_shows_the_figures_once_and_then_says_that_the_model_is_there(
