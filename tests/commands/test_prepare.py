@@ -155,3 +155,22 @@ def test_a_row_without_a_height_goes_without_and_is_named(tmp_path: Path) -> Non
     assert {"height", "ao"} <= maps["a"]
     assert not {"height", "ao"} & (maps["b"] | maps["c"])
     assert "height: no image" in words(result)
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_folder_of_pictures_is_no_output(classes: Path, listed: bool) -> None:
+    if not listed:
+        (classes / "manifest.json").unlink()
+    before = sorted(classes.rglob("*"))
+    for options in ([], ["--append"]):
+        result = run(classes, "--out", classes, *options)
+        assert result.exit_code == 2
+        assert "another folder" in words(result)
+    assert sorted(classes.rglob("*")) == before
+
+
+def test_a_pattern_does_not_hide_that_no_file_could_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_text("<html>")
+    result = run(f"matsynth:path={tmp_path}", "--out", tmp_path / "out", "--hold-out", "oak")
+    assert result.exit_code == 2
+    assert "an answer of a web server" in words(result)
