@@ -173,4 +173,5 @@ def test_a_pattern_does_not_hide_that_no_file_could_be_read(tmp_path: Path) -> N
     (tmp_path / "a.parquet").write_text("<html>")
     result = run(f"matsynth:path={tmp_path}", "--out", tmp_path / "out", "--hold-out", "oak")
     assert result.exit_code == 2
-    assert "an answer of a web server" in words(result)
+    assert "Nothing published: no material is fit" in words(result)
+    assert "1 errors" in words(result)
