@@ -155,7 +155,7 @@ def test_a_file_as_output_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file, no folder")
     result = run("generated:count=2,size=32,seed=1", "--out", tmp_path / "out")
     assert result.exit_code == 2
-    assert "is a file. Name a folder" in " ".join(result.output.split())
+    assert "leads to a file; expected a folder" in " ".join(result.output.split())
 
 
 def test_an_output_that_cannot_be_written_is_an_input_error_without_a_traceback(
