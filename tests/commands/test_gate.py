@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,17 +20,21 @@ from tests.conftest import SEGFORMER
 @pytest.fixture(scope="module")
 def two_sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve materials under two names of sources, each with some for validation."""
-    root = tmp_path_factory.mktemp("two")
+    return write_set(tmp_path_factory.mktemp("two"), held_out=("skyrim", "matsynth"))
+
+
+def write_set(root: Path, *, held_out: Collection[str]) -> Path:
+    """Write twelve materials of two sources; two of each source in ``held_out`` are for validation."""
     source = GeneratedSource(count=12, size=64, seed=5)
     named = [
         replace(source.load(entry), source="skyrim" if number % 2 else "matsynth")
         for number, entry in enumerate(source.entries())
     ]
-    held_out = {material.id for material in named[:4]}
+    ids = {material.id for material in named[:4] if material.source in held_out}
     info, rows = write_shard(
         root / shard_name(version=1, ordinal=0),
         named,
-        split_for=lambda material: "val" if material.id in held_out else "train",
+        split_for=lambda material: "val" if material.id in ids else "train",
     )
     publish(root, shards=[info], rows=[rows], previous=None)
     return root
@@ -111,10 +116,10 @@ def test_sources_are_validated_apart_and_together(two_sources: Path, tmp_path: P
 
 
 def test_a_gate_on_a_source_without_validation_textures_is_a_mistake_in_the_input(
-    shard_folder: Path, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    text = curriculum(ratio=1.0).replace("{skyrim: 0.5, matsynth: 0.5}", "{generated: 1.0}")
-    refused = train(tmp_path, text, data=shard_folder)
+    data = write_set(tmp_path / "set", held_out=("matsynth",))
+    refused = train(tmp_path, curriculum(ratio=1.0), data=data)
     assert refused.exit_code == 2
     assert "phases.S1.gate.ratios.skyrim: no validation texture of this source" in refused.output
     assert not (tmp_path / "runs").exists()

@@ -19,6 +19,7 @@ from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.describe.overview import overview_of
 from pbrlib.curriculum.ladder import Family, Ladder
 from pbrlib.curriculum.run import PhaseJob, resolve
+from pbrlib.data.shards.dataspec import DataSpec
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import CheckpointError, DataError, GateError
 from pbrlib.train.checkpoint.state import STATE, State, Validated, write_state
@@ -48,7 +49,7 @@ def work_of(waves: Sequence[Sequence[str]], *, data: Path, runs: Path) -> Work:
         tuple(tuple(Family(Path("x.yaml"), parse_curriculum(text)) for text in wave) for wave in waves)
     )
     phases = {one.name: tuple(one.phases) for one in ladder.curricula}
-    return Work(ladder, data=str(data), runs=runs, runtime=RuntimeSpec(workers=1), phases=phases)
+    return Work(ladder, data=DataSpec.of(data), runs=runs, runtime=RuntimeSpec(workers=1), phases=phases)
 
 
 def write_line(job: PhaseJob, kind: str, step: int, **values: float | None) -> None:
@@ -107,7 +108,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
     donor = tmp_path_factory.mktemp("donor")
     state = State(phase="S0", fingerprint="d" * 64, step=1, total_steps=1, metrics={}, players={})
     write_state(donor, state)
-    monkeypatch.setattr("pbrlib.curriculum.run._outside", lambda reference, runs: donor)
+    monkeypatch.setattr("pbrlib.curriculum.outside._outside", lambda reference, runs: donor)
 
 
 def test_ladder_json_is_true_at_every_moment(

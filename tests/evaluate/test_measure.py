@@ -174,4 +174,4 @@ def test_lpips_weights_that_are_not_there_are_an_input_error(trained_runs: Path,
     arguments = ["evaluate", str(trained_runs), "--data", str(shard_folder), "--lpips", "random"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2
-    assert "there is no file" in result.stderr
+    assert "--lpips: got random, where no file is" in result.stderr

@@ -15,6 +15,7 @@ import pytest
 
 from pbrlib.curriculum.config.load import load_ladder
 from pbrlib.curriculum.run import PhaseJob, launch_local
+from pbrlib.data.shards.dataspec import DataSpec
 from pbrlib.train.checkpoint.players import weights_file
 from pbrlib.train.record.rundirectory import RunDirectory
 from pbrlib.train.runtimespec import RuntimeSpec
@@ -70,7 +71,7 @@ def test_two_fits_at_once_train_the_same_networks_as_one_process_alone(
     for runs, room in ((tmp_path / "ray", 2), (tmp_path / "local", 1)):
         work = Work(
             ladder,
-            data=str(shard_folder),
+            data=DataSpec.of(shard_folder),
             runs=runs,
             runtime=runtime,
             phases={one.name: tuple(one.phases) for one in ladder.curricula},

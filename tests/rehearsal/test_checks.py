@@ -83,7 +83,7 @@ def test_a_node_without_the_shards_is_named(tmp_path: Path) -> None:
     blind = inspect_node(tmp_path, node="n1", token="one", data=DataSpec.of(tmp_path / "none"))
     check = checks.data_readable([NODE, blind], data="/mnt/shards", fingerprint="print")
     assert check.verdict == "failed"
-    assert "no manifest.json" in check.found and "/mnt/shards" in str(check.advice)
+    assert "no such folder" in check.found and "/mnt/shards" in str(check.advice)
 
 
 def test_a_node_that_cannot_write_says_why(shard_set: ShardSet, tmp_path: Path) -> None:
