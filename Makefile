@@ -53,7 +53,7 @@ test: install  ## Run the tests that take seconds, in two processes
 test-slow: install  ## Run the tests that take minutes; one of them needs prometheus installed
 	$(BIN)/pytest -m slow --ignore tests/faults
 
-test-faults: install  ## Kill processes and nodes of real clusters while they train: an hour and a half
+test-faults: install  ## Kill processes and nodes of real clusters while they train: an hour to an hour and a half
 	$(BIN)/pytest tests/faults $(FAULTS_OF_ONE_NODE) -m "slow or not slow" -s -v
 
 soak: install  ## Train the smoke ladder under a random fault every 20 to 60 s, for half an hour and to its end
