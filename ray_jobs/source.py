@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pbrlib.errors import ConfigError
+from pbrlib.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from pbrlib.data.materials.material import Source
@@ -50,4 +50,6 @@ def parse_source(text: str, *, size: int, name: str | None) -> Source:
     from pbrlib.data.sources.folder import FolderSource
 
     root = Path(text).resolve()
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder. Give a folder with a subfolder for each material.")
     return FolderSource(str(root), size, name or re.sub(r"[^A-Za-z0-9_-]+", "_", root.name) or "materials")

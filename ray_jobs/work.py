@@ -157,24 +157,27 @@ def open_work(
     phases: str | None,
 ) -> Work:
     """Reads and checks everything; raises with all mistakes before a worker starts."""
-    from pbrlib.curriculum.check.curriculum import check
-    from pbrlib.curriculum.check.donors import require_trunks
     from pbrlib.curriculum.config.load import is_ladder, load_ladder, load_runtime
     from pbrlib.curriculum.config.yamlfile import read_yaml
     from pbrlib.curriculum.ladder import chosen_phases
     from pbrlib.curriculum.mistakes import every
-    from pbrlib.curriculum.outside import check_donors
-    from pbrlib.curriculum.sources import rename_in_ladder
-    from pbrlib.data.shards.union import open_data
     from pbrlib.train.record.trackers import require
     from pbrlib.train.runtimespec import RuntimeSpec
 
     runtime = RuntimeSpec() if runtime_file is None else load_runtime(runtime_file)
     require(runtime.trackers)
+    given = load_ladder(files, overrides=overrides)
+    from pbrlib.curriculum.sources import rename_in_ladder
+    from pbrlib.data.shards.union import open_data
+
     shards = open_data(data, on_bad_sample=runtime.on_bad_sample)
-    whole = rename_in_ladder(load_ladder(files, overrides=overrides), data.renamed, rows=shards.rows)
+    whole = rename_in_ladder(given, data.renamed, rows=shards.rows)
     chosen = chosen_phases(whole, phases)
     ladder = whole.only(chosen)
+    # Files and data with mistakes are answered before torch is imported.
+    from pbrlib.curriculum.check.curriculum import check
+    from pbrlib.curriculum.check.donors import require_trunks
+    from pbrlib.curriculum.outside import check_donors
 
     def check_one(family: Family) -> None:
         curriculum, place, running = family.curriculum, str(family.file), chosen[family.curriculum.name]

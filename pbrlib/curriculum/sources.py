@@ -6,12 +6,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 from pbrlib.curriculum.ladder import Ladder
 from pbrlib.curriculum.mistakes import Mistake, suggestion
 from pbrlib.curriculum.spec import Curriculum, PhaseSpec
-from pbrlib.data.shards.index import IndexRow
 from pbrlib.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pbrlib.data.shards.index import IndexRow
 
 
 def rename_sources(curriculum: Curriculum, renamed: Mapping[str, str]) -> Curriculum:

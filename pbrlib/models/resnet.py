@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from segmentation_models_pytorch.encoders import get_encoder
 from torch import Tensor, nn
 
 from pbrlib.errors import CheckpointError
@@ -40,6 +39,11 @@ class ResNetEncoder(nn.Module):
     std: Tensor
 
     def __init__(self, in_channels: int, spec: UNetSpec) -> None:
+        # Two seconds of torchvision and torch's compiler that only this encoder needs. Tensors that the
+        # library makes as it is imported belong on no meta device.
+        with torch.device("cpu"):
+            from segmentation_models_pytorch.encoders import get_encoder
+
         super().__init__()
         assert spec.encoder is not None
         trunk = get_encoder(spec.encoder, in_channels=PICTURE, depth=spec.depth, weights=None)

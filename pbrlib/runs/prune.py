@@ -34,6 +34,11 @@ class Pruning:
     goes: tuple[Found, ...]
     stays: tuple[Found, ...]
 
+    def within(self, folder: Path) -> Pruning:
+        """What goes and stays of one folder: a run, a phase, or all."""
+        goes = tuple(one for one in self.goes if one.path.is_relative_to(folder))
+        return Pruning(goes, tuple(one for one in self.stays if one.path.is_relative_to(folder)))
+
     @property
     def bytes(self) -> int:
         """What going frees."""

@@ -63,9 +63,9 @@ class Run:
         rungs = {one["phase"]: one for one in ladder.get("phases", ()) if one.get("curriculum") == path.name}
         names = [*declared.get("phases", {}), *finished]
         found = [
-            _folder(folder, match["phase"], declared=declared, finished=finished, rungs=rungs)
+            _folder(folder, phase, declared=declared, finished=finished, rungs=rungs)
             for folder in sorted(path.iterdir())
-            if folder.is_dir() and (match := _PHASE_FOLDER.match(folder.name))
+            if folder.is_dir() and (phase := phase_of(folder))
         ]
         order = {name: number for number, name in reversed(list(enumerate(names)))}
         found.sort(key=lambda one: (order.get(one.phase, len(names)), one.last_written))
@@ -139,11 +139,32 @@ def is_run(path: Path) -> bool:
     return (path / RECORD).is_file() or (path / CURRICULUM).is_file()
 
 
+def phase_of(folder: Path) -> str | None:
+    """The name of the phase whose folder this is by its name, ``<phase>-<fingerprint>``."""
+    match = _PHASE_FOLDER.match(folder.name)
+    return None if match is None else match["phase"]
+
+
 def find_runs(root: Path) -> list[Run]:
     """All runs under a directory, or the one that it is; raises DataError where there are none."""
     if not root.is_dir():
         raise DataError(f"{root}: no such directory. Name the one given to pbr train --runs.")
-    found, broken = [], []
+    runs, broken = [], []
+    for folder in run_folders(root):
+        try:
+            runs.append(Run.open(folder))
+        except PbrError as error:
+            broken.append(str(error))
+    if broken:
+        raise DataError("\n".join(broken))
+    if not runs:
+        raise DataError(f"{root}: holds no run. Name the directory given to pbr train --runs.")
+    return runs
+
+
+def run_folders(root: Path) -> list[Path]:
+    """The folders of all runs under a directory, itself among them; those in a model are none."""
+    found: list[Path] = []
     waiting = [root]
     while waiting:
         folder = waiting.pop()
@@ -154,17 +175,7 @@ def find_runs(root: Path) -> list[Run]:
                 waiting += sorted(_folders_in(folder), reverse=True)
         except (PermissionError, FileNotFoundError):  # of somebody else, or gone since it was listed
             continue
-    runs = []
-    for folder in found:
-        try:
-            runs.append(Run.open(folder))
-        except PbrError as error:
-            broken.append(str(error))
-    if broken:
-        raise DataError("\n".join(broken))
-    if not runs:
-        raise DataError(f"{root}: holds no run. Name the directory given to pbr train --runs.")
-    return runs
+    return found
 
 
 def _folders_in(folder: Path) -> list[Path]:

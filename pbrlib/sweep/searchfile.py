@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pbrlib.curriculum.check.curriculum import check, metric_names
+from pbrlib.curriculum.check.metricnames import metric_names
 from pbrlib.curriculum.config.load import load_curriculum, load_spec
 from pbrlib.curriculum.mistakes import Mistake, refuse, suggestion
 from pbrlib.curriculum.sources import rename_in_metric, rename_sources, require_named
 from pbrlib.curriculum.spec import Curriculum
-from pbrlib.data.shards.index import IndexRow
 from pbrlib.errors import ConfigError
 from pbrlib.sweep.search import GridSpec, Params, SearchSpec, overrides_of
 from pbrlib.train.runtimespec import RuntimeSpec
+
+if TYPE_CHECKING:
+    from pbrlib.data.shards.index import IndexRow
 
 _NOT_SEARCHED = {
     "name": "it names the run, and no network depends on it",
@@ -81,6 +84,8 @@ def load_search(
 
 def check_search(search: Search, *, runtime: RuntimeSpec, rows: Sequence[IndexRow]) -> None:
     """Refuses a sweep in which some configuration could not run on these shards and workers."""
+    from pbrlib.curriculum.check.curriculum import check
+
     for params in search.spec.corners():
         place = f"{search.curriculum_file}, as {search.file} varies it ({', '.join(overrides_of(params))})"
         check(search.trial(params), place=place, runtime=runtime, rows=rows, running=[search.spec.phase])

@@ -43,16 +43,16 @@ def command(ctx: click.Context, *, source: str, out: Path, size: int, hold_out: 
     material could not be baked.
     """
     from pbrlib import storage
+    from ray_jobs.source import parse_source
+
+    materials = parse_source(source, size=size, name=None)
+    storage.check_writable(out, option="--out")
     from pbrlib.convert.oldtree import bake_tree
     from pbrlib.jobs.job import describe_failures
     from ray_jobs.bar import counted
-    from ray_jobs.source import parse_source
 
-    storage.check_writable(out, option="--out")
     with counted("bake") as watch:
-        tree = bake_tree(
-            parse_source(source, size=size, name=None), output=out, hold_out=hold_out, watch=watch
-        )
+        tree = bake_tree(materials, output=out, hold_out=hold_out, watch=watch)
     kept = f" ({tree.num_kept} stood before)" if tree.num_kept else ""
     click.echo(f"{len(tree.baked)} textures in {out}/textures{kept}, their truth in {out}/materials")
     if tree.left_out:

@@ -1,4 +1,4 @@
-"""``pbr convert RUN INPUT OUTPUT``: old textures to True PBR.
+"""``pbr convert MODEL INPUT OUTPUT``: old textures to True PBR.
 
 One process runs the networks and disposable children decode and write, so Ray has nothing to add on one
 machine and is not started.
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pbrlib.errors import DataError
 from ray_jobs.commands.paramtypes import LocalPlace, Place
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class _Specular(click.ParamType[Any]):
 
 
 @click.command("convert")
-@click.argument("run", type=Place(file_okay=False))
+@click.argument("run", metavar="MODEL", type=Place(file_okay=False))
 @click.argument("source", metavar="INPUT", type=_TEXTURES)
 @click.argument("output", type=_TEXTURES)
 @click.option("--device", default="auto", show_default=True, help="Where the networks run: auto, cpu, cuda.")
@@ -66,29 +67,32 @@ def command(
     workers: int,
     specular: float | str,
 ) -> None:
-    """Convert the textures of INPUT with the networks of RUN into the mod folder OUTPUT.
+    """Convert the textures of INPUT with the networks of MODEL into the mod folder OUTPUT.
 
-    RUN is the directory given to pbr train --runs, or a model folder. INPUT is a game's or a mod's folder,
-    its texture folder or a folder in that (DDS or PNG). Textures that OUTPUT has of an earlier conversion are
-    replaced, a True PBR set of other origin is kept. Exit code 1 if something was left out that is not left
-    out by its kind; report.json says why. 2 if nothing could be converted, as when RUN lacks a network.
+    MODEL is a model folder, or the directory given to pbr train --runs; a run or a phase in it stands for
+    the networks of all its runs. INPUT is a game's or a mod's folder, its texture folder or a folder in that
+    (DDS or PNG). Textures that OUTPUT has of an earlier conversion are replaced, a True PBR set of other
+    origin is kept. Exit code 1 if something was left out that is not left out by its kind; report.json says
+    why. 2 if nothing could be converted, as when MODEL lacks a network.
     """
+    from pbrlib import storage
+    from pbrlib.runs.place import networks_at
+
+    storage.check_writable(output, option="OUTPUT")
+    run = networks_at(run)
+    if not source.is_dir():
+        raise DataError(f"{source}: no such folder. Give the folder with the textures.")
     from rich.console import Console
 
-    from pbrlib import storage
     from pbrlib.convert.conversion import Predictor, Settings
     from pbrlib.convert.inputs import require_maps
     from pbrlib.convert.runner import convert_tree, refuse_overlap
-    from pbrlib.errors import DataError
     from pbrlib.inference.chain import Chain
     from ray_jobs.bar import counted
     from ray_jobs.device import parse_device
 
     where = parse_device(device)
     refuse_overlap(source=source, output=output)
-    if not source.is_dir():
-        raise DataError(f"{source}: no such folder. Give the folder with the textures.")
-    storage.check_writable(output, option="OUTPUT")
 
     def open_networks() -> Predictor:
         chain = Chain.open(run, device=where)

@@ -37,11 +37,15 @@ def command(
     """Take one step of a run again in one process, and look at its terms, samples, layers and gradients.
 
     A step that was not finite is replayed from the state that training kept before it; any other from the
-    newest checkpoint before it, through all the steps between. RUN is RUNS/<curriculum>. Exit code 0 when the
-    step is finite, 4 when it is not, 2 when it cannot be replayed.
+    newest checkpoint before it, through all the steps between. RUN is RUNS/CURRICULUM, or the folder of its
+    phase. Exit code 0 when the step is finite, 4 when it is not, 2 when it cannot be replayed.
     """
     from rich.console import Console
 
+    from pbrlib.runs.place import locate, run_at
+
+    phase = phase or locate(run).phase
+    run = run_at(run, usage="pbr debug-step")
     from pbrlib.curriculum.debugstep import StepInQuestion
     from ray_jobs.bar import counted
     from ray_jobs.stepview import findings, inputs, introduction, samples_table

@@ -19,13 +19,13 @@ _FOLDER = Place(file_okay=False)
 
 
 @click.command("evaluate")
-@click.argument("run", type=_FOLDER)
+@click.argument("run", metavar="MODEL", type=_FOLDER)
 @options.DATA
 @click.option(
     "--out",
     metavar="DIR",
     type=_FOLDER,
-    help="Where the results go; default: RUN/evaluation, of a model folder MODEL-evaluation beside it.",
+    help="Where the results go; default: RUNS/evaluation, of a model folder MODEL-evaluation beside it.",
 )
 @click.option("--device", default="auto", show_default=True, help="Where the networks run: auto, cpu, cuda.")
 @click.option(
@@ -45,13 +45,24 @@ def command(
     weights: Path | None,
     lpips_net: Literal["alex", "vgg", "squeeze"],
 ) -> None:
-    """Measure the networks in RUN, the directory given to pbr train --runs or a model folder.
+    """Measure the networks of MODEL on the validation split of --data.
 
-    The validation split of --data counts. Writes evaluation.json and contact-1.png, contact-2.png ... into
-    DIR.
+    MODEL is a model folder, or the directory given to pbr train --runs; a run or a phase in it stands for the
+    networks of all its runs. Writes evaluation.json and contact-1.png, contact-2.png ... into DIR.
     """
     from pbrlib import storage
+    from pbrlib.runs.place import networks_at
+
+    if out is not None:
+        storage.check_writable(out, option="--out")
+    run = networks_at(run)
+    folder = _out(run, out)
+    storage.check_writable(folder, option="--out")
+    if weights is not None and not weights.is_file():
+        raise ConfigError(f"--lpips: got {weights}, where no file is; expected the weights of {lpips_net}.")
     from pbrlib.data.shards.union import open_data
+
+    shards = open_data(DataSpec.given(data))
     from pbrlib.evaluate.evaluationreport import FILE
     from pbrlib.evaluate.measure import checkpoints_of, evaluate
     from pbrlib.inference.chain import Chain
@@ -59,12 +70,7 @@ def command(
     from ray_jobs.device import parse_device
     from ray_jobs.output import print_evaluation
 
-    folder = _out(run, out)
-    storage.check_writable(folder, option="--out")
-    if weights is not None and not weights.is_file():
-        raise ConfigError(f"--lpips: got {weights}, where no file is; expected the weights of {lpips_net}.")
     chain = Chain.open(run, device=parse_device(device))
-    shards = open_data(DataSpec.given(data))
     lpips = None if weights is None else _lpips(lpips_net, weights)
     with counted("evaluate") as watch:
         evaluation = evaluate(

@@ -6,18 +6,8 @@ import json
 from pathlib import Path
 
 import click
-from rich.console import Console
 
-from pbrlib.curriculum.check.curriculum import check
-from pbrlib.curriculum.config.load import load_ladder, load_runtime
-from pbrlib.curriculum.describe.description import describe_ladder
-from pbrlib.curriculum.describe.layout import WIDTH
-from pbrlib.curriculum.describe.tables import render_ladder
-from pbrlib.curriculum.mistakes import every
-from pbrlib.curriculum.sources import rename_in_ladder
 from pbrlib.data.shards.dataspec import DataPlace, DataSpec
-from pbrlib.data.shards.union import open_data
-from pbrlib.train.runtimespec import RuntimeSpec
 from ray_jobs.commands import options
 
 
@@ -40,10 +30,24 @@ def command(
 
     FILE is one ladder, or one or several curricula.
     """
+    from pbrlib.curriculum.config.load import load_ladder, load_runtime
+    from pbrlib.curriculum.mistakes import every
+    from pbrlib.train.runtimespec import RuntimeSpec
+
+    ladder = load_ladder(files, overrides=overrides)
     machines = load_runtime(runtime) if runtime is not None else RuntimeSpec()
     asked = DataSpec.given(data, sources)
-    rows = open_data(asked).rows if data else None
-    ladder = rename_in_ladder(load_ladder(files, overrides=overrides), asked.renamed, rows=rows)
+    rows = None
+    if data:
+        from pbrlib.data.shards.union import open_data
+
+        rows = open_data(asked).rows
+    # Files with mistakes are answered before torch is imported.
+    from pbrlib.curriculum.check.curriculum import check
+    from pbrlib.curriculum.describe.description import describe_ladder
+    from pbrlib.curriculum.sources import rename_in_ladder
+
+    ladder = rename_in_ladder(ladder, asked.renamed, rows=rows)
     every(
         lambda family: check(
             family.curriculum, place=str(family.file), runtime=machines, rows=rows, family=ladder.curricula
@@ -54,6 +58,11 @@ def command(
     if as_json:
         click.echo(json.dumps(plan, indent=1))
         return
+    from rich.console import Console
+
+    from pbrlib.curriculum.describe.layout import WIDTH
+    from pbrlib.curriculum.describe.tables import render_ladder
+
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, WIDTH)

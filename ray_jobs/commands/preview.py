@@ -53,7 +53,6 @@ def command(
     are the borders of a mosaic's parts, and of pixels that no loss looks at.
     """
     from pbrlib.curriculum.config.load import load_curriculum
-    from pbrlib.curriculum.describe.preview import preview
     from pbrlib.curriculum.sources import rename_sources, require_named, require_sources
     from pbrlib.data.shards.union import open_data
     from pbrlib.errors import ConfigError
@@ -77,6 +76,8 @@ def command(
         )
     shards = open_data(asked)
     require_sources(asked.renamed, shards.rows)
+    from pbrlib.curriculum.describe.preview import preview
+
     picture = preview(curriculum, phase, shards=shards, count=count)
     write_file(out, picture)
     click.echo(f"{place}, phase {phase}: {out}")

@@ -52,10 +52,6 @@ def command(
     check_runtime_file(runtime_file, address=address)
     if json_file is not None:
         check_file(json_file, option="--json")
-    from pbrlib.rehearsal.scratch import scratch_runs
-    from ray_jobs.cluster.session import describe_start, local_cpus, ray_session
-    from ray_jobs.cluster.stopping import advising
-    from ray_jobs.rehearsing import rehearse_work
     from ray_jobs.work import open_work
 
     work = open_work(
@@ -66,6 +62,11 @@ def command(
         overrides=overrides,
         phases=phases,
     )
+    from pbrlib.rehearsal.scratch import scratch_runs
+    from ray_jobs.cluster.session import describe_start, local_cpus, ray_session
+    from ray_jobs.cluster.stopping import advising
+    from ray_jobs.rehearsing import rehearse_work
+
     # With fewer workers each has more to do and to hold: what they can, more can.
     work.runtime = work.runtime.at_fewest()
     cpus = local_cpus(work.runtime.logical_cpus)

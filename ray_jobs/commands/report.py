@@ -19,12 +19,15 @@ from ray_jobs.commands.paramtypes import Place
     help="Where the page goes; default: RUN/report.html.",
 )
 def command(run: Path, out: Path | None) -> None:
-    """Write RUN, a folder RUNS/<curriculum>, as one HTML page that needs nothing beside it.
+    """Write RUN, a folder RUNS/CURRICULUM, as one HTML page that needs nothing beside it.
 
     Curves, the pictures of each validation, IoU by class, the confusion matrix of an evaluation that lies
     beside the run, wall time, the resolved plan and the environment.
     """
     from pbrlib import storage
+    from pbrlib.runs.place import run_at
+
+    run = run_at(run, usage="pbr report")
     from pbrlib.runs.htmlreport import page
     from pbrlib.runs.record import Run
     from ray_jobs.output import check_file, write_file

@@ -27,22 +27,25 @@ class _ListByDefault(click.Group):
 
 @click.group("runs", cls=_ListByDefault)
 def runs() -> None:
-    """List, show, compare and prune runs; `pbr runs DIR` is `pbr runs list DIR`.
+    """List, show, compare and prune runs; `pbr runs RUNS` is `pbr runs list RUNS`.
 
-    A run is RUNS/<curriculum>, below what was given to pbr train --runs.
+    RUNS is the directory given to pbr train --runs, a run is RUNS/CURRICULUM in it. Each command takes
+    either, or the folder of a phase, and finds what it needs.
     """
 
 
 @runs.command("list")
-@click.argument("directory", metavar="DIR", type=_FOLDER)
+@click.argument("directory", metavar="RUNS", type=_FOLDER)
 def list_runs(directory: Path) -> None:
-    """List the runs under DIR: state, phase, best metric, age."""
+    """List the runs under RUNS: state, phase, best metric, age."""
     from pbrlib import storage
+    from pbrlib.runs.place import locate
     from pbrlib.runs.record import find_runs
     from pbrlib.runs.tables import listing
 
     with storage.snapshot(directory):
-        _print(*listing(find_runs(directory), root=directory, now=time.time()))
+        root = locate(directory).root
+        _print(*listing(find_runs(root), root=root, now=time.time()))
 
 
 @runs.command("show")
@@ -50,9 +53,11 @@ def list_runs(directory: Path) -> None:
 def show(run: Path) -> None:
     """Show a run: its phases, its curves, where its wall time went and where everything lies."""
     from pbrlib import storage
+    from pbrlib.runs.place import run_at
     from pbrlib.runs.record import Run
     from pbrlib.runs.tables import render_run
 
+    run = run_at(run, usage="pbr runs show")
     with storage.snapshot(run.parent):
         _print(*render_run(Run.open(run), now=time.time()))
 
@@ -82,11 +87,12 @@ def _print(*parts: object) -> None:
 def compare(first: Path, second: Path, out: Path) -> None:
     """Compare two runs: differences of their curricula by address, figures, pictures side by side."""
     from pbrlib.runs.compare import compared, contact_sheet, pairs
+    from pbrlib.runs.place import run_at
     from pbrlib.runs.record import Run
     from ray_jobs.output import check_file, write_file
 
     check_file(out, option="--out")
-    ours, theirs = Run.open(first), Run.open(second)
+    ours, theirs = (Run.open(run_at(one, usage="pbr runs compare")) for one in (first, second))
     found = pairs(ours, theirs)
     _print(*compared(ours, theirs, found=found))
     sheet, remarks = contact_sheet(ours, theirs, found=found)
@@ -99,19 +105,24 @@ def compare(first: Path, second: Path, out: Path) -> None:
 
 
 @runs.command("prune")
-@click.argument("directory", metavar="DIR", type=_FOLDER)
+@click.argument("directory", metavar="RUNS", type=_FOLDER)
 @click.option("--delete", "really", is_flag=True, help="Remove them; without it only say what would go.")
 def prune(directory: Path, really: bool) -> None:
-    """Say which checkpoints under DIR may go; --delete removes them.
+    """Say which checkpoints under RUNS may go; --delete removes them. Of a run or a phase only its own.
 
     The best and the last one of every phase stay, so do donors in use, phases that train, journals, and
     RUNS/model. Of a phase that was changed and trained again, the checkpoints of before go.
     """
     from pbrlib import storage
+    from pbrlib.runs.place import locate
     from pbrlib.runs.prune import delete, plan_pruning
 
-    with storage.snapshot(directory):
-        pruning = plan_pruning(directory, now=time.time())
+    located = locate(directory)
+    with storage.snapshot(located.runs):
+        # Who builds on a checkpoint stands in all runs of the directory, also where one of them is pruned.
+        pruning = plan_pruning(located.runs, now=time.time()).within(
+            (located.folder or located.root).resolve()
+        )
     for found in pruning.stays:
         _print(f"stays  {_megabytes(found.bytes)}  {found.path}: {found.reason}")
     for found in pruning.goes:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from pbrlib.errors import DataError
 from ray_jobs.commands.paramtypes import Place
 from ray_jobs.output import check_file, print_evaluation
 
@@ -36,13 +37,14 @@ def command(
     *, converted: Path, index: Path, materials: Path, only: tuple[str, ...], out: Path | None
 ) -> None:
     """Score the True PBR textures in CONVERTED, which pbr convert wrote, beside the old textures."""
+    check_file(out or converted / "evaluation.json", option="--out")
+    if not index.is_file():
+        raise DataError(f"--index: got {index}, where no file is. Name the index.json beside the old tree.")
     from pbrlib.data.sources.folder import FolderSource
     from pbrlib.evaluate.converted import score_converted
     from pbrlib.evaluate.evaluationreport import FILE
     from pbrlib.textures.decode import read_picture
     from ray_jobs.bar import counted
-
-    check_file(out or converted / FILE, option="--out")
 
     @cache
     def source(size: int) -> FolderSource:

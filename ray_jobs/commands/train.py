@@ -60,8 +60,6 @@ def command(
         check_environment()
     storage.check_writable(runs, option="--runs")
     check_runtime_file(runtime_file, address=None if local else address, processes=1 if local else None)
-    from pbrlib.curriculum.run import launch_local
-    from ray_jobs.cluster.space import check_space
     from ray_jobs.cluster.stopping import answering_sigterm
     from ray_jobs.work import open_work
 
@@ -79,9 +77,13 @@ def command(
         work.runtime = work.runtime.model_copy(update={"profile_steps": profile})
         if work.runtime.device == "cpu":
             click.echo("pbr: --profile writes traces alone: a snapshot of memory is a GPU's.", err=True)
+    from ray_jobs.cluster.space import check_space
+
     check_space(work.ladder, phases=work.phases, runs=work.runs)
     with work.alone():
         if local:
+            from pbrlib.curriculum.run import launch_local
+
             with answering_sigterm():
                 work.train(launch_local, force=force)
                 if work.leaves_model:

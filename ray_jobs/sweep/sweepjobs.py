@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pbrlib.curriculum.run import PhaseJob, resolve
 from pbrlib.data.shards.dataspec import DataSpec
-from pbrlib.data.shards.union import open_data
 from pbrlib.sweep.search import Params, without_gates
 from pbrlib.sweep.searchfile import Search
 from pbrlib.train.runtimespec import RuntimeSpec
+
+if TYPE_CHECKING:
+    from pbrlib.curriculum.run import PhaseJob
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,9 @@ class Sweep:
     def job(self, number: int, params: Params, repeat: int) -> PhaseJob:
         """One trial, resolved; raises PbrError where its configuration cannot be run."""
         curriculum = without_gates(self.search.trial(params, repeat=repeat))
+        from pbrlib.curriculum.run import resolve
+        from pbrlib.data.shards.union import open_data
+
         shards = open_data(self.data, on_bad_sample=self.runtime.on_bad_sample)
         job = resolve(curriculum, self.search.spec.phase, shards=shards, runs=self.runs, runtime=self.runtime)
         return replace(job, runs=self.folder(number, repeat))

@@ -21,11 +21,7 @@ def open_sweep(
     file: Path, *, data: DataSpec, runs: Path, out: Path, runtime_file: Path | None, overrides: Sequence[str]
 ) -> Sweep:
     """Reads and checks everything; raises with all mistakes before a worker starts."""
-    from pbrlib.curriculum.check.donors import require_trunks
     from pbrlib.curriculum.config.load import load_runtime
-    from pbrlib.curriculum.run import resolve
-    from pbrlib.curriculum.sources import require_sources
-    from pbrlib.data.shards.union import open_data
     from pbrlib.sweep.searchfile import check_search, load_search
     from pbrlib.train.record.trackers import require
     from pbrlib.train.runtimespec import RuntimeSpec
@@ -33,7 +29,14 @@ def open_sweep(
     runtime = RuntimeSpec() if runtime_file is None else load_runtime(runtime_file)
     require(runtime.trackers)
     search = load_search(file, overrides=overrides, renamed=data.renamed)
+    from pbrlib.data.shards.union import open_data
+
     shards = open_data(data, on_bad_sample=runtime.on_bad_sample)
+    # Files and data with mistakes are answered before torch is imported.
+    from pbrlib.curriculum.check.donors import require_trunks
+    from pbrlib.curriculum.run import resolve
+    from pbrlib.curriculum.sources import require_sources
+
     require_sources(data.renamed, shards.rows)
     check_search(search, runtime=runtime, rows=shards.rows)
     require_trunks(search.curriculum, place=str(search.curriculum_file), running=[search.spec.phase])

@@ -142,6 +142,7 @@ def test_12_dds_with_an_absurd_header(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(Chain, "open", lambda runs, *, device: FakeNetworks())
     old = tmp_path / "old" / "textures"
     picture(old / "good_n.png")
+    (tmp_path / "runs").mkdir()
     header = bytearray(128)
     header[:4], header[4:8], header[76:80] = b"DDS ", (124).to_bytes(4, "little"), (32).to_bytes(4, "little")
     header[12:16] = header[16:20] = (2**31).to_bytes(4, "little")

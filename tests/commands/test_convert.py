@@ -65,6 +65,8 @@ def test_bad_arguments_exit_with_2_before_anything_is_read(tmp_path: Path) -> No
     code, output = convert(tmp_path, tmp_path, tmp_path / "out")
     assert code == 2
     assert "lies inside the input" in output
+    for name in ("runs", "in"):
+        (tmp_path / name).mkdir()
     code, output = convert(tmp_path / "runs", tmp_path / "in", tmp_path / "out", "--device", "abacus")
     assert code == 2
     assert "--device abacus" in output

@@ -18,7 +18,7 @@ from ray_jobs.source import KINDS, parse_source
         ("generated:count=3,size=64,seed=1", GeneratedSource, "generated"),
         ("matsynth:path=/data/*.parquet,licences=CC0", MatSynthSource, "matsynth"),
         ("skyrim:old=/data/old,new=/data/new", SkyrimSource, "skyrim"),
-        ("/data/my oak", FolderSource, "x"),
+        (".", FolderSource, "x"),
     ],
 )
 def test_a_source_is_a_folder_or_a_kind_with_settings_and_only_a_folder_is_renamed(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-import torch
-
 from pbrlib.curriculum.check.donors import donor_mistakes
+from pbrlib.curriculum.check.metricnames import metric_names
 from pbrlib.curriculum.check.players import player_mistakes
 from pbrlib.curriculum.check.sampling import balance_mistakes, merge_mistakes, mosaic_mistakes
 from pbrlib.curriculum.gate import gate_mistakes
@@ -18,15 +17,12 @@ from pbrlib.curriculum.spec import Curriculum, PhaseSpec
 from pbrlib.data.draws.plan import usable
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.errors import ConfigError
-from pbrlib.maps import CLASSES
-from pbrlib.metrics.images import map_metrics
-from pbrlib.metrics.sums import Sums
 from pbrlib.models.build import AnyNetwork, network_on_meta
 from pbrlib.models.network import Network
 from pbrlib.models.roles import CONDITIONING_STRIDE
 from pbrlib.tasks.build import measured
 from pbrlib.tasks.start import declared_by
-from pbrlib.tasks.taskspec import SegmentationSpec, TaskSpec, maps_required
+from pbrlib.tasks.taskspec import TaskSpec, maps_required
 from pbrlib.train.runtimespec import RuntimeSpec
 from pbrlib.train.validation import validated
 
@@ -75,18 +71,6 @@ def stride(task: TaskSpec, network: Network) -> tuple[int, str]:
     if task.kind == "segmentation" or network.stride > CONDITIONING_STRIDE:
         return network.stride, task.model.kind
     return CONDITIONING_STRIDE, "segformer"
-
-
-def metric_names(task: TaskSpec, *, source: str) -> tuple[str, ...]:
-    """The validation metrics of a task for one source, or ``all``."""
-    prefix = f"val/{source}/{task.kind}"
-    if isinstance(task, SegmentationSpec):
-        sums = Sums()
-        sums.add_confusion(prefix, torch.eye(len(CLASSES), dtype=torch.int64))
-    else:
-        nothing = torch.zeros(1, 1, 16, 16)
-        sums = map_metrics(nothing, nothing, nothing == 0, prefix=prefix)
-    return tuple(sums.results())
 
 
 def _mistakes(

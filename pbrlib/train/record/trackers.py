@@ -15,12 +15,14 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol, assert_never
+from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 from pbrlib import storage
 from pbrlib.errors import ConfigError, OutageError, PbrError, first_line
-from pbrlib.train.phase import PhaseRun
 from pbrlib.train.runtimespec import TrackerName
+
+if TYPE_CHECKING:
+    from pbrlib.train.phase import PhaseRun
 
 IDENTITY = "pbr.identity"
 """The tag by which a phase finds its MLflow run again."""

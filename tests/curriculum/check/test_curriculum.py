@@ -4,11 +4,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
-from pbrlib.curriculum.check.curriculum import check, metric_names
+from pbrlib.curriculum.check.curriculum import check
+from pbrlib.curriculum.check.metricnames import metric_names
 from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.errors import ConfigError
+from pbrlib.maps import CLASSES
+from pbrlib.metrics.images import map_metrics
+from pbrlib.metrics.sums import Sums
 from pbrlib.train.runtimespec import RuntimeSpec
 from tests.curriculum.conftest import ROUGHNESS, SEGFORMER, row
 
@@ -159,12 +164,12 @@ def test_metric_that_the_task_does_not_measure_is_refused() -> None:
 
 
 def test_metric_names_are_those_that_validation_reports() -> None:
-    assert metric_names(parse_curriculum(ROUGHNESS).task, source="skyrim") == (
-        "val/skyrim/roughness/l1",
-        "val/skyrim/roughness/rmse",
-        "val/skyrim/roughness/ssim",
-    )
-    assert "val/all/segmentation/miou" in metric_names(parse_curriculum(SEGFORMER).task, source="all")
+    truth = torch.zeros(1, 1, 16, 16)
+    figures = map_metrics(truth, truth, truth == 0, prefix="val/skyrim/roughness").results()
+    assert metric_names(parse_curriculum(ROUGHNESS).task, source="skyrim") == tuple(figures)
+    sums = Sums()
+    sums.add_confusion("val/all/segmentation", torch.eye(len(CLASSES), dtype=torch.int64))
+    assert metric_names(parse_curriculum(SEGFORMER).task, source="all") == tuple(sums.results())
 
 
 def test_world_larger_than_the_batch_is_refused() -> None:
