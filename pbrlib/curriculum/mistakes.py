@@ -7,8 +7,10 @@ The address of a value is one and the same string in YAML, in ``--set``, in an e
 from __future__ import annotations
 
 import difflib
+import re
 import types
 import typing
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -28,9 +30,11 @@ class Mistake:
 
     address: str
     message: str
+    line: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.address}: {self.message}" if self.address else self.message
+        text = f"{self.address}: {self.message}" if self.address else self.message
+        return text if self.line is None else f"{text} (line {self.line})"
 
 
 def refuse(place: str, mistakes: Sequence[Mistake]) -> None:
@@ -93,43 +97,63 @@ _WRONG_TYPES = {
 def _joined(sentences: Sequence[str]) -> str:
     """One sentence for one place: the members of a plain union complain one by one about the same value."""
     first, *others = dict.fromkeys(sentences)
-    came, give, wanted = first.partition(" Give ")
-    options = [other.removeprefix(came + give) for other in others if other.startswith(came + give)]
-    rest = [other for other in others if not other.startswith(came + give)]
+    got, middle, wanted = first.partition("; expected ")
+    start = got + middle
+    options = [other.removeprefix(start) for other in others if other.startswith(start)]
+    rest = [other for other in others if not other.startswith(start)]
     if options:
-        first = came + give + " or ".join(text.removesuffix(".") for text in (wanted, *options)) + "."
+        first = start + " or ".join(text.removesuffix(".") for text in (wanted, *options)) + "."
     return " ".join([first, *rest])
 
 
 def _sentence(error: ErrorDetails, *, parent: Any, here: Any) -> str:
     context = error.get("ctx", {})
-    came = _short(error["input"])
+    got = f"got {_short(error['input'])}"
     match error["type"]:
         case "extra_forbidden":
             return f"unknown key. {suggestion(error['loc'][-1], _keys(parent))}".rstrip()
         case "missing":
-            return f"missing. Give {_wanted(here)}."
+            return f"missing; expected {_wanted(here)}."
         case "literal_error":
             choices = [str(choice) for choice in get_args(_plain(here))] or [str(context["expected"])]
-            return f"{came} is none of the choices. {suggestion(error['input'], choices)}"
+            return f"{got}; expected one of the known values. {suggestion(error['input'], choices)}"
         case "union_tag_invalid":
-            return f"kind {context['tag']!r} is unknown. {suggestion(context['tag'], _tags(here))}"
+            tag = context["tag"]
+            return f"got kind: {tag}; expected a known kind. {suggestion(tag, _tags(here))}"
         case "union_tag_not_found":
-            return f"`kind` is missing. Give one of: {', '.join(_tags(here))}."
+            return f"got no `kind`; expected one of: {', '.join(_tags(here))}."
         case "value_error" | "assertion_error":
             return str(context.get("error", error["msg"]))
         case "string_pattern_mismatch":
-            return f"{came} came. Give a name of the form {context['pattern']}."
+            return f"{got}; expected a name of the form {context['pattern']}{_near_name(error['input'])}."
         case "too_short":
-            return f"{came} came. Give at least {context['min_length']}."
+            return f"{got}; expected at least {context['min_length']}."
         case kind if kind in _MAPPING_EXPECTED:
-            return f"{came} came. Give {_wanted(here) if _keys(here) else 'a mapping'}."
+            return f"{got}; expected {_wanted(here) if _keys(here) else 'a mapping'}."
         case kind if kind in _WRONG_TYPES:
-            return f"{came} came. Give {_WRONG_TYPES[kind]}."
+            return f"{got}; expected {_WRONG_TYPES[kind]}.{_hint(error['input'])}"
         case kind if kind.startswith(("greater_than", "less_than")):
-            return f"{came} came. Give a number {error['msg'].removeprefix('Input should be ')}."
+            return f"{got}; expected a number {error['msg'].removeprefix('Input should be ')}."
         case _:
-            return f"{came} came. {error['msg']}."
+            return f"{got}. {error['msg']}."
+
+
+def _near_name(value: object) -> str:
+    """A name of our form that is near to one that is not."""
+    plain = unicodedata.normalize("NFKD", str(value)).encode("ascii", "ignore").decode().lower()
+    near = re.sub(r"[^a-z0-9_-]+", "-", plain).strip("-_")
+    return f", such as {near}" if near else ""
+
+
+def _hint(value: object) -> str:
+    """What may have been meant by a text that is no value of the kind."""
+    if not isinstance(value, str):
+        return ""
+    if re.search(r"\$\{?\w+", value):
+        return " Variables of the environment are not read: change the value with --set."
+    if re.fullmatch(r"\d+(?::\d+)+", value):
+        return " Write one number, without colons."
+    return " Write a point, not a comma." if re.fullmatch(r"-?\d+,\d+", value) else ""
 
 
 def _short(value: object) -> str:

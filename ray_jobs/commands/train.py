@@ -64,7 +64,9 @@ def command(
     from ray_jobs.work import open_work
 
     if force is not None and not force.strip():
-        raise errors.ConfigError('--force: no reason came. Write why, as in --force "one texture is broken".')
+        raise errors.ConfigError(
+            '--force: got no reason; expected one. Write why: --force "one texture is broken".'
+        )
     work = open_work(
         files,
         data=DataSpec.given(data, sources),

@@ -128,4 +128,4 @@ def test_a_gate_on_a_source_without_validation_textures_is_a_mistake_in_the_inpu
 def test_force_wants_a_reason(two_sources: Path, tmp_path: Path) -> None:
     refused = train(tmp_path, curriculum(ratio=1.0), data=two_sources, more=("--force", " "))
     assert refused.exit_code == 2
-    assert "--force: no reason came." in refused.output
+    assert "--force: got no reason; expected one." in refused.output

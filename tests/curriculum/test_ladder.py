@@ -82,9 +82,9 @@ def test_curricula_without_a_ladder_come_as_early_as_their_donors_allow(ladder_f
             "[{segformer: classes.yaml}, {segformer: classes.yaml}]",
             "waves: segformer stands in several waves. Keep one.",
         ),
-        ("{segformer: classes.yaml}", "waves: {'segformer': 'classes.yaml'} came. Give a list."),
-        ("[]", "waves: [] came. Give at least 1."),
-        ("[{}]", "waves.0: {} came. Give at least 1."),
+        ("{segformer: classes.yaml}", "waves: got {'segformer': 'classes.yaml'}; expected a list."),
+        ("[]", "waves: got []; expected at least 1."),
+        ("[{}]", "waves.0: got {}; expected at least 1."),
         ("[{segformer: none.yaml}]", "none.yaml: No such file or directory. Give a YAML file"),
         ("[{segformer: ladder.yaml}]", "a ladder, where one curriculum belongs. Name one of its files."),
     ],
@@ -105,8 +105,8 @@ def test_the_mistakes_of_all_files_and_of_the_command_line_are_listed_at_once(la
     albedo.write_text(ALBEDO.replace("crop: 64", "crap: 64"))
     message = complaint(ladder_file, overrides=("roughness.phases.M9.crop=32", "phases.S0.crop=32"))
     for line in (
-        f"1 mistake in {classes}:\n  phases.S1.batch: 0 came.",
-        f"2 mistakes in {albedo}:\n  phases.A2.crop: missing.",
+        f"1 mistake in {classes}:\n  phases.S1.batch: got 0;",
+        f"2 mistakes in {albedo}:\n  phases.A2.crop: missing;",
         "--set phases.M9.crop: there is no phase 'M9'. Known: M0.",
         "--set phases.S0.crop: of several curricula an address begins with the name of one, as in "
         "segformer.seed=1. Known: segformer, albedo, roughness.",

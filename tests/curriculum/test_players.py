@@ -94,13 +94,13 @@ def test_the_resolved_file_has_the_form_that_was_written() -> None:
     [
         (FLAT, "\n", "phases.A1.loss: missing. Give it, or players in place of optimizer"),
         (FLAT, SEVERAL + "    loss: {l1: 1.0}\n", "phases.A1.loss: got it beside players"),
-        (FLAT, "\n    players: {}\n", "phases.A1.players: {} came. Give at least 1."),
+        (FLAT, "\n    players: {}\n", "phases.A1.players: got {}; expected at least 1."),
         (FLAT, SEVERAL.replace("l1:", "l2:"), "phases.A1.players.generator.loss.l2: unknown key"),
         (FLAT, SEVERAL.replace("critic:", "Critic!:"), "phases.A1.players.Critic!"),
         (
             FLAT,
             SEVERAL.replace("kind: cosine", "kind: cosin"),
-            "phases.A1.players.critic.schedule: kind 'cosin'",
+            "phases.A1.players.critic.schedule: got kind: cosin;",
         ),
     ],
 )

@@ -100,11 +100,13 @@ def test_the_tags_of_its_phase_name_the_resnet() -> None:
 def test_a_kind_is_told_from_the_default_one_in_errors_too() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_curriculum(ALBEDO.replace("resnet18", "resnet19"))
-    assert "task.model.encoder: 'resnet19' is none of the choices. Did you mean `resnet18`?" in str(
-        caught.value
+    assert (
+        "task.model.encoder: got 'resnet19'; expected one of the known values. Did you mean `resnet18`?"
+        in str(caught.value)
     )
     with pytest.raises(
-        ConfigError, match=r"task\.model: kind 'smp_nuet' is unknown\. Did you mean `smp_unet`\?"
+        ConfigError,
+        match=r"task\.model: got kind: smp_nuet; expected a known kind\. Did you mean `smp_unet`\?",
     ):
         parse_curriculum(ALBEDO.replace("smp_unet", "smp_nuet"))
     with pytest.raises(ConfigError, match=r"task\.model\.widht: unknown key\. Did you mean `width`\?"):

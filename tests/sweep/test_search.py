@@ -72,7 +72,7 @@ def test_every_shipped_search_has_a_smoke_twin() -> None:
             "by one objective",
         ),
         ({"curriculum": "gone.yaml"}, "there is no file"),
-        ({"sampler": {"kind": "bayes"}}, "kind 'bayes' is unknown"),
+        ({"sampler": {"kind": "bayes"}}, "got kind: bayes; expected a known kind"),
     ],
 )
 def test_a_search_that_cannot_work_is_refused(tmp_path: Path, changes: dict[str, Any], sentence: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from pbrlib.curriculum.config.overrides import apply, by_family
-from pbrlib.curriculum.config.yamlfile import parse_yaml, read_yaml
+from pbrlib.curriculum.config.yamlfile import lines_of, parse_yaml, read_yaml
 from pbrlib.curriculum.ladder import Family, Ladder, LadderSpec, in_waves, order_mistakes
 from pbrlib.curriculum.mistakes import Mistake, every, explain, refuse
 from pbrlib.curriculum.spec import Curriculum, plain
@@ -30,7 +31,7 @@ def load_curriculum(path: Path, *, overrides: Sequence[str] = ()) -> Curriculum:
     data = read_yaml(path)
     if is_ladder(data):
         raise ConfigError(f"{path}: a ladder, where one curriculum belongs. Name one of its files.")
-    return _built(data, Curriculum, place=str(path), overrides=overrides)
+    return _built(data, Curriculum, place=str(path), overrides=overrides, file=path)
 
 
 def load_runtime(path: Path) -> RuntimeSpec:
@@ -40,7 +41,7 @@ def load_runtime(path: Path) -> RuntimeSpec:
 
 def load_spec(path: Path, model: type[AnySpec]) -> AnySpec:
     """Reads a file of one spec, such as a search; raises ConfigError with every mistake."""
-    return _built(read_yaml(path), model, place=str(path))
+    return _built(read_yaml(path), model, place=str(path), file=path)
 
 
 def load_ladder(files: Sequence[Path], *, overrides: Sequence[str] = ()) -> Ladder:
@@ -98,7 +99,7 @@ def _name_in(data: Any) -> str:
 
 
 def _load_ladder(file: Path, overrides: Sequence[str]) -> Ladder:
-    spec = _built(read_yaml(file), LadderSpec, place=str(file))
+    spec = _built(read_yaml(file), LadderSpec, place=str(file), file=file)
     named = [(name, file.parent / path) for wave in spec.waves for name, path in wave.items()]
     families = dict(zip((name for name, _ in named), _families(named, overrides), strict=True))
     ladder = Ladder(tuple(tuple(families[name] for name in wave) for wave in spec.waves))
@@ -129,19 +130,40 @@ def _families(named: Sequence[tuple[str, Path]], overrides: Sequence[str]) -> li
     return [family for family in every(read, [*named, None]) if family is not None]
 
 
-def _built(data: Any, model: type[AnySpec], *, place: str, overrides: Sequence[str] = ()) -> AnySpec:
+def _built(
+    data: Any,
+    model: type[AnySpec],
+    *,
+    place: str,
+    overrides: Sequence[str] = (),
+    file: Path | None = None,
+) -> AnySpec:
     """A spec from raw data with overrides; raises ConfigError with all mistakes of both."""
     if not isinstance(data, dict):
         came = "nothing" if data is None else f"a {type(data).__name__}"
-        raise ConfigError(f"{place}: {came} came where a mapping belongs. Give {_outline(model)}.")
+        raise ConfigError(f"{place}: got {came}; expected a mapping. Write {_outline(model)}.")
     earlier = apply(data, overrides)
     try:
         spec = model.model_validate(data)
     except ValidationError as error:
-        refuse(place, [*earlier, *explain(error.errors(), model)])
+        mistakes = explain(error.errors(), model)
+        refuse(place, [*earlier, *(mistakes if file is None else _with_lines(mistakes, file, overrides))])
         raise AssertionError("a validation error without errors") from error
     refuse(place, earlier)
     return spec
+
+
+def _with_lines(mistakes: Sequence[Mistake], file: Path, overrides: Sequence[str]) -> list[Mistake]:
+    """The mistakes with their lines in the file; those of an override have none."""
+    lines, changed = lines_of(file), [one.partition("=")[0] for one in overrides]
+    found = []
+    for one in mistakes:
+        place = one.address
+        while place not in lines:
+            place = place.rpartition(".")[0]
+        overridden = any(one.address == name or one.address.startswith(f"{name}.") for name in changed)
+        found.append(one if overridden else replace(one, line=lines[place]))
+    return found
 
 
 def _outline(model: type[Spec]) -> str:

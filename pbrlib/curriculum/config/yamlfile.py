@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Hashable
 from pathlib import Path
@@ -17,25 +18,39 @@ MOST_BYTES = 128 * 1024
 MOST_VALUES, MOST_LEVELS = 100_000, 50
 """The most values that a file may stand for once every alias is written out, and how deep they may lie."""
 
+_TAG = "tag:yaml.org,2002:"
+_MERGE = _TAG + "merge"
+
 _NOT_VALUES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What PyYAML's constructors raise for a text that is none of their type, such as ``!!bool x``."""
 
 
-class _DuplicateKeyError(yaml.MarkedYAMLError):
-    """A key that stands twice in one mapping, of which YAML would silently take the last."""
+class _KeyError(yaml.MarkedYAMLError):
+    """A key that stands twice in one mapping, where YAML takes the last silently, or that is a number."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which a key stands once and ``1e-4`` is a number."""
+    """Safe YAML in which a key stands once, and scalars mean what they look like, as in YAML 1.2.
+
+    In YAML 1.1 ``no`` is false, ``0200`` is 128, ``1:04`` is 64 and ``1e-4`` is a text.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: dict[Hashable, yaml.Mark] = {}
-        for key_node, _ in node.value:
+        for key_node, value_node in node.value:
+            if key_node.tag == _MERGE:
+                continue
+            if key_node.tag == _TAG + "int" and value_node.tag == _TAG + "null":
+                raise _KeyError(
+                    problem=f"got the number {key_node.value} as a key; expected a name. Write a decimal "
+                    "fraction with a point: 0.002, not 0,002.",
+                    problem_mark=key_node.start_mark,
+                )
             key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable) and key != "<<":
+            if isinstance(key, Hashable):
                 if key in seen:
                     first = seen[key].line + 1
-                    raise _DuplicateKeyError(
+                    raise _KeyError(
                         problem=f"the key {key!r} stands twice, first in line {first}. Keep one.",
                         problem_mark=key_node.start_mark,
                     )
@@ -52,10 +67,31 @@ class _Loader(yaml.SafeLoader):
         return value
 
 
-# YAML 1.1 takes 1e-4 for text, since it wants a point in a number; YAML 1.2 and every reader do not.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+def _whole_number(loader: _Loader, node: yaml.ScalarNode) -> int:
+    text = loader.construct_scalar(node).replace("_", "")
+    return int(text, 0) if text.lstrip("+-")[:2].lower() in ("0x", "0o", "0b") else int(text)
+
+
+_SCALARS = {
+    "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    "int": (r"[-+]?(?:[0-9][0-9_]*|0x[0-9a-fA-F_]+|0o[0-7_]+|0b[01_]+)", "-+0123456789"),
+    "float": (
+        r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?"
+        r"|[0-9][0-9_]*[eE][-+]?[0-9]+|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN)",
+        "-+0123456789.",
+    ),
+}
+"""How booleans and numbers look, and with which characters they begin."""
+
+# Of PyYAML's own resolvers those of YAML 1.1's booleans and numbers go; null, dates and merge keys stay.
+_OWN = {_TAG + name for name in _SCALARS}
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in known if tag not in _OWN]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _name, (_pattern, _first) in _SCALARS.items():
+    _Loader.add_implicit_resolver(_TAG + _name, re.compile(f"^(?:{_pattern})$"), list(_first))
+_Loader.add_constructor(_TAG + "int", _whole_number)
 
 
 def parse_yaml(text: str, *, place: str) -> Any:
@@ -82,14 +118,51 @@ def read_yaml(path: Path) -> Any:
     """The content of a file; raises ConfigError when it cannot be read."""
     try:
         with path.open("rb") as file:
-            text = file.read(MOST_BYTES + 1).decode()
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not a text in UTF-8. Give a YAML file.") from None
+            content = file.read(MOST_BYTES + 1)
+        text = _decoded(content)
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ConfigError(
+            f"{path}:{line}: got the byte 0x{content[error.start]:02x}; expected a text in UTF-8. Save the "
+            "file in that encoding."
+        ) from None
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}. Give a YAML file that can be read.") from None
     except ValueError as error:
         raise ConfigError(f"{str(path)!r}: not the name of a file ({error}). Give a YAML file.") from None
     return parse_yaml(text, place=str(path))
+
+
+def _decoded(content: bytes) -> str:
+    """The text of UTF-8 with or without a mark, or of UTF-16 with one, as Windows' editors save it."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    return content.decode("utf-8-sig")
+
+
+def lines_of(path: Path) -> dict[str, int]:
+    """The line of each address in a file that could be read, from 1; an empty address is the first line."""
+    with path.open("rb") as file:
+        loader = _Loader(_decoded(file.read(MOST_BYTES)))
+    try:
+        node = loader.get_single_node()
+    finally:
+        loader.dispose()
+    found = {"": 1}
+    waiting: list[tuple[str, Any]] = [("", node)]
+    while waiting:
+        above, node = waiting.pop()
+        parts: list[tuple[str, yaml.Node, yaml.Node]] = []
+        if isinstance(node, yaml.MappingNode):
+            parts = [(str(key.value), key, value) for key, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            parts = [(str(number), value, value) for number, value in enumerate(node.value)]
+        for name, place, value in parts:
+            address = f"{above}.{name}" if above else name
+            if address not in found:
+                found[address] = place.start_mark.line + 1
+                waiting.append((address, value))
+    return found
 
 
 def _load(text: str) -> Any:
@@ -144,10 +217,18 @@ def _bad(node: yaml.Node, problem: str) -> yaml.MarkedYAMLError:
 
 def _problem(error: yaml.MarkedYAMLError) -> str:
     problem = str(error.problem)
-    if isinstance(error, _DuplicateKeyError):
+    if isinstance(error, _KeyError):
         return problem
     if "could not determine a constructor" in problem:
         tag = problem.rsplit(" ", 1)[-1].strip("'")
         return f"the tag {tag} is not allowed. Write plain values: texts, numbers, lists and mappings."
+    if "'\\t'" in problem:
+        return "got a tab; expected spaces, with which YAML indents. Replace the tabs."
+    if "another document" in problem:
+        return (
+            "got a second document; expected one in a file. Remove `---` and what follows, or split the file."
+        )
     context = f" ({error.context})" if error.context else ""
+    if error.context and error.context_mark:
+        context = f" ({error.context} that begins in line {error.context_mark.line + 1})"
     return f"not readable as YAML: {problem}{context}. Mend this line or the one before."

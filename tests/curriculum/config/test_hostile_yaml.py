@@ -77,7 +77,6 @@ def test_an_alias_that_is_used_twice_is_written_out() -> None:
         ("a: " + "[" * 60 + "]" * 60, "50 levels"),
         ("a: 0x" + "F" * 9000, "it:1:4: .*more than 64 bits"),
         ("a: " + "9" * 9000, "it:1:4: .*not a value of its type"),
-        ("a: 1" + ":59" * 30_000, "it:1:4: .*more than 64 bits"),
         ("a: !!timestamp x", "it:1:4: .*not a value of its type"),
         ("a: !!bool x", "it:1:4: .*not a value of its type"),
         ("a: !!int ''", "it:1:4: .*not a value of its type"),
@@ -86,7 +85,7 @@ def test_an_alias_that_is_used_twice_is_written_out() -> None:
         (r'a: "\UFFFFFFFF"', "it: not readable"),
         (r'a: "\ud800"', "it:1:4: .*half a surrogate pair"),
         ("a: 1\na: 2", "it:2:1: the key 'a' stands twice"),
-        ("a:\n\tb: 1", "it:2:1: .*cannot start any token"),
+        ("a:\n\tb: 1", "it:2:1: got a tab; expected spaces"),
         ("\0", "it: not readable"),
         ("#" * (MOST_BYTES + 1), "it: longer than"),
     ],
@@ -100,7 +99,7 @@ def test_what_is_no_plain_value_names_its_place(text: str, words: str) -> None:
 
 @pytest.mark.parametrize("number", [".nan", ".inf", "1e999"])
 def test_a_number_that_is_not_finite_is_refused_by_its_address(number: str) -> None:
-    with pytest.raises(ConfigError, match=r"phases\.S0\.optimizer\.lr: (nan|inf) came"):
+    with pytest.raises(ConfigError, match=r"phases\.S0\.optimizer\.lr: got (nan|inf)"):
         parse_curriculum(SEGFORMER.replace("1.0e-3", number))
 
 

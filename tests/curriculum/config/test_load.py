@@ -60,12 +60,12 @@ def test_unknown_loss_term_is_named_with_the_nearest_known_one(write: Write) -> 
 
 def test_unknown_kind_is_named_with_the_nearest_known_one(write: Write) -> None:
     message = complaint(write(SEGFORMER.replace("kind: cosine", "kind: cosin")))
-    assert "phases.S1.schedule: kind 'cosin' is unknown. Did you mean `cosine`?" in message
+    assert "phases.S1.schedule: got kind: cosin; expected a known kind. Did you mean `cosine`?" in message
 
 
 def test_value_deep_in_a_union_has_the_address_of_the_file(write: Write) -> None:
     message = complaint(write(SEGFORMER.replace("stone: 2.0", "stone: -2.0")))
-    assert "phases.S0.loss.focal.gamma.stone: -2.0 came. Give a number greater than or equal to 0." in message
+    assert "loss.focal.gamma.stone: got -2.0; expected a number greater than or equal to 0." in message
     assert message.startswith("1 mistake in ")
 
 
@@ -75,10 +75,10 @@ def test_every_mistake_is_listed_at_once(write: Write) -> None:
     message = complaint(write(text.replace("crop: 96", "")), "phases.S7.crop=64")
     assert message.startswith("6 mistakes in ")
     for line in (
-        "name: 'Seg Former' came.",
-        "phases.S0.epochs: 'none' came. Give a whole number.",
-        "phases.S1.crop: missing. Give a whole number.",
-        "phases.S1.batch: 0 came. Give a number greater than or equal to 1.",
+        "name: got 'Seg Former'",
+        "phases.S0.epochs: got 'none'; expected a whole number.",
+        "phases.S1.crop: missing; expected a whole number.",
+        "phases.S1.batch: got 0; expected a number greater than or equal to 1.",
         "phases.S1.loss.dise: unknown key. Did you mean `dice`?",
         "--set phases.S7.crop: there is no phase 'S7'. Known: S0, S1.",
     ):
@@ -127,11 +127,11 @@ def test_bad_override_is_an_error(write: Write, override: str, expected: str) ->
         (SEGFORMER + "  S1: {}\n", "the key 'S1' stands twice, first in line 15. Keep one."),
         (SEGFORMER + "  S2: {epochs: [1}\n", "not readable as YAML: expected ',' or ']'"),
         ("name: !!python/object/apply:os.system [ls]\n", "python/object/apply:os.system is not allowed."),
-        ("", "nothing came where a mapping belongs."),
-        ("- a\n- b\n", "a list came where a mapping belongs."),
+        ("", "got nothing; expected a mapping."),
+        ("- a\n- b\n", "got a list; expected a mapping."),
         ("{[1]: 2}", "found unhashable key"),
         ("name: a\x00b", "special characters are not allowed"),
-        (SEGFORMER + "  S2:\n", "phases.S2: nothing came. Give a mapping with epochs, crop"),
+        (SEGFORMER + "  S2:\n", "phases.S2: got nothing; expected a mapping with epochs, crop"),
     ],
 )
 def test_file_that_is_no_curriculum_says_what_is_wrong(write: Write, text: str, expected: str) -> None:
@@ -150,7 +150,7 @@ def test_missing_folder_and_binary_files_are_errors(tmp_path: Path) -> None:
     assert "No such file" in complaint(tmp_path / "none.yaml")
     assert "Is a directory" in complaint(tmp_path)
     (tmp_path / "picture.yaml").write_bytes(b"\x89PNG\xff\xfe")
-    assert "not a text in UTF-8" in complaint(tmp_path / "picture.yaml")
+    assert "got the byte 0x89; expected a text in UTF-8" in complaint(tmp_path / "picture.yaml")
 
 
 def test_phase_names_its_own_metric_or_takes_that_of_the_task(write: Write) -> None:
