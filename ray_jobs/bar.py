@@ -11,6 +11,8 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ray_jobs.invocation import is_quiet
+
 LINE_EVERY_S = 60.0
 """Where the output is no terminal, a line is written this often, also while one thing takes longer."""
 
@@ -18,7 +20,7 @@ LINE_EVERY_S = 60.0
 @contextmanager
 def counted(what: str, *, console: Console | None = None) -> Iterator[Callable[[int, int], None]]:
     """Shows progress while the block runs; yields the function that takes the done and the total number."""
-    console = console or Console(stderr=True)
+    console = console or Console(stderr=True, quiet=is_quiet())
     if console.is_terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console, transient=True) as bar:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import traceback
 from importlib import import_module
 from typing import Any
 
@@ -12,6 +13,7 @@ import click
 
 from pbrlib.errors import GateError, PbrError, printable
 from ray_jobs.cluster.surroundings import sentence_about
+from ray_jobs.invocation import is_verbose, refuse_misspelled, set_verbosity, with_verbosity
 from ray_jobs.safepath import leave_current_folder
 
 INPUT_ERROR = 2
@@ -19,6 +21,7 @@ GATE_CLOSED = 3
 INTERRUPTED = 130
 
 SUBCOMMANDS = {
+    "doctor": ("ray_jobs.commands.doctor:command", "Examine this machine: is all there that training needs?"),
     "prepare": ("ray_jobs.commands.prepare:command", "Read a source of materials and write a shard set."),
     "shards": ("ray_jobs.commands.inspect:shards", "Look into a shard set."),
     "plan": (
@@ -69,7 +72,20 @@ class LazyGroup(click.Group):
             return None
         module, attribute = SUBCOMMANDS[cmd_name][0].split(":")
         command: click.Command = getattr(import_module(module), attribute)
-        return command
+        return with_verbosity(command)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Reads the options before the subcommand; each invocation begins at the default verbosity."""
+        set_verbosity("normal")
+        return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The subcommand; an unknown name is answered with the nearest one."""
+        if args[0] not in SUBCOMMANDS:
+            refuse_misspelled(ctx, args[0], SUBCOMMANDS)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the table of subcommands without importing them."""
@@ -92,6 +108,8 @@ class LazyGroup(click.Group):
             os.getcwd()  # noqa: PTH109  # a folder that is gone is said here: torch ends the process
             return super().invoke(ctx)
         except PbrError as error:
+            if is_verbose():
+                traceback.print_exc()
             click.echo(f"pbr: {printable(error)}", err=True)
             ctx.exit(GATE_CLOSED if isinstance(error, GateError) else INPUT_ERROR)
         except (OSError, MemoryError, RuntimeError) as error:  # torch's of a full GPU is a RuntimeError
@@ -108,3 +126,6 @@ class LazyGroup(click.Group):
 @click.version_option(package_name="pbrlib", prog_name="pbr")
 def main() -> None:
     """PBR texture models: prepare data, train on Ray, measure, convert."""
+
+
+with_verbosity(main)

@@ -32,6 +32,7 @@ from pbrlib.train.record.incidents import INCIDENTS, format_incident
 from pbrlib.train.record.journal import METRICS, total_losses
 from pbrlib.train.record.rundirectory import LADDER, FinishedPhase
 from pbrlib.train.record.timesheet import DOES, TIME_SHEET, Stage
+from ray_jobs.invocation import is_quiet
 
 POLL_S = 0.5
 PLAIN_EVERY_S = 15.0
@@ -66,7 +67,7 @@ class Progress:
 
     def __init__(self, overview: Overview, *, runs: Path, console: Console | None = None) -> None:
         self.overview, self.runs = overview, runs
-        self.console = console or Console()
+        self.console = console or Console(quiet=is_quiet())
         self._live = Live(console=self.console, auto_refresh=False, transient=True)
         self._followed: dict[str, _Followed] = {}
         self._lock, self._over = threading.RLock(), threading.Event()
@@ -92,6 +93,7 @@ class Progress:
         self._live.stop()
         if not self.console.is_terminal:
             self.console.width = max(self.console.width, WIDTH)
+        self.console.quiet = False  # the table at the end is the result
         self.console.print(_table(self.overview.rungs, self.console))
         self.console.print(self._whole())
 
@@ -100,8 +102,8 @@ class Progress:
         with self._lock:
             reached = [
                 f"{rung.name} goes on at step {_committed(followed.directory)} of {rung.total_steps}"
-                for name, followed in self._followed.items()
-                for rung in [self.overview.rung(*name.split("/"))]
+                for rung in self.overview.rungs
+                if (followed := self._followed.get(rung.name))
             ]
         done = f"{self.overview.num_finished} of {len(self.overview.rungs)} phases are finished"
         return f"resume with the same command ({', '.join(reached) or done})"

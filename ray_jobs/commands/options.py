@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from ray_jobs.commands.paramtypes import DataPlaceParam, Place, RenamedSource
+from ray_jobs.commands.paramtypes import DataPlaceParam, Place, RenamedSource, YamlFile
 
-FILES = click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+FILES = click.argument("files", metavar="FILE...", nargs=-1, required=True, type=YamlFile())
 
 _PLACE = "a folder or s3:// address; may be repeated. SOURCE= names what its materials count as."
 

@@ -39,6 +39,22 @@ class LocalPlace(click.Path):
         return super().convert(value, param, ctx)
 
 
+class YamlFile(click.Path):
+    """A curriculum, ladder or search file; the second value after one ``--set`` is none."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path; raises ConfigError for an override that lost its --set."""
+        if "=" in str(value) and not Path(value).exists():
+            raise ConfigError(
+                f"{value}: got PATH=VALUE where a file belongs; expected one behind each --set. Write --set "
+                f"again before it: --set ... --set {value}."
+            )
+        return super().convert(value, param, ctx)
+
+
 class DataPlaceParam(click.ParamType[DataPlace]):
     """A folder or s3:// address of data, or ``SOURCE=`` and one."""
 

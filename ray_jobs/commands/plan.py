@@ -11,8 +11,8 @@ from pbrlib.data.shards.dataspec import DataPlace, DataSpec
 from ray_jobs.commands import options
 
 
-@click.command()
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.command("plan")
+@options.FILES
 @options.DATA_IF_ANY
 @options.SOURCES
 @click.option("--runtime", metavar="FILE", type=click.Path(path_type=Path), help="Workers and devices.")

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ray_jobs.commands.paramtypes import Place
+from ray_jobs.invocation import refuse_misspelled
 
 _FOLDER = Place()
 _WIDTH = 150
@@ -21,6 +22,7 @@ class _ListByDefault(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Puts ``list`` before what is none of the commands."""
         if args and self.get_command(ctx, args[0]) is None:
+            refuse_misspelled(ctx, args[0], self.commands)
             args = ["list", *args]
         return super().resolve_command(ctx, args)
 

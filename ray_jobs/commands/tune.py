@@ -9,7 +9,8 @@ import click
 from pbrlib import storage
 from pbrlib.data.shards.dataspec import DataPlace, DataSpec
 from ray_jobs.commands import options
-from ray_jobs.commands.paramtypes import LocalPlace
+from ray_jobs.commands.paramtypes import LocalPlace, YamlFile
+from ray_jobs.invocation import refuse_misspelled
 
 _SWEEP = LocalPlace(
     file_okay=False,
@@ -27,6 +28,7 @@ class _FileOrCommand(click.Group):
         """The subcommand, or the sweep with all arguments."""
         if args[0] in self.commands:
             return super().resolve_command(ctx, args)
+        refuse_misspelled(ctx, args[0], self.commands)
         return "sweep", sweep, args
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -50,7 +52,7 @@ def command() -> None:
 
 
 @command.command("sweep")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=YamlFile())
 @options.DATA
 @options.SOURCES
 @options.RUNS

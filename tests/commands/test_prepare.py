@@ -146,7 +146,10 @@ def test_nothing_but_bad_files_publishes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_row_without_a_height_goes_without_and_is_named(tmp_path: Path) -> None:
+def test_a_row_without_a_height_goes_without_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")  # no cell of the table is wrapped
     rows = [row("a", "wood", seed=1), row("b", "wood", seed=2, height=None), row("c", "wood", height=b"")]
     write(tmp_path / "hub" / "a.parquet", *rows)
     result = run(f"matsynth:path={tmp_path}/hub", "--out", tmp_path / "out")

@@ -69,7 +69,7 @@ def test_a_sweep_is_named_by_its_search_file(checkout: Path) -> None:
         (("tune", "configs/gamma.yaml", *PLACES, "--out", "/sweep"), "configs/gamma.yaml: the job sees"),
         (("tune", "configs/ladder.yaml", *PLACES, "--out", "sweep"), "--out: sweep is a path"),
         (("submit", "--", "train"), "submit is not a command for a cluster"),
-        (("trian",), "trian is not a command for a cluster. Use one of prepare"),
+        (("trian",), "trian is not a command for a cluster. Use one of doctor, prepare"),
     ],
 )
 def test_what_no_job_could_do_is_refused_before_anything_is_uploaded(
