@@ -13,7 +13,7 @@ import click
 
 from pbrlib.errors import GateError, PbrError, printable
 from ray_jobs.cluster.surroundings import sentence_about
-from ray_jobs.invocation import is_verbose, refuse_misspelled, set_verbosity, with_verbosity
+from ray_jobs.invocation import is_verbose, refuse_misspelled, respell, set_verbosity, with_verbosity
 from ray_jobs.safepath import leave_current_folder
 
 INPUT_ERROR = 2
@@ -77,7 +77,7 @@ class LazyGroup(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Reads the options before the subcommand; each invocation begins at the default verbosity."""
         set_verbosity("normal")
-        return super().parse_args(ctx, args)
+        return super().parse_args(ctx, respell(args))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -1,9 +1,10 @@
-"""What every command shares: ``-q`` and ``-v``, and the answer to a misspelled name."""
+"""What every command shares: ``-q`` and ``-v``, and the answers to misspelled and to old names."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -83,3 +84,70 @@ def refuse_misspelled(context: click.Context, name: str, commands: Iterable[str]
     near = get_close_matches(name, list(commands), n=1)
     if near:
         context.fail(f"No such command {name!r}. Did you mean {near[0]!r}?")
+
+
+@dataclass(frozen=True)
+class OldSpelling:
+    """A name that changed.
+
+    Attributes:
+        command: The command whose option it is, such as ``tune apply``; empty where the name is a command's.
+        old: The name as it was.
+        new: The name as it is.
+    """
+
+    command: str
+    old: str
+    new: str
+
+
+OLD_SPELLINGS: tuple[OldSpelling, ...] = (OldSpelling("rehearse", "--json", "--report"),)
+"""What changed since the version before; an entry goes with the next version."""
+
+
+def respell(arguments: Sequence[str], *, table: Sequence[OldSpelling] = OLD_SPELLINGS) -> list[str]:
+    """Return the command line in today's names, and warn of each old one.
+
+    The command that `pbr submit` hands to a cluster, behind ``--``, is respelled too.
+    """
+    own, handed = _split(arguments)
+    found, changed = list(own), []
+    command = next(_positions(own), None)
+    for one in table:
+        if one.command:
+            for place, word in enumerate(found):
+                option, equals, value = word.partition("=")
+                if option == one.old and one.command in _paths(found):
+                    found[place] = one.new + equals + value
+                    changed.append(one)
+        elif command is not None and found[command] == one.old:
+            found[command] = one.new
+            changed.append(one)
+    if not {"-q", "--quiet"} & set(found):
+        for one in dict.fromkeys(changed):
+            where = f"pbr {one.command}: {one.old}" if one.command else f"pbr {one.old}"
+            click.echo(
+                f"{where}: got a name that goes with the next version; expected {one.new}. Write {one.new}.",
+                err=True,
+            )
+    return found if handed is None else [*found, "--", *respell(handed, table=table)]
+
+
+def _split(arguments: Sequence[str]) -> tuple[list[str], list[str] | None]:
+    """The words before ``--``, and those behind it."""
+    words = list(arguments)
+    if "--" not in words:
+        return words, None
+    place = words.index("--")
+    return words[:place], words[place + 1 :]
+
+
+def _positions(words: Sequence[str]) -> Iterator[int]:
+    """The places of the words that are no options."""
+    return (place for place, word in enumerate(words) if not word.startswith("-"))
+
+
+def _paths(words: Sequence[str]) -> set[str]:
+    """The command, and the command with the word behind it."""
+    names = [words[place] for place in _positions(words)][:2]
+    return {" ".join(names[:length]) for length in (1, 2)}

@@ -52,7 +52,7 @@ class Rehearsal:
         return checks + [one.length.name for one in self.phases if not one.passed]
 
     def as_data(self) -> dict[str, Any]:
-        """For ``--json``."""
+        """For ``--report``."""
         return {
             "format_version": FORMAT_VERSION,
             "passed": not self.problems,

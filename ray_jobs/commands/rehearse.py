@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @options.PHASES
 @options.OVERRIDES
 @options.ADDRESS
-@click.option("--json", "json_file", metavar="FILE", type=click.Path(path_type=Path), help="All figures.")
+@click.option("--report", metavar="FILE", type=click.Path(path_type=Path), help="Write all figures as JSON.")
 @click.option("--keep", is_flag=True, help="Keep what the rehearsal leaves below --runs.")
 def command(
     files: tuple[Path, ...],
@@ -36,7 +36,7 @@ def command(
     phases: str | None,
     overrides: tuple[str, ...],
     address: str | None,
-    json_file: Path | None,
+    report: Path | None,
     keep: bool,
 ) -> None:
     """Train every phase for three steps at its real sizes, and say what the whole will take.
@@ -50,8 +50,8 @@ def command(
 
     check_environment()
     check_runtime_file(runtime_file, address=address)
-    if json_file is not None:
-        check_file(json_file, option="--json")
+    if report is not None:
+        check_file(report, option="--report")
     from ray_jobs.work import open_work
 
     work = open_work(
@@ -82,9 +82,9 @@ def command(
             click.echo(f"What the rehearsal leaves: {scratch}")
         rehearsal = rehearse_work(work, scratch=scratch)
     _show(rehearsal)
-    if json_file is not None:
+    if report is not None:
         content = json.dumps(rehearsal.as_data(), indent=1).encode()
-        write_file(json_file, content, place=f"--json {json_file}")
+        write_file(report, content, place=f"--report {report}")
     if rehearsal.problems:
         raise ConfigError(
             f"the rehearsal failed: {', '.join(rehearsal.problems)}. What each needs stands above."

@@ -37,7 +37,7 @@ COMMANDS = {
     "train --local": ("train", "none.yaml", "--local", *RUN, "OUT"),
     "tune": ("tune", "none.yaml", *RUN, "new", "--out", "OUT"),
     "tune --runs": ("tune", "none.yaml", *RUN, "OUT", "--out", "new"),
-    "rehearse --json": ("rehearse", "none.yaml", *RUN, "new", "--json", "OUT/r.json"),
+    "rehearse --report": ("rehearse", "none.yaml", *RUN, "new", "--report", "OUT/r.json"),
     "shards": ("shards", "inspect", "none", "--contact-sheet", "OUT/sheet.png"),
     "augment-preview": ("augment-preview", "none", "--phase", "S0", "--out", "OUT/p.png"),
     "runs compare": ("runs", "compare", "none", "none", "--out", "OUT/c.png"),

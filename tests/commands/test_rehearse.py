@@ -59,7 +59,7 @@ def test_what_went_through_ends_with_0_and_its_figures_in_a_file(
     file: Path, shard_folder: Path, tmp_path: Path, found: list[Rehearsal]
 ) -> None:
     found.append(rehearsal(phase("segformer/S0")))
-    done = rehearse(file, shard_folder, tmp_path / "runs", "--json", str(tmp_path / "out.json"))
+    done = rehearse(file, shard_folder, tmp_path / "runs", "--report", str(tmp_path / "out.json"))
     assert done.exit_code == 0, done.output
     assert "The whole takes at most" in done.output
     assert json.loads((tmp_path / "out.json").read_text())["passed"]
@@ -70,7 +70,7 @@ def test_what_is_not_fit_ends_with_2_and_its_figures_are_there_all_the_same(
     file: Path, shard_folder: Path, tmp_path: Path, found: list[Rehearsal]
 ) -> None:
     found.append(rehearsal(phase("segformer/S0", restored=False), checks=(BAD,)))
-    done = rehearse(file, shard_folder, tmp_path / "runs", "--json", str(tmp_path / "out.json"))
+    done = rehearse(file, shard_folder, tmp_path / "runs", "--report", str(tmp_path / "out.json"))
     assert done.exit_code == 2
     assert "the rehearsal failed: /dev/shm, segformer/S0." in done.output
     assert not json.loads((tmp_path / "out.json").read_text())["passed"]
@@ -101,5 +101,5 @@ def test_a_rehearsal_can_be_a_job(file: Path) -> None:
     context = checked(["rehearse", "segformer.yaml", *places], working_dir=file.parent)
     told = described(context, working_dir=file.parent)
     assert (told["command"], told["job_name"]) == ("rehearse", "segformer")
-    with pytest.raises(ConfigError, match=r"--json: out\.json is a path inside the job's upload"):
-        checked(["rehearse", "segformer.yaml", *places, "--json", "out.json"], working_dir=file.parent)
+    with pytest.raises(ConfigError, match=r"--report: out\.json is a path inside the job's upload"):
+        checked(["rehearse", "segformer.yaml", *places, "--report", "out.json"], working_dir=file.parent)

@@ -45,7 +45,7 @@ def test_a_ladder_is_rehearsed_on_two_workers_and_leaves_nothing(
 ) -> None:
     (tmp_path / "segformer.yaml").write_text((SEGFORMER + SECOND).replace("epochs: 1", "epochs: 100"))
     runs, out = tmp_path / "runs", tmp_path / "rehearsal.json"
-    places = ["--data", str(shard_folder), "--runs", str(runs), "--json", str(out)]
+    places = ["--data", str(shard_folder), "--runs", str(runs), "--report", str(out)]
     done = CliRunner().invoke(main, ["rehearse", str(tmp_path / "segformer.yaml"), *places])
     assert done.exit_code == 0, done.output
     assert list(runs.iterdir()) == []
