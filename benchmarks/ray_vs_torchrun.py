@@ -45,7 +45,7 @@ from pbrlib.inference.chain import Chain
 from pbrlib.losses.lossspec import LossSpec
 from pbrlib.models.build import build_network
 from pbrlib.models.modelspec import SegformerSpec, UNetSpec
-from pbrlib.models.roles import SegmentationNetwork
+from pbrlib.models.roles import SegmentationDeclaration
 from pbrlib.optim.optimizerspec import AdamWSpec
 from pbrlib.optim.schedules import ConstantSpec
 from pbrlib.tasks.maps import MapTask
@@ -175,7 +175,7 @@ class TorchrunRuntime:
 def build_task() -> MapTask:
     """The task, with equal weights on every rank of both sides."""
     torch.manual_seed(0)
-    segmentation = build_network(SegmentationNetwork(model=SEGFORMER)).eval().requires_grad_(False)
+    segmentation = build_network(SegmentationDeclaration(model=SEGFORMER)).eval().requires_grad_(False)
     chain = Chain(segmentation=segmentation, albedo=None, maps={}, device=torch.device("cpu"))
     return MapTask(TASK, chain=chain, loss=LossSpec.model_validate({"l1": 1.0, "ms_ssim": 0.15}))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pbrlib.curriculum.spec import Curriculum, PlayerSpec
-from pbrlib.models.modelspec import unfetched
+from pbrlib.models.modelspec import without_pretrained_weights
 from pbrlib.tasks.taskspec import TaskSpec
 
 
@@ -24,7 +24,7 @@ def located(curriculum: Curriculum) -> Curriculum:
 
 def from_own_weights(task: TaskSpec) -> TaskSpec:
     """The task without pretrained weights, for a network whose own weights are about to be loaded."""
-    return task.model_copy(update={"model": unfetched(task.model)})
+    return task.model_copy(update={"model": without_pretrained_weights(task.model)})
 
 
 def _located(player: PlayerSpec) -> PlayerSpec:

@@ -21,7 +21,7 @@ from pbrlib.inference.padding import mirror_signs, pad_to_stride
 from pbrlib.inference.trained import trained_in
 from pbrlib.models.inputs import colour_input, gloss_input, map_input
 from pbrlib.models.network import Network
-from pbrlib.models.roles import MapNetwork, SegmentationNetwork
+from pbrlib.models.roles import MapDeclaration, SegmentationDeclaration
 
 MARGIN = 64
 """Pixels of context around a whole texture: the border sees what a tile or a mirror would show."""
@@ -58,7 +58,7 @@ class Chain:
 
     segmentation: Network
     albedo: Network | None
-    maps: Mapping[str, tuple[MapNetwork, Network]]
+    maps: Mapping[str, tuple[MapDeclaration, Network]]
     device: torch.device
     merge: Mapping[str, str] = field(default_factory=dict)
 
@@ -71,15 +71,15 @@ class Chain:
         segmentation: Network | None = None
         albedo: Network | None = None
         merge: Mapping[str, str] = {}
-        maps: dict[str, tuple[MapNetwork, Network]] = {}
+        maps: dict[str, tuple[MapDeclaration, Network]] = {}
         for trained in trained_in(folder):
             declared, network = trained.open(device=device)
             match declared:
-                case SegmentationNetwork():
+                case SegmentationDeclaration():
                     segmentation, merge = network, declared.merge or {}
-                case MapNetwork(role="albedo"):
+                case MapDeclaration(role="albedo"):
                     albedo = network
-                case MapNetwork():
+                case MapDeclaration():
                     maps[declared.role] = (declared, network)
                 case _:
                     assert_never(declared)

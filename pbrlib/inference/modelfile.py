@@ -13,7 +13,7 @@ from pbrlib import storage
 from pbrlib.errors import CheckpointError
 from pbrlib.maps import CLASSES
 from pbrlib.models.modelspec import SegformerSpec
-from pbrlib.models.roles import Declared
+from pbrlib.models.roles import NetworkDeclaration
 from pbrlib.spec import Spec
 
 FILE_NAME = "model.json"
@@ -44,7 +44,7 @@ class ReleasedNetwork(Spec):
         frozen: Fingerprints of the networks that it was trained behind.
     """
 
-    network: Declared
+    network: NetworkDeclaration
     file: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     curriculum: str
     phase: str
@@ -66,7 +66,7 @@ class ReleasedNetwork(Spec):
                 assert_never(layout)
 
 
-def layout_of(declared: Declared) -> Layout:
+def layout_of(declared: NetworkDeclaration) -> Layout:
     """How the weights of a network lie in a model folder: as a file, unless transformers knows the kind."""
     return "transformers" if isinstance(declared.model, SegformerSpec) else "file"
 

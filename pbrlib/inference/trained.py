@@ -13,8 +13,8 @@ from torch import Tensor
 from pbrlib import storage
 from pbrlib.errors import CheckpointError
 from pbrlib.inference.modelfile import Layout, is_model, layout_of, read_model
-from pbrlib.inference.opened import Opened, declared_network, frozen_network
-from pbrlib.models.roles import Declared
+from pbrlib.inference.opened import Opened, frozen_network, read_declaration
+from pbrlib.models.roles import NetworkDeclaration
 from pbrlib.models.segformer import read_pretrained
 from pbrlib.train.checkpoint.players import read_tensors, read_weights
 from pbrlib.train.checkpoint.state import read_state
@@ -35,7 +35,7 @@ class Trained:
     step: int
     metrics: Mapping[str, float]
     frozen: Mapping[str, str]
-    declared: Declared
+    declared: NetworkDeclaration
     place: Path
     layout: Literal["checkpoint"] | Layout
 
@@ -99,7 +99,7 @@ def _of_runs(runs: Path, names: Collection[str] | None) -> list[Trained]:
                 step=done.step,
                 metrics=done.metrics,
                 frozen=state.frozen,
-                declared=declared_network(folder),
+                declared=read_declaration(folder),
                 place=folder,
                 layout="checkpoint",
             )

@@ -1,4 +1,4 @@
-"""From the declaration of a network to the network: the one place that knows every kind."""
+"""Builds networks from their declarations; the only module that knows every kind of network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pbrlib.models.modelspec import SegformerSpec, SmpUNetSpec, UNetSpec
-from pbrlib.models.roles import Declared
+from pbrlib.models.roles import NetworkDeclaration
 from pbrlib.models.segformer import Segformer
 from pbrlib.models.unet import UNet
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from pbrlib.models.smp_unet import SmpUNet
 
 AnyNetwork: TypeAlias = "Segformer | UNet | SmpUNet"
-"""The kinds as torch sees them; `pbrlib.models.network.Network` is what is asked of each."""
+"""The network classes as ``nn.Module``; `pbrlib.models.network.Network` is their common protocol."""
 
 
-def build_network(declared: Declared) -> AnyNetwork:
-    """A declared network with fresh weights.
+def build_network(declared: NetworkDeclaration) -> AnyNetwork:
+    """Build a declared network with initial or pretrained weights.
 
     Raises:
-        CheckpointError: Its pretrained weights cannot be read.
+        CheckpointError: The pretrained weights cannot be read.
     """
     spec, out_channels = declared.model, sum(declared.outputs.values())
     match spec:
@@ -38,7 +38,7 @@ def build_network(declared: Declared) -> AnyNetwork:
                 cond_channels=declared.condition_channels,
             )
         case SmpUNetSpec():
-            from pbrlib.models.smp_unet import SmpUNet  # a second of torchvision and timm in every worker
+            from pbrlib.models.smp_unet import SmpUNet  # importing torchvision and timm takes a second
 
             return SmpUNet(
                 spec,
@@ -50,16 +50,16 @@ def build_network(declared: Declared) -> AnyNetwork:
             assert_never(spec)
 
 
-def network_on_meta(declared: Declared) -> AnyNetwork:
-    """A declared network without memory: names and shapes of its parameters; no weights are read."""
+def build_on_meta(declared: NetworkDeclaration) -> AnyNetwork:
+    """Build a declared network on the meta device: names and shapes only, no weights are read."""
     with torch.device("meta"):
         return build_network(declared)
 
 
 def init_head_bias(network: AnyNetwork, p: float) -> None:
-    """Start every output at the probability ``p`` in (0, 1): the last bias is ``log(p / (1 - p))``."""
+    """Set the head's bias to ``log(p / (1 - p))``, so that every output starts at the probability ``p``."""
     if not 0.0 < p < 1.0:
-        raise ValueError(f"a starting probability lies between 0 and 1, not at {p}")
+        raise ValueError(f"init_head_bias: got p = {p}; expected a probability between 0 and 1.")
     for name in network.head_names:
         if name.endswith(".bias"):
             nn.init.constant_(network.get_parameter(name), math.log(p / (1.0 - p)))

@@ -1,4 +1,4 @@
-"""A trained SegFormer as transformers reads it, from a folder or by its name on the hub."""
+"""Loads a trained SegFormer with transformers, from a folder or by its name on the hub."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     from transformers import SegformerForSemanticSegmentation
 
 
-def read_donor(
+def load_transformers_segformer(
     source: str, *, place: str, remedy: str, local_files_only: bool = False
 ) -> tuple[SegformerForSemanticSegmentation, set[str]]:
-    """The donor as transformers reads it, whatever layout its file has, and the names its file lacks.
+    """Load a SegFormer with transformers; also return the parameter names that its file lacks.
 
-    ``place`` and ``remedy`` begin and end the error.
+    ``place`` is the first and ``remedy`` the last part of the CheckpointError raised for an unreadable model.
     """
     from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
-    where = {"local_files_only": local_files_only}
+    options = {"local_files_only": local_files_only}
     try:
-        kind = SegformerConfig.get_config_dict(source, **where)[0].get("model_type")
+        kind = SegformerConfig.get_config_dict(source, **options)[0].get("model_type")
         if kind != "segformer":
-            raise ValueError(f"a model of type {kind}, not segformer")
-        with without_bars():
+            raise ValueError(f"got a model of type {kind}; expected segformer")
+        with hide_progress_bars():
             donor, info = SegformerForSemanticSegmentation.from_pretrained(
-                source, output_loading_info=True, **where
+                source, output_loading_info=True, **options
             )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{place} cannot be read ({first_line(error)}). {remedy}") from error
@@ -38,14 +38,14 @@ def read_donor(
 
 
 @contextmanager
-def without_bars() -> Iterator[None]:
-    """Keeps transformers from drawing a bar for each file, which would stand among a command's own lines."""
+def hide_progress_bars() -> Iterator[None]:
+    """Turn off transformers' progress bars for the block; they would mix with the command's own output."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    were_enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         yield
     finally:
-        if shown:
+        if were_enabled:
             logging.enable_progress_bar()

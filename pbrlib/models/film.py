@@ -1,4 +1,4 @@
-"""Feature-wise linear modulation of one feature map by another (Perez et al. 2018), pixel by pixel."""
+"""FiLM: feature-wise linear modulation (Perez et al. 2018) of one feature map by another, per pixel."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pbrlib.models.blocks import resize
 
 
 class FiLM(nn.Module):
-    """``x * (1 + tanh(gamma(c))) + beta(c)`` with 1x1 convolutions that start at zero: at first the identity.
+    """Computes ``x * (1 + tanh(gamma(c))) + beta(c)``; gamma and beta are 1x1 convolutions that start at 0.
 
-    Conditioning is left out per sample by a mask that multiplies both terms, so every parameter takes part
-    in every step, with a zero gradient where nothing was shown, and DDP never finds an unused one.
+    With both at zero the module starts as the identity. Conditioning dropout multiplies both terms by a mask
+    per sample, so every parameter takes part in every step (with a zero gradient for dropped samples) and
+    DDP finds no unused parameter.
     """
 
     def __init__(self, channels: int, cond_channels: int, *, dropout: float) -> None:
@@ -34,13 +35,13 @@ class FiLM(nn.Module):
         *,
         keep: Float[Tensor, " n"] | None,
     ) -> Float[Tensor, "n c h w"]:
-        """Modulate ``x``.
+        """Modulate ``x`` by ``cond``.
 
         Args:
             x: Features to modulate.
-            cond: Conditioning features of any size, resized to ``x``; None shows none to any sample.
-            keep: 1 where a sample sees its conditioning, 0 where not, taken as given. None draws it with
-                the dropout rate while training (torch's global generator), and is all ones in eval mode.
+            cond: Conditioning features of any size, resized to ``x``; None drops all conditioning.
+            keep: 1 for a sample that sees its conditioning, else 0. None draws the mask with the dropout rate
+                in training mode (torch's global generator) and is all ones in eval mode.
         """
         if cond is None:
             cond = x.new_zeros(x.shape[0], self.cond_channels, 1, 1)

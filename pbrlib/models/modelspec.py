@@ -1,4 +1,4 @@
-"""What a network is, declared: sizes and starting weights. Reading a configuration needs no torch."""
+"""Specs of the network architectures: sizes and initial weights. This module does not import torch."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pydantic import Discriminator, Field, PositiveInt, Tag, model_validator
 from pbrlib.spec import Spec
 
 RESNET_DEPTH = 5
-"""How often a ResNet halves the resolution."""
+"""Number of times that a ResNet halves the resolution."""
 
 ResNet: TypeAlias = Literal["resnet18", "resnet34", "resnet50"]
 
 Size: TypeAlias = Annotated[int, Field(ge=1, le=16384)]
-"""Channels; the largest published network has 1024."""
+"""A number of channels; the largest published network has 1024."""
 
 FourSizes: TypeAlias = tuple[Size, Size, Size, Size]
 Blocks: TypeAlias = Annotated[int, Field(ge=1, le=128)]
@@ -23,16 +23,16 @@ FourDepths: TypeAlias = tuple[Blocks, Blocks, Blocks, Blocks]
 
 
 class UNetSpec(Spec):
-    """The FiLM U-Net: ``depth`` halvings, channels ``width * 2**level``.
+    """Spec of the FiLM U-Net: ``depth`` downsamplings by 2, ``width * 2**level`` channels at each level.
 
     Attributes:
         width: Channels at full resolution.
-        depth: Number of halvings; the sides of an input are multiples of ``2**depth``.
+        depth: Number of downsamplings; the sides of an input are multiples of ``2**depth``.
         norm_groups: Groups of every GroupNorm; divides ``width``.
-        film_dropout: Share of training samples that see no conditioning, so the net also works without.
-        encoder: A ResNet in the place of the recipe's own encoder, below full resolution; it sets the
-            channels there, and has at most five halvings.
-        pretrained: Of that ResNet: ``none``, or a local file of torchvision's weights.
+        film_dropout: Share of training samples without conditioning, so that the network also works without.
+        encoder: A ResNet that replaces the recipe's encoder below full resolution. The ResNet determines the
+            channels of these levels and allows a depth of at most 5.
+        pretrained: Weights of the ResNet: ``none``, or a local file of torchvision's weights.
     """
 
     kind: Literal["unet"] = "unet"
@@ -44,15 +44,21 @@ class UNetSpec(Spec):
     pretrained: str | None = None
 
     @model_validator(mode="after")
-    def _resnet_as_it_is(self) -> Self:
+    def _check_resnet(self) -> Self:
         if self.encoder is None and self.pretrained is not None:
-            raise ValueError("pretrained belongs to a ResNet. Name one as encoder, or leave pretrained out.")
+            raise ValueError(
+                "pretrained: got weights without an encoder; expected a ResNet as encoder. "
+                "Set encoder, or leave pretrained out."
+            )
         if self.encoder is not None and self.depth > RESNET_DEPTH:
-            raise ValueError(f"depth {self.depth}: a ResNet halves {RESNET_DEPTH} times at most. Use that.")
+            raise ValueError(
+                f"depth: got {self.depth}; expected at most {RESNET_DEPTH} with a ResNet encoder. "
+                f"Set depth: {RESNET_DEPTH}."
+            )
         return self
 
     @model_validator(mode="after")
-    def _groups_divide_width(self) -> Self:
+    def _check_norm_groups(self) -> Self:
         if self.width % self.norm_groups:
             divisors = [g for g in range(1, self.norm_groups) if self.width % g == 0]
             raise ValueError(
@@ -66,12 +72,12 @@ class UNetSpec(Spec):
 
 
 class SmpUNetSpec(Spec):
-    """The U-Net of segmentation-models-pytorch over a ResNet, five halvings.
+    """Spec of segmentation-models-pytorch's U-Net with a ResNet encoder and five downsamplings.
 
     Attributes:
-        encoder: The ResNet.
-        pretrained: Of the ResNet: ``none``, or a local file of torchvision's weights.
-        film_dropout: Share of training samples that see no conditioning, so the net also works without.
+        encoder: Name of the ResNet.
+        pretrained: Weights of the ResNet: ``none``, or a local file of torchvision's weights.
+        film_dropout: Share of training samples without conditioning, so that the network also works without.
     """
 
     kind: Literal["smp_unet"] = "smp_unet"
@@ -81,14 +87,15 @@ class SmpUNetSpec(Spec):
 
 
 class SegformerSpec(Spec):
-    """SegFormer: one of the published sizes, or ``custom`` with its own (small nets for tests and demos).
+    """Spec of a SegFormer: a published size, or ``custom`` sizes for small networks in tests and demos.
 
     Attributes:
         backbone: Published size, or ``custom``.
-        hidden_sizes: Channels of the four stages; only and always with ``custom``.
-        depths: Transformer blocks of the four stages; likewise.
-        num_heads: Attention heads of the four stages, each dividing its channels; likewise.
-        decoder_width: Channels of the decoder; likewise.
+        hidden_sizes: Channels of the four stages; required with ``custom``, not allowed otherwise.
+        depths: Transformer blocks of the four stages; required with ``custom``, not allowed otherwise.
+        num_heads: Attention heads of the four stages, divisors of ``hidden_sizes``; required with ``custom``,
+            not allowed otherwise.
+        decoder_width: Channels of the decoder; required with ``custom``, not allowed otherwise.
         pretrained: ``none``, a local folder written by ``save_pretrained``, or a name on the hub.
         drop_path: Highest rate of stochastic depth.
         head_dropout: Dropout before the classifier.
@@ -105,7 +112,7 @@ class SegformerSpec(Spec):
     head_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
     @model_validator(mode="after")
-    def _sizes_belong_to_custom(self) -> Self:
+    def _check_custom_sizes(self) -> Self:
         sizes = {
             "hidden_sizes": self.hidden_sizes,
             "depths": self.depths,
@@ -123,12 +130,15 @@ class SegformerSpec(Spec):
             )
         for channels, heads in zip(self.hidden_sizes or (), self.num_heads or (), strict=True):
             if channels % heads:
-                raise ValueError(f"hidden_sizes: {channels} channels cannot be split over {heads} heads.")
+                raise ValueError(
+                    f"hidden_sizes: got {channels} channels for {heads} heads; expected a multiple of heads. "
+                    f"Use {-(-channels // heads) * heads} channels."
+                )
         return self
 
 
 def _kind_or(default: str) -> Callable[[Any], str]:
-    """Tells the kinds of a union apart; a mapping without ``kind`` is of the default one."""
+    """Return a discriminator for a union of specs; a mapping without ``kind`` has the default kind."""
 
     def kind_of(value: Any) -> str:
         kind = value.get("kind", default) if isinstance(value, Mapping) else getattr(value, "kind", default)
@@ -141,12 +151,12 @@ MapModel: TypeAlias = Annotated[
     Annotated[UNetSpec, Tag("unet")] | Annotated[SmpUNetSpec, Tag("smp_unet")],
     Discriminator(_kind_or("unet")),
 ]
-"""The kinds of network that predict a map; a mapping without ``kind`` declares a ``unet``."""
+"""Spec of a network that predicts a map; a mapping without ``kind`` declares a ``unet``."""
 
 SegmentationModel: TypeAlias = SegformerSpec
-"""The kinds of network that predict classes."""
+"""Spec of a network that predicts classes."""
 
 
-def unfetched(model: SegmentationModel | MapModel) -> SegmentationModel | MapModel:
-    """The network without pretrained weights: its own are about to be loaded, so none are to be fetched."""
+def without_pretrained_weights(model: SegmentationModel | MapModel) -> SegmentationModel | MapModel:
+    """Return the spec without pretrained weights, for a network whose trained weights are loaded next."""
     return model.model_copy(update={"pretrained": type(model).model_fields["pretrained"].default})

@@ -1,4 +1,4 @@
-"""What every network promises, whatever its kind: what the tasks, the chain and the tables rely on."""
+"""The common protocol of all networks, on which tasks, inference and tables rely."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 
-class Answer(NamedTuple):
-    """What a network answers to a picture.
+class NetworkOutput(NamedTuple):
+    """The output of a network for a batch of images.
 
     Attributes:
-        logits: At the size of the input, of :func:`exact_logits`.
-        features: The deepest of the encoder; those of the segmentation condition the other networks.
+        logits: Logits at the size of the input, computed by :func:`exact_logits`.
+        features: The deepest features of the encoder; those of the segmentation condition the other networks.
     """
 
     logits: Float[Tensor, "n k h w"]
@@ -22,7 +22,7 @@ class Answer(NamedTuple):
 
 
 class Network(Protocol):
-    """A network of any kind; `pbrlib.models.build` lists the kinds.
+    """The protocol of a network; `pbrlib.models.build` lists the implementations.
 
     The parameters are called ``encoder.stages.K.*``, ``decoder.*``, ``film.*`` and ``head.*``: optimizer
     rules, layer decay and warm starts rely on these names.
@@ -35,51 +35,54 @@ class Network(Protocol):
 
     @property
     def stem_names(self) -> tuple[str, ...]:
-        """The weights that read the input, channel by channel."""
+        """Names of the convolution weights that read the input channels."""
         ...
 
     @property
     def head_names(self) -> tuple[str, ...]:
-        """The parameters that give the logits."""
+        """Names of the parameters of the head, which computes the logits."""
         ...
 
     @property
     def label(self) -> str:
-        """The network in two or three words for people, such as ``unet 96 x 4``."""
+        """A short description for tables, such as ``unet 96 x 4``."""
         ...
 
     @property
     def feature_channels(self) -> int:
-        """Channels of the features in an answer."""
+        """Number of channels of the output's features."""
         ...
 
-    def __call__(self, x: Float[Tensor, "n c h w"], cond: Float[Tensor, "n f p q"] | None = None) -> Answer:
-        """Answer a picture.
+    def __call__(
+        self, x: Float[Tensor, "n c h w"], cond: Float[Tensor, "n f p q"] | None = None
+    ) -> NetworkOutput:
+        """Compute logits and features.
 
         Args:
             x: Input maps, sides multiples of ``stride``.
-            cond: Conditioning features of any size; None where there are none.
+            cond: Conditioning features of any size; None runs without conditioning.
 
         Raises:
-            ValueError: Sides off the stride, or conditioning for a network that has no use for it.
+            ValueError: Sides are no multiples of the stride, or the network takes no conditioning.
         """
         ...
 
 
 def check_sides(x: Float[Tensor, "n c h w"], *, stride: int) -> None:
-    """Raises ValueError unless the sides of a picture are multiples of a network's stride."""
+    """Raise ValueError unless height and width are multiples of a network's stride."""
     height, width = x.shape[2:]
     if height % stride or width % stride:
-        raise ValueError(f"{height} x {width} px: sides must be multiples of {stride}. Pad first.")
+        raise ValueError(f"network input: got {height} x {width} px; expected multiples of {stride}. Pad it.")
 
 
 def exact_logits(head: nn.Conv2d, deep: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k h w"]:
-    """The head's logits in the precision of its weights, whatever autocast says.
+    """Compute the head's logits in the precision of its weights, with autocast off.
 
-    bf16 has 8 significant bits: neighbouring pixels of a smooth map have equal logits then, and the terms
-    over their differences no direction. Every network gives its logits through this.
+    bf16 has 8 significant bits, so neighbouring pixels of a smooth map would have equal logits, and terms
+    over their differences would have no gradient direction. Every network computes its logits with this
+    function.
     """
-    device = "cpu" if deep.is_meta else deep.device.type  # autocast knows no meta device
+    device = "cpu" if deep.is_meta else deep.device.type  # torch.autocast does not support the meta device
     with torch.autocast(device, enabled=False):
         logits: Tensor = head(deep.to(head.weight.dtype))
     return logits

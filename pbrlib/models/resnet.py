@@ -1,10 +1,10 @@
-"""The ResNets of segmentation-models-pytorch as encoders, for weights trained on photographs."""
+"""ResNet encoders of segmentation-models-pytorch, for weights pretrained on photographs."""
 
 from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
-from pickle import UnpicklingError  # raised by torch's own reader, which runs no pickle
+from pickle import UnpicklingError  # raised by torch.load; weights_only=True executes no pickled code
 from typing import Any
 
 import torch
@@ -14,50 +14,50 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pbrlib.errors import CheckpointError
-from pbrlib.models.blocks import IMAGENET_MEAN, IMAGENET_STD, DoubleConv, rechannel
+from pbrlib.models.blocks import IMAGENET_MEAN, IMAGENET_STD, DoubleConv, adapt_input_channels
 from pbrlib.models.modelspec import UNetSpec
 
-PICTURE = len(IMAGENET_MEAN)
-"""The first channels of an input, which the weights know: colour, or the normal where there is none."""
+RGB_CHANNELS = len(IMAGENET_MEAN)
+"""Number of input channels that have pretrained weights: colour, or the normal if there is no colour."""
 
 
 class ResNetEncoder(nn.Module):
-    """Stage 0 is our double convolution at full resolution, stage k the ResNet's at ``1 / 2**k``.
+    """A U-Net encoder: stage 0 is a `DoubleConv` at full resolution, stage k a ResNet stage at ``1 / 2**k``.
 
-    The first three channels are scaled as the pictures that ResNets are trained on; the ResNet halves by
-    stride, not free of aliases as the recipe's own encoder does.
+    The first three channels are normalised with ImageNet's statistics. The ResNet downsamples by strides and
+    is not anti-aliased, unlike the recipe's encoder.
 
     Args:
         in_channels: Channels of the input, at least three.
         spec: Names the ResNet and its weights. On the meta device no weights are read.
 
     Raises:
-        CheckpointError: ``spec.pretrained`` cannot be read, or is another architecture.
+        CheckpointError: ``spec.pretrained`` cannot be read, or has another architecture.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, in_channels: int, spec: UNetSpec) -> None:
-        # Two seconds of torchvision and torch's compiler that only this encoder needs. Tensors that the
-        # library makes as it is imported belong on no meta device.
+        # Imported here: torchvision and torch's compiler take two seconds, and only this encoder needs them.
+        # The library creates tensors at import time, which must not land on the meta device.
         with torch.device("cpu"):
             from segmentation_models_pytorch.encoders import get_encoder
 
         super().__init__()
         assert spec.encoder is not None
-        trunk = get_encoder(spec.encoder, in_channels=PICTURE, depth=spec.depth, weights=None)
+        trunk = get_encoder(spec.encoder, in_channels=RGB_CHANNELS, depth=spec.depth, weights=None)
         adapt_trunk(trunk, in_channels=in_channels, pretrained=spec.pretrained)
         stages = islice(trunk_stages(trunk), spec.depth)
         self.widths = [spec.width, *trunk.out_channels[1:]]
         self.stages = nn.ModuleList(
             [DoubleConv(in_channels, spec.width, norm_groups=spec.norm_groups), *stages]
         )
-        for name, values in zip(("mean", "std"), picture_scale(in_channels), strict=True):
+        for name, values in zip(("mean", "std"), input_normalisation(in_channels), strict=True):
             self.register_buffer(name, values, persistent=False)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """The features of every level, the finest first."""
+        """Return the features of every level, the finest first."""
         features = [self.stages[0](x)]
         deep = (x - self.mean) / self.std
         for stage in self.stages[1:]:
@@ -67,40 +67,40 @@ class ResNetEncoder(nn.Module):
 
 
 def adapt_trunk(trunk: Any, *, in_channels: int, pretrained: str | None) -> None:
-    """Gives a three-channel ResNet its published weights, and more input channels, which start fresh.
+    """Load pretrained weights into a three-channel ResNet and add freshly initialised input channels.
 
     Args:
-        trunk: Of `segmentation_models_pytorch`. On the meta device no weights are read.
+        trunk: An encoder of `segmentation_models_pytorch`. On the meta device no weights are read.
         in_channels: Channels of the input, at least three.
-        pretrained: A local file of torchvision's weights; None or ``none`` leaves the trunk as it is.
+        pretrained: A local file of torchvision's weights; None or ``none`` loads nothing.
 
     Raises:
-        CheckpointError: The file cannot be read, or holds another architecture.
+        CheckpointError: The file cannot be read, or has another architecture.
     """
     if pretrained not in (None, "none") and not trunk.conv1.weight.is_meta:
         _load(trunk, Path(str(pretrained)))
-    channels = [*range(PICTURE), *[None] * (in_channels - PICTURE)]
-    trunk.conv1.weight = nn.Parameter(rechannel(trunk.conv1.weight.detach(), channels))
+    channels = [*range(RGB_CHANNELS), *[None] * (in_channels - RGB_CHANNELS)]
+    trunk.conv1.weight = nn.Parameter(adapt_input_channels(trunk.conv1.weight.detach(), channels))
     trunk.conv1.in_channels = in_channels
 
 
 def trunk_stages(trunk: Any) -> tuple[nn.Module, ...]:
-    """The five parts of a ResNet, each of which halves the resolution."""
+    """Split a ResNet into its five stages, each of which halves the resolution."""
     stem = nn.Sequential(trunk.conv1, trunk.bn1, trunk.relu)
     first = nn.Sequential(trunk.maxpool, trunk.layer1)
     return stem, first, trunk.layer2, trunk.layer3, trunk.layer4
 
 
-def picture_scale(in_channels: int) -> tuple[Float[Tensor, "1 c 1 1"], Float[Tensor, "1 c 1 1"]]:
-    """Mean and standard deviation of the input channels: of photographs for the first three, else 0 and 1."""
-    others = in_channels - PICTURE
+def input_normalisation(in_channels: int) -> tuple[Float[Tensor, "1 c 1 1"], Float[Tensor, "1 c 1 1"]]:
+    """Return mean and standard deviation per input channel: ImageNet's for the first three, then 0 and 1."""
+    others = in_channels - RGB_CHANNELS
     mean = torch.tensor((*IMAGENET_MEAN, *(0.0,) * others)).view(1, -1, 1, 1)
     std = torch.tensor((*IMAGENET_STD, *(1.0,) * others)).view(1, -1, 1, 1)
     return mean, std
 
 
 def _load(trunk: nn.Module, path: Path) -> None:
-    """Reads weights in torchvision's layout, whole but for the classifier."""
+    """Load weights in torchvision's layout; the classifier is left out, all other tensors must match."""
     try:
         if path.suffix == ".safetensors":
             weights = load_file(path)
@@ -119,5 +119,5 @@ def _load(trunk: nn.Module, path: Path) -> None:
         which = f"{len(lacking)} tensors are missing, {lacking[0]} first" if lacking else "its tensors differ"
         raise CheckpointError(
             f"pretrained: {path} holds another network ({which}). "
-            "Name weights of the same encoder, or set pretrained: none."
+            "Use weights of the same encoder, or set pretrained: none."
         ) from error

@@ -1,4 +1,4 @@
-"""The networks of the chain by role: what each reads and answers, as a declaration that rebuilds it."""
+"""Declarations of the networks by role: inputs, outputs and model, enough to rebuild each network."""
 
 from __future__ import annotations
 
@@ -8,45 +8,46 @@ from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 from pydantic import AfterValidator, Discriminator, Tag, TypeAdapter
 
 from pbrlib.maps import CLASSES, DIFFUSE, GLOSS, MAPS, NORMAL, RELIEF
-from pbrlib.models.modelspec import MapModel, SegmentationModel, Size, unfetched
+from pbrlib.models.modelspec import MapModel, SegmentationModel, Size, without_pretrained_weights
 from pbrlib.spec import Spec
 
-INPUTS: Final[Mapping[str, int]] = {
-    "colour": DIFFUSE.channels,  # the diffuse, or in its place the albedo
+INPUT_CHANNELS: Final[Mapping[str, int]] = {
+    "colour": DIFFUSE.channels,  # the diffuse or the albedo
     "normal": NORMAL.channels,
     "classes": len(CLASSES),
     "relief": RELIEF.channels,
-    "gloss": GLOSS.channels + 1,  # with a flag that says whether there is one
+    "gloss": GLOSS.channels + 1,  # one more channel flags whether the texture has a gloss
 }
-"""What a network can read, by meaning, and the channels of each."""
+"""Number of channels of every input that a network can have, by name."""
 
-READS: Final[Mapping[str, tuple[str, ...]]] = {
+ROLE_INPUTS: Final[Mapping[str, tuple[str, ...]]] = {
     "albedo": ("colour", "normal"),
     "roughness": ("colour", "normal", "classes"),
     "metallic": ("colour", "classes"),
     "height": ("normal", "relief"),
     "ao": ("normal", "relief"),
 }
-"""What the network of each map reads, in order, without options; the keys are the roles of map networks."""
+"""The inputs of each map network by role, in order, without the optional ones."""
 
 CONDITIONING_STRIDE: Final = 32
-"""The stride of every segmentation network: what it conditions is trained on multiples of this too."""
+"""Stride of every segmentation network; the networks it conditions also train on multiples of this."""
 
 
 def _known_role(role: str) -> str:
-    if role not in READS:
-        raise ValueError(f"{role!r} is no map that a network learns. Known: {', '.join(READS)}.")
+    if role not in ROLE_INPUTS:
+        raise ValueError(f"role: got {role!r}; expected one of {', '.join(ROLE_INPUTS)}. Use one of these.")
     return role
 
 
 def _channels(inputs: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(f"{name}.{number}" for name in inputs for number in range(INPUTS[name]))
+    return tuple(f"{name}.{number}" for name in inputs for number in range(INPUT_CHANNELS[name]))
 
 
-class SegmentationNetwork(Spec):
-    """Class logits from (diffuse or albedo) and normal; gives the features that condition the others.
+class SegmentationDeclaration(Spec):
+    """Declares a segmentation network: class logits from diffuse or albedo, and normal.
 
-    ``merge`` names classes that it never answers, and those that stand for them.
+    Its features condition the map networks. ``merge`` maps each class that it never predicts to the class
+    that replaces it.
     """
 
     role: Literal["segmentation"] = "segmentation"
@@ -56,24 +57,25 @@ class SegmentationNetwork(Spec):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """What the network reads, in order; each a key of ``INPUTS``."""
+        """The network's inputs in order; each is a key of ``INPUT_CHANNELS``."""
         return ("colour", "normal")
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """The meaning of each input channel, such as ``normal.1``; equal in every network that reads it."""
+        """The name of each input channel, such as ``normal.1``; the same in every network with that input."""
         return _channels(self.inputs)
 
     @property
     def outputs(self) -> Mapping[str, int]:
-        """What the network answers, and the channels of each."""
+        """The network's outputs and the number of channels of each."""
         return dict.fromkeys(CLASSES, 1)
 
 
-class MapNetwork(Spec):
-    """One map from what its role reads; ``condition_channels`` are those of the segmentation's features.
+class MapDeclaration(Spec):
+    """Declares a network that predicts one map from the inputs of its role.
 
-    ``use_normal`` and ``use_gloss`` add an input that the role does not read by itself.
+    ``condition_channels`` is the number of channels of the segmentation's features. ``use_normal`` and
+    ``use_gloss`` add an input that ``ROLE_INPUTS`` does not list for the role.
     """
 
     role: Annotated[str, AfterValidator(_known_role)]
@@ -84,19 +86,19 @@ class MapNetwork(Spec):
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """What the network reads, in order; each a key of ``INPUTS``."""
+        """The network's inputs in order; each is a key of ``INPUT_CHANNELS``."""
         options = {"normal": self.use_normal, "gloss": self.use_gloss}
-        own = READS[self.role]
+        own = ROLE_INPUTS[self.role]
         return (*own, *(name for name, used in options.items() if used and name not in own))
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """The meaning of each input channel, such as ``normal.1``; equal in every network that reads it."""
+        """The name of each input channel, such as ``normal.1``; the same in every network with that input."""
         return _channels(self.inputs)
 
     @property
     def outputs(self) -> Mapping[str, int]:
-        """What the network answers, and the channels of each."""
+        """The network's outputs and the number of channels of each."""
         return {self.role: MAPS[self.role].channels}
 
 
@@ -105,16 +107,18 @@ def _tag_of(value: Any) -> str:
     return "segmentation" if role == "segmentation" else "map"
 
 
-Declared: TypeAlias = Annotated[
-    Annotated[SegmentationNetwork, Tag("segmentation")] | Annotated[MapNetwork, Tag("map")],
+NetworkDeclaration: TypeAlias = Annotated[
+    Annotated[SegmentationDeclaration, Tag("segmentation")] | Annotated[MapDeclaration, Tag("map")],
     Discriminator(_tag_of),
 ]
-"""The declaration that lies in every checkpoint and model folder, enough to rebuild its network."""
+"""A network's declaration; every checkpoint and model folder stores it, enough to rebuild the network."""
 
-DECLARED: Final[TypeAdapter[SegmentationNetwork | MapNetwork]] = TypeAdapter(Declared)
-"""Reads one."""
+DECLARATION_ADAPTER: Final[TypeAdapter[SegmentationDeclaration | MapDeclaration]] = TypeAdapter(
+    NetworkDeclaration
+)
+"""Validates a `NetworkDeclaration`."""
 
 
-def without_donor(declared: Declared) -> Declared:
-    """The declaration of a network whose weights are at hand: nothing is to be fetched for it."""
-    return declared.model_copy(update={"model": unfetched(declared.model)})
+def without_pretrained(declared: NetworkDeclaration) -> NetworkDeclaration:
+    """Return the declaration without pretrained weights, for a network that gets trained weights next."""
+    return declared.model_copy(update={"model": without_pretrained_weights(declared.model)})

@@ -1,11 +1,11 @@
-"""SegFormer with six inputs, built of transformers' pieces under names of our own.
+"""SegFormer with six input channels, built from transformers' modules under stable parameter names.
 
 transformers renames its modules between releases, so checkpoints, optimizer rules and layer decay use the
 names given here: ``encoder.stages.K.*`` (patch embedding included), ``decoder.*``, ``head.*``. Inside a
 stage the names are those of transformers 5.17 and later.
 
-It is imported where a network is built or read: that takes seconds, and processes that only launch or follow
-a fit import this module too.
+transformers is imported inside functions: the import takes seconds, and processes that only launch or watch
+a training run import this module too.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from torch import Tensor, nn
 
 from pbrlib.errors import CheckpointError
 from pbrlib.maps import CLASSES, DIFFUSE, NORMAL
-from pbrlib.models.blocks import IMAGENET_MEAN, IMAGENET_STD, rechannel, resize
-from pbrlib.models.donor import read_donor, without_bars
+from pbrlib.models.blocks import IMAGENET_MEAN, IMAGENET_STD, adapt_input_channels, resize
+from pbrlib.models.donor import hide_progress_bars, load_transformers_segformer
 from pbrlib.models.modelspec import SegformerSpec
-from pbrlib.models.network import Answer, check_sides, exact_logits
+from pbrlib.models.network import NetworkOutput, check_sides, exact_logits
 
 if TYPE_CHECKING:
     from transformers import SegformerConfig, SegformerForSemanticSegmentation
@@ -42,7 +42,7 @@ _PUBLISHED = {
 
 
 def _config(spec: SegformerSpec, *, num_classes: int) -> SegformerConfig:
-    """The architecture in transformers' terms."""
+    """Return transformers' config of a spec."""
     from transformers import SegformerConfig
 
     if spec.backbone == "custom":
@@ -68,7 +68,7 @@ def _config(spec: SegformerSpec, *, num_classes: int) -> SegformerConfig:
 
 
 class _Encoder(nn.Module):
-    """The four stages of the mix transformer; the patch embedding belongs to its stage."""
+    """The four stages of the Mix Transformer; each includes its patch embedding."""
 
     def __init__(self, stages: nn.ModuleList) -> None:
         super().__init__()
@@ -83,12 +83,12 @@ class _Encoder(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """The all-MLP decoder: project each stage to one width, bring to 1/4 resolution, fuse.
+    """The all-MLP decoder: projects each stage to one width, resizes to 1/4 resolution and fuses.
 
-    Projection and fusing convolution are both linear with nothing but a bilinear resize between them, and
-    a 1x1 convolution commutes with that. So each stage goes once through the product of the two weights,
-    at its own resolution: the same function as transformers' head for a fraction of its arithmetic, and
-    without four wide maps at 1/4 resolution in memory.
+    Projection and fusing convolution are linear, with only a bilinear resize between them, and a 1x1
+    convolution commutes with the resize. So each stage is multiplied once by the product of both weights, at
+    its own resolution. The result equals transformers' head with a fraction of the arithmetic, and without
+    four wide feature maps at 1/4 resolution in memory.
     """
 
     def __init__(self, decode_head: Any) -> None:
@@ -113,14 +113,14 @@ class _Decoder(nn.Module):
 
 
 class Segformer(nn.Module):
-    """Material classes from diffuse (or albedo) and normal.
+    """Predicts material classes from diffuse or albedo, and normal.
 
     Args:
         spec: Size and starting weights. On the meta device no weights are read.
         num_classes: Channels of the logits.
 
     Raises:
-        CheckpointError: ``spec.pretrained`` cannot be read, or is another architecture.
+        CheckpointError: ``spec.pretrained`` cannot be read, or has another architecture.
     """
 
     mean: Tensor
@@ -150,17 +150,17 @@ class Segformer(nn.Module):
 
     @property
     def stem_names(self) -> tuple[str, ...]:
-        """The weights that read the input, channel by channel."""
+        """Names of the convolution weights that read the input channels."""
         return ("encoder.stages.0.patch_embeddings.proj.weight",)
 
     @property
     def head_names(self) -> tuple[str, ...]:
-        """The parameters that give the logits."""
+        """Names of the parameters of the head, which computes the logits."""
         return ("head.weight", "head.bias")
 
     @property
     def label(self) -> str:
-        """The published size."""
+        """The architecture and its published size."""
         return f"{self.spec.kind} {self.spec.backbone}"
 
     @property
@@ -168,35 +168,35 @@ class Segformer(nn.Module):
         """Channels of the last encoder stage: 256 for B0, 512 for B1 to B5."""
         return self._feature_channels
 
-    def forward(self, x: Float[Tensor, "n 6 h w"], cond: None = None) -> Answer:
-        """Class logits at the size of the input, and the features of the last stage at 1/32 of it.
+    def forward(self, x: Float[Tensor, "n 6 h w"], cond: None = None) -> NetworkOutput:
+        """Return class logits at the size of the input, and the last stage's features at 1/32 of it.
 
         Args:
             x: Diffuse or albedo, sRGB in [0, 1], then the normal, OpenGL in [-1, 1]; sides multiples of 32.
-            cond: Conditioning, for which a SegFormer has no use.
+            cond: Always None; a SegFormer takes no conditioning.
 
         Raises:
-            ValueError: Sides off the stride, or conditioning given.
+            ValueError: Sides are no multiples of the stride, or conditioning is given.
         """
         if cond is not None:
-            raise ValueError("conditioning given to a SegFormer, which takes none")
+            raise ValueError("cond: got features; expected None, as a SegFormer takes no conditioning.")
         check_sides(x, stride=self.stride)
         features = self.encoder((x - self.mean) / self.std)
         logits = exact_logits(self.head, self.decoder(features))
-        return Answer(logits=resize(logits, (x.shape[2], x.shape[3])), features=features[-1])
+        return NetworkOutput(logits=resize(logits, (x.shape[2], x.shape[3])), features=features[-1])
 
 
 def normalisation() -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of the input channels; a normal goes in as it is."""
-    as_it_is = NORMAL.channels
-    return (*IMAGENET_MEAN, *(0.0,) * as_it_is), (*IMAGENET_STD, *(1.0,) * as_it_is)
+    """Return mean and standard deviation per input channel: ImageNet's for colour, 0 and 1 for the normal."""
+    unchanged = NORMAL.channels
+    return (*IMAGENET_MEAN, *(0.0,) * unchanged), (*IMAGENET_STD, *(1.0,) * unchanged)
 
 
 def save_pretrained(network: Segformer, folder: Path, *, labels: Sequence[str]) -> None:
-    """Writes a network in transformers' own layout: ``SegformerForSemanticSegmentation.from_pretrained``.
+    """Write a network in transformers' layout, for ``SegformerForSemanticSegmentation.from_pretrained``.
 
-    That reads what this module's forward normalises to, ``(x - mean) / std``, and answers at a quarter of its
-    size. ``labels`` name the classes. Raises OSError where the folder cannot be written.
+    transformers' model expects the normalised input ``(x - mean) / std`` and returns logits at a quarter of
+    its size. ``labels`` name the classes. Raises OSError if the folder cannot be written.
     """
     from transformers import SegformerForSemanticSegmentation
 
@@ -205,26 +205,28 @@ def save_pretrained(network: Segformer, folder: Path, *, labels: Sequence[str]) 
     config.label2id = {label: number for number, label in enumerate(labels)}
     copy = SegformerForSemanticSegmentation(config)
     _parts(copy).load_state_dict(network.state_dict())
-    with without_bars():
+    with hide_progress_bars():
         copy.save_pretrained(folder)
-    # safetensors makes a file for its owner alone.
+    # safetensors creates files that only their owner can read.
     shutil.copymode(folder / "config.json", folder / "model.safetensors")
 
 
 def read_pretrained(folder: Path) -> dict[str, Tensor]:
-    """The weights that `save_pretrained` wrote, under the names of this module; nothing is fetched.
+    """Read the weights that `save_pretrained` wrote, under this module's names; nothing is downloaded.
 
-    Raises CheckpointError when the folder cannot be read, or lacks a part of the network.
+    Raises CheckpointError if the folder cannot be read or lacks tensors.
     """
     remedy = "Copy the whole folder again."
-    donor, absent = read_donor(str(folder), place=str(folder), remedy=remedy, local_files_only=True)
+    donor, absent = load_transformers_segformer(
+        str(folder), place=str(folder), remedy=remedy, local_files_only=True
+    )
     if absent:
         raise CheckpointError(f"{folder}: lacks {len(absent)} tensors, {min(absent)} first. {remedy}")
     return dict(_parts(donor).state_dict())
 
 
 def _parts(donor: SegformerForSemanticSegmentation) -> nn.ModuleDict:
-    """The modules of transformers' network under our names; they are the same, not copies."""
+    """Return the modules of transformers' network under this module's names, without copying them."""
     return nn.ModuleDict(
         {
             "encoder": _Encoder(donor.segformer.stages),
@@ -235,12 +237,12 @@ def _parts(donor: SegformerForSemanticSegmentation) -> nn.ModuleDict:
 
 
 def _load_pretrained(network: Segformer, source: str, *, config: SegformerConfig) -> None:
-    """Copy the weights of a three-channel SegFormer (classifier or segmenter) into ``network``.
+    """Copy the weights of a three-channel SegFormer (classification or segmentation) into ``network``.
 
-    The classes are ours, so the classifier starts fresh; a donor without a decoder (ImageNet) leaves the
-    decoder fresh too.
+    The classifier keeps its initial weights, since the donor has other classes. A donor without a decoder
+    (ImageNet) leaves the decoder at its initial weights too.
     """
-    donor, absent = read_donor(
+    donor, absent = load_transformers_segformer(
         source,
         place=f"pretrained: {source}",
         remedy="Set pretrained to a local folder written by save_pretrained, or to none.",
@@ -249,19 +251,21 @@ def _load_pretrained(network: Segformer, source: str, *, config: SegformerConfig
         theirs, ours = list(getattr(donor.config, field)), list(getattr(config, field))
         if theirs != ours:
             raise CheckpointError(
-                f"pretrained: {source} has {field} {theirs}, the network {ours}. "
-                "Name weights of the same backbone, or set pretrained: none."
+                f"pretrained: got {source} with {field} {theirs}; expected {ours}. "
+                "Use weights of the same backbone, or set pretrained: none."
             )
     lacking = sorted(name for name in absent if name.startswith("segformer."))
     if lacking:
         raise CheckpointError(
             f"pretrained: {source} lacks {len(lacking)} tensors of the encoder, {lacking[0]} first. "
-            "Name a folder written by save_pretrained of a SegFormer, or set pretrained: none."
+            "Use a folder that a SegFormer's save_pretrained wrote, or set pretrained: none."
         )
     encoder = _Encoder(donor.segformer.stages).state_dict()
     stem = "stages.0.patch_embeddings.proj.weight"
     colour = range(encoder[stem].shape[1])
-    encoder[stem] = rechannel(encoder[stem], [*colour, *[None] * (config.num_channels - len(colour))])
+    encoder[stem] = adapt_input_channels(
+        encoder[stem], [*colour, *[None] * (config.num_channels - len(colour))]
+    )
     network.encoder.load_state_dict(encoder)
     if not any(name.startswith("decode_head.linear") for name in absent):
         network.decoder.load_state_dict(_Decoder(donor.decode_head).state_dict())

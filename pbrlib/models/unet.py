@@ -1,4 +1,4 @@
-"""The U-Net of the map families: GroupNorm, alias-free halvings, FiLM at the bottleneck."""
+"""The U-Net of the map networks: GroupNorm, anti-aliased downsampling, FiLM at the bottleneck."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from pbrlib.models.blocks import ConvNormAct, DoubleConv, blur_halve, resize
+from pbrlib.models.blocks import ConvNormAct, DoubleConv, blur_downsample, resize
 from pbrlib.models.film import FiLM
 from pbrlib.models.modelspec import UNetSpec
-from pbrlib.models.network import Answer, check_sides, exact_logits
+from pbrlib.models.network import NetworkOutput, check_sides, exact_logits
 
 if TYPE_CHECKING:
     from pbrlib.models.resnet import ResNetEncoder
 
 
 class _Encoder(nn.Module):
-    """One double convolution per level; level k works at ``1 / 2**k`` of the resolution."""
+    """The encoder: one double convolution per level; level k works at ``1 / 2**k`` of the resolution."""
 
     def __init__(self, in_channels: int, widths: list[int], *, norm_groups: int) -> None:
         super().__init__()
@@ -32,12 +32,12 @@ class _Encoder(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         features = [self.stages[0](x)]
         for stage in self.stages[1:]:
-            features.append(stage(blur_halve(features[-1])))
+            features.append(stage(blur_downsample(features[-1])))
         return features
 
 
 class _DecoderStage(nn.Module):
-    """Doubles the resolution and merges the refined skip of that level."""
+    """Upsamples by 2 and merges the refined skip connection of that level."""
 
     def __init__(self, deep_width: int, width: int, *, norm_groups: int) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class _DecoderStage(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """Stage k gives the features of level k; the deepest runs first."""
+    """The decoder: stage k returns the features of level k; the deepest stage runs first."""
 
     def __init__(self, widths: list[int], *, norm_groups: int) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class _Decoder(nn.Module):
 
 def _encoder(spec: UNetSpec, in_channels: int) -> _Encoder | ResNetEncoder:
     if spec.encoder is not None:
-        # Its library takes a second to import, in every worker.
+        # Imported here: segmentation-models-pytorch takes a second to import, in every worker.
         from pbrlib.models.resnet import ResNetEncoder
 
         return ResNetEncoder(in_channels, spec)
@@ -76,13 +76,13 @@ def _encoder(spec: UNetSpec, in_channels: int) -> _Encoder | ResNetEncoder:
 
 
 class UNet(nn.Module):
-    """Maps a picture to a picture of the same size, conditioned on features of another network.
+    """Maps an image to logits of the same size, conditioned on features of another network.
 
     Args:
         spec: Sizes.
         in_channels: Channels of the input.
         out_channels: Channels of the logits.
-        cond_channels: Channels of the conditioning; None builds a net without FiLM.
+        cond_channels: Channels of the conditioning; None builds a network without FiLM.
     """
 
     def __init__(
@@ -105,18 +105,18 @@ class UNet(nn.Module):
 
     @property
     def stem_names(self) -> tuple[str, ...]:
-        """The weights that read the input, channel by channel."""
+        """Names of the convolution weights that read the input channels."""
         own = ("encoder.stages.0.first.conv.weight", "encoder.stages.0.shortcut.weight")
         return own if self.spec.encoder is None else (*own, "encoder.stages.1.0.weight")
 
     @property
     def head_names(self) -> tuple[str, ...]:
-        """The parameters that give the logits."""
+        """Names of the parameters of the head, which computes the logits."""
         return ("head.weight", "head.bias")
 
     @property
     def label(self) -> str:
-        """Width and depth."""
+        """The architecture with its width and depth."""
         return f"{self.spec.kind} {self.spec.width} x {self.spec.depth}"
 
     @property
@@ -130,16 +130,16 @@ class UNet(nn.Module):
         cond: Float[Tensor, "n k h_cond w_cond"] | None = None,
         *,
         cond_keep: Float[Tensor, " n"] | None = None,
-    ) -> Answer:
-        """Logits at the size of the input, and the features of the deepest level before FiLM.
+    ) -> NetworkOutput:
+        """Return logits at the size of the input, and the features of the deepest level before FiLM.
 
         Args:
             x: Input maps, sides multiples of ``stride``.
-            cond: Conditioning features; None works like a keep mask of zeros.
-            cond_keep: 1 where a sample sees its conditioning; None draws it while training (see `FiLM`).
+            cond: Conditioning features; None is equal to a ``cond_keep`` of zeros.
+            cond_keep: 1 for a sample that sees its conditioning; None draws it in training mode (`FiLM`).
 
         Raises:
-            ValueError: Sides off the stride, or conditioning for a net without FiLM.
+            ValueError: Sides are no multiples of the stride, or conditioning without FiLM.
         """
         check_sides(x, stride=self.stride)
         *skips, features = self.encoder(x)
@@ -147,5 +147,5 @@ class UNet(nn.Module):
         if self.film is not None:
             deep = self.film(deep, cond, keep=cond_keep)
         elif cond is not None:
-            raise ValueError("conditioning given to a U-Net built with cond_channels=None")
-        return Answer(logits=exact_logits(self.head, self.decoder(deep, skips)), features=features)
+            raise ValueError("cond: got features; expected None, as this U-Net has cond_channels=None.")
+        return NetworkOutput(logits=exact_logits(self.head, self.decoder(deep, skips)), features=features)

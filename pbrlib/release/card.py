@@ -14,7 +14,7 @@ from pbrlib.evaluate.evaluationreport import Evaluation
 from pbrlib.evaluate.scores import NET
 from pbrlib.inference.modelfile import SUMS, ModelFile
 from pbrlib.maps import CLASSES, MAPS, TARGETS
-from pbrlib.models.roles import MapNetwork, SegmentationNetwork
+from pbrlib.models.roles import MapDeclaration, SegmentationDeclaration
 from pbrlib.release.facts import licences
 from pbrlib.train.record.rundirectory import FinishedPhase
 
@@ -84,7 +84,7 @@ def card(
     """
     comparisons = compare(evaluation.scores)
     segmentation = model.networks["segmentation"].network
-    merge = (segmentation.merge or {}) if isinstance(segmentation, SegmentationNetwork) else {}
+    merge = (segmentation.merge or {}) if isinstance(segmentation, SegmentationDeclaration) else {}
     merged = "".join(f" {one} is never answered: {other} stands for it." for one, other in merge.items())
     introduction = _INTRODUCTION.format(
         roles=_listed(role for role in model.networks if role != "segmentation"),
@@ -108,9 +108,9 @@ def _networks(model: ModelFile) -> str:
     rows = []
     for role, one in model.networks.items():
         match one.network:
-            case SegmentationNetwork() as declared:
+            case SegmentationDeclaration() as declared:
                 answer = "class logits"
-            case MapNetwork() as declared:
+            case MapDeclaration() as declared:
                 answer = MAPS[declared.role].encoding.range
             case _:
                 assert_never(one.network)

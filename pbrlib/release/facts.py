@@ -14,7 +14,7 @@ from pbrlib.data.shards.manifest import COLOUR_SPACE, NORMAL_CONVENTION
 from pbrlib.inference.modelfile import DataFacts, ModelFile, ReleasedNetwork, layout_of
 from pbrlib.inference.trained import Trained
 from pbrlib.maps import CLASSES, MAPS, TARGETS
-from pbrlib.models.roles import without_donor
+from pbrlib.models.roles import without_pretrained
 from pbrlib.models.segformer import normalisation
 
 _LIBRARIES = ("pbrlib", "torch", "transformers")
@@ -87,7 +87,7 @@ def licences(rows: Iterable[IndexRow]) -> Mapping[str, int]:
 
 def _released(one: Trained) -> ReleasedNetwork:
     return ReleasedNetwork(
-        network=without_donor(one.declared),
+        network=without_pretrained(one.declared),
         file="segformer" if layout_of(one.declared) == "transformers" else f"{one.role}.safetensors",
         curriculum=one.curriculum,
         phase=one.phase,

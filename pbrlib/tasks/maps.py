@@ -21,16 +21,16 @@ from pbrlib.metrics.images import map_metrics
 from pbrlib.metrics.sums import Sums
 from pbrlib.models.build import build_network, init_head_bias
 from pbrlib.models.inputs import colour_input, gloss_input, map_input
-from pbrlib.models.roles import MapNetwork
+from pbrlib.models.roles import MapDeclaration
 from pbrlib.seeds import uniform
 from pbrlib.tasks.supervised import Example, SupervisedPlayer, side_by_side
 from pbrlib.tasks.taskspec import AlbedoSpec, GlossInput, MapSpec
 from pbrlib.train.task import Turn, Turns
 
 
-def map_network(spec: AlbedoSpec | MapSpec, *, condition_channels: int) -> MapNetwork:
+def map_network(spec: AlbedoSpec | MapSpec, *, condition_channels: int) -> MapDeclaration:
     """The network of a task."""
-    return MapNetwork(
+    return MapDeclaration(
         role=spec.kind,
         model=spec.model,
         condition_channels=condition_channels,

@@ -17,7 +17,7 @@ from pbrlib.metrics.confusion import confusion
 from pbrlib.metrics.sums import Sums
 from pbrlib.models.build import build_network
 from pbrlib.models.inputs import colour_input
-from pbrlib.models.roles import SegmentationNetwork
+from pbrlib.models.roles import SegmentationDeclaration
 from pbrlib.seeds import mix, uniform
 from pbrlib.tasks.supervised import Example, SupervisedPlayer, class_colours, side_by_side
 from pbrlib.tasks.taskspec import SegmentationSpec, merged_classes
@@ -37,7 +37,7 @@ class SegmentationTask:
     ) -> None:
         self.spec = spec
         self._mask_dropout = mask_dropout or {}
-        self.declared = SegmentationNetwork(model=spec.model, merge=spec.merge)
+        self.declared = SegmentationDeclaration(model=spec.model, merge=spec.merge)
         self.network = build_network(self.declared)
         recipe = Recipe(loss, LossContext(class_weights=class_weights, classes=CLASSES))
         self.players = (SupervisedPlayer(self.declared, network=self.network, recipe=recipe),)

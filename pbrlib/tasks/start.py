@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from pbrlib.errors import CheckpointError
-from pbrlib.inference.opened import declared_network
-from pbrlib.models.build import network_on_meta
+from pbrlib.inference.opened import read_declaration
+from pbrlib.models.build import build_on_meta
 from pbrlib.models.network import Network
-from pbrlib.models.roles import Declared, MapNetwork, SegmentationNetwork
+from pbrlib.models.roles import MapDeclaration, NetworkDeclaration, SegmentationDeclaration
 from pbrlib.tasks.maps import MapTask, map_network
 from pbrlib.tasks.segmentation import SegmentationTask
 from pbrlib.tasks.taskspec import SegmentationSpec, TaskSpec
@@ -16,25 +16,25 @@ from pbrlib.train.checkpoint.players import load_weights
 from pbrlib.train.checkpoint.warmstart import Ends, WarmStart, misfits, sizes_of, warm_start
 
 
-def declared_by(task: TaskSpec, *, condition_channels: int) -> Declared:
+def declared_by(task: TaskSpec, *, condition_channels: int) -> NetworkDeclaration:
     """The network of a task whose conditioning has that many channels."""
     if isinstance(task, SegmentationSpec):
-        return SegmentationNetwork(model=task.model, merge=task.merge)
+        return SegmentationDeclaration(model=task.model, merge=task.merge)
     return map_network(task, condition_channels=condition_channels)
 
 
-def differences(donor: Declared, own: Declared) -> list[str]:
+def differences(donor: NetworkDeclaration, own: NetworkDeclaration) -> list[str]:
     """Why a network cannot begin from a donor, found without weights; empty where it can."""
     if donor.role != own.role and not _both_maps(donor, own):
         return [f"a network for {donor.role} has nothing in common with one for {own.role}"]
-    theirs, ours = network_on_meta(donor), network_on_meta(own)
+    theirs, ours = build_on_meta(donor), build_on_meta(own)
     if donor.role != own.role:
         return misfits(sizes_of(theirs), sizes_of(ours), own=_ends(ours, own), theirs=donor.channels)
     nothing_differs = Ends(stem=(), channels=(), head=())
     return misfits(sizes_of(theirs), sizes_of(ours), own=nothing_differs, theirs=())
 
 
-def renewed(donor: Declared, own: Declared) -> dict[str, tuple[str, ...]]:
+def renewed(donor: NetworkDeclaration, own: NetworkDeclaration) -> dict[str, tuple[str, ...]]:
     """What a network does not take from a donor that fits: by name its input channels and its tensors.
 
     Empty where both have the same role.
@@ -42,12 +42,12 @@ def renewed(donor: Declared, own: Declared) -> dict[str, tuple[str, ...]]:
     if donor.role == own.role or not _both_maps(donor, own):
         return {}
     new = tuple(name for name in own.channels if name not in donor.channels)
-    return {"channels": new, "tensors": network_on_meta(own).head_names}
+    return {"channels": new, "tensors": build_on_meta(own).head_names}
 
 
 def check_start(folder: Path, task: TaskSpec, *, place: str) -> None:
     """Raises CheckpointError, of ``place``, when a task cannot begin from a checkpoint; reads no weights."""
-    donor = declared_network(folder)
+    donor = read_declaration(folder)
     # What conditions the network comes from elsewhere and is not known yet.
     found = differences(donor, declared_by(task, condition_channels=donor.condition_channels or 1))
     if found:
@@ -67,7 +67,7 @@ def start_from(folder: Path, task: SegmentationTask | MapTask, *, seed: int) -> 
         CheckpointError: It cannot be read or does not fit.
     """
     role = task.declared.role
-    donor = declared_network(folder, player=role)
+    donor = read_declaration(folder, player=role)
     if donor.role == role:
         load_weights(folder, task.network, player=role)
         return None
@@ -80,9 +80,9 @@ def start_from(folder: Path, task: SegmentationTask | MapTask, *, seed: int) -> 
     return warm_start(folder, task.network, own=own, theirs=donor.channels, seed=seed, player=role)
 
 
-def _both_maps(one: Declared, other: Declared) -> bool:
-    return isinstance(one, MapNetwork) and isinstance(other, MapNetwork)
+def _both_maps(one: NetworkDeclaration, other: NetworkDeclaration) -> bool:
+    return isinstance(one, MapDeclaration) and isinstance(other, MapDeclaration)
 
 
-def _ends(network: Network, declared: Declared) -> Ends:
+def _ends(network: Network, declared: NetworkDeclaration) -> Ends:
     return Ends(stem=network.stem_names, channels=declared.channels, head=network.head_names)

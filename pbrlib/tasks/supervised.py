@@ -15,7 +15,7 @@ from pbrlib.losses.target import LossTarget
 from pbrlib.maps import CLASS_COLOURS
 from pbrlib.models.build import AnyNetwork
 from pbrlib.models.network import Network
-from pbrlib.models.roles import Declared
+from pbrlib.models.roles import NetworkDeclaration
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def logits_of(network: Network, example: Example) -> Float[Tensor, "n k h w"]:
 class SupervisedPlayer:
     """The one player of a supervised task."""
 
-    def __init__(self, declared: Declared, *, network: AnyNetwork, recipe: Recipe) -> None:
+    def __init__(self, declared: NetworkDeclaration, *, network: AnyNetwork, recipe: Recipe) -> None:
         self.name = declared.role
         self.network = network
         self.module = LossOfNetwork(network, recipe)

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from pbrlib.maps import DIFFUSE, GLOSS, MASK, NORMAL, RELIEF
 from pbrlib.models.modelspec import MapModel, SegformerSpec, SegmentationModel, UNetSpec
-from pbrlib.models.roles import READS
+from pbrlib.models.roles import ROLE_INPUTS
 from pbrlib.rendering.bakespec import BAKE_INPUTS
 from pbrlib.spec import Spec
 
@@ -153,5 +153,5 @@ def maps_required(spec: TaskSpec) -> tuple[str, ...]:
 
 def _relief(spec: TaskSpec) -> tuple[str, ...]:
     """The relief, of a task whose network reads it: it is stored, as it takes the whole texture."""
-    reads = () if spec.kind == "segmentation" else READS[spec.kind]
+    reads = () if spec.kind == "segmentation" else ROLE_INPUTS[spec.kind]
     return (RELIEF.name,) if "relief" in reads else ()

@@ -12,7 +12,7 @@ from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.run import carry_out, launch_local, resolve
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.inference.opened import open_network
-from pbrlib.models.roles import SegmentationNetwork
+from pbrlib.models.roles import SegmentationDeclaration
 from pbrlib.train.runtimespec import RuntimeSpec
 from tests.conftest import SEGFORMER
 
@@ -38,7 +38,7 @@ def test_a_phase_trains_with_every_layer_of_balance_and_mosaics(shard_folder: Pa
     assert "val/all/segmentation/miou" in done.metrics
     assert "val/all/segmentation/iou/ceramic" not in done.metrics
     declared, _ = open_network(tmp_path / "segformer" / done.checkpoint, device=torch.device("cpu"))
-    assert isinstance(declared, SegmentationNetwork)
+    assert isinstance(declared, SegmentationDeclaration)
     assert declared.merge == {"ceramic": "stone"}
     lines = (job.directory / "batches-rank0.jsonl").read_text().splitlines()
     ids = [sample for line in lines for sample, _ in json.loads(line)["samples"]]

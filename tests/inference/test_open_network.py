@@ -11,7 +11,7 @@ from segmentation_models_pytorch.encoders import get_encoder
 from pbrlib.inference.opened import open_network
 from pbrlib.models.build import build_network
 from pbrlib.models.modelspec import UNetSpec
-from pbrlib.models.roles import MapNetwork
+from pbrlib.models.roles import MapDeclaration
 from pbrlib.train.checkpoint.players import save
 from pbrlib.train.checkpoint.state import State
 from tests.checkpoints import NET, learned
@@ -22,7 +22,7 @@ def test_pretrained_weights_may_be_gone_once_there_is_a_checkpoint(tmp_path: Pat
     trunk = get_encoder("resnet18", weights=None)
     save_file({name: value.contiguous() for name, value in trunk.state_dict().items()}, file)
     model = UNetSpec(width=8, depth=2, norm_groups=4, encoder="resnet18", pretrained=str(file))
-    declared = MapNetwork(role="ao", model=model, condition_channels=4)
+    declared = MapDeclaration(role="ao", model=model, condition_channels=4)
     network = build_network(declared)
     state = State("P0", "f" * 64, 1, 1, metrics={}, players={NET: declared.model_dump(mode="json")})
     save(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pbrlib.models.network import Answer
+from pbrlib.models.network import NetworkOutput
 
 FAMILIES = re.compile(r"(encoder\.stages\.\d+|decoder|film|head)\.")
 
@@ -22,8 +22,8 @@ class NetworkContract:
     def build(self) -> nn.Module:
         raise NotImplementedError
 
-    def answer(self, network: nn.Module, x: Tensor) -> Answer:
-        answer: Answer = network(x)
+    def answer(self, network: nn.Module, x: Tensor) -> NetworkOutput:
+        answer: NetworkOutput = network(x)
         return answer
 
     def logits(self, network: nn.Module, x: Tensor) -> Tensor:

@@ -2,31 +2,31 @@ from __future__ import annotations
 
 import torch
 
-from pbrlib.models.blocks import blur_halve, resize
+from pbrlib.models.blocks import blur_downsample, resize
 from pbrlib.models.film import FiLM
 
 
 def test_halving_keeps_a_constant_up_to_the_border() -> None:
     x = torch.full((1, 3, 8, 12), 0.7)
-    torch.testing.assert_close(blur_halve(x), torch.full((1, 3, 4, 6), 0.7))
+    torch.testing.assert_close(blur_downsample(x), torch.full((1, 3, 4, 6), 0.7))
 
 
 def test_halving_weighs_pixels_by_the_binomial() -> None:
     impulse = torch.zeros(1, 1, 1, 16).expand(1, 1, 16, 16).clone()
     impulse[..., 6] = 1.0
-    columns = blur_halve(impulse)[0, 0, 4]
+    columns = blur_downsample(impulse)[0, 0, 4]
     torch.testing.assert_close(columns, torch.tensor([0, 0, 1, 3, 0, 0, 0, 0]) / 8)
 
 
 def test_halving_removes_the_finest_stripes() -> None:
     stripes = torch.tensor([1.0, -1.0]).repeat(8).expand(1, 1, 16, 16)
-    inner = blur_halve(stripes)[..., 1:-1]
+    inner = blur_downsample(stripes)[..., 1:-1]
     torch.testing.assert_close(inner, torch.zeros_like(inner))
 
 
 def test_halving_and_doubling_leave_a_ramp_in_place() -> None:
     ramp = torch.arange(32.0).expand(1, 1, 32, 32)
-    back = resize(blur_halve(ramp), (32, 32))
+    back = resize(blur_downsample(ramp), (32, 32))
     torch.testing.assert_close(back[..., 4:-4], ramp[..., 4:-4])
 
 

@@ -72,7 +72,7 @@ def test_missing_weights_name_the_option(tmp_path: Path) -> None:
 
 
 def test_pretrained_without_a_resnet_is_refused() -> None:
-    with pytest.raises(ValidationError, match="Name one as encoder"):
+    with pytest.raises(ValidationError, match="pretrained: got weights without an encoder"):
         UNetSpec(pretrained="resnet18.pth")
 
 

@@ -8,15 +8,15 @@ import pytest
 from pydantic import ValidationError
 
 from pbrlib.maps import CLASSES, TARGETS
-from pbrlib.models.build import network_on_meta
+from pbrlib.models.build import build_on_meta
 from pbrlib.models.modelspec import MapModel, SegformerSpec, SegmentationModel, UNetSpec
 from pbrlib.models.roles import (
     CONDITIONING_STRIDE,
-    DECLARED,
-    INPUTS,
-    READS,
-    MapNetwork,
-    SegmentationNetwork,
+    DECLARATION_ADAPTER,
+    INPUT_CHANNELS,
+    ROLE_INPUTS,
+    MapDeclaration,
+    SegmentationDeclaration,
 )
 from pbrlib.spec import Spec
 
@@ -24,8 +24,8 @@ UNET = {"kind": "unet", "width": 8, "depth": 2}
 
 
 def test_every_map_that_is_learned_has_a_role_and_no_other_map_has() -> None:
-    assert set(READS) == set(TARGETS)
-    assert all(name in INPUTS for reads in READS.values() for name in reads)
+    assert set(ROLE_INPUTS) == set(TARGETS)
+    assert all(name in INPUT_CHANNELS for reads in ROLE_INPUTS.values() for name in reads)
 
 
 @pytest.mark.parametrize(
@@ -41,14 +41,14 @@ def test_every_map_that_is_learned_has_a_role_and_no_other_map_has() -> None:
 def test_options_add_an_input_behind_those_of_the_role(
     role: str, options: dict[str, bool], reads: tuple[str, ...]
 ) -> None:
-    declared = MapNetwork(role=role, model=UNetSpec(), condition_channels=4, **options)
+    declared = MapDeclaration(role=role, model=UNetSpec(), condition_channels=4, **options)
     assert declared.inputs == reads
-    assert len(declared.channels) == sum(INPUTS[name] for name in reads)
+    assert len(declared.channels) == sum(INPUT_CHANNELS[name] for name in reads)
     assert declared.channels[:2] == (f"{reads[0]}.0", f"{reads[0]}.1")
 
 
 def test_a_segmentation_answers_one_channel_a_class() -> None:
-    declared = SegmentationNetwork(model=SegformerSpec())
+    declared = SegmentationDeclaration(model=SegformerSpec())
     assert declared.inputs == ("colour", "normal")
     assert tuple(declared.outputs) == CLASSES
 
@@ -61,9 +61,9 @@ def kinds(union: Any) -> list[type[Spec]]:
 
 @pytest.mark.parametrize("kind", kinds(MapModel), ids=lambda kind: kind.__name__)
 def test_every_kind_of_map_network_fits_every_role(kind: type[Spec]) -> None:
-    for role in READS:
-        declared = MapNetwork.model_validate({"role": role, "model": kind(), "condition_channels": 4})
-        network = network_on_meta(declared)
+    for role in ROLE_INPUTS:
+        declared = MapDeclaration.model_validate({"role": role, "model": kind(), "condition_channels": 4})
+        network = build_on_meta(declared)
         sizes = {name: parameter.shape for name, parameter in network.named_parameters()}
         assert {sizes[name][1] for name in network.stem_names} == {len(declared.channels)}
         assert {sizes[name][0] for name in network.head_names} == {sum(declared.outputs.values())}
@@ -73,16 +73,16 @@ def test_every_kind_of_map_network_fits_every_role(kind: type[Spec]) -> None:
 
 @pytest.mark.parametrize("kind", kinds(SegmentationModel), ids=lambda kind: kind.__name__)
 def test_every_kind_of_segmentation_has_the_stride_that_crops_are_checked_against(kind: type[Spec]) -> None:
-    declared = SegmentationNetwork.model_validate({"model": kind()})
-    assert network_on_meta(declared).stride == CONDITIONING_STRIDE
+    declared = SegmentationDeclaration.model_validate({"model": kind()})
+    assert build_on_meta(declared).stride == CONDITIONING_STRIDE
 
 
 def test_a_declaration_survives_json() -> None:
     for declared in (
-        SegmentationNetwork(model=SegformerSpec(backbone="b0"), merge={"ceramic": "stone"}),
-        MapNetwork(role="ao", model=UNetSpec(width=8, depth=2), condition_channels=4),
+        SegmentationDeclaration(model=SegformerSpec(backbone="b0"), merge={"ceramic": "stone"}),
+        MapDeclaration(role="ao", model=UNetSpec(width=8, depth=2), condition_channels=4),
     ):
-        assert DECLARED.validate_json(declared.model_dump_json()) == declared
+        assert DECLARATION_ADAPTER.validate_json(declared.model_dump_json()) == declared
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_declaration_survives_json() -> None:
     [
         (
             {"role": "gloss", "model": UNET, "condition_channels": 4},
-            "'gloss' is no map that a network learns",
+            "got 'gloss'; expected one of",
         ),
         ({"model": UNET, "condition_channels": 4}, "role"),
         ({"role": "segmentation", "model": UNET}, "model"),
@@ -99,4 +99,4 @@ def test_a_declaration_survives_json() -> None:
 )
 def test_what_declares_no_known_network_is_refused(content: object, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
-        DECLARED.validate_python(content)
+        DECLARATION_ADAPTER.validate_python(content)

@@ -140,14 +140,14 @@ def test_absent_weights_are_an_error_with_a_way_out(tmp_path: Path) -> None:
 
 def test_weights_of_another_size_are_refused(tmp_path: Path) -> None:
     Donor(donor_config(depths=(1, 1, 1, 1))).save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match=r"depths \[1, 1, 1, 1\], the network \[1, 2, 1, 1\]"):
+    with pytest.raises(CheckpointError, match=r"depths \[1, 1, 1, 1\]; expected \[1, 2, 1, 1\]"):
         load(tmp_path)
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
     config = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
     BertModel(config).save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match="a model of type bert, not segformer"):
+    with pytest.raises(CheckpointError, match="got a model of type bert; expected segformer"):
         load(tmp_path)
 
 
@@ -185,7 +185,7 @@ def test_a_published_size_reads_its_saved_weights(tmp_path: Path) -> None:
     for name, tensor in theirs.items():
         assert torch.equal(ours[f"stages.{name}"], tensor) or f"stages.{name}" == stem
     assert torch.equal(network.decoder.fuse.weight, donor.decode_head.linear_fuse.weight)
-    with pytest.raises(CheckpointError, match=r"hidden_sizes \[32, .* the network \[64, "):
+    with pytest.raises(CheckpointError, match=r"hidden_sizes \[32, .* expected \[64, "):
         Segformer(SegformerSpec(backbone="b1", pretrained=str(tmp_path)))
 
 

@@ -11,17 +11,17 @@ from segmentation_models_pytorch import Unet
 from torch import Tensor, nn
 
 from pbrlib.models.blocks import IMAGENET_MEAN, IMAGENET_STD
-from pbrlib.models.build import build_network, init_head_bias, network_on_meta
+from pbrlib.models.build import build_network, build_on_meta, init_head_bias
 from pbrlib.models.modelspec import SmpUNetSpec
-from pbrlib.models.network import Answer
-from pbrlib.models.roles import MapNetwork
+from pbrlib.models.network import NetworkOutput
+from pbrlib.models.roles import MapDeclaration
 from pbrlib.models.smp_unet import SmpUNet
 from pbrlib.optim.groups import parameter_groups
 from pbrlib.optim.optimizerspec import AdamWSpec
 from tests.models.contract import NetworkContract
 
 SMALL = SmpUNetSpec(encoder="resnet18", film_dropout=0.0)
-METALLIC = MapNetwork(role="metallic", model=SMALL, condition_channels=5)
+METALLIC = MapDeclaration(role="metallic", model=SMALL, condition_channels=5)
 
 
 class TestSmpUNet(NetworkContract):
@@ -32,9 +32,9 @@ class TestSmpUNet(NetworkContract):
     def build(self) -> nn.Module:
         return build_network(METALLIC)
 
-    def answer(self, network: nn.Module, x: Tensor) -> Answer:
+    def answer(self, network: nn.Module, x: Tensor) -> NetworkOutput:
         cond = torch.rand(x.shape[0], 5, 3, 3, generator=torch.Generator().manual_seed(1))
-        answer: Answer = network(x, cond)
+        answer: NetworkOutput = network(x, cond)
         return answer
 
 
@@ -63,7 +63,7 @@ def test_published_weights_reach_the_first_three_channels(tmp_path: Path) -> Non
 
 
 def test_layer_decay_reaches_every_stage_of_the_resnet() -> None:
-    groups = parameter_groups(network_on_meta(METALLIC), AdamWSpec(lr=1.0, layer_decay=0.5))
+    groups = parameter_groups(build_on_meta(METALLIC), AdamWSpec(lr=1.0, layer_decay=0.5))
     rates = {group.name.removesuffix("/no_decay"): group.lr for group in groups}
     assert rates == {"base": 1.0, **{f"base.stages.{stage}": 0.5 ** (4 - stage) for stage in range(5)}}
 

@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pbrlib.models.blocks import DoubleConv, blur_halve, resize
+from pbrlib.models.blocks import DoubleConv, blur_downsample, resize
 from pbrlib.models.build import init_head_bias
 from pbrlib.models.modelspec import UNetSpec
-from pbrlib.models.network import Answer
+from pbrlib.models.network import NetworkOutput
 from pbrlib.models.unet import UNet
 from tests.models.contract import NetworkContract
 
@@ -22,10 +22,10 @@ class TestUNet(NetworkContract):
     def build(self) -> nn.Module:
         return UNet(SMALL, in_channels=6, out_channels=3, cond_channels=5)
 
-    def answer(self, network: nn.Module, x: Tensor) -> Answer:
+    def answer(self, network: nn.Module, x: Tensor) -> NetworkOutput:
         generator = torch.Generator().manual_seed(1)
         cond = torch.rand(x.shape[0], 5, 3, 3, generator=generator)
-        answer: Answer = network(x, cond)
+        answer: NetworkOutput = network(x, cond)
         return answer
 
 
@@ -86,7 +86,7 @@ def test_head_bias_starts_at_the_given_share() -> None:
     network = UNet(SMALL, in_channels=6, out_channels=1, cond_channels=None)
     init_head_bias(network, 0.06)
     torch.testing.assert_close(torch.sigmoid(network.get_parameter("head.bias")), torch.tensor([0.06]))
-    with pytest.raises(ValueError, match=r"between 0 and 1, not at 1\.0"):
+    with pytest.raises(ValueError, match=r"got p = 1\.0; expected a probability between 0 and 1"):
         init_head_bias(network, 1.0)
 
 
@@ -113,7 +113,7 @@ def test_the_net_is_put_together_as_the_recipe_says() -> None:
     x, cond = torch.rand(2, 6, 24, 16), torch.rand(2, 5, 3, 2)
     levels = [network.encoder.stages[0](x)]
     for stage in network.encoder.stages[1:]:
-        levels.append(stage(blur_halve(levels[-1])))
+        levels.append(stage(blur_downsample(levels[-1])))
     *skips, deep = levels
     assert deep.shape == (2, 32, 6, 4)
     assert network.film is not None

@@ -17,7 +17,7 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.maps import TRUE_PBR
 from pbrlib.models.build import build_network
 from pbrlib.models.modelspec import UNetSpec
-from pbrlib.models.roles import MapNetwork
+from pbrlib.models.roles import MapDeclaration
 from pbrlib.release.write import Release, write_model
 from pbrlib.train.checkpoint.players import save
 from pbrlib.train.checkpoint.state import State
@@ -70,7 +70,7 @@ def released(trained_runs: Path, shard_folder: Path, tmp_path_factory: pytest.Te
 def add_fresh(ladder: Ladder, *roles: str) -> Ladder:
     """The ladder with map networks as they were built, entered as if they had been trained."""
     for role in roles:
-        declared = MapNetwork(role=role, model=UNetSpec(width=8, depth=2), condition_channels=16)
+        declared = MapDeclaration(role=role, model=UNetSpec(width=8, depth=2), condition_channels=16)
         network = build_network(declared)
         state = State("M0", role, 1, 1, metrics={}, players={NET: declared.model_dump(mode="json")})
         run = RunDirectory(ladder.runs, name=role)

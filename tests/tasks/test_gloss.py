@@ -19,8 +19,8 @@ from pbrlib.losses.lossspec import LossSpec
 from pbrlib.maps import CLASSES
 from pbrlib.models.build import build_network
 from pbrlib.models.modelspec import UNetSpec
-from pbrlib.models.network import Answer
-from pbrlib.models.roles import INPUTS, MapNetwork, SegmentationNetwork
+from pbrlib.models.network import NetworkOutput
+from pbrlib.models.roles import INPUT_CHANNELS, MapDeclaration, SegmentationDeclaration
 from pbrlib.tasks.build import build_task, measured
 from pbrlib.tasks.maps import MapTask
 from pbrlib.tasks.taskspec import MetallicSpec, RoughnessSpec, TaskSpec, maps_read
@@ -101,7 +101,7 @@ def test_without_the_option_nothing_changes() -> None:
     assert not {"use_gloss", "gloss_dropout"} & plain(bare).keys()
     assert "gloss" not in maps_read(bare)
     assert "gloss" in maps_read(roughness())
-    before = MapNetwork(role="roughness", model=UNetSpec(), condition_channels=4)
+    before = MapDeclaration(role="roughness", model=UNetSpec(), condition_channels=4)
     assert before.inputs == ("colour", "normal", "classes")
 
 
@@ -123,9 +123,9 @@ def chain() -> Chain:
     """Fresh networks whose FiLM and heads say something; roughness reads the gloss."""
     torch.manual_seed(0)
     model = UNetSpec(width=8, depth=2)
-    segformer = build_network(SegmentationNetwork(model=SEGFORMER)).eval()
+    segformer = build_network(SegmentationDeclaration(model=SEGFORMER)).eval()
     declared = {
-        role: MapNetwork.model_validate(
+        role: MapDeclaration.model_validate(
             {"role": role, "model": model, "condition_channels": 16, "use_gloss": role == "roughness"}
         )
         for role in ("albedo", "roughness", "metallic")
@@ -158,8 +158,8 @@ class ShowsGloss(torch.nn.Module):
 
     stride = 4
 
-    def forward(self, x: torch.Tensor, condition: torch.Tensor) -> Answer:
-        return Answer(logits=x[:, -2:-1].logit(eps=1e-6) * x[:, -1:], features=condition)
+    def forward(self, x: torch.Tensor, condition: torch.Tensor) -> NetworkOutput:
+        return NetworkOutput(logits=x[:, -2:-1].logit(eps=1e-6) * x[:, -1:], features=condition)
 
 
 @pytest.mark.parametrize("tileable", [False, True])
@@ -171,7 +171,7 @@ def test_the_gloss_lies_where_the_texture_has_it(chain: Chain, tileable: bool) -
 
 
 def test_every_input_has_as_many_channels_as_declared(chain: Chain) -> None:
-    assert len(CLASSES) == INPUTS["classes"]
+    assert len(CLASSES) == INPUT_CHANNELS["classes"]
     for spec, network in chain.maps.values():
         assert network.get_parameter("encoder.stages.0.shortcut.weight").shape[1] == len(spec.channels)
         assert len(set(spec.channels)) == len(spec.channels)

@@ -21,7 +21,7 @@ from pbrlib.losses.masks import windows
 from pbrlib.losses.recipe import Recipe
 from pbrlib.losses.target import LossContext, LossTarget
 from pbrlib.maps import CLASSES, IGNORE
-from pbrlib.models.network import Answer
+from pbrlib.models.network import NetworkOutput
 from pbrlib.optim.optimizerspec import AdamWSpec
 from pbrlib.optim.schedules import ConstantSpec
 from pbrlib.tasks.supervised import Example, LossOfNetwork
@@ -95,8 +95,8 @@ class Network(nn.Module):
         for parameter in self.parameters():
             nn.init.normal_(parameter, std=0.3, generator=generator)
 
-    def forward(self, x: Tensor, condition: None) -> Answer:
-        return Answer(self.layer(x), features=x)
+    def forward(self, x: Tensor, condition: None) -> NetworkOutput:
+        return NetworkOutput(self.layer(x), features=x)
 
 
 @dataclass

@@ -17,7 +17,7 @@ from pbrlib.curriculum.spec import Curriculum, PhaseSpec
 from pbrlib.data.draws.plan import usable
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.errors import ConfigError
-from pbrlib.models.build import AnyNetwork, network_on_meta
+from pbrlib.models.build import AnyNetwork, build_on_meta
 from pbrlib.models.network import Network
 from pbrlib.models.roles import CONDITIONING_STRIDE
 from pbrlib.tasks.build import measured
@@ -60,7 +60,7 @@ def networks_of(task: TaskSpec) -> dict[str, AnyNetwork]:
     One channel stands for the conditioning, which a donor gives.
     """
     declared = declared_by(task, condition_channels=1)
-    return {declared.role: network_on_meta(declared)}
+    return {declared.role: build_on_meta(declared)}
 
 
 def stride(task: TaskSpec, network: Network) -> tuple[int, str]:

@@ -21,8 +21,8 @@ from pbrlib.data.draws.balance import merged, minority_of, minority_tiles
 from pbrlib.data.draws.plan import share, usable
 from pbrlib.data.shards.dataspec import DataSpec
 from pbrlib.data.shards.index import IndexRow
-from pbrlib.models.build import network_on_meta
-from pbrlib.models.roles import INPUTS
+from pbrlib.models.build import build_on_meta
+from pbrlib.models.roles import INPUT_CHANNELS
 from pbrlib.optim.groups import ParamGroup, parameter_groups, stage_of
 from pbrlib.optim.schedules import rate
 from pbrlib.tasks.start import declared_by, renewed
@@ -103,10 +103,10 @@ def _network(task: TaskSpec, family: Sequence[Curriculum]) -> Described:
     declared = declared_by(task, condition_channels=conditioned or 1)
     known = declared.condition_channels is None or conditioned is not None
     return {
-        "inputs": {name: INPUTS[name] for name in declared.inputs},
+        "inputs": {name: INPUT_CHANNELS[name] for name in declared.inputs},
         "outputs": dict(declared.outputs),
         "condition_channels": conditioned,
-        "parameters": _count(network_on_meta(declared)) if known else None,
+        "parameters": _count(build_on_meta(declared)) if known else None,
     }
 
 

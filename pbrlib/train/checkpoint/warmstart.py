@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pbrlib.errors import CheckpointError
-from pbrlib.models.blocks import rechannel
+from pbrlib.models.blocks import adapt_input_channels
 from pbrlib.train.checkpoint.players import read_weights
 
 Sizes: TypeAlias = Mapping[str, torch.Size]
@@ -118,7 +118,7 @@ def warm_start(
     generator = torch.Generator().manual_seed(seed)
     state: dict[str, Tensor] = {name: weights[name] for name in wanted if name not in own.head}
     for name in own.stem:
-        state[name] = rechannel(weights[name], sources, generator=generator)
+        state[name] = adapt_input_channels(weights[name], sources, generator=generator)
     network.load_state_dict({**state, **{name: wanted[name] for name in own.head}})
     return WarmStart(
         donor=str(folder),

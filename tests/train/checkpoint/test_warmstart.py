@@ -11,10 +11,10 @@ from pbrlib.curriculum.run import launch_local
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import CheckpointError
-from pbrlib.inference.opened import declared_network
+from pbrlib.inference.opened import read_declaration
 from pbrlib.models.build import AnyNetwork, build_network, init_head_bias
 from pbrlib.models.modelspec import UNetSpec
-from pbrlib.models.roles import MapNetwork
+from pbrlib.models.roles import MapDeclaration
 from pbrlib.models.unet import UNet
 from pbrlib.tasks.start import differences
 from pbrlib.train.checkpoint.players import read_weights, save
@@ -25,16 +25,16 @@ from tests.checkpoints import NET, learned
 from tests.train.phases import job_of, still
 
 SIZES = UNetSpec(width=8, depth=1)
-ALBEDO = MapNetwork(role="albedo", model=SIZES, condition_channels=4)
+ALBEDO = MapDeclaration(role="albedo", model=SIZES, condition_channels=4)
 STEM = FIRST, SHORTCUT = "encoder.stages.0.first.conv.weight", "encoder.stages.0.shortcut.weight"
 HEAD = ("head.weight", "head.bias")
 
 
-def declared(role: str, **changes: Any) -> MapNetwork:
-    return MapNetwork.model_validate({**ALBEDO.model_dump(), "role": role, **changes})
+def declared(role: str, **changes: Any) -> MapDeclaration:
+    return MapDeclaration.model_validate({**ALBEDO.model_dump(), "role": role, **changes})
 
 
-def saved(folder: Path, spec: MapNetwork) -> Path:
+def saved(folder: Path, spec: MapDeclaration) -> Path:
     """A checkpoint of a network whose weights are far from fresh ones."""
     network = build_network(spec)
     for number, parameter in enumerate(network.parameters()):
@@ -44,12 +44,12 @@ def saved(folder: Path, spec: MapNetwork) -> Path:
     return folder
 
 
-def begun(folder: Path, spec: MapNetwork, *, seed: int = 5) -> tuple[AnyNetwork, WarmStart]:
+def begun(folder: Path, spec: MapDeclaration, *, seed: int = 5) -> tuple[AnyNetwork, WarmStart]:
     torch.manual_seed(0)
     network = build_network(spec)
     init_head_bias(network, 0.06)
     own = Ends(stem=STEM, channels=spec.channels, head=HEAD)
-    return network, warm_start(folder, network, own=own, theirs=declared_network(folder).channels, seed=seed)
+    return network, warm_start(folder, network, own=own, theirs=read_declaration(folder).channels, seed=seed)
 
 
 @pytest.mark.parametrize("use_normal", [False, True])
@@ -92,7 +92,7 @@ def test_all_else_is_the_donors_and_the_head_is_as_built(tmp_path: Path) -> None
     assert start.fresh == ("head.weight", "head.bias")
 
 
-def build_head(spec: MapNetwork) -> torch.Tensor:
+def build_head(spec: MapDeclaration) -> torch.Tensor:
     torch.manual_seed(0)
     return build_network(spec).get_parameter("head.weight")
 
