@@ -93,6 +93,24 @@ class Recipe(nn.Module):
                 logits = logits.float()
             return self._report(Output(logits), target, step_counts=step_counts, progress=progress)
 
+    @torch.no_grad()
+    def measure(
+        self, logits: Float[Tensor, "n c h w"], target: LossTarget
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Return the loss of a batch of this rank alone, and 1 where any pixel counts in it, else 0.
+
+        No collective, so that ranks can validate different numbers of textures. Weights that move have their
+        values of the last step.
+        """
+        with torch.autocast(logits.device.type, enabled=False):
+            output = Output(logits.float())
+            counts = [term.counts(target).float() for term in self._terms()]
+            values = [
+                term.weight(1.0) * term.value(term.sums(output, target), count, count)
+                for term, count in zip(self._terms(), counts, strict=True)
+            ]
+            return torch.stack(values).sum(), (torch.cat(counts).sum() > 0).float()
+
     def _report(
         self, output: Output, target: LossTarget, *, step_counts: Tensor | None, progress: float
     ) -> LossReport:

@@ -1,7 +1,8 @@
-"""Line charts as inline SVG: no script, no font, no address."""
+"""Line charts as inline SVG with values under the pointer: no script, no font, no address."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
@@ -12,15 +13,17 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7
 """Okabe and Ito's, which people with any colour vision tell apart; repeated where there are more lines."""
 
 MOST_POINTS = 400
+MOST_READINGS = 120
+"""Of a chart; of more steps evenly spread ones answer the pointer, the first and the last among them."""
 
 _WIDTH, _HEIGHT = 560, 230
-_LEFT, _RIGHT, _TOP, _BOTTOM = 68, 12, 12, 28
+_LEFT, _RIGHT, _TOP, _BOTTOM = 84, 12, 12, 28
 
 
 def line_chart(title: str, lines: Mapping[str, Line], *, mark: tuple[float, float] | None = None) -> str:
     """A figure of one or several lines over steps, with a legend; ``mark`` is a point to stand out.
 
-    Values that are no numbers leave gaps.
+    Values that are no numbers leave gaps. A step under the pointer shows its values.
     """
     points = [point for line in lines.values() for point in line if math.isfinite(point[1])]
     if not points:
@@ -32,6 +35,7 @@ def line_chart(title: str, lines: Mapping[str, Line], *, mark: tuple[float, floa
         colour = COLOURS[number % len(COLOURS)]
         body += _paths(_thinned(line), scale, colour)
         legend.append(f'<span><i style="background:{colour}"></i>{escape(name)}</span>')
+    body += _readings(lines, scale)
     if mark is not None and math.isfinite(mark[1]):
         x, y = scale(*mark)
         body.append(
@@ -76,6 +80,8 @@ def _axes(scale: _Scale) -> Iterator[str]:
         _, y = scale(scale.x[0], value)
         yield f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>'
         yield f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.3g}</text>'
+        if share == 0.5 and scale.x[1] - scale.x[0] < 2:
+            continue  # there is no whole step in the middle
         step = scale.x[0] + share * (scale.x[1] - scale.x[0])
         x, _ = scale(step, scale.y[0])
         anchor = {0.0: "start", 0.5: "middle", 1.0: "end"}[share]
@@ -97,6 +103,38 @@ def _paths(line: Line, scale: _Scale, colour: str) -> Iterator[str]:
         else:
             spots = " ".join(f"{x:.1f},{y:.1f}" for x, y in part)
             yield f'<polyline points="{spots}" fill="none" stroke="{colour}" stroke-width="1.6"/>'
+
+
+def _readings(lines: Mapping[str, Line], scale: _Scale) -> Iterator[str]:
+    """A band for each step, over the whole height, that shows the values of the step under the pointer.
+
+    The browser itself shows a title and applies ``:hover``, so that the page needs no script.
+    """
+    steps = sorted({x for line in lines.values() for x, y in line if math.isfinite(y)})
+    if len(steps) > MOST_READINGS:
+        last = MOST_READINGS - 1
+        steps = [steps[round(number * (len(steps) - 1) / last)] for number in range(MOST_READINGS)]
+    values = {name: dict(line) for name, line in lines.items()}
+    places = [scale(step, scale.y[0])[0] for step in steps]
+    middles = [(left + right) / 2 for left, right in itertools.pairwise(places)]
+    edges = [float(_LEFT), *middles, float(_WIDTH - _RIGHT)]
+    for step, x, (left, right) in zip(steps, places, itertools.pairwise(edges), strict=True):
+        shown = [f"step {step:g}"]
+        dots = []
+        for number, (name, known) in enumerate(values.items()):
+            if step in known and math.isfinite(known[step]):
+                shown.append(f"{name}: {known[step]:.5g}")
+                y = scale(step, known[step])[1]
+                dots.append(
+                    f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{COLOURS[number % len(COLOURS)]}"/>'
+                )
+        title = escape("\n".join(shown))
+        yield (
+            f'<g class="at"><title>{title}</title>'
+            f'<rect x="{left:.1f}" y="{_TOP}" width="{max(right - left, 0.1):.1f}" '
+            f'height="{_HEIGHT - _TOP - _BOTTOM}"/>'
+            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"/>{"".join(dots)}</g>'
+        )
 
 
 def _thinned(line: Line) -> Line:

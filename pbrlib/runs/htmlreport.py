@@ -1,131 +1,146 @@
-"""A run as one HTML page that needs nothing beside it: no script, no font, no address."""
+"""A run, or those of a ladder, as one HTML page that needs nothing beside it: no script, font or address."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from html import escape
+from types import MappingProxyType
 
 from pbrlib.curriculum.describe.phrases import duration
 from pbrlib.maps import CLASS_COLOURS, CLASSES
 from pbrlib.runs.chart import COLOURS, line_chart
 from pbrlib.runs.evaluation import evaluation_of
+from pbrlib.runs.htmlpage import document, moment, table
 from pbrlib.runs.measurements import class_figures, evaluated
-from pbrlib.runs.phasefolder import PhaseFolder
+from pbrlib.runs.phasefolder import PhaseFolder, Point
 from pbrlib.runs.pictures import Shown, pictures, small
 from pbrlib.runs.record import Run
 from pbrlib.runs.resolvedplan import environment_rows, plan_text, resolved_text
 from pbrlib.runs.tables import LABELS, phase_cells
 from pbrlib.runs.walltime import WallTime, account_of_run
+from pbrlib.train.record.journal import GPU_PEAK
 
 MOST_PICTURES = 24
 """Of a phase; of more validations evenly spread ones are shown, the first and the last among them."""
+LADDER_PICTURES = 6
+"""Of a phase in a page of several runs."""
 PICTURE_WIDTH = 720
 
-_STYLE = """
-body{font:14px/1.45 system-ui,sans-serif;color:#1c1c1c;background:#fff;max-width:1220px;margin:24px auto;
-padding:0 20px}
-h1{font-size:24px;margin:0 0 4px}h2{font-size:18px;margin:32px 0 8px;border-bottom:1px solid #ddd}
-h3{font-size:15px;margin:18px 0 6px}p{margin:4px 0}.quiet{color:#666}
-table{border-collapse:collapse;margin:6px 0}td,th{padding:3px 10px 3px 0;text-align:left;vertical-align:top}
-th{font-weight:600;border-bottom:1px solid #bbb}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
-.row{display:flex;flex-wrap:wrap;gap:16px}figure{margin:0;flex:0 1 560px;min-width:300px}
-figcaption{font-weight:600;margin-bottom:2px}svg{width:100%;height:auto;display:block}
-svg text{font-size:11px;fill:#555}.grid{stroke:#e4e4e4}.mark{fill:none;stroke:#1c1c1c;stroke-width:1.5}
-.legend span{margin-right:14px;font-size:12px;white-space:nowrap}
-.legend i{display:inline-block;width:10px;height:10px;margin-right:4px}
-.bar{display:flex;height:16px;max-width:900px;margin:4px 0}.bar i{display:block;height:100%}
-.sheet img{width:100%;display:block}.sheet figure{flex:1 1 480px;max-width:580px}
-pre{font:12px/1.35 ui-monospace,monospace;overflow-x:auto;background:#f6f6f6;padding:10px}
-.matrix td,.matrix th{padding:4px 8px;text-align:right;border:1px solid #fff}
-"""
-
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-"""A browser that is told this fetches nothing, whatever a name or a message in a run may hold."""
+_HEADINGS = ("phase", "state", "best", "step", "wall time", "gate", "written")
 
 
 def page(run: Run, *, now: float) -> str:
-    """The whole page.
+    """Return the whole page of a run.
 
     Curves, the pictures of every validation, per-class IoU, the confusion matrix where an evaluation lies
     beside the run, wall time, the resolved plan and the environment.
     """
+    return document(run.name, _head(run, now=now) + _sections(run, anchor="run", now=now))
+
+
+def page_of_runs(runs: Sequence[Run], *, title: str, now: float) -> str:
+    """Return one page of several runs, as those of a ladder: a table of all phases, then each run whole."""
+    rows, anchors = [], []
+    for number, run in enumerate(runs, start=1):
+        for place, phase in enumerate(run.phases, start=1):
+            rows.append([f"{run.name}/{phase}", *phase_cells(run, phase, now=now)[1:], _written(run, phase)])
+            anchors.append(f"run-{number}" if run.current(phase) is None else f"run-{number}-{place}")
+    head = f"<h1>{escape(title)}</h1><p class=quiet>{len(runs)} runs, as of {moment(now)}</p>"
+    links = " · ".join(
+        f'<a href="#run-{number}">{escape(run.name)}</a> {run.state(now=now)}'
+        for number, run in enumerate(runs, start=1)
+    )
+    body = "".join(
+        f'<section id="run-{number}">{_head(run, now=now)}'
+        f"{_sections(run, anchor=f'run-{number}', now=now, most_pictures=LADDER_PICTURES)}</section>"
+        for number, run in enumerate(runs, start=1)
+    )
+    return document(title, f"{head}<p>{links}</p>{table(_HEADINGS, rows, anchors=anchors)}{body}")
+
+
+def _head(run: Run, *, now: float) -> str:
+    about = f"{run.state(now=now)} as of {moment(now)} · {run.path}"
+    return f"<h1>{escape(run.name)}</h1><p class=quiet>{escape(about)}</p>"
+
+
+def _sections(run: Run, *, anchor: str, now: float, most_pictures: int = MOST_PICTURES) -> str:
     current = [folder for name in run.phases if (folder := run.current(name)) is not None]
+    ids = {folder.phase: f"{anchor}-{run.phases.index(folder.phase) + 1}" for folder in current}
+    sheets = partial(_sheet, most=most_pictures)
     sections = [
-        ("Phases", _phases(run, now=now)),
-        ("Curves", _each(current, _curves)),
+        ("Phases", _phases(run, ids, now=now)),
+        ("Curves", _each(current, _curves, ids=ids)),
         ("Figures", [*class_figures(current), *evaluated(evaluation_of(run))]),
-        ("Pictures: input, prediction, truth", _each(current, _sheet)),
+        ("Pictures: input, prediction, truth", _each(current, sheets)),
         ("Wall time", _wall_time(run)),
         ("Plan", _plan(run)),
         ("Environment", _environment(current)),
     ]
-    written = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
-    head = (
-        f"<h1>{escape(run.name)}</h1><p class=quiet>{escape(run.state(now=now))} · {escape(str(run.path))} · "
-        f"written {written}</p>"
-    )
-    body = "".join(f"<h2>{title}</h2>{''.join(parts)}" for title, parts in sections)
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        f"<title>{escape(run.name)}</title><style>{_STYLE}</style></head><body>{head}{body}</body></html>\n"
-    )
+    return "".join(f"<h2>{title}</h2>{''.join(parts)}" for title, parts in sections)
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: int = 0) -> str:
-    """A table of plain text; the last ``numbers`` columns are set to the right."""
-    first = len(headings) - numbers
-
-    def cells(row: Sequence[str], tag: str) -> str:
-        return "".join(
-            f"<{tag}{' class=n' if number >= first else ''}>{escape(cell)}</{tag}>"
-            for number, cell in enumerate(row)
-        )
-
-    lines = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
-    return f"<table><tr>{cells(headings, 'th')}</tr>{lines}</table>"
-
-
-def _each(folders: Sequence[PhaseFolder], section: Callable[[PhaseFolder], Iterator[str]]) -> Iterator[str]:
+def _each(
+    folders: Sequence[PhaseFolder],
+    section: Callable[[PhaseFolder], Iterator[str]],
+    *,
+    ids: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[str]:
     for folder in folders:
-        yield f"<h3>{escape(folder.phase)} <span class=quiet>{escape(folder.path.name)}</span></h3>"
+        mark = f' id="{ids[folder.phase]}"' if folder.phase in ids else ""
+        yield f"<h3{mark}>{escape(folder.phase)} <span class=quiet>{escape(folder.path.name)}</span></h3>"
         yield from section(folder)
 
 
-def _phases(run: Run, *, now: float) -> Iterator[str]:
-    headings = ("phase", "state", "best", "step", "wall time", "gate", "written")
-    yield table(headings, [phase_cells(run, name, now=now) for name in run.phases])
+def _phases(run: Run, ids: Mapping[str, str], *, now: float) -> Iterator[str]:
+    rows = [(*phase_cells(run, name, now=now), _written(run, name)) for name in run.phases]
+    yield table(_HEADINGS, rows, anchors=[ids.get(name, "") for name in run.phases])
     for name in run.phases:
         if reason := run.reason(name):
             yield f"<p>{escape(f'{name}: {reason}')}</p>"
 
 
+def _written(run: Run, phase: str) -> str:
+    folder = run.current(phase)
+    return "" if folder is None else moment(folder.last_written)
+
+
 def _curves(folder: PhaseFolder) -> Iterator[str]:
     steps, history = folder.steps, folder.history
-    terms = [name for name in (steps[-1] if steps else {}) if name.startswith("train/")]
-    drawn = [line_chart("loss and its terms", _lines(steps, terms))]
+    names = dict.fromkeys(name for line in steps for name in line)
+    terms = [name for name in names if name.startswith("train/")]
+    drawn = [line_chart("loss and its terms, training", _lines(steps, terms))]
     select = folder.select
     measured = list(dict.fromkeys(name for point in history for name in point.metrics))
+    losses = [name for name in measured if name.endswith("/loss")]
+    drawn.append(line_chart("loss, validation; by source", _points(history, losses)))
     if select is not None:
         best = folder.best
         sources = [name for name in measured if name.split("/")[2:] == select.metric.split("/")[2:]]
-        lines = {
-            name: [(point.step, point.metrics[name]) for point in history if name in point.metrics]
-            for name in sources
-        }
         mark = None if best is None else (best.step, best.metrics[select.metric])
-        drawn.append(line_chart(f"{select.metric}, {select.mode}; by source", lines, mark=mark))
+        title = f"{select.metric}, {select.mode}; by source"
+        drawn.append(line_chart(title, _points(history, sources), mark=mark))
     # A group's part without decay learns at the rate of the group.
-    rates = [
-        name
-        for name in (steps[-1] if steps else {})
-        if name.startswith("rate/") and not name.endswith("/no_decay")
-    ]
+    rates = [name for name in names if name.startswith("rate/") and not name.endswith("/no_decay")]
     drawn.append(line_chart("learning rates", _lines(steps, rates)))
+    norms = {
+        name.rpartition("/")[0] or "gradient": [(line["step"], line[name]) for line in steps if name in line]
+        for name in names
+        if name.rpartition("/")[2] == "gradient_norm"
+    }
+    drawn.append(line_chart("norm of the gradient before clipping", norms))
     drawn.append(line_chart("samples/s", _lines(steps, ["samples_per_s"])))
+    peaks = [(line["step"], line[GPU_PEAK] / 2**30) for line in steps if GPU_PEAK in line]
+    drawn.append(line_chart("GPU memory of rank 0, peak in GiB", {"tensors": peaks}))
     yield f"<div class=row>{''.join(drawn)}</div>"
+
+
+def _points(history: Sequence[Point], names: Iterable[str]) -> dict[str, list[tuple[float, float]]]:
+    return {
+        name: [(point.step, point.metrics[name]) for point in history if name in point.metrics]
+        for name in names
+    }
 
 
 def _lines(steps: Sequence[dict[str, float]], names: Iterable[str]) -> dict[str, list[tuple[float, float]]]:
@@ -135,7 +150,7 @@ def _lines(steps: Sequence[dict[str, float]], names: Iterable[str]) -> dict[str,
     }
 
 
-def _sheet(folder: PhaseFolder) -> Iterator[str]:
+def _sheet(folder: PhaseFolder, *, most: int) -> Iterator[str]:
     found = pictures(folder.path)
     if not found:
         yield "<p class=quiet>none drawn</p>"
@@ -145,7 +160,7 @@ def _sheet(folder: PhaseFolder) -> Iterator[str]:
     if select is not None and "/segmentation/" in select.metric:
         yield _class_legend()
     yield "<div class='row sheet'>"
-    for shown in _spread(found):
+    for shown in _spread(found, most=most):
         value = values.get(shown.step)
         caption = f"step {shown.step}" + (f", {select.metric} {value:.4f}" if select and value else "")
         data = base64.b64encode(small(shown, most=PICTURE_WIDTH)).decode()
@@ -164,11 +179,10 @@ def _class_legend() -> str:
     return f'<div class="legend">{names}</div>'
 
 
-def _spread(found: Sequence[Shown]) -> list[Shown]:
-    if len(found) <= MOST_PICTURES:
+def _spread(found: Sequence[Shown], *, most: int) -> list[Shown]:
+    if len(found) <= most:
         return list(found)
-    last = MOST_PICTURES - 1
-    return [found[round(number * (len(found) - 1) / last)] for number in range(MOST_PICTURES)]
+    return [found[round(number * (len(found) - 1) / (most - 1))] for number in range(most)]
 
 
 def _wall_time(run: Run) -> Iterator[str]:
@@ -218,4 +232,4 @@ def _environment(folders: Sequence[PhaseFolder]) -> Iterator[str]:
         return
     names = dict.fromkeys(name for rows in columns.values() for name in rows)
     rows = [[name, *(found.get(name, "") for found in columns.values())] for name in names]
-    yield table(["", *columns], rows)
+    yield table(["", *columns], rows, wraps=True)

@@ -25,22 +25,22 @@ def class_figures(folders: Sequence[PhaseFolder]) -> Iterator[str]:
     if names:
         yield "<h3>IoU by class at the best checkpoint, all sources</h3>"
         heads = "".join(f"<th class=n>{escape(phase)}</th>" for phase in known)
-        yield f"<table class=matrix><tr><th></th>{heads}</tr>"
+        yield f"<div class=wide><table class=matrix><tr><th></th>{heads}</tr>"
         for name in names:
             cells = "".join(_cell(metrics.get(name)) for metrics in known.values())
             yield f"<tr><th>{escape(name.removeprefix(_IOU))}</th>{cells}</tr>"
-        yield "</table>"
+        yield "</table></div>"
     elif known:
         yield "<h3>Best checkpoints</h3>"
         heads = "".join(f"<th class=n>{escape(phase)}</th>" for phase in known)
-        yield f"<table><tr><th></th>{heads}</tr>"
+        yield f"<div class=wide><table><tr><th></th>{heads}</tr>"
         for name in every:
             cells = "".join(
                 f"<td class=n>{metrics[name]:.4f}</td>" if name in metrics else "<td></td>"
                 for metrics in known.values()
             )
             yield f"<tr><td>{escape(name)}</td>{cells}</tr>"
-        yield "</table>"
+        yield "</table></div>"
 
 
 def evaluated(found: Evaluated | None) -> Iterator[str]:
@@ -49,13 +49,14 @@ def evaluated(found: Evaluated | None) -> Iterator[str]:
         yield "<p class=quiet>No evaluation lies beside this run; pbr evaluate makes one.</p>"
         return
     yield f"<h3>{escape(found.title)}</h3><p class=quiet>{escape(str(found.path))}</p>"
+    yield "<div class=wide>"
     yield "<table><tr><th>metric</th><th class=n>net [95 %]</th><th>hardest baseline</th><th>net is</th></tr>"
     for name, figure in found.figures.items():
         cells = [name, _interval(figure["methods"][NET]), _baseline(figure), str(figure.get("verdict", ""))]
         marks = ("", " class=n", "", "")
         row = "".join(f"<td{mark}>{escape(cell)}</td>" for mark, cell in zip(marks, cells, strict=True))
         yield f"<tr>{row}</tr>"
-    yield "</table>"
+    yield "</table></div>"
     if found.confusion is not None:
         yield from confusion_table(found.confusion)
 
@@ -64,12 +65,12 @@ def confusion_table(matrix: np.ndarray[Any, np.dtype[np.int64]]) -> Iterator[str
     """Rows are true classes, columns predicted ones, cells the share of the row's pixels."""
     yield "<h3>Confusion matrix: share of the pixels of the true class (row) by predicted class (column)</h3>"
     heads = "".join(f"<th>{name}</th>" for name in CLASSES)
-    yield f"<table class=matrix><tr><th></th>{heads}<th>pixels</th></tr>"
+    yield f"<div class=wide><table class=matrix><tr><th></th>{heads}<th>pixels</th></tr>"
     for name, counts in zip(CLASSES, matrix, strict=True):
         total = int(counts.sum())
         cells = "".join(_cell(float(count) / total if total else None) for count in counts)
         yield f"<tr><th>{name}</th>{cells}<td>{total:,}</td></tr>"
-    yield "</table>"
+    yield "</table></div>"
 
 
 def _cell(share: float | None) -> str:

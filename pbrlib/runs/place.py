@@ -82,6 +82,17 @@ def run_at(path: Path, *, usage: str) -> Path:
     return found[0]
 
 
+def report_at(path: Path) -> Path:
+    """Return the run that a path is or lies in, or the runs directory that it is where that holds several.
+
+    Raises:
+        DataError: There is no run.
+    """
+    located = locate(path)
+    several = located.run is None and not is_model(path) and len(run_folders(path)) > 1
+    return path if several else run_at(path, usage="pbr report")
+
+
 def networks_at(path: Path) -> Path:
     """Return the folder of trained networks that a path names: a model, or a runs directory.
 

@@ -178,6 +178,13 @@ def run_folders(root: Path) -> list[Path]:
     return found
 
 
+def in_ladder_order(runs: Sequence[Run], *, root: Path) -> list[Run]:
+    """Return runs as the ladder of their directory trains them, those of no ladder after them."""
+    entries = read_leniently(root / LADDER).get("phases", ())
+    names = list(dict.fromkeys(one.get("curriculum") for one in entries))
+    return sorted(runs, key=lambda run: names.index(run.name) if run.name in names else len(names))
+
+
 def _folders_in(folder: Path) -> list[Path]:
     """Those that may hold runs."""
     below = [path for path in folder.iterdir() if not path.name.startswith(".")]

@@ -61,7 +61,7 @@ def render_run(run: Run, *, now: float) -> Iterator[RenderableType]:
     yield Text(f"{run.name}: {run.state(now=now)}, {kind}, {len(run.phases)} phases", style="bold")
     table = _table("phase", "state", "best", "step", "wall time", "gate", "last written")
     for name in run.phases:
-        table.add_row(*map(Text, phase_cells(run, name, now=now)))
+        table.add_row(*map(Text, (*phase_cells(run, name, now=now), _age(run.current(name), now=now))))
     yield table
     for name in run.phases:
         if reason := run.reason(name):
@@ -90,11 +90,10 @@ def incidents(folder: PhaseFolder) -> Iterator[str]:
 
 
 def phase_cells(run: Run, phase: str, *, now: float) -> tuple[str, ...]:
-    """Phase, state, best, step, wall time, gate, and when it wrote last."""
+    """Phase, state, best, step, wall time and gate."""
     folder = run.current(phase)
     cells = (phase, run.state_of(phase, now=now), _best(folder), _progress(folder), _wall(folder))
-    age = "" if folder is None else f"{duration(max(now - folder.last_written, 0.0))} ago"
-    return (*cells, _gate(folder), age)
+    return (*cells, _gate(folder))
 
 
 def curves(folder: PhaseFolder) -> Iterator[str]:
@@ -186,6 +185,10 @@ def _gate(folder: PhaseFolder | None) -> str:
     if gate["passed"]:
         return "passed"
     return "closed" if gate.get("forced") is None else f"forced: {gate['forced']}"
+
+
+def _age(folder: PhaseFolder | None, *, now: float) -> str:
+    return "" if folder is None else f"{duration(max(now - folder.last_written, 0.0))} ago"
 
 
 def _below(path: Path, root: Path) -> str:

@@ -23,7 +23,7 @@ from pbrlib.models.build import build_network, init_head_bias
 from pbrlib.models.inputs import colour_input, gloss_input, map_input
 from pbrlib.models.roles import MapDeclaration
 from pbrlib.seeds import uniform
-from pbrlib.tasks.supervised import Example, SupervisedPlayer, side_by_side
+from pbrlib.tasks.supervised import Example, SupervisedPlayer, add_loss, logits_of, side_by_side
 from pbrlib.tasks.taskspec import AlbedoSpec, GlossInput, MapSpec
 from pbrlib.train.task import Turn, Turns
 
@@ -130,15 +130,15 @@ class MapTask:
 
     def predict(self, batch: Batch) -> Float[Tensor, "n c h w"]:
         """The map of whole textures whose sides the chain's stride divides, in [0, 1]."""
-        condition = self.condition(batch)
-        x = self.inputs(batch, condition=condition, gloss_dropout=0.0)
-        logits: Tensor = self.network(x, condition.features).logits
-        return logits.float().sigmoid()
+        return logits_of(self.network, self.prepare(batch, training=False)).float().sigmoid()
 
     def evaluate(self, batch: Batch) -> Sums:
-        """L1, RMSE and SSIM of one texture."""
-        prediction = self.predict(batch)
-        return map_metrics(prediction, batch.maps[self.role], batch.valid, prefix=self.role)
+        """L1, RMSE, SSIM and the loss of one texture."""
+        example = self.prepare(batch, training=False)
+        logits = logits_of(self.network, example)
+        sums = map_metrics(logits.float().sigmoid(), batch.maps[self.role], batch.valid, prefix=self.role)
+        add_loss(sums, self.players[0].recipe, logits, example.target, role=self.role)
+        return sums
 
     def picture(self, batch: Batch) -> Float[Tensor, "3 h w"]:
         """Diffuse, prediction, truth."""

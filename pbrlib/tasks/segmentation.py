@@ -19,7 +19,14 @@ from pbrlib.models.build import build_network
 from pbrlib.models.inputs import colour_input
 from pbrlib.models.roles import SegmentationDeclaration
 from pbrlib.seeds import mix, uniform
-from pbrlib.tasks.supervised import Example, SupervisedPlayer, class_colours, side_by_side
+from pbrlib.tasks.supervised import (
+    Example,
+    SupervisedPlayer,
+    add_loss,
+    class_colours,
+    logits_of,
+    side_by_side,
+)
 from pbrlib.tasks.taskspec import SegmentationSpec, merged_classes
 from pbrlib.train.task import Turn, Turns
 
@@ -65,16 +72,17 @@ class SegmentationTask:
 
     def predict(self, batch: Batch) -> Float[Tensor, "n k h w"]:
         """Class logits of whole textures whose sides the stride divides."""
-        logits: Tensor = self.network(self.prepare(batch, training=False).x).logits
-        return logits
+        return logits_of(self.network, self.prepare(batch, training=False))
 
     def evaluate(self, batch: Batch) -> Sums:
-        """One confusion matrix: mean IoU and the IoU of every class."""
-        predicted = self.predict(batch).argmax(dim=1)
+        """One confusion matrix for mean IoU and the IoU of every class, and the loss."""
+        example = self.prepare(batch, training=False)
+        logits = logits_of(self.network, example)
         sums = Sums()
         labels = self._labels(batch)
-        matrix = confusion(predicted, labels, num_classes=len(CLASSES), valid=batch.valid[:, 0])
+        matrix = confusion(logits.argmax(dim=1), labels, num_classes=len(CLASSES), valid=batch.valid[:, 0])
         sums.add_confusion("segmentation", matrix)
+        add_loss(sums, self.players[0].recipe, logits, example.target, role="segmentation")
         return sums
 
     def picture(self, batch: Batch) -> Float[Tensor, "3 h w"]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pbrlib.losses.recipe import LossReport, Recipe
 from pbrlib.losses.target import LossTarget
 from pbrlib.maps import CLASS_COLOURS
+from pbrlib.metrics.sums import Sums
 from pbrlib.models.build import AnyNetwork
 from pbrlib.models.network import Network
 from pbrlib.models.roles import NetworkDeclaration
@@ -57,12 +58,20 @@ class SupervisedPlayer:
         self.network = network
         self.module = LossOfNetwork(network, recipe)
         self.declaration: Mapping[str, Any] = declared.model_dump(mode="json")
-        self._recipe = recipe
+        self.recipe = recipe
 
     def counts(self, example: Example) -> Tensor:
         """What each loss term will average over. Shape (terms,)."""
-        counts: Tensor = self._recipe.counts(example.target)
+        counts: Tensor = self.recipe.counts(example.target)
         return counts
+
+
+def add_loss(
+    sums: Sums, recipe: Recipe, logits: Float[Tensor, "1 k h w"], target: LossTarget, *, role: str
+) -> None:
+    """Add the loss of one validation texture to ``<role>/loss``, a mean over textures."""
+    loss, counted = recipe.measure(logits, target)
+    sums.add_mean(f"{role}/loss", loss * counted, counted)
 
 
 def side_by_side(*pictures: Float[Tensor, "c h w"]) -> Float[Tensor, "3 h w"]:

@@ -37,6 +37,7 @@ class Learner:
         # As validation leaves a player that sleeps.
         player.module.eval()
         self.rates: dict[str, float] = {}
+        self.gradient_norm: Tensor | None = None
 
     def is_awake(self, step: int) -> bool:
         """Whether the player learns in a step of the phase."""
@@ -83,9 +84,10 @@ class Learner:
         return report
 
     def clip(self) -> Tensor:
-        """Limits the gradients and gives their norm before that."""
+        """Limits the gradients; returns their norm before that and keeps it for the journal."""
         learning = [parameter for parameter in self.player.network.parameters() if parameter.requires_grad]
-        return nn.utils.clip_grad_norm_(learning, self.own.grad_clip)
+        self.gradient_norm = nn.utils.clip_grad_norm_(learning, self.own.grad_clip)
+        return self.gradient_norm
 
     def update(self) -> None:
         """Lets the optimizer step, and forgets the gradients."""

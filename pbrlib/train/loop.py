@@ -24,7 +24,7 @@ from pbrlib.train.phase import PhaseRun
 from pbrlib.train.plateau import PLATEAU, on_plateau
 from pbrlib.train.record.batchrecord import BatchRecord
 from pbrlib.train.record.environment import note_environment
-from pbrlib.train.record.journal import Journal
+from pbrlib.train.record.journal import GPU_PEAK, Journal
 from pbrlib.train.record.profile import StepProfile
 from pbrlib.train.record.timesheet import enter_stage
 from pbrlib.train.record.trackers import open_trackers
@@ -215,18 +215,22 @@ def _step_values(
 ) -> dict[str, object]:
     """What the journal says of a step; figures of several players have the player's name in theirs."""
     losses: dict[str, object] = {}
+    norms: dict[str, object] = {}
     rates: dict[str, object] = {}
     left = run.plan.total_steps - step
     for player, report in reports.items():
         whose = f"{player}/" if len(run.players) > 1 else ""
         losses[f"train/{whose}loss"] = float(report.total)
         losses |= {f"train/{whose}{name}": float(value) for name, value in report.terms.items()}
+        if (norm := learners.by_name[player].gradient_norm) is not None:
+            norms[f"{whose}gradient_norm"] = float(norm)
         rates |= {f"rate/{whose}{name}": rate for name, rate in learners.by_name[player].rates.items()}
     return {
         "phase": run.name,
         "total_steps": run.plan.total_steps,
         "epoch": (step - 1) / run.plan.steps_per_epoch,
         **losses,
+        **norms,
         **clock.figures(),
         "step_s": clock.step_s(),
         "seconds_left": clock.seconds_left(steps=left, validations=-(-left // run.segment_steps)),
@@ -236,7 +240,7 @@ def _step_values(
 
 def _gpu_memory(device: torch.device) -> dict[str, float]:
     """What tensors of this rank have held at most since the process began, in bytes; nothing on a CPU."""
-    return {"gpu_peak_bytes": float(torch.cuda.max_memory_allocated(device))} if device.type == "cuda" else {}
+    return {GPU_PEAK: float(torch.cuda.max_memory_allocated(device))} if device.type == "cuda" else {}
 
 
 def _resume(run: PhaseRun, learners: Learners, runtime: Runtime) -> State:

@@ -1,4 +1,4 @@
-"""``pbr report``: a run as one HTML page; starts no Ray."""
+"""``pbr report``: a run, or all runs of a directory, as one HTML page; starts no Ray."""
 
 from __future__ import annotations
 
@@ -16,27 +16,35 @@ from ray_jobs.commands.paramtypes import Place
     "--out",
     metavar="HTML",
     type=Place(dir_okay=False),
-    help="Where the page goes; default: RUN/report.html.",
+    help="Where the page goes; default: report.html in the run, or in the directory of several runs.",
 )
 def command(run: Path, out: Path | None) -> None:
-    """Write RUN, a folder RUNS/CURRICULUM, as one HTML page that needs nothing beside it.
+    """Write RUN as one HTML page that needs nothing beside it.
 
-    Curves, the pictures of each validation, IoU by class, the confusion matrix of an evaluation that lies
-    beside the run, wall time, the resolved plan and the environment.
+    RUN is a folder RUNS/CURRICULUM, the folder of a phase in it, or RUNS itself: the page of a directory with
+    several runs, as a ladder leaves it, holds all of them. The page shows curves, the pictures of each
+    validation, IoU by class, the confusion matrix of an evaluation that lies beside the run, wall time, the
+    resolved plan and the environment.
     """
     from pbrlib import storage
-    from pbrlib.runs.place import run_at
+    from pbrlib.runs.place import report_at
 
-    run = run_at(run, usage="pbr report")
-    from pbrlib.runs.htmlreport import page
-    from pbrlib.runs.record import Run
+    place = report_at(run)
+    from pbrlib.runs.htmlreport import page, page_of_runs
+    from pbrlib.runs.record import Run, find_runs, in_ladder_order, is_run
     from ray_jobs.output import check_file, write_file
 
-    file = out or run / "report.html"
-    with storage.snapshot(run.parent):
-        opened = Run.open(run)
-        check_file(file, option="--out")
-        content = page(opened, now=time.time()).encode()
+    file, now = out or place / "report.html", time.time()
+    if is_run(place):
+        with storage.snapshot(place.parent):
+            opened = Run.open(place)
+            check_file(file, option="--out")
+            content = page(opened, now=now).encode()
+    else:
+        with storage.snapshot(place):
+            runs = in_ladder_order(find_runs(place), root=place)
+            check_file(file, option="--out")
+            content = page_of_runs(runs, title=place.resolve().name, now=now).encode()
     if out is None:  # a link that lies in the folder of somebody else's run is not followed
         storage.write_atomic(file, content)
     else:

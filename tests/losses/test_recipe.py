@@ -43,6 +43,20 @@ def test_term_has_a_positive_value_and_a_gradient(name):
 
 
 @pytest.mark.parametrize("name", TERMS)
+def test_measured_loss_is_that_of_a_step_and_nothing_counts_without_a_pixel(name):
+    logits, target = batch_for(name)
+    loss = only(name)
+    value, counted = loss.measure(logits.requires_grad_(), target)
+    assert value.requires_grad is False
+    assert counted.item() == 1.0
+    torch.testing.assert_close(value, loss(logits, target).total.detach())
+    none = dataclasses.replace(target, valid=torch.zeros_like(target.valid))
+    value, counted = loss.measure(logits, none)
+    assert counted.item() == 0.0
+    assert value.isfinite()
+
+
+@pytest.mark.parametrize("name", TERMS)
 def test_pixels_that_do_not_count_touch_neither_value_nor_gradient(name):
     logits, target = batch_for(name)
     loss = only(name)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import itertools
+import json
 import re
 import shutil
 import xml.etree.ElementTree as ET
@@ -19,16 +21,18 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.evaluate.measure import checkpoints_of, evaluate
 from pbrlib.inference.chain import Chain
 from pbrlib.maps import CLASS_COLOURS, CLASSES
-from pbrlib.runs.chart import MOST_POINTS, line_chart
+from pbrlib.runs.chart import MOST_POINTS, MOST_READINGS, line_chart
 from pbrlib.runs.htmlreport import page
 from pbrlib.runs.record import Run
 from pbrlib.train.runtimespec import RuntimeSpec
 from ray_jobs.cli import main
 from tests.conftest import ALBEDO, SEGFORMER
-from tests.runs.trees import NOW, albedo_of, declare, finish, phase
+from tests.runs.trees import NOW, albedo_of, declare, finish, phase, write_ladder
 
 VOID = {"meta", "img", "br"}
-REFERENCE = re.compile(r"""(?:https?:|//|url\(|@import|<script|<link|<iframe|\bsrc="(?!data:)|\bhref=)""")
+REFERENCE = re.compile(
+    r"""(?:https?:|//|url\(|@import|<script|<link|<iframe|\bsrc="(?!data:)|\bhref="(?!#))"""
+)
 
 
 class Page(HTMLParser):
@@ -106,6 +110,8 @@ def test_the_page_of_a_segmentation_holds_everything_and_asks_for_nothing(report
         "libraries.torch",
         "input wait",
         "step 2, val/all/segmentation/miou",
+        "norm of the gradient before clipping",
+        "loss, validation; by source",
     ):
         assert words in page.text, words
     assert [image[:2] for image in page.images] == [b"\xff\xd8"]
@@ -158,8 +164,20 @@ def test_a_chart_leaves_gaps_and_thins_long_lines() -> None:
     (line,) = svg.findall("polyline")
     assert len(line.attrib["points"].split()) == MOST_POINTS
     assert len(svg.findall("circle")) == 3, "two lone points and the mark"
+    assert len(svg.findall("g")) == MOST_READINGS
     assert "a &amp; b" in chart
     assert line_chart("nothing", {"x": []}) == ""
+
+
+def test_a_step_under_the_pointer_shows_its_values() -> None:
+    line = [(2.0, 0.5), (4.0, float("nan")), (6.0, 0.25)]
+    (svg,) = figures(line_chart("loss", {"a<b": line, "other": [(6.0, 0.125), (8.0, 1.0)]}))
+    bands = svg.findall("g")
+    titles = [band.findtext("title") for band in bands]
+    assert titles == ["step 2\na<b: 0.5", "step 6\na<b: 0.25\nother: 0.125", "step 8\nother: 1"]
+    rects = [(float(r.attrib["x"]), float(r.attrib["width"])) for band in bands for r in band.findall("rect")]
+    for (x, width), (following, _) in itertools.pairwise(rects):
+        assert x + width == pytest.approx(following, abs=0.2), "no step of the pointer lies between two bands"
 
 
 def test_the_axis_of_what_is_never_negative_ends_at_zero() -> None:
@@ -196,3 +214,59 @@ def test_names_of_folders_are_text_of_the_page(tmp_path: Path) -> None:
     text = page(Run.open(tmp_path / hostile), now=NOW)
     assert "<script" not in text and "<img src=x" not in text
     assert hostile in Page(text).text
+
+
+@pytest.fixture
+def ladder(tmp_path: Path) -> Path:
+    """Two runs of which the ladder trains the one that is later in the alphabet first."""
+    runs = tmp_path / "runs"
+    for number, name in enumerate(("early", "late")):
+        run = declare(runs, albedo_of("A1", "A2", name=name))
+        fingerprint = f"{number}" * 64
+        folder = phase(run, "A1", fingerprint=fingerprint, errors={2: 0.5, 4: 0.25}, age_s=10)
+        finish(run, folder, fingerprint=fingerprint, order=("A1", "A2"))
+    write_ladder(runs, state="finished", age_s=10, curriculum="late")
+    return runs
+
+
+def test_a_directory_of_several_runs_has_one_page_with_a_link_to_each(ladder: Path) -> None:
+    text = report(ladder)
+    page = Page(text)
+    order = ["late/A1", "late/A2", "early/A1", "early/A2"]
+    assert [page.text.index(name) for name in order] == sorted(page.text.index(name) for name in order)
+    links, ids = re.findall(r'href="#([^"]+)"', text), re.findall(r' id="([^"]+)"', text)
+    assert set(links) <= set(ids), "every link leads somewhere"
+    assert len(ids) == len(set(ids)), "and to one place"
+    assert {"run-1", "run-2", "run-1-1", "run-2-1"} <= set(links)
+    assert REFERENCE.findall(text) == []
+    assert not (ladder / "late" / "report.html").exists()
+
+
+def test_a_page_names_moments_and_no_age(ladder: Path) -> None:
+    for text in (report(ladder), report(ladder / "early")):
+        assert " ago" not in Page(text).text
+        assert re.search(r"2033-05-1[78] \d\d:\d\d:\d\d[+-]\d\d:\d\d", text), "when the phase wrote last"
+        assert re.search(r"as of \d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d:\d\d", text)
+
+
+def test_what_may_be_wider_than_a_screen_scrolls_by_itself(reported: Path) -> None:
+    text = report(reported / "segformer")
+    assert '<meta name="viewport" content="width=device-width' in text
+    tables = re.findall(r"(<div class=[^>]+>)?<table", text)
+    assert len(tables) >= 5
+    assert all(
+        around in ("<div class=wide>", '<div class="wide">', '<div class="text">') for around in tables
+    )
+
+
+def test_gpu_memory_and_the_norms_of_several_players_are_drawn(tmp_path: Path) -> None:
+    run = declare(tmp_path, albedo_of("A1"))
+    journal = phase(run, "A1", fingerprint="0" * 64, errors={2: 0.5, 4: 0.25}, age_s=10) / "metrics.jsonl"
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    for line in lines:
+        if line["kind"] == "step":
+            line |= {"gpu_peak_bytes": 3 * 2**30, "generator/gradient_norm": 1.5, "critic/gradient_norm": 2.5}
+    journal.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    titles = [title.text or "" for svg in figures(report(run)) for title in svg.iter("title")]
+    assert "step 2\ntensors: 3" in titles
+    assert "step 2\ngenerator: 1.5\ncritic: 2.5" in titles

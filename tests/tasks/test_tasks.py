@@ -129,6 +129,9 @@ def test_evaluation_measures_the_target_map_alone(kind: str, shard_set: ShardSet
         picture = task.picture(batch)
     assert results
     assert all(name.startswith(f"{kind}/") for name in results)
+    with torch.no_grad():
+        report = task.players[0].module(task.prepare(batch, training=False), None)
+    assert results[f"{kind}/loss"] == pytest.approx(report.total.item(), rel=1e-4)
     assert picture.shape == (3, 64, 3 * 64)
     assert 0 <= float(picture.min()) <= float(picture.max()) <= 1
 

@@ -59,7 +59,8 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
     def prepared(self: MapTask, batch: Batch, *, training: bool) -> Example:
         assert self.players[0].module.training == training
         example, again = prepare(self, batch, training=training), prepare(self, batch, training=False)
-        seen.tasks.append(self)
+        if training:
+            seen.tasks.append(self)
         seen.modes += [module.training for net in seen.frozen.values() for module in net.modules()]
         pairs = ((example.x, again.x), (example.condition, again.condition))
         seen.same_answers += [torch.equal(*pair) for pair in pairs]  # type: ignore[arg-type]

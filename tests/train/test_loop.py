@@ -82,7 +82,12 @@ def test_the_journal_names_loss_terms_rates_and_throughput(
     validated = [line for line in lines if line["kind"] == "validation"]
     assert [line["step"] for line in validated] == [4, 8]
     assert validated[0]["val/all/albedo/l1"] == validated[0]["val/generated/albedo/l1"]
-    assert list((best.parent / "tensorboard").glob("events.*"))
+    assert last["gradient_norm"] > 0
+    assert validated[0]["val/all/albedo/loss"] > 0
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    shown = EventAccumulator(str(best.parent / "tensorboard")).Reload().Tags()["scalars"]
+    assert {"gradient_norm", "val/all/albedo/loss", "train/loss"} <= set(shown)
 
 
 def test_a_later_phase_starts_from_the_best_weights_of_the_earlier_one(

@@ -26,6 +26,9 @@ METRICS = "metrics.jsonl"
 _TOTAL = re.compile(r"train/([^/]+/)?loss")
 """The loss of the only player of a phase, or of one of several."""
 
+GPU_PEAK = "gpu_peak_bytes"
+"""What tensors of rank 0 have held at most, in the line of a step on a GPU."""
+
 TRACKER = "tracker"
 """The kind of a line that says what a tracker did not get."""
 
