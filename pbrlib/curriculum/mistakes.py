@@ -24,6 +24,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+UNKNOWN_KEY = "unknown key"
+"""How the message about a key begins that no declaration has."""
+
+
 @dataclass(frozen=True)
 class Mistake:
     """One mistake: where it is, and a sentence with what came and what to do."""
@@ -85,7 +89,8 @@ def explain(errors: Sequence[ErrorDetails], root: type[BaseModel]) -> list[Mista
 
 _MAPPING_EXPECTED = {"model_type", "model_attributes_type", "dict_type", "mapping_type"}
 _WRONG_TYPES = {
-    **dict.fromkeys(("float_type", "float_parsing", "finite_number"), "a number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    "finite_number": "a finite number",
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
     **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
     **dict.fromkeys(("tuple_type", "list_type"), "a list"),
@@ -111,7 +116,7 @@ def _sentence(error: ErrorDetails, *, parent: Any, here: Any) -> str:
     got = f"got {_short(error['input'])}"
     match error["type"]:
         case "extra_forbidden":
-            return f"unknown key. {suggestion(error['loc'][-1], _keys(parent))}".rstrip()
+            return f"{UNKNOWN_KEY}. {suggestion(error['loc'][-1], _keys(parent))}".rstrip()
         case "missing":
             return f"missing; expected {_wanted(here)}."
         case "literal_error":
@@ -153,7 +158,16 @@ def _hint(value: object) -> str:
         return " Variables of the environment are not read: change the value with --set."
     if re.fullmatch(r"\d+(?::\d+)+", value):
         return " Write one number, without colons."
-    return " Write a point, not a comma." if re.fullmatch(r"-?\d+,\d+", value) else ""
+    if re.fullmatch(r"-?\d+,\d+", value):
+        return " Write a point, not a comma."
+    if percent := re.fullmatch(r"(\d+(?:\.\d+)?) ?%", value):
+        return f" Write a share: {float(percent[1]) / 100:g}."
+    if number := re.fullmatch(r"(-?\d[\d.]*) ?[a-zA-Z]+", value):
+        return f" Write the number alone: {number[1]}."
+    if re.fullmatch(r"-?\d+(?:[ ']\d{3})+", value):
+        digits = re.sub(r"[ ']", "", value)
+        return f" Write the digits together: {digits}."
+    return ""
 
 
 def _short(value: object) -> str:

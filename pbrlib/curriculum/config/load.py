@@ -11,13 +11,18 @@ import yaml
 from pydantic import ValidationError
 
 from pbrlib.curriculum.config.overrides import apply, by_family
-from pbrlib.curriculum.config.yamlfile import lines_of, parse_yaml, read_yaml
+from pbrlib.curriculum.config.yamlfile import anchored_lines, lines_of, parse_yaml, read_yaml
 from pbrlib.curriculum.ladder import Family, Ladder, LadderSpec, in_waves, order_mistakes
-from pbrlib.curriculum.mistakes import Mistake, every, explain, refuse
+from pbrlib.curriculum.mistakes import UNKNOWN_KEY, Mistake, every, explain, refuse
 from pbrlib.curriculum.spec import Curriculum, plain
 from pbrlib.errors import ConfigError
 from pbrlib.spec import Spec
 from pbrlib.train.runtimespec import RuntimeSpec
+
+_ANCHOR = (
+    f"{UNKNOWN_KEY} for an anchor; expected it at a value that is read. Write the anchor where the value "
+    "stands first, crop: &crop 128, and crop: *crop from then on."
+)
 
 AnySpec = TypeVar("AnySpec", bound=Spec)
 
@@ -156,13 +161,19 @@ def _built(
 def _with_lines(mistakes: Sequence[Mistake], file: Path, overrides: Sequence[str]) -> list[Mistake]:
     """The mistakes with their lines in the file; those of an override have none."""
     lines, changed = lines_of(file), [one.partition("=")[0] for one in overrides]
+    anchored = anchored_lines(file)
     found = []
     for one in mistakes:
         place = one.address
         while place not in lines:
             place = place.rpartition(".")[0]
         overridden = any(one.address == name or one.address.startswith(f"{name}.") for name in changed)
-        found.append(one if overridden else replace(one, line=lines[place]))
+        if overridden:
+            found.append(one)
+            continue
+        is_anchor = one.message.startswith(UNKNOWN_KEY) and lines[place] in anchored
+        message = _ANCHOR if is_anchor else one.message
+        found.append(replace(one, message=message, line=lines[place]))
     return found
 
 

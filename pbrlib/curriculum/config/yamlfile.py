@@ -165,6 +165,13 @@ def lines_of(path: Path) -> dict[str, int]:
     return found
 
 
+def anchored_lines(path: Path) -> set[int]:
+    """The lines of a file that could be read which hold an anchor, from 1."""
+    with path.open("rb") as file:
+        tokens = yaml.scan(_decoded(file.read(MOST_BYTES)), Loader=_Loader)
+        return {token.start_mark.line + 1 for token in tokens if isinstance(token, yaml.AnchorToken)}
+
+
 def _load(text: str) -> Any:
     loader = _Loader(text)
     try:
