@@ -21,40 +21,46 @@ GATE_CLOSED = 3
 INTERRUPTED = 130
 
 SUBCOMMANDS = {
-    "doctor": ("ray_jobs.commands.doctor:command", "Examine this machine: is all there that training needs?"),
-    "prepare": ("ray_jobs.commands.prepare:command", "Read a source of materials and write a shard set."),
-    "shards": ("ray_jobs.commands.inspect:shards", "Look into a shard set."),
+    "doctor": ("ray_jobs.commands.doctor:command", "Check that this machine has what training needs."),
+    "prepare": ("ray_jobs.commands.prepare:command", "Read materials, audit them and write a shard set."),
+    "shards": ("ray_jobs.commands.inspect:shards", "Inspect a shard set."),
     "plan": (
         "ray_jobs.commands.plan:command",
-        "Check curricula and show what they would train; start nothing.",
+        "Check curricula and show what they would train, without training.",
     ),
     "augment-preview": (
         "ray_jobs.commands.preview:command",
-        "Draw a picture of what the network of a phase sees.",
+        "Save a picture of the augmented inputs of a phase.",
     ),
     "rehearse": (
         "ray_jobs.commands.rehearse:command",
-        "Try every phase for a few steps; say what the whole takes.",
+        "Run a few steps of every phase; estimate time, memory and storage.",
     ),
-    "train": ("ray_jobs.commands.train:command", "Train a curriculum; the same command resumes it."),
+    "train": (
+        "ray_jobs.commands.train:command",
+        "Train a ladder or curricula; run the same command again to resume.",
+    ),
     "runs": ("ray_jobs.commands.runs:runs", "List, show, compare and prune runs."),
     "debug-step": (
         "ray_jobs.commands.debug:command",
-        "Take one step of a run again in one process, and look at it.",
+        "Replay one training step in one process and inspect it.",
     ),
-    "report": ("ray_jobs.commands.report:command", "Write a run as one HTML page."),
+    "report": ("ray_jobs.commands.report:command", "Write a self-contained HTML report."),
     "submit": (
         "ray_jobs.commands.submit:command",
-        "Run one of these commands as a job of a cluster, and follow it.",
+        "Run one of these commands as a job on a Ray cluster and follow it.",
     ),
-    "tune": ("ray_jobs.commands.tune:command", "Search addresses of a curriculum for better values."),
-    "evaluate": ("ray_jobs.commands.evaluate:command", "Measure trained networks beside trivial baselines."),
+    "tune": ("ray_jobs.commands.tune:command", "Search for better hyperparameters of one phase."),
+    "evaluate": (
+        "ray_jobs.commands.evaluate:command",
+        "Evaluate trained networks against trivial baselines.",
+    ),
     "convert": ("ray_jobs.commands.convert:command", "Convert a folder of old textures to True PBR."),
     "score": (
         "ray_jobs.commands.score:command",
-        "Score a converted folder against the materials it was made of.",
+        "Score a converted folder against its ground-truth materials.",
     ),
-    "bake": ("ray_jobs.commands.bake:command", "Bake modern materials into a folder of old textures."),
+    "bake": ("ray_jobs.commands.bake:command", "Render modern materials to a folder of old-style textures."),
 }
 """Name of a subcommand -> (module:attribute, the line that ``pbr --help`` shows for it)."""
 

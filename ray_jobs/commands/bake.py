@@ -1,4 +1,4 @@
-"""``pbr bake SOURCE --out DIR``: an old game's texture tree out of modern materials; no Ray."""
+"""``pbr bake SOURCE --out DIR``: renders modern materials to an old-style texture tree, without Ray."""
 
 from __future__ import annotations
 
@@ -18,29 +18,28 @@ INCOMPLETE = 1
     metavar="DIR",
     required=True,
     type=LocalPlace(file_okay=False, why="textures are files of this machine."),
-    help="The tree.",
+    help="Output folder.",
 )
 @click.option(
     "--size",
     default=1024,
     show_default=True,
     type=click.IntRange(16),
-    help="Largest side in pixels of a folder's materials.",
+    help="Largest side of a material in pixels, for a folder of materials.",
 )
 @click.option(
     "--hold-out",
     metavar="PATTERN",
     multiple=True,
-    help="Bake only what pbr prepare holds out by the same patterns; may be repeated.",
+    help="Bake only the materials that pbr prepare holds out by this pattern; may be repeated.",
 )
 @click.pass_context
 def command(ctx: click.Context, *, source: str, out: Path, size: int, hold_out: tuple[str, ...]) -> None:
-    """Bake modern materials into an old texture tree, with their maps beside it as the truth.
+    """Render modern materials to old-style textures, and write their maps beside them as ground truth.
 
-    SOURCE is one as pbr prepare takes it: a folder with a subfolder for each material, or
-    generated:count=8,size=256,seed=1. DIR can be given to pbr convert, and DIR/index.json and DIR/materials
-    to pbr score. The same command again bakes what is missing, damaged or changed. Exit code 1 if some
-    material could not be baked.
+    SOURCE is a folder with a subfolder for each material, or generated:count=8,size=256,seed=1. Convert DIR
+    with pbr convert, then pass DIR/index.json and DIR/materials to pbr score. Run the same command again to
+    bake what is missing, damaged or changed. Exit code 1 if a material could not be baked.
     """
     from pbrlib import storage
     from ray_jobs.source import parse_source

@@ -47,14 +47,23 @@ class _Specular(click.ParamType[Any]):
 @click.argument("run", metavar="MODEL", type=Place(file_okay=False))
 @click.argument("source", metavar="INPUT", type=_TEXTURES)
 @click.argument("output", type=_TEXTURES)
-@click.option("--device", default="auto", show_default=True, help="Where the networks run: auto, cpu, cuda.")
-@click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Child processes.")
+@click.option(
+    "--device", default="auto", show_default=True, help="Device of the networks: auto, cpu or cuda."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Number of processes that decode and encode textures.",
+)
 @click.option(
     "--specular",
     type=_Specular(),
     default="1",
     show_default=True,
-    help="Alpha of RMAOS, a share of the reflectance 0.04: a number, or gloss for the old normal's alpha.",
+    help="Alpha channel of RMAOS, as a fraction of the reflectance 0.04: a number, or gloss for the old "
+    "normal map's alpha.",
 )
 @click.pass_context
 def command(

@@ -1,4 +1,4 @@
-"""``pbr debug-step``: one step of a run, taken again in one process; starts no Ray."""
+"""``pbr debug-step``: replays one training step in one process, without Ray."""
 
 from __future__ import annotations
 
@@ -15,16 +15,24 @@ NOT_FINITE = 4
 
 @click.command("debug-step")
 @click.argument("run", metavar="RUN", type=Place())
-@click.option("--phase", help="Phase of the run; default: the one with a step that was not finite.")
-@click.option("--step", type=click.IntRange(0), help="Default: the step that was not finite.")
+@click.option("--phase", help="Phase of the run. Default: the one whose loss or gradient was not finite.")
+@click.option(
+    "--step",
+    type=click.IntRange(0),
+    help="Step to replay. Default: the one whose loss or gradient was not finite.",
+)
 @click.option(
     "--data",
     multiple=True,
     type=DataPlaceParam(),
     metavar="[SOURCE=]SHARDS",
-    help="Shard set, if it lies elsewhere than when the run was trained; repeat it for each set of the run.",
+    help="Shard set, if it has moved since the run was trained; repeat it for each set of the run.",
 )
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Default: the one of the run.")
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    help="Device of the replay. Default: the device of the run.",
+)
 @click.pass_context
 def command(
     context: click.Context,
@@ -34,11 +42,12 @@ def command(
     data: tuple[DataPlace, ...],
     device: str | None,
 ) -> None:
-    """Take one step of a run again in one process, and look at its terms, samples, layers and gradients.
+    """Replay one training step in one process and show its loss terms, samples, layers and gradients.
 
-    A step that was not finite is replayed from the state that training kept before it; any other from the
-    newest checkpoint before it, through all the steps between. RUN is RUNS/CURRICULUM, or the folder of its
-    phase. Exit code 0 when the step is finite, 4 when it is not, 2 when it cannot be replayed.
+    A step whose loss or gradient was not finite is replayed from the state that training saved before it;
+    any other step from the newest checkpoint before it, through all steps between. RUN is RUNS/CURRICULUM, or
+    the folder of a phase. Exit code 0 when loss and gradient are finite, 4 when not, 2 when the step cannot
+    be replayed.
     """
     from rich.console import Console
 

@@ -1,4 +1,4 @@
-"""``pbr evaluate RUN --data SHARDS``: trained networks beside trivial baselines; one process, no Ray."""
+"""``pbr evaluate MODEL --data SHARDS``: evaluates networks against trivial baselines, without Ray."""
 
 from __future__ import annotations
 
@@ -25,17 +25,25 @@ _FOLDER = Place(file_okay=False)
     "--out",
     metavar="DIR",
     type=_FOLDER,
-    help="Where the results go; default: RUNS/evaluation, of a model folder MODEL-evaluation beside it.",
+    help="Output folder. Default: RUNS/evaluation; for a model folder, MODEL-evaluation beside it.",
 )
-@click.option("--device", default="auto", show_default=True, help="Where the networks run: auto, cpu, cuda.")
+@click.option(
+    "--device", default="auto", show_default=True, help="Device of the networks: auto, cpu or cuda."
+)
 @click.option(
     "--lpips",
     "weights",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Torchvision's weights of the LPIPS trunk, for albedo; without it there is no LPIPS.",
+    help="Torchvision weights of the LPIPS backbone, for albedo. Default: LPIPS is not computed.",
 )
-@click.option("--lpips-net", type=click.Choice(["alex", "vgg", "squeeze"]), default="alex", show_default=True)
+@click.option(
+    "--lpips-net",
+    type=click.Choice(["alex", "vgg", "squeeze"]),
+    default="alex",
+    show_default=True,
+    help="Backbone of LPIPS.",
+)
 def command(
     *,
     run: Path,
@@ -45,7 +53,7 @@ def command(
     weights: Path | None,
     lpips_net: Literal["alex", "vgg", "squeeze"],
 ) -> None:
-    """Measure the networks of MODEL on the validation split of --data.
+    """Evaluate the networks of MODEL on the validation split of --data, against trivial baselines.
 
     MODEL is a model folder, or the directory given to pbr train --runs; a run or a phase in it stands for the
     networks of all its runs. Writes evaluation.json and contact-1.png, contact-2.png ... into DIR.

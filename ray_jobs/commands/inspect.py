@@ -1,4 +1,4 @@
-"""``pbr shards inspect``: what a shard set holds, as tables and as a picture; starts no Ray."""
+"""``pbr shards inspect``: shows the contents of a shard set as tables and as a picture, without Ray."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ray_jobs.commands.paramtypes import Place
 
 @click.group("shards")
 def shards() -> None:
-    """Look into a shard set."""
+    """Inspect a shard set."""
 
 
 @shards.command("inspect")
@@ -20,12 +20,12 @@ def shards() -> None:
     "--contact-sheet",
     metavar="PNG",
     type=Place(dir_okay=False),
-    help="Picture of samples.",
+    help="Save a picture of sample materials to this file.",
 )
 @click.option(
     "--rows", default=21, show_default=True, type=click.IntRange(1), help="Materials on the contact sheet."
 )
-@click.option("--verify", is_flag=True, help="Read every shard whole and compare its checksum.")
+@click.option("--verify", is_flag=True, help="Read every shard and compare its checksum.")
 def inspect(*, location: str, contact_sheet: Path | None, rows: int, verify: bool) -> None:
     """Show counts, classes, sizes and maps of a shard set, and a contact sheet of samples.
 

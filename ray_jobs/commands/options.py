@@ -1,4 +1,4 @@
-"""The words that commands share, those about data before all; `pbr submit` knows them by their names."""
+"""Arguments and options that several commands share; `pbr submit` checks them by their names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ray_jobs.commands.paramtypes import DataPlaceParam, Place, RenamedSource, Y
 
 FILES = click.argument("files", metavar="FILE...", nargs=-1, required=True, type=YamlFile())
 
-_PLACE = "a folder or s3:// address; may be repeated. SOURCE= names what its materials count as."
+_PLACE = "a folder or s3:// address; may be repeated. SOURCE= renames the source of its materials."
 
 DATA = click.option(
     "--data",
@@ -26,7 +26,7 @@ DATA_IF_ANY = click.option(
     multiple=True,
     type=DataPlaceParam(),
     metavar="[SOURCE=]SHARDS",
-    help=f"Shard set that checks sources and maps, and counts the steps: {_PLACE}",
+    help=f"Shard set to check sources and maps against, and to count steps with: {_PLACE}",
 )
 
 DATA_OR_ARGUMENT = click.option(
@@ -39,20 +39,21 @@ SOURCES = click.option(
     multiple=True,
     type=RenamedSource(),
     metavar="NAME=SOURCE",
-    help="Feed the source NAME of the curricula from SOURCE of the data; may be repeated.",
+    help="Use the data of SOURCE where curricula name the source NAME; may be repeated.",
 )
 
-RUNS = click.option("--runs", required=True, type=Place(), help="Directory of all runs, here or on S3.")
+RUNS = click.option("--runs", required=True, type=Place(), help="Directory of all runs, local or s3://.")
 
 RUNTIME = click.option(
     "--runtime",
     "runtime_file",
     type=click.Path(path_type=Path),
-    help="Runtime file, of a sweep that of one trial; default: two CPU workers.",
+    help="Runtime file: workers, devices, precision. In a sweep: of one trial. Default: two CPU workers.",
 )
 
 PHASES = click.option(
-    "--phases", help="A phase or a range, S0..S1, of the curricula that have it; default: all of all."
+    "--phases",
+    help="Phase, or range of phases such as S0..S1, in every curriculum that has it. Default: all.",
 )
 
 OVERRIDES = click.option(
@@ -60,7 +61,7 @@ OVERRIDES = click.option(
     "overrides",
     multiple=True,
     metavar="PATH=VALUE",
-    help="Override any address; of several curricula it begins with the name of one.",
+    help="Override a value by its path in the YAML file. With several curricula, begin with the name of one.",
 )
 
-ADDRESS = click.option("--address", help="Ray cluster to join; default: RAY_ADDRESS, else a local one.")
+ADDRESS = click.option("--address", help="Ray cluster to join. Default: RAY_ADDRESS, or a local cluster.")

@@ -1,4 +1,4 @@
-"""``pbr plan``: check curricula and show what they would train; no Ray, nothing is started."""
+"""``pbr plan``: checks curricula and shows what they would train, without Ray."""
 
 from __future__ import annotations
 
@@ -15,9 +15,20 @@ from ray_jobs.commands import options
 @options.FILES
 @options.DATA_IF_ANY
 @options.SOURCES
-@click.option("--runtime", metavar="FILE", type=click.Path(path_type=Path), help="Workers and devices.")
-@click.option("--set", "overrides", metavar="PATH=VALUE", multiple=True, help="Changes one value.")
-@click.option("--json", "as_json", is_flag=True, help="Prints the same as JSON.")
+@click.option(
+    "--runtime",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Runtime file: workers, devices, precision.",
+)
+@click.option(
+    "--set",
+    "overrides",
+    metavar="PATH=VALUE",
+    multiple=True,
+    help="Override a value by its path in the YAML file; may be repeated.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def command(
     files: tuple[Path, ...],
     data: tuple[DataPlace, ...],
@@ -26,9 +37,9 @@ def command(
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Check a ladder or curricula and show their phases, steps, crops, rates and losses; start nothing.
+    """Check a ladder or curricula and show their phases, steps, crops, learning rates and losses.
 
-    FILE is one ladder, or one or several curricula.
+    FILE is one ladder file, which lists curricula in the order of training, or one or more curriculum files.
     """
     from pbrlib.curriculum.config.load import load_ladder, load_runtime
     from pbrlib.curriculum.mistakes import every

@@ -1,4 +1,4 @@
-"""``pbr prepare``: sources of materials in, an audited, published shard set out."""
+"""``pbr prepare``: audits materials and writes them as a shard set."""
 
 from __future__ import annotations
 
@@ -27,26 +27,32 @@ REFUSED = 2
     "--out", metavar="SHARDS", required=True, type=Place(), help="Folder or s3:// address of the shard set."
 )
 @click.option(
-    "--size", default=1024, show_default=True, type=click.IntRange(16), help="Largest side in pixels."
+    "--size",
+    default=1024,
+    show_default=True,
+    type=click.IntRange(16),
+    help="Largest side of a material in pixels; larger ones are reduced.",
 )
 @click.option(
     "--val-share",
     default=0.1,
     show_default=True,
     type=click.FloatRange(0, 1),
-    help="Share of families for validation, by a hash of their name; of each class of several at least one.",
+    help="Share of the material families for validation, at least one of each class that has several.",
 )
 @click.option(
     "--hold-out",
     metavar="PATTERN",
     multiple=True,
-    help="Ids or families (* for any characters) whose families go to validation; may be repeated.",
+    help="Ids or families for validation, with their whole family; * matches any text; may be repeated.",
 )
-@click.option("--append", is_flag=True, help="Add to the set as a new version; ids that it has are skipped.")
-@click.option("--strict", is_flag=True, help="Publish nothing if the audit has a warning.")
-@click.option("--name", help="Name of the folder sources in index and metrics; default: the folder's.")
-@click.option("--report", metavar="FILE", type=Place(dir_okay=False), help="Audit report, JSON.")
-@click.option("--num-cpus", type=click.IntRange(1), help="Logical CPUs of a local Ray.")
+@click.option(
+    "--append", is_flag=True, help="Add a new version to an existing set; ids that it has are skipped."
+)
+@click.option("--strict", is_flag=True, help="Treat warnings of the audit as errors: publish nothing.")
+@click.option("--name", help="Source name of the materials in folders. Default: the name of the folder.")
+@click.option("--report", metavar="FILE", type=Place(dir_okay=False), help="Write the audit as JSON.")
+@click.option("--num-cpus", type=click.IntRange(1), help="Logical CPUs of the local Ray cluster.")
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -70,7 +76,7 @@ def command(
       skyrim:old=/data/old,new=/data/new,masks=/data/masks
       generated:count=64,size=256,seed=1
 
-    A command that was killed takes up its finished shards when it is given again.
+    Run the same command again to resume after an interrupt; finished shards are kept.
 
     Exit code 0: all materials are in the set. 1: the set is published, but materials with an error were
     left out. 2: nothing was published.

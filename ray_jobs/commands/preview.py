@@ -1,4 +1,4 @@
-"""``pbr augment-preview --data SHARDS --phase S0``: a picture of what the network of a phase sees; no Ray."""
+"""``pbr augment-preview``: saves a picture of the augmented inputs of a phase, without Ray."""
 
 from __future__ import annotations
 
@@ -11,30 +11,34 @@ from ray_jobs.commands import options
 from ray_jobs.commands.paramtypes import Place
 
 RECIPE = Path("configs/rev7")
-"""Where a phase is looked for when no curriculum is named."""
+"""The folder that is searched for a phase when no curriculum is named."""
 
 
 @click.command("augment-preview")
 @click.argument("location", metavar="[SHARDS]", required=False)
 @options.DATA_OR_ARGUMENT
 @options.SOURCES
-@click.option("--phase", required=True, help="The phase whose draws are shown.")
+@click.option("--phase", required=True, help="Phase whose samples are shown.")
 @click.option(
     "--curriculum",
     "file",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help=f"The curriculum of the phase; default: the one in {RECIPE} that has it.",
+    help=f"Curriculum of the phase. Default: the one in {RECIPE} that has it.",
 )
 @click.option(
     "--out",
     metavar="PNG",
     type=Place(dir_okay=False),
-    help="The picture; default: augment-PHASE.png.",
+    help="Output picture. Default: augment-PHASE.png.",
 )
-@click.option("--count", default=12, show_default=True, type=click.IntRange(1), help="Draws on the picture.")
+@click.option("--count", default=12, show_default=True, type=click.IntRange(1), help="Number of samples.")
 @click.option(
-    "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Override an address of the curriculum."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Override a value by its path in the YAML file; may be repeated.",
 )
 def command(
     *,
@@ -47,10 +51,10 @@ def command(
     count: int,
     overrides: tuple[str, ...],
 ) -> None:
-    """Draw the first draws of a phase before and after augmentation, as the training would take them.
+    """Save a picture of the first samples of a phase before and after augmentation.
 
-    The left column of each map is what validation would see of the same window. Red lines on the right one
-    are the borders of a mosaic's parts, and of pixels that no loss looks at.
+    Each map has two columns: the crop without augmentation, and the crop as it is trained on. Red lines in
+    the second column are the borders of a mosaic's parts, and of pixels that the loss leaves out.
     """
     from pbrlib.curriculum.config.load import load_curriculum
     from pbrlib.curriculum.sources import rename_sources, require_named, require_sources

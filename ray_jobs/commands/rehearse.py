@@ -1,4 +1,4 @@
-"""``pbr rehearse``: a few steps of every phase where it is to be trained, and what the whole will take."""
+"""``pbr rehearse``: runs a few steps of every phase and estimates what the training takes."""
 
 from __future__ import annotations
 
@@ -25,8 +25,13 @@ if TYPE_CHECKING:
 @options.PHASES
 @options.OVERRIDES
 @options.ADDRESS
-@click.option("--report", metavar="FILE", type=click.Path(path_type=Path), help="Write all figures as JSON.")
-@click.option("--keep", is_flag=True, help="Keep what the rehearsal leaves below --runs.")
+@click.option(
+    "--report",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write all measurements to FILE as JSON.",
+)
+@click.option("--keep", is_flag=True, help="Do not delete the rehearsal's temporary folder in --runs.")
 def command(
     files: tuple[Path, ...],
     data: tuple[DataPlace, ...],
@@ -39,11 +44,11 @@ def command(
     report: Path | None,
     keep: bool,
 ) -> None:
-    """Train every phase for three steps at its real sizes, and say what the whole will take.
+    """Train three steps of every phase at its real sizes, and estimate the time and memory of the training.
 
-    Each phase validates, writes a checkpoint, starts again from it, and hands over to the next. Nothing of it
-    stays in --runs. Exit code 2 when the cluster or a phase is not fit; what does not depend on it is tried
-    all the same.
+    Each phase is validated, writes a checkpoint and resumes from it, and the next phase starts from it. The
+    temporary folder in --runs is deleted at the end. Exit code 2 if a check of the cluster or a phase fails;
+    phases that do not depend on it still run.
     """
     from ray_jobs.cluster.machine import check_environment, check_runtime_file
     from ray_jobs.output import check_file, write_file

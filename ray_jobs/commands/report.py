@@ -16,15 +16,14 @@ from ray_jobs.commands.paramtypes import Place
     "--out",
     metavar="HTML",
     type=Place(dir_okay=False),
-    help="Where the page goes; default: report.html in the run, or in the directory of several runs.",
+    help="Output file. Default: report.html in RUN.",
 )
 def command(run: Path, out: Path | None) -> None:
-    """Write RUN as one HTML page that needs nothing beside it.
+    """Write a self-contained HTML report of RUN.
 
-    RUN is a folder RUNS/CURRICULUM, the folder of a phase in it, or RUNS itself: the page of a directory with
-    several runs, as a ladder leaves it, holds all of them. The page shows curves, the pictures of each
-    validation, IoU by class, the confusion matrix of an evaluation that lies beside the run, wall time, the
-    resolved plan and the environment.
+    RUN is a folder RUNS/CURRICULUM, the folder of a phase in it, or RUNS, for one report of all its runs. The
+    report shows curves, the pictures of each validation, IoU by class, the confusion matrix of an evaluation
+    beside the run, wall time, the resolved plan and the environment.
     """
     from pbrlib import storage
     from pbrlib.runs.place import report_at

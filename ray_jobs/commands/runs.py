@@ -1,4 +1,4 @@
-"""``pbr runs``: what lies in a runs directory, and what may go; starts no Ray."""
+"""``pbr runs``: lists, shows, compares and prunes runs, without Ray."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def list_runs(directory: Path) -> None:
 @runs.command("show")
 @click.argument("run", metavar="RUN", type=_FOLDER)
 def show(run: Path) -> None:
-    """Show a run: its phases, its curves, where its wall time went and where everything lies."""
+    """Show the phases, curves, wall time and files of a run."""
     from pbrlib import storage
     from pbrlib.runs.place import run_at
     from pbrlib.runs.record import Run
@@ -84,10 +84,10 @@ def _print(*parts: object) -> None:
     default=Path("compare.png"),
     show_default=True,
     type=Place(dir_okay=False),
-    help="Where the pictures of both go.",
+    help="Output picture.",
 )
 def compare(first: Path, second: Path, out: Path) -> None:
-    """Compare two runs: differences of their curricula by address, figures, pictures side by side."""
+    """Compare two runs: differences of their curricula, metrics, and pictures side by side."""
     from pbrlib.runs.compare import compared, contact_sheet, pairs
     from pbrlib.runs.place import run_at
     from pbrlib.runs.record import Run
@@ -108,16 +108,18 @@ def compare(first: Path, second: Path, out: Path) -> None:
 
 @runs.command("prune")
 @click.argument("directory", metavar="RUNS", type=_FOLDER)
-@click.option("--delete", "really", is_flag=True, help="Remove them; without it only say what would go.")
-def prune(directory: Path, really: bool) -> None:
-    """Say which checkpoints under RUNS may go; --delete removes them. Of a run or a phase only its own.
+@click.option("--delete", is_flag=True, help="Delete them. Default: only list them.")
+def prune(directory: Path, delete: bool) -> None:
+    """List the checkpoints under RUNS that nothing needs; --delete deletes them.
 
-    The best and the last one of every phase stay, so do donors in use, phases that train, journals, and
-    RUNS/model. Of a phase that was changed and trained again, the checkpoints of before go.
+    Kept are the best and the last checkpoint of every phase, checkpoints that another phase starts from,
+    phases that train, journals and RUNS/model. Checkpoints of a phase that was changed and trained again are
+    deleted. If RUNS is a run or the folder of a phase, only its own checkpoints are listed.
     """
     from pbrlib import storage
     from pbrlib.runs.place import locate
-    from pbrlib.runs.prune import delete, plan_pruning
+    from pbrlib.runs.prune import delete as delete_checkpoints
+    from pbrlib.runs.prune import plan_pruning
 
     located = locate(directory)
     with storage.snapshot(located.runs):
@@ -128,10 +130,10 @@ def prune(directory: Path, really: bool) -> None:
     for found in pruning.stays:
         _print(f"stays  {_megabytes(found.bytes)}  {found.path}: {found.reason}")
     for found in pruning.goes:
-        _print(f"{'goes ' if really else 'may go'}  {_megabytes(found.bytes)}  {found.path}: {found.reason}")
-    if really:
-        delete(pruning)
-    verb = "removed" if really else "would be removed; --delete removes them"
+        _print(f"{'goes ' if delete else 'may go'}  {_megabytes(found.bytes)}  {found.path}: {found.reason}")
+    if delete:
+        delete_checkpoints(pruning)
+    verb = "removed" if delete else "would be removed; --delete removes them"
     _print(f"{len(pruning.goes)} checkpoints, {_megabytes(pruning.bytes).strip()}: {verb}")
 
 

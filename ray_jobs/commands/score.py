@@ -21,22 +21,31 @@ _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
     metavar="FILE",
     required=True,
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The index.json beside the old tree: which texture is which material.",
+    help="The index.json of pbr bake, which maps textures to materials.",
 )
 @click.option(
-    "--materials", metavar="DIR", required=True, type=_FOLDER, help="The folder of those materials."
+    "--materials",
+    metavar="DIR",
+    required=True,
+    type=_FOLDER,
+    help="Folder of the materials that the index names.",
 )
-@click.option("--only", metavar="PATTERN", multiple=True, help="Ids to score; may be repeated. Default: all.")
+@click.option(
+    "--only",
+    metavar="PATTERN",
+    multiple=True,
+    help="Material ids to score; * matches any text; may be repeated. Default: all.",
+)
 @click.option(
     "--out",
     metavar="FILE",
     type=Place(dir_okay=False),
-    help="The JSON; pictures go beside it. Default: CONVERTED/evaluation.json.",
+    help="Output JSON file; pictures are written beside it. Default: CONVERTED/evaluation.json.",
 )
 def command(
     *, converted: Path, index: Path, materials: Path, only: tuple[str, ...], out: Path | None
 ) -> None:
-    """Score the True PBR textures in CONVERTED, which pbr convert wrote, beside the old textures."""
+    """Score the True PBR textures in CONVERTED against ground truth, with the old textures as baseline."""
     check_file(out or converted / "evaluation.json", option="--out")
     if not index.is_file():
         raise DataError(f"--index: got {index}, where no file is. Name the index.json beside the old tree.")

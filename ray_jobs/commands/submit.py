@@ -11,14 +11,18 @@ from ray_jobs.submission import DASHBOARD
 
 
 @click.command("submit")
-@click.option("--address", help=f"The dashboard; default: RAY_API_SERVER_ADDRESS, RAY_ADDRESS, {DASHBOARD}.")
+@click.option(
+    "--address", help=f"Dashboard of the cluster. Default: RAY_API_SERVER_ADDRESS, RAY_ADDRESS, {DASHBOARD}."
+)
 @click.option(
     "--working-dir",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     default=Path(),
-    help="What the job sees of this machine; default: here. .rayignore and .gitignore leave things out.",
+    help="Folder to upload with the job; .rayignore and .gitignore exclude files. Default: the current one.",
 )
-@click.option("--follow", "job", metavar="ID", help="Submit nothing: follow a job that is there.")
+@click.option(
+    "--follow", "job", metavar="ID", help="Follow a job that was submitted before, instead of submitting one."
+)
 @click.argument("arguments", metavar="-- COMMAND...", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def command(
@@ -30,8 +34,8 @@ def command(
 ) -> None:
     """Run a pbr command on a cluster: pbr submit -- train configs/rev7/ladder.yaml --data s3://... --runs ...
 
-    Shows the job's output and ends with its exit code. Ctrl-C leaves the job alone and says how to come back.
-    The same command again resumes what was lost.
+    Prints the job's output and ends with its exit code. Ctrl-C does not stop the job; it prints the command
+    that follows it again. Run the same command again to resume the training of a job that was lost.
     """
     if (job is None) == (not arguments):
         raise ConfigError(

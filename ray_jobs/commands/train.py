@@ -1,4 +1,4 @@
-"""``pbr train``: the phases of a ladder or of curricula, as far side by side as there is room."""
+"""``pbr train``: trains a ladder or curricula, several phases at once where the cluster has room."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 @options.PHASES
 @options.OVERRIDES
 @options.ADDRESS
-@click.option("--local", is_flag=True, help="One process without Ray, for debugging.")
+@click.option("--local", is_flag=True, help="Train in one process without Ray, for debugging.")
 @click.option(
     "--profile",
     type=click.IntRange(min=1),
     metavar="STEPS",
-    help="Trace so many steps, after the first three, of every phase that trains; on GPUs their memory too.",
+    help="Profile STEPS steps of every phase after its first three; on GPUs, record memory too.",
 )
 @click.option(
     "--force",
     metavar="REASON",
-    help="Go on past gates that phases fail; the reason is recorded beside the figures.",
+    help="Continue after a phase that fails its gate; REASON is recorded.",
 )
 def command(
     files: tuple[Path, ...],
@@ -49,10 +49,11 @@ def command(
     profile: int | None,
     force: str | None,
 ) -> None:
-    """Train a ladder or curricula into --runs, donors first; the same command resumes what was interrupted.
+    """Train a ladder or curricula into --runs. Run the same command again to resume.
 
-    FILE is one ladder, or one or several curricula. A ladder that is finished leaves RUNS/model, evaluated
-    on the validation split. Exit code 3 when a phase does not pass its gate.
+    FILE is one ladder file, which lists curricula in the order of training, or one or more curriculum files.
+    A curriculum is trained after those whose networks it uses. When a ladder is finished, its networks are
+    written to RUNS/model and evaluated. Exit code 3 when a phase does not pass its gate.
     """
     from ray_jobs.cluster.machine import check_environment, check_runtime_file
 

@@ -1,4 +1,4 @@
-"""``pbr tune``: sweeps over a curriculum, and what they found written into one."""
+"""``pbr tune``: searches for hyperparameters of a phase, and writes them into a curriculum."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class _FileOrCommand(click.Group):
 
 @click.group("tune", cls=_FileOrCommand)
 def command() -> None:
-    """Search FILE's addresses of a curriculum for better values; the same command resumes a sweep.
+    """Search for better values of the hyperparameters that FILE lists. Run the same command again to resume.
 
     pbr tune sweep --help lists the options.
     """
@@ -56,7 +56,7 @@ def command() -> None:
 @options.DATA
 @options.SOURCES
 @options.RUNS
-@click.option("--out", required=True, type=_SWEEP, help="Folder of the sweep.")
+@click.option("--out", required=True, type=_SWEEP, help="Output folder of the sweep.")
 @options.RUNTIME
 @options.OVERRIDES
 @options.ADDRESS
@@ -71,9 +71,9 @@ def sweep(
     overrides: tuple[str, ...],
     address: str | None,
 ) -> None:
-    """Train the trials of the search FILE and rank them; the same command resumes it.
+    """Train and rank the trials of the search FILE. Run the same command again to resume.
 
-    Leaves report.html, best.yaml, trials.json and study.db, which optuna-dashboard opens, in --out.
+    Writes report.html, best.yaml, trials.json and study.db, which optuna-dashboard opens, to --out.
     """
     from ray_jobs.cluster.machine import check_environment, check_runtime_file
 
@@ -100,10 +100,14 @@ def sweep(
 
 @command.command("apply")
 @click.argument("folder", metavar="SWEEP", type=_SWEEP)
-@click.option("--to", "file", required=True, type=click.Path(path_type=Path), help="The curriculum's file.")
-@click.option("--trial", "number", type=int, help="Its number in the table; default: the best.")
+@click.option(
+    "--to", "file", required=True, type=click.Path(path_type=Path), help="Curriculum file to change."
+)
+@click.option(
+    "--trial", "number", type=int, help="Number of the trial in the table of the sweep. Default: the best."
+)
 def apply(folder: Path, file: Path, number: int | None) -> None:
-    """Write what a sweep found into a curriculum, whose comments stay, and say there where it came from."""
+    """Write the best values of SWEEP into a curriculum, keep its comments, and note their origin there."""
     from pbrlib.sweep.amend import amend
     from pbrlib.sweep.ranking import chosen, origin
     from pbrlib.sweep.study import SweepStudy
