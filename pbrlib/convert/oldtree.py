@@ -9,8 +9,11 @@ Each material is a job (`pbrlib.jobs`): what stands from an earlier run and has 
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -22,6 +25,7 @@ import torch
 from torch import Tensor
 
 from pbrlib.convert.mips import albedo_chain, chain, encoded, mean_normals, unit
+from pbrlib.convert.patcher import is_set_aside
 from pbrlib.convert.truepbr import write_together
 from pbrlib.data.materials.contact import as_picture
 from pbrlib.data.materials.ids import admitted, refused
@@ -44,6 +48,9 @@ MATERIALS = "materials"
 TEXTURES = "textures"
 SEVERAL = "mixed"
 """The folder of textures of several or unknown classes."""
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_ +()-]")
+"""Characters that are replaced: dots and letters outside of ASCII, which the patcher does not take, signs."""
 
 _BLOCK = 4
 _TRUTHS = tuple(name for name, kind in MAPS.items() if kind.file is not None and kind is not DIFFUSE)
@@ -81,7 +88,8 @@ def bake_tree(
             lists of what was baked cannot be written.
     """
     entries = _chosen(admitted(source), hold_out)
-    jobs = (_bake_job(source, entry, output=output) for entry in entries)
+    stems = file_stems([entry.id for entry in entries])
+    jobs = (_bake_job(source, entry, stem=stems[entry.id], output=output) for entry in entries)
     done, failures = [], [Failure(one.material, "refused", one.message) for one in refused(source)]
     num_refused = len(failures)
     for outcome in run_in_order(jobs, root=output):
@@ -105,22 +113,37 @@ def bake_tree(
     return BakedTree(tuple(outcome.name for outcome in done), num_kept, tuple(failures))
 
 
+def file_stems(ids: Sequence[str]) -> dict[str, str]:
+    """The file name of every id, without an ending; no two are one name to the game, which ignores case.
+
+    Ids that would share a name bear a mark of the id, so that a name does not depend on the order of ids.
+    """
+    stems = {name: file_stem(name) for name in ids}
+    count = Counter(stem.lower() for stem in stems.values())
+    return {
+        name: stem if count[stem.lower()] == 1 else f"{stem}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        for name, stem in stems.items()
+    }
+
+
 def file_stem(name: str) -> str:
-    """A file name for an id that no converter takes for a normal or another kind of map."""
-    head, underscore, ending = name.rpartition("_")
+    """A file name for an id: one that the patcher takes, and no converter for another kind of map."""
+    *folders, last = (_UNSAFE.sub("-", part) for part in name.split("/"))
+    head, underscore, ending = last.rpartition("_")
     taken = {*DIFFUSE_SUFFIXES, *NORMAL_SUFFIXES, *OTHER_SUFFIXES, "_lod"}
-    return f"{head}-{ending}" if underscore and f"_{ending.lower()}" in taken else name
+    last = f"{head}-{ending}" if underscore and f"_{ending.lower()}" in taken else last
+    return "/".join([*(f"{folder}-" if is_set_aside(folder) else folder for folder in folders), last])
 
 
-def _bake_job(source: Source, entry: Entry, *, output: Path) -> Job:
-    key = fingerprint("bake", asdict(entry), source.stamp(entry))
-    return Job(entry.id, key, partial(_bake_material, source, entry, output=output))
+def _bake_job(source: Source, entry: Entry, *, stem: str, output: Path) -> Job:
+    key = fingerprint("bake", asdict(entry), source.stamp(entry), stem)
+    return Job(entry.id, key, partial(_bake_material, source, entry, stem=stem, output=output))
 
 
-def _bake_material(source: Source, entry: Entry, *, output: Path) -> Left:
+def _bake_material(source: Source, entry: Entry, *, stem: str, output: Path) -> Left:
     """Writes the textures and the maps of a material; the result is its entries in the lists of the tree."""
     material = _trimmed(source.load(entry))
-    textures, texture = _textures(material)
+    textures, texture = _textures(material, stem=stem)
     truths, truth = _truth(material)
     write_together(output, textures | truths)
     files = tuple(path.as_posix() for path in (*textures, *truths))
@@ -154,13 +177,13 @@ def _trimmed(material: Material) -> Material:
     )
 
 
-def _textures(material: Material) -> tuple[dict[PurePosixPath, bytes], dict[str, Any]]:
+def _textures(material: Material, *, stem: str) -> tuple[dict[PurePosixPath, bytes], dict[str, Any]]:
     """The files of the old textures of a material, and its entry in the index."""
     maps = {name: _decoded(material, name) for name in BAKE_INPUTS}
     seeds = torch.tensor([mix("old tree", material.id)])
     baked = bake(maps, params=draw_params(seeds, spec=BakeSpec()))
-    stem = PurePosixPath(TEXTURES, material.label or SEVERAL, file_stem(material.id))
-    diffuse, normal = stem.with_name(f"{stem.name}.dds"), stem.with_name(f"{stem.name}_n.dds")
+    path = PurePosixPath(TEXTURES, material.label or SEVERAL, stem)
+    diffuse, normal = path.with_name(f"{path.name}.dds"), path.with_name(f"{path.name}_n.dds")
     files = {diffuse: _diffuse_dds(baked.diffuse), normal: _normal_dds(maps[NORMAL.name], baked)}
     height, width = material.size
     return files, {

@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from pbrlib.convert.existing import diffuse_path
 from pbrlib.convert.truepbr import TEXTURES
 from pbrlib.maps import TRUE_PBR
+from pbrlib.skyrim import OTHER_FOLDERS, PBR_FOLDER
 from pbrlib.textures.aside import Aside, Fate
 from pbrlib.textures.matching import Pair
 
@@ -32,6 +33,12 @@ _FOLDERS = {
 }
 
 _LAND = "landscape"
+
+
+def is_set_aside(folder: str) -> bool:
+    """Whether textures in a folder of this name, at any depth, are not converted."""
+    name = folder.lower()
+    return name == PBR_FOLDER or name.endswith("_lod") or name in {**_FOLDERS, **OTHER_FOLDERS}
 
 
 def refused(pair: Pair) -> Aside | None:

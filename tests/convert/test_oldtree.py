@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pbrlib.convert.oldtree import bake_tree, file_stem
+from pbrlib.convert.oldtree import bake_tree, file_stem, file_stems
 from pbrlib.convert.texturepairs import find_textures
 from pbrlib.data.materials.material import Entry, Material
 from pbrlib.data.sources.folder import FolderSource
@@ -86,6 +86,42 @@ def test_only_what_prepare_would_hold_out_is_baked(tmp_path: Path) -> None:
 )
 def test_no_file_is_named_like_another_kind_of_map(name: str, stem: str) -> None:
     assert file_stem(name) == stem
+
+
+class Named:
+    """Materials of one class whose ids differ in what a file name of the game cannot keep."""
+
+    name = "named"
+    IDS = ("a_n", "a-n", "A-n", "rock.v2", "rock-v2", "Ziegel_ü", "hair/long", "sky/blue", "x/pbr/y", "_d")
+
+    def entries(self) -> list[Entry]:
+        return [Entry(name, name) for name in self.IDS]
+
+    def load(self, entry: Entry) -> Material:
+        maps = {"normal": np.full((8, 8, 3), (128, 128, 255), np.uint8)}
+        maps["albedo"] = np.full((8, 8, 3), 20 * self.IDS.index(entry.id), np.uint8)
+        return Material(entry.id, entry.id, "named", "wood", True, "CC0-1.0", "", maps)
+
+    def stamp(self, entry: Entry) -> str:
+        return entry.id
+
+
+def test_every_id_has_files_of_its_own_that_are_converted(tmp_path: Path) -> None:
+    bake_tree(Named(), output=tmp_path)
+    index = json.loads((tmp_path / "index.json").read_text())
+    assert len({item["diffuse"].lower() for item in index}) == len(Named.IDS)
+    listing = find_textures(tmp_path)
+    assert not listing.asides
+    assert len(listing.pairs) == len(Named.IDS)
+    for item in index:
+        stored = read_picture(tmp_path / item["diffuse"]).mean()
+        others = [read_picture(tmp_path / other["diffuse"]).mean() for other in index if other is not item]
+        assert stored not in others
+
+
+def test_a_name_does_not_depend_on_the_order_of_ids() -> None:
+    assert file_stems(["a_n", "a-n", "b"]) == file_stems(["b", "a-n", "a_n"])
+    assert file_stems(["a_n", "b"]) == {"a_n": "a-n", "b": "b"}
 
 
 class Flawed:
