@@ -1,20 +1,46 @@
-"""Progress on standard error, for commands that count what they do: a bar, in a log a line a minute."""
+"""The console of every command, and progress on standard error: a bar, in a log a line a minute."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
-from rich.console import Console
+import rich.console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
+from rich.text import Text
 
+from pbrlib.errors import printable
 from ray_jobs.invocation import is_quiet
 
 LINE_EVERY_S = 60.0
 """Where the output is no terminal, a line is written this often, also while one thing takes longer."""
+
+
+class Console(rich.console.Console):
+    r"""A console on which no text steers the terminal: names of files, runs and materials come from others.
+
+    Control characters, and bytes of a name that are no text, are printed as escapes (``\x1b``). What rich
+    itself writes to move the cursor or to set a colour is no text.
+    """
+
+    def render_str(self, text: str, **given: Any) -> Text:
+        """A text of rich, printable before it is measured."""
+        return super().render_str(printable(text), **given)
+
+    def render(
+        self, renderable: rich.console.RenderableType, options: rich.console.ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """The segments of a renderable, their texts printable."""
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield Segment(printable(segment.text), segment.style)
 
 
 @contextmanager

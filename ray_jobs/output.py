@@ -51,7 +51,7 @@ def write_file(path: Path, content: bytes, *, place: str | None = None) -> None:
 
 def print_evaluation(evaluation: Evaluation, files: Sequence[Path]) -> None:
     """Print the table of an evaluation and the paths of its files; a log gets the table at its full width."""
-    from rich.console import Console
+    from ray_jobs.bar import Console
 
     console = Console(highlight=False)
     if not console.is_terminal:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -32,6 +32,7 @@ from pbrlib.train.record.incidents import INCIDENTS, format_incident
 from pbrlib.train.record.journal import METRICS, total_losses
 from pbrlib.train.record.rundirectory import LADDER, FinishedPhase
 from pbrlib.train.record.timesheet import DOES, TIME_SHEET, Stage
+from ray_jobs.bar import Console
 from ray_jobs.invocation import is_quiet
 
 POLL_S = 0.5

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pbrlib.convert.seams import SeamRatio
+from pbrlib.errors import printable
 from pbrlib.maps import DIFFUSE, TRUE_PBR
 from pbrlib.textures.aside import MEANT, Aside, Fate
 
@@ -121,7 +122,7 @@ class Report:
         from rich.markup import escape
         from rich.table import Table
 
-        table = Table(title=f"converted to {escape(self.output)}: {len(self.converted)}")
+        table = Table(title=f"converted to {escape(printable(self.output))}: {len(self.converted)}")
         for heading, right in (("texture", False), ("px", True), ("tiles", False), ("s", True)):
             table.add_column(heading, justify="right" if right else "left", overflow="fold")
         table.add_column("seam: diffuse", justify="right")
@@ -130,13 +131,13 @@ class Report:
         for item in sorted(self.converted, key=lambda item: item.name):
             worst = max((worst_side(s), name) for name, s in item.seams.items() if name in TRUE_PBR)
             table.add_row(
-                escape(item.name),
+                escape(printable(item.name)),
                 f"{item.width} x {item.height}",
                 "yes" if item.tiles else "no",
                 f"{item.seconds:.1f}",
                 f"{worst_side(item.seams[DIFFUSE.name]):.2f}",
                 f"{worst[0]:.2f} {worst[1]}",
-                escape("; ".join(item.notes)),
+                escape(printable("; ".join(item.notes))),
             )
         return table
 
@@ -160,11 +161,6 @@ def left_out_table(asides: Sequence[Aside]) -> Table:
             style = "red" if fate is Fate.FAILED else None
             table.add_row("\n".join([*names, *more]), fate.value, escape(printable(reason)), style=style)
     return table
-
-
-def printable(text: str) -> str:
-    """Text that a terminal and a reader of JSON take: bytes of a name that are no UTF-8 as escapes."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def worst_side(seam: SeamRatio) -> float:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pbrlib.curriculum.describe.phrases import duration
+from pbrlib.errors import printable
 from pbrlib.inference.modelfile import is_model
 from pbrlib.runs.phasefolder import PhaseFolder
 from pbrlib.runs.record import Run
@@ -48,7 +49,8 @@ def listing(runs: Sequence[Run], *, root: Path, now: float) -> Iterator[Renderab
         number = run.phases.index(phase) + 1 if phase in run.phases else 0
         place = f"{phase} ({number} of {len(run.phases)})" if phase else ""
         age = duration(max(now - run.last_written, 0.0))
-        table.add_row(*map(Text, (name, state, place, _best(folder), _progress(folder), age)))
+        cells = (name, state, place, _best(folder), _progress(folder), age)
+        table.add_row(*(Text(printable(cell)) for cell in cells))
         if state == "stopped" and phase is not None and (reason := run.reason(phase)):
             reasons.append(f"{name} {phase}: {reason}")
     yield table
@@ -61,7 +63,8 @@ def render_run(run: Run, *, now: float) -> Iterator[RenderableType]:
     yield Text(f"{run.name}: {run.state(now=now)}, {kind}, {len(run.phases)} phases", style="bold")
     table = _table("phase", "state", "best", "step", "wall time", "gate", "last written")
     for name in run.phases:
-        table.add_row(*map(Text, (*phase_cells(run, name, now=now), _age(run.current(name), now=now))))
+        cells = (*phase_cells(run, name, now=now), _age(run.current(name), now=now))
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     yield table
     for name in run.phases:
         if reason := run.reason(name):

@@ -47,6 +47,7 @@ def command(ctx: click.Context, *, source: str, out: Path, size: int, hold_out: 
     materials = parse_source(source, size=size, name=None)
     storage.check_writable(out, option="--out")
     from pbrlib.convert.oldtree import bake_tree
+    from pbrlib.errors import printable
     from pbrlib.jobs.job import describe_failures
     from ray_jobs.bar import counted
 
@@ -55,5 +56,5 @@ def command(ctx: click.Context, *, source: str, out: Path, size: int, hold_out: 
     kept = f" ({tree.num_kept} stood before)" if tree.num_kept else ""
     click.echo(f"{len(tree.baked)} textures in {out}/textures{kept}, their truth in {out}/materials")
     if tree.left_out:
-        click.echo(describe_failures(tree.left_out), err=True)
+        click.echo(printable(describe_failures(tree.left_out)), err=True)
         ctx.exit(INCOMPLETE)

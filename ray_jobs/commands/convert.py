@@ -15,11 +15,10 @@ from pbrlib.errors import DataError
 from ray_jobs.commands.paramtypes import LocalPlace, Place
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from pbrlib.convert.conversionreport import Report
     from pbrlib.textures.aside import Aside
     from pbrlib.textures.pairs import Listing
+    from ray_jobs.bar import Console
 
 _TEXTURES = LocalPlace(file_okay=False, why="textures are files of this machine. Copy them.")
 _GLOSS = "gloss"
@@ -80,9 +79,9 @@ def command(
 
     MODEL is a model folder, or the directory given to pbr train --runs; a run or a phase in it stands for
     the networks of all its runs. INPUT is a game's or a mod's folder, its texture folder or a folder in that
-    (DDS or PNG). Textures that OUTPUT has of an earlier conversion are replaced, a True PBR set of other
-    origin is kept. Exit code 1 if something was left out that is not left out by its kind; report.json says
-    why. 2 if nothing could be converted, as when MODEL lacks a network.
+    (DDS, PNG, TGA, BMP, JPEG or WebP). Textures that OUTPUT has of an earlier conversion are replaced, a
+    True PBR set of other origin is kept. Exit code 1 if something was left out that is not left out by its
+    kind; report.json says why. 2 if nothing could be converted, as when MODEL lacks a network.
     """
     from pbrlib import storage
     from pbrlib.runs.place import networks_at
@@ -91,13 +90,11 @@ def command(
     run = networks_at(run)
     if not source.is_dir():
         raise DataError(f"{source}: no such folder. Give the folder with the textures.")
-    from rich.console import Console
-
     from pbrlib.convert.conversion import Predictor, Settings
     from pbrlib.convert.inputs import require_maps
     from pbrlib.convert.runner import convert_tree, refuse_overlap
     from pbrlib.inference.chain import Chain
-    from ray_jobs.bar import counted
+    from ray_jobs.bar import Console, counted
     from ray_jobs.device import parse_device
 
     where = parse_device(device)
@@ -132,7 +129,8 @@ def command(
 
 def _print_listing(console: Console, listing: Listing) -> None:
     """Says what there is to convert and what is left out, before the networks run."""
-    from pbrlib.convert.conversionreport import left_out_table, printable
+    from pbrlib.convert.conversionreport import left_out_table
+    from pbrlib.errors import printable
 
     if listing.asides:
         console.print(left_out_table(listing.asides))
@@ -145,7 +143,8 @@ def _print_listing(console: Console, listing: Listing) -> None:
 
 def _print_report(console: Console, report: Report, *, new: list[Aside]) -> None:
     """Says what became of the textures; what was left out beforehand has been said."""
-    from pbrlib.convert.conversionreport import left_out_table, printable
+    from pbrlib.convert.conversionreport import left_out_table
+    from pbrlib.errors import printable
 
     if report.converted:
         console.print(report.table())

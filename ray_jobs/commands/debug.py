@@ -49,9 +49,8 @@ def command(
     the folder of a phase. Exit code 0 when loss and gradient are finite, 4 when not, 2 when the step cannot
     be replayed.
     """
-    from rich.console import Console
-
     from pbrlib.runs.place import locate, run_at
+    from ray_jobs.bar import Console
 
     phase = phase or locate(run).phase
     run = run_at(run, usage="pbr debug-step")

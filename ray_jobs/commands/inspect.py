@@ -31,9 +31,8 @@ def inspect(*, location: str, contact_sheet: Path | None, rows: int, verify: boo
 
     Exit code 2 if the set cannot be read, or --verify finds a damaged shard; all of them are named.
     """
-    from rich.console import Console
-
     from pbrlib.data.shards.reader import ShardSet
+    from ray_jobs.bar import Console
     from ray_jobs.output import check_file
     from ray_jobs.shardview import balance_table, counts_table, join_counts, maps_table, write_contact_sheet
 

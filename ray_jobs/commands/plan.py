@@ -69,10 +69,9 @@ def command(
     if as_json:
         click.echo(json.dumps(plan, indent=1))
         return
-    from rich.console import Console
-
     from pbrlib.curriculum.describe.layout import WIDTH
     from pbrlib.curriculum.describe.tables import render_ladder
+    from ray_jobs.bar import Console
 
     console = Console(highlight=False)
     if not console.is_terminal:

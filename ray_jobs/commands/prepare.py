@@ -11,10 +11,9 @@ from ray_jobs.commands.paramtypes import Place
 from ray_jobs.output import check_file, write_file
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from pbrlib.data.shards.index import Split
     from pbrlib.data.shards.manifest import Manifest
+    from ray_jobs.bar import Console
     from ray_jobs.preparation import PrepareResult
 
 INCOMPLETE = 1
@@ -114,7 +113,7 @@ def command(
 
 
 def _show(result: PrepareResult, *, out: Path) -> None:
-    from rich.console import Console
+    from ray_jobs.bar import Console
 
     console = Console()
     report, manifest = result.report, result.manifest

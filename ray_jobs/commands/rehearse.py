@@ -97,9 +97,8 @@ def command(
 
 
 def _show(rehearsal: Rehearsal) -> None:
-    from rich.console import Console
-
     from pbrlib.rehearsal.table import WIDTH, render
+    from ray_jobs.bar import Console
 
     console = Console(highlight=False)
     if not console.is_terminal:

@@ -66,7 +66,7 @@ def show(run: Path) -> None:
 
 def _print(*parts: object) -> None:
     """Into a log as wide as the tables need."""
-    from rich.console import Console
+    from ray_jobs.bar import Console
 
     console = Console(highlight=False)
     if not console.is_terminal:

@@ -97,10 +97,9 @@ def _line(one: Configuration, study: SweepStudy) -> str:
 
 def conclude_sweep(study: SweepStudy, work: Sweep) -> None:
     """Prints the ranked table and writes the results."""
-    from rich.console import Console
-
     from pbrlib.sweep.ranking import table, title_of
     from pbrlib.sweep.results import write_results
+    from ray_jobs.bar import Console
 
     files = write_results(study, work.search)
     console = Console(highlight=False)

@@ -1,11 +1,15 @@
+import ast
 import io
 import time
+from pathlib import Path
 
 import pytest
-from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
+import ray_jobs
 from ray_jobs import bar
-from ray_jobs.bar import counted
+from ray_jobs.bar import Console, counted
 
 
 def log() -> Console:
@@ -54,3 +58,33 @@ def test_on_a_terminal_a_bar_shows_the_total() -> None:
         watch(1, 4)
         time.sleep(0.2)
     assert "1/4" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+STEERING = ("\x1b[2J", "\x1b]0;title\x07", "\x9b2J", "\r", "\u202e", "\udcff")
+
+
+@pytest.mark.parametrize("steering", STEERING)
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_no_text_steers_the_terminal(steering: str, is_terminal: bool) -> None:
+    console = Console(file=io.StringIO(), width=90, force_terminal=is_terminal, color_system=None)
+    table = Table("plain", "text", title=f"title{steering}")
+    table.add_row(f"a{steering}b", Text(f"c{steering}d"))
+    console.print(table)
+    console.print(f"x{steering}y", markup=False)
+    written = console.file.getvalue()  # type: ignore[attr-defined]
+    assert all(char.isprintable() or char == "\n" for char in written)
+    escape = steering[0].encode("unicode_escape").decode()
+    assert f"a{escape}" in written
+    assert f"x{escape}" in written
+
+
+def test_every_command_prints_to_such_a_console() -> None:
+    made = [
+        file.name
+        for file in Path(ray_jobs.__path__[0]).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        and node.module == "rich.console"
+        and "Console" in {name.name for name in node.names}
+    ]
+    assert made == []
