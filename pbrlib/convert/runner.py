@@ -12,6 +12,7 @@ from typing import assert_never
 
 from pbrlib.convert.conversion import Conversion, Failed, Predictor, Settings, Written
 from pbrlib.convert.conversionreport import FILE, Report
+from pbrlib.convert.diskspace import check_space
 from pbrlib.convert.existing import diffuse_path
 from pbrlib.convert.sheet import NAME as SHEET
 from pbrlib.convert.sheet import Sheet
@@ -67,7 +68,8 @@ def convert_tree(
 
     Raises:
         ConfigError: ``output`` lies inside ``source`` or is the same folder.
-        DataError: There is nothing to read, or the report cannot be written.
+        DataError: There is nothing to read, the disk is too small for what would be written, or the report
+            cannot be written.
         CheckpointError: A network is missing.
     """
     refuse_overlap(source=source, output=output)
@@ -80,6 +82,7 @@ def convert_tree(
             run.enter(listing)
             begin(listing)
             run.save()
+            check_space(listing.pairs, output=output)
             run.convert(open_networks, list(listing.pairs))
             signals.hold()
             run.end("complete")
