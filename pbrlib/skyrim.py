@@ -57,12 +57,12 @@ TOP_FOLDERS = {"ui": "UI"}
 PBR_FOLDER = "pbr"
 """The folder, at any depth, of True PBR sets."""
 
-ARCHIVES = (".bsa", ".ba2", ".zip", ".7z", ".rar")
+ARCHIVES = (".bsa", ".ba2", ".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".xz", ".zst", ".omod", ".fomod")
 """Endings of archives that textures are shipped in; none is read."""
 
 OTHER_PICTURES = (
-    *(".tga", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"),
-    *(".psd", ".xcf", ".exr", ".hdr", ".ktx", ".ktx2"),
+    *(".tif", ".tiff", ".gif", ".avif", ".heic", ".jxl", ".jp2"),
+    *(".psd", ".xcf", ".kra", ".exr", ".hdr", ".ktx", ".ktx2", ".vtf", ".ddx"),
 )
 """Endings of pictures that neither the game nor this product reads as a texture."""
 

@@ -1,9 +1,9 @@
 """Blocks of compressed pixels, decoded and encoded; the codecs are libraries.
 
-imagecodecs (bcdec) decodes: it knows BC2, the one-bit alpha of BC1, and that BC3 has no three-colour mode.
-etcpak encodes colours, `pbrlib.textures.scalarblocks` single channels; etcpak's own decoders crash the
-interpreter and are never called. Neither library is trusted with a file from outside in the process that
-converts: see ``pbrlib.convert.workers``.
+imagecodecs (bcdec) decodes colours: it knows BC2, the one-bit alpha of BC1, and that BC3 has no three-colour
+mode. etcpak encodes them. `pbrlib.textures.scalarblocks` does both for single channels. etcpak's own decoders
+crash the interpreter and are never called. Neither library is trusted with a file from outside in the process
+that converts: see ``pbrlib.convert.workers``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from pbrlib.errors import DataError
 from pbrlib.textures.dds import build
 from pbrlib.textures.layouts import Block
-from pbrlib.textures.scalarblocks import encode_scalar_blocks
+from pbrlib.textures.scalarblocks import decode_scalar_blocks, encode_scalar_blocks
 
 Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 BlockPixels: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -50,17 +50,31 @@ def decode_blocks(data: bytes, block: Block, *, width: int, height: int, signed:
     """
     import imagecodecs
 
-    channels = {Block.BC4: 1, Block.BC5: 2, Block.BC6H: 3}.get(block, 4)
+    if block in (Block.BC4, Block.BC5):
+        return _decode_scalars(data, width=width, height=height, signed=signed)
+    channels = 3 if block is Block.BC6H else 4
     rows, columns = -(-height // 4) * 4, -(-width // 4) * 4
-    shape = (rows, columns) if channels == 1 else (rows, columns, channels)
+    shape = (rows, columns, channels)
     code = -block.value if signed and block is Block.BC6H else block.value
-    with_sign = signed and block is not Block.BC6H
     try:
-        pixels = imagecodecs.bcn_decode(_raised(data) if with_sign else data, code, shape=shape)
+        pixels = imagecodecs.bcn_decode(data, code, shape=shape)
     except (ValueError, RuntimeError) as error:
         raise DataError(f"got {block.name} blocks that do not decode ({error}). Save it again.") from error
-    whole: BlockPixels = np.asarray(pixels).reshape(rows, columns, channels)[:height, :width]
-    return _SIGNED[whole] if with_sign else np.ascontiguousarray(whole)
+    whole: BlockPixels = np.asarray(pixels).reshape(rows, columns, channels)[:height, :width].copy()
+    if block is Block.BC3:
+        alpha = np.ascontiguousarray(np.frombuffer(data, np.uint8).reshape(-1, 16)[:, :8])
+        whole[..., 3] = decode_scalar_blocks(alpha, height=rows, width=columns)[:height, :width]
+    return whole
+
+
+def _decode_scalars(data: bytes, *, width: int, height: int, signed: bool) -> Bytes:
+    """The one channel of BC4 or the two of BC5, as ``decode_blocks``."""
+    rows, columns = -(-height // 4) * 4, -(-width // 4) * 4
+    num_channels = len(data) // (rows * columns // 2)
+    halves = np.frombuffer(_raised(data) if signed else data, np.uint8).reshape(-1, num_channels, 8)
+    planes = [decode_scalar_blocks(halves[:, i], height=rows, width=columns) for i in range(num_channels)]
+    pixels = np.stack(planes, axis=-1)[:height, :width]
+    return _SIGNED[pixels] if signed else np.ascontiguousarray(pixels)
 
 
 _SIGNED = np.rint((np.maximum((np.arange(256) - 128) / 127, -1.0) + 1.0) * 127.5).astype(np.uint8)

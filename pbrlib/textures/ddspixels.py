@@ -11,9 +11,9 @@ from pbrlib.errors import DataError
 from pbrlib.textures.blocks import Bytes, decode_blocks
 from pbrlib.textures.dds import Header, read_top
 from pbrlib.textures.formats import ALPHA_ALONE
-from pbrlib.textures.layouts import Block, Floats, Masks, Palette
+from pbrlib.textures.layouts import Block, Floats, Masks, PackedFloats, Palette
 from pbrlib.textures.metadata import Use
-from pbrlib.textures.plain import look_up, quantise_floats, read_floats, unmask
+from pbrlib.textures.plain import look_up, quantise_floats, read_floats, read_packed_floats, unmask
 
 _SLACK, _BRIGHTER = 16, 0.005
 """Colours that are multiplied by alpha are no larger than it. Compression moves them by up to ``_SLACK``, of
@@ -66,6 +66,8 @@ def _decoded(header: Header, data: bytes, use: Use) -> tuple[Bytes, tuple[str, .
             return unpacked, (("holds alpha alone, read as grey",) if alone else ())
         case Floats() as floats:
             return quantise_floats(read_floats(data, floats, width=width, height=height), use=use)
+        case PackedFloats():
+            return quantise_floats(read_packed_floats(data, width=width, height=height), use=use)
         case Palette() as palette:
             return look_up(data, palette, width=width, height=height, row_bytes=row_bytes), ()
         case _:

@@ -15,7 +15,7 @@ from pbrlib.textures.ddspixels import read_dds
 from pbrlib.textures.identify import Kind, identify, picture_size
 from pbrlib.textures.metadata import Use, apply_metadata
 
-SUFFIXES = (".dds", ".png")
+SUFFIXES = (".dds", ".png", ".tga", ".bmp", ".webp", ".jpg", ".jpeg")
 """The texture files that are read, in the order in which equal names are preferred."""
 
 _ENDINGS = {
@@ -88,6 +88,9 @@ def read_texture(path: Path, *, use: Use) -> Texture:
         height, width = read_size(path)
         _check_length(path, kind, height=height, width=width)
         texture = _read_with_pillow(path, kind, use)
+        if kind is Kind.JPEG and use == "normal":
+            lost = "compressed as JPEG, which blurs directions: take the DDS or PNG it was made from"
+            texture = Texture(texture.pixels, (*texture.notes, lost))
     if _ENDINGS.get(path.suffix.lower()) is kind:
         return texture
     return Texture(texture.pixels, (f"is a {kind} file, whatever its name says", *texture.notes))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pbrlib.textures.layouts import Block, Floats, Layout, Masks
+from pbrlib.textures.layouts import Block, Floats, Layout, Masks, PackedFloats
 
 _GREY8, _GREY16 = (0xFF, 0xFF, 0xFF, 0), (0xFFFF, 0xFFFF, 0xFFFF, 0)
 _RGBA8 = (0xFF, 0xFF00, 0xFF0000, 0xFF000000)
@@ -144,11 +144,12 @@ NV12 P010 P016 420_OPAQUE YUY2 Y210 Y216 NV11 AI44 IA44 P8 A8P8 B4G4R4A4_UNORM
 _DXGI_NAMES = _DXGI_FROM_1.split()
 _DXGI_NAMES_AGAIN = {130: "P208", 131: "V208", 132: "V408", 191: "A4B4G4R4_UNORM"}
 
-_DXGI_PIXELS: dict[str, Block | Masks | Floats] = {
+_DXGI_PIXELS: dict[str, Block | Masks | Floats | PackedFloats] = {
     "R32G32B32A32_FLOAT": Floats(4, 4),
     "R32G32B32_FLOAT": Floats(4, 3),
     "R32G32_FLOAT": Floats(4, 2),
     "R32_FLOAT": Floats(4, 1),
+    "R11G11B10_FLOAT": PackedFloats(),
     "R16G16B16A16_FLOAT": Floats(2, 4),
     "R16G16_FLOAT": Floats(2, 2),
     "R16_FLOAT": Floats(2, 1),

@@ -63,7 +63,14 @@ class Palette:
     num_bytes: int = 1
 
 
-Pixels: TypeAlias = Block | Masks | Floats | Palette
+@dataclass(frozen=True)
+class PackedFloats:
+    """Three floats without a sign in 4 bytes: 11, 11 and 10 bits, each with an exponent of 5 bits."""
+
+    num_bytes: int = 4
+
+
+Pixels: TypeAlias = Block | Masks | Floats | PackedFloats | Palette
 
 
 @dataclass(frozen=True)

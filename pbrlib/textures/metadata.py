@@ -34,6 +34,13 @@ _SRGB_GAMMA = (0.44, 0.465)
 _GAMMAS = (0.2, 2.0)
 """Exponents outside of this range are damage: 1 is linear light, 0.55 the Macintosh of old."""
 
+_CICP_SRGB, _CICP_LINEAR = (1, 13), (1, 8)
+"""Primaries and transfer (ITU-T H.273) of sRGB, and of the same primaries as linear light."""
+
+_SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
+_SAME_PLACE = 0.01
+"""White, red, green and blue in cHRM, x and y of each, and by how much writers round them."""
+
 _SAME = 3
 """Steps of 255 by which a profile may differ from sRGB and still be called sRGB."""
 
@@ -51,9 +58,10 @@ def apply_metadata(picture: Image, *, use: Use) -> tuple[Image, tuple[str, ...]]
     Returns:
         The picture, of the same mode or of RGB or RGBA, and a note on everything that was done or not.
     """
+    cicp = _cicp(picture)  # before a turned picture forgets its file
     picture, notes = _upright(picture)
     if use == "colour":
-        picture, more = _in_srgb(picture)
+        picture, more = _in_srgb(picture, cicp=cicp)
         notes += more
     return picture, notes
 
@@ -71,11 +79,51 @@ def _upright(picture: Image) -> tuple[Image, tuple[str, ...]]:
     return picture.transpose(Transpose[_TURNS[orientation]]), (note,)
 
 
-def _in_srgb(picture: Image) -> tuple[Image, tuple[str, ...]]:
+def _in_srgb(picture: Image, *, cicp: tuple[int, int] | None) -> tuple[Image, tuple[str, ...]]:
+    """The picture in sRGB by the first of cICP, iCCP, sRGB, and gAMA with cHRM that can be applied."""
+    if cicp in (_CICP_SRGB, _CICP_LINEAR):
+        return (picture, ()) if cicp == _CICP_SRGB else _without_gamma(picture, 1.0, name="cICP")
+    notes = () if cicp is None else (f"its cICP (primaries {cicp[0]}, transfer {cicp[1]}) is not applied",)
     profile, gamma = picture.info.get("icc_profile"), picture.info.get("gamma")
     if profile:
-        return _without_profile(picture, profile)
-    if gamma is None or "srgb" in picture.info or _SRGB_GAMMA[0] <= gamma <= _SRGB_GAMMA[1]:
+        picture, more = _without_profile(picture, profile)
+    elif "srgb" in picture.info:
+        more = ()
+    else:
+        picture, more = _without_gamma(picture, gamma)
+        more += _primaries_note(picture)
+    return picture, (*notes, *more)
+
+
+def _cicp(picture: Image) -> tuple[int, int] | None:
+    """Primaries and transfer of the cICP chunk of a PNG, which Pillow does not keep; None if it has none."""
+    from PIL.ImageFile import ImageFile
+
+    if not isinstance(picture, ImageFile) or picture.format != "PNG":
+        return None
+    with open(picture.filename, "rb") as file:  # noqa: PTH123 (what Pillow opened, by its own name for it)
+        file.seek(8)
+        while len(head := file.read(8)) == 8 and head[4:] != b"IDAT":
+            if head[4:] == b"cICP":
+                body = file.read(int.from_bytes(head[:4], "big"))
+                return (body[0], body[1]) if len(body) == 4 else None
+            file.seek(int.from_bytes(head[:4], "big") + 4, 1)
+    return None
+
+
+def _primaries_note(picture: Image) -> tuple[str, ...]:
+    """A note on primaries (cHRM) that are not those of sRGB, which are not applied."""
+    given = picture.info.get("chromaticity")
+    if given is None or max(abs(a - b) for a, b in zip(given, _SRGB_PRIMARIES, strict=True)) <= _SAME_PLACE:
+        return ()
+    return ("its primaries (cHRM) are not those of sRGB and are not applied: its colours may be off",)
+
+
+def _without_gamma(
+    picture: Image, gamma: float | None, *, name: str = "gAMA"
+) -> tuple[Image, tuple[str, ...]]:
+    """The picture in sRGB, given the exponent that its colours were raised to, and the chunk that says so."""
+    if gamma is None or _SRGB_GAMMA[0] <= gamma <= _SRGB_GAMMA[1]:
         return picture, ()
     if not _GAMMAS[0] <= gamma <= _GAMMAS[1]:
         return picture, (f"its gAMA of {gamma:g} cannot be; its colours are read as sRGB",)
@@ -86,7 +134,7 @@ def _in_srgb(picture: Image) -> tuple[Image, tuple[str, ...]]:
     curve = np.rint(linear_to_srgb(light) * 255.0).astype(int).tolist()
     bands = len(colours.getbands())
     table = curve if bands == 1 else curve * 3 + list(range(256)) * (bands - 3)
-    return colours.point(table), (f"colours of gAMA {gamma:g} brought to sRGB",)
+    return colours.point(table), (f"colours of {name} {gamma:g} brought to sRGB",)
 
 
 def _without_profile(picture: Image, profile: bytes) -> tuple[Image, tuple[str, ...]]:

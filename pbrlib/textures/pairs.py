@@ -19,6 +19,8 @@ from pbrlib.textures.matching import Pair, match_folder
 from pbrlib.textures.textureroot import TextureRoot, find_texture_root
 from pbrlib.textures.treefiles import TreeFiles, tree_files, unread_reason
 
+_ENDINGS = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -87,10 +89,10 @@ def _nothing(found: TextureRoot, asides: list[Aside]) -> str:
     """Why a tree without a texture is an error, with the archives or pictures that it has instead."""
     seen = [aside for aside in asides if aside.fate is Fate.UNREAD]
     if not seen:
-        return f"{found.start}: no .dds or .png file in it. Give the folder with the textures."
+        return f"{found.start}: no {_ENDINGS} file in it. Give the folder with the textures."
     more = f" and {len(seen) - 1} more" if len(seen) > 1 else ""
     first = seen[0]
-    return f"{found.start}: no .dds or .png file in it, but {first.path.name}{more}: {first.reason}."
+    return f"{found.start}: no {_ENDINGS} file in it, but {first.path.name}{more}: {first.reason}."
 
 
 def _unread_by_folder(files: TreeFiles) -> dict[str, dict[str, str]]:

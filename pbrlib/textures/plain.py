@@ -92,6 +92,13 @@ def read_floats(data: bytes, floats: Floats, *, width: int, height: int) -> Floa
     return np.frombuffer(data, kind).reshape(height, width, floats.num_channels)
 
 
+def read_packed_floats(data: bytes, *, width: int, height: int) -> FloatPixels:
+    """R11G11B10_FLOAT as floats of 16 bits, ``(height, width, 3)``: their exponents are the same."""
+    words = np.frombuffer(data, "<u4").reshape(height, width)
+    red, green, blue = (words & 0x7FF) << 4, (words >> 11 & 0x7FF) << 4, (words >> 22) << 5
+    return np.stack((red, green, blue), axis=-1).astype("<u2").view("<f2")
+
+
 def quantise_floats(values: FloatPixels, *, use: Use) -> tuple[Bytes, tuple[str, ...]]:
     """Brings floats to 8 bits, in the channels of ``unmask``.
 

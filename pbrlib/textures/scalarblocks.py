@@ -1,4 +1,4 @@
-"""Encodes one channel in blocks of 8 bytes: BC4, each half of BC5, the alpha of BC3.
+"""Encodes and decodes one channel in blocks of 8 bytes: BC4, each half of BC5, the alpha of BC3.
 
 A block of 4 x 4 pixels holds two ends and, for each pixel, which of eight values from one end to the other
 it takes. Source: Microsoft, "Programming Guide for DDS", BC4_UNORM. The values between the ends are
@@ -27,6 +27,35 @@ def encode_scalar_blocks(channel: Bytes) -> Bytes:
     blocks = channel.reshape(height // 4, 4, width // 4, 4).swapaxes(1, 2).reshape(-1, 16)
     parts = [_encoded(blocks[i : i + _CHUNK].astype(np.float32)) for i in range(0, len(blocks), _CHUNK)]
     return np.concatenate(parts)
+
+
+def decode_scalar_blocks(blocks: Bytes, *, height: int, width: int) -> Bytes:
+    """The channel ``(height, width)``, multiples of 4, of blocks ``(n, 8)``, rounded to the nearest.
+
+    bcdec drops the fractions of the values between the ends, which darkens a channel by up to 0.4 of 255.
+    """
+    whole = np.empty((len(blocks), 16), np.uint8)
+    for start in range(0, len(blocks), _CHUNK):
+        whole[start : start + _CHUNK] = _decoded(blocks[start : start + _CHUNK])
+    tiles = whole.reshape(height // 4, width // 4, 4, 4)
+    return tiles.swapaxes(1, 2).reshape(height, width)
+
+
+def _decoded(blocks: Bytes) -> Bytes:
+    ends = blocks[:, :2].astype(np.int32)
+    first, second = ends[:, :1], ends[:, 1:]
+    sevenths, fifths = np.arange(1, 7), np.arange(1, 5)
+    # Half a divisor, less a fraction, rounds to the nearest: odd divisors leave no half.
+    long = ((7 - sevenths) * first + sevenths * second + 3) // 7
+    short = ((5 - fifths) * first + fifths * second + 2) // 5
+    extremes = np.broadcast_to(np.array([[0, 255]]), ends.shape)
+    between = np.where(first > second, long, np.concatenate((short, extremes), axis=1))
+    palette = np.concatenate((ends, between), axis=1).astype(np.uint8)
+    word = np.zeros(len(blocks), np.uint64)
+    for byte in range(6):
+        word |= blocks[:, 2 + byte].astype(np.uint64) << np.uint64(8 * byte)
+    index = (word[:, None] >> (3 * np.arange(16, dtype=np.uint64))) & np.uint64(7)
+    return np.take_along_axis(palette, index.astype(np.intp), axis=1)
 
 
 def _encoded(values: Floats) -> Bytes:

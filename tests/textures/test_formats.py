@@ -279,6 +279,29 @@ def test_floats_are_numbers_light_or_directions(tmp_path: Path, name: str, code:
         assert any("% of its pixels are brighter than 1 and were clipped" in note for note in got.notes)
 
 
+def test_packed_floats_follow_their_bits(tmp_path: Path) -> None:
+    """Microsoft, "DXGI_FORMAT": 6 bits of fraction in red and green, 5 in blue, exponents of 5 bits."""
+
+    def value(code: int, bits: int) -> float:
+        exponent, fraction = code >> bits, (code & (1 << bits) - 1) / (1 << bits)
+        if exponent == 31:
+            return float("nan") if fraction else float("inf")
+        return (fraction * 2.0**-14) if exponent == 0 else (1 + fraction) * 2.0 ** (exponent - 15)
+
+    rng = np.random.default_rng(3)
+    red, green, blue = (rng.integers(0, 1 << bits, HEIGHT * WIDTH) for bits in (11, 11, 10))
+    red[0], green[1], blue[2] = 31 << 6, 31 << 6 | 1, 15 << 5
+    data = (red | green << 11 | blue << 22).astype("<u4").tobytes()
+    wanted = np.array(
+        [[value(r, 6), value(g, 6), value(b, 5)] for r, g, b in zip(red, green, blue, strict=True)]
+    )
+    unit = np.clip(np.nan_to_num(wanted, nan=0.0), 0, 1).reshape(HEIGHT, WIDTH, 3)
+    path = saved(tmp_path, container(data, dxgi=26))
+    assert np.abs(read_texture(path, use="data").pixels[..., :3] - unit * 255).max() < 0.51
+    light = linear_to_srgb(unit.astype(np.float32))
+    assert np.abs(read_texture(path, use="colour").pixels[..., :3] - light * 255).max() < 0.51
+
+
 def test_floats_of_a_normal_without_a_negative_number_are_as_bytes_would_be(tmp_path: Path) -> None:
     pixels = normal(HEIGHT, WIDTH)
     values = (pixels / 255.0).astype("<f4")

@@ -103,10 +103,19 @@ def test_a_texture_with_model_space_normals_is_not_told_to_get_others(tmp_path: 
 
 
 def test_the_half_of_a_pair_that_is_not_read_is_named(tmp_path: Path) -> None:
-    listing = listing_of(tmp_path, "wood.jpg", "wood_n.dds", "rock.dds", "rock_n.tga")
+    listing = listing_of(tmp_path, "wood.exr", "wood_n.dds", "rock.dds", "rock_n.tif")
     reasons = {aside.path.name: aside.reason for aside in listing.asides}
-    assert reasons["wood_n.dds"] == "its diffuse wood.jpg is not read. Save it as DDS or PNG"
-    assert reasons["rock.dds"] == "its normal rock_n.tga is not read. Save it as DDS or PNG"
+    assert reasons["wood_n.dds"] == "its diffuse wood.exr is not read. Save it as DDS or PNG"
+    assert reasons["rock.dds"] == "its normal rock_n.tif is not read. Save it as DDS or PNG"
+
+
+@pytest.mark.parametrize("ending", [".png", ".tga", ".TGA", ".bmp", ".webp", ".jpg", ".jpeg"])
+def test_pictures_that_are_decoded_make_pairs_behind_dds(tmp_path: Path, ending: str) -> None:
+    listing = listing_of(
+        tmp_path, f"brick{ending}", f"brick_n{ending}", "oak.dds", f"oak{ending}", "oak_n.dds"
+    )
+    assert paired(listing) == {f"brick{ending}": f"brick_n{ending}", "oak.dds": "oak_n.dds"}
+    assert [aside.reason for aside in listing.asides] == ["oak.dds is read instead, which has the same name"]
 
 
 def test_names_that_the_game_takes_for_one_are_read_once(tmp_path: Path) -> None:

@@ -115,6 +115,54 @@ def test_numbers_have_no_curve_and_no_profile(tmp_path: Path, use: str) -> None:
         assert texture.notes == ()
 
 
+def chrm(*places: float) -> bytes:
+    return struct.pack(">8I", *(round(place * 100_000) for place in places))
+
+
+SRGB_PLACES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
+P3_PLACES = (0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "notes"),
+    [
+        ({b"cHRM": chrm(*SRGB_PLACES)}, 0),
+        ({b"cHRM": chrm(*P3_PLACES)}, 1),
+        ({b"cHRM": chrm(*P3_PLACES), b"sRGB": b"\0"}, 0),
+        ({b"cICP": bytes((1, 13, 0, 1))}, 0),
+        ({b"cICP": bytes((1, 13, 0, 1)), b"gAMA": gama(1.0)}, 0),  # cICP comes first
+        ({b"cICP": bytes((9, 16, 0, 1))}, 1),
+        ({b"cICP": b"\x01"}, 0),
+    ],
+)
+def test_primaries_and_cicp_that_are_not_applied_are_named(
+    tmp_path: Path, chunks: dict[bytes, bytes], notes: int
+) -> None:
+    texture = read_texture(saved(tmp_path, PIXELS, chunks=chunks), use="colour")
+    np.testing.assert_array_equal(texture.pixels[..., :3], PIXELS)
+    assert len(texture.notes) == notes
+    assert all("not applied" in note for note in texture.notes)
+
+
+def test_linear_light_by_cicp_becomes_srgb(tmp_path: Path) -> None:
+    path = saved(tmp_path, PIXELS, chunks={b"cICP": bytes((1, 8, 0, 1))})
+    wanted = linear_to_srgb(PIXELS.astype(np.float32) / 255) * 255
+    assert np.abs(read_texture(path, use="colour").pixels[..., :3] - wanted).max() <= 0.51
+
+
+def test_a_turned_picture_keeps_its_cicp(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    path = saved(tmp_path, PIXELS, chunks={b"cICP": bytes((1, 8, 0, 1))}, exif=exif)
+    assert "colours of cICP 1 brought to sRGB" in read_texture(path, use="colour").notes
+
+
+def test_an_unknown_cicp_leaves_the_other_chunks_in_force(tmp_path: Path) -> None:
+    path = saved(tmp_path, PIXELS, chunks={b"cICP": bytes((9, 18, 0, 1)), b"gAMA": gama(1.0)})
+    notes = read_texture(path, use="colour").notes
+    assert [note.split(" ")[0] for note in notes] == ["its", "colours"]
+
+
 def test_a_gamma_that_cannot_be_is_named(tmp_path: Path) -> None:
     texture = read_texture(saved(tmp_path, PIXELS, chunks={b"gAMA": gama(30.0)}), use="colour")
     np.testing.assert_array_equal(texture.pixels[..., :3], PIXELS)

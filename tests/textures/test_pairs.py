@@ -132,7 +132,7 @@ def test_true_pbr_files_are_kept_by_name(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_textures_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no \.dds or \.png"):
+    with pytest.raises(DataError, match=r"no \.dds, \.png, \.tga"):
         find_pairs(tmp_path)
     with pytest.raises(DataError, match="no such folder"):
         find_pairs(tmp_path / "missing")
