@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import delivery
 import ray_vs_torchrun
 import sweep_overhead
+import texture_reading
 import tile_cache
 import timing
 
@@ -180,3 +181,9 @@ def test_trainings_with_other_figures_stop_the_benchmark() -> None:
     sweep_overhead.check_figures({"sweep": [one], "one process": [one]})
     with pytest.raises(SystemExit, match="n commands: its trainings reached"):
         sweep_overhead.check_figures({"sweep": [one], "n commands": [other]})
+
+
+def test_every_format_of_a_texture_is_written_and_read(tmp_path: Path) -> None:
+    files = texture_reading.write_files(tmp_path, side=16)
+    assert set(files) == {"BC1", "BC3", "BC4", "BC5", "BC7", "PNG", "TGA", "BMP", "JPEG", "WEBP"}
+    assert min(texture_reading.measure(files, rounds=1).values()) > 0
