@@ -36,6 +36,7 @@ from pbrlib.train.checkpoint.state import State, checkpoints, is_complete, read_
 from pbrlib.train.fallback import retry_past_damage
 from pbrlib.train.loop import train_phase
 from pbrlib.train.phase import PhaseRun, PlayerRun
+from pbrlib.train.record.codestate import note_command
 from pbrlib.train.record.rundirectory import FinishedPhase, RunDirectory
 from pbrlib.train.record.timesheet import enter_stage, enter_time
 from pbrlib.train.runtime import LocalRuntime, Runtime
@@ -246,6 +247,7 @@ def _train(job: PhaseJob, launch: Launcher) -> None:
     run = job.run_directory
     started = time.monotonic()
     enter_time(job.directory, "launched")
+    note_command(job.directory)
     try:
         best = launch(job)
     except BaseException:

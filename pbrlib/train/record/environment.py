@@ -6,11 +6,13 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pbrlib import storage
 from pbrlib.data.shards.dataspec import DataSpec
+from pbrlib.train.record.codestate import COMMAND, note_code
 from pbrlib.train.runtimespec import RuntimeSpec
 
 if TYPE_CHECKING:
@@ -52,6 +54,12 @@ def note_environment(
         **({"sources": dict(data.renamed)} if data.renamed else {}),
         "runtime": runtime.model_dump(mode="json"),
     }
+    if code := note_code(directory):
+        known["code"] = code
+    if (directory / COMMAND).is_file():
+        known["command"] = " ".join(
+            map(shlex.quote, json.loads((directory / COMMAND).read_text())["command"])
+        )
     storage.write_atomic(directory / ENVIRONMENT, json.dumps(known, indent=1))
 
 
