@@ -18,7 +18,7 @@ from pbrlib.convert.sheet import NAME as SHEET
 from pbrlib.convert.sheet import Sheet
 from pbrlib.convert.stopping import StopError, StopSignals
 from pbrlib.convert.texturepairs import find_textures
-from pbrlib.convert.truepbr import PATCHES, TEXTURES, part_prefix, write_together
+from pbrlib.convert.truepbr import PATCHES, TEXTURES, NoRoomError, part_prefix, write_together
 from pbrlib.convert.workers import Workers
 from pbrlib.errors import ConfigError, DataError, first_line
 from pbrlib.textures.aside import Aside, Fate
@@ -27,6 +27,9 @@ from pbrlib.textures.pairs import Listing
 
 AHEAD = 2
 """Textures per worker that wait decoded, and that wait to be written: bounds the memory."""
+
+RESERVED_BYTES = 2048
+"""Room that is kept for each texture in the report."""
 
 SAVE_EVERY_S = 30.0
 """The report is written this often, so that one is there even after a kill that nothing can answer."""
@@ -82,6 +85,7 @@ def convert_tree(
             run.enter(listing)
             begin(listing)
             run.save()
+            run.reserve()
             check_space(listing.pairs, output=output)
             run.convert(open_networks, list(listing.pairs))
             signals.hold()
@@ -162,13 +166,26 @@ class _Run:
         total = self.report.total or 0
         self.watch(Progress(done=total - len(self.waiting), total=total, name=result.pair.name.as_posix()))
 
+    def reserve(self) -> None:
+        """Takes room for the last report, which is there where textures have filled the disk."""
+        data = bytes(RESERVED_BYTES * (1 + (self.report.total or 0)))
+        write_together(self.output, {PurePosixPath(self._reserve): data})
+
+    @property
+    def _reserve(self) -> str:
+        return f"{part_prefix(os.getpid())}report.part"
+
     def end(self, state: str, *, reason: str = "", code: int | None = None) -> None:
         """Writes the report for the last time, with the pictures, and clears away what was half written."""
         self.report.end(state, reason, code=code, pending=self._pending(reason))
         self._clear()
         self.waiting = {}
         files = {PurePosixPath(SHEET): self.sheet.encode()} if self.report.converted else {}
-        self.save(files)
+        try:
+            self.save(files)
+        except NoRoomError:
+            self.save()  # the report matters more than the pictures
+            raise
 
     def save(self, pictures: dict[PurePosixPath, bytes] | None = None) -> None:
         """Writes the report as it is now; raises DataError if it cannot be written."""
@@ -182,6 +199,7 @@ class _Run:
 
     def _clear(self) -> None:
         """Removes the unfinished files of children that were ended."""
+        (self.output / self._reserve).unlink(missing_ok=True)
         names = {PurePosixPath(converted.name).parent for converted in self.report.converted}
         names |= {path.parent for path in self.waiting}
         names |= {aside.path.parent for aside in self.report.asides if aside.fate is Fate.FAILED}

@@ -11,6 +11,7 @@ from pbrlib.convert.conversion import Settings
 from pbrlib.convert.conversionreport import Report
 from pbrlib.convert.runner import Progress, convert_tree
 from pbrlib.convert.stopping import StopError, StopSignals
+from pbrlib.convert.truepbr import NoRoomError
 from pbrlib.errors import CheckpointError, DataError
 from pbrlib.textures.pairs import Listing
 from tests.convert.readers import refusing_writer
@@ -175,3 +176,31 @@ def test_without_room_no_further_texture_goes_through_the_networks(
     assert len(networks.seen) < 8
     assert saved(tree)["state"] == "failed"
     assert saved(tree)["counts"]["pending"] > 8
+
+
+def test_room_for_the_last_report_is_kept_and_given_back(tree: Path) -> None:
+    kept: list[int] = []
+
+    def look(progress: Progress) -> None:
+        kept.append(sum(path.stat().st_size for path in (tree / "out").glob(".pbr.*.part")))
+
+    convert(tree, watch=look)
+    assert min(kept) > 0
+    assert (tree / "out/report.json").stat().st_size <= min(kept)
+    assert not unfinished(tree)
+
+
+def test_without_room_for_pictures_the_report_is_written_all_the_same(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = runner.write_together
+
+    def refusing(output: Path, files: dict) -> None:
+        if any(path.name == runner.SHEET for path in files):
+            raise NoRoomError("contact.png: cannot be written (No space left on device).")
+        write(output, files)
+
+    monkeypatch.setattr(runner, "write_together", refusing)
+    with pytest.raises(DataError, match="No space left"):
+        convert(tree)
+    assert saved(tree)["counts"] == {"converted": 4}
