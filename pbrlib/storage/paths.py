@@ -49,7 +49,9 @@ class S3Path(PosixPath):
         return self.stat()
 
     def is_file(self) -> bool:
-        """Whether there is an object."""
+        """Whether there is an object; a bucket is none."""
+        if len(self.parts) < 3:  # s3:, bucket, key
+            return False
         try:
             s3listing.head(str(self))
         except FileNotFoundError:

@@ -137,7 +137,8 @@ def test_bad_files_and_rows_of_the_hub_are_lines_of_the_report(tmp_path: Path) -
     assert any("got category 99" in message for message in errors.values())
 
 
-def test_nothing_but_bad_files_publishes_nothing(tmp_path: Path) -> None:
+def test_nothing_but_bad_files_publishes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "400")  # no cell of the table is wrapped
     (tmp_path / "a.parquet").write_text("version https://git-lfs.github.com/spec/v1\n")
     result = run(f"matsynth:path={tmp_path}", "--out", tmp_path / "out")
     assert result.exit_code == 2

@@ -264,10 +264,11 @@ def test_matsynth_and_skyrim_become_one_set_that_says_what_it_left_out(tmp_path:
 
 
 def test_a_source_is_named_like_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "Old oak.v2").mkdir()
     assert parse_source(str(tmp_path / "Old oak.v2"), size=64, name=None).name == "Old_oak_v2"
     assert parse_source("generated:count=3,size=64,seed=1", size=64, name="x").name == "generated"
     with pytest.raises(DataError, match="no such folder"):
-        prepare([parse_source(str(tmp_path / "nowhere"), size=64, name=None)], out=str(tmp_path / "out"))
+        parse_source(str(tmp_path / "nowhere"), size=64, name=None)
 
 
 def test_inspect_shows_what_is_in_a_set(folder: Path, tmp_path: Path) -> None:
