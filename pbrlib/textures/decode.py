@@ -129,7 +129,6 @@ def _read_with_pillow(path: Path, kind: Kind, use: Use) -> Texture:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             opened = Image.open(path, formats=(kind,))
         with opened:
-            opened.load()
             if opened.mode in ("CMYK", "YCCK", "LAB"):
                 raise DataError(
                     f"{path}: got colour mode {opened.mode}; expected grey or RGB. Save it as RGB."

@@ -46,19 +46,20 @@ _SAME = 3
 
 
 def apply_metadata(picture: Image, *, use: Use) -> tuple[Image, tuple[str, ...]]:
-    """Turns a decoded picture upright (EXIF) and brings its colours to sRGB (ICC profile, gAMA).
+    """Loads a picture, turns it upright (EXIF) and brings its colours to sRGB (cICP, ICC profile, gAMA).
 
     Colours are brought to sRGB only if ``use`` is "colour". An sRGB chunk comes before gAMA, as the PNG
     specification has it. What cannot be applied is left as it is and named.
 
     Args:
-        picture: A picture of Pillow whose pixels are loaded.
+        picture: An opened picture of Pillow whose pixels are not loaded yet.
         use: What the pixels are read for.
 
     Returns:
         The picture, of the same mode or of RGB or RGBA, and a note on everything that was done or not.
     """
-    cicp = _cicp(picture)  # before a turned picture forgets its file
+    cicp = _cicp(picture)  # Pillow closes the file when it loads the pixels
+    picture.load()
     picture, notes = _upright(picture)
     if use == "colour":
         picture, more = _in_srgb(picture, cicp=cicp)
@@ -101,14 +102,19 @@ def _cicp(picture: Image) -> tuple[int, int] | None:
 
     if not isinstance(picture, ImageFile) or picture.format != "PNG":
         return None
-    with open(picture.filename, "rb") as file:  # noqa: PTH123 (what Pillow opened, by its own name for it)
+    file = picture.fp
+    assert file is not None, "the picture is loaded: its file is closed"
+    position = file.tell()
+    try:
         file.seek(8)
         while len(head := file.read(8)) == 8 and head[4:] != b"IDAT":
             if head[4:] == b"cICP":
                 body = file.read(int.from_bytes(head[:4], "big"))
                 return (body[0], body[1]) if len(body) == 4 else None
             file.seek(int.from_bytes(head[:4], "big") + 4, 1)
-    return None
+        return None
+    finally:
+        file.seek(position)
 
 
 def _primaries_note(picture: Image) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 from pbrlib.colour import linear_to_srgb, srgb_to_linear
 from pbrlib.convert.conversion import Settings
 from pbrlib.convert.runner import convert_tree
+from pbrlib.data.materials.decoding import decode_pixels
 from pbrlib.textures.decode import read_texture
 from tests.convert.textures import FakeNetworks, normal, picture
 
@@ -255,3 +257,10 @@ def test_the_report_of_a_conversion_says_what_was_applied(tmp_path: Path) -> Non
     assert not [note for note in report.converted[0].notes if note.startswith("normal: ")]
     wanted = linear_to_srgb(picture()[..., :3].astype(np.float32).transpose(2, 0, 1) / 255.0)
     assert np.abs(networks.seen[0].diffuse.numpy() - wanted).max() < 0.003
+
+
+def test_cicp_is_read_from_a_stream_as_from_a_file(tmp_path: Path) -> None:
+    path = saved(tmp_path, PIXELS, chunks={b"cICP": bytes((1, 8, 0, 1))})
+    stream = decode_pixels(io.BytesIO(path.read_bytes()), place="row 0", use="colour")
+    assert "colours of cICP 1 brought to sRGB" in stream.notes
+    assert np.array_equal(stream.pixels, decode_pixels(path, place="file", use="colour").pixels)

@@ -85,7 +85,6 @@ def decode_pixels(file: Path | BinaryIO, *, place: str, use: Use) -> Picture:
             warnings.simplefilter("ignore")  # of a decoder, on damage that it can read past
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file, formats=formats) as picture:
-                picture.load()
                 upright, notes = apply_metadata(picture, use=use)
                 return Picture(_pixels_of(upright, place), notes)
     except DataError:
