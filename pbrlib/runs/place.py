@@ -11,6 +11,10 @@ from pbrlib.inference.modelfile import is_model
 from pbrlib.runs.record import is_run, phase_of, run_folders
 
 
+_LEAST_PARTS = 3
+"""Parts of the path of a run: a root or ``s3:``, a runs directory or bucket, and its own name."""
+
+
 @dataclass(frozen=True)
 class Located:
     """What a path leads to.
@@ -46,6 +50,8 @@ def locate(path: Path) -> Located:
         return Located(path, path)
     whole = path.resolve()
     for folder in whole.parents:
+        if len(folder.parts) < _LEAST_PARTS:
+            break
         if is_run(folder):
             own = folder / whole.parts[len(folder.parts)]
             phase = phase_of(own)
