@@ -10,7 +10,6 @@ from pbrlib.errors import ConfigError, DataError
 from pbrlib.inference.modelfile import is_model
 from pbrlib.runs.record import is_run, phase_of, run_folders
 
-
 _LEAST_PARTS = 3
 """Parts of the path of a run: a root or ``s3:``, a runs directory or bucket, and its own name."""
 
