@@ -20,6 +20,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #222 }
 body { max-width: 1200px; margin: 2em auto; padding: 0 1em }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { padding: .25em .8em; text-align: left; border-bottom: 1px solid #ddd }
+.wide { overflow-x: auto }
 tr.stopped, tr.running { color: #777 } tr.failed { color: #a22 }
 """
 
@@ -37,7 +38,9 @@ def page(study: SweepStudy, *, title: str) -> str:
     return "\n".join(
         [
             "<!doctype html>",
-            f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>',
+            f'<html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width,initial-scale=1">'
+            f"<title>{escape(title)}</title>",
             f"<style>{_STYLE}</style></head><body>",
             f"<h1>{escape(title)}</h1>",
             f"<p>{study.spec.size} configurations wanted: {summary}.{interval} {about_front(study)}</p>",
@@ -56,11 +59,13 @@ def _table(study: SweepStudy) -> str:
         + "</tr>"
         for place, one in enumerate(ranked(study), start=1)
     ]
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return (
+        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    )
 
 
 def _pictures(study: SweepStudy) -> Iterator[str]:
-    """Importance and parallel coordinates of each objective; plotly's script stands with the first."""
+    """History, curves, importance and parallel coordinates; plotly's script stands with the first."""
     from plotly.io import to_html
 
     if sum(one.state == "finished" for one in study.configurations()) < 2:
@@ -71,7 +76,10 @@ def _pictures(study: SweepStudy) -> Iterator[str]:
     for number, objective in enumerate(study.spec.objectives):
         for heading, figure in _figures(study, number):
             yield f"<h2>{heading}: {escape(objective.metric)}</h2>"
-            yield to_html(figure, full_html=False, include_plotlyjs=script, config={"displaylogo": False})
+            figure.update_layout(title=None)  # the heading says it
+            settings = {"displaylogo": False, "responsive": True}
+            drawn = to_html(figure, full_html=False, include_plotlyjs=script, config=settings)
+            yield f'<div class="wide">{drawn}</div>'
             script = False
 
 
@@ -79,8 +87,26 @@ def _figures(study: SweepStudy, number: int) -> Iterator[tuple[str, Any]]:
     metric, one, draw = study.spec.objectives[number].metric, _alone(study, number), optuna.visualization
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield "History", _history(study, number)
+        if any(trial.intermediate_values for trial in study.study.get_trials(deepcopy=False)):
+            yield "Curves by validation", draw.plot_intermediate_values(study.study)
         yield "Importance", draw.plot_param_importances(one, target_name=metric)
-        yield "Parallel coordinates", draw.plot_parallel_coordinate(one, target_name=metric)
+        parallel = draw.plot_parallel_coordinate(one, target_name=metric)
+        # Optuna's scale begins at white, on which the worst trial cannot be seen.
+        parallel.update_traces(line_colorscale=[[0.0, "#9ecae1"], [1.0, "#08306b"]])
+        yield "Parallel coordinates", parallel
+
+
+def _history(study: SweepStudy, number: int) -> Any:
+    """One objective by the number of the trial, with a line at the baseline."""
+    metric = study.spec.objectives[number].metric
+    target = None if len(study.spec.objectives) == 1 else lambda trial: float(trial.values[number])
+    figure = optuna.visualization.plot_optimization_history(study.study, target=target, target_name=metric)
+    for one in study.configurations():
+        if one.is_baseline and one.state == "finished":
+            level = sum(one.values(number)) / len(one.values(number))
+            figure.add_hline(y=level, line_dash="dot", annotation_text=f"trial {one.label}")
+    return figure
 
 
 def _alone(study: SweepStudy, number: int) -> optuna.Study:

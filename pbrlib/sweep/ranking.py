@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pbrlib.curriculum.config.load import load_curriculum
 from pbrlib.curriculum.mistakes import suggestion
 from pbrlib.curriculum.spec import plain
 from pbrlib.errors import ConfigError
@@ -85,7 +86,19 @@ def origin(study: SweepStudy, one: Configuration, *, sweep: Path) -> str:
     )
     seeds = f" over {len(one.outcomes)} seeds" if len(one.outcomes) > 1 else ""
     among = f" with {' '.join(study.overrides)}" if study.overrides else ""
-    return f"{study.study.study_name}, trial {one.number} of {sweep.name}{among}: {figures}{seeds}"
+    return f"{study.study.study_name}, trial {one.label} of {sweep.name}{among}: {figures}{seeds}"
+
+
+def shortened(study: SweepStudy, file: Path) -> str:
+    """Return a warning where a sweep trained fewer epochs than a curriculum, else nothing."""
+    phase = load_curriculum(file).phases.get(study.spec.phase)
+    if phase is None or study.epochs is None or study.epochs >= phase.epochs:
+        return ""
+    return (
+        f"the sweep trained {study.spec.phase} for {study.epochs} epochs, and {file} trains it for "
+        f"{phase.epochs}: what is best after few epochs need not be best after many. Repeat the best few "
+        "trials as a grid at full length."
+    )
 
 
 def differing(params: Params, search: Search) -> dict[str, Any]:
@@ -113,7 +126,7 @@ def cells(study: SweepStudy, one: Configuration) -> list[str]:
     values = [_text(one.params.get(address, "")) for address in study.spec.space]
     state = f"failed: {one.reason}" if one.state == "failed" else one.state
     figures = [figure(study, one, place) for place in range(len(study.spec.objectives))]
-    return [str(one.number), *figures, *values, state]
+    return [one.label, *figures, *values, state]
 
 
 def headings(study: SweepStudy) -> list[str]:

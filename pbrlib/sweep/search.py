@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, TypeGuard
 
 from pydantic import Field, PositiveFloat, model_validator
 
@@ -17,6 +17,10 @@ Value: TypeAlias = bool | int | float | str | None
 
 Params: TypeAlias = Mapping[str, Value]
 """One configuration of a sweep: address -> value."""
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 class _Range(Spec):
@@ -32,6 +36,10 @@ class _Range(Spec):
     def ends(self) -> tuple[Value, ...]:
         """The values at which a range is checked."""
         return (self.low, self.high)
+
+    def holds(self, value: object) -> bool:
+        """Whether a value may be drawn."""
+        return _is_number(value) and self.low <= value <= self.high
 
 
 class UniformSpec(_Range):
@@ -61,6 +69,14 @@ class QUniformSpec(_Range):
             raise ValueError(f"steps of {self.step:g} do not reach {self.high:g}. Give high: {reached:g}.")
         return self
 
+    def holds(self, value: object) -> bool:
+        """Whether a value may be drawn."""
+        return super().holds(value) and _is_number(value) and self._is_on_a_step(value)
+
+    def _is_on_a_step(self, value: float) -> bool:
+        steps = (value - self.low) / self.step
+        return abs(steps - round(steps)) < 1e-8
+
 
 class RandIntSpec(Spec):
     """The whole numbers from ``low`` to ``high``, both included."""
@@ -79,6 +95,10 @@ class RandIntSpec(Spec):
         """The values at which a range is checked."""
         return (self.low, self.high)
 
+    def holds(self, value: object) -> bool:
+        """Whether a value may be drawn."""
+        return _is_number(value) and isinstance(value, int) and self.low <= value <= self.high
+
 
 class _Listed(Spec):
     values: Sequence[Value] = Field(min_length=1)
@@ -92,6 +112,10 @@ class _Listed(Spec):
     def ends(self) -> tuple[Value, ...]:
         """All values: each is checked."""
         return tuple(self.values)
+
+    def holds(self, value: object) -> bool:
+        """Whether a value may be drawn."""
+        return any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in self.values)
 
 
 class ChoiceSpec(_Listed):

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pbrlib.curriculum.check.metricnames import metric_names
 from pbrlib.curriculum.config.load import load_curriculum, load_spec
 from pbrlib.curriculum.mistakes import Mistake, refuse, suggestion
 from pbrlib.curriculum.sources import rename_in_metric, rename_sources, require_named
-from pbrlib.curriculum.spec import Curriculum
+from pbrlib.curriculum.spec import Curriculum, plain
 from pbrlib.errors import ConfigError
-from pbrlib.sweep.search import GridSpec, Params, SearchSpec, overrides_of
+from pbrlib.sweep.search import GridSpec, Params, SearchSpec, Value, overrides_of
 from pbrlib.train.runtimespec import RuntimeSpec
 
 if TYPE_CHECKING:
@@ -89,6 +89,21 @@ def check_search(search: Search, *, runtime: RuntimeSpec, rows: Sequence[IndexRo
     for params in search.spec.corners():
         place = f"{search.curriculum_file}, as {search.file} varies it ({', '.join(overrides_of(params))})"
         check(search.trial(params), place=place, runtime=runtime, rows=rows, running=[search.spec.phase])
+
+
+def present_values(search: Search) -> Params | None:
+    """Return what the curriculum has at the addresses; None where its space does not hold all of it."""
+    declared, found = plain(search.curriculum), dict[str, Value]()
+    for address, distribution in search.spec.space.items():
+        value: Any = declared
+        for part in address.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if isinstance(value, Mapping):  # a bare number is short for a weight
+            value = value.get("weight")
+        if not distribution.holds(value):
+            return None
+        found[address] = value
+    return found
 
 
 def _renamed(spec: SearchSpec, renamed: Mapping[str, str]) -> SearchSpec:

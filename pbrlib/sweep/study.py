@@ -18,9 +18,10 @@ from pbrlib.curriculum.spec import plain
 from pbrlib.errors import ConfigError
 from pbrlib.seeds import mix
 from pbrlib.sweep.search import Distribution, Params, SearchSpec
-from pbrlib.sweep.searchfile import Search
+from pbrlib.sweep.searchfile import Search, present_values
 
 STUDY, SWEEP = "study.db", "sweep.json"
+_BASELINE = "baseline"
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,21 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Configuration:
-    """One point of the search with what became of it; ``outcomes`` by the number of the repeat."""
+    """One point of the search with what became of it; ``outcomes`` by the number of the repeat.
+
+    The baseline has the values of the curriculum as it is.
+    """
 
     number: int
     params: Params
     state: Literal["running", "finished", "failed", "stopped"]
     outcomes: Mapping[int, Outcome] = field(default_factory=dict)
+    is_baseline: bool = False
+
+    @property
+    def label(self) -> str:
+        """Its number, and whether it is the curriculum as it is."""
+        return f"{self.number} (baseline)" if self.is_baseline else str(self.number)
 
     @property
     def reason(self) -> str:
@@ -63,9 +73,18 @@ class SweepStudy:
     changed the curriculum of every trial, beside what is searched.
     """
 
-    def __init__(self, folder: Path, *, spec: SearchSpec, name: str, overrides: Sequence[str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        spec: SearchSpec,
+        name: str,
+        overrides: Sequence[str],
+        baseline: Params | None = None,
+        epochs: int | None = None,
+    ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.spec, self.folder, self.overrides = spec, folder, overrides
+        self.spec, self.folder, self.overrides, self.epochs = spec, folder, overrides, epochs
         folder.mkdir(parents=True, exist_ok=True)
         self.study = optuna.create_study(
             storage=f"sqlite:///{(folder / STUDY).resolve()}",
@@ -78,9 +97,12 @@ class SweepStudy:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self.study.set_metric_names([one.metric for one in spec.objectives])
-        if spec.sampler.kind == "grid":
-            for params in spec.grid()[len(self._trials()) :]:
-                self.study.enqueue_trial(dict(params))
+        waiting: list[Params] = spec.grid() if spec.sampler.kind == "grid" else []
+        if baseline is not None and (not waiting or baseline in waiting):
+            waiting = [baseline, *(one for one in waiting if one != baseline)]
+        for params in waiting[len(self._trials()) :]:
+            attributes = {_BASELINE: True} if params == baseline else None
+            self.study.enqueue_trial(dict(params), user_attrs=attributes)
 
     @classmethod
     def begin(cls, folder: Path, search: Search, *, about: Mapping[str, str]) -> SweepStudy:
@@ -105,7 +127,14 @@ class SweepStudy:
                     "Give another --out, or the files as they were; num_trials and limits may change."
                 )
         storage.write_atomic(path, json.dumps(now, indent=1))
-        return cls(folder, spec=search.spec, name=search.name, overrides=search.overrides)
+        return cls(
+            folder,
+            spec=search.spec,
+            name=search.name,
+            overrides=search.overrides,
+            baseline=present_values(search),
+            epochs=now["epochs"],
+        )
 
     @classmethod
     def open(cls, folder: Path) -> SweepStudy:
@@ -115,7 +144,13 @@ class SweepStudy:
             raise ConfigError(f"{folder}: not the folder of a sweep. Give the --out of a pbr tune.")
         about: dict[str, Any] = json.loads(path.read_text())
         spec = SearchSpec.model_validate(about["spec"])
-        return cls(folder, spec=spec, name=about["search"], overrides=about["overrides"])
+        return cls(
+            folder,
+            spec=spec,
+            name=about["search"],
+            overrides=about["overrides"],
+            epochs=about.get("epochs"),
+        )
 
     def unfinished(self) -> list[Configuration]:
         """What was handed out and has not ended, the oldest first."""
@@ -130,7 +165,7 @@ class SweepStudy:
         self.study.sampler = _sampler(self.spec, drawn=len(handed))
         trial = self.study.ask()
         params = {name: _suggest(trial, name, one) for name, one in self.spec.space.items()}
-        return Configuration(trial.number, params, "running")
+        return Configuration(trial.number, params, "running", is_baseline=_BASELINE in trial.user_attrs)
 
     def should_stop(self, number: int, *, value: float, validation: int) -> bool:
         """Notes the first objective after so many validations; whether ASHA stops the trial there."""
@@ -186,6 +221,7 @@ def _identity(search: Search, about: Mapping[str, str]) -> dict[str, Any]:
         "parts": parts,
         "curriculum": str(search.curriculum_file),
         "overrides": list(search.overrides),
+        "epochs": search.curriculum.phases[search.spec.phase].epochs,
         "spec": spec,
     }
 
@@ -204,7 +240,11 @@ def _configuration(frozen: FrozenTrial) -> Configuration:
             entry["values"] = tuple(entry["values"])
             outcomes[int(key.removeprefix("repeat "))] = Outcome(**entry)
     return Configuration(
-        frozen.number, dict(frozen.params), states[frozen.state], dict(sorted(outcomes.items()))
+        frozen.number,
+        dict(frozen.params),
+        states[frozen.state],
+        dict(sorted(outcomes.items())),
+        is_baseline=_BASELINE in frozen.user_attrs,
     )
 
 

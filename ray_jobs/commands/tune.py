@@ -109,11 +109,13 @@ def sweep(
 def apply(folder: Path, file: Path, number: int | None) -> None:
     """Write the best values of SWEEP into a curriculum, keep its comments, and note their origin there."""
     from pbrlib.sweep.amend import amend
-    from pbrlib.sweep.ranking import chosen, origin
+    from pbrlib.sweep.ranking import chosen, origin, shortened
     from pbrlib.sweep.study import SweepStudy
 
     study = SweepStudy.open(folder)
     best = chosen(study, number=number)
+    if warning := shortened(study, file):
+        click.echo(f"Warning: {warning}", err=True)
     changed = amend(file, best.params, origin=origin(study, best, sweep=folder))
     for address, (before, after) in changed.items():
         click.echo(f"{address}: {before} -> {after}")

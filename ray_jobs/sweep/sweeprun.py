@@ -91,7 +91,7 @@ def _line(one: Configuration, study: SweepStudy) -> str:
         if (found := one.values(place))
     )
     counted = f" {len(one.outcomes)}/{study.spec.repeats}" if study.spec.repeats > 1 else ""
-    said = [f"trial {one.number}{counted}: {one.state}", values, one.reason]
+    said = [f"trial {one.number}{counted}: {one.state}", values, one.reason, "baseline" * one.is_baseline]
     return ", ".join(part for part in said if part)
 
 

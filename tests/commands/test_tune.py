@@ -82,6 +82,19 @@ def test_apply_writes_the_best_or_the_trial_that_is_named(tmp_path: Path) -> Non
     assert unknown.exit_code == 2 and "no finished trial has this number" in unknown.output
 
 
+def test_apply_warns_where_the_sweep_trained_for_fewer_epochs(tmp_path: Path) -> None:
+    study, _ = begin(tmp_path)
+    while (one := study.ask()) is not None:
+        study.end(one.number, repeat=0, outcome=Outcome("finished", values=(0.1 * one.number,)))
+    file = tmp_path / "segformer.yaml"
+    same = tune("apply", study.folder, "--to", file)
+    assert "Warning" not in same.output
+    file.write_text(file.read_text().replace("epochs: 1", "epochs: 9"))
+    longer = tune("apply", study.folder, "--to", file)
+    assert longer.exit_code == 0
+    assert "Warning: the sweep trained S0 for 1 epochs, and " in longer.output
+
+
 def test_help_is_shown_for_both_ways() -> None:
     assert "FILE --data SHARDS" in tune("--help").output
     assert "--trial" in tune("apply", "--help").output

@@ -33,6 +33,8 @@ from tests.sweep.sweeps import GAMMA, MIOU, write_search
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(420)]
 
 NUM_CPUS = 4
+OTHERS = {GAMMA: {"kind": "uniform", "low": 1.5, "high": 4.0}}
+"""Without the present value, so that the best is another one."""
 LR = "phases.S0.optimizer.lr"
 
 
@@ -106,7 +108,8 @@ def test_a_trial_is_the_training_of_a_single_run_and_a_failed_one_does_not_stop_
         tmp_path, shard_folder, one_worker, space=space, sampler={"kind": "grid"}, num_trials=None
     )
     run(study, work)
-    failed, finished = study.configurations()
+    failed, finished = sorted(study.configurations(), key=lambda one: one.state)
+    assert finished.is_baseline and finished.number == 0
     assert failed.state == "failed" and "not finite" in failed.reason
     curriculum = load_curriculum(tmp_path / "segformer.yaml")
     runtime = RuntimeSpec(workers=1)
@@ -115,7 +118,7 @@ def test_a_trial_is_the_training_of_a_single_run_and_a_failed_one_does_not_stop_
     )
     alone = carry_out(job, launch_local)
     assert finished.values(0) == [alone.metrics[MIOU]]
-    trial = RunDirectory(work.folder(1, 0), name="segformer").best()[1]
+    trial = RunDirectory(work.folder(0, 0), name="segformer").best()[1]
     assert trial.fingerprint == alone.fingerprint
 
 
@@ -141,7 +144,9 @@ def test_a_stopped_trial_gives_its_resources_back(
 def test_a_killed_sweep_resumes_with_its_finished_trials_kept(
     tmp_path: Path, command: list[str], environment: dict[str, str]
 ) -> None:
-    write_search(tmp_path, text=SEGFORMER.replace("epochs: 1", "epochs: 4"), limits={"parallel": 1})
+    write_search(
+        tmp_path, text=SEGFORMER.replace("epochs: 1", "epochs: 4"), space=OTHERS, limits={"parallel": 1}
+    )
     log = tmp_path / "log.txt"
     process = started(command, environment, log=log)
     wait_until(lambda: "trial 0: finished" in log.read_text(), process, log=log)

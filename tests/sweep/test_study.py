@@ -165,7 +165,7 @@ def test_where_values_come_from_names_the_overrides_of_the_sweep(tmp_path: Path)
     finish(study, 0.5)
     again = SweepStudy.open(tmp_path / "sweep")
     said = origin(again, chosen(again, number=None), sweep=again.folder)
-    assert said == f"gamma, trial 0 of sweep with phases.S0.epochs=2: {MIOU} 0.5"
+    assert said == f"gamma, trial 0 (baseline) of sweep with phases.S0.epochs=2: {MIOU} 0.5"
 
 
 def test_the_page_needs_no_network_and_has_optunas_pictures(tmp_path: Path) -> None:
@@ -175,8 +175,12 @@ def test_the_page_needs_no_network_and_has_optunas_pictures(tmp_path: Path) -> N
     write_results(study, search)
     text = (study.folder / "report.html").read_text()
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=", text)
-    assert "Hyperparameter Importances" in text and "Parallel Coordinate Plot" in text
-    assert text.count('class="plotly-graph-div"') == 2 and text.count("plotly.js v") == 1
+    assert re.findall("<h2>(.*?): ", text) == ["History", "Importance", "Parallel coordinates"]
+    for doubled in ("Hyperparameter Importances", "Parallel Coordinate Plot", "Optimization History Plot"):
+        assert doubled not in text, "a heading stands once"
+    assert '"colorscale":[[0.0,"#9ecae1"],[1.0,"#08306b"]]' in text, "no line is white on white"
+    assert '"text":"trial 0 (baseline)"' in text, "the history has a line at the baseline"
+    assert text.count('class="plotly-graph-div"') == 3 and text.count("plotly.js v") == 1
     order = json.loads((study.folder / "trials.json").read_text())
     assert [one["number"] for one in order] == [2, 1, 0]
 
@@ -188,7 +192,7 @@ def test_of_several_objectives_each_has_pictures_and_the_front_is_named(tmp_path
         finish(study, *pair)
     write_results(study, search)
     text = (study.folder / "report.html").read_text()
-    assert text.count('class="plotly-graph-div"') == 4 and "Places 1 to 2 are the front" in text
+    assert text.count('class="plotly-graph-div"') == 6 and "Places 1 to 2 are the front" in text
     assert "gamma" in text and GAMMA not in text.split("<h2>", 1)[1], "axes have room for short names alone"
 
 
@@ -206,3 +210,54 @@ def test_without_a_finished_trial_there_is_no_best(tmp_path: Path) -> None:
         chosen(study, number=None)
     with pytest.raises(ConfigError, match="not the folder of a sweep"):
         SweepStudy.open(tmp_path)
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2"])
+def test_the_first_trial_is_the_curriculum_as_it_is_and_is_marked(tmp_path: Path, sampler: str) -> None:
+    study, search = begin(tmp_path, sampler={"kind": sampler})
+    first, second = study.ask(), study.ask()
+    assert first is not None and second is not None
+    assert (first.number, first.params, first.is_baseline) == (0, {GAMMA: 1.0}, True)
+    assert search.trial(first.params) == search.curriculum
+    assert not second.is_baseline
+    again, _ = begin(tmp_path, sampler={"kind": sampler})
+    assert [one.is_baseline for one in again.configurations()] == [True, False]
+    third = again.ask()
+    assert third is not None and not third.is_baseline, "a resumed sweep has one baseline"
+    for one, value in ((first, 0.3), (second, 0.2)):
+        again.end(one.number, repeat=0, outcome=Outcome("finished", values=(value,)))
+    write_results(again, search)
+    assert "<td>0 (baseline)</td>" in (again.folder / "report.html").read_text()
+    assert [one["is_baseline"] for one in json.loads((again.folder / "trials.json").read_text())][:2] == [
+        True,
+        False,
+    ]
+    assert yaml.safe_load((again.folder / "best.yaml").read_text()) == {}
+
+
+def test_a_grid_begins_with_the_curriculum_as_it_is_where_it_holds_it(tmp_path: Path) -> None:
+    grid = {GAMMA: {"kind": "grid", "values": [2.0, 1.0, 3.0]}}
+    study, _ = begin(tmp_path, space=grid, sampler={"kind": "grid"}, num_trials=None)
+    seen = []
+    while (one := study.ask()) is not None:
+        seen.append((one.params[GAMMA], one.is_baseline))
+    assert seen == [(1.0, True), (2.0, False), (3.0, False)]
+
+
+def test_a_present_value_outside_of_the_space_is_no_trial(tmp_path: Path) -> None:
+    study, _ = begin(tmp_path, space={GAMMA: {"kind": "uniform", "low": 1.5, "high": 4.0}})
+    first = study.ask()
+    assert first is not None and not first.is_baseline
+
+
+def test_a_page_of_asha_draws_the_curves_of_its_trials(tmp_path: Path) -> None:
+    study, search = begin(tmp_path, asha={"grace": 1, "reduction": 2})
+    for value in (0.3, 0.2):
+        one = study.ask()
+        assert one is not None
+        for validation in (1, 2):
+            study.should_stop(one.number, value=value * validation, validation=validation)
+        study.end(one.number, repeat=0, outcome=Outcome("finished", values=(value,)))
+    write_results(study, search)
+    text = (study.folder / "report.html").read_text()
+    assert "<h2>Curves by validation: " in text and "Intermediate Values Plot" not in text
