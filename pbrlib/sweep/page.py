@@ -15,6 +15,9 @@ from pbrlib.sweep.study import SweepStudy
 
 PAGE = "report.html"
 
+_BACKGROUND = "#c9b18f"
+"""A sand colour of medium lightness: both ends of a scale of blues stand out from it."""
+
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222 }
 body { max-width: 1200px; margin: 2em auto; padding: 0 1em }
@@ -92,8 +95,9 @@ def _figures(study: SweepStudy, number: int) -> Iterator[tuple[str, Any]]:
             yield "Curves by validation", draw.plot_intermediate_values(study.study)
         yield "Importance", draw.plot_param_importances(one, target_name=metric)
         parallel = draw.plot_parallel_coordinate(one, target_name=metric)
-        # Optuna's scale begins at white, on which the worst trial cannot be seen.
-        parallel.update_traces(line_colorscale=[[0.0, "#9ecae1"], [1.0, "#08306b"]])
+        # Optuna's scale of blues begins near white, where the worst trial could not be seen on white.
+        parallel.update_layout(plot_bgcolor=_BACKGROUND)
+        parallel.update_traces(opacity=1.0, selector={"mode": "lines"})
         yield "Parallel coordinates", parallel
 
 

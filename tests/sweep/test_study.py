@@ -178,7 +178,7 @@ def test_the_page_needs_no_network_and_has_optunas_pictures(tmp_path: Path) -> N
     assert re.findall("<h2>(.*?): ", text) == ["History", "Importance", "Parallel coordinates"]
     for doubled in ("Hyperparameter Importances", "Parallel Coordinate Plot", "Optimization History Plot"):
         assert doubled not in text, "a heading stands once"
-    assert '"colorscale":[[0.0,"#9ecae1"],[1.0,"#08306b"]]' in text, "no line is white on white"
+    assert '"plot_bgcolor":"#c9b18f"' in text, "the palest line stands out"
     assert '"text":"trial 0 (baseline)"' in text, "the history has a line at the baseline"
     assert text.count('class="plotly-graph-div"') == 3 and text.count("plotly.js v") == 1
     order = json.loads((study.folder / "trials.json").read_text())
