@@ -79,7 +79,8 @@ def _pictures(study: SweepStudy) -> Iterator[str]:
     for number, objective in enumerate(study.spec.objectives):
         for heading, figure in _figures(study, number):
             yield f"<h2>{heading}: {escape(objective.metric)}</h2>"
-            figure.update_layout(title=None)  # the heading says it
+            # The heading above is the title; a legend at the side takes half of a narrow screen.
+            figure.update_layout(title=None, margin={"t": 40}, legend={"orientation": "h", "y": -0.4})
             settings = {"displaylogo": False, "responsive": True}
             drawn = to_html(figure, full_html=False, include_plotlyjs=script, config=settings)
             yield f'<div class="wide">{drawn}</div>'
@@ -92,12 +93,15 @@ def _figures(study: SweepStudy, number: int) -> Iterator[tuple[str, Any]]:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         yield "History", _history(study, number)
         if any(trial.intermediate_values for trial in study.study.get_trials(deepcopy=False)):
-            yield "Curves by validation", draw.plot_intermediate_values(study.study)
+            curves = draw.plot_intermediate_values(study.study)
+            curves.update_layout(xaxis_title="validation", yaxis_title=metric)
+            yield "Curves by validation", curves
         yield "Importance", draw.plot_param_importances(one, target_name=metric)
         parallel = draw.plot_parallel_coordinate(one, target_name=metric)
         # Optuna's scale of blues begins near white, where the worst trial could not be seen on white.
         parallel.update_layout(plot_bgcolor=_BACKGROUND)
         parallel.update_traces(opacity=1.0, selector={"mode": "lines"})
+        parallel.update_traces(marker_colorbar_title=None, selector={"mode": "markers"})
         yield "Parallel coordinates", parallel
 
 
