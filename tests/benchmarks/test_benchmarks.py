@@ -17,11 +17,13 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import delivery
 import ray_vs_torchrun
+import start_up
 import sweep_overhead
 import texture_reading
 import tile_cache
 import timing
 
+from pbrlib.curriculum.config.load import load_curriculum, load_runtime
 from pbrlib.data.shards.dataspec import DataSpec
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.sources.generated import GeneratedSource
@@ -187,3 +189,24 @@ def test_every_format_of_a_texture_is_written_and_read(tmp_path: Path) -> None:
     files = texture_reading.write_files(tmp_path, side=16)
     assert set(files) == {"BC1", "BC3", "BC4", "BC5", "BC7", "PNG", "TGA", "BMP", "JPEG", "WEBP"}
     assert min(texture_reading.measure(files, rounds=1).values()) > 0
+
+
+def test_every_second_of_a_start_belongs_to_one_part() -> None:
+    stages = {"workers": 12.0, "program": 15.0, "networks": 19.0, "first batch": 20.0}
+    lines = [
+        {"kind": "launched", "at": 10.0},
+        *({"kind": "starting", "at": at, "stage": stage} for stage, at in stages.items()),
+        {"kind": "begun", "at": 22.5, "step": 0},
+        {"kind": "spent", "at": 30.0, "step": 4},
+        {"kind": "ended", "at": 31.5},
+    ]
+    parts = start_up.parts_of(lines)
+    assert [*parts.values()] == [2.0, 3.0, 4.0, 1.0, 2.5, 12.5, 1.5]
+    assert parts[start_up.WHOLE] == 12.5 and parts[start_up.ENDING] == 1.5
+
+
+def test_the_phases_of_the_start_up_benchmark_begin_from_each_other(tmp_path: Path) -> None:
+    curriculum, runtime = start_up.write_files(tmp_path)
+    phases = load_curriculum(curriculum).phases
+    assert [phase.starts_from for phase in phases.values()] == [None, "S0", "S1"]
+    assert load_runtime(runtime).workers == 2

@@ -1,0 +1,128 @@
+"""What a phase does before its first batch, and how long each part of it takes.
+
+    python benchmarks/start_up.py [--rounds 5] [--quick]
+
+Each round is a ``pbr train`` with a Ray of its own: three phases of a few steps, one behind the other, two
+workers each. The stages of a start stand in the time sheet of its phase. The first phase also pays for what
+lasts as long as the command, such as processes that Ray keeps; it has a table of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from timing import EQUAL_PRIORITY, Line, Spread, show
+
+from pbrlib.data.shards.writer import publish, shard_name, write_shard
+from pbrlib.data.sources.generated import GeneratedSource
+
+PARTS = {
+    "launched": "Ray Train's controller",
+    "workers": "processes of the workers, process group",
+    "program": "imports of the workers",
+    "networks": "networks, validation textures, journal",
+    "first batch": "stream of batches",
+}
+"""The line of a time sheet that begins a part -> what happens in it, until the next line."""
+
+ENDING = "end of the fit, after the last checkpoint"
+WHOLE = "whole start"
+
+CURRICULUM = """
+name: started
+task:
+  kind: segmentation
+  model: {{kind: segformer, backbone: custom, hidden_sizes: [8, 8, 16, 16], depths: [1, 1, 1, 1],
+          num_heads: [1, 1, 2, 2], decoder_width: 16}}
+phases:
+{phases}
+"""
+
+PHASE = """  {name}:
+    {donor}epochs: 1
+    steps_per_epoch: 4
+    crop: 64
+    batch: 4
+    data: {{generated: 1.0}}
+    optimizer: {{lr: 1.0e-3}}
+    schedule: {{kind: constant}}
+    loss: {{cross_entropy: 1.0}}
+"""
+
+NAMES = ("S0", "S1", "S2")
+
+
+def write_files(folder: Path) -> list[Path]:
+    """Materials in ``FOLDER/shards``, and the curriculum and the runtime file."""
+    source = GeneratedSource(count=12, size=128, seed=0)
+    order = {entry.id: number for number, entry in enumerate(source.entries())}
+    info, rows = write_shard(
+        folder / "shards" / shard_name(version=1, ordinal=0),
+        (source.load(entry) for entry in source.entries()),
+        split_for=lambda material: "val" if order[material.id] % 4 == 3 else "train",
+    )
+    publish(folder / "shards", shards=[info], rows=[rows], previous=None)
+    donors = ["", *(f"starts_from: {name}\n    " for name in NAMES)]
+    phases = "".join(PHASE.format(name=name, donor=donor) for name, donor in zip(NAMES, donors, strict=False))
+    texts = {"curriculum": CURRICULUM.format(phases=phases), "runtime": "workers: 2\ndata_cpus: 1.0\n"}
+    for name, text in texts.items():
+        (folder / f"{name}.yaml").write_text(text)
+    return [folder / f"{name}.yaml" for name in texts]
+
+
+def parts_of(lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Seconds of each part of a start, of the whole, and of the end, by a time sheet of one attempt."""
+    named = [(line.get("stage", line["kind"]), line["at"]) for line in lines]
+    spent = {PARTS[name]: after - at for (name, at), (_, after) in pairwise(named) if name in PARTS}
+    (_, last_step), (_, ended) = named[-2:]
+    return {**spent, WHOLE: sum(spent.values()), ENDING: ended - last_step}
+
+
+def run(shards: str, files: Sequence[Path], runs: Path) -> tuple[float, list[dict[str, float]]]:
+    """Seconds of the whole command, and the parts of each phase's start."""
+    curriculum, runtime = files
+    places = ["--data", shards, "--runs", str(runs), "--runtime", str(runtime)]
+    began = time.perf_counter()
+    command = [sys.executable, "-P", "-m", "ray_jobs", "train", str(curriculum), *places]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    seconds = time.perf_counter() - began
+    sheets = [next((runs / "started").glob(f"{name}-*")) / "time.jsonl" for name in NAMES]
+    return seconds, [parts_of(list(map(json.loads, sheet.read_text().splitlines()))) for sheet in sheets]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="one round, to see that it runs")
+    options = parser.parse_args()
+    os.environ.update(EQUAL_PRIORITY)
+    with tempfile.TemporaryDirectory(prefix="start-up-") as folder:
+        files = write_files(Path(folder))
+        rounds = 1 if options.quick else options.rounds
+        shards = str(Path(folder, "shards"))
+        found = [run(shards, files, Path(folder, f"runs-{number}")) for number in range(rounds)]
+    report(found)
+
+
+def report(found: Sequence[tuple[float, Sequence[Mapping[str, float]]]]) -> None:
+    first = [phases[0] for _, phases in found]
+    later = [phase for _, phases in found for phase in phases[1:]]
+    for title, starts in (("The first phase of a command", first), ("Later phases", later)):
+        show(title, [Line(name, Spread.of(one[name] for one in starts), "s") for name in starts[0]])
+    show("All of it", [Line("three phases", Spread.of(seconds for seconds, _ in found), "s")])
+
+
+if __name__ == "__main__":
+    main()
