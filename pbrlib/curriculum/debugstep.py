@@ -24,8 +24,8 @@ from pbrlib.tasks.supervised import LossOfNetwork, logits_of
 from pbrlib.train.checkpoint.players import restore
 from pbrlib.train.checkpoint.state import checkpoints, is_complete, read_state
 from pbrlib.train.debug.examine import (
-    GroupLook,
-    SampleLook,
+    GroupReport,
+    SampleReport,
     broken_layers,
     examine_groups,
     one_of,
@@ -58,9 +58,9 @@ class TurnLook:
 
     player: str | None
     figures: Mapping[str, float]
-    groups: Sequence[GroupLook]
+    groups: Sequence[GroupReport]
     layers: Sequence[str]
-    samples: Sequence[SampleLook]
+    samples: Sequence[SampleReport]
     recorded: StepRecord | None
 
     @property
@@ -239,9 +239,9 @@ class StepInQuestion:
 
 
 @torch.no_grad()
-def examine_samples(turn: ReplayedTurn, parts: Sequence[Sequence[Batch]], *, step: int) -> list[SampleLook]:
+def examine_samples(turn: ReplayedTurn, parts: Sequence[Sequence[Batch]], *, step: int) -> list[SampleReport]:
     """Every sample of a supervised player's turn; none of another player, whose examples are opaque."""
-    learner, found = turn.learner, list[SampleLook]()
+    learner, found = turn.learner, list[SampleReport]()
     module = learner.player.module
     if not isinstance(module, LossOfNetwork):
         return found
@@ -261,7 +261,7 @@ def examine_samples(turn: ReplayedTurn, parts: Sequence[Sequence[Batch]], *, ste
                     "network's input": range_of(example.x[place]),
                     "network's answer": range_of(own),
                 }
-                found.append(SampleLook(rank, sample, terms, ranges))
+                found.append(SampleReport(rank, sample, terms, ranges))
     return found
 
 

@@ -33,7 +33,7 @@ from pbrlib.tasks.start import start_from
 from pbrlib.tasks.taskspec import maps_read, maps_required, merged_classes
 from pbrlib.train.checkpoint.keeping import best_checkpoint
 from pbrlib.train.checkpoint.state import State, checkpoints, is_complete, read_state
-from pbrlib.train.fallback import retry_past_damage
+from pbrlib.train.fallback import retry_without_damaged
 from pbrlib.train.loop import train_phase
 from pbrlib.train.phase import PhaseRun, PlayerRun
 from pbrlib.train.record.codestate import note_command
@@ -205,7 +205,7 @@ def launch_local(job: PhaseJob, *, work: RankWork = run_phase) -> Path:
         selection=job.selection,
         device=torch.device(job.runtime.device),
     )
-    retry_past_damage(job.directory, lambda: work(job, runtime))
+    retry_without_damaged(job.directory, lambda: work(job, runtime))
     return best_of(job)
 
 

@@ -1,1 +1,1 @@
-"""The chain of trained networks over whole textures."""
+"""Inference: runs the chain of trained networks over whole textures."""

@@ -1,7 +1,7 @@
 """The chain of trained networks: segmentation, then albedo, then the maps.
 
-Training of the later families uses its first half (``condition``, ``albedo_of``); evaluation and conversion
-run all of it over whole textures.
+Training of the map networks uses its first half (``condition``, ``albedo_of``); evaluation and conversion
+run the whole chain over whole textures.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from pbrlib.models.network import Network
 from pbrlib.models.roles import MapDeclaration, SegmentationDeclaration
 
 MARGIN = 64
-"""Pixels of context around a whole texture: the border sees what a tile or a mirror would show."""
+"""Pixels of context around a whole texture, padded by tiling or mirroring."""
 
 
 @dataclass(frozen=True)
 class TextureInput:
-    """An old texture as the chain reads it.
+    """An old texture as input of the chain.
 
     ``diffuse`` (3, H, W) sRGB in [0, 1]; ``normal`` (3, H, W) unit length, OpenGL; ``gloss`` (1, H, W) in
-    [0, 1] or None; ``tileable``: whether it wraps.
+    [0, 1] or None; ``tileable``: whether opposite borders match.
     """
 
     diffuse: Float[Tensor, "3 h w"]
@@ -43,7 +43,7 @@ class TextureInput:
 
 @dataclass(frozen=True)
 class Condition:
-    """What the segmentation says: class probabilities (N, K, H, W) and features (N, F, h, w)."""
+    """The segmentation's class probabilities (N, K, H, W) and features (N, F, h, w)."""
 
     probabilities: Tensor
     features: Tensor
@@ -51,9 +51,9 @@ class Condition:
 
 @dataclass(frozen=True)
 class Chain:
-    """Trained networks, frozen. ``maps`` holds those that were trained, by role.
+    """The trained networks, frozen. ``maps`` holds the available map networks by role.
 
-    ``merge`` names the classes that the segmentation never answers, and those that stand for them.
+    ``merge`` maps each class that the segmentation never predicts to the class that replaces it.
     """
 
     segmentation: Network
@@ -64,9 +64,9 @@ class Chain:
 
     @classmethod
     def open(cls, folder: Path, *, device: torch.device) -> Chain:
-        """The networks of a model folder, or the best of every finished curriculum in a runs directory.
+        """Open a model folder, or the best checkpoint of every finished curriculum in a runs directory.
 
-        Raises CheckpointError for what `pbrlib.inference.trained.trained_in` refuses.
+        Raises CheckpointError, see `pbrlib.inference.trained.trained_in`.
         """
         segmentation: Network | None = None
         albedo: Network | None = None
@@ -88,24 +88,24 @@ class Chain:
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """What the networks answer, in the order in which they run."""
+        """The roles of the networks, in the order in which they run."""
         return ("segmentation", *(("albedo",) if self.albedo else ()), *self.maps)
 
     @property
     def stride(self) -> int:
-        """The multiple that sides are padded to: every network's stride divides it."""
+        """The least common multiple of the networks' strides, to which sides are padded."""
         others = [network for _, network in self.maps.values()] + ([self.albedo] if self.albedo else [])
         return math.lcm(self.segmentation.stride, *(network.stride for network in others))
 
     def condition(self, colour: Float[Tensor, "n 3 h w"], normal: Float[Tensor, "n 3 h w"]) -> Condition:
-        """Class probabilities and conditioning features of sRGB colour in [0, 1] and OpenGL normal."""
+        """Compute class probabilities and features from sRGB colour in [0, 1] and OpenGL normal."""
         output = self.segmentation(colour_input(colour, normal))
         return Condition(probabilities=output.logits.float().softmax(dim=1), features=output.features)
 
     def albedo_of(
         self, diffuse: Float[Tensor, "n 3 h w"], normal: Float[Tensor, "n 3 h w"], condition: Condition
     ) -> Float[Tensor, "n 3 h w"]:
-        """The predicted albedo, sRGB in [0, 1]."""
+        """Predict the albedo, sRGB in [0, 1]."""
         assert self.albedo is not None
         answer = self.albedo(colour_input(diffuse, normal), condition.features)
         return answer.logits.float().sigmoid()
@@ -120,7 +120,7 @@ class Chain:
         gloss: Tensor,
         condition: Condition,
     ) -> Float[Tensor, "n 1 h w"]:
-        """One predicted map in [0, 1]; ``gloss`` (N, 2, H, W) as `gloss_input` gives it."""
+        """Predict one map in [0, 1]; ``gloss`` (N, 2, H, W) comes from `gloss_input`."""
         spec, network = self.maps[role]
         given = {
             "colour": albedo,
@@ -134,7 +134,7 @@ class Chain:
 
     @torch.no_grad()
     def predict(self, texture: TextureInput) -> dict[str, Tensor]:
-        """Every map of a whole texture, at its size: albedo, the trained maps, segmentation, relief.
+        """Predict every map of a whole texture at its size: albedo, maps, segmentation and relief.
 
         Albedo (3, H, W) sRGB and the scalar maps (1, H, W) in [0, 1]; segmentation (K, H, W) probabilities;
         relief (2, H, W) in [-1, 1], the inputs of height and AO.
@@ -170,7 +170,7 @@ class Chain:
 def mirrored_normal(
     normal: Float[Tensor, "n 3 p q"], *, height: int, width: int, stride: int
 ) -> Float[Tensor, "n 3 p q"]:
-    """Turns the normals of a mirrored border: a mirror image of a slope slopes the other way."""
+    """Flip the normals in mirrored padding, since mirroring reverses the direction of a slope."""
     sign_y = mirror_signs(height, stride=stride, margin=MARGIN)[:, None].expand(normal.shape[-2:])
     sign_x = mirror_signs(width, stride=stride, margin=MARGIN).expand(normal.shape[-2:])
     return normal * torch.stack([sign_x, sign_y, torch.ones_like(sign_x)]).to(normal.device)

@@ -1,4 +1,4 @@
-"""The file that says what a model folder holds, ``model.json``, and the check that its weights are whole."""
+"""Reads ``model.json``, which describes a model folder, and verifies the checksums of the weights."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ SUMS = "SHA256SUMS"
 FORMAT_VERSION: Final = 1
 
 TRANSFORMERS_FILES = ("config.json", "model.safetensors")
-"""What lies in the folder of a network in transformers' layout."""
+"""The files of a network in transformers' layout."""
 
 Layout: TypeAlias = Literal["file", "transformers"]
-"""How weights lie in a model folder: a safetensors file of our names, or a folder that transformers opens."""
+"""How a model folder stores weights: a safetensors file, or a folder for transformers' from_pretrained."""
 
 _REMEDY = "Copy the whole folder again from where it came from."
 
@@ -33,15 +33,15 @@ class ReleasedNetwork(Spec):
     """One network of a model folder.
 
     Attributes:
-        network: Its declaration, enough to rebuild it.
-        file: Its weights, directly in the model folder: a safetensors file, or a folder in transformers'
-            layout, as `layout_of` says.
-        curriculum: The name of what trained it.
-        phase: The last phase of that.
-        fingerprint: Of the phase.
-        step: Of the phase's best checkpoint, which these weights are.
-        metrics: Its validation figures.
-        frozen: Fingerprints of the networks that it was trained behind.
+        network: The network's declaration, enough to rebuild it.
+        file: The weights, directly in the model folder: a safetensors file, or a folder in transformers'
+            layout (see `layout_of`).
+        curriculum: Name of the curriculum that trained the network.
+        phase: Last phase of the curriculum.
+        fingerprint: Fingerprint of the phase.
+        step: Step of the phase's best checkpoint, the source of these weights.
+        metrics: Validation metrics of that checkpoint.
+        frozen: Fingerprints of the frozen networks that produced its inputs in training.
     """
 
     network: NetworkDeclaration
@@ -55,7 +55,7 @@ class ReleasedNetwork(Spec):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Every file that holds it, named below the model folder."""
+        """The files with the weights, relative to the model folder."""
         layout = layout_of(self.network)
         match layout:
             case "transformers":
@@ -67,12 +67,12 @@ class ReleasedNetwork(Spec):
 
 
 def layout_of(declared: NetworkDeclaration) -> Layout:
-    """How the weights of a network lie in a model folder: as a file, unless transformers knows the kind."""
+    """Return how a model folder stores a network: as one file, unless transformers has the architecture."""
     return "transformers" if isinstance(declared.model, SegformerSpec) else "file"
 
 
 class DataFacts(Spec):
-    """What the networks were trained on: a shard set by its fingerprint, textures by source and split."""
+    """The training data: fingerprint of the shard set, and numbers of textures by source and split."""
 
     fingerprint: str
     textures: Mapping[str, Mapping[str, int]]
@@ -82,10 +82,10 @@ class ModelFile(Spec):
     """The content of ``model.json``.
 
     Attributes:
-        conventions: What goes in and comes out: maps, ranges, colour spaces, classes, normalisation.
-        networks: Those of the model by role.
-        data: What they were trained on.
-        versions: The libraries that wrote it.
+        conventions: Conventions of inputs and outputs: maps, ranges, colour spaces, classes, normalisation.
+        networks: The networks by role.
+        data: The training data.
+        versions: Versions of the libraries that wrote the model.
     """
 
     format_version: Literal[1] = FORMAT_VERSION
@@ -96,20 +96,20 @@ class ModelFile(Spec):
 
 
 def is_model(folder: Path) -> bool:
-    """Whether a folder is a model, not a runs directory."""
+    """Return whether a folder is a model folder (and not a runs directory)."""
     return (folder / FILE_NAME).is_file()
 
 
 def read_model(folder: Path) -> ModelFile:
-    """What a model folder holds, once the sums of all its weights are right.
+    """Read the description of a model folder and verify the checksums of all weights.
 
-    Raises CheckpointError when ``model.json`` is no such file, of another format or other classes, or when
-    weights are missing or not those that ``SHA256SUMS`` names.
+    Raises CheckpointError if ``model.json`` cannot be read, has another format or other classes, or if
+    weights are missing or differ from ``SHA256SUMS``.
     """
     model = _read_file(folder / FILE_NAME)
     if model.conventions.get("classes") != list(CLASSES):
         raise CheckpointError(
-            f"{folder / FILE_NAME}: conventions.classes are not {', '.join(CLASSES)}, those of this program. "
+            f"{folder / FILE_NAME}: conventions.classes: got other classes; expected {', '.join(CLASSES)}. "
             "Use the version of pbr that wrote it."
         )
     check_sums(folder, [name for network in model.networks.values() for name in network.files])
@@ -117,12 +117,12 @@ def read_model(folder: Path) -> ModelFile:
 
 
 def missing_files(folder: Path) -> list[str]:
-    """The files that ``SHA256SUMS`` of a model folder names and that are not there, evaluation included."""
+    """Return the files in ``SHA256SUMS`` that are missing in a model folder, including the evaluation's."""
     return [name for name in _read_sums(folder / SUMS) if not (folder / name).is_file()]
 
 
 def check_sums(folder: Path, names: list[str]) -> None:
-    """Raises CheckpointError unless each of these files is the one that ``SHA256SUMS`` names."""
+    """Raise CheckpointError unless the checksum of each file equals that in ``SHA256SUMS``."""
     sums = _read_sums(folder / SUMS)
     for name in names:
         if name not in sums:

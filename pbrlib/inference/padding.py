@@ -1,4 +1,4 @@
-"""Textures of any size through networks with a stride: pad, run, crop back."""
+"""Padding of textures to multiples of a network's stride."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 def pad_to_stride(
     x: Float[Tensor, "n c h w"], *, stride: int, margin: int, tileable: bool
 ) -> Float[Tensor, "n c p q"]:
-    """Pads to multiples of ``stride``, by ``margin`` at the top and left and at least that elsewhere.
+    """Pad to multiples of ``stride``, by ``margin`` at the top and left and at least ``margin`` elsewhere.
 
-    Circular where the texture tiles, mirrored without repeating the border elsewhere; a small texture is
-    repeated as often as it takes. The origin of the texture lies at ``(margin, margin)``.
+    Padding is circular for a tileable texture, else mirrored without repeating the border pixel; a small
+    texture is repeated as often as needed. The origin of the texture is at ``(margin, margin)``.
     """
     rows, columns = (
         _positions(size, stride=stride, margin=margin, tileable=tileable).to(x.device)
@@ -23,13 +23,13 @@ def pad_to_stride(
 
 
 def mirror_signs(size: int, *, stride: int, margin: int) -> Float[Tensor, " p"]:
-    """-1 where mirrored padding shows the texture reversed, +1 elsewhere."""
+    """Return -1 where mirrored padding shows the texture reversed, +1 elsewhere."""
     position = _unwrapped(size, stride=stride, margin=margin)
     return torch.where(position.remainder(_period(size)) < size, 1.0, -1.0)
 
 
 def _positions(size: int, *, stride: int, margin: int, tileable: bool) -> Tensor:
-    """For each padded pixel the pixel of the texture that it shows."""
+    """Return for each padded pixel the index of its source pixel in the texture."""
     position = _unwrapped(size, stride=stride, margin=margin)
     if tileable:
         return position.remainder(size)

@@ -1,4 +1,4 @@
-"""The trained networks of a folder, a runs directory or a model, and what is known of each."""
+"""Finds the trained networks of a runs directory or a model folder, with their metadata."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from pbrlib.train.record.rundirectory import RECORD, RunDirectory
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network: the best checkpoint of a curriculum's last finished phase.
+    """A trained network: metadata and weights of the best checkpoint of a curriculum's last finished phase.
 
-    ``frozen`` are the fingerprints of the networks that it was trained behind. ``place`` holds the weights:
-    a checkpoint, a safetensors file, or a folder in transformers' layout, as ``layout`` says.
+    ``frozen`` are the fingerprints of the frozen networks that produced its inputs in training. ``place`` is
+    the path of the weights; ``layout`` tells whether it is a checkpoint, a safetensors file, or a folder in
+    transformers' layout.
     """
 
     curriculum: str
@@ -41,11 +42,11 @@ class Trained:
 
     @property
     def role(self) -> str:
-        """What it answers: ``segmentation`` or the name of a map."""
+        """What the network predicts: ``segmentation`` or the name of a map."""
         return self.declared.role
 
     def open(self, *, device: torch.device) -> Opened:
-        """The network, frozen and in eval mode; raises CheckpointError when its weights do not fit."""
+        """Open the network, frozen and in eval mode; raises CheckpointError if its weights do not fit."""
         return frozen_network(self.declared, self._weights(), place=self.place, device=device)
 
     def _weights(self) -> Mapping[str, Tensor]:
@@ -62,19 +63,20 @@ class Trained:
 
 
 def trained_in(folder: Path, *, names: Collection[str] | None = None) -> list[Trained]:
-    """The networks of a runs directory, or of a model folder, that were trained behind each other.
+    """Find the networks of a runs directory or a model folder, and check that they belong together.
 
     Args:
-        folder: What ``pbr train --runs`` filled, or the model that it left there.
-        names: Of a runs directory only these curricula; None is all that are finished.
+        folder: The directory given to ``pbr train --runs``, or a model folder.
+        names: The curricula of a runs directory to use; None uses all that are finished.
 
     Raises:
-        CheckpointError: No segmentation among them, which conditions all others, two for one role, one that
-            was trained behind others than these, or a file that is damaged or missing.
+        CheckpointError: The segmentation, which conditions all others, is missing; two networks have one
+            role; a network was trained with other frozen networks than these; or a file is damaged or
+            missing.
     """
     if not folder.is_dir():
         raise CheckpointError(
-            f"{folder}: there is no such folder. Name the directory given to pbr train --runs, or a "
+            f"{folder}: there is no such folder. Use the directory given to pbr train --runs, or a "
             "model folder."
         )
     found = _released(folder) if is_model(folder) else _of_runs(folder, names)
@@ -129,25 +131,26 @@ def _check_roles(folder: Path, found: Sequence[Trained]) -> None:
     for one in found:
         if one.role in by_role:
             raise CheckpointError(
-                f"{folder}: both {by_role[one.role]} and {one.curriculum} hold a network for "
-                f"{one.role}. Move one of them to another runs directory."
+                f"{folder}: got two networks for {one.role}, of {by_role[one.role]} and {one.curriculum}; "
+                "expected one. Move one of them to another runs directory."
             )
         by_role[one.role] = one.curriculum
     if "segmentation" not in by_role:
         raise CheckpointError(
-            f"{folder}: no trained network for segmentation (found: {', '.join(by_role) or 'none'}). "
-            "Train it into this directory first, or name the directory given to pbr train --runs, or a model "
-            "folder."
+            f"{folder}: got {', '.join(by_role) or 'no trained network'}; expected a segmentation network. "
+            "Train it in this directory first, or use the directory given to pbr train --runs "
+            "or a model folder."
         )
 
 
 def _check_lineage(found: Sequence[Trained]) -> None:
-    """Raises CheckpointError when a network was trained behind others than those it would now run behind."""
+    """Raise CheckpointError if a network was trained with other frozen networks than those found here."""
     here = {one.fingerprint for one in found}
     for one in found:
         for role, fingerprint in one.frozen.items():
             if fingerprint not in here:
                 raise CheckpointError(
-                    f"{one.place}: was trained behind another {role} ({fingerprint[:8]}) than the newest "
-                    "here. Train it again, or keep that one's phase the last of its curriculum."
+                    f"{one.place}: got a network that was trained with another {role} ({fingerprint[:8]}); "
+                    f"expected the newest {role} here. Train {one.role} again, or keep the phase of that "
+                    f"{role} the last of its curriculum."
                 )

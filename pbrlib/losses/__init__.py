@@ -1,6 +1,6 @@
 """Loss terms by family, and the recipe that sums them.
 
-A family file holds for each of its terms the pure function and the :class:`~pbrlib.losses.base.Term` that
-averages it. `lossspec.py` declares the terms and imports no torch, so that reading a curriculum is quick;
-`termmodules.py` says which module computes each.
+Each term has a pure function and a :class:`~pbrlib.losses.base.Term` that averages its result, both in the
+file of its family. `lossspec.py` declares the terms without importing torch, so that a curriculum is read
+quickly; `termmodules.py` maps each declaration to its term.
 """

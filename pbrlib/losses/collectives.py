@@ -1,4 +1,4 @@
-"""The one place where losses talk to other ranks."""
+"""The differentiable all-reduce of the losses; no other module of the losses communicates between ranks."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torch import Tensor
 
 
 class _AllReduceSum(torch.autograd.Function):
-    """Sum over the ranks in both directions.
+    """All-reduces by summation, in the forward and in the backward pass.
 
-    Each rank computes the same loss from the same sums, so the backward sum counts every gradient once
-    per rank; the mean that DDP takes over the ranks divides that factor away again, exactly.
-    ``torch.distributed.nn`` had this function, and is deprecated.
+    Each rank computes the same loss from the same sums, so the backward sum multiplies every gradient by the
+    number of ranks. DDP's mean over the ranks removes this factor exactly. ``torch.distributed.nn`` has the
+    same function, but is deprecated.
     """
 
     @staticmethod
@@ -40,7 +40,7 @@ _stand_in: ContextVar[Callable[[Tensor], Tensor] | None] = ContextVar("stand_in"
 
 @contextmanager
 def summed_by(stand_in: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Inside the block ``stand_in`` gives the sums over ranks: of a step that is replayed without them."""
+    """Replace the all-reduce by ``stand_in`` inside the block, to replay a step in a single process."""
     before = _stand_in.set(stand_in)
     try:
         yield
@@ -49,9 +49,9 @@ def summed_by(stand_in: Callable[[Tensor], Tensor]) -> Iterator[None]:
 
 
 def all_reduce_sum(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """The sum of ``x`` over all ranks, differentiable; ``x`` itself in a single process.
+    """Sum ``x`` over all ranks, differentiably; return ``x`` itself in a single process.
 
-    A collective: every rank has to call it, with the same shape.
+    This is a collective: every rank must call it with the same shape.
     """
     if (stand_in := _stand_in.get()) is not None:
         return stand_in(x)

@@ -1,4 +1,4 @@
-"""Differences of single pixels of two maps."""
+"""Loss terms that compare two maps pixel by pixel."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pbrlib.losses.target import LossTarget, Output
 
 
 def l1(prediction: Float[Tensor, "n c h w"], target: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-    """Absolute difference. Weights: the valid pixels."""
+    """Return the absolute difference per pixel. Weights: the valid pixels."""
     return (prediction - target).abs()
 
 
 class L1(PixelTerm):
-    """:func:`l1`."""
+    """The mean of :func:`l1`."""
 
     def _errors(self, output: Output, target: LossTarget) -> Sequence[Tensor]:
         return (l1(output.image, target.image),)
@@ -32,10 +32,10 @@ def focal_relative_l1(
     *,
     gamma: float,
 ) -> Float[Tensor, "n c h w"]:
-    """``w (0.5 e + 0.05 e / (target + 0.1))`` with e the absolute error. Weights: the valid pixels.
+    """Return ``w (0.5 e + 0.05 e / (target + 0.1))`` with the absolute error e. Weights: the valid pixels.
 
-    ``w = clamp((e / mean(e))^gamma, 0.25, 4)``, the mean over the valid pixels of the sample; no gradient
-    flows through w. There is no published definition. Maps in [0, 1].
+    ``w = clamp((e / mean(e))^gamma, 0.25, 4)`` with the mean over the valid pixels of the sample; no gradient
+    flows through w. Maps are in [0, 1]. There is no published definition of this term.
     """
     error = (prediction - target).abs()
     with torch.no_grad():
@@ -46,7 +46,7 @@ def focal_relative_l1(
 
 
 class FocalRelativeL1(PixelTerm):
-    """:func:`focal_relative_l1`."""
+    """The mean of :func:`focal_relative_l1`."""
 
     spec: FocalRelativeL1Spec
 

@@ -1,4 +1,4 @@
-"""Entropies per pixel: of class logits and labels, and of a map's logits and its values as soft targets."""
+"""Cross-entropy terms per pixel: of class logits with labels, and of map logits with soft targets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pbrlib.losses.termspec import TermSpec
 
 
 class _Entropy(MeanTerm):
-    """A weighted entropy per pixel, over the number of labelled pixels (not over the sum of weights)."""
+    """A weighted cross entropy, averaged over the number of labelled pixels (not the sum of weights)."""
 
     class_weights: Tensor
 
@@ -28,11 +28,11 @@ class _Entropy(MeanTerm):
         self.register_buffer("class_weights", weights, persistent=False)
 
     def counts(self, target: LossTarget) -> Tensor:
-        """The labelled pixels."""
+        """Return the number of labelled pixels."""
         return target.labelled.sum().float().view(1)
 
     def sums(self, output: Output, target: LossTarget) -> Tensor:
-        """The weighted entropy."""
+        """Return the sum of the weighted cross entropy over the labelled pixels."""
         return (self._entropy(output, target) * target.labelled).sum().view(1)
 
     @abstractmethod
@@ -45,12 +45,12 @@ def cross_entropy(
     *,
     class_weights: Float[Tensor, " k"],
 ) -> Float[Tensor, "n h w"]:
-    """``-w_c log p_t`` per pixel. ``labels`` are in [0, k): replace ignored ones and mask the result."""
+    """Return ``-w_c log p_t`` per pixel; ``labels`` are in [0, k), so the caller masks ignored pixels."""
     return -class_weights.to(log_probabilities.dtype)[labels] * _of_label(log_probabilities, labels)
 
 
 class CrossEntropy(_Entropy):
-    """:func:`cross_entropy`."""
+    """The mean of :func:`cross_entropy`."""
 
     def _entropy(self, output: Output, target: LossTarget) -> Tensor:
         return cross_entropy(output.log_probabilities, target.class_ids, class_weights=self.class_weights)
@@ -63,7 +63,7 @@ def focal(
     class_weights: Float[Tensor, " k"],
     gammas: Float[Tensor, " k"],
 ) -> Float[Tensor, "n h w"]:
-    """``-w_c (1 - p_t)^gamma_c log p_t`` per pixel (Lin et al. 2017), with a gamma for each class.
+    """Return ``-w_c (1 - p_t)^gamma_c log p_t`` per pixel (Lin et al. 2017), with one gamma per class.
 
     ``1 - p_t`` is at least 1e-6 before the power. ``labels`` as in :func:`cross_entropy`.
     """
@@ -78,7 +78,7 @@ def _of_label(x: Tensor, labels: Tensor) -> Tensor:
 
 
 class Focal(_Entropy):
-    """:func:`focal`."""
+    """The mean of :func:`focal`."""
 
     gammas: Tensor
 
@@ -95,13 +95,13 @@ class Focal(_Entropy):
 def bce(
     logits: Float[Tensor, "n c h w"], target: Float[Tensor, "n c h w"], *, pos_weight: float | None
 ) -> Float[Tensor, "n c h w"]:
-    """Binary cross entropy of logits with soft targets in [0, 1]. Weights: the valid pixels."""
+    """Return the binary cross entropy of logits with soft targets in [0, 1]. Weights: the valid pixels."""
     scale = None if pos_weight is None else logits.new_tensor(pos_weight)
     return F.binary_cross_entropy_with_logits(logits, target, pos_weight=scale, reduction="none")
 
 
 class Bce(PixelTerm):
-    """:func:`bce`."""
+    """The mean of :func:`bce`."""
 
     spec: BceSpec
 
@@ -112,7 +112,7 @@ class Bce(PixelTerm):
 def focal_bce(
     logits: Float[Tensor, "n c h w"], target: Float[Tensor, "n c h w"], *, alpha: float, gamma: float
 ) -> Float[Tensor, "n c h w"]:
-    """``alpha_t (1 - p_t)^gamma BCE`` with soft targets (Lin et al. 2017). Weights: the valid pixels.
+    """Return ``alpha_t (1 - p_t)^gamma BCE`` with soft targets (Lin et al. 2017). Weights: the valid pixels.
 
     ``p_t = p t + (1 - p)(1 - t)``, ``alpha_t = alpha t + (1 - alpha)(1 - t)``; the targets t are in [0, 1].
     """
@@ -124,7 +124,7 @@ def focal_bce(
 
 
 class FocalBce(PixelTerm):
-    """:func:`focal_bce`."""
+    """The mean of :func:`focal_bce`."""
 
     spec: FocalBceSpec
 

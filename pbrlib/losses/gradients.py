@@ -1,4 +1,4 @@
-"""Differences of neighbouring pixels, and of the bands of a pyramid, in one map or between two."""
+"""Loss terms over image gradients: total variation, forward differences, Sobel and Laplacian pyramid."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PYRAMID_LEVELS = 4
 
 
 def tv(prediction: Float[Tensor, "n c h w"]) -> tuple[Tensor, Tensor]:
-    """Absolute forward differences along x and y (total variation). Weights: :func:`pairs`."""
+    """Return the absolute forward differences along x and y (total variation). Weights: :func:`pairs`."""
     return prediction.diff(dim=-1).abs(), prediction.diff(dim=-2).abs()
 
 
 class Tv(PixelTerm):
-    """:func:`tv`."""
+    """The mean of :func:`tv`."""
 
     def _weights(self, target: LossTarget) -> Sequence[Tensor]:
         return pairs(target.off_seams)
@@ -35,30 +35,30 @@ class Tv(PixelTerm):
 def grad_diff(
     prediction: Float[Tensor, "n c h w"], target: Float[Tensor, "n c h w"]
 ) -> tuple[Tensor, Tensor]:
-    """Absolute difference of the signed forward differences, along x and y. Weights: :func:`pairs`."""
+    """Return the absolute difference of the forward differences, along x and y. Weights: :func:`pairs`."""
     return tv(prediction - target)
 
 
 class GradDiff(Tv):
-    """:func:`grad_diff`."""
+    """The mean of :func:`grad_diff`."""
 
     def _errors(self, output: Output, target: LossTarget) -> Sequence[Tensor]:
         return grad_diff(output.image, target.image)
 
 
 def sobel(prediction: Float[Tensor, "n c h w"], target: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-    """Absolute difference of the Sobel magnitudes. Weights: :func:`windows`."""
+    """Return the absolute difference of the Sobel magnitudes. Weights: :func:`windows`."""
     return (_sobel_magnitude(prediction) - _sobel_magnitude(target)).abs()
 
 
 def _sobel_magnitude(x: Tensor) -> Tensor:
-    """``sqrt(gx^2 + gy^2 + 1e-6)`` with kornia's normalised kernel and replicate border."""
+    """Return ``sqrt(gx^2 + gy^2 + 1e-6)`` with kornia's normalised kernel and replicated border."""
     gradient: Tensor = spatial_gradient(x, mode="sobel", normalized=True)
     return (gradient.square().sum(dim=2) + 1e-6).sqrt()
 
 
 class Sobel(PixelTerm):
-    """:func:`sobel`."""
+    """The mean of :func:`sobel`."""
 
     def _weights(self, target: LossTarget) -> Sequence[Tensor]:
         return (windows(target.off_seams),)
@@ -70,12 +70,11 @@ class Sobel(PixelTerm):
 def laplacian_pyramid(
     prediction: Float[Tensor, "n c h w"], target: Float[Tensor, "n c h w"], valid: Bool[Tensor, "n 1 h w"]
 ) -> list[Tensor]:
-    """Absolute band-pass difference of four octaves, the finest first, each weighing half of the one before.
+    """Return the absolute differences of four band-pass octaves, the finest first, each weighted by half.
 
-    Filter, subtract, decimate: a band is a level less its 5-tap binomial blur, the next level is every
-    other pixel of that blur; what remains after the last band does not count, so constants do not matter.
-    The blur is normalised by what counts within its window, at the border and around masked pixels alike.
-    Weights: :func:`pyramid_weights`.
+    A band is a level minus its 5-tap binomial blur; the next level is every second pixel of that blur. The
+    residual after the last band is ignored, so a constant offset has no effect. The blur is normalised by the
+    valid pixels in its window, at the border and around masked pixels. Weights: :func:`pyramid_weights`.
     """
     level, bands = prediction - target, []
     for octave, weight in enumerate(pyramid_weights(valid, dtype=level.dtype)):
@@ -87,7 +86,7 @@ def laplacian_pyramid(
 
 
 def pyramid_weights(valid: Bool[Tensor, "n 1 h w"], *, dtype: torch.dtype = torch.float32) -> list[Tensor]:
-    """How much each pixel of each level counts: the share of its window that does."""
+    """Return the weight of each pixel of each level: the share of valid pixels in its window."""
     weights = [valid.to(dtype)]
     full = torch.ones_like(weights[0][:1])
     for _ in range(PYRAMID_LEVELS - 1):
@@ -98,7 +97,7 @@ def pyramid_weights(valid: Bool[Tensor, "n 1 h w"], *, dtype: torch.dtype = torc
 
 
 def _blur(x: Tensor) -> Tensor:
-    """Binomial blur with taps 1 4 6 4 1, zero beyond the border."""
+    """Blur with the binomial taps 1 4 6 4 1 and zero padding."""
     taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], dtype=x.dtype, device=x.device) / 16.0
     planes = x.flatten(0, 1).unsqueeze(1)
     planes = F.conv2d(planes, taps.view(1, 1, 1, 5), padding=(0, 2))
@@ -106,7 +105,7 @@ def _blur(x: Tensor) -> Tensor:
 
 
 class LaplacianPyramid(PixelTerm):
-    """:func:`laplacian_pyramid`."""
+    """The mean of :func:`laplacian_pyramid`."""
 
     def _weights(self, target: LossTarget) -> Sequence[Tensor]:
         return pyramid_weights(target.off_seams, dtype=target.image.dtype)

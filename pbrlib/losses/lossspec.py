@@ -1,6 +1,6 @@
-"""What a loss is made of, as a curriculum declares it: the terms, and a field for each.
+"""Specs of the loss terms and of a loss, as a curriculum declares them.
 
-`pbrlib.losses.termmodules` names the module of each term, in the file of its family.
+`pbrlib.losses.termmodules` maps each spec to the class that computes the term.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pbrlib.spec import Spec
 
 
 class CrossEntropySpec(ClassTermSpec):
-    """Cross entropy with the class weights ``w_c`` of the phase (all 1 where it has none)."""
+    """Cross entropy with the class weights ``w_c`` of the phase (all 1 without class weights)."""
 
     symbol = "CE(w_c)"
 
@@ -29,21 +29,21 @@ def _known_classes(gamma: float | dict[str, float]) -> float | dict[str, float]:
 
 
 class FocalSpec(ClassTermSpec):
-    """Multi-class focal loss; a class that a mapping of gammas does not name takes the default."""
+    """Multi-class focal loss; classes that are missing in a mapping of gammas have the default gamma."""
 
     symbol = "Focal"
 
     gamma: Annotated[NonNegativeFloat | dict[str, NonNegativeFloat], AfterValidator(_known_classes)] = 2.0
 
     def gammas(self, classes: tuple[str, ...]) -> tuple[float, ...]:
-        """Gamma of each class, in the order of ``classes``."""
+        """Return the gamma of each class, in the order of ``classes``."""
         if not isinstance(self.gamma, dict):
             return (self.gamma,) * len(classes)
         default: float = FocalSpec.model_fields["gamma"].default
         return tuple(self.gamma.get(name, default) for name in classes)
 
     def label(self) -> str:
-        """``Focal(w_c, gamma ...)``."""
+        """Return ``Focal(w_c, gamma ...)``."""
         gamma = "gamma per class" if isinstance(self.gamma, dict) else f"gamma {self.gamma:g}"
         return f"{self.symbol}(w_c, {gamma})"
 
@@ -61,19 +61,19 @@ class L1Spec(MapTermSpec):
 
 
 class MsSsimSpec(MapTermSpec):
-    """What multi-scale structural similarity lacks of 1."""
+    """``1 - MS-SSIM``, with the multi-scale structural similarity."""
 
     symbol = "(1 - MS-SSIM)"
-    revision = 2  # pixels that do not count have no part in it, and structure that is lost has a gradient
+    revision = 2  # masked pixels do not change the value, and zero contrast has a gradient
 
 
 Trunk = Literal["alex", "vgg", "squeeze"]
 
 
 class LpipsSpec(TermSpec):
-    """Perceptual distance. ``backbone`` is the torchvision weights file of ``net``, or ``random``.
+    """LPIPS, a perceptual distance. ``backbone`` is the torchvision weights file of ``net``, or ``random``.
 
-    Nothing is downloaded. A random backbone is no LPIPS: it is reported as ``lpips_random``.
+    Nothing is downloaded. A random backbone gives no true LPIPS and is reported as ``lpips_random``.
     """
 
     symbol = "LPIPS"
@@ -83,17 +83,17 @@ class LpipsSpec(TermSpec):
 
     @classmethod
     def applies_to(cls, target: MapType) -> bool:
-        """Colours: the trunk was trained on photographs."""
+        """Return whether the map is a colour map, since the trunk was trained on photographs."""
         return target.encoding is Encoding.SRGB
 
     def label(self) -> str:
-        """``LPIPS(alex)``, or ``LPIPS_random(alex)`` where the backbone is random."""
+        """Return ``LPIPS(alex)``, or ``LPIPS_random(alex)`` for a random backbone."""
         name = f"{self.symbol}_random" if self.backbone == "random" else self.symbol
         return f"{name}({self.net})"
 
 
 class GradDiffSpec(MapTermSpec):
-    """L1 of the forward differences."""
+    """Mean absolute difference of the forward differences."""
 
     symbol = "GradDiff"
 
@@ -105,45 +105,45 @@ class TvSpec(MapTermSpec):
 
 
 class SobelSpec(MapTermSpec):
-    """L1 of the Sobel magnitudes."""
+    """Mean absolute difference of the Sobel magnitudes."""
 
     symbol = "Sobel"
 
 
 class NormalReprojSpec(TermSpec):
-    """Normal of the predicted height against the input normal; the weight may move over the phase."""
+    """Distance of the predicted height's normal to the input normal; the weight may change over the phase."""
 
     symbol = "NormalReproj"
 
     final_weight: NonNegativeFloat | None = None
-    """Reached linearly at the end of the phase; without it the weight stays."""
+    """Weight at the end of the phase, reached linearly; None keeps the weight constant."""
 
     @classmethod
     def applies_to(cls, target: MapType) -> bool:
-        """The height alone has a normal."""
+        """Return whether the map is the height, the only map from which a normal is computed."""
         return target.name == HEIGHT.name
 
     def formula(self) -> str:
-        """``0.15 -> 0.1 NormalReproj`` where the weight moves."""
+        """Return the weighted term, as ``0.15 -> 0.1 NormalReproj`` if the weight changes."""
         moves = "" if self.final_weight is None else f" -> {self.final_weight:g}"
         return f"{self.weight:g}{moves} {self.symbol}"
 
 
 class LaplacianPyramidSpec(MapTermSpec):
-    """L1 of the bands of a Laplacian pyramid."""
+    """Mean absolute difference of the bands of a Laplacian pyramid."""
 
     symbol = "LaplacianPyramid"
 
 
 class FocalRelativeL1Spec(MapTermSpec):
-    """L1 and relative L1, weighted towards the pixels that are wrong."""
+    """L1 and relative L1, with a larger weight for pixels with a larger error."""
 
     symbol = "FocalRelativeL1"
 
     gamma: NonNegativeFloat = 1.0
 
     def label(self) -> str:
-        """``FocalRelativeL1(gamma ...)``."""
+        """Return ``FocalRelativeL1(gamma ...)``."""
         return f"{self.symbol}(gamma {self.gamma:g})"
 
 
@@ -156,12 +156,12 @@ class FocalBceSpec(MapTermSpec):
     gamma: NonNegativeFloat = 2.0
 
     def label(self) -> str:
-        """``FocalBCE(alpha ..., gamma ...)``."""
+        """Return ``FocalBCE(alpha ..., gamma ...)``."""
         return f"{self.symbol}(alpha {self.alpha:g}, gamma {self.gamma:g})"
 
 
 class FocalTverskySpec(MapTermSpec):
-    """``(1 - Tversky index) ** gamma`` with a weight for each kind of error."""
+    """Focal Tversky loss, ``(1 - Tversky index) ** gamma``, with weights of false positives and negatives."""
 
     symbol = "FocalTversky"
 
@@ -170,20 +170,20 @@ class FocalTverskySpec(MapTermSpec):
     gamma: Annotated[float, Field(gt=0.0)] = 1.5
 
     def label(self) -> str:
-        """``FocalTversky(FP ..., FN ..., gamma ...)``."""
+        """Return ``FocalTversky(FP ..., FN ..., gamma ...)``."""
         settings = f"FP {self.false_positive:g}, FN {self.false_negative:g}, gamma {self.gamma:g}"
         return f"{self.symbol}({settings})"
 
 
 class BceSpec(MapTermSpec):
-    """Binary cross entropy; ``pos_weight`` is negatives / positives."""
+    """Binary cross entropy; ``pos_weight`` is usually the number of negatives / positives."""
 
     symbol = "BCE"
 
     pos_weight: Annotated[float, Field(gt=0.0)] | None = None
 
     def label(self) -> str:
-        """``BCE``, with its pos_weight where it has one."""
+        """Return ``BCE``, with its pos_weight if it has one."""
         return self.symbol if self.pos_weight is None else f"{self.symbol}(pos_weight {self.pos_weight:g})"
 
 
@@ -204,7 +204,7 @@ AnyTerm: TypeAlias = (
     | FocalTverskySpec
     | BceSpec
 )
-"""What `pbrlib.losses.termmodules` has a module for."""
+"""Any spec of a term that `pbrlib.losses.termmodules` can compute."""
 
 
 class LossSpec(Spec):
@@ -227,18 +227,21 @@ class LossSpec(Spec):
     bce: BceSpec | None = None
 
     @model_validator(mode="after")
-    def _terms_make_sense(self) -> LossSpec:
+    def _check_terms(self) -> LossSpec:
         if not self.terms():
-            raise ValueError(f"no term. Name at least one of: {', '.join(type(self).model_fields)}.")
+            raise ValueError(
+                f"got no term; expected at least one. Add one of: {', '.join(type(self).model_fields)}."
+            )
         if self.focal_bce and self.bce and self.bce.pos_weight is not None:
             raise ValueError(
-                "bce.pos_weight and focal_bce.alpha both weigh the positive pixels. Leave one of the two out."
+                "got bce.pos_weight and focal_bce.alpha; expected one of them, since both weight the "
+                "positive pixels. Leave one of the two out."
             )
         return self
 
     @classmethod
     def term_types(cls) -> dict[str, type[TermSpec]]:
-        """The spec of each term that a loss can have, in the order of the fields."""
+        """Return the spec class of each possible term, in the order of the fields."""
         return {
             name: kind
             for name, field in cls.model_fields.items()
@@ -247,10 +250,10 @@ class LossSpec(Spec):
         }
 
     def terms(self) -> dict[str, AnyTerm]:
-        """The terms that the loss has, in the order of the fields."""
+        """Return the terms of this loss by name, in the order of the fields."""
         given: dict[str, AnyTerm | None] = {name: getattr(self, name) for name in type(self).model_fields}
         return {name: term for name, term in given.items() if term is not None}
 
     def formula(self) -> str:
-        """The loss in the notation of the field, e.g. ``0.6 CE(w_c) + 0.15 Dice``."""
+        """Return the loss as a formula, e.g. ``0.6 CE(w_c) + 0.15 Dice``."""
         return " + ".join(term.formula() for term in self.terms().values())

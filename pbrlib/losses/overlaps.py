@@ -1,4 +1,4 @@
-"""Overlaps of areas: ratios of sums over a micro-batch of all ranks."""
+"""Overlap losses (Dice, Focal Tversky): ratios of sums over a micro-batch of all ranks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pbrlib.losses.lossspec import FocalTverskySpec
 from pbrlib.losses.target import LossTarget, Output
 
 POSITIVE = 0.5
-"""The least soft target of a positive pixel: storage noise of an otherwise empty map is no positive."""
+"""Soft targets from this value on count as positive, so that storage noise of an empty map does not."""
 
 
 def dice_sums(
@@ -19,7 +19,7 @@ def dice_sums(
     labels: Int64[Tensor, "n h w"],
     counted: Bool[Tensor, "n h w"],
 ) -> Float[Tensor, "3 k"]:
-    """Per class over the counted pixels: probability on its own pixels, all its probability, its pixels."""
+    """Sum per class over counted pixels: probability on true pixels, probability, number of true pixels."""
     probabilities = log_probabilities.exp() * counted.unsqueeze(1)
     ids = torch.arange(probabilities.shape[1], device=labels.device).view(1, -1, 1, 1)
     own = (labels.unsqueeze(1) == ids) & counted.unsqueeze(1)
@@ -30,9 +30,9 @@ def dice_sums(
 
 
 def dice(sums: Float[Tensor, "3 k"]) -> Float[Tensor, ""]:
-    """Soft Dice loss, the mean over the classes present of ``1 - (2 I + 1) / (P + T + 1)``; 0 without any.
+    """Return the soft Dice loss: the mean over the present classes of ``1 - (2 I + 1) / (P + T + 1)``.
 
-    I, P and T are the rows of :func:`dice_sums`. The value is in [0, 1).
+    I, P and T are the rows of :func:`dice_sums`. The value is in [0, 1), and 0 if no class is present.
     """
     shared, predicted, true = sums
     losses = 1.0 - (2.0 * shared + 1.0) / (predicted + true + 1.0)
@@ -42,14 +42,14 @@ def dice(sums: Float[Tensor, "3 k"]) -> Float[Tensor, ""]:
 
 
 class Dice(RatioTerm):
-    """:func:`dice`."""
+    """The soft Dice loss, see :func:`dice`."""
 
     def counts(self, target: LossTarget) -> Tensor:
-        """The samples with a labelled pixel."""
+        """Return the number of samples with a labelled pixel."""
         return target.labelled.flatten(1).any(dim=1).sum().float().view(1)
 
     def sums(self, output: Output, target: LossTarget) -> Tensor:
-        """:func:`dice_sums`."""
+        """Return :func:`dice_sums`, flattened."""
         return dice_sums(output.log_probabilities, target.class_ids, target.labelled).flatten()
 
     def _ratio(self, sums: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ class Dice(RatioTerm):
 def tversky_sums(
     prediction: Float[Tensor, "n c h w"], target: Float[Tensor, "n c h w"], valid: Bool[Tensor, "n 1 h w"]
 ) -> Float[Tensor, " 4"]:
-    """Soft true positives, false positives, false negatives, and the number of positive pixels."""
+    """Sum soft true positives, false positives and false negatives, and count the positive pixels."""
     prediction, target = prediction * valid, target * valid
     shared = (prediction * target).sum()
     positives = (target >= POSITIVE).sum().to(prediction.dtype)
@@ -69,10 +69,10 @@ def tversky_sums(
 def focal_tversky(
     sums: Float[Tensor, " 4"], *, false_positive: float, false_negative: float, gamma: float
 ) -> Float[Tensor, ""]:
-    """``(1 - TP / (TP + a FP + b FN))^gamma`` (Abraham and Khan 2019); 0 without a positive pixel.
+    """Return ``(1 - TP / (TP + a FP + b FN))^gamma`` (Abraham and Khan 2019); 0 without a positive pixel.
 
-    ``sums`` as :func:`tversky_sums` gives them. Without a positive pixel the index would stand at 0 whatever
-    the prediction. ``1 - index`` is at least 1e-6 before the power.
+    ``sums`` come from :func:`tversky_sums`. Without a positive pixel the index would be 0 for every
+    prediction. ``1 - index`` is at least 1e-6 before the power.
     """
     shared, over, under, positives = sums
     mistakes = false_positive * over + false_negative * under
@@ -82,12 +82,12 @@ def focal_tversky(
 
 
 class FocalTversky(RatioTerm):
-    """:func:`focal_tversky`."""
+    """The focal Tversky loss, see :func:`focal_tversky`."""
 
     spec: FocalTverskySpec
 
     def sums(self, output: Output, target: LossTarget) -> Tensor:
-        """:func:`tversky_sums`."""
+        """Return :func:`tversky_sums`."""
         return tversky_sums(output.image, target.image, target.valid)
 
     def _ratio(self, sums: Tensor) -> Tensor:

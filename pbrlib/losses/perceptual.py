@@ -1,4 +1,4 @@
-"""Perceptual distances per sample, so that a mean over samples is exact under any split of the batch."""
+"""MS-SSIM and LPIPS per sample, so that the mean over samples is exact for any split of the batch."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ log = logging.getLogger(__name__)
 
 WINDOW, SIGMA_PX = 11, 1.5
 C1, C2 = 0.01**2, 0.03**2
-"""Wang, Bovik, Sheikh and Simoncelli 2004."""
+"""The constants of SSIM: Wang, Bovik, Sheikh and Simoncelli 2004."""
 
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-"""Wang, Simoncelli and Bovik 2003; they sum to 1.0001."""
+"""The exponents of the scales: Wang, Simoncelli and Bovik 2003; they sum to 1.0001."""
 
 LEAST_FACTOR = 1e-3
-"""Below it the slope of a factor's power, infinite at 0, is replaced by the factor's weight."""
+"""Below this factor the slope of the power, infinite at 0, is replaced by the factor's weight."""
 
 
 class _PerSample(MeanTerm):
-    """A distance per sample, of the pixels that count alone."""
+    """A mean over samples of a distance between two images, computed on the valid pixels."""
 
     def counts(self, target: LossTarget) -> Tensor:
-        """The samples with a pixel that counts."""
+        """Return the number of samples with a valid pixel."""
         return counted_samples(target).sum().float().view(1)
 
     def sums(self, output: Output, target: LossTarget) -> Tensor:
-        """The distances of the samples that count."""
+        """Return the sum of the distances of the samples with a valid pixel."""
         distance = self._distance(output.image, target.image, target.valid)
         return (distance * counted_samples(target)).sum().view(1)
 
@@ -54,23 +54,24 @@ def ms_ssim(
     target: Float[Tensor, "n c h w"],
     valid: Bool[Tensor, "n 1 h w"] | None = None,
 ) -> Float[Tensor, " n"]:
-    """Multi-scale structural similarity of each sample, the mean over its channels, in [0, 1].
+    """Return the multi-scale structural similarity of each sample, averaged over channels, in [0, 1].
 
-    Images in [0, 1], at least 11 px a side. Over 160 px the value is pytorch-msssim's; below, which it
-    refuses, the same with as many of the finest scales as fit and their weights renormalised to sum 1;
-    outside of a compiled graph a warning says so once. Raises ValueError for a side under 11 px.
+    Images are in [0, 1], with sides of at least 11 px. Over 160 px the value equals pytorch-msssim's. Smaller
+    images, which pytorch-msssim rejects, use as many of the finest scales as fit, with weights renormalised
+    to sum 1, and a warning is logged once outside of compiled graphs. Raises ValueError for a side under
+    11 px.
     """
     side = min(prediction.shape[-2:])
     scales = num_scales(side)
-    if not torch.compiler.is_compiling():  # a log call would split the graph; `pbr plan` names the scales too
+    if not torch.compiler.is_compiling():  # a log call would break the graph; `pbr plan` shows the scales too
         _warn_of_scales(side, scales)
     return ms_ssim_of_scales(prediction, target, valid, scales=scales)
 
 
 def num_scales(side_px: int) -> int:
-    """How many scales fit: the window has to be smaller than the side at the coarsest one."""
+    """Return how many scales fit: at the coarsest scale the side must be larger than the window."""
     if side_px < WINDOW:
-        raise ValueError(f"MS-SSIM of {side_px} px: the window has {WINDOW} px. Use a larger crop.")
+        raise ValueError(f"MS-SSIM: got {side_px} px; expected {WINDOW} px or more. Use a larger crop.")
     fitting = [n for n in range(1, len(SCALE_WEIGHTS) + 1) if side_px > (WINDOW - 1) * 2 ** (n - 1)]
     return fitting[-1]
 
@@ -79,7 +80,7 @@ _announced: set[int] = set()
 
 
 def _warn_of_scales(side_px: int, scales: int) -> None:
-    """Log once a size that it is too small for all scales."""
+    """Log a warning, once per image size, if not all scales fit."""
     if scales < len(SCALE_WEIGHTS) and side_px not in _announced:
         _announced.add(side_px)
         log.warning("MS-SSIM uses %d of 5 scales at %d px: all need over 160 px.", scales, side_px)
@@ -92,11 +93,11 @@ def ms_ssim_of_scales(
     *,
     scales: int,
 ) -> Float[Tensor, " n"]:
-    """MS-SSIM over the ``scales`` finest scales: a factor a scale, each to the power of its weight.
+    """Return MS-SSIM over the ``scales`` finest scales: the product of factors to the power of their weights.
 
-    The factors are the means of contrast times structure, at the coarsest scale of the whole similarity. What
-    ``valid`` leaves out has no part in them: windows and halvings average the pixels that count, and a window
-    weighs what counts within it.
+    The factor of a scale is the mean of contrast times structure; that of the coarsest scale is the mean of
+    the whole similarity. Windows and downsampling average valid pixels only, and a window's weight is its
+    share of valid pixels.
     """
     if valid is None:
         valid = torch.ones_like(prediction[:, :1], dtype=torch.bool)
@@ -115,9 +116,9 @@ def ms_ssim_of_scales(
 
 
 def _similarity(x: Tensor, y: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-    """Means over the windows of the similarity and of contrast times structure, for each sample and channel.
+    """Return the means of similarity and of contrast times structure over windows, per sample and channel.
 
-    ``share`` (N, 1, H, W) in [0, 1] is how much each pixel counts.
+    ``share`` (N, 1, H, W) in [0, 1] is the weight of each pixel.
     """
     total = _windowed(share)
     mean_x, mean_y, square_x, square_y, product = (
@@ -131,7 +132,7 @@ def _similarity(x: Tensor, y: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _windowed(x: Tensor) -> Tensor:
-    """Gaussian means over all windows that lie inside the picture."""
+    """Return the Gaussian means of all windows inside the image."""
     offsets = torch.arange(WINDOW, dtype=x.dtype, device=x.device) - WINDOW // 2
     taps = torch.exp(-offsets.square() / (2.0 * SIGMA_PX**2))
     taps = (taps / taps.sum()).expand(x.shape[1], 1, 1, WINDOW)
@@ -139,7 +140,7 @@ def _windowed(x: Tensor) -> Tensor:
 
 
 def _halved(x: Tensor, y: Tensor, share: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Both pictures at half the size, averaged over what counts; odd sides have a line of 0 before them."""
+    """Halve both images, averaging valid pixels; odd sides are padded with a line of zeros at the start."""
     padding = [side % 2 for side in x.shape[2:]]
     halved = F.avg_pool2d(share, 2, padding=padding, count_include_pad=False)
     x, y = (F.avg_pool2d(z * share, 2, padding=padding) / halved.clamp_min(1e-6) for z in (x, y))
@@ -147,10 +148,10 @@ def _halved(x: Tensor, y: Tensor, share: Tensor) -> tuple[Tensor, Tensor, Tensor
 
 
 def _product(factors: Float[Tensor, "s n c"], weights: Float[Tensor, "s 1 1"]) -> Float[Tensor, "n c"]:
-    """The product of ``max(factor, 0) ** weight``, with a gradient for factors of 0 and below too.
+    """Return the product of ``max(factor, 0) ** weight``, with a gradient also for factors up to 0.
 
-    There, where structure is lost or inverted, the power has no slope: the gradient is that of
-    ``weight * factor``, and the other factors see :data:`LEAST_FACTOR` in its place.
+    A factor up to 0 means lost or inverted structure, and the power has no slope there. Its gradient is that
+    of ``weight * factor``, and the gradients of the other factors use :data:`LEAST_FACTOR` in its place.
     """
     value = factors.relu().pow(weights).prod(dim=0)
     sloped = factors.clamp_min(LEAST_FACTOR).pow(weights).prod(dim=0)
@@ -159,29 +160,28 @@ def _product(factors: Float[Tensor, "s n c"], weights: Float[Tensor, "s 1 1"]) -
 
 
 class OneMinusMsSsim(_PerSample):
-    """``1 -`` :func:`ms_ssim`."""
+    """The mean of ``1 -`` :func:`ms_ssim`."""
 
     def _distance(self, image: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         return 1.0 - ms_ssim(image, target, valid)
 
 
 def load_lpips(*, net: Trunk, backbone: str) -> nn.Module:
-    """LPIPS (Zhang et al. 2018) with its published linear heads, frozen; nothing is downloaded.
+    """Load LPIPS (Zhang et al. 2018) with its published linear heads, frozen; nothing is downloaded.
 
     Args:
-        net: The trunk.
-        backbone: A file of torchvision's ImageNet weights for that trunk, or ``random``: a trunk with
-            random weights, the same ones each time. That is no LPIPS and must be reported as
-            ``lpips_random``.
+        net: Architecture of the trunk.
+        backbone: A file of torchvision's ImageNet weights for that trunk, or ``random`` for random weights
+            with a fixed seed. A random trunk gives no true LPIPS and must be reported as ``lpips_random``.
 
     Raises:
-        ConfigError: the file is not there, or does not hold the weights of the trunk.
+        ConfigError: The file is missing, or does not hold the weights of the trunk.
     """
-    import lpips  # two seconds of torchvision that only this term needs
+    import lpips  # imports torchvision, which takes two seconds and which only this term needs
 
     weights = None if backbone == "random" else _trunk_weights(Path(backbone))
     with torch.random.fork_rng(devices=()), warnings.catch_warnings():
-        # lpips asks torchvision for its trunk by the deprecated argument `pretrained`.
+        # lpips passes the deprecated argument `pretrained` to torchvision.
         warnings.filterwarnings("ignore", category=UserWarning, module="torchvision.models._utils")
         torch.manual_seed(0)
         network: nn.Module = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
@@ -193,7 +193,7 @@ def load_lpips(*, net: Trunk, backbone: str) -> nn.Module:
 def lpips_distance(
     network: nn.Module, prediction: Float[Tensor, "n c h w"], target: Float[Tensor, "n c h w"]
 ) -> Float[Tensor, " n"]:
-    """Perceptual distance of each sample, 0 for equal images; sRGB or grey in [0, 1]."""
+    """Return the perceptual distance of each sample, 0 for equal images; sRGB or grey in [0, 1]."""
     if prediction.shape[1] == 1:
         prediction, target = prediction.expand(-1, 3, -1, -1), target.expand(-1, 3, -1, -1)
     distance: Tensor = network(prediction, target, normalize=True)
@@ -203,24 +203,26 @@ def lpips_distance(
 def _trunk_weights(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise ConfigError(
-            f"lpips.backbone: there is no file {path}. Give torchvision's weights of the trunk, or `random`."
+            f"lpips.backbone: got {path}, which does not exist; expected a file of torchvision's weights. "
+            "Set the path of the trunk's weights, or `random`."
         )
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever the bytes lead it to
+    except Exception as error:  # torch.load raises many exception types for damaged files
         raise ConfigError(
-            f"lpips.backbone: {path} is not a torch weights file ({error}). Give the .pth of torchvision."
+            f"lpips.backbone: got {path}, which torch cannot load ({error}); expected a weights file. "
+            "Use the .pth of torchvision."
         ) from error
     if not isinstance(weights, Mapping):
         raise ConfigError(
-            f"lpips.backbone: {path} holds a {type(weights).__name__}, no weights by name. "
-            "Give the .pth of torchvision."
+            f"lpips.backbone: got {path} with a {type(weights).__name__}; expected weights by name. "
+            "Use the .pth of torchvision."
         )
     return weights
 
 
 def _fill_trunk(network: nn.Module, weights: Mapping[str, Any], *, place: str, net: str) -> None:
-    """Fills ``net.sliceK.I.*`` of lpips from ``features.I.*`` of torchvision, every one of them."""
+    """Copy every ``features.I.*`` of torchvision to ``net.sliceK.I.*`` of lpips."""
     for name, parameter in network.named_parameters():
         if not name.startswith("net."):
             continue
@@ -238,10 +240,10 @@ def _fill_trunk(network: nn.Module, weights: Mapping[str, Any], *, place: str, n
 class Lpips(_PerSample):
     """:func:`lpips_distance` with the pixels that do not count at the target's mean in both pictures.
 
-    It is named ``lpips_random`` where its trunk is random.
+    The term is named ``lpips_random`` if its trunk is random.
 
-    The frozen network is not a submodule: it stays in eval mode, out of the state that is saved, and out
-    of what DDP sends around.
+    The frozen network is not a submodule, so that it stays in eval mode, out of the saved state, and out of
+    DDP's broadcasts.
     """
 
     def __init__(self, spec: LpipsSpec, context: LossContext, *, name: str) -> None:

@@ -1,4 +1,4 @@
-"""The loss of a phase: a weighted sum of terms, exact over ranks and, for means, over micro-batches."""
+"""The loss of a phase: a weighted sum of terms, exact over ranks and (for means) over micro-batches."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class LossReport:
     """The loss of one forward pass over all ranks, equal on every rank.
 
     Attributes:
-        total: What to differentiate.
+        total: The weighted sum, to call ``backward`` on.
         terms: The terms by name, unweighted and detached.
-        outputs: What the task's next turn learns from, detached; opaque to the loop.
+        outputs: Detached data for the task's next turn; the loop does not look inside.
     """
 
     total: Float[Tensor, ""]
@@ -32,12 +32,12 @@ class LossReport:
     outputs: Any = None
 
     def detach(self) -> LossReport:
-        """The report without what it was computed from."""
+        """Return the report without its autograd graph."""
         return replace(self, total=self.total.detach())
 
     @staticmethod
     def merge(reports: Sequence[LossReport]) -> LossReport:
-        """The report of a step from those of its micro-batches, detached: each is a share of the whole."""
+        """Add up the reports of a step's micro-batches, detached; each is a share of the step's loss."""
         names = reports[0].terms
         return LossReport(
             total=torch.stack([report.total.detach() for report in reports]).sum(),
@@ -46,11 +46,11 @@ class LossReport:
 
 
 class Recipe(nn.Module):
-    """The terms of a :class:`LossSpec` as one loss.
+    """Computes the loss of a :class:`LossSpec`.
 
-    Sums and counts of all terms travel in one all-reduce, sum forward and sum backward, so that n workers
-    with parts of a batch, equal or not, have the loss and (after DDP's mean) the gradient of one worker.
-    Runs in float32 whatever autocast says.
+    One all-reduce adds the sums and counts of all terms, and its backward pass adds the gradients. So n
+    workers with shares of a batch, equal or not, get the loss and (after DDP's mean) the gradient of one
+    worker with the whole batch. The loss is computed in float32, with autocast off.
     """
 
     def __init__(self, spec: LossSpec, context: LossContext | None = None) -> None:
@@ -64,9 +64,9 @@ class Recipe(nn.Module):
         return [term for term in self.terms if isinstance(term, Term)]
 
     def counts(self, target: LossTarget) -> Float[Tensor, " counts"]:
-        """What the terms average over in this rank's batch, from the target alone.
+        """Return the denominators of all terms for this rank's batch; they depend on the target only.
 
-        Summed over micro-batches and ranks, this is the ``step_counts`` of each forward pass.
+        Summed over micro-batches and ranks, they are the ``step_counts`` of each forward pass.
         """
         return torch.cat([term.counts(target).float() for term in self._terms()])
 
@@ -78,15 +78,15 @@ class Recipe(nn.Module):
         step_counts: Float[Tensor, " counts"] | None = None,
         progress: float = 0.0,
     ) -> LossReport:
-        """The loss of one micro-batch. A collective: every rank calls it.
+        """Compute the loss of one micro-batch. This is a collective: every rank must call it.
 
         Args:
-            logits: What the network returned.
-            target: What it should have returned.
-            step_counts: The counts of the whole step; None where the step is this one micro-batch. With
-                them, total and terms are the micro-batch's share: those of a step add up to its loss.
-                Dice and FocalTversky are taken per micro-batch and shared by samples.
-            progress: How far the phase is, 0 at its first step, 1 at its last; moves moving weights.
+            logits: The network's logits.
+            target: The target to compare with.
+            step_counts: The counts of the whole step; None if the step has one micro-batch. With them, total
+                and terms are the micro-batch's share, and the shares of a step add up to its loss. Dice and
+                FocalTversky are computed per micro-batch and weighted by samples.
+            progress: Progress of the phase, 0 at its first step, 1 at its last, for changing weights.
         """
         with torch.autocast(logits.device.type, enabled=False):
             if logits.dtype in (torch.float16, torch.bfloat16):

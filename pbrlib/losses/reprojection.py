@@ -1,4 +1,4 @@
-"""Normals of a predicted height against the normals that the network saw."""
+"""Normal reprojection: compares the normal of a predicted height with the input normal."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pbrlib.losses.masks import windows
 from pbrlib.losses.target import LossTarget, Output
 
 RELIEF_PX = (2.5, 115.0)
-"""Pixels that one unit of normalised height stands for in real materials, least and most."""
+"""Smallest and largest relief in pixels that one unit of normalised height means in real materials."""
 
 MOST_REGIONS = 4
-"""Parts of a mosaic; their regions are numbered from 0."""
+"""Largest number of regions in a mosaic; regions are numbered from 0."""
 
 
 def normal_reproj(
@@ -28,16 +28,16 @@ def normal_reproj(
     *,
     regions: UInt8[Tensor, "n 1 h w"] | None = None,
 ) -> Float[Tensor, "n 1 h w"]:
-    """``1 - cos`` between the normal of a height map and a given normal. Weights: :func:`windows`.
+    """Return ``1 - cos`` of the angle between a height map's normal and a given normal.
 
     Heights are normalised, so their scale in pixels is fitted first (:func:`fitted_relief`), without
-    gradient: unscaled, the error is dominated by a constant.
+    gradient; without the fit a constant would dominate the error. Weights: :func:`windows`.
 
     Args:
         height: Predicted height in [0, 1].
         normal: Unit OpenGL normals.
-        valid: The pixels that count, in the fit as in the weights.
-        regions: The parts of mosaics, each with a scale of its own.
+        valid: The valid pixels, for the fit and for the weights.
+        regions: The region numbers of mosaics; each region has its own scale.
     """
     scale = fitted_relief(height.detach(), normal, valid, regions=regions)
     reprojected = normal_from_height(height, scale_px=scale, tileable=False)
@@ -51,11 +51,11 @@ def fitted_relief(
     *,
     regions: UInt8[Tensor, "n 1 h w"] | None = None,
 ) -> Float[Tensor, "n 1 #h #w"]:
-    """Pixels per unit of height that bring the slopes of a sample nearest to those of its normals.
+    """Fit the pixels per unit of height with which a sample's slopes match those of its normals best.
 
-    Least squares, clamped to the span of real materials; a flat height takes the lower end. With ``regions``
-    each part of a mosaic has its own fit, since heights are normalised texture by texture; the result is
-    then a scale for each pixel.
+    The least-squares fit is clamped to the range of real materials (``RELIEF_PX``); a flat height gets the
+    lower end. With ``regions`` each region of a mosaic has its own fit, since heights are normalised per
+    texture, and the result is a scale per pixel.
     """
     inside = windows(valid)
     products, squares = slope_products(height, normal, tileable=False)
@@ -73,12 +73,12 @@ def _least_squares(products: Tensor, squares: Tensor, inside: Tensor) -> Float[T
 
 
 class NormalReproj(PixelTerm):
-    """:func:`normal_reproj`."""
+    """The mean of :func:`normal_reproj`."""
 
     spec: NormalReprojSpec
 
     def weight(self, progress: float) -> float:
-        """Moves linearly to the final weight, where there is one; exact at both ends."""
+        """Return the weight, interpolated linearly to the final weight if any; exact at both ends."""
         start, final = self.spec.weight, self.spec.final_weight
         return start if final is None else start * (1.0 - progress) + final * progress
 
@@ -87,7 +87,7 @@ class NormalReproj(PixelTerm):
 
     def _errors(self, output: Output, target: LossTarget) -> Sequence[Tensor]:
         assert target.normal is not None, (
-            "normal_reproj compares with the input normal, and the target has none"
+            "normal_reproj: got a target without a normal; expected the input normal"
         )
         counted, regions = target.off_seams, target.regions
         return (normal_reproj(output.image, target.normal, counted, regions=regions),)

@@ -1,4 +1,4 @@
-"""What a network answered and what it should have answered, as loss terms see it."""
+"""The network output, the target and the context that loss terms work on."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pbrlib.maps import CLASSES, IGNORE
 
 @dataclass(frozen=True)
 class LossTarget:
-    """The truth of a batch; a term that needs what is None is a mistake of the task.
+    """The ground truth of a batch; a task must set every field that its loss terms use.
 
     Attributes:
         map: The target map in [0, 1].
         labels: Class ids, 255 = ignore.
-        valid: The pixels that count.
-        normal: The unit OpenGL normal that the network saw.
-        regions: The number of the part of a mosaic at each pixel; None where all samples are whole.
+        valid: Mask of the pixels that the loss averages over.
+        normal: The unit OpenGL normal, an input of the network.
+        regions: The region number of each pixel of a mosaic; None if the batch has no mosaics.
     """
 
     map: Float[Tensor, "n c h w"] | None
@@ -33,32 +33,36 @@ class LossTarget:
 
     @property
     def off_seams(self) -> Bool[Tensor, "n 1 h w"]:
-        """The pixels that count where neighbours are compared: none beside the seam of a mosaic."""
+        """The valid pixels without those beside the seam of a mosaic, for terms that compare neighbours."""
         return self.valid if self.regions is None else self.valid & ~seams(self.regions)
 
     @property
     def image(self) -> Float[Tensor, "n c h w"]:
-        """The target map, which has to be there."""
-        assert self.map is not None, "this loss term compares maps, and the target has none"
+        """The target map; the task must have set it."""
+        assert self.map is not None, "target: got no map; expected one, since this loss term compares maps"
         return self.map
 
     @property
     def labelled(self) -> Bool[Tensor, "n h w"]:
-        """The pixels that count and have a class."""
-        assert self.labels is not None, "this loss term compares classes, and the target has no labels"
+        """The valid pixels that have a class."""
+        assert self.labels is not None, (
+            "target: got no labels; expected some, since this term compares classes"
+        )
         return self.valid[:, 0] & (self.labels != IGNORE)
 
     @property
     def class_ids(self) -> Int64[Tensor, "n h w"]:
-        """The labels with 0 in place of ignore, so that they can index; mask with ``labelled``."""
-        assert self.labels is not None, "this loss term compares classes, and the target has no labels"
+        """The labels with 0 instead of the ignore id, usable as indices; mask results with ``labelled``."""
+        assert self.labels is not None, (
+            "target: got no labels; expected some, since this term compares classes"
+        )
         return torch.where(self.labels == IGNORE, 0, self.labels)
 
 
 class Output:
-    """The logits of a network, and what several terms make of them, made once.
+    """The logits of a network, with derived values that several terms share and that are computed once.
 
-    (Not by ``functools.cached_property``, whose lock splits a compiled graph on Python 3.11.)
+    ``functools.cached_property`` is not used, since its lock breaks compiled graphs on Python 3.11.
     """
 
     def __init__(self, logits: Float[Tensor, "n c h w"]) -> None:
@@ -75,7 +79,7 @@ class Output:
 
     @property
     def log_probabilities(self) -> Float[Tensor, "n c h w"]:
-        """Log probabilities of the classes."""
+        """The log probabilities of the classes."""
         if self._log_probabilities is None:
             self._log_probabilities = F.log_softmax(self.logits, dim=1)
         return self._log_probabilities
@@ -83,7 +87,7 @@ class Output:
 
 @dataclass(frozen=True)
 class LossContext:
-    """What terms know beside their spec: the weight of each class (None: all 1), and the classes."""
+    """The class names and the weight of each class (None: all 1), which terms need besides their spec."""
 
     class_weights: Float[Tensor, " k"] | None = None
     classes: tuple[str, ...] = CLASSES

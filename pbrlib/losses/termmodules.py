@@ -1,4 +1,4 @@
-"""The module of every term that a loss can have."""
+"""Maps the spec of every loss term to the class that computes it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from pbrlib.losses.reprojection import NormalReproj
 
 
 def module_of(spec: AnyTerm) -> type[Term]:
-    """The class of the module that computes a term."""
+    """Return the class that computes a term."""
     match spec:
         case CrossEntropySpec():
             return CrossEntropy

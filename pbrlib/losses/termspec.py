@@ -1,4 +1,4 @@
-"""What every term declares: its weight, its symbol in formulas, and the targets it applies to."""
+"""Base specs of loss terms: weight, symbol in formulas, and the maps that a term applies to."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from pbrlib.spec import Spec
 
 
 class TermSpec(Spec):
-    """One term of the weighted sum; ``0.15`` is short for ``{weight: 0.15}``.
+    """Spec of one term of the weighted sum; ``0.15`` is short for ``{weight: 0.15}``.
 
     Attributes:
         symbol: The term's name in a formula.
-        revision: Of the formula. A change of what the term computes raises it, and phases with the term begin
-            anew instead of resuming onto another loss; rounding is no such change.
+        revision: Revision of the formula, a part of the phase's fingerprint. A changed formula gets the next
+            number, so that phases with this term start again instead of resuming with another loss. Changed
+            rounding alone does not count.
     """
 
     symbol: ClassVar[str]
@@ -27,7 +28,7 @@ class TermSpec(Spec):
 
     @model_validator(mode="before")
     @classmethod
-    def _bare_number_is_the_weight(cls, value: Any) -> Any:
+    def _read_number_as_weight(cls, value: Any) -> Any:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return {"weight": value}
         return value
@@ -35,30 +36,30 @@ class TermSpec(Spec):
     @classmethod
     @abstractmethod
     def applies_to(cls, target: MapType) -> bool:
-        """Whether the term can compare a network's answer with this map."""
+        """Return whether the term can compare a prediction with this map."""
 
     def label(self) -> str:
-        """The term as a formula shows it, without its weight."""
+        """Return the term for a formula, without its weight."""
         return self.symbol
 
     def formula(self) -> str:
-        """The weighted term as a formula shows it."""
+        """Return the term for a formula, with its weight."""
         return f"{self.weight:g} {self.label()}"
 
 
 class ClassTermSpec(TermSpec):
-    """A term over class logits ``(N, K, H, W)`` and labels."""
+    """Spec of a term over class logits ``(N, K, H, W)`` and labels."""
 
     @classmethod
     def applies_to(cls, target: MapType) -> bool:
-        """Labels."""
+        """Return whether the map holds class labels."""
         return target.encoding is Encoding.LABEL
 
 
 class MapTermSpec(TermSpec):
-    """A term over map logits ``(N, C, H, W)`` and a map in [0, 1]."""
+    """Spec of a term over map logits ``(N, C, H, W)`` and a map in [0, 1]."""
 
     @classmethod
     def applies_to(cls, target: MapType) -> bool:
-        """Maps in [0, 1]."""
+        """Return whether the map has values in [0, 1]."""
         return target.encoding in (Encoding.SRGB, Encoding.LINEAR)

@@ -1,1 +1,1 @@
-"""Metrics as sums and counts, exact under uneven shards."""
+"""Metrics as sums and counts, which give exact means for unequal shards."""

@@ -1,4 +1,4 @@
-"""How sure a mean over textures is."""
+"""Bootstrap confidence intervals of means over textures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its bootstrap interval."""
+    """A mean with its confidence interval."""
 
     mean: float
     low: float
@@ -20,13 +20,13 @@ class Interval:
 def bootstrap_interval(
     values: Sequence[float], *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Interval:
-    """The mean of one value a texture, with its percentile bootstrap interval (Efron 1979).
+    """Return the mean of one value per texture with its percentile bootstrap interval (Efron 1979).
 
-    Give the differences of two methods, texture by texture, for a paired comparison. Raises ValueError
-    without values.
+    For a paired comparison, pass the differences of two methods per texture. Raises ValueError for an empty
+    sequence.
     """
     if len(values) == 0:
-        raise ValueError("a bootstrap needs at least one value")
+        raise ValueError("values: got none; expected at least one value for a bootstrap")
     array = np.asarray(values, dtype=np.float64)
     draws = np.random.default_rng(seed).integers(len(array), size=(resamples, len(array)))
     tail = (1.0 - confidence) / 2.0

@@ -1,4 +1,4 @@
-"""How well classes were told apart, from one matrix of pixel counts."""
+"""Confusion matrices of class predictions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def confusion(
     num_classes: int,
     valid: Bool[Tensor, "*shape"] | None = None,
 ) -> Int64[Tensor, "k k"]:
-    """Pixel counts by (true class, predicted class), without the pixels labelled 255 or not valid."""
+    """Count pixels by (true class, predicted class), without pixels that are labelled 255 or not valid."""
     counted = labels != IGNORE
     if valid is not None:
         counted = counted & valid

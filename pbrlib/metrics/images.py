@@ -1,4 +1,4 @@
-"""How far a predicted map is from the true one."""
+"""Metrics that compare a predicted map with the true map: L1, RMSE and SSIM."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def map_metrics(
     *,
     prefix: str,
 ) -> Sums:
-    """``prefix/l1`` and ``prefix/rmse`` over the valid pixels, ``prefix/ssim`` over the samples with any.
+    """Compute ``prefix/l1`` and ``prefix/rmse`` over valid pixels, ``prefix/ssim`` over samples with any.
 
-    Maps in [0, 1]. The RMSE is the root of the mean over all pixels of the set, not a mean of roots.
+    Maps are in [0, 1]. The RMSE is the root of the mean over all pixels of the set, not a mean of roots.
     """
     sums = Sums()
     error = (prediction - target).float() * valid
@@ -38,7 +38,7 @@ def map_metrics(
 def texture_metrics(
     prediction: Float[Tensor, "c h w"], target: Float[Tensor, "c h w"], valid: Bool[Tensor, "1 h w"]
 ) -> dict[str, float]:
-    """``mae``, ``rmse`` and ``ssim`` of one texture; empty where no pixel counts, no ssim under 11 px."""
+    """Return ``mae``, ``rmse`` and (from 11 px on) ``ssim`` of one texture; empty without valid pixels."""
     found = map_metrics(prediction[None], target[None], valid[None], prefix="texture").results()
     names = {"texture/l1": "mae", "texture/rmse": "rmse", "texture/ssim": "ssim"}
     return {short: found[name] for name, short in names.items() if name in found}
@@ -49,9 +49,9 @@ def ssim(
     target: Float[Tensor, "n c h w"],
     valid: Bool[Tensor, "n 1 h w"],
 ) -> Float[Tensor, " n"]:
-    """Structural similarity of each sample (Wang et al. 2004, window 11, sigma 1.5), the mean over channels.
+    """Return each sample's structural similarity (Wang et al. 2004, window 11, sigma 1.5), channels averaged.
 
-    Maps in [0, 1], at least 11 px a side; pixels that do not count are at the target's mean in both.
+    Maps are in [0, 1], with sides of at least 11 px. Masked pixels are set to the target's mean in both maps.
     """
     level = mean_of_counted(target, valid)
     compared = (torch.where(valid, x, level).float() for x in (prediction, target))

@@ -1,4 +1,4 @@
-"""How sure a mean over a few repeats is."""
+"""Student's t confidence intervals of means over a few repeats."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from collections.abc import Sequence
 from pbrlib.metrics.bootstrap import Interval
 
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-"""The 0.975 quantile of Student's t with 1, 2 ... degrees of freedom."""
+"""The 0.975 quantiles of Student's t for 1, 2, ... degrees of freedom."""
 
 
 def student_interval(values: Sequence[float]) -> Interval:
-    """The mean with its 95 % interval after Student; one value alone has an infinite one.
+    """Return the mean with its 95 % Student's t interval, which is infinite for a single value.
 
-    Resampling a handful of repeats would say that they are surer than they are. Raises ValueError without
-    values.
+    A bootstrap of a few repeats would give a too narrow interval. Raises ValueError for an empty sequence.
     """
     if not values:
-        raise ValueError("an interval needs at least one value")
+        raise ValueError("values: got none; expected at least one value for an interval")
     mean = statistics.fmean(values)
     if len(values) == 1:
         return Interval(mean, -math.inf, math.inf)
@@ -28,7 +27,7 @@ def student_interval(values: Sequence[float]) -> Interval:
 
 
 def _quantile(freedom: int) -> float:
-    """From the table, then by the first terms of its expansion about the normal (Cornish and Fisher)."""
+    """Return the quantile from the table, or beyond it from the Cornish-Fisher expansion about the normal."""
     if freedom <= len(_T):
         return _T[freedom - 1]
     z = 1.959964

@@ -1,4 +1,4 @@
-"""Metrics as sums and counts until the last moment, so that uneven shares of a set give exact means."""
+"""Metrics as sums and counts, divided only at the end, so that unequal shares of a set give exact means."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Number: TypeAlias = Tensor | float | int
 
 
 class Kind(StrEnum):
-    """How the sums of a metric become its value."""
+    """The formula that turns the sums of a metric into its value."""
 
     MEAN = "mean"
     ROOT_MEAN = "root_mean"
@@ -27,7 +27,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, order=True)
 class Slot:
-    """A metric by name, how its value is made, and how many numbers it sums."""
+    """A metric's name, its formula, and how many numbers it sums."""
 
     name: str
     kind: Kind
@@ -36,7 +36,7 @@ class Slot:
 
 @dataclass
 class Sums:
-    """Additive metrics by name; float64 tensors on the device where they were made.
+    """Additive metrics by name; float64 tensors on the device of their first value.
 
     Names state split, source, map and unit: ``val/all/albedo/l1``.
     """
@@ -44,34 +44,34 @@ class Sums:
     _values: dict[Slot, Tensor] = field(default_factory=dict)
 
     def add_mean(self, name: str, total: Number, count: Number) -> None:
-        """Adds to a mean: ``total / count`` in the end."""
+        """Add to a mean, whose result is ``total / count``."""
         self._add_pair(name, Kind.MEAN, total, count)
 
     def add_root_mean(self, name: str, total: Number, count: Number) -> None:
-        """Adds to the root of a mean, e.g. squared errors to an RMSE: ``sqrt(total / count)`` in the end."""
+        """Add to the root of a mean (e.g. squared errors to an RMSE), with result ``sqrt(total / count)``."""
         self._add_pair(name, Kind.ROOT_MEAN, total, count)
 
     def add_confusion(self, name: str, matrix: Integer[Tensor, "k k"]) -> None:
-        """Adds pixel counts by (true class, predicted class): IoU per class and their mean in the end."""
+        """Add pixel counts by (true class, predicted class); the results are class IoUs and their mean."""
         self._add(Slot(name, Kind.IOU, matrix.numel()), matrix.flatten().double())
 
     def merge(self, other: Sums) -> None:
-        """Adds everything that another holds."""
+        """Add all metrics of another object."""
         for slot, value in other._values.items():
             self._add(slot, value)
 
     def under(self, prefix: str) -> Self:
-        """The same sums with ``prefix/`` before every name."""
+        """Return the same sums with ``prefix/`` before every name."""
         return type(self)(
             {replace(slot, name=f"{prefix}/{slot.name}"): v for slot, v in self._values.items()}
         )
 
     def layout(self) -> tuple[Slot, ...]:
-        """What this holds, sorted by name."""
+        """Return the metrics' slots, sorted by name."""
         return tuple(sorted(self._values))
 
     def flat(self, layout: Sequence[Slot] | None = None) -> Float[Tensor, " numbers"]:
-        """All numbers in the order of a layout (its own by default), zeros for what it does not hold."""
+        """Return all numbers in the order of a layout (default: its own), with zeros for missing metrics."""
         slots = self.layout() if layout is None else layout
         device = next((value.device for value in self._values.values()), torch.device("cpu"))
         parts = [
@@ -84,12 +84,12 @@ class Sums:
 
     @classmethod
     def load(cls, flat: Float[Tensor, " numbers"], *, layout: Sequence[Slot]) -> Sums:
-        """The reverse of :meth:`flat`."""
+        """Rebuild sums from the result of :meth:`flat`."""
         parts = torch.split(flat, [slot.size for slot in layout])
         return cls(dict(zip(layout, parts, strict=True)))
 
     def reduce(self, all_reduce: Callable[[Tensor], Tensor]) -> Sums:
-        """The sums over all ranks: one exchange of names, since a rank may lack some, and one all-reduce."""
+        """Sum over all ranks by one gather of the layouts, since they may differ, and one all-reduce."""
         layout = self.layout()
         if dist.is_available() and dist.is_initialized():
             layouts: list[tuple[Slot, ...]] = [()] * dist.get_world_size()
@@ -98,7 +98,7 @@ class Sums:
         return self.load(all_reduce(self.flat(layout)), layout=layout) if layout else Sums()
 
     def results(self) -> dict[str, float]:
-        """The values, sorted by name; a metric that nothing counted for is absent."""
+        """Return the values, sorted by name; a metric with a count of 0 is absent."""
         found: dict[str, float] = {}
         for slot in self.layout():
             found.update(_values(slot, self._values[slot].cpu()))
@@ -129,10 +129,10 @@ def _values(slot: Slot, sums: Tensor) -> dict[str, float]:
 
 
 def _iou_values(name: str, sums: Tensor) -> dict[str, float]:
-    """``name/iou/<class>`` and their mean ``name/miou``, over the classes that the truth holds.
+    """Return ``name/iou/<class>`` and their mean ``name/miou``, over the classes in the ground truth.
 
-    A class that is only predicted has no IoU of its own: its false pixels cost the true classes theirs,
-    and the set of classes in the mean does not depend on the prediction.
+    A class that is only predicted has no IoU: its false pixels lower the IoU of the true classes, and the set
+    of averaged classes does not depend on the prediction.
     """
     classes = round(len(sums) ** 0.5)
     matrix = sums.view(classes, classes)

@@ -1,1 +1,1 @@
-"""Optimizer rules over parameter names, and learning-rate schedules."""
+"""Optimizer parameter groups by name patterns, and learning-rate schedules."""

@@ -1,4 +1,4 @@
-"""Rules over parameter names to optimizer groups: each parameter once, each rule used, each rate stated."""
+"""Sorts parameters into optimizer groups by name patterns: each parameter once, every rule must match."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from pbrlib.errors import ConfigError
 from pbrlib.optim.optimizerspec import AdamWSpec, GroupSpec, OptimizerSpec
 
 BASE = "base"
-"""The group of parameters that no rule claims."""
+"""Name of the group of parameters that no rule matches."""
 
 _STAGE = re.compile(r"encoder\.stages\.(\d+)\.")
 
 
 @dataclass(frozen=True)
 class ParamGroup:
-    """Parameters that share rate and decay.
+    """A group of parameters with the same learning rate and weight decay.
 
     Attributes:
-        name: Name of the rule, ``.stages.K`` behind it where layer decay splits it by encoder stage, and
-            ``/no_decay`` behind that for norms, biases and FiLM.
-        lr: Rate before the schedule, layer decay included; 0 if frozen.
-        factor: The layer-decay factor that ``lr`` holds; an end rate is multiplied by it.
-        weight_decay: Decoupled decay.
-        final: The group's own end rate before ``factor``; None takes the schedule's.
-        names: The parameters.
-        frozen: Whether they stay as they are, out of the optimizer.
+        name: Name of the rule, followed by ``.stages.K`` if layer decay splits it by encoder stage, and by
+            ``/no_decay`` for norms, biases and FiLM.
+        lr: Learning rate before the schedule, layer decay included; 0 if frozen.
+        factor: The layer-decay factor included in ``lr``; the end rate is multiplied by it too.
+        weight_decay: Decoupled weight decay.
+        final: The group's own end rate before ``factor``; None uses the schedule's.
+        names: Names of the parameters.
+        frozen: Whether the parameters are left out of the optimizer.
     """
 
     name: str
@@ -45,20 +45,21 @@ class ParamGroup:
 
 
 def stage_of(name: str) -> int | None:
-    """The encoder stage of a parameter of any network of `pbrlib.models`; None outside the encoder."""
+    """Return the encoder stage of a parameter by its name; None outside the encoder."""
     match = _STAGE.match(name)
     return int(match.group(1)) if match else None
 
 
 def parameter_groups(module: nn.Module, spec: OptimizerSpec) -> list[ParamGroup]:
-    """Sorts the parameters of ``module`` (the meta device will do) into groups, in the order of the rules.
+    """Sort the parameters of ``module`` into groups, in the order of the rules.
 
-    Every parameter lies in exactly one group. With layer decay ``d``, encoder stage k has the rate of its
-    rule times ``d ** (last - k)``: the deepest has the base rate, the stem the smallest.
+    ``module`` may be on the meta device. Every parameter is in exactly one group. With layer decay ``d``
+    (LLRD), encoder stage k has the rate of its rule times ``d ** (last - k)``: the deepest stage has the base
+    rate, the stem the smallest.
 
     Raises:
-        ConfigError: A pattern matches no parameter, a rule is left without any because earlier ones claim
-            them, layer decay is set where there is no encoder stage, or everything is frozen.
+        ConfigError: A pattern matches no parameter, earlier rules match all parameters of a rule, layer decay
+            is set for a group without an encoder stage, or every parameter is frozen.
     """
     shapes = {name: parameter.ndim for name, parameter in module.named_parameters()}
     rules = {**spec.groups, BASE: GroupSpec(match="*")}
@@ -70,16 +71,19 @@ def parameter_groups(module: nn.Module, spec: OptimizerSpec) -> list[ParamGroup]
         for group in _split(rule, rules[rule], spec, {name: shapes[name] for name in names}, last=last)
     ]
     if all(group.frozen for group in groups):
-        raise ConfigError("optimizer.groups: every parameter is frozen. Leave one group to train.")
+        raise ConfigError(
+            "optimizer.groups: got only frozen parameters; expected at least one group that trains. "
+            "Set freeze: false for one group."
+        )
     return groups
 
 
 def build_optimizer(module: nn.Module, spec: OptimizerSpec) -> torch.optim.AdamW:
-    """AdamW over the groups of ``module``; frozen parameters stop asking for gradients, others start to.
+    """Build AdamW over the groups of ``module`` and set ``requires_grad`` of each parameter accordingly.
 
-    Each of its ``param_groups`` carries, besides torch's keys, what `pbrlib.optim.schedules.apply_rates`
+    Besides torch's keys, each of its ``param_groups`` has the keys that `pbrlib.optim.schedules.apply_rates`
     reads: ``name``, ``peak`` (the group's rate), ``factor``, ``final`` and ``reference`` (the optimizer's
-    own rate).
+    ``lr``).
 
     Raises:
         ConfigError: See `parameter_groups`.
@@ -103,23 +107,22 @@ def build_optimizer(module: nn.Module, spec: OptimizerSpec) -> torch.optim.AdamW
                     "reference": spec.lr,
                 }
             )
-    # One kernel for all parameters where there is a GPU; on CPU the plain loop, whose result does not
-    # depend on how tensors are batched together.
+    # Fused on GPUs; on a CPU the plain loop, whose result does not depend on how tensors are grouped.
     fused = all(parameter.is_cuda for parameter in parameters.values())
     return torch.optim.AdamW(param_groups, lr=spec.lr, betas=spec.betas, fused=fused, foreach=False)
 
 
 def frozen_prefixes(module: nn.Module, spec: OptimizerSpec) -> tuple[str, ...]:
-    """The outermost submodules all of whose parameters are frozen; they belong in eval mode.
+    """Return the names of the outermost submodules with only frozen parameters, to be set to eval mode.
 
-    A batch norm would otherwise go on moving its running mean, and dropout go on dropping.
+    In train mode a frozen batch norm would still update its running statistics, and dropout would be active.
     """
     frozen = {name for group in parameter_groups(module, spec) if group.frozen for name in group.names}
     return tuple(_outermost(module, frozen, prefix=""))
 
 
 def frozen_modules(module: nn.Module, spec: OptimizerSpec) -> tuple[nn.Module, ...]:
-    """The submodules named by `frozen_prefixes`."""
+    """Return the submodules that `frozen_prefixes` names."""
     return tuple(module.get_submodule(prefix) for prefix in frozen_prefixes(module, spec))
 
 
@@ -134,7 +137,7 @@ def _outermost(module: nn.Module, frozen: set[str], *, prefix: str) -> Iterator[
 
 
 def _claim(shapes: Mapping[str, int], rules: Mapping[str, GroupSpec]) -> dict[str, list[str]]:
-    """Names by rule, first match wins; the rest under ``base`` where there is a rest."""
+    """Return parameter names by rule; the first match wins, and the rest is under ``base``."""
     left = list(shapes)
     claims: dict[str, list[str]] = {}
     for rule, group in rules.items():
@@ -144,8 +147,8 @@ def _claim(shapes: Mapping[str, int], rules: Mapping[str, GroupSpec]) -> dict[st
         claims[rule] = [name for name in left if any(fnmatchcase(name, p) for p in group.patterns)]
         if not claims[rule]:
             raise ConfigError(
-                f"optimizer.groups.{rule}.match: earlier rules claim every parameter that it matches. "
-                "Put it before them, or leave it out."
+                f"optimizer.groups.{rule}.match: got only parameters that earlier rules match; expected more."
+                " Move the rule before them, or leave it out."
             )
         left = [name for name in left if name not in claims[rule]]
     if left:
@@ -156,12 +159,13 @@ def _claim(shapes: Mapping[str, int], rules: Mapping[str, GroupSpec]) -> dict[st
 def _split(
     rule: str, group: GroupSpec, spec: AdamWSpec, shapes: Mapping[str, int], *, last: int
 ) -> list[ParamGroup]:
-    """The groups of one rule: by encoder stage where layer decay acts, then by whether weights decay."""
+    """Split the parameters of a rule by encoder stage (with layer decay) and by whether they decay."""
     if group.freeze:
         return [ParamGroup(rule, 0.0, 1.0, 0.0, None, tuple(shapes), frozen=True)]
     if group.layer_decay is not None and all(stage_of(name) is None for name in shapes):
         raise ConfigError(
-            f"optimizer.groups.{rule}.layer_decay: the group holds no encoder stage. Leave it out."
+            f"optimizer.groups.{rule}.layer_decay: got a group without an encoder stage; expected "
+            "encoder.stages.* in its match. Leave layer_decay out."
         )
     decay = group.layer_decay if group.layer_decay is not None else spec.layer_decay
     weight_decay = group.weight_decay if group.weight_decay is not None else spec.weight_decay
@@ -181,12 +185,12 @@ def _split(
 
 
 def _never_decays(name: str, ndim: int) -> bool:
-    """Norms and biases are what has one dimension. None of our networks has position embeddings."""
+    """Return whether a parameter is exempt from weight decay: FiLM, and norms and biases (one dimension)."""
     return ndim <= 1 or name.startswith("film.")
 
 
 def _no_match(rule: str, pattern: str, shapes: Mapping[str, int]) -> str:
-    """The error for a pattern without a match, with what was probably meant and what there is."""
+    """Return the error for a pattern without a match, with the nearest name and the top-level modules."""
     parts = [name.split(".") for name in shapes]
     known = {".".join([*p[:depth], "*"]) for p in parts for depth in range(1, len(p))} | set(shapes)
     close = difflib.get_close_matches(pattern, sorted(known), n=1, cutoff=0.5)

@@ -1,4 +1,4 @@
-"""The optimizer, declared: rates, decay, and the rules that sort parameters into named groups."""
+"""Specs of the optimizer: learning rates, weight decay, and rules that sort parameters into groups."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ LayerDecay: TypeAlias = Annotated[float, Field(gt=0, le=1)]
 
 
 class GroupSpec(Spec):
-    """A rule over parameter names; what it leaves out comes from the optimizer.
+    """A rule that selects parameters by name; settings that it omits come from the optimizer.
 
     Attributes:
-        match: One or several patterns, ``*`` standing for any part of a name (``encoder.stages.0.*``).
-        lr: Base rate of the group.
-        weight_decay: Decay of the group; norms, biases, FiLM and position embeddings never decay.
-        layer_decay: Factor per encoder stage above the deepest.
-        freeze: Leave the parameters as they are, out of the optimizer.
-        final: Where the schedule ends for this group, instead of the schedule's own end.
+        match: One or several patterns; ``*`` matches any part of a name (``encoder.stages.0.*``).
+        lr: Base learning rate of the group.
+        weight_decay: Weight decay of the group; norms, biases, FiLM and position embeddings never decay.
+        layer_decay: Factor on the learning rate for each encoder stage above the deepest (LLRD).
+        freeze: Exclude the parameters from the optimizer.
+        final: End rate of this group, instead of the schedule's.
     """
 
     match: str | tuple[str, ...]
@@ -33,25 +33,28 @@ class GroupSpec(Spec):
 
     @property
     def patterns(self) -> tuple[str, ...]:
-        """The patterns, also where one was written as a plain word."""
+        """The patterns as a tuple."""
         return (self.match,) if isinstance(self.match, str) else self.match
 
     @model_validator(mode="after")
-    def _frozen_has_no_rate(self) -> Self:
+    def _check_frozen(self) -> Self:
         given = [n for n in ("lr", "weight_decay", "layer_decay", "final") if getattr(self, n) is not None]
         if self.freeze and given:
-            raise ValueError(f"a frozen group has no {', '.join(given)}. Leave it out, or set freeze: false.")
+            raise ValueError(
+                f"got freeze with {', '.join(given)}; expected freeze alone. "
+                f"Leave {', '.join(given)} out, or set freeze: false."
+            )
         return self
 
 
 class AdamWSpec(Spec):
-    """AdamW with named groups; of several rules that match a parameter the first one counts.
+    """AdamW with named groups; the first rule that matches a parameter applies.
 
     Attributes:
-        lr: Rate of every parameter that no rule claims, and of rules without their own.
-        weight_decay: Decay likewise.
+        lr: Learning rate of parameters that no rule matches, and of rules without ``lr``.
+        weight_decay: Weight decay of parameters that no rule matches, and of rules without ``weight_decay``.
         betas: Averaging factors of the first and second moment.
-        layer_decay: Encoder stage ``k`` has ``lr * layer_decay ** (last - k)``: the deepest the base rate.
+        layer_decay: Encoder stage ``k`` has ``lr * layer_decay ** (last - k)``; the deepest has ``lr``.
         groups: The rules by name, in order.
     """
 
@@ -63,11 +66,14 @@ class AdamWSpec(Spec):
     groups: dict[str, GroupSpec] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _base_is_taken(self) -> Self:
+    def _check_group_names(self) -> Self:
         if "base" in self.groups:
-            raise ValueError("groups.base: this name is for parameters that no rule claims. Choose another.")
+            raise ValueError(
+                "groups.base: got a reserved name; expected another, as base holds the parameters that no "
+                "rule matches. Rename the group."
+            )
         return self
 
 
 OptimizerSpec: TypeAlias = AdamWSpec
-"""Every kind of optimizer; a union once there are two."""
+"""The spec of any optimizer."""

@@ -1,8 +1,8 @@
-"""Learning rates as pure functions of the step: nothing to save, nothing to restore.
+"""Learning-rate schedules as pure functions of the step, so that a checkpoint holds no schedule state.
 
-Two readings of the recipe hold for every schedule. An end rate belongs to the base rate of its group and
-scales with the group's layer-decay factor, so an annealed rate never rises. And an end rate is a rate, not
-a quotient: several groups with different peaks end at one value where the recipe gives one value.
+Two rules hold for every schedule. First, an end rate is multiplied by the group's layer-decay factor, like
+the base rate, so a decaying rate never rises. Second, an end rate is an absolute rate, not a share of the
+peak: groups with different peaks end at the same value if the recipe gives one value.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OpenShare: TypeAlias = Annotated[float, Field(gt=0, lt=1)]
 
 
 class ConstantSpec(Spec):
-    """The same rate at every step."""
+    """A constant learning rate."""
 
     kind: Literal["constant"] = "constant"
 
@@ -35,7 +35,7 @@ class ConstantSpec(Spec):
 
 
 class CosineSpec(Spec):
-    """Half a cosine from the group's rate to ``final``."""
+    """A half cosine from the group's rate to ``final``."""
 
     kind: Literal["cosine"] = "cosine"
     final: NonNegativeFloat
@@ -46,9 +46,9 @@ class CosineSpec(Spec):
 
 
 class OneCycleSpec(Spec):
-    """From ``peak / div_factor`` up to the group's rate, the peak, and down to ``final``; both ways a cosine.
+    """One cycle: a cosine from ``peak / div_factor`` up to the group's rate, then a cosine to ``final``.
 
-    The shape of torch's OneCycleLR, without its cycle of the momentum.
+    The shape equals torch's OneCycleLR without the momentum cycle.
     """
 
     kind: Literal["one_cycle"] = "one_cycle"
@@ -62,13 +62,13 @@ class OneCycleSpec(Spec):
 
 
 class WarmupCosineSpec(Spec):
-    """Linear from ``start_factor`` of the group's rate, then a cosine to the end rate.
+    """Linear warm-up from ``start_factor`` times the group's rate, then a cosine to the end rate.
 
     Attributes:
-        warmup_epochs: Length of the linear part.
+        warmup_epochs: Length of the warm-up in epochs.
         start_factor: Share of the group's rate at step 0.
-        final: End rate.
-        final_factor: End rate as a share of the optimizer's own ``lr``; one of the two is given.
+        final: End rate; give either this or ``final_factor``.
+        final_factor: End rate as a share of the optimizer's ``lr``.
     """
 
     kind: Literal["warmup_cosine"] = "warmup_cosine"
@@ -78,9 +78,13 @@ class WarmupCosineSpec(Spec):
     final_factor: Annotated[float, Field(ge=0, le=1)] | None = None
 
     @model_validator(mode="after")
-    def _one_end(self) -> Self:
+    def _check_end_rate(self) -> Self:
         if (self.final is None) == (self.final_factor is None):
-            raise ValueError("give one of final (a rate) and final_factor (a share of the optimizer's lr).")
+            given = "neither" if self.final is None else "both"
+            raise ValueError(
+                f"got {given} of final and final_factor; expected one. "
+                "Set final (a rate) or final_factor (a share of the optimizer's lr)."
+            )
         return self
 
     def describe(self) -> str:
@@ -92,7 +96,7 @@ class WarmupCosineSpec(Spec):
 ScheduleSpec: TypeAlias = Annotated[
     ConstantSpec | CosineSpec | OneCycleSpec | WarmupCosineSpec, Field(discriminator="kind")
 ]
-"""Every kind of schedule."""
+"""The spec of any schedule."""
 
 
 def rate(
@@ -106,23 +110,23 @@ def rate(
     group_final: float | None = None,
     reference_lr: float | None = None,
 ) -> float:
-    """The learning rate of one group for one optimizer step.
+    """Return the learning rate of one group at one optimizer step.
 
-    Step 0 has the first rate of the schedule and step ``total_steps - 1`` its end rate; a phase of a single
-    step has the first.
+    Step 0 has the first rate of the schedule and step ``total_steps - 1`` the end rate; a phase of a single
+    step has the first rate.
 
     Args:
-        schedule: The shape.
-        group_lr: Rate of the group, layer decay included: what a cosine starts from, the peak of one cycle.
-        group_factor: Its layer-decay factor; end rates are multiplied by it.
-        step: Optimizer steps taken in this phase, 0 to ``total_steps - 1``.
+        schedule: The schedule.
+        group_lr: Rate of the group, layer decay included: the start of a cosine, the peak of one cycle.
+        group_factor: The group's layer-decay factor; end rates are multiplied by it.
+        step: Number of finished optimizer steps of this phase, 0 to ``total_steps - 1``.
         total_steps: Optimizer steps of the phase.
         steps_per_epoch: Optimizer steps of an epoch.
-        group_final: The group's own end rate before the factor; None takes the schedule's.
-        reference_lr: What ``final_factor`` is a share of; None takes the group's rate without its factor.
+        group_final: The group's own end rate before the factor; None uses the schedule's.
+        reference_lr: The rate that ``final_factor`` multiplies; None is the group's rate without its factor.
     """
     if not 0 <= step < total_steps:
-        raise ValueError(f"step {step} of a phase of {total_steps}")
+        raise ValueError(f"step: got {step}; expected 0 to {total_steps - 1}")
     if schedule.kind == "constant":
         return group_lr
     reference = group_lr / group_factor if reference_lr is None else reference_lr
@@ -149,7 +153,7 @@ def rate(
 def apply_rates(
     optimizer: Optimizer, schedule: ScheduleSpec, *, step: int, total_steps: int, steps_per_epoch: int
 ) -> dict[str, float]:
-    """Sets the rate of every group of an optimizer made by `pbrlib.optim.groups.build_optimizer`.
+    """Set the rate of every group of an optimizer that `pbrlib.optim.groups.build_optimizer` built.
 
     Returns:
         The rates by group name.
@@ -176,37 +180,38 @@ def check_schedule(
     total_steps: int,
     steps_per_epoch: int,
 ) -> None:
-    """Refuses what cannot be meant, before anything starts.
+    """Raise ConfigError for a schedule that contradicts its groups or the length of the phase.
 
     Args:
-        schedule: The shape.
+        schedule: The schedule.
         groups: The groups of the phase, from `pbrlib.optim.groups.parameter_groups`.
         reference_lr: The optimizer's own ``lr``.
         total_steps: Optimizer steps of the phase.
         steps_per_epoch: Optimizer steps of an epoch.
 
     Raises:
-        ConfigError: A rate would end above where it starts to fall, a group has an end rate that nothing
-            reads, or the warm-up leaves no step for the cosine.
+        ConfigError: An end rate is above the peak rate, a group has an end rate but the schedule is constant,
+            or the warm-up leaves no step for the cosine.
     """
     for group in (group for group in groups if not group.frozen):
         if schedule.kind == "constant":
             if group.final is not None:
                 raise ConfigError(
-                    f"schedule.kind: constant, which does not read the final {group.final:g} of group "
-                    f"{group.name}. Leave that out, or choose cosine."
+                    f"schedule.kind: got constant with final {group.final:g} in group {group.name}; expected "
+                    "a schedule with an end rate. Leave final out, or choose cosine."
                 )
             continue
         end = group.factor * (_end_rate(schedule, reference_lr) if group.final is None else group.final)
         if end > group.lr * (1.0 + 1e-9):
             raise ConfigError(
-                f"schedule: group {group.name} would rise from {group.lr:g} to an end rate of {end:g}. "
-                "Lower final, or give the group a final of its own."
+                f"schedule: got an end rate of {end:g} for group {group.name}; expected at most its rate, "
+                f"{group.lr:g}. Lower final, or set final in the group."
             )
     if schedule.kind == "warmup_cosine" and schedule.warmup_epochs * steps_per_epoch >= total_steps - 1:
         raise ConfigError(
-            f"schedule.warmup_epochs: {schedule.warmup_epochs:g} epochs of {steps_per_epoch} steps leave "
-            f"nothing of {total_steps} steps for the cosine. Use fewer, or more epochs."
+            f"schedule.warmup_epochs: got {schedule.warmup_epochs:g} epochs of {steps_per_epoch} steps; "
+            f"expected fewer, as a phase of {total_steps} steps has none left for the cosine. Use a shorter "
+            "warm-up, or train more epochs."
         )
 
 
@@ -219,7 +224,7 @@ def _end_rate(schedule: CosineSpec | OneCycleSpec | WarmupCosineSpec, reference_
 
 
 def _cosine(start: float, end: float, position: float, length: float) -> float:
-    """Half a cosine from ``start`` at 0 to ``end`` at ``length``; exact at both ends."""
+    """Interpolate by a half cosine from ``start`` at 0 to ``end`` at ``length``; exact at both ends."""
     if position <= 0.0:
         return start
     if position >= length:

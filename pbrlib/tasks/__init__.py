@@ -1,1 +1,1 @@
-"""What is learned: one module per kind of task."""
+"""Training tasks: one module per kind of task."""

@@ -1,4 +1,4 @@
-"""A task from its declaration, with the frozen networks it needs."""
+"""Builds a task from its spec, with the frozen networks that it needs."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def build_task(
     mask_dropout: Mapping[str, float] | None = None,
     category: CategorySpec | None = None,
 ) -> SegmentationTask | MapTask:
-    """The task with fresh weights.
+    """Build a task with initial or pretrained weights.
 
-    ``losses`` are those of its players, by name; ``frozen`` are the checkpoints of the networks before it, by
-    role. ``mask_dropout`` is the share of the pixels of each class that leave the loss while a segmentation
-    trains; by ``category`` a map task changes samples without a label of whose class the segmentation is
-    sure. Raises CheckpointError when a checkpoint holds a network of another role.
+    ``losses`` are the losses of its players by name; ``frozen`` are the checkpoints of the earlier networks
+    by role. ``mask_dropout`` is, per class, the share of pixels that are excluded from the loss while a
+    segmentation trains. ``category`` augments unlabelled samples of a map task if the segmentation is
+    confident about their class. Raises CheckpointError if a checkpoint holds a network of another role.
     """
     (player,) = players_of(spec)
     loss = losses[player]
@@ -48,15 +48,15 @@ def build_task(
 
 
 def players_of(spec: TaskSpec) -> tuple[str, ...]:
-    """The names of the players of a task; the only one of a supervised task is called as its kind."""
+    """Return the names of a task's players; a supervised task has one player, named like the task's kind."""
     return (spec.kind,)
 
 
 def measured(spec: TaskSpec, rows: Sequence[IndexRow], *, mix: Mapping[str, float]) -> TaskSpec:
-    """The task with what it leaves to be measured on the training split filled in: metallic's first share.
+    """Return the task with ``initial_share: measured`` of metallic replaced by the training split's share.
 
-    A texture counts for its source whatever its size, since each is drawn equally often, and a source for
-    its share of the ``mix``. Raises ConfigError when there is no metal, or nothing but metal.
+    Every texture of a source has the same weight, since each is drawn equally often, and every source has its
+    weight in ``mix``. Raises ConfigError if the textures hold no metal, or only metal.
     """
     if not (isinstance(spec, MetallicSpec) and spec.initial_share == "measured"):
         return spec
@@ -66,8 +66,8 @@ def measured(spec: TaskSpec, rows: Sequence[IndexRow], *, mix: Mapping[str, floa
         share += part * sum(found) / max(len(found), 1)
     if not 0.0 < share < 1.0:
         raise ConfigError(
-            f"task.initial_share: a share of {share:g} was measured on the training textures of "
-            f"{', '.join(mix)}, and one between 0 and 1 is needed. Give a number such as 0.06."
+            f"task.initial_share: got a measured share of {share:g} on the training textures of "
+            f"{', '.join(mix)}; expected one between 0 and 1. Set a number such as 0.06."
         )
     return spec.model_copy(update={"initial_share": share})
 
@@ -80,6 +80,6 @@ def _open(folder: Path, *, role: str, device: torch.device) -> Network:
     declared, network = open_network(folder, device=device, player=role)
     if declared.role != role:
         raise CheckpointError(
-            f"{folder}: holds a network for {declared.role}, {role} is needed. Name its run instead."
+            f"{folder}: got a network for {declared.role}; expected {role}. Use the run of that network."
         )
     return network

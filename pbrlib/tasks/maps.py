@@ -1,4 +1,4 @@
-"""Learning albedo and the scalar maps: one U-Net each, conditioned on what the frozen chain sees."""
+"""The tasks of albedo and the scalar maps: one U-Net each, conditioned on the frozen networks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from pbrlib.train.task import Turn, Turns
 
 
 def map_network(spec: AlbedoSpec | MapSpec, *, condition_channels: int) -> MapDeclaration:
-    """The network of a task."""
+    """Return the declaration of a map task's network."""
     return MapDeclaration(
         role=spec.kind,
         model=spec.model,
@@ -40,7 +40,7 @@ def map_network(spec: AlbedoSpec | MapSpec, *, condition_channels: int) -> MapDe
 
 
 class MapTask:
-    """One map in [0, 1] from the old texture; ``chain`` holds the frozen networks before it."""
+    """Learns one map in [0, 1] from the old texture; ``chain`` holds the frozen networks."""
 
     def __init__(
         self,
@@ -57,19 +57,19 @@ class MapTask:
         self.gloss_dropout = spec.gloss_dropout or 0.0 if isinstance(spec, GlossInput) else 0.0
         self.network = build_network(self.declared)
         if spec.kind == "metallic":
-            assert not isinstance(spec.initial_share, str), "a measured share is filled in before"
+            assert not isinstance(spec.initial_share, str), "initial_share must be measured before"
             init_head_bias(self.network, spec.initial_share)
         recipe = Recipe(loss, LossContext(class_weights=None, classes=CLASSES))
         self.players = (SupervisedPlayer(self.declared, network=self.network, recipe=recipe),)
 
     @torch.no_grad()
     def condition(self, batch: Batch) -> Condition:
-        """What the frozen SegFormer says of a batch."""
+        """Return the frozen SegFormer's probabilities and features for a batch."""
         return self.chain.condition(batch.maps["diffuse"], batch.maps["normal"])
 
     @torch.no_grad()
     def inputs(self, batch: Batch, *, condition: Condition, gloss_dropout: float) -> Tensor:
-        """The network's input; the frozen albedo network runs here."""
+        """Build the network's input; this runs the frozen albedo network."""
         diffuse, normal, reads = batch.maps["diffuse"], batch.maps["normal"], self.declared.inputs
         if self.role == "albedo":
             return colour_input(diffuse, normal)
@@ -83,7 +83,7 @@ class MapTask:
         return map_input(self.declared, given)
 
     def prepare(self, batch: Batch, *, training: bool) -> Example:
-        """The input of the map network, with the target map and, for height, the input normal."""
+        """Build the map network's input and the target of its loss."""
         condition = self.condition(batch)
         if training and self.category:
             batch, condition = self._with_confident_classes(batch, condition, self.category)
@@ -104,11 +104,11 @@ class MapTask:
     def _with_confident_classes(
         self, batch: Batch, condition: Condition, spec: CategorySpec
     ) -> tuple[Batch, Condition]:
-        """Changes samples without a label by the class that the SegFormer is sure of, and asks it again."""
+        """Augment unlabelled samples by their confidently predicted class, and predict those again."""
         labels = batch.classes.tolist()
         if IGNORE not in labels:
             return batch, condition
-        if batch.regions is not None:  # a mosaic is no single material, and its parts have had their changes
+        if batch.regions is not None:  # a mosaic has several materials, which were augmented one by one
             mosaics = batch.regions.flatten(1).any(dim=1).tolist()
             labels = [None if mosaic else label for mosaic, label in zip(mosaics, labels, strict=True)]
         sure = confident_classes(condition.probabilities, confidence=spec.confidence)
@@ -125,15 +125,15 @@ class MapTask:
         )
 
     def turns(self, batch: Batch, *, awake: Collection[str]) -> Turns:
-        """The one turn of the network."""
+        """Yield the only turn: the example of the network."""
         yield Turn(self.players[0].name, self.prepare(batch, training=True))
 
     def predict(self, batch: Batch) -> Float[Tensor, "n c h w"]:
-        """The map of whole textures whose sides the chain's stride divides, in [0, 1]."""
+        """Predict the map of whole textures in [0, 1]; sides must be multiples of the chain's stride."""
         return logits_of(self.network, self.prepare(batch, training=False)).float().sigmoid()
 
     def evaluate(self, batch: Batch) -> Sums:
-        """L1, RMSE, SSIM and the loss of one texture."""
+        """Compute L1, RMSE, SSIM and the loss of one texture."""
         example = self.prepare(batch, training=False)
         logits = logits_of(self.network, example)
         sums = map_metrics(logits.float().sigmoid(), batch.maps[self.role], batch.valid, prefix=self.role)
@@ -141,13 +141,13 @@ class MapTask:
         return sums
 
     def picture(self, batch: Batch) -> Float[Tensor, "3 h w"]:
-        """Diffuse, prediction, truth."""
+        """Return diffuse, prediction and truth side by side."""
         prediction = self.predict(batch)
         return side_by_side(batch.maps["diffuse"][0], prediction[0], batch.maps[self.role][0])
 
 
 def shown_gloss(batch: Batch, *, dropout: float) -> Float[Tensor, "n 2 h w"]:
-    """The gloss of the samples that have one, left out of a share of them by their own seeds."""
+    """Build the gloss input with dropout per sample, drawn from the samples' own seeds."""
     present = batch.present["gloss"]
     kept = [uniform(seed, "gloss") >= dropout for seed in batch.seeds.tolist()]
     return gloss_input(batch.maps["gloss"], shown=present & torch.tensor(kept, device=present.device))

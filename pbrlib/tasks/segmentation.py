@@ -1,4 +1,4 @@
-"""Learning a material class per pixel."""
+"""The segmentation task: a material class per pixel."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from pbrlib.train.task import Turn, Turns
 
 
 class SegmentationTask:
-    """SegFormer on (diffuse or albedo) and normal; mean IoU over whole textures."""
+    """Trains a SegFormer on diffuse or albedo, and normal; validated by the mean IoU over whole textures."""
 
     def __init__(
         self,
@@ -50,9 +50,10 @@ class SegmentationTask:
         self.players = (SupervisedPlayer(self.declared, network=self.network, recipe=recipe),)
 
     def prepare(self, batch: Batch, *, training: bool) -> Example:
-        """While training a sample shows its albedo with probability ``albedo_share``, else its diffuse.
+        """Build the network's input and the target of its loss.
 
-        And while training, pixels of the classes of ``mask_dropout`` leave the loss at random.
+        In training a sample shows its albedo with probability ``albedo_share`` and otherwise its diffuse, and
+        random pixels of the classes in ``mask_dropout`` are excluded from the loss.
         """
         colour = batch.maps["diffuse"]
         if training and "albedo" in batch.maps:
@@ -67,15 +68,15 @@ class SegmentationTask:
         return Example(x=colour_input(colour, batch.maps["normal"]), condition=None, target=target)
 
     def turns(self, batch: Batch, *, awake: Collection[str]) -> Turns:
-        """The one turn of the network."""
+        """Yield the only turn: the example of the network."""
         yield Turn(self.players[0].name, self.prepare(batch, training=True))
 
     def predict(self, batch: Batch) -> Float[Tensor, "n k h w"]:
-        """Class logits of whole textures whose sides the stride divides."""
+        """Predict class logits of whole textures; their sides must be multiples of the stride."""
         return logits_of(self.network, self.prepare(batch, training=False))
 
     def evaluate(self, batch: Batch) -> Sums:
-        """One confusion matrix for mean IoU and the IoU of every class, and the loss."""
+        """Compute the confusion matrix, for the mean IoU and the IoU of every class, and the loss."""
         example = self.prepare(batch, training=False)
         logits = logits_of(self.network, example)
         sums = Sums()
@@ -86,18 +87,18 @@ class SegmentationTask:
         return sums
 
     def picture(self, batch: Batch) -> Float[Tensor, "3 h w"]:
-        """Diffuse, predicted classes, true classes."""
+        """Return diffuse, predicted classes and true classes side by side."""
         predicted = self.predict(batch).argmax(dim=1)
         shown = [class_colours(labels[0]) for labels in (predicted, self._labels(batch))]
         return side_by_side(batch.maps["diffuse"][0], *shown)
 
     def _labels(self, batch: Batch) -> Int64[Tensor, "n h w"]:
-        """The true classes, those of merged pixels the ones they count as."""
+        """Return the true class ids after merging."""
         return merge_labels(batch.maps["mask"], merged_classes(self.spec))
 
 
 def merge_labels(labels: Int64[Tensor, "*shape"], merge: Mapping[str, str]) -> Int64[Tensor, "*shape"]:
-    """Class ids after merging, by names: ``{ceramic: stone}`` makes every ceramic pixel one of stone."""
+    """Merge classes by name: ``{ceramic: stone}`` turns every ceramic pixel into stone."""
     for source, target in merge.items():
         labels = torch.where(labels == class_id(source), class_id(target), labels)
     return labels
@@ -106,7 +107,7 @@ def merge_labels(labels: Int64[Tensor, "*shape"], merge: Mapping[str, str]) -> I
 def drop_labels(
     labels: Int64[Tensor, "n h w"], *, seeds: Sequence[int], shares: Mapping[str, float]
 ) -> Int64[Tensor, "n h w"]:
-    """Class ids with 255 in place of a random share of the pixels of some classes; a seed for each sample."""
+    """Set a random share of the pixels of some classes to 255 (ignore), with one seed per sample."""
     generator = torch.Generator(device=labels.device)
     drawn = torch.empty(labels.shape, device=labels.device)
     for plane, seed in zip(drawn, seeds, strict=True):

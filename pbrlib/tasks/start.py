@@ -1,4 +1,4 @@
-"""Where a network's weights come from when a phase begins: as they are, or as far as another role's fit."""
+"""Initial weights of a phase: all weights of a donor with the same role, or the matching ones of another."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from pbrlib.train.checkpoint.warmstart import Ends, WarmStart, misfits, sizes_of
 
 
 def declared_by(task: TaskSpec, *, condition_channels: int) -> NetworkDeclaration:
-    """The network of a task whose conditioning has that many channels."""
+    """Return the declaration of a task's network, given the number of conditioning channels."""
     if isinstance(task, SegmentationSpec):
         return SegmentationDeclaration(model=task.model, merge=task.merge)
     return map_network(task, condition_channels=condition_channels)
 
 
 def differences(donor: NetworkDeclaration, own: NetworkDeclaration) -> list[str]:
-    """Why a network cannot begin from a donor, found without weights; empty where it can."""
+    """Return why a network cannot start from a donor; empty if it can. No weights are read."""
     if donor.role != own.role and not _both_maps(donor, own):
-        return [f"a network for {donor.role} has nothing in common with one for {own.role}"]
+        return [f"got a network for {donor.role}; expected one for {own.role}"]
     theirs, ours = build_on_meta(donor), build_on_meta(own)
     if donor.role != own.role:
         return misfits(sizes_of(theirs), sizes_of(ours), own=_ends(ours, own), theirs=donor.channels)
@@ -35,9 +35,9 @@ def differences(donor: NetworkDeclaration, own: NetworkDeclaration) -> list[str]
 
 
 def renewed(donor: NetworkDeclaration, own: NetworkDeclaration) -> dict[str, tuple[str, ...]]:
-    """What a network does not take from a donor that fits: by name its input channels and its tensors.
+    """Return the input channels and tensors of a network that are initialised anew instead of copied.
 
-    Empty where both have the same role.
+    The result is empty if donor and network have the same role.
     """
     if donor.role == own.role or not _both_maps(donor, own):
         return {}
@@ -46,25 +46,26 @@ def renewed(donor: NetworkDeclaration, own: NetworkDeclaration) -> dict[str, tup
 
 
 def check_start(folder: Path, task: TaskSpec, *, place: str) -> None:
-    """Raises CheckpointError, of ``place``, when a task cannot begin from a checkpoint; reads no weights."""
+    """Raise CheckpointError, naming ``place``, if a task cannot start from a checkpoint; reads no weights."""
     donor = read_declaration(folder)
-    # What conditions the network comes from elsewhere and is not known yet.
+    # The conditioning network is not known yet, so the donor's number of channels is assumed.
     found = differences(donor, declared_by(task, condition_channels=donor.condition_channels or 1))
     if found:
         raise CheckpointError(
-            f"{place}: {folder} is of another architecture ({len(found)} differences: {found[0]}). "
-            "Give both models the same sizes, or name another donor."
+            f"{place}: got {folder}, which has another architecture ({len(found)} differences: {found[0]}); "
+            "expected the same sizes. Give both models the same sizes, or use another donor."
         )
 
 
 def start_from(folder: Path, task: SegmentationTask | MapTask, *, seed: int) -> WarmStart | None:
-    """Gives a task's fresh network the weights of a checkpoint.
+    """Load the weights of a checkpoint into a task's new network.
 
-    One of the same role is loaded whole (None); of one for another map all is taken that means the same
-    here, see `pbrlib.train.checkpoint.warmstart.warm_start`. ``seed`` draws what the donor lacks.
+    A checkpoint of the same role is loaded completely, and the result is None. From a checkpoint of another
+    map, `pbrlib.train.checkpoint.warmstart.warm_start` copies the matching weights; ``seed`` draws the
+    channels that the donor lacks.
 
     Raises:
-        CheckpointError: It cannot be read or does not fit.
+        CheckpointError: The checkpoint cannot be read, or its network does not fit.
     """
     role = task.declared.role
     donor = read_declaration(folder, player=role)
@@ -73,8 +74,8 @@ def start_from(folder: Path, task: SegmentationTask | MapTask, *, seed: int) -> 
         return None
     if not _both_maps(donor, task.declared):
         raise CheckpointError(
-            f"{folder}: holds a network for {donor.role}, from which one for {task.declared.role} cannot "
-            "begin. Name another donor, or leave starts_from out."
+            f"{folder}: got a network for {donor.role}; expected one for {task.declared.role} or another map."
+            " Use another donor, or leave starts_from out."
         )
     own = _ends(task.network, task.declared)
     return warm_start(folder, task.network, own=own, theirs=donor.channels, seed=seed, player=role)

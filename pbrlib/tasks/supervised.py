@@ -1,4 +1,4 @@
-"""What the supervised tasks share: a network with its loss, and metrics over whole textures."""
+"""Common parts of the supervised tasks: the example, the network with its loss, and the player."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pbrlib.models.roles import NetworkDeclaration
 
 @dataclass(frozen=True)
 class Example:
-    """What a network sees and should answer: its input, its conditioning, the target of its loss."""
+    """A network's input, its conditioning, and the target of its loss."""
 
     x: Float[Tensor, "n c h w"]
     condition: Float[Tensor, "n f p q"] | None
@@ -29,7 +29,7 @@ class Example:
 
 
 class LossOfNetwork(nn.Module):
-    """A network and its loss in one forward pass: what DDP wraps."""
+    """A network and its loss in one module, which DDP wraps."""
 
     def __init__(self, network: AnyNetwork, recipe: Recipe) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class LossOfNetwork(nn.Module):
     def forward(
         self, example: Example, step_counts: Tensor | None = None, progress: float = 0.0
     ) -> LossReport:
-        """The loss of one micro-batch over all ranks; ``progress`` is the share of the phase done."""
+        """Compute the loss of one micro-batch over all ranks; ``progress`` is the phase's finished share."""
         report: LossReport = self.recipe(
             logits_of(self.network, example), example.target, step_counts=step_counts, progress=progress
         )
@@ -46,12 +46,12 @@ class LossOfNetwork(nn.Module):
 
 
 def logits_of(network: Network, example: Example) -> Float[Tensor, "n k h w"]:
-    """The network's answer to an example."""
+    """Return a network's logits for an example."""
     return network(example.x, example.condition).logits
 
 
 class SupervisedPlayer:
-    """The one player of a supervised task."""
+    """The only player of a supervised task."""
 
     def __init__(self, declared: NetworkDeclaration, *, network: AnyNetwork, recipe: Recipe) -> None:
         self.name = declared.role
@@ -61,7 +61,7 @@ class SupervisedPlayer:
         self.recipe = recipe
 
     def counts(self, example: Example) -> Tensor:
-        """What each loss term will average over. Shape (terms,)."""
+        """Return the denominators of the loss terms. Shape (terms,)."""
         counts: Tensor = self.recipe.counts(example.target)
         return counts
 
@@ -75,11 +75,11 @@ def add_loss(
 
 
 def side_by_side(*pictures: Float[Tensor, "c h w"]) -> Float[Tensor, "3 h w"]:
-    """Pictures of one or three channels in a row, as RGB."""
+    """Concatenate images of one or three channels horizontally, as RGB."""
     return torch.cat([picture.expand(3, *picture.shape[-2:]).float() for picture in pictures], dim=-1)
 
 
 def class_colours(labels: Int64[Tensor, "h w"]) -> Float[Tensor, "3 h w"]:
-    """Class ids as colours in [0, 1]; a pixel without a class is black."""
+    """Convert class ids to colours in [0, 1]; a pixel without a class is black."""
     palette = torch.tensor([*CLASS_COLOURS, (0, 0, 0)], device=labels.device) / 255
     return palette[labels.clamp(max=len(CLASS_COLOURS))].permute(2, 0, 1)

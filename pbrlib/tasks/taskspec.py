@@ -1,4 +1,4 @@
-"""What can be learned, declared: one spec per kind of task."""
+"""Specs of the training tasks, one per kind of task."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ OpenShare: TypeAlias = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
 class SegmentationSpec(Spec):
-    """A material class per pixel, from (diffuse or albedo) and normal.
+    """Spec of the segmentation: a material class per pixel, from diffuse or albedo, and normal.
 
     Attributes:
         model: The network.
-        albedo_share: Probability that a training sample shows the albedo instead of the diffuse; validation
-            shows the diffuse, since at conversion time only that exists.
-        merge: Classes that count as another one in labels, balance and metrics, such as ``{ceramic: stone}``.
-            The network keeps its channel for each, and never has a reason to answer it.
+        albedo_share: Probability that a training sample shows the albedo instead of the diffuse. Validation
+            always shows the diffuse, since a conversion has no albedo.
+        merge: Classes that are counted as another class in labels, balance and metrics, such as
+            ``{ceramic: stone}``. The network keeps the output channel of a merged class but learns not to
+            predict it.
     """
 
     kind: Literal["segmentation"] = "segmentation"
@@ -34,20 +35,21 @@ class SegmentationSpec(Spec):
 
     @field_validator("merge")
     @classmethod
-    def _no_chains(cls, merge: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    def _check_merge(cls, merge: Mapping[str, str] | None) -> Mapping[str, str] | None:
         for source, target in (merge or {}).items():
             if target in (merge or {}):
                 raise ValueError(
-                    f"{source} is merged into {target}, which is merged itself. Name the class that stays."
+                    f"got {source} merged into {target}, which is merged too; expected a class that stays. "
+                    f"Merge {source} into {(merge or {})[target]}."
                 )
         return merge
 
 
 class AlbedoSpec(Spec):
-    """Albedo from diffuse and normal, conditioned on the features of a trained SegFormer.
+    """Spec of the albedo from diffuse and normal, conditioned on the features of a trained SegFormer.
 
-    ``segformer`` names the donor of the frozen network: a curriculum in the same runs directory
-    (``segformer``, its last phase, or ``segformer.S1``).
+    ``segformer`` names the frozen network: a curriculum in the same runs directory (``segformer`` for its
+    last phase, or ``segformer.S1``).
     """
 
     kind: Literal["albedo"] = "albedo"
@@ -56,12 +58,12 @@ class AlbedoSpec(Spec):
 
 
 class GlossInput(Spec):
-    """Whether a network also reads the old gloss, the alpha of the old normal map.
+    """Options of the gloss input: the old gloss, which is the alpha channel of the old normal map.
 
     Attributes:
-        use_gloss: Gives it the gloss and a flag that says whether the texture has one.
-        gloss_dropout: Share of the training draws that show none although there is one, so that the network
-            also works without; stands with ``use_gloss`` and only there.
+        use_gloss: Adds the gloss, and a flag that marks textures with a gloss, to the network's input.
+        gloss_dropout: Share of the training samples whose gloss is hidden, so that the network also works
+            without a gloss. Required with ``use_gloss``, not allowed without it.
     """
 
     use_gloss: bool | None = None
@@ -69,21 +71,24 @@ class GlossInput(Spec):
 
     @field_validator("use_gloss")
     @classmethod
-    def _off_is_none(cls, use_gloss: bool | None) -> bool | None:
-        """An option that is off is left out of files and fingerprints."""
+    def _read_false_as_none(cls, use_gloss: bool | None) -> bool | None:
+        """Return None for False, so that the option is absent from files and fingerprints."""
         return use_gloss or None
 
     @model_validator(mode="after")
-    def _dropout_belongs_to_gloss(self) -> Self:
+    def _check_gloss_dropout(self) -> Self:
         if self.use_gloss and self.gloss_dropout is None:
-            raise ValueError("use_gloss needs gloss_dropout. Give the share of draws that show no gloss.")
+            raise ValueError(
+                "got use_gloss without gloss_dropout; expected both. "
+                "Set gloss_dropout to the share of samples without gloss."
+            )
         if not self.use_gloss and self.gloss_dropout is not None:
-            raise ValueError("gloss_dropout without use_gloss does nothing. Set use_gloss: true.")
+            raise ValueError("got gloss_dropout without use_gloss; expected both. Set use_gloss: true.")
         return self
 
 
 class RoughnessSpec(GlossInput):
-    """Roughness from predicted albedo, normal and class probabilities (family M)."""
+    """Spec of the roughness from predicted albedo, normal and class probabilities (family M)."""
 
     kind: Literal["roughness"] = "roughness"
     model: MapModel = UNetSpec()
@@ -92,10 +97,10 @@ class RoughnessSpec(GlossInput):
 
 
 class MetallicSpec(GlossInput):
-    """Metallic from predicted albedo and class probabilities (family M), with ``use_normal`` the normal too.
+    """Spec of the metallic from predicted albedo, class probabilities, and with ``use_normal`` the normal.
 
-    The last bias starts at ``log(p / (1 - p))`` with p = ``initial_share``, or the share of metal measured
-    on what the phase trains on.
+    The last bias starts at ``log(p / (1 - p))`` with p = ``initial_share``; ``measured`` uses the share of
+    metal in the phase's training textures. Metallic belongs to family M.
     """
 
     kind: Literal["metallic"] = "metallic"
@@ -107,7 +112,7 @@ class MetallicSpec(GlossInput):
 
 
 class HeightSpec(Spec):
-    """Height from normal, curvature and Poisson-coarse height (family P)."""
+    """Spec of the height from normal, curvature and Poisson-coarse height (family P)."""
 
     kind: Literal["height"] = "height"
     model: MapModel = UNetSpec()
@@ -115,7 +120,7 @@ class HeightSpec(Spec):
 
 
 class AoSpec(Spec):
-    """Ambient occlusion from normal, curvature and Poisson-coarse height (family P)."""
+    """Spec of the ambient occlusion from normal, curvature and Poisson-coarse height (family P)."""
 
     kind: Literal["ao"] = "ao"
     model: MapModel = UNetSpec()
@@ -127,31 +132,31 @@ TaskSpec = Annotated[SegmentationSpec | AlbedoSpec | MapSpec, Field(discriminato
 
 
 def target_map(spec: TaskSpec) -> str:
-    """The map that the task predicts: ``mask`` for segmentation."""
+    """Return the map that the task predicts; ``mask`` for segmentation."""
     return MASK.name if spec.kind == "segmentation" else spec.kind
 
 
 def merged_classes(spec: TaskSpec) -> Mapping[str, str]:
-    """The classes that count as another one in this task."""
+    """Return the classes that this task merges, with the class that replaces each."""
     return (spec.merge or {}) if spec.kind == "segmentation" else {}
 
 
 def maps_read(spec: TaskSpec) -> tuple[str, ...]:
-    """The maps that a batch of this task is read with, where a sample has them.
+    """Return the maps to read for a batch of this task, if a sample has them.
 
-    Diffuse and gloss are baked from the modern maps where a sample lacks them, so every task that looks
-    at the diffuse reads what the bake needs.
+    Diffuse and gloss are baked from the modern maps of a sample that lacks them, so the bake's inputs are
+    always read.
     """
     gloss = (GLOSS.name,) if isinstance(spec, GlossInput) and spec.use_gloss else ()
     return tuple(dict.fromkeys((DIFFUSE.name, *BAKE_INPUTS, *gloss, target_map(spec), *_relief(spec))))
 
 
 def maps_required(spec: TaskSpec) -> tuple[str, ...]:
-    """The maps without which a sample cannot be drawn for this task: its target and its modern inputs."""
+    """Return the maps that a sample must have to be drawn for this task: target and modern inputs."""
     return (NORMAL.name, *_relief(spec), target_map(spec))
 
 
 def _relief(spec: TaskSpec) -> tuple[str, ...]:
-    """The relief, of a task whose network reads it: it is stored, as it takes the whole texture."""
+    """Return the relief if the task's network reads it; it is stored, as it needs the whole texture."""
     reads = () if spec.kind == "segmentation" else ROLE_INPUTS[spec.kind]
     return (RELIEF.name,) if "relief" in reads else ()

@@ -1,1 +1,1 @@
-"""The mechanism of training; knows no model."""
+"""The training loop and its records; independent of the models."""

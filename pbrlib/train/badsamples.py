@@ -1,4 +1,4 @@
-"""How many draws had to be replaced since their tiles are damaged, and which materials that were."""
+"""Counts the draws that were replaced because their tiles are damaged, and lists the damaged materials."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from pbrlib.train.runtime import Runtime
 
 BAD_SAMPLES = "bad_samples"
-"""The kind of a journal's line about them, and the name of their number since the phase began."""
+"""Kind of the journal's lines about replaced draws, and the name of their number in these lines."""
 
 
 @dataclass
 class BadSamples:
-    """The replaced draws of a phase: those of all ranks until the last validation, then those of this rank.
+    """The replaced draws of a phase: of all ranks until the last validation, of this rank since then.
 
-    ``num`` is their number, as far as this rank knows it; ``known`` are the damaged materials by id.
+    ``num`` is the number known to this rank; ``known`` are the ids of the damaged materials.
     """
 
     num: int = 0
@@ -30,7 +30,7 @@ class BadSamples:
 
     @classmethod
     def resumed(cls, directory: Path, *, step: int) -> BadSamples:
-        """Those of a phase of which ``step`` steps are finished, out of its journal."""
+        """Restore the replaced draws of a phase from its journal, up to ``step``."""
         found = cls()
         for line in whole_lines(directory, kind=BAD_SAMPLES):
             if line["step"] <= step:
@@ -38,17 +38,17 @@ class BadSamples:
         return found
 
     def add(self, replaced: Iterable[tuple[str, str]]) -> None:
-        """Counts the draws of one batch: for each a damaged material, and what is wrong with it."""
+        """Count the replaced draws of one batch, given as pairs of damaged material and reason."""
         before = len(self._new)
         self._new += replaced
         self.num += len(self._new) - before
 
     def share(self, runtime: Runtime) -> dict[str, Any] | None:
-        """Adds what the other ranks have replaced since the last validation; every rank calls it together.
+        """Add the draws that other ranks replaced since the last validation; a collective.
 
         Returns:
-            What the journal is told: the number since the phase began, that since the last validation, and
-            each material that is new with what is wrong with it. None where no rank has replaced any.
+            Values for the journal: the number since the start of the phase, the number since the last
+            validation, and each new material with its reason. None if no rank replaced a draw.
         """
         own, self._new = self._new, []
         shares = runtime.gather([json.dumps(pair) for pair in own])
@@ -62,7 +62,7 @@ class BadSamples:
 
 
 def describe_bad_samples(lines: Sequence[Mapping[str, Any]]) -> list[str]:
-    """For people, of the lines of a journal: how many draws, and each damaged material; empty where none."""
+    """Format the replaced draws in a journal for display: their number and each damaged material."""
     own = [line for line in lines if line.get("kind") == BAD_SAMPLES]
     if not own:
         return []

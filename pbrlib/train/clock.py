@@ -1,4 +1,4 @@
-"""Where the wall time of training goes, and how long the rest of a phase takes at its pace."""
+"""Measures the wall time of training and estimates the remaining time of a phase."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Literal
 from pbrlib.data.draws.batch import RawBatch
 
 Aside = Literal["input", "validation", "checkpoint"]
-"""What takes time beside the steps themselves."""
+"""An activity besides the steps whose time is measured."""
 
 STEADY_STEPS, STEADY_S = 10, 1.0
-"""An estimate needs as many steps, or steps of as many seconds, as one of these says."""
+"""An estimate needs this many steps, or steps that took this many seconds in total."""
 
 
 @dataclass
 class Pace:
-    """Steps and what they took, in seconds; ``waited`` is the part of it that was spent waiting for input."""
+    """A number of steps with their duration in seconds; ``waited`` is the part spent waiting for input."""
 
     steps: int = 0
     samples: int = 0
@@ -28,12 +28,12 @@ class Pace:
 
     @property
     def is_steady(self) -> bool:
-        """Whether there is enough of it to judge the rest of a phase by."""
+        """Whether there are enough steps for an estimate of the remaining time."""
         return self.steps >= STEADY_STEPS or self.seconds >= STEADY_S
 
     @property
     def step_s(self) -> float:
-        """Seconds of a step."""
+        """Mean seconds per step."""
         return self.seconds / max(self.steps, 1)
 
     def add(self, *, samples: int, seconds: float, waited: float) -> None:
@@ -43,10 +43,10 @@ class Pace:
 
 
 class Clock:
-    """Where the wall time of one attempt at a phase goes.
+    """Measures where the wall time of one attempt at a phase is spent.
 
-    The wait for its first batch is start-up, not input, and its first step compiles, allocates and connects
-    the ranks: neither is part of a pace, but where there is no other step yet.
+    The wait for the first batch belongs to the start-up, and the first step compiles, allocates and connects
+    the ranks. Both are excluded from the pace unless there is no other step yet.
     """
 
     def __init__(self) -> None:
@@ -57,11 +57,11 @@ class Clock:
         self._aside: dict[str, float] = {}
 
     def begin_segment(self) -> None:
-        """Measures throughput anew; the pace of the attempt stays known."""
+        """Start the throughput of a new segment; the pace of the attempt is kept."""
         self._segment, self._step_began = Pace(), time.monotonic()
 
     def next(self, batches: Iterator[RawBatch]) -> RawBatch:
-        """The next batch, the wait for it on the account of the step that it is for."""
+        """Return the next batch and add the wait for it to its step."""
         before = self._aside.get("input", 0.0)
         with self.spending("input"):
             batch = next(batches)
@@ -71,7 +71,7 @@ class Clock:
         return batch
 
     def end_step(self, *, samples: int) -> None:
-        """Counts the step of the batch that was given last; ``samples`` are those of the global batch."""
+        """Count the step of the latest batch; ``samples`` is the size of the global batch."""
         now = time.monotonic()
         seconds, waited = now - self._step_began, self._waited
         self._step_began, self._waited = now, 0.0
@@ -83,7 +83,7 @@ class Clock:
 
     @contextmanager
     def spending(self, what: Aside) -> Iterator[None]:
-        """Puts the time of the block on the account of ``what``; of a step only the input is a part."""
+        """Add the time of the block to ``what``; only input counts as a part of the step."""
         began = time.monotonic()
         try:
             yield
@@ -94,27 +94,27 @@ class Clock:
                 self._step_began, self._paused_s = self._step_began + seconds, self._paused_s + seconds
                 self._validations += what == "validation"
 
-    def spent_aside(self) -> dict[str, float]:
-        """What went elsewhere than into steps since this was asked last."""
+    def take_other_seconds(self) -> dict[str, float]:
+        """Return the seconds by activity since the last call, and reset them."""
         spent, self._aside = self._aside, {}
         return spent
 
     def figures(self) -> dict[str, float]:
-        """Samples a second (global) and the share of time spent waiting for input, in this segment."""
+        """Return this segment's samples per second (global) and its share of time spent waiting for input."""
         pace = self._or_first_step(self._segment)
         elapsed = max(pace.seconds, 1e-9)
         return {"samples_per_s": pace.samples / elapsed, "input_stall": pace.waited / elapsed}
 
     def step_s(self) -> float:
-        """Seconds of a step since this was asked last, its wait for input included."""
+        """Return the mean seconds per step since the last call, including the wait for input."""
         shown, self._shown = self._shown, Pace()
         return self._or_first_step(shown).step_s
 
     def seconds_left(self, *, steps: int, validations: int) -> float | None:
-        """What the rest of a phase takes: its steps, and its validations with their checkpoints.
+        """Estimate the seconds of the remaining steps, validations and checkpoints of a phase.
 
-        By the pace of this segment, or of the whole attempt while the segment is young. None while neither is
-        steady. Until the first validation is over, what one takes is not known and not counted.
+        Uses the pace of this segment, or of the whole attempt until the segment's is steady; None until
+        one of them is steady. Validations are not counted until the first one has been measured.
         """
         if steps == 0:
             return 0.0

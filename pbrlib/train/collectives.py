@@ -1,4 +1,4 @@
-"""What the ranks of a torch process group say to each other while they train."""
+"""The collectives of a torch process group that the training loop uses."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ class ProcessGroup:
     world_size: int
 
     def all_reduce(self, values: Tensor) -> Tensor:
-        """The sum over the ranks."""
+        """Sum over the ranks."""
         summed = values.detach().clone().to(self.device)
         dist.all_reduce(summed)
         return summed
 
     def gather(self, value: list[str]) -> list[list[str]]:
-        """The values of all ranks."""
+        """Return the values of all ranks."""
         values: list[list[str]] = [[] for _ in range(self.world_size)]
         dist.all_gather_object(values, value)
         return values
 
     def share_buffers(self, module: nn.Module) -> None:
-        """One broadcast a buffer."""
+        """Broadcast each buffer from rank 0."""
         for buffer in module.buffers():
             dist.broadcast(buffer, src=0)

@@ -1,9 +1,9 @@
-"""The state before a step that was not finite, kept so that the step can be replayed.
+"""Stores the state before a step whose loss or gradient was not finite, so that the step can be replayed.
 
-``failed-step`` in the folder of a phase is laid out like a checkpoint and is none: no resumed run looks at
-it. The next such step takes its place, and a phase that comes to its end removes it. Where a later turn of
-the step failed, other players have stepped already: the record stands alone then, and a replay begins from
-the newest checkpoint.
+``failed-step`` in the folder of a phase has the layout of a checkpoint, but a resumed run ignores it. The
+next failed step replaces it, and a phase that finishes removes it. If a later turn of the step failed, other
+players have already been updated; then only the record is stored, and a replay starts from the newest
+checkpoint.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ FAILED_STEP, STEP = "failed-step", "step.json"
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One step as it was taken.
+    """The record of one optimizer step.
 
-    ``data`` is where the shards lay; ``samples`` are those of each rank in the order of their positions;
-    ``figures`` are the total loss, the norm of the gradient, and the terms, by name, of the turn that failed:
-    the ``turn``-th of the step, by ``player``; records of before have no player.
+    ``data`` is the location of the shards; ``samples`` are the ids of each rank in the order of their
+    positions; ``figures`` are the total loss, the gradient norm and the loss terms by name of the failed
+    turn, the ``turn``-th of the step, by ``player``. Records of older versions have no player.
     """
 
     step: int
@@ -41,7 +41,7 @@ class StepRecord:
 
     @property
     def world_size(self) -> int:
-        """The ranks that took it."""
+        """The number of ranks of the step."""
         return len(self.samples)
 
 
@@ -52,7 +52,7 @@ def keep_failed_step(
     *,
     declarations: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Writes the step and, where that is still there, the state before it; raises CheckpointError."""
+    """Write the step and, if no player has been updated, the state before it; raises CheckpointError."""
     state = State(
         phase=run.name,
         fingerprint=run.fingerprint,
@@ -70,7 +70,7 @@ def keep_failed_step(
 
 
 def read_failed_step(directory: Path) -> StepRecord | None:
-    """The step that a phase could not take; None where there is none. Raises CheckpointError."""
+    """Read the failed step of a phase; None if there is none. Raises CheckpointError."""
     path = directory / FAILED_STEP / STEP
     if not path.is_file():
         return None

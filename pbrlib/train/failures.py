@@ -1,6 +1,6 @@
-"""Which failures of an attempt are worth another one, and which would only come again.
+"""Decides which failures of an attempt are retried and which would only repeat.
 
-It knows no Ray and imports no torch: what a worker or a node died of is told to it.
+This module imports neither Ray nor torch; the caller passes the causes of the failures.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import Literal, get_args
 from pbrlib.errors import RepeatedError
 
 Cause = Literal["mistake", "device memory", "host memory", "lost", "error", "outage", "peer"]
-"""What a rank ended of, the most telling first.
+"""Why a rank ended, the most informative cause first.
 
 Attributes:
-    mistake: A PbrError: what was given is wrong, and stays so.
-    device memory: The device had no room.
-    host memory: The node had none, by Python's error or by Ray's memory monitor.
-    lost: The process or its node is gone, without a word.
+    mistake: A PbrError: an input is wrong, so a retry cannot succeed.
+    device memory: The device is out of memory.
+    host memory: The node is out of memory, by Python's error or by Ray's memory monitor.
+    lost: The process or its node disappeared without an error.
     error: Any other error of the program.
-    outage: A service, or the connection to it.
-    peer: A collective ended because another rank did.
+    outage: A service or the connection to it failed.
+    peer: A collective failed because another rank ended.
 """
 
 _ONCE_MORE = ("device memory", "host memory", "error")
-"""Retried once: at the same place a second time, they are no accident."""
+"""Causes that are retried once: a second failure at the same step stops the phase."""
 
 _VARIES = re.compile(r"0x[0-9a-fA-F]+|\d+(?:\.\d+)?")
 
@@ -44,8 +44,8 @@ _REMEDIES = {
 class RankFailure:
     """How one rank ended.
 
-    ``error`` is the name of its class, ``step`` the step that the rank was at, None where it left no word;
-    ``preempted`` says that its node was taken away.
+    ``error`` is the name of the exception's class, ``step`` the step of the rank (None if unknown);
+    ``preempted`` is true if its node was preempted.
     """
 
     cause: Cause
@@ -57,17 +57,17 @@ class RankFailure:
 
 
 class Failures:
-    """The failed attempts of one command at one phase; a command that is given again knows none of them."""
+    """The failed attempts of one command at one phase; a new command starts without them."""
 
     def __init__(self, phase: str) -> None:
         self._phase = phase
         self._known: set[tuple[object, ...]] = set()
 
     def judge(self, attempt: Sequence[RankFailure], *, committed: int) -> RepeatedError | None:
-        """What stops the phase, if this failure was met before at the same place.
+        """Return the error that stops the phase if the same failure occurred before at the same step.
 
         Args:
-            attempt: How its ranks ended.
+            attempt: The failures of its ranks.
             committed: The step of the last checkpoint.
         """
         failure = most_telling_failure(attempt)
@@ -85,16 +85,16 @@ class Failures:
 
 
 def most_telling_failure(attempt: Sequence[RankFailure]) -> RankFailure:
-    """The failure that the others of an attempt follow from."""
+    """Return the failure of an attempt that most likely caused the others."""
     order = get_args(Cause)
     return min(attempt, key=lambda one: (order.index(one.cause), -1 if one.rank is None else one.rank))
 
 
 def _signature(failure: RankFailure, *, committed: int) -> tuple[object, ...]:
-    """What is equal in a failure that comes again: not its addresses and sizes.
+    """Return a key that is equal for repeated failures; addresses and sizes are removed from messages.
 
-    How memory fills differs from attempt to attempt, so a node that runs out of it twice before the next
-    checkpoint has done so at the same place.
+    Memory fills differently in every attempt, so two out-of-memory failures of a node before the next
+    checkpoint count as the same.
     """
     if failure.cause == "host memory" or failure.step is None:
         place: tuple[str, int] = ("after", committed)

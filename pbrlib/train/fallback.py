@@ -1,8 +1,8 @@
-"""What happens when a checkpoint of a phase is damaged: it goes on without that one, loudly.
+"""Continues a phase without its damaged checkpoints, with a warning and a line in the journal.
 
-Whoever restores a checkpoint compares its sums, and whoever looks for the best those of its figures, so
-looking costs nothing where all is well. The process that launches a phase decides, between two attempts, when
-nobody trains: all ranks find the same newest checkpoint.
+Restoring a checkpoint verifies its checksums, so an undamaged phase has no extra cost. The process that
+launches a phase sets damaged checkpoints aside between two attempts, while no rank trains, so all ranks find
+the same newest checkpoint.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ _log = logging.getLogger(__name__)
 Done = TypeVar("Done")
 
 
-def retry_past_damage(
+def retry_without_damaged(
     directory: Path,
     attempt: Callable[[], Done],
     *,
     candidates: Callable[[Path], Sequence[Path]] = checkpoints,
     forget: Callable[[Path, Sequence[str]], None] = lambda directory, names: None,
 ) -> Done:
-    """Trains a phase; each time one of its checkpoints proves damaged, sets that aside and tries again.
+    """Train a phase; if one of its checkpoints is damaged, set the checkpoint aside and try again.
 
     Args:
         directory: The folder of the phase.
-        attempt: Trains it from the newest checkpoint that it finds.
-        candidates: The checkpoints among which it finds that, the oldest first.
-        forget: Removes checkpoints, by name, from where else they are listed.
+        attempt: Trains the phase from its newest checkpoint.
+        candidates: Lists the checkpoints of the phase, the oldest first.
+        forget: Removes checkpoints, by name, from other lists of them.
 
     Raises:
-        CheckpointError: None of the checkpoints is whole; nothing is changed then.
-        DamagedCheckpointError: A checkpoint that is not one of these, such as a donor's.
+        CheckpointError: All checkpoints are damaged; nothing is changed.
+        DamagedCheckpointError: Another checkpoint, such as a donor's, is damaged.
     """
     while True:
         try:
@@ -48,14 +48,14 @@ def retry_past_damage(
             damaged, whole = _damaged_among(candidates(directory), directory=directory)
             if not damaged:
                 raise
-        _tell(directory, damaged, whole=whole)
+        _report_fallback(directory, damaged, whole=whole)
         forget(directory, [folder.name for folder in damaged])
         for folder in damaged:
             _set_aside(folder)
 
 
 def _damaged_among(found: Sequence[Path], *, directory: Path) -> tuple[Mapping[Path, str], Path]:
-    """The damaged ones, the newest first, with what is wrong with each; and the newest whole one."""
+    """Return the damaged checkpoints with their errors, the newest first, and the newest undamaged one."""
     damaged: dict[Path, str] = {}
     for folder in reversed(found):
         try:
@@ -71,8 +71,8 @@ def _damaged_among(found: Sequence[Path], *, directory: Path) -> tuple[Mapping[P
     return damaged, max(whole, default=directory)
 
 
-def _tell(directory: Path, damaged: Mapping[Path, str], *, whole: Path) -> None:
-    """Says it where the command is watched, and in the journal for ever."""
+def _report_fallback(directory: Path, damaged: Mapping[Path, str], *, whole: Path) -> None:
+    """Log the damaged checkpoints and write them to the journal."""
     state = read_state(whole)
     names = " and ".join(folder.name for folder in damaged)
     cost = "which can no longer be the best"
@@ -84,7 +84,7 @@ def _tell(directory: Path, damaged: Mapping[Path, str], *, whole: Path) -> None:
 
 
 def _set_aside(folder: Path) -> None:
-    """Makes a folder no checkpoint; the next one of its name takes its place."""
+    """Rename ``state.json``, so that the folder no longer counts as a checkpoint and can be replaced."""
     state = folder / STATE
     if state.is_file():
         (folder / SET_ASIDE).write_bytes(state.read_bytes())

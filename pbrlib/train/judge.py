@@ -1,4 +1,4 @@
-"""A network that judges in the turn of another player and learns nothing by it."""
+"""Uses a player's network in the turn of another player without training it."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from torch import nn
 
 
 class Judge:
-    """A network as other players ask it: gradients pass through it to its input, and none reach it.
+    """A network for other players: gradients flow through it to its input, not to its parameters.
 
-    It is no module, so that a module which holds one neither owns its parameters nor shows them to DDP. It
-    asks the network itself, not what DDP wraps, whose hooks belong to the network's own turns.
+    This class is no ``nn.Module``, so a module that has one as an attribute does not own its parameters or
+    pass them to DDP. It calls the network without DDP, whose hooks belong to the network's own turns.
     """
 
     def __init__(self, network: nn.Module) -> None:
         self._network = network
 
     def __call__(self, *given: Any) -> Any:
-        """The network's answer."""
+        """Return the network's output."""
         with held(self._network):
             return self._network(*given)
 
 
 @contextmanager
 def held(network: nn.Module) -> Iterator[None]:
-    """Takes the parameters of a network out of the gradients of what is computed in the block."""
+    """Exclude the parameters of a network from the gradients of computations in the block."""
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
     for parameter in learning:
         parameter.requires_grad_(False)

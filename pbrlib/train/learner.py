@@ -1,4 +1,4 @@
-"""A player while it learns: its optimizer, its wrapped module, and one turn of them."""
+"""The training state of a player (optimizer and DDP module) and the operations of one turn."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pbrlib.train.task import Player
 
 
 class Learner:
-    """A player with its optimizer and its wrapped module."""
+    """A player with its optimizer and its module, wrapped by DDP."""
 
     def __init__(self, run: PhaseRun, player: Player, runtime: Runtime) -> None:
         player.network.to(runtime.device)
@@ -32,19 +32,19 @@ class Learner:
         if run.runtime.compile:
             player.network.compile()
         self.module = runtime.wrap(player.module.to(runtime.device))
-        # After the wrapping, which may have put other batch norms in the place of these.
+        # Computed after wrapping, which can replace batch norms by synchronised ones.
         self.frozen = frozen_modules(player.network, self.own.optimizer)
-        # As validation leaves a player that sleeps.
+        # A player before its start step is in eval mode, as after a validation.
         player.module.eval()
         self.rates: dict[str, float] = {}
         self.gradient_norm: Tensor | None = None
 
     def is_awake(self, step: int) -> bool:
-        """Whether the player learns in a step of the phase."""
+        """Return whether the player trains in a step of the phase."""
         return step >= self.own.start_step
 
     def begin_step(self, step: int) -> None:
-        """Sets modes and rates for a step."""
+        """Set train and eval modes and learning rates for a step."""
         self.player.module.train()
         for module in self.frozen:
             module.eval()
@@ -57,7 +57,7 @@ class Learner:
         )
 
     def accumulate(self, examples: Sequence[Any], *, step: int, turn: int) -> list[LossReport]:
-        """Adds up the gradients of a turn over the micro-batches of this rank; returns their reports."""
+        """Accumulate the gradients of a turn over this rank's micro-batches; return their loss reports."""
         counts = None
         if len(examples) > 1:
             counts = self.runtime.all_reduce(sum_counts(self.player, examples))
@@ -72,40 +72,40 @@ class Learner:
         return reports
 
     def seed(self, step: int, *, turn: int, micro: int, rank: int) -> None:
-        """Seeds what the module draws, such as dropout, in one micro-batch of one rank."""
+        """Seed torch's generator, which dropout uses, for one micro-batch of one rank."""
         later = () if turn == 0 else ("turn", turn)
         torch.manual_seed(mix(self.run.seed, self.run.name, step, micro, rank, *later))
 
     def forward(self, example: Any, counts: Tensor | None, *, step: int) -> LossReport:
-        """The loss of one micro-batch; ``counts`` are those of a step of several."""
+        """Compute the loss of one micro-batch; ``counts`` are the step's counts if it has several."""
         progress = (step - self.own.start_step) / max(self._total_steps - 1, 1)
         with autocast(self.run, self.runtime.device):
             report: LossReport = self.module(example, counts, progress)
         return report
 
     def clip(self) -> Tensor:
-        """Limits the gradients; returns their norm before that and keeps it for the journal."""
+        """Clip the gradients; return their norm before clipping and keep it for the journal."""
         learning = [parameter for parameter in self.player.network.parameters() if parameter.requires_grad]
         self.gradient_norm = nn.utils.clip_grad_norm_(learning, self.own.grad_clip)
         return self.gradient_norm
 
     def update(self) -> None:
-        """Lets the optimizer step, and forgets the gradients."""
+        """Step the optimizer and reset the gradients."""
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
     @property
     def has_gradient(self) -> bool:
-        """Whether a gradient stands in any of its parameters."""
+        """Whether any parameter has a gradient."""
         return any(parameter.grad is not None for parameter in self.player.network.parameters())
 
     @property
     def _total_steps(self) -> int:
-        """The steps of the phase in which the player is awake."""
+        """The number of steps of the phase from the player's start step on."""
         return self.run.plan.total_steps - self.own.start_step
 
     def _sync(self, last: bool) -> AbstractContextManager[None]:
-        """Gradients are averaged in the backward pass of the last micro-batch only."""
+        """Return a context in which DDP averages gradients only for the last micro-batch."""
         if last or not isinstance(self.module, DistributedDataParallel):
             return nullcontext()
         context: AbstractContextManager[None] = self.module.no_sync()
@@ -113,12 +113,12 @@ class Learner:
 
 
 def sum_counts(player: Player, examples: Sequence[Any]) -> Tensor:
-    """What each loss term averages over in a whole step of this rank. Shape (terms,)."""
+    """Sum the denominators of the loss terms over this rank's micro-batches. Shape (terms,)."""
     return torch.stack([player.counts(example) for example in examples]).sum(dim=0)
 
 
 def autocast(run: PhaseRun, device: torch.device) -> AbstractContextManager[object]:
-    """The precision of forward passes."""
+    """Return the autocast context of forward passes."""
     if run.runtime.precision == "fp32":
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)

@@ -1,4 +1,4 @@
-"""One phase from its first step, or from its last checkpoint, to its end."""
+"""Trains one phase, from its first step or its newest checkpoint to its end."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from pbrlib.train.validation import ValidationTexture, contact_sheet, validate
 def train_phase(
     run: PhaseRun, task: Task, runtime: Runtime, *, validation: Sequence[ValidationTexture]
 ) -> State:
-    """Trains a phase to its end and returns its last state.
+    """Train a phase to its end and return its last state.
 
     ``validation`` is this rank's share of the validation textures. Raises
     NumericsError, naming samples and terms, when a loss or gradient is not finite.
@@ -54,22 +54,22 @@ def train_phase(
         while not done.is_finished:
             done = training.segment(batches, done=done)
     if runtime.rank == 0:
-        # It was got past in the end.
+        # The phase finished, so a stored failed step is obsolete.
         storage.remove_folder(run.directory / FAILED_STEP, first=STEP)
     return done
 
 
 def set_arithmetic(run: PhaseRun) -> None:
-    """Threads and precision of this process."""
+    """Set the number of threads and the precision of this process."""
     torch.set_num_threads(run.runtime.threads_per_worker)
-    # Left to itself cuDNN rounds the operands of fp32 convolutions to TF32, those of loss terms too, whose
-    # small differences (MS-SSIM's variances, Sobel's gradients) do not survive eleven bits.
+    # By default cuDNN rounds the operands of fp32 convolutions to TF32, also in loss terms. Their small
+    # differences (MS-SSIM's variances, Sobel's gradients) would be lost in eleven bits.
     torch.backends.cudnn.allow_tf32 = False
 
 
 @dataclass
 class _Training:
-    """A phase on one rank, and what is noted of it: the journal by rank 0 alone, all else where asked for."""
+    """The training of a phase on one rank, with its records; only rank 0 has a journal."""
 
     run: PhaseRun
     task: Task
@@ -87,7 +87,7 @@ class _Training:
         self.notices = Notices(self.runtime)
 
     def open_notes(self, notes: ExitStack, *, done: State) -> None:
-        """Opens them until ``notes`` is left; a resumed phase goes on with its own."""
+        """Open the records and register them with ``notes``; a resumed phase continues its records."""
         run, runtime = self.run, self.runtime
         if runtime.rank == 0:
             storage.remove_unfinished(run.directory, prefix=UNFINISHED)
@@ -121,7 +121,7 @@ class _Training:
             notes.enter_context(self.profile)
 
     def segment(self, batches: Iterator[RawBatch], *, done: State) -> State:
-        """Trains to the end of the segment that ``done`` lies in, validates, and writes a checkpoint."""
+        """Train to the end of the current segment, validate, and write a checkpoint."""
         length = self.run.segment_steps
         self.clock.begin_segment()
         stop = min(done.step + length - done.step % length, self.run.plan.total_steps)
@@ -131,10 +131,11 @@ class _Training:
             finished = step + 1
             if self.journal and (time.monotonic() - shown > 1.0 or finished == stop):
                 shown = time.monotonic()
-                self._tell("step", step=finished, values=self._step_values(reports, finished))
+                self._write("step", step=finished, values=self._step_values(reports, finished))
             if finished < stop and self.notices.came():
                 self._share_bad_samples(step=finished)
-                # No validation, which takes long, and would make it one of those to choose the best from.
+                # Without validation, which takes too long before a preemption. The checkpoint has no metrics,
+                # so it cannot become the best one.
                 state = _state(self.run, self.learners, step=finished, history=done.history)
                 self._checkpoint(replace(state, metrics={}))
         self._share_bad_samples(step=stop)
@@ -165,12 +166,12 @@ class _Training:
         return {**values, **_gpu_memory(self.runtime.device)}
 
     def _share_bad_samples(self, *, step: int) -> None:
-        """Counts the replaced draws of all ranks, where any may be."""
+        """Collect the replaced draws of all ranks, if damaged samples are skipped."""
         if self.run.runtime.on_bad_sample == "fail":
             return
         found = self.bad.share(self.runtime)
         if found is not None and self.journal:
-            self._tell(BAD_SAMPLES, step=step, values=found)
+            self._write(BAD_SAMPLES, step=step, values=found)
 
     def _validate(self, *, step: int) -> Mapping[str, float]:
         with self.clock.spending("validation"):
@@ -181,11 +182,11 @@ class _Training:
                 if self.validation:
                     image = contact_sheet(self.task, self.validation, device=self.runtime.device)
                     self.journal.picture("validation", step=step, image=image)
-                self._tell("validation", step=step, values=metrics)
+                self._write("validation", step=step, values=metrics)
         return metrics
 
     def _checkpoint(self, state: State) -> None:
-        """Writes a checkpoint and reports it together with its metrics."""
+        """Write a checkpoint and report it with its metrics."""
         folder, began = None, time.monotonic()
         with self.clock.spending("checkpoint"):
             if self.journal:
@@ -195,25 +196,25 @@ class _Training:
             self.runtime.report(state.metrics, checkpoint=folder, step=state.step)
         if self.journal:
             seconds = time.monotonic() - began
-            self._tell("checkpoint", step=state.step, values={"checkpoint_s": seconds})
+            self._write("checkpoint", step=state.step, values={"checkpoint_s": seconds})
             self.journal.account(self.clock, step=state.step, at_once=True)
 
-    def _tell(self, kind: str, *, step: int, values: Mapping[str, object]) -> None:
-        """Writes values down and shows them to who watches."""
+    def _write(self, kind: str, *, step: int, values: Mapping[str, object]) -> None:
+        """Write values to the journal and publish them to observers."""
         assert self.journal is not None
         self.journal.scalars(kind, step=step, values=values)
         self.runtime.publish(values, step=step)
 
 
 def micro_batches(run: PhaseRun, raw: RawBatch, device: torch.device) -> list[Batch]:
-    """A rank's part of a step as the task sees it."""
+    """Split and augment a rank's part of a step into micro-batches."""
     return [augment(part, run.augment, device=device) for part in raw.split(run.micro_batches)]
 
 
 def _step_values(
     run: PhaseRun, learners: Learners, reports: Mapping[str, LossReport], clock: Clock, step: int
 ) -> dict[str, object]:
-    """What the journal says of a step; figures of several players have the player's name in theirs."""
+    """Return the journal's values of a step; with several players, names include the player's."""
     losses: dict[str, object] = {}
     norms: dict[str, object] = {}
     rates: dict[str, object] = {}
@@ -239,7 +240,7 @@ def _step_values(
 
 
 def _gpu_memory(device: torch.device) -> dict[str, float]:
-    """What tensors of this rank have held at most since the process began, in bytes; nothing on a CPU."""
+    """Return the peak of allocated GPU memory in bytes since the process started; empty on a CPU."""
     return {GPU_PEAK: float(torch.cuda.max_memory_allocated(device))} if device.type == "cuda" else {}
 
 
@@ -251,8 +252,8 @@ def _resume(run: PhaseRun, learners: Learners, runtime: Runtime) -> State:
     threads = run.runtime.threads_per_worker
     if runtime.device.type == "cpu" and state.threads not in (None, threads):
         raise ConfigError(
-            f"threads_per_worker: {threads}, but {folder} was trained with {state.threads}, and on a CPU "
-            f"another number rounds differently. Use {state.threads}, or begin anew in another --runs."
+            f"threads_per_worker: got {threads}; expected {state.threads}, with which {folder} was trained, "
+            f"since another number rounds differently on a CPU. Use {state.threads}, or another --runs."
         )
     return state
 

@@ -1,4 +1,4 @@
-"""When to ask whether a node will be taken away: every few seconds, all ranks after the same step."""
+"""Polls for preemption notices every few seconds, on all ranks after the same step."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import time
 from pbrlib.train.runtime import Runtime
 
 ASK_EVERY_S = 5.0
-"""A spot instance's notice is two minutes, in which a long step may have to end first."""
+"""Seconds between polls; a spot instance gives two minutes, in which a long step may have to end first."""
 ASK_EVERY_STEPS = 20
-"""At most so many steps lie between two questions: the next ones may take longer."""
+"""Largest number of steps between two polls, since the next steps may take longer."""
 
 
 class Notices:
-    """Asks the runtime now and then, since each question is a barrier of some milliseconds over the ranks."""
+    """Polls the runtime for preemption; not at every step, since a poll is a barrier of some milliseconds."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime, self._every, self._left = runtime, 1, 1
         self._asked = time.monotonic()
 
     def came(self) -> bool:
-        """To be called after each step, on all ranks; whether there is a notice that was not told yet."""
+        """Return whether there is a new notice; all ranks call this after each step."""
         self._left -= 1
         if self._left > 0:
             return False

@@ -1,4 +1,4 @@
-"""One phase as the loop is told of it."""
+"""The settings of one phase and of its players, resolved for the training loop."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pbrlib.train.runtimespec import RuntimeSpec, Selection
 
 @dataclass(frozen=True)
 class PlayerRun:
-    """How one player of a phase learns.
+    """The settings of one player of a phase.
 
-    It sleeps until ``start_step``, from which its schedule counts its own steps; ``grad_clip`` is the largest
-    norm of its gradient.
+    The player trains from ``start_step`` on, and its schedule counts steps from there; ``grad_clip`` is the
+    largest norm of its gradient.
     """
 
     optimizer: OptimizerSpec
@@ -30,13 +30,13 @@ class PlayerRun:
 
 @dataclass(frozen=True)
 class PhaseRun:
-    """All that one phase is, resolved: what the loop needs and nothing that knows a model.
+    """The resolved settings of one phase, independent of the model.
 
-    ``players`` are those of the task, by name.
-    ``segment_steps`` steps lie between two validations, each with a checkpoint; the last segment may be
-    shorter. ``maps`` are read for every draw; ``start`` says what was taken from the weights of another role;
-    ``frozen`` are the fingerprints of the networks before this one. After ``plateau_steps`` without a better
-    selection metric the phase ends. ``tags`` are its hyperparameters for people.
+    ``players`` are the settings of the task's players by name.
+    ``segment_steps`` is the number of steps between two validations, each with a checkpoint; the last segment
+    may be shorter. ``maps`` are read for every draw; ``start`` describes a warm start from another role;
+    ``frozen`` are the fingerprints of the frozen networks. The phase ends after ``plateau_steps`` without a
+    better selection metric. ``tags`` are its hyperparameters for display.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""When a phase ends before its last step: its validations no longer improve."""
+"""Early stopping: ends a phase whose validations no longer improve."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pbrlib.train.checkpoint.state import Validated
 from pbrlib.train.runtimespec import Selection
 
 PLATEAU = "plateau"
-"""What a state says of a phase that ended so."""
+"""Value of ``State.stopped`` for a phase that ended on a plateau."""
 
 
 def steps_since_best(history: Sequence[Validated], selection: Selection) -> int:
-    """The steps from the first of the best validations to the last one; all of them if none has a value."""
+    """Return the steps since the first best validation; all steps if no validation has a value."""
     best, at = -math.inf, 0
     for validated in history:
         score = selection.score(validated.metrics)
@@ -23,9 +23,9 @@ def steps_since_best(history: Sequence[Validated], selection: Selection) -> int:
 
 
 def on_plateau(history: Sequence[Validated], selection: Selection, *, patience_steps: int | None) -> bool:
-    """Whether the last ``patience_steps`` brought no better validation; never without such a limit.
+    """Return whether the last ``patience_steps`` brought no better validation; False if it is None.
 
-    Equal on every rank, since validations are reduced over all of them.
+    The result is equal on every rank, since validations are reduced over all ranks.
     """
     if patience_steps is None or not history:
         return False

@@ -1,4 +1,4 @@
-"""Where a phase runs: what the loop needs from its surroundings, and the plain one-process answer."""
+"""The runtime protocol of the training loop, and its implementation for a single process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pbrlib.train.runtimespec import Selection
 
 
 class Runtime(Protocol):
-    """The surroundings of the loop on one rank."""
+    """The services that the training loop needs on one rank: data, collectives and checkpoints."""
 
     rank: int
     world_size: int
@@ -32,45 +32,45 @@ class Runtime(Protocol):
     shards: DataSet
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """The module, its gradients averaged over the ranks after each backward pass."""
+        """Wrap a module so that its gradients are averaged over the ranks in each backward pass."""
         ...
 
     def all_reduce(self, values: Tensor) -> Tensor:
-        """The sum over the ranks, on every rank."""
+        """Return the sum over the ranks, on every rank."""
         ...
 
     def gather(self, value: list[str]) -> list[list[str]]:
-        """The values of all ranks, on every rank."""
+        """Return the values of all ranks, on every rank."""
         ...
 
     def share_buffers(self, module: nn.Module) -> None:
-        """Gives every rank the buffers of rank 0, which are those that a checkpoint holds."""
+        """Copy the buffers of rank 0, which checkpoints store, to every rank."""
         ...
 
     def batches(self, plan: DrawPlan, *, maps: Sequence[str], first_step: int) -> Iterator[RawBatch]:
-        """This rank's part of every global batch from ``first_step`` on; one stream for the phase."""
+        """Yield this rank's part of every global batch from ``first_step`` on; one stream per phase."""
         ...
 
     def report(self, metrics: Mapping[str, float], *, checkpoint: Path | None, step: int) -> None:
-        """Hands over metrics and (rank 0 only) a complete checkpoint folder, which it takes over."""
+        """Report metrics and (rank 0 only) a complete checkpoint folder, which the runtime moves."""
         ...
 
     def is_preempted(self) -> bool:
-        """Whether a node will soon be taken away: true once for each notice, on all ranks alike."""
+        """Return whether a node will soon be preempted; true once per notice, equal on all ranks."""
         ...
 
     def publish(self, values: Mapping[str, object], *, step: int) -> None:
-        """Shows who watches what the journal of rank 0 was just told, by the same names; never waits."""
+        """Pass the journal's latest values to observers, under the same names, without blocking."""
         ...
 
     def latest_checkpoint(self) -> Path | None:
-        """The newest complete checkpoint of this phase, readable on this rank."""
+        """Return the newest complete checkpoint of this phase, readable on this rank."""
         ...
 
 
 @contextmanager
-def moving(step: int) -> Iterator[None]:
-    """Inside the block a checkpoint moves to its place; raises CheckpointError or OutageError."""
+def translate_move_errors(step: int) -> Iterator[None]:
+    """Turn an OSError while a checkpoint is moved into a CheckpointError or OutageError."""
     try:
         yield
     except OSError as error:
@@ -82,7 +82,7 @@ def moving(step: int) -> Iterator[None]:
 
 @dataclass
 class LocalRuntime:
-    """One process, no Ray: tests, debugging, profiling."""
+    """A runtime of one process without Ray, for tests, debugging and profiling."""
 
     shards: DataSet
     directory: Path
@@ -92,22 +92,22 @@ class LocalRuntime:
     world_size: int = 1
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """The module itself: there is nobody to average with."""
+        """Return the module itself, since there is one rank."""
         return module
 
     def all_reduce(self, values: Tensor) -> Tensor:
-        """The values themselves."""
+        """Return the values themselves, since there is one rank."""
         return values
 
     def gather(self, value: list[str]) -> list[list[str]]:
-        """The one value."""
+        """Return the value in a list, since there is one rank."""
         return [value]
 
     def share_buffers(self, module: nn.Module) -> None:
-        """There is nobody to share with."""
+        """Do nothing, since there is one rank."""
 
     def batches(self, plan: DrawPlan, *, maps: Sequence[str], first_step: int) -> Iterator[RawBatch]:
-        """Fetches, decodes and collates in this thread."""
+        """Fetch, decode and collate batches in this thread."""
         table = plan.rows_of(rank=self.rank, world=self.world_size, first_step=first_step)
         start, stop = share(plan.batch, rank=self.rank, world=self.world_size)
         for first in range(0, table.num_rows, stop - start):
@@ -115,20 +115,20 @@ class LocalRuntime:
             yield collate(fetch(draws, self.shards, maps), self.shards, maps=maps)
 
     def report(self, metrics: Mapping[str, float], *, checkpoint: Path | None, step: int) -> None:
-        """Moves the checkpoint into the phase's directory."""
+        """Move the checkpoint into the phase's directory."""
         if checkpoint is None:
             return
-        with moving(step):
+        with translate_move_errors(step):
             storage.move_folder(checkpoint, self.directory / name_of_checkpoint(step), last=STATE)
         remove_others(self.directory, self.selection)
 
     def is_preempted(self) -> bool:
-        """Nobody would say so."""
+        """Return False: a local process gets no notices."""
         return False
 
     def publish(self, values: Mapping[str, object], *, step: int) -> None:
-        """Nobody watches one process: the journal is all there is."""
+        """Do nothing: a local process has no observers."""
 
     def latest_checkpoint(self) -> Path | None:
-        """The newest complete checkpoint in the phase's directory."""
+        """Return the newest complete checkpoint in the phase's directory."""
         return max(checkpoints(self.directory), default=None)

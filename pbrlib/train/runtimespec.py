@@ -1,4 +1,4 @@
-"""How a run uses its machines: nothing here changes what is learned, but precision and micro-batches."""
+"""Spec of the runtime file; of its options only precision and micro-batches change what is learned."""
 
 from __future__ import annotations
 
@@ -17,24 +17,23 @@ TrackerName = Literal["mlflow", "wandb"]
 
 
 class RuntimeSpec(Spec):
-    """Workers and what each does; lives in a file of its own, beside the curriculum.
+    """The resources and options of a run; it has a file of its own, apart from the curriculum.
 
-    With ``min_workers`` training is elastic: it goes on with so many of its ``workers`` where nodes are lost,
-    and every ``resize_check_s`` looks whether there is room for more; a change costs the steps since the last
-    checkpoint. None: it waits for all of them. ``threads_per_worker`` are torch's intra-op threads.
-    ``batch_per_device`` is the largest micro-batch that fits a device: local batch and accumulation follow
-    from it and the curriculum's global batch, for the fewest workers (None: the local batch in one piece).
-    ``data_cpus`` are the logical CPUs of each worker's data stream; the worker holds them beside its own
-    ``cpus_per_worker``. ``prefetch`` batches are collated ahead.
-    A batch that takes longer than ``input_timeout_s`` ends the attempt, and so does a rank that leaves the
-    others waiting in a collective for ``collective_timeout_s``, which is longer, since they wait for its
-    batches too.
-    ``tile_cache`` keeps decoded tiles on each node, for all that trains there.
-    ``trackers`` are told of every phase beside TensorBoard; ``profile_steps`` of each phase are traced.
-    ``on_bad_sample`` says what becomes of a draw whose tiles are damaged: it ends the training, or another
-    draw of its batch stands in for it and it is counted; a damaged validation texture always ends it.
-    ``record_batches`` writes a hash of every sample after augmentation, which costs time: for proving that
-    two runs saw the same.
+    With ``min_workers`` training is elastic: it continues with at least this many of its ``workers`` if nodes
+    are lost, and checks every ``resize_check_s`` seconds whether more workers fit; a change costs the steps
+    since the last checkpoint. With None it waits for all workers. ``threads_per_worker`` is the number of
+    torch's intra-op threads. ``batch_per_device`` is the largest micro-batch that fits a device; local batch
+    and accumulation follow from it and the global batch, for the fewest workers (None: no accumulation).
+    ``data_cpus`` are the logical CPUs of each worker's data stream, in addition to its ``cpus_per_worker``.
+    ``prefetch`` is the number of batches that are collated ahead.
+    The attempt ends if a batch takes longer than ``input_timeout_s``, or if ranks wait in a collective for
+    ``collective_timeout_s``, which must be longer, since ranks also wait there for another rank's batch.
+    ``tile_cache`` keeps decoded tiles on each node, shared by all training on that node.
+    ``trackers`` get the metrics of every phase, in addition to TensorBoard; ``profile_steps`` is the number
+    of steps of each phase to profile. ``on_bad_sample`` decides about a draw with damaged tiles: ``fail``
+    ends the training, ``skip`` replaces it by another draw of its batch and counts it. A damaged validation
+    texture always ends the training. ``record_batches`` writes a hash of every sample after augmentation, which costs
+    time, to prove that two runs had the same samples.
     """
 
     workers: int = Field(default=2, ge=1)
@@ -60,47 +59,47 @@ class RuntimeSpec(Spec):
     record_batches: bool = False
 
     @model_validator(mode="after")
-    def _no_more_than_all(self) -> Self:
+    def _check_min_workers(self) -> Self:
         if self.fewest_workers > self.workers:
             raise ValueError(
-                f"min_workers: {self.min_workers} is more than the {self.workers} workers there are at most. "
+                f"min_workers: got {self.min_workers}; expected at most workers, {self.workers}. "
                 f"Use {self.workers} or less."
             )
         return self
 
     @model_validator(mode="after")
-    def _waits_in_order(self) -> Self:
+    def _check_timeouts(self) -> Self:
         if self.collective_timeout_s <= self.input_timeout_s:
             raise ValueError(
-                f"collective_timeout_s: {self.collective_timeout_s} is not longer than input_timeout_s, "
-                f"{self.input_timeout_s}, and ranks wait in a collective for one that waits for its input. "
+                f"collective_timeout_s: got {self.collective_timeout_s}; expected more than input_timeout_s, "
+                f"{self.input_timeout_s}, since ranks wait in a collective while another waits for input. "
                 f"Use {self.input_timeout_s + 60} or more."
             )
         return self
 
     @property
     def fewest_workers(self) -> int:
-        """With how many workers training goes on."""
+        """The smallest number of workers with which training continues."""
         return self.workers if self.min_workers is None else self.min_workers
 
     def at_fewest(self) -> RuntimeSpec:
-        """The same with the fewest workers, and no more: each has the largest share of a batch."""
+        """Return the spec with exactly the fewest workers, which have the largest local batch."""
         return self.model_copy(update={"workers": self.fewest_workers, "min_workers": None})
 
     @property
     def cpus_of_worker(self) -> float:
-        """CPUs that one worker holds, its data stream's among them."""
+        """CPUs of one worker, including its data stream."""
         return self.cpus_per_worker + self.data_cpus
 
     @property
     def logical_cpus(self) -> float:
-        """CPUs of all workers and of their data streams."""
+        """CPUs of all workers, including their data streams."""
         return self.workers * self.cpus_of_worker
 
     def micro_batches(self, global_batch: int) -> int:
-        """The number of micro-batches per step that keeps each within ``batch_per_device``.
+        """Return the number of micro-batches per step with which each fits ``batch_per_device``.
 
-        Elastic training keeps it when workers come and go: it is part of what is learned.
+        Elastic training keeps this number when the number of workers changes, since it affects the result.
         """
         local = -(-global_batch // self.fewest_workers)
         return 1 if self.batch_per_device is None else -(-local // self.batch_per_device)
@@ -113,11 +112,11 @@ class Selection(Spec):
     mode: Literal["min", "max"]
 
     def score(self, metrics: Mapping[str, float]) -> float:
-        """Larger is better, not a number the worst; raises ConfigError when the metric is not among them."""
+        """Return the metric as a score (larger is better, NaN is worst); raises ConfigError if missing."""
         if self.metric not in metrics:
             raise ConfigError(
-                f"the selection metric {self.metric} was not measured. "
-                f"Measured: {', '.join(sorted(metrics))}."
+                f"selection.metric: got {self.metric}, which was not measured; expected one of "
+                f"{', '.join(sorted(metrics))}. Use one of these."
             )
         value = metrics[self.metric]
         if math.isnan(value):
@@ -125,9 +124,9 @@ class Selection(Spec):
         return value if self.mode == "max" else -value
 
     def comparable(self, metrics: Mapping[str, float]) -> float:
-        """The metric as a finite number; where it was not measured or is none, the worst that there is.
+        """Return the metric as a finite number; the worst float if it was not measured or is NaN.
 
-        Ray keeps its record in JSON, which has no infinities.
+        Ray stores its record as JSON, which has no infinities.
         """
         value, largest = metrics.get(self.metric, math.nan), sys.float_info.max
         if math.isnan(value):

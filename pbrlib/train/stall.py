@@ -1,4 +1,4 @@
-"""Patience with the input: who waits for a batch says so, and gives up when it has waited too long."""
+"""Reports long waits for input and raises an error when a batch takes too long."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from typing import Any
 
 from pbrlib.data.draws.batch import RawBatch
 
-TELL_AFTER_S = 60.0
-"""A wait of this length is told, and each time it has doubled."""
+REPORT_AFTER_S = 60.0
+"""Seconds after which a wait is reported; it is reported again each time the duration has doubled."""
 
 _OVER = object()
 
 
 class StalledError(Exception):
-    """The input has not come in time; a new attempt begins a stream anew."""
+    """The input did not arrive in time; a new attempt opens a new stream."""
 
 
 class PatientStream(Iterator[RawBatch]):
-    """The batches of a stream, opened and asked in a thread of its own: no wait for one is without an end.
+    """Reads the batches of a stream in a separate thread, so that every wait has a time limit.
 
-    ``step`` is the step whose batch was asked for last.
+    ``step`` is the step of the batch that was requested last.
 
     Args:
-        open_stream: Begins the batches.
-        first_step: The step of its first batch.
-        limit_s: How long a batch may take.
-        tell: Told of a long wait: step, the seconds until now, what the batch hangs on.
-        waits_for: What a step's batch hangs on.
-        tell_after_s: How long a wait is not worth a word.
+        open_stream: Opens the stream.
+        first_step: The step of the stream's first batch.
+        limit_s: Time limit of a batch in seconds.
+        tell: Called for a long wait with the step, the seconds so far, and what the batch waits for.
+        waits_for: Returns what a step's batch waits for.
+        tell_after_s: Seconds until a wait is reported for the first time.
     """
 
     def __init__(
@@ -43,21 +43,21 @@ class PatientStream(Iterator[RawBatch]):
         limit_s: float,
         tell: Callable[[int, float, str], None],
         waits_for: Callable[[int], str],
-        tell_after_s: float = TELL_AFTER_S,
+        tell_after_s: float = REPORT_AFTER_S,
     ) -> None:
         self.step = first_step - 1
         self._limit_s, self._tell, self._waits_for, self._first_s = limit_s, tell, waits_for, tell_after_s
         self._asked: SimpleQueue[object] = SimpleQueue()
         self._given: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
         self._ended: BaseException | None = None
-        # A daemon: a stream that never answers must not keep the process.
+        # A daemon thread, since a stream that never returns must not keep the process alive.
         threading.Thread(
             target=_serve, args=(open_stream, self._asked, self._given), name="input", daemon=True
         ).start()
         weakref.finalize(self, self._asked.put, _OVER)
 
     def __next__(self) -> RawBatch:
-        """The next batch; raises StalledError when it does not come in time, else what the stream raises."""
+        """Return the next batch; raises StalledError if it takes too long, or the stream's own error."""
         if self._ended is not None:
             raise self._ended
         self.step += 1
@@ -83,7 +83,7 @@ class PatientStream(Iterator[RawBatch]):
                 )
             if waited >= next_word_s:
                 word = (self.step, waited, self._waits_for(self.step))
-                # A thread of its own: a run's folder may be as far away as its input.
+                # In a separate thread, since writing to the run's folder can block as long as the input.
                 threading.Thread(target=self._tell, args=word, name="stalled", daemon=True).start()
                 next_word_s *= 2
 
@@ -95,7 +95,7 @@ def _serve(
 ) -> None:
     try:
         stream = open_stream()
-        while asked.get() is not _OVER:  # its owner, when it goes, says so
+        while asked.get() is not _OVER:  # put by the finalizer of the stream's owner
             given.put((next(stream), None))
-    except BaseException as error:  # it is raised where the batch is waited for
+    except BaseException as error:  # raised again in the thread that waits for the batch
         given.put((None, error))

@@ -1,4 +1,4 @@
-"""One optimizer step of a phase: the turns of its players over the micro-batches of this rank."""
+"""Runs one optimizer step: the turns of the players over the micro-batches of this rank."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pbrlib.train.task import Task, Turn
 
 @dataclass(frozen=True)
 class JointTurn:
-    """A turn over several micro-batches: whose it is, its place in the step, the example of each."""
+    """A turn over several micro-batches: its player, its number in the step, and one example each."""
 
     player: str
     number: int
@@ -32,14 +32,14 @@ class JointTurn:
 
 
 class JointTurns:
-    """The turns of several micro-batches, advanced together: all of a turn before the next one."""
+    """The turns of several micro-batches, advanced together: a turn ends on all before the next one."""
 
     def __init__(self, task: Task, batches: Sequence[Batch], *, awake: Collection[str]) -> None:
         self._turns = [task.turns(batch, awake=awake) for batch in batches]
         self._awake, self._number = awake, -1
 
     def next(self, reports: Sequence[LossReport] | None = None) -> JointTurn | None:
-        """The next turn, None after the last one; ``reports`` are those of the turn before."""
+        """Return the next turn, None after the last one; ``reports`` are the previous turn's loss reports."""
         found: list[Turn | None] = []
         for number, turns in enumerate(self._turns):
             try:
@@ -47,17 +47,17 @@ class JointTurns:
             except StopIteration:
                 found.append(None)
         players = {None if turn is None else turn.player for turn in found}
-        assert len(players) == 1, f"micro-batches of one step with turns of {players}"
+        assert len(players) == 1, f"turns: got players {players} for the micro-batches; expected the same one"
         self._number += 1
         (player,) = players
         if player is None:
             return None
-        assert player in self._awake, f"a turn of {player}, who is asleep or no player"
+        assert player in self._awake, f"turns: got a turn of {player}; expected one of {self._awake}"
         return JointTurn(player, self._number, [turn.example for turn in found if turn is not None])
 
 
 class Learners:
-    """The players of a phase while they learn, by name."""
+    """The training states of a phase's players, by name."""
 
     def __init__(self, run: PhaseRun, task: Task, runtime: Runtime) -> None:
         self.run, self.task, self.runtime = run, task, runtime
@@ -65,37 +65,37 @@ class Learners:
 
     @property
     def learned(self) -> dict[str, Learned]:
-        """What a checkpoint holds of each player."""
+        """The network and optimizer of each player, for checkpoints."""
         return {name: Learned(one.player.network, one.optimizer) for name, one in self.by_name.items()}
 
     @property
     def declarations(self) -> dict[str, Mapping[str, Any]]:
-        """What rebuilds the network of each player."""
+        """The declaration of each player's network, from which it can be rebuilt."""
         return {name: one.player.declaration for name, one in self.by_name.items()}
 
     def begin_step(self, batches: Sequence[Batch], *, step: int) -> JointTurns:
-        """Sets modes and rates of the players that are awake; the turns of the step over some batches."""
+        """Set modes and rates of the players that train in this step, and return the turns of the step."""
         awake = [name for name, one in self.by_name.items() if one.is_awake(step)]
         for name in awake:
             self.by_name[name].begin_step(step)
         return JointTurns(self.task, batches, awake=awake)
 
     def advance(self, turns: JointTurns, reports: Sequence[LossReport] | None = None) -> JointTurn | None:
-        """The next turn of a step, made in the precision of forward passes."""
+        """Return the next turn of a step, prepared under autocast."""
         with autocast(self.run, self.runtime.device):
             turn = turns.next(reports)
         if turn is not None and len(self.by_name) > 1:
             stray = self.by_name[turn.player].has_gradient
             assert not stray, (
-                f"{turn.player}: has a gradient of another player's turn. Hold a Judge of it there."
+                f"{turn.player}: got a gradient from another player's turn; expected none. Use a Judge there."
             )
         return turn
 
     def step(self, micro: Sequence[Batch], *, step: int) -> dict[str, LossReport]:
-        """One optimizer step of every player that has a turn, over the micro-batches of this rank.
+        """Run one optimizer step of every player that has a turn, over the micro-batches of this rank.
 
         Returns:
-            The reports by player; of one with several turns that of its last.
+            The loss reports by player; for a player with several turns, the report of the last one.
         """
         found = {}
         turns = self.begin_step(micro, step=step)
@@ -112,18 +112,18 @@ class Learners:
     def _check(
         self, report: LossReport, norm: Tensor, micro: Sequence[Batch], turn: JointTurn, *, step: int
     ) -> None:
-        """One look at two numbers; their tensors are read only when something is wrong."""
+        """Raise NumericsError if loss or gradient norm is not finite; single terms are read only then."""
         if bool(torch.isfinite(report.total.detach() + norm)):
             return
         terms = [name for name, value in report.terms.items() if not math.isfinite(float(value))]
-        # Loss and gradient are the same on every rank, so all of them come here together.
+        # Loss and gradient are equal on every rank, so all ranks reach this collective.
         parts = self.runtime.gather([sample for batch in micro for sample in batch.ids])
         if self.runtime.rank == 0:
             values = {"total": report.total, "norm": norm, **report.terms}
             figures = {name: float(value) for name, value in values.items()}
             location = str(self.runtime.shards.location)
             self._keep(StepRecord(step, location, parts, figures, player=turn.player, turn=turn.number))
-        # The first rank that ends ends them all, so they wait until the state is written.
+        # The first rank that ends stops the others, so all wait until rank 0 has written the state.
         self.runtime.gather([])
         ids = sorted({sample for part in parts for sample in part})
         whose = f" of {turn.player}" if len(self.by_name) > 1 else ""
@@ -136,7 +136,7 @@ class Learners:
         )
 
     def _keep(self, record: StepRecord) -> None:
-        # The optimizer has not stepped. Batch norms have moved their running figures, which nothing reads
-        # while it trains: those that are frozen, and read them, do not move.
-        with suppress(PbrError, OSError):  # a full disk must not hide what is wrong
+        # The optimizer has not stepped. Batch norms in train mode have updated their running statistics, but
+        # a step does not read them; frozen batch norms read them and are in eval mode.
+        with suppress(PbrError, OSError):  # a full disk must not hide the numerical error
             keep_failed_step(self.run, self.learned, record, declarations=self.declarations)

@@ -1,4 +1,4 @@
-"""What the loop asks of a task: its players, and whose turn it is. A new kind of training is a new task."""
+"""The protocols of tasks and players, which the training loop runs. A new kind of training is a new task."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from pbrlib.metrics.sums import Sums
 
 
 class Player(Protocol):
-    """A network that learns by a loss of its own; supervised tasks have one player."""
+    """A network with its own loss; supervised tasks have one player, adversarial tasks several."""
 
     @property
     def name(self) -> str:
-        """The role of the network; names its files in a checkpoint and its figures."""
+        """The role of the network, used in the names of its checkpoint files and metrics."""
         ...
 
     @property
     def module(self) -> nn.Module:
-        """What DDP wraps; forward(example, step_counts, progress) -> LossReport, ending in its loss."""
+        """The module that DDP wraps: forward(example, step_counts, progress) -> LossReport."""
         ...
 
     @property
     def network(self) -> nn.Module:
-        """The part of the module that is optimised and saved."""
+        """The part of the module that is trained and saved."""
         ...
 
     @property
     def declaration(self) -> Mapping[str, Any]:
-        """What rebuilds the network; lies in every checkpoint as JSON."""
+        """The declaration that rebuilds the network, stored as JSON in every checkpoint."""
         ...
 
     def counts(self, example: Any) -> Float[Tensor, " counts"]:
-        """What each loss term averages over, from the example alone."""
+        """Return the denominators of the loss terms; they depend on the example only."""
         ...
 
 
 @dataclass(frozen=True)
 class Turn:
-    """Whose turn it is, and what the player's module is given, which is opaque to the loop."""
+    """One turn: the player that trains, and the example for its module, which the loop does not inspect."""
 
     player: str
     example: Any
@@ -55,26 +55,26 @@ Turns: TypeAlias = Generator[Turn, LossReport, None]
 
 
 class Task(Protocol):
-    """What is learned; the loop decides when, the task decides whose turn it is and what is seen."""
+    """A training task: its players, the turns of a step with their inputs, and the validation metrics."""
 
     @property
     def players(self) -> Sequence[Player]:
-        """The players, of whom supervised tasks have one."""
+        """The players; supervised tasks have one."""
         ...
 
     def turns(self, batch: Batch, *, awake: Collection[str]) -> Turns:
-        """The turns of a step over one micro-batch, in order.
+        """Yield the turns of a step over one micro-batch, in order.
 
-        Every micro-batch of a step has turns of the same players. A player that is not ``awake`` has no
-        turn, and others may leave out what they learn from it. What is drawn here derives from
-        ``batch.seeds``; what a player's module draws comes from torch, which the loop seeds before it.
+        Every micro-batch of a step has turns of the same players. A player that is not in ``awake`` has no
+        turn, and other players may omit losses that depend on it. Random numbers here derive from
+        ``batch.seeds``; a player's module uses torch's generator, which the loop seeds before the turn.
         """
         ...
 
     def evaluate(self, batch: Batch) -> Sums:
-        """The validation metrics of one whole texture, as sums and counts; names say map and unit."""
+        """Compute the validation metrics of one whole texture, as sums and counts named by map and unit."""
         ...
 
     def picture(self, batch: Batch) -> Float[Tensor, "3 h w"]:
-        """Input, prediction and truth of the first sample side by side, sRGB in [0, 1]."""
+        """Return input, prediction and truth of the first sample side by side, sRGB in [0, 1]."""
         ...

@@ -1,4 +1,4 @@
-"""Validation: the textures of one rank, decoded once and kept in memory, and the metrics over them."""
+"""Loads the validation textures of one rank into memory and computes the metrics over them."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from pbrlib.train.runtime import Runtime
 from pbrlib.train.task import Task
 
 SIDE = 1024
-"""The largest side of a validation texture in pixels, the protocol of the recipe; larger ones are reduced."""
+"""The largest side of a validation texture in pixels, given by the recipe; larger ones are downscaled."""
 
 SHOWN, SHOWN_PX = 4, 256
-"""Textures in a picture for people, and the height of each."""
+"""Number of textures in a contact sheet, and the height of each in pixels."""
 
 MULTIPLE = 32
 """Sides are cut to a multiple of this, the coarsest stride of any network."""
@@ -45,16 +45,16 @@ class ValidationTexture:
 def load_validation(
     shards: DataSet, *, maps: Sequence[str], required: Sequence[str], rank: int, world: int
 ) -> tuple[ValidationTexture, ...]:
-    """Reads every ``world``-th validation texture that has the required maps."""
+    """Read every ``world``-th validation texture that has the required maps."""
     return load_textures(shards, validated(shards.rows, required=required)[rank::world], maps=maps)
 
 
 def load_textures(
     shards: DataSet, rows: Iterable[IndexRow], *, maps: Sequence[str]
 ) -> tuple[ValidationTexture, ...]:
-    """Reads materials as they are validated.
+    """Read materials for validation.
 
-    The seed of a texture's bake derives from its id alone: one fixed protocol for every phase and run.
+    The seed of a texture's bake derives from its id only, so every phase and run validates the same input.
     """
     textures = []
     for row in rows:
@@ -65,19 +65,19 @@ def load_textures(
 
 
 def validated(rows: Iterable[IndexRow], *, required: Collection[str]) -> list[IndexRow]:
-    """The validation materials that have the required maps and are not too small."""
+    """Select the validation materials that have the required maps and are large enough."""
     needed = set(required)
     held_out = [row for row in rows if row.split == "val" and needed <= set(row.maps)]
     return [row for row in held_out if min(size_of(row)) >= MULTIPLE]
 
 
 def size_of(row: IndexRow) -> tuple[int, int]:
-    """Height and width in which a material is validated, before they are cut to multiples."""
+    """Return the height and width for validation, before cropping to multiples of the stride."""
     return bounded((row.height, row.width), most=SIDE)
 
 
 def validate(task: Task, validation: Sequence[ValidationTexture], runtime: Runtime) -> dict[str, float]:
-    """The metrics over the validation textures of all ranks, all together and by source; reduced once."""
+    """Compute the metrics over the validation textures of all ranks, in total and by source."""
     for player in task.players:
         player.module.eval()
     sums = Sums()
@@ -93,9 +93,9 @@ def validate(task: Task, validation: Sequence[ValidationTexture], runtime: Runti
 def contact_sheet(
     task: Task, validation: Sequence[ValidationTexture], *, device: torch.device
 ) -> Float[Tensor, "3 h w"]:
-    """The pictures of a few textures from all over the set, always the same ones, one below the other.
+    """Stack the pictures of a few textures, always the same ones, vertically.
 
-    sRGB in [0, 1]; each is at most 256 px high, white beside the narrower ones.
+    The result is sRGB in [0, 1]; each picture is at most 256 px high, with white beside narrower ones.
     """
     rows = []
     for texture in validation[:: -(-len(validation) // SHOWN)]:
@@ -111,7 +111,7 @@ def contact_sheet(
 
 
 def _whole(shards: DataSet, row: IndexRow, maps: Sequence[str]) -> dict[str, Stored]:
-    """All of a material in its size of validation, cut to multiples at the right and at the bottom."""
+    """Read a whole material in its validation size, cropped to multiples at the right and bottom."""
     size = size_of(row)
     height, width = (side // MULTIPLE * MULTIPLE for side in size)
     if size == (row.height, row.width):

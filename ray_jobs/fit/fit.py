@@ -19,7 +19,7 @@ from pbrlib.data.shards.tilecache import TileCache
 from pbrlib.data.shards.union import open_data
 from pbrlib.train.checkpoint.state import checkpoints, step_of_checkpoint
 from pbrlib.train.failures import most_telling_failure
-from pbrlib.train.fallback import retry_past_damage
+from pbrlib.train.fallback import retry_without_damaged
 from pbrlib.train.record.incidents import FAILURE, note_incident
 from ray_jobs.cluster.stopping import stopping_after_checkpoint
 from ray_jobs.fit.capacity import scaling_of, start_watch
@@ -59,7 +59,7 @@ def launch_on_ray(
     goes on from the one before. Raises the worker's PbrError, as the one it was, when that is what stopped
     it, and RepeatedError when an attempt ended where one before it had ended.
     """
-    return retry_past_damage(
+    return retry_without_damaged(
         job.directory,
         lambda: _fit(job, callbacks=callbacks, work=work),
         candidates=resumable,

@@ -19,7 +19,7 @@ from pbrlib.train.checkpoint.keeping import remove_others
 from pbrlib.train.checkpoint.state import checkpoints, name_of_checkpoint, read_state
 from pbrlib.train.collectives import ProcessGroup
 from pbrlib.train.record.incidents import note_incident
-from pbrlib.train.runtime import moving
+from pbrlib.train.runtime import translate_move_errors
 from pbrlib.train.runtimespec import RuntimeSpec, Selection
 from pbrlib.train.stall import PatientStream
 from ray_jobs.fit.datasets import stream, waiting_for
@@ -104,7 +104,7 @@ class RayRuntime(ProcessGroup):
         Rank 0 then removes those that are not kept. Ray would keep the best ones beside the newest, so a
         damaged newest one could cost many segments.
         """
-        with moving(step):
+        with translate_move_errors(step):
             ray.train.report(
                 self._told(metrics, step=step),
                 checkpoint=None if checkpoint is None else checkpoint_at(checkpoint),

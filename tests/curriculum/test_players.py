@@ -134,7 +134,7 @@ def test_the_players_are_those_of_the_task() -> None:
             "groups: {stem: {match: 'x.*', lr: 1e-4}}}",
             "phases.A1.players.critic.optimizer.groups.stem.match: 'x.*' matches no parameter",
         ),
-        ("final: 1.0e-5", "final: 1.0e-1", "phases.A1.players.critic.schedule: group base would rise"),
+        ("final: 1.0e-5", "final: 1.0e-1", "phases.A1.players.critic.schedule: got an end rate of"),
         ("start_epoch: 1", "start_epoch: 2", "phases.A1.players.critic.start_epoch: got 2 in a phase of 2"),
         (
             "      generator:\n",

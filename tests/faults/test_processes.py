@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pbrlib.train.stall import TELL_AFTER_S
+from pbrlib.train.stall import REPORT_AFTER_S
 from tests.faults.cluster import Cluster
 from tests.faults.conftest import SEGMENT, STEPS, WORKERS, Begin
 from tests.faults.training import Outcome, Training
@@ -148,7 +148,7 @@ def told_and_given_up(training: Training) -> None:
     told, failed, *others = training.incidents()
     print(told, failed, sep="\n")
     assert not others
-    assert told["kind"] == "stalled" and told["seconds"] >= TELL_AFTER_S
+    assert told["kind"] == "stalled" and told["seconds"] >= REPORT_AFTER_S
     assert failed["kind"] == "failed" and failed["error"] == "StalledError"
     for line in (told["waits_for"], failed["message"]):
         assert ".parquet" in line, "it names the shards that it waits for"

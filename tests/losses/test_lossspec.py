@@ -46,7 +46,7 @@ def test_class_that_a_mapping_leaves_out_has_the_default_gamma():
         ({"l1": True}, "valid dictionary"),
         ({"lpips": 0.1}, "Field required"),
         ({"focal": {"weight": 1, "gamma": {"stoen": 1}}}, "'stoen' is not a class"),
-        ({"bce": {"weight": 1, "pos_weight": 16}, "focal_bce": 1}, "both weigh the positive pixels"),
+        ({"bce": {"weight": 1, "pos_weight": 16}, "focal_bce": 1}, "both weight the positive pixels"),
     ],
 )
 def test_mistakes_are_refused(declared, message):

@@ -191,7 +191,7 @@ def test_lpips_reads_torchvisions_weights_and_nothing_else(tmp_path, random_lpip
     torch.save(weights, tmp_path / "alexnet.pth")
     filled = perceptual.load_lpips(net="alex", backbone=str(tmp_path / "alexnet.pth"))
     assert all((p == 0.01).all() for n, p in filled.named_parameters() if n.startswith("net."))
-    with pytest.raises(ConfigError, match="there is no file"):
+    with pytest.raises(ConfigError, match="which does not exist"):
         perceptual.load_lpips(net="alex", backbone=str(tmp_path / "absent.pth"))
     del weights["features.3.weight"]
     torch.save(weights, tmp_path / "short.pth")
@@ -201,10 +201,10 @@ def test_lpips_reads_torchvisions_weights_and_nothing_else(tmp_path, random_lpip
     with pytest.raises(ConfigError, match=r"shape \(192, 64, 5, 5\), and there is shape \(192, 64, 3, 3\)"):
         perceptual.load_lpips(net="alex", backbone=str(tmp_path / "other.pth"))
     torch.save([*weights.values()], tmp_path / "list.pth")
-    with pytest.raises(ConfigError, match="holds a list, no weights by name"):
+    with pytest.raises(ConfigError, match="with a list; expected weights by name"):
         perceptual.load_lpips(net="alex", backbone=str(tmp_path / "list.pth"))
     (tmp_path / "noise.pth").write_bytes(b"no weights at all")
-    with pytest.raises(ConfigError, match="not a torch weights file"):
+    with pytest.raises(ConfigError, match="which torch cannot load"):
         perceptual.load_lpips(net="alex", backbone=str(tmp_path / "noise.pth"))
 
 

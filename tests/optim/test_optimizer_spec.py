@@ -24,7 +24,10 @@ def test_order_of_the_rules_is_kept() -> None:
         ({"lr": 0.0}, "greater than 0"),
         ({"lr": 1e-4, "layer_decay": 1.1}, "less than or equal to 1"),
         ({"lr": 1e-4, "groups": {"base": {"match": "*"}}}, "groups.base: this name"),
-        ({"lr": 1e-4, "groups": {"x": {"match": "*", "freeze": True, "lr": 1e-3}}}, "frozen group has no lr"),
+        (
+            {"lr": 1e-4, "groups": {"x": {"match": "*", "freeze": True, "lr": 1e-3}}},
+            "got freeze with lr; expected freeze alone",
+        ),
         ({"lr": 1e-4, "groups": {"x": {"match": "*", "rate": 1e-3}}}, "groups.x.rate"),
         ({"lr": float("nan")}, "finite number"),
     ],

@@ -139,7 +139,7 @@ def test_tiny_phases_have_rates_within_their_ends(schedule: Any, steps: int) -> 
 
 
 def test_step_outside_the_phase_is_our_own_mistake() -> None:
-    with pytest.raises(ValueError, match="step 60 of a phase of 60"):
+    with pytest.raises(ValueError, match="step: got 60; expected 0 to 59"):
         rate(CosineSpec(final=0), group_lr=1, group_factor=1, step=60, total_steps=60, steps_per_epoch=10)
 
 
@@ -175,7 +175,10 @@ def test_polish_phase_of_the_recipe_gives_each_group_its_own_ends() -> None:
     ("schedule", "message"),
     [
         ({"kind": "constant"}, r"constant, which does not read the final 2e-06 of group encoder\.stages\.0"),
-        ({"kind": "cosine", "final": 2e-5}, r"group base would rise from 1e-05 to an end rate of 2e-05"),
+        (
+            {"kind": "cosine", "final": 2e-5},
+            r"got an end rate of 2e-05 for group base; expected at most its rate, 1e-05",
+        ),
         (
             {"kind": "warmup_cosine", "warmup_epochs": 6, "final": 1e-6},
             r"warmup_epochs: 6 epochs of 10 steps leave nothing of 60 steps",
@@ -202,7 +205,7 @@ def test_schedule_of_the_recipe_passes_the_check() -> None:
 
 @pytest.mark.parametrize("ends", [{}, {"final": 1e-6, "final_factor": 0.05}])
 def test_warmup_cosine_has_one_end(ends: dict[str, float]) -> None:
-    with pytest.raises(ValidationError, match="give one of final"):
+    with pytest.raises(ValidationError, match="of final and final_factor; expected one"):
         SCHEDULE.validate_python({"kind": "warmup_cosine", **ends})
 
 

@@ -102,7 +102,7 @@ def test_a_network_behind_another_one_is_refused(model: Path) -> None:
         content["networks"]["metallic"]["frozen"]["albedo"] = "0" * 64
 
     edit(model, change)
-    refused(model, r"metallic.safetensors: was trained behind another albedo")
+    refused(model, r"metallic.safetensors: got a network that was trained with another albedo")
 
 
 def test_the_networks_of_runs_and_model_are_the_same_but_for_their_place(

@@ -19,7 +19,7 @@ from pbrlib.train.checkpoint.state import (
     State,
     checkpoints,
 )
-from pbrlib.train.fallback import retry_past_damage
+from pbrlib.train.fallback import retry_without_damaged
 from tests.checkpoints import DECLARED, NET, files_of, learned
 from tests.s3_server import BUSY, FaultyServer
 
@@ -50,7 +50,7 @@ def cut(file: Path) -> None:
 
 def test_a_cut_upload_is_passed_and_said_in_the_journal(phase: storage.S3Path) -> None:
     cut(phase / "checkpoint_00000003" / files_of(NET)[1])
-    assert retry_past_damage(phase, lambda: resumed(phase)) == 2
+    assert retry_without_damaged(phase, lambda: resumed(phase)) == 2
     assert [one.name for one in checkpoints(phase)] == ["checkpoint_00000001", "checkpoint_00000002"]
     assert (phase / "checkpoint_00000003" / SET_ASIDE).is_file()
     (complaint,) = PhaseFolder(phase, "A1", select=None, done=None).complaints
@@ -62,7 +62,7 @@ def test_where_none_is_whole_nothing_in_the_bucket_changes(phase: storage.S3Path
         cut(weights_file(folder))
     before = {str(path): path.stat().st_size for path in phase.rglob("*")}
     with pytest.raises(CheckpointError, match="none of its checkpoints is whole"):
-        retry_past_damage(phase, lambda: resumed(phase))
+        retry_without_damaged(phase, lambda: resumed(phase))
     assert {str(path): path.stat().st_size for path in phase.rglob("*")} == before
 
 
@@ -71,11 +71,11 @@ def test_a_bucket_that_is_away_is_no_damage(
 ) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with s3.failing("GET", WEIGHTS, BUSY), pytest.raises(DataError, match="SlowDown"):
-        retry_past_damage(phase, lambda: resumed(phase))
+        retry_without_damaged(phase, lambda: resumed(phase))
 
     def found_damaged() -> None:
         raise DamagedCheckpointError("so a worker said.")
 
     with s3.failing("GET", WEIGHTS, BUSY), pytest.raises(DataError, match="SlowDown"):
-        retry_past_damage(phase, found_damaged)
+        retry_without_damaged(phase, found_damaged)
     assert len(checkpoints(phase)) == 3

@@ -108,8 +108,8 @@ def test_without_the_option_nothing_changes() -> None:
 @pytest.mark.parametrize(
     ("written", "message"),
     [
-        ({"kind": "roughness", "use_gloss": True}, "use_gloss needs gloss_dropout"),
-        ({"kind": "metallic", "gloss_dropout": 0.3}, "gloss_dropout without use_gloss does nothing"),
+        ({"kind": "roughness", "use_gloss": True}, "got use_gloss without gloss_dropout"),
+        ({"kind": "metallic", "gloss_dropout": 0.3}, "got gloss_dropout without use_gloss"),
         ({"kind": "albedo", "use_gloss": True}, "use_gloss"),
     ],
 )

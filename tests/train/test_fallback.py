@@ -25,7 +25,7 @@ from pbrlib.train.checkpoint.state import (
     checkpoints,
     read_state,
 )
-from pbrlib.train.fallback import retry_past_damage
+from pbrlib.train.fallback import retry_without_damaged
 from pbrlib.train.record.journal import METRICS
 from tests.checkpoints import DECLARED, files_of, learned
 from tests.damage import flip
@@ -125,7 +125,7 @@ def test_a_damaged_donor_is_not_a_reason_to_go_back(job: PhaseJob, broken_off: P
 
     before = checkpoints(other.directory)
     with pytest.raises(DamagedCheckpointError, match="elsewhere"):
-        retry_past_damage(other.directory, attempt)
+        retry_without_damaged(other.directory, attempt)
     assert (len(attempts), checkpoints(other.directory)) == (1, before)
 
 
@@ -143,7 +143,9 @@ def test_several_damaged_checkpoints_are_passed_at_once(tmp_path: Path) -> None:
         newest = checkpoints(tmp_path)[-1]
         return restore(newest, fingerprint="f", learned=learned(net, optimizer)).step
 
-    reached = retry_past_damage(tmp_path, attempt, forget=lambda directory, names: forgotten.extend(names))
+    reached = retry_without_damaged(
+        tmp_path, attempt, forget=lambda directory, names: forgotten.extend(names)
+    )
     assert reached == 1
     assert forgotten == ["checkpoint_00000003", "checkpoint_00000002"]
     assert (tmp_path / "checkpoint_00000002" / SET_ASIDE).is_file(), "what is left of it can be looked at"

@@ -23,7 +23,7 @@ def test_elastic_training_accumulates_for_the_fewest_workers() -> None:
 def test_more_workers_at_least_than_at_most_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "runtime.yaml"
     file.write_text("workers: 2\nmin_workers: 3\n")
-    with pytest.raises(ConfigError, match=r"min_workers: 3 is more than the 2 workers.*Use 2 or less"):
+    with pytest.raises(ConfigError, match=r"min_workers: got 3; expected at most workers, 2.*Use 2 or less"):
         load_runtime(file)
 
 

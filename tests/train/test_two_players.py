@@ -217,7 +217,7 @@ def test_a_gradient_that_reaches_another_player_stops_the_step(shard_set: ShardS
     run = run_of(tmp_path, shard_set, wakes=0)
     unheld = TwoPlayers(judge=lambda network: network.forward)
     learners = Learners(run, unheld, alone(tmp_path, shard_set))
-    with pytest.raises(AssertionError, match="critic: has a gradient of another player's turn"):
+    with pytest.raises(AssertionError, match="critic: got a gradient from another player's turn"):
         learners.step(batches_at(run, shard_set, 0), step=0)
 
 
@@ -226,7 +226,7 @@ def test_a_gradient_that_reaches_another_player_stops_the_step(shard_set: ShardS
     [
         ([[GENERATOR], [CRITIC]], "micro-batches of one step"),
         ([[GENERATOR, CRITIC], [GENERATOR]], "micro-batches of one step"),
-        ([["nobody"], ["nobody"]], "asleep or no player"),
+        ([["nobody"], ["nobody"]], "got a turn of nobody; expected one of"),
     ],
 )
 def test_micro_batches_with_other_turns_and_turns_of_nobody_are_mistakes_of_the_task(

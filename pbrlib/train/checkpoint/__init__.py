@@ -1,1 +1,1 @@
-"""Checkpoints: what they hold, which are kept, how they are read."""
+"""Checkpoints: their format, reading, writing and retention."""

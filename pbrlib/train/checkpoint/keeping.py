@@ -1,4 +1,4 @@
-"""Which checkpoints of a phase are kept: the two newest, of which one may prove damaged, and the best."""
+"""Retention of checkpoints: keeps the best one and the two newest, as one of these can be damaged."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _log = logging.getLogger(__name__)
 
 
 def best_checkpoint(directory: Path, selection: Selection) -> Path | None:
-    """The complete checkpoint with the best selection metric, the newest of equals.
+    """Return the complete checkpoint with the best selection metric, the newest of equals.
 
-    None where there is none, or only such as were written because a node was to be taken away.
+    None if there is no checkpoint with metrics; those written before a preemption have none.
     """
     states = [(read_state(folder), folder) for folder in checkpoints(directory)]
     scored = [(selection.score(state.metrics), folder) for state, folder in states if state.metrics]
@@ -24,10 +24,10 @@ def best_checkpoint(directory: Path, selection: Selection) -> Path | None:
 
 
 def remove_others(directory: Path, selection: Selection) -> None:
-    """Removes the checkpoints that are not kept, and what a killed process has left of one that it removed.
+    """Remove the checkpoints that are not kept, and the rest of a removal that was interrupted.
 
-    What cannot be removed costs room, and nothing else: it is told. Raises DamagedCheckpointError for a
-    checkpoint whose figures cannot be read.
+    A folder that cannot be removed only takes space, so it causes a warning. Raises DamagedCheckpointError
+    for a checkpoint whose metrics cannot be read.
     """
     found = checkpoints(directory)
     if len(found) <= 2:

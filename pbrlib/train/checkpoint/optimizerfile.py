@@ -1,4 +1,4 @@
-"""The optimizer of a checkpoint, read as if anyone had written it: no code, bounded memory."""
+"""Reads the optimizer state of an untrusted checkpoint: executes no code, uses bounded memory."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from torch import Tensor
 from pbrlib.errors import first_line
 
 _KEPT = {"step", "exp_avg", "exp_avg_sq"}
-"""What AdamW keeps of a parameter that has been trained."""
+"""The keys of AdamW's state of one parameter."""
 
 
 def read_optimizer(file: Path) -> Any:
-    """What ``torch.save`` wrote; raises ValueError where it is damaged or declares more than it holds."""
+    """Read a file of ``torch.save``; raises ValueError if it is damaged or declares more than its size."""
     try:
         return _read(file)
     except OSError:
         raise
-    except Exception as error:  # torch's reader raises what it likes: KeyError, IndexError, EOFError ...
+    except Exception as error:  # torch.load raises KeyError, IndexError, EOFError and others
         raise ValueError(first_line(error)) from error
 
 
-def put_optimizer(saved: Any, optimizer: torch.optim.Optimizer) -> None:
-    """Puts what was read into an optimizer of the same parameters; raises ValueError if it is another's."""
+def load_optimizer_state(saved: Any, optimizer: torch.optim.Optimizer) -> None:
+    """Load a saved state into an optimizer; raises ValueError if it belongs to another optimizer."""
     try:
         _check(saved, optimizer)
         wanted = [group.keys() for group in optimizer.state_dict()["param_groups"]]
         optimizer.load_state_dict(saved)
-    except Exception as error:  # whatever another form leads to
+    except Exception as error:  # a state of another form raises many exception types
         raise ValueError(first_line(error)) from error
     for group, names in zip(optimizer.param_groups, wanted, strict=True):
         if missing := names - group.keys():
@@ -49,7 +49,7 @@ def _read(file: Path) -> Any:
 
 
 def _check(saved: Any, optimizer: torch.optim.Optimizer) -> None:
-    """Raises ValueError, or whatever another form leads to, unless stepping with this can be trusted."""
+    """Raise ValueError, or another error for another form, unless the state fits the optimizer."""
     own = optimizer.state_dict()["param_groups"]
     for ours, theirs in zip(own, saved["param_groups"], strict=True):
         both = ours.keys() & theirs.keys()
@@ -67,7 +67,7 @@ def _check(saved: Any, optimizer: torch.optim.Optimizer) -> None:
 
 
 def _may_be(came: Any, ours: Any, *, name: str) -> bool:
-    """Whether a group may say so: its own value, but for the rate of a step and the kernel of a device."""
+    """Return whether a saved option is valid: equal to ours, except for ``lr`` and ``fused``."""
     match name:
         case "lr":
             return isinstance(came, int | float) and math.isfinite(came)
@@ -78,7 +78,7 @@ def _may_be(came: Any, ours: Any, *, name: str) -> bool:
 
 
 def _fits(value: Any, parameter: Tensor, *, name: str) -> bool:
-    """Whether a step is a count, and another value a number for each of the parameter, each stored."""
+    """Return whether ``step`` is a count, or another state is dense with the parameter's shape and dtype."""
     if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta:
         return False
     if name == "step":
@@ -87,7 +87,7 @@ def _fits(value: Any, parameter: Tensor, *, name: str) -> bool:
 
 
 def _is_dense(value: Tensor) -> bool:
-    """Whether each of its numbers has a place of its own, in whatever order of the dimensions."""
+    """Return whether every element has its own memory, for any order of the dimensions."""
     wanted = 1
     for stride, size in sorted(zip(value.stride(), value.shape, strict=True)):
         if size > 1 and stride != wanted:

@@ -1,8 +1,7 @@
-"""The parts of a checkpoint: weights and optimizer of each player.
+"""Reads and writes checkpoints: weights and optimizer state of each player.
 
-Two verbs read one: ``restore`` continues the same phase and is strict; ``load_weights`` begins from the
-network of one player alone, and is as strict about it. What learned something else is the matter of
-`pbrlib.train.checkpoint.warmstart`. Whoever reads a file of a checkpoint finds its place here.
+``restore`` continues the same phase from all parts; ``load_weights`` starts from the network of one player.
+Both require that everything fits. Weights of another role are loaded by `pbrlib.train.checkpoint.warmstart`.
 """
 
 from __future__ import annotations
@@ -21,27 +20,27 @@ from torch import Tensor, nn
 
 from pbrlib import storage
 from pbrlib.errors import CheckpointError, outage_or
-from pbrlib.train.checkpoint.optimizerfile import put_optimizer, read_optimizer
+from pbrlib.train.checkpoint.optimizerfile import load_optimizer_state, read_optimizer
 from pbrlib.train.checkpoint.state import OPTIMIZER, WEIGHTS, State, read_state, write_state
-from pbrlib.train.checkpoint.sums import compared, sum_of, unreadable
+from pbrlib.train.checkpoint.sums import checksum_of, read_error, verified_file
 
 
 @dataclass(frozen=True)
 class Learned:
-    """What a checkpoint holds of a player."""
+    """A player's network and optimizer, which a checkpoint stores."""
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
 
 
 def save(folder: Path, *, state: State, learned: Mapping[str, Learned]) -> None:
-    """Writes a checkpoint; raises CheckpointError, and leaves nothing, when it cannot be written."""
+    """Write a checkpoint; on failure remove the folder and raise CheckpointError."""
     try:
         files = [name for player, one in learned.items() for name in _save_player(folder, state, player, one)]
-        # All files were just written, so this reads them from memory.
-        write_state(folder, replace(state, files={name: sum_of(folder / name) for name in files}))
+        # The files were just written, so the checksums are computed from the page cache.
+        write_state(folder, replace(state, files={name: checksum_of(folder / name) for name in files}))
     except (OSError, RuntimeError, SafetensorError) as error:
-        # Each writer has its own error for a full disk: OSError, torch's RuntimeError, SafetensorError.
+        # The error of a full disk depends on the writer: OSError, torch's RuntimeError, SafetensorError.
         shutil.rmtree(folder, ignore_errors=True)
         raise outage_or(CheckpointError, error)(
             f"{folder}: the checkpoint of step {state.step} could not be written ({error}). "
@@ -50,7 +49,7 @@ def save(folder: Path, *, state: State, learned: Mapping[str, Learned]) -> None:
 
 
 def _save_player(folder: Path, state: State, player: str, learned: Learned) -> tuple[str, str]:
-    """Writes the files of a player and returns their names in the checkpoint."""
+    """Write the files of a player and return their names in the checkpoint."""
     weights, optimizer = state.file_of(player, WEIGHTS), state.file_of(player, OPTIMIZER)
     (folder / weights).parent.mkdir(parents=True, exist_ok=True)
     tensors = learned.network.state_dict().items()
@@ -60,10 +59,10 @@ def _save_player(folder: Path, state: State, player: str, learned: Learned) -> t
 
 
 def player_in(state: State, wanted: str | None = None, *, place: Path) -> str:
-    """The name of the player of a checkpoint that ``wanted`` means: that of this name, or the only one.
+    """Return the player of a checkpoint with the name ``wanted``, or the only player.
 
-    ``place`` is the folder of the checkpoint. Raises CheckpointError, naming them, where it holds several and
-    none of this name.
+    ``place`` is the folder of the checkpoint. Raises CheckpointError if it has several players and none has
+    this name.
     """
     if wanted is not None and wanted in state.players:
         return wanted
@@ -76,7 +75,7 @@ def player_in(state: State, wanted: str | None = None, *, place: Path) -> str:
 
 
 def weights_file(folder: Path, *, state: State | None = None, player: str | None = None) -> Path:
-    """Where the weights of a player lie; None is the only player of a checkpoint."""
+    """Return the path of a player's weights; None means the only player of a checkpoint."""
     state = state or read_state(folder)
     return folder / state.file_of(player_in(state, player, place=folder), WEIGHTS)
 
@@ -84,27 +83,27 @@ def weights_file(folder: Path, *, state: State | None = None, player: str | None
 def checked_weights(
     folder: Path, *, state: State | None = None, player: str | None = None
 ) -> AbstractContextManager[Path]:
-    """The weights of a player as a file of this machine, for a block, once its sum is right.
+    """Provide a player's weights as a local file for the block, after verifying its checksum.
 
-    Old formats have no sums. ``state`` is that of the checkpoint, for callers that have read it. Raises
-    DamagedCheckpointError.
+    Old formats have no checksums. ``state`` is the checkpoint's state, if the caller has read it already.
+    Raises DamagedCheckpointError.
     """
     state = state or read_state(folder)
     return _checked(folder, state.file_of(player_in(state, player, place=folder), WEIGHTS), state=state)
 
 
 def _checked(folder: Path, name: str, *, state: State) -> AbstractContextManager[Path]:
-    return compared(folder / name, wanted=state.files.get(name))
+    return verified_file(folder / name, wanted=state.files.get(name))
 
 
 def read_weights(folder: Path, *, state: State | None = None, player: str | None = None) -> dict[str, Tensor]:
-    """The tensors of a player's network by name; raises CheckpointError when they cannot be read."""
+    """Read the tensors of a player's network by name; raises CheckpointError if they cannot be read."""
     state = state or read_state(folder)
     with checked_weights(folder, state=state, player=player) as here:
         try:
             weights: dict[str, Tensor] = load_file(here)
         except (OSError, SafetensorError) as error:
-            raise unreadable(weights_file(folder, state=state, player=player), error) from error
+            raise read_error(weights_file(folder, state=state, player=player), error) from error
     return weights
 
 
@@ -114,12 +113,12 @@ def _read_optimizer(folder: Path, *, state: State, player: str) -> dict[str, Any
         try:
             kept: dict[str, Any] = read_optimizer(here)
         except (OSError, ValueError) as error:
-            raise unreadable(folder / name, error) from error
+            raise read_error(folder / name, error) from error
     return kept
 
 
 def verify(folder: Path) -> None:
-    """Reads a whole checkpoint; raises DamagedCheckpointError naming the first file that is not right."""
+    """Read a whole checkpoint; raises DamagedCheckpointError with the first damaged file."""
     state = read_state(folder)
     for player in state.players:
         read_weights(folder, state=state, player=player)
@@ -127,7 +126,7 @@ def verify(folder: Path) -> None:
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
-    """The tensors of a file by name; raises CheckpointError when they cannot be read."""
+    """Read the tensors of a file by name; raises CheckpointError if they cannot be read."""
     try:
         with storage.fetched(file) as here:
             weights: dict[str, Tensor] = load_file(here)
@@ -137,21 +136,21 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
 
 
 def load_weights(folder: Path, network: nn.Module, *, player: str | None = None) -> None:
-    """Loads a player's network, every tensor of it; raises CheckpointError for another architecture."""
-    put_weights(read_weights(folder, player=player), network, place=folder)
+    """Load all tensors of a player's network; raises CheckpointError for another architecture."""
+    load_checked_weights(read_weights(folder, player=player), network, place=folder)
 
 
-def put_weights(weights: Mapping[str, Tensor], network: nn.Module, *, place: Path) -> None:
-    """Puts tensors into a network, every one; raises CheckpointError where they are another architecture's.
+def load_checked_weights(weights: Mapping[str, Tensor], network: nn.Module, *, place: Path) -> None:
+    """Load all tensors into a network; raises CheckpointError if they are of another architecture.
 
-    ``place`` is where they come from.
+    ``place`` is the source of the tensors, for the error.
     """
     check_weights(weights, network, place=place)
     network.load_state_dict(weights)
 
 
 def check_weights(weights: Mapping[str, Tensor], network: nn.Module, *, place: Path) -> None:
-    """Raises CheckpointError unless tensors are those of a network, which may lie on the meta device."""
+    """Raise CheckpointError unless tensors fit a network, which may be on the meta device."""
     wanted = network.state_dict()
     problems = [f"{name} is missing" for name in wanted.keys() - weights.keys()]
     problems += [f"{name} is not part of the network" for name in weights.keys() - wanted.keys()]
@@ -174,14 +173,14 @@ def check_weights(weights: Mapping[str, Tensor], network: nn.Module, *, place: P
 
 
 def restore(folder: Path, *, fingerprint: str, learned: Mapping[str, Learned]) -> State:
-    """Continues a phase: networks, optimizers and cursor; strict about everything.
+    """Restore networks, optimizers and step of a phase from a checkpoint; everything must fit.
 
-    Nothing is put in before all of it is read and its weights are known to fit.
+    Nothing is loaded before all files are read and all weights are checked.
     """
     state = read_state(folder)
     if state.fingerprint != fingerprint:
         raise CheckpointError(
-            f"{folder}: belongs to fingerprint {state.fingerprint[:8]}, this phase is {fingerprint[:8]}. "
+            f"{folder}: got fingerprint {state.fingerprint[:8]}; expected this phase's, {fingerprint[:8]}. "
             "Use another --runs, or remove the folder."
         )
     if len(state.players) != len(learned):
@@ -196,9 +195,9 @@ def restore(folder: Path, *, fingerprint: str, learned: Mapping[str, Learned]) -
         read[wanted] = weights, _read_optimizer(folder, state=state, player=player), player
         check_weights(weights, own.network, place=folder)
     for wanted, (weights, kept, player) in read.items():
-        put_weights(weights, learned[wanted].network, place=folder)
+        load_checked_weights(weights, learned[wanted].network, place=folder)
         try:
-            put_optimizer(kept, learned[wanted].optimizer)
+            load_optimizer_state(kept, learned[wanted].optimizer)
         except ValueError as error:
             raise CheckpointError(
                 f"{folder / state.file_of(player, OPTIMIZER)}: not the state of this optimizer ({error}). "

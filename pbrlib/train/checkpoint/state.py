@@ -1,8 +1,8 @@
-"""The readable part of a checkpoint, and where its parts lie.
+"""The metadata of a checkpoint, ``state.json``, and the layout of its folder.
 
-A folder counts as a checkpoint once its ``state.json`` stands, which is written last and names the sums of
-the other files, and its own: whoever reads one of them compares first. Weights and optimizers are the matter
-of `pbrlib.train.checkpoint.players`.
+A folder counts as a checkpoint once it has a ``state.json``, which is written last. The file holds the
+checksums of the other files and of its own content, which readers verify. Weights and optimizers are read and
+written by `pbrlib.train.checkpoint.players`.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from pbrlib.errors import CheckpointError, DamagedCheckpointError
-from pbrlib.train.checkpoint.sums import OWN_SUM, FileSum, sum_of_fields, unreadable
+from pbrlib.train.checkpoint.sums import OWN_SUM, FileSum, read_error, sum_of_fields
 
 FORMAT_VERSION = 4
 _WITHOUT_SUMS = (1, 2)
-"""Of these the first knew no history either."""
+"""Format versions without checksums; version 1 also has no history."""
 
 _OF_ONE_PLAYER = (*_WITHOUT_SUMS, 3)
-"""These hold one player, whose declaration is called ``network`` and whose files lie beside the state."""
+"""Versions with one player, whose declaration is ``network`` and whose files are beside ``state.json``."""
 
 READABLE = (*_OF_ONE_PLAYER, FORMAT_VERSION)
 
 STATE, WEIGHTS, OPTIMIZER, PLAYERS = "state.json", "model.safetensors", "optimizer.pt", "players"
 SET_ASIDE = "state.damaged.json"
-"""What ``state.json`` is called in a folder that is no checkpoint any more; its other files stay."""
+"""Name to which ``state.json`` of a damaged checkpoint is changed; the other files are kept."""
 
 UNFINISHED = ".checkpoint-"
-"""How the name of a checkpoint begins while it is being written."""
+"""Prefix of the folder of a checkpoint while it is being written."""
 
 
 _PLAYER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -41,7 +41,7 @@ _PLAYER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 @dataclass(frozen=True)
 class Validated:
-    """One validation: after how many steps, and what it measured."""
+    """One validation: the number of finished steps, and the metrics."""
 
     step: int
     metrics: Mapping[str, float]
@@ -49,15 +49,14 @@ class Validated:
 
 @dataclass(frozen=True)
 class State:
-    """The readable part of a checkpoint.
+    """The metadata of a checkpoint.
 
-    ``step`` is the cursor: the number of finished steps. ``players`` declare the network of each player by
-    name, so that it can be rebuilt from the checkpoint alone; ``frozen`` are the fingerprints of the
-    networks before them.
-    ``history`` are all validations of the phase until then. The last of them is this one, whose ``metrics``
-    these are; a checkpoint that was written because a node was to be taken away has none.
-    ``stopped`` says what ended the phase before its last step; None where nothing did. ``files`` are the sums
-    of the others by name, ``threads`` torch's threads of each worker; old formats have neither.
+    ``step`` is the number of finished steps. ``players`` holds the declaration of each player's network by
+    name, so that it can be rebuilt from the checkpoint alone; ``frozen`` holds the fingerprints of the frozen
+    networks. ``history`` holds all validations of the phase so far, and ``metrics`` the last of them; a
+    checkpoint written before a preemption has no ``metrics``. ``stopped`` is the reason why the phase ended
+    before its last step, or None. ``files`` holds the checksums of the other files by name, ``threads`` the
+    number of torch's threads of each worker; old formats have neither.
     """
 
     phase: str
@@ -75,45 +74,44 @@ class State:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the phase is over."""
+        """Whether the phase has reached its last step or was stopped."""
         return self.step >= self.total_steps or self.stopped is not None
 
     def file_of(self, player: str, name: str) -> str:
-        """Where a player's file lies in the folder of the checkpoint, as ``files`` calls it."""
+        """Return the path of a player's file relative to the checkpoint's folder; a key of ``files``."""
         return name if self.format_version in _OF_ONE_PLAYER else f"{PLAYERS}/{player}/{name}"
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether a folder is a checkpoint, not the beginning of one."""
+    """Return whether a folder is a complete checkpoint."""
     return (folder / STATE).is_file()
 
 
 def name_of_checkpoint(step: int) -> str:
-    """The name of its folder; names sort as steps do."""
+    """Return the folder name of a checkpoint; names sort in the order of steps."""
     return f"checkpoint_{step:08d}"
 
 
 def step_of_checkpoint(folder: Path) -> int:
-    """The step in the name of its folder."""
+    """Return the step in the folder name of a checkpoint."""
     return int(folder.name.rpartition("_")[2])
 
 
 def checkpoints(directory: Path) -> list[Path]:
-    """The complete checkpoints in the folder of a phase, the oldest first."""
+    """List the complete checkpoints in the folder of a phase, the oldest first."""
     return sorted(folder for folder in directory.glob("checkpoint_*") if is_complete(folder))
 
 
 def write_state(folder: Path, state: State) -> None:
-    """Writes the readable part with its own sum; raises OSError."""
+    """Write ``state.json`` with its own checksum; raises OSError."""
     content = asdict(state)
     (folder / STATE).write_text(json.dumps({**content, OWN_SUM: sum_of_fields(content)}, indent=1))
 
 
 def read_state(folder: Path) -> State:
-    """The readable part of a checkpoint.
+    """Read and verify ``state.json`` of a checkpoint.
 
-    Raises DamagedCheckpointError when it is missing or not what was written, CheckpointError for another
-    format.
+    Raises DamagedCheckpointError if it is missing or damaged, CheckpointError for another format.
     """
     try:
         fields = json.loads((folder / STATE).read_text())
@@ -132,7 +130,7 @@ def read_state(folder: Path) -> State:
             fields["players"] = {str(network.get("role", "network")): network}
         state = State(**fields, history=history, files=files)
     except OSError as error:
-        raise unreadable(folder / STATE, error) from error
+        raise read_error(folder / STATE, error) from error
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise DamagedCheckpointError(
             f"{folder / STATE}: not a readable state ({error}). Remove this checkpoint."
@@ -142,7 +140,7 @@ def read_state(folder: Path) -> State:
 
 
 def _check_fields(state: State, *, file: Path) -> None:
-    """Raises DamagedCheckpointError where a field is not what ``State`` declares: readers trust it."""
+    """Raise DamagedCheckpointError if a field does not have the type that ``State`` declares."""
     try:
         TypeAdapter(State).validate_json(json.dumps(asdict(state)), strict=True)
         if state.step < 0:

@@ -1,4 +1,4 @@
-"""How a checkpoint tells that its files are those that were written."""
+"""Checksums of a checkpoint's files."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from pbrlib import storage
 from pbrlib.errors import FOR_GOOD, CheckpointError, DamagedCheckpointError, PbrError, outage_or
 
 OWN_SUM = "sha256"
-"""The field of ``state.json`` with the sum of all its others."""
+"""The field of ``state.json`` with the checksum of all other fields."""
 
 
 @dataclass(frozen=True)
 class FileSum:
-    """What a file must be: its size in bytes and its SHA-256."""
+    """The checksum of a file: its size in bytes and its SHA-256."""
 
     bytes: int
     sha256: str
 
 
-def sum_of(file: Path) -> FileSum:
-    """What a file is."""
+def checksum_of(file: Path) -> FileSum:
+    """Compute the checksum of a file."""
     return FileSum(bytes=file.stat().st_size, sha256=storage.sha256(file))
 
 
 def sum_of_fields(fields: Mapping[str, Any]) -> str:
-    """SHA-256 of the canonical JSON."""
+    """Compute the SHA-256 of the canonical JSON of some fields."""
     text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 @contextmanager
-def compared(file: Path, *, wanted: FileSum | None) -> Iterator[Path]:
-    """A file on this machine, for the block, once it is what was wanted; raises DamagedCheckpointError."""
+def verified_file(file: Path, *, wanted: FileSum | None) -> Iterator[Path]:
+    """Provide a file locally for the block after verifying its checksum; raises DamagedCheckpointError."""
     with ExitStack() as stack:
         try:
             here = stack.enter_context(storage.fetched(file))
@@ -48,13 +48,13 @@ def compared(file: Path, *, wanted: FileSum | None) -> Iterator[Path]:
             if wanted is not None and storage.sha256(here) != wanted.sha256:
                 raise ValueError("another SHA-256 than its state names")
         except (OSError, ValueError) as error:
-            raise unreadable(file, error) from error
+            raise read_error(file, error) from error
         yield here
 
 
-def unreadable(file: Path, error: Exception) -> PbrError:
-    """Damage, unless a disk or a share says that it cannot be asked now."""
-    # A cut archive makes torch seek to before its beginning: EINVAL.
+def read_error(file: Path, error: Exception) -> PbrError:
+    """Return the error for a file that cannot be read: damaged, or temporarily not available."""
+    # torch seeks to before the beginning of a truncated archive, which gives EINVAL.
     if isinstance(error, OSError) and error.errno not in (*FOR_GOOD, errno.EINVAL):
         return outage_or(CheckpointError, error)(
             f"{file}: cannot be read now ({error}). Look at its disk and its owner; the same command resumes."

@@ -1,6 +1,6 @@
-"""Beginning from the weights of a network that learned something else: what fits is taken, the rest named.
+"""Warm start from a network with another role: copies the weights that fit and reports the others.
 
-The other verb than `pbrlib.train.checkpoint.players.restore`, which continues and is strict.
+In contrast, `pbrlib.train.checkpoint.players.restore` continues a phase and requires that everything fits.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ Sizes: TypeAlias = Mapping[str, torch.Size]
 
 @dataclass(frozen=True)
 class Ends:
-    """The ends of a network, where another one that learned something else may differ from it.
+    """The input and output tensors of a network, in which a donor of another role may differ.
 
     Attributes:
         stem: The weights of the convolutions that read the input.
-        channels: What their input channels mean, each once; equal names are equal meanings.
-        head: The tensors that give the answer.
+        channels: Unique names of the input channels; equal names have equal meanings.
+        head: The tensors of the head, which computes the logits.
     """
 
     stem: tuple[str, ...]
@@ -38,15 +38,15 @@ class Ends:
 
 @dataclass(frozen=True)
 class WarmStart:
-    """What became of a donor's weights.
+    """The result of a warm start: which weights of the donor were copied.
 
     Attributes:
-        donor: Its checkpoint.
-        taken: Number of tensors taken whole.
-        stem: Tensors of which only some channels were taken.
-        new_channels: Their channels that the donor lacks, drawn anew.
-        unused_channels: The donor's channels that nothing reads any more.
-        fresh: Tensors that keep the values the network was built with.
+        donor: The donor's checkpoint.
+        taken: Number of tensors that were copied completely.
+        stem: Tensors of which only some input channels were copied.
+        new_channels: Input channels that the donor lacks; their weights are initialised randomly.
+        unused_channels: Input channels of the donor that the network does not have.
+        fresh: Tensors that keep their initial values.
     """
 
     donor: str
@@ -58,14 +58,14 @@ class WarmStart:
 
 
 def sizes_of(network: nn.Module) -> Sizes:
-    """The shapes of a network, which may lie on the meta device."""
+    """Return the shapes of a network's tensors by name; the network may be on the meta device."""
     return {name: tensor.shape for name, tensor in network.state_dict().items()}
 
 
 def misfits(donor: Sizes, wanted: Sizes, *, own: Ends, theirs: Sequence[str]) -> list[str]:
-    """Why a network cannot begin from a donor whose input channels mean ``theirs``; empty where it can.
+    """Return why a network cannot start from a donor with the input channels ``theirs``; empty if it can.
 
-    Only the head, and the stem's number of input channels, may differ.
+    Only the head and the number of the stem's input channels may differ.
     """
     between = {name for name in wanted if name not in own.head}
     problems = [f"{name} is missing" for name in between - donor.keys()]
@@ -90,29 +90,30 @@ def warm_start(
     seed: int,
     player: str | None = None,
 ) -> WarmStart:
-    """Gives a network the weights of one that learned something else, as far as they mean the same.
+    """Copy the matching weights of a donor with another role into a network.
 
-    Every tensor of equal name and shape is taken. The stem takes the donor's weights for the channels that
-    both read, and kaiming normal for those that the donor lacks; the head stays as the network was built.
+    Every tensor of equal name and shape is copied. The stem copies the donor's weights for common input
+    channels and draws the others from kaiming normal; the head keeps its initial values.
 
     Args:
         folder: The donor's checkpoint.
-        network: Freshly built; untouched where the donor is refused.
-        own: Its ends.
-        theirs: What the donor's input channels mean.
+        network: A newly built network; unchanged if the donor does not fit.
+        own: The ends of the network.
+        theirs: Names of the donor's input channels.
         seed: Draws the channels that the donor lacks.
-        player: Whose network the donor's checkpoint holds; None is its only one.
+        player: The player of the donor's checkpoint; None means the only one.
 
     Raises:
-        CheckpointError: The checkpoint cannot be read, or anything but the ends differs.
+        CheckpointError: The checkpoint cannot be read, or tensors other than the ends differ.
     """
     weights, wanted = read_weights(folder, player=player), network.state_dict()
     sizes = {name: tensor.shape for name, tensor in weights.items()}
     problems = misfits(sizes, sizes_of(network), own=own, theirs=theirs)
     if problems:
         raise CheckpointError(
-            f"{folder}: a network of other sizes ({len(problems)} differences: {'; '.join(problems[:3])}). "
-            "Give both models the same sizes, or leave starts_from out."
+            f"{folder}: got a network of other sizes ({len(problems)} differences: "
+            f"{'; '.join(problems[:3])}); expected the same sizes. Give both models the same sizes, or leave "
+            "starts_from out."
         )
     sources = [theirs.index(name) if name in theirs else None for name in own.channels]
     generator = torch.Generator().manual_seed(seed)

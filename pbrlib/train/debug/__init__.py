@@ -1,1 +1,1 @@
-"""A step that is not finite: kept, replayed, examined."""
+"""Debugging of a step whose loss or gradient is not finite."""

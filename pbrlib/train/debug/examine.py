@@ -1,4 +1,4 @@
-"""A look into one step, sample by sample and layer by layer, for who asks why it is not finite."""
+"""Examines one step sample by sample and layer by layer, to find values that are not finite."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from pbrlib.train.learner import Learner
 
 @dataclass(frozen=True)
 class Range:
-    """The least and the largest finite value of a tensor, and how many values are not finite."""
+    """The smallest and largest finite value of a tensor, and the number of values that are not finite."""
 
     least: float
     most: float
     broken: int
 
     def __str__(self) -> str:
-        """For people."""
+        """Format the range for display."""
         odd = f", {self.broken} not finite" if self.broken else ""
         return f"{self.least:.4g} to {self.most:.4g}{odd}"
 
 
 @dataclass(frozen=True)
-class SampleLook:
-    """One sample of the step: its terms as if it were alone, and the ranges of what went in and came out."""
+class SampleReport:
+    """One sample of the step: its loss terms computed alone, and the value ranges of inputs and outputs."""
 
     rank: int
     id: str
@@ -39,8 +39,8 @@ class SampleLook:
 
 
 @dataclass(frozen=True)
-class GroupLook:
-    """A group of the optimizer: the norm of its gradient before clipping, and tensors that are not finite."""
+class GroupReport:
+    """An optimizer group: its gradient norm before clipping, and the tensors that are not finite."""
 
     name: str
     rate: float
@@ -50,7 +50,7 @@ class GroupLook:
 
 
 def range_of(x: Tensor) -> Range:
-    """Over all values."""
+    """Compute the value range of a tensor."""
     values = x.detach().float()
     finite = values[values.isfinite()]
     if not finite.numel():
@@ -60,7 +60,7 @@ def range_of(x: Tensor) -> Range:
 
 @contextmanager
 def broken_layers(network: nn.Module) -> Iterator[list[str]]:
-    """Lists the layers whose answer is not finite while the block runs, in the order in which they answer."""
+    """Collect the layers whose output is not finite while the block runs, in the order of execution."""
     found: list[str] = []
 
     def look(name: str) -> Any:
@@ -79,15 +79,15 @@ def broken_layers(network: nn.Module) -> Iterator[list[str]]:
             handle.remove()
 
 
-def examine_groups(learner: Learner) -> list[GroupLook]:
-    """Every group of the optimizer, with the gradients that stand in its parameters."""
+def examine_groups(learner: Learner) -> list[GroupReport]:
+    """Examine every optimizer group with the current gradients of its parameters."""
     names = {parameter: name for name, parameter in learner.player.network.named_parameters()}
     found = []
     for group in learner.optimizer.param_groups:
         own = [parameter for parameter in group["params"] if parameter.grad is not None]
         squares = torch.stack([parameter.grad.norm() for parameter in own]) if own else torch.zeros(1)
         found.append(
-            GroupLook(
+            GroupReport(
                 group["name"],
                 float(group["lr"]),
                 float(squares.norm()),
@@ -99,12 +99,12 @@ def examine_groups(learner: Learner) -> list[GroupLook]:
 
 
 def ranges_of(batch: Batch, number: int) -> dict[str, Range]:
-    """The maps of one sample of a batch."""
+    """Compute the value ranges of the maps of one sample of a batch."""
     return {name: range_of(x[number]) for name, x in sorted(batch.maps.items())}
 
 
 def one_of(value: Any, number: int) -> Any:
-    """A dataclass of batched tensors with one sample left in it; what is None stays so."""
+    """Select one sample of a dataclass of batched tensors; None values are kept."""
     assert is_dataclass(value)
     parts = {part.name: getattr(value, part.name) for part in fields(value)}
     cut = {

@@ -1,9 +1,9 @@
-"""One optimizer step of several ranks, taken again in one process, one rank after the other.
+"""Replays one optimizer step of several ranks in one process, one rank after the other.
 
-What the ranks would have said to each other is worked out beforehand: every rank runs its forward pass
-twice, first to give its sums, then with those of all. Sums are added in the order of the ranks. On a CPU and
-with two ranks that is bit for bit what they computed; more ranks may have added in another order, and batch
-norms that were synchronised on GPUs see each rank's part alone here.
+The collectives are emulated: every rank runs its forward pass twice, first to compute its sums, then with the
+sums of all ranks. Sums are added in the order of the ranks. On a CPU with two ranks the result equals that of
+training bit for bit; more ranks may have added in another order, and batch norms that were synchronised on GPUs
+use each rank's part alone here.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ Gradients = dict[torch.nn.Parameter, Tensor]
 
 @dataclass(frozen=True)
 class ReplayedTurn:
-    """A turn of a replayed step; its gradients stand in the parameters of its player, not yet clipped.
+    """A turn of a replayed step; the player's parameters hold its gradients, not yet clipped.
 
-    ``examples`` are those of each rank's micro-batches.
+    ``examples`` holds the examples of each rank's micro-batches.
     """
 
     learner: Learner
@@ -38,14 +38,14 @@ class ReplayedTurn:
 
 
 def replay_step(learners: Learners, parts: Sequence[Sequence[Batch]], *, step: int) -> Iterator[ReplayedTurn]:
-    """The turns of a step, each before its player steps, which it does when the next turn is asked for.
+    """Yield the turns of a step; a turn's player is updated when the next turn is requested.
 
-    The caller limits the gradients with ``learner.clip()`` in between.
+    The caller clips the gradients with ``learner.clip()`` in between.
 
     Args:
-        learners: In the state before the step, with nothing around their modules.
+        learners: The learners in the state before the step, with modules that are not wrapped.
         parts: The micro-batches of each rank.
-        step: Its number.
+        step: The number of the step.
     """
     num = len(parts[0])
     turns = learners.begin_step([batch for own in parts for batch in own], step=step)
@@ -54,7 +54,7 @@ def replay_step(learners: Learners, parts: Sequence[Sequence[Batch]], *, step: i
         learner = learners.by_name[turn.player]
         examples = [turn.examples[first : first + num] for first in range(0, len(turn.examples), num)]
         reports = _replay_turn(learner, turn, examples, step=step)
-        # What a rank's report says of the loss is said of all ranks alike.
+        # Every rank reports the loss over all ranks, so the last rank's reports are enough.
         yield ReplayedTurn(learner, turn.number, examples, LossReport.merge(reports[-num:]))
         learner.update()
         turn = learners.advance(turns, reports)
@@ -63,7 +63,7 @@ def replay_step(learners: Learners, parts: Sequence[Sequence[Batch]], *, step: i
 def _replay_turn(
     learner: Learner, turn: JointTurn, examples: Sequence[Sequence[Any]], *, step: int
 ) -> list[LossReport]:
-    """The reports of a turn, those of the first rank's micro-batches first."""
+    """Run a turn on all ranks; return the loss reports, in the order of ranks and micro-batches."""
     counts = None
     if len(examples[0]) > 1:
         counts = _added([sum_counts(learner.player, own) for own in examples])
@@ -85,7 +85,7 @@ def _replay_turn(
 
 @dataclass(frozen=True)
 class _Place:
-    """One micro-batch of a turn of a step; ``counts`` are those of a step of several."""
+    """Identifies one micro-batch of a turn; ``counts`` are the step's counts if it has several."""
 
     learner: Learner
     counts: Tensor | None
@@ -94,14 +94,14 @@ class _Place:
     number: int
 
     def summed(self, examples: Sequence[Any]) -> Tensor:
-        """What the ranks' sums and counts add up to."""
+        """Compute the sums and counts over all ranks."""
         own: list[Tensor] = []
 
         def listen(x: Tensor) -> Tensor:
             own.append(x.detach())
             return x
 
-        # With gradients, though nobody asks for them: without, other kernels may run.
+        # Gradients stay enabled, although they are not used: without them other kernels may run.
         for rank, example in enumerate(examples):
             self._seed(rank)
             with summed_by(listen):
@@ -109,7 +109,7 @@ class _Place:
         return _added(own)
 
     def forward(self, example: Any, summed: Tensor | None, *, rank: int, of: int) -> LossReport:
-        """The report of one rank."""
+        """Compute the loss report of one rank."""
 
         def answer(x: Tensor) -> Tensor:
             total: Tensor = x if summed is None else _Summed.apply(x, summed, of)
@@ -124,7 +124,7 @@ class _Place:
 
 
 class _Summed(torch.autograd.Function):
-    """The sum over the ranks in both directions, all of whose gradients are equal."""
+    """Emulates the all-reduce in the forward and backward pass; all ranks have equal gradients."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, summed: Tensor, ranks: int) -> Tensor:
@@ -155,6 +155,6 @@ def _taken(learner: Learner) -> Gradients:
 
 
 def _averaged(gradients: Sequence[Gradients]) -> Gradients:
-    """The mean over the ranks, as DDP takes it: each share first, then their sum."""
+    """Average over the ranks in DDP's order: divide each gradient first, then add."""
     share = 1.0 / len(gradients)
     return {parameter: _added([own[parameter] * share for own in gradients]) for parameter in gradients[0]}

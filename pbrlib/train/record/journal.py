@@ -132,7 +132,7 @@ class Journal:
         begun, now = math.isfinite(self._accounted), time.monotonic()
         if not at_once and now - self._accounted < ACCOUNT_EVERY_S:
             return
-        self._accounted, aside = now, clock.spent_aside()
+        self._accounted, aside = now, clock.take_other_seconds()
         if begun:
             self._folder.append(TIME_SHEET, time_line("spent", step=step, aside=aside))
         else:

@@ -110,7 +110,7 @@ def test_another_number_of_threads_is_refused_where_it_would_round_otherwise(
         with pytest.raises(Killed):
             launch_local(job)
     more = replace(job, runtime=job.runtime.model_copy(update={"threads_per_worker": 2}))
-    with pytest.raises(ConfigError, match=r"threads_per_worker: 2, but .* with 1.*Use 1"):
+    with pytest.raises(ConfigError, match=r"threads_per_worker: got 2; expected 1.*Use 1"):
         launch_local(more)
 
 
@@ -152,7 +152,7 @@ def test_a_checkpoint_without_its_state_does_not_exist(job: PhaseJob) -> None:
 def test_a_checkpoint_of_another_fingerprint_is_refused(job: PhaseJob) -> None:
     best = launch_local(job)
     write_state(best, replace(read_state(best), fingerprint="0" * 64))
-    with pytest.raises(CheckpointError, match=r"belongs to fingerprint 00000000"):
+    with pytest.raises(CheckpointError, match=r"got fingerprint 00000000"):
         launch_local(job)
 
 

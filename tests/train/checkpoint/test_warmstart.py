@@ -130,7 +130,7 @@ def test_other_sizes_are_refused_and_leave_the_network_as_it_was(
     network = build_network(spec)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     own = Ends(stem=STEM, channels=spec.channels, head=HEAD)
-    with pytest.raises(CheckpointError, match=r"a network of other sizes \(\d+ differences: "):
+    with pytest.raises(CheckpointError, match=r"got a network of other sizes \(\d+ differences: "):
         warm_start(folder, network, own=own, theirs=ALBEDO.channels, seed=0)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
@@ -176,5 +176,5 @@ def test_an_albedo_net_does_not_begin_from_a_segmentation(
     phase = albedo_curriculum.phases["A1"].model_copy(update={"starts_from": "segformer"})
     curriculum = albedo_curriculum.model_copy(update={"phases": {"A1": phase}})
     job = job_of(curriculum, "A1", shards=shard_set, donors=trained_runs, runs=tmp_path)
-    with pytest.raises(CheckpointError, match="from which one for albedo cannot begin"):
+    with pytest.raises(CheckpointError, match="got a network for segmentation; expected one for albedo"):
         launch_local(job)
