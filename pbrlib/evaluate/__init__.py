@@ -1,1 +1,1 @@
-"""How good the maps are, beside the trivial answers."""
+"""Evaluation of predicted maps against the ground truth and trivial baselines."""

@@ -1,7 +1,7 @@
-"""What anyone could answer without a network: the figures that a network has to beat.
+"""Trivial baselines without a network, which a network has to beat.
 
-Whatever is fitted is fitted on the training split. Where a baseline is told the class, it is told the true
-one, pixel by pixel, so it knows more than the networks do.
+Baselines are fitted on the training split only. A baseline that uses the class gets the true class of each
+pixel, so it has more information than the networks.
 """
 
 from __future__ import annotations
@@ -35,25 +35,24 @@ from pbrlib.maptargets import ClassBaseline, ClassTarget, MapBaseline
 from pbrlib.seeds import mix
 
 MOST_TEXTURES = 64
-"""Training textures that are baked for the gain and the class colours; the index gives all other figures."""
+"""Number of training textures baked for gain and class colours; all other statistics come from the index."""
 
 WINDOW = 256
-"""Pixels of a side of what is read of each."""
+"""Side in pixels of the crop that is read of each of these textures."""
 
 
 @dataclass(frozen=True)
 class TrainingStatistics:
-    """What baselines know, of the training split alone.
+    """Statistics of the training split that baselines use.
 
     Attributes:
-        num_textures: Textures of the training split.
-        num_baked: Of these, the baked ones behind gain and colours.
-        gain: By which the old diffuse is multiplied, channel by channel on sRGB values, to come nearest to
-            the albedo (least squares).
-        means: The mean of each map that is measured beside it; its fill value where no texture has the map.
-        class_means: The mean by class, likewise; of all textures where a class has none, and 0.5 where no
-            texture has the map.
-        majority: The class id of most pixels.
+        num_textures: Number of textures of the training split.
+        num_baked: Number of textures used for gain and colours.
+        gain: Least-squares factor per channel from the old diffuse to the albedo, on sRGB values.
+        means: Mean of each map with a mean baseline; its fill value if no texture has the map.
+        class_means: Mean by class of each map with a class-mean baseline. A class without textures has the
+            mean of all textures; a map without textures has 0.5.
+        majority: The most frequent class id over all pixels.
         colours: Mean old diffuse by class, sRGB; NaN for a class without pixels.
     """
 
@@ -66,7 +65,7 @@ class TrainingStatistics:
     colours: Float[Tensor, "k 3"]
 
     def as_dict(self) -> dict[str, Any]:
-        """For the JSON report."""
+        """Convert to a dict for the JSON report."""
         named = [None if bool(colour.isnan().any()) else colour.tolist() for colour in self.colours]
         return {
             "num_training_textures": self.num_textures,
@@ -83,7 +82,7 @@ class TrainingStatistics:
 
 
 def training_statistics(shards: DataSet) -> TrainingStatistics:
-    """Reads the index, and evenly spread training textures for what only pixels tell."""
+    """Compute the statistics from the index, and from the pixels of evenly spread training textures."""
     rows = [row for row in shards.rows if row.split == "train"]
     fit = ColourFit()
     readable = [row for row in rows if NORMAL.name in row.maps and ALBEDO.name in row.maps]
@@ -102,7 +101,7 @@ def training_statistics(shards: DataSet) -> TrainingStatistics:
 
 
 class ColourFit:
-    """Sums over textures for the gain of the diffuse and its mean by class."""
+    """Accumulates sums over textures for the diffuse's gain and its mean colour by class."""
 
     def __init__(self) -> None:
         self.num_textures = 0
@@ -111,7 +110,7 @@ class ColourFit:
         self._counts = torch.zeros(len(CLASSES), 1, dtype=torch.float64)
 
     def add(self, texture: Texture) -> None:
-        """Adds a texture; every texture weighs by its pixels."""
+        """Add a texture, weighted by its pixels."""
         self.num_textures += 1
         diffuse = texture.given.diffuse.flatten(1).double()
         if ALBEDO.name in texture.truth:
@@ -125,29 +124,29 @@ class ColourFit:
 
     @property
     def gain(self) -> Float[Tensor, 3]:
-        """Least squares through zero: sum(diffuse albedo) / sum(diffuse^2); 1 without any texture."""
+        """The least-squares gain, sum(diffuse albedo) / sum(diffuse^2); 1 without textures."""
         known = self._square > 0
         gain: Tensor = torch.where(known, self._cross / self._square.clamp_min(1e-12), 1.0).float()
         return gain
 
     @property
     def colours(self) -> Float[Tensor, "k 3"]:
-        """Mean diffuse by class, NaN where no pixel has it."""
+        """The mean diffuse by class; NaN for a class without pixels."""
         return (self._sums / self._counts).float()
 
 
 def map_baselines(texture: Texture, statistics: TrainingStatistics) -> dict[str, dict[str, Tensor]]:
-    """The baselines (C, H, W) in [0, 1] that each map's entry names."""
+    """Compute the baselines of each map, (C, H, W) in [0, 1], as `pbrlib.maps` lists them."""
     return _answers(texture, gain=statistics.gain, statistics=statistics)
 
 
 def untrained_baselines(texture: Texture, *, gain: Float[Tensor, 3]) -> dict[str, dict[str, Tensor]]:
-    """Those of ``map_baselines`` that know the old texture and a gain alone."""
+    """Compute those baselines of ``map_baselines`` that need only the old texture and a gain."""
     return _answers(texture, gain=gain, statistics=None)
 
 
 def class_baselines(texture: Texture, statistics: TrainingStatistics) -> dict[str, Int64[Tensor, "h w"]]:
-    """Class ids of the baselines that the mask's entry names."""
+    """Compute the class ids of the segmentation's baselines."""
     assert isinstance(MASK.target, ClassTarget)
     return {name: _class_answer(name, texture, statistics) for name in MASK.target.baselines}
 
@@ -173,7 +172,7 @@ def _map_answer(
     gain: Tensor,
     statistics: TrainingStatistics | None,
 ) -> Tensor | None:
-    """What a baseline answers, (C, H, W); None where the texture or the statistics for it are lacking."""
+    """Compute a baseline, (C, H, W); None if the texture or the statistics lack its input."""
     given = texture.given
     empty = given.diffuse.new_zeros((kind.channels, *given.diffuse.shape[-2:]))
     match baseline:
@@ -200,7 +199,7 @@ def _map_answer(
 
 
 def _of_true_class(texture: Texture, means: Float[Tensor, " k"]) -> Float[Tensor, "1 h w"]:
-    """The mean of each pixel's class; the mean of the classes' means where the class is unknown."""
+    """Return the mean of each pixel's class; an unknown class has the mean of all class means."""
     labels = texture.mask.clamp(max=len(CLASSES))
     return torch.cat((means, means.mean()[None]))[labels][None]
 
@@ -208,7 +207,7 @@ def _of_true_class(texture: Texture, means: Float[Tensor, " k"]) -> Float[Tensor
 def _class_answer(
     baseline: ClassBaseline, texture: Texture, statistics: TrainingStatistics
 ) -> Int64[Tensor, "h w"]:
-    """The most frequent class everywhere, or the class of the nearest mean colour a pixel."""
+    """Compute a class baseline: the most frequent class, or each pixel's nearest class colour."""
     match baseline:
         case "majority class":
             return torch.full_like(texture.mask, statistics.majority)
@@ -232,7 +231,7 @@ def _training_texture(shards: DataSet, row: IndexRow) -> Texture:
 
 
 def _measured_beside(baseline: MapBaseline) -> list[str]:
-    """The maps whose entries name a baseline that is fitted on one value a texture; of one channel each."""
+    """Return the maps with a given baseline; these baselines need maps with one channel."""
     names = [name for name, target in TARGETS.items() if baseline in target.baselines]
     assert all(MAPS[name].channels == 1 for name in names), f"{baseline}: is of maps with one channel"
     return names

@@ -1,4 +1,4 @@
-"""Networks beside baselines: means over textures with bootstrap intervals, and paired differences."""
+"""Compares networks with baselines: means over textures with bootstrap intervals, and paired differences."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from pbrlib.metrics.bootstrap import Interval, bootstrap_interval
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 FEWEST = 5
-"""Textures below which no bootstrap interval is called certain: it would be far too narrow."""
+"""Smallest number of textures for a certain verdict; with fewer, bootstrap intervals are too narrow."""
 
 _RESAMPLES = 2000
 _TAIL = 0.025
 
 
 class Verdict(StrEnum):
-    """How the networks stand to the baselines of a figure."""
+    """The result of comparing the networks with the baselines in one metric."""
 
     BEATS = "better than all"  # better than every baseline, each 95 % interval of the difference excludes 0
     AHEAD = "ahead of all, unsure"  # better than every baseline on average
@@ -36,14 +36,14 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Comparison:
-    """One figure of one map.
+    """The comparison of one metric of one map.
 
     Attributes:
         map: Name of the map, or ``segmentation``.
         metric: E.g. ``rmse``, ``miou``, ``iou/wood``.
-        num_textures: Textures behind the networks' figure.
-        methods: Mean over textures by method, ``net`` among them; of classes the figure of all pixels.
-        differences: Networks minus baseline on the textures that both have, by baseline.
+        num_textures: Number of textures with the networks' metric.
+        methods: Mean over textures by method, including ``net``; for classes the metric over all pixels.
+        differences: Networks minus baseline on the common textures, by baseline.
     """
 
     map: str
@@ -54,24 +54,24 @@ class Comparison:
 
     @property
     def higher_is_better(self) -> bool:
-        """Whether a larger figure is a better one."""
+        """Whether a larger value is better."""
         return higher_is_better(self.metric)
 
     @property
     def best_baseline(self) -> str | None:
-        """The baseline that the networks have the hardest time with."""
+        """The strongest baseline, with the smallest lead of the networks."""
         if not self.differences:
             return None
         return min(self.differences, key=lambda name: self._lead(self.differences[name])[0])
 
     @property
     def beaten_by(self) -> tuple[str, ...]:
-        """The baselines that are as good as the networks or better."""
+        """The baselines that are at least as good as the networks."""
         return tuple(name for name, found in self.differences.items() if self._lead(found)[0] <= 0)
 
     @property
     def verdict(self) -> Verdict:
-        """Against all baselines at once."""
+        """The verdict against all baselines."""
         if not self.differences:
             return Verdict.ALONE
         if self.beaten_by:
@@ -80,19 +80,19 @@ class Comparison:
         return Verdict.BEATS if surest > 0 and self.num_textures >= FEWEST else Verdict.AHEAD
 
     def _lead(self, difference: Interval) -> tuple[float, float]:
-        """By how much the networks are better: on average, and at the unlucky end of the interval."""
+        """Return the lead of the networks: its mean, and the lower bound of its interval."""
         if self.higher_is_better:
             return difference.mean, difference.low
         return -difference.mean, -difference.high
 
 
 def higher_is_better(metric: str) -> bool:
-    """Whether a larger figure is a better one; errors and distances are better small."""
+    """Return whether a larger value of a metric is better; for errors and distances a smaller one is."""
     return metric.startswith(("ssim", "miou", "iou"))
 
 
 def compare(scores: Scores) -> list[Comparison]:
-    """Every figure of every map that the networks answered, in the order in which they were added."""
+    """Compare every metric of every predicted map, in the order in which they were added."""
     found = [
         _compared(name, metric, methods)
         for name, metrics in scores.values.items()
@@ -114,7 +114,7 @@ def _compared(name: str, metric: str, methods: Mapping[str, Mapping[str, float]]
 
 
 def _compared_classes(confusions: Mapping[str, Mapping[str, Int64[Tensor, "k k"]]]) -> Iterator[Comparison]:
-    """Mean IoU and the IoU of each class from one matrix a method; textures are resampled, not figures."""
+    """Compare mean IoU and class IoUs from one matrix per method; the bootstrap resamples textures."""
     if NET not in confusions:
         return
     matrices = {
@@ -147,7 +147,7 @@ def _compared_classes(confusions: Mapping[str, Mapping[str, Int64[Tensor, "k k"]
 
 
 def iou(matrices: Floats) -> Floats:
-    """IoU by class ``(n, k)`` of matrices ``(n, k, k)``; NaN for a class that the truth does not hold."""
+    """Compute the IoU by class ``(n, k)`` of matrices ``(n, k, k)``; NaN for a class without true pixels."""
     hits = np.diagonal(matrices, axis1=1, axis2=2)
     true, predicted = matrices.sum(axis=2), matrices.sum(axis=1)
     found: Floats = np.where(true > 0, hits / np.maximum(true + predicted - hits, 1.0), np.nan)

@@ -1,6 +1,6 @@
-"""A converted tree against the material sets that its old textures were made of.
+"""Scores a converted texture tree against the materials from which its old textures were made.
 
-The decoder is given: this package does not know how textures are stored.
+The caller passes the texture decoder, since this package does not read texture files.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ def _inside(place: str) -> str:
 
 
 _Inside: TypeAlias = Annotated[str, AfterValidator(_inside)]
-"""A path below the folder of the index."""
+"""A path relative to the folder of the index."""
 
 
 class Indexed(BaseModel):
-    """A pair of the old tree: the id of its material set and its files, relative to the index."""
+    """A texture pair of the old tree: the id of its material and its files, relative to the index."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
     id: str
@@ -69,14 +69,14 @@ _INDEX = TypeAdapter(list[Indexed])
 
 @dataclass(frozen=True)
 class _Pair:
-    """An old texture with its truth, and what the conversion made of it."""
+    """An old texture with its ground truth and the converted maps."""
 
     texture: Texture
     predicted: Mapping[str, Tensor]
 
 
 def read_index(path: Path) -> list[Indexed]:
-    """Reads an ``index.json``; raises DataError when it is not a list of ids, diffuses and normals."""
+    """Read an ``index.json``; raises DataError if it is not a list of ids, diffuses and normals."""
     try:
         return _INDEX.validate_json(path.read_bytes())
     except OSError as error:
@@ -90,7 +90,7 @@ def read_index(path: Path) -> list[Indexed]:
 
 
 def choose(indexed: Sequence[Indexed], patterns: Sequence[str]) -> list[Indexed]:
-    """The entries whose id one of the patterns matches, all without any; raises DataError for an idle one."""
+    """Select the entries whose id matches a pattern; raises DataError for a pattern without a match."""
     for pattern in patterns:
         if not any(fnmatchcase(item.id, pattern) for item in indexed):
             near = get_close_matches(pattern, [item.id for item in indexed], n=1, cutoff=0.5)
@@ -110,21 +110,21 @@ def score_converted(
     only: Sequence[str] = (),
     watch: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
-    """Scores a True PBR tree, and the old textures themselves as baselines.
+    """Score a True PBR tree, with the old textures as baselines.
 
-    The gain of the diffuse is fitted on the textures that ``only`` leaves out; if none are left, on those
-    that are scored, which flatters that baseline.
+    The diffuse's gain is fitted on the textures that ``only`` excludes. If it excludes none, the gain is
+    fitted on the scored textures, which favours that baseline.
 
     Args:
         converted: The output of a conversion.
         index: The ``index.json`` beside the old tree.
-        materials: The source of the truth, reduced to a longer side in pixels.
+        materials: Returns the source of the ground truth, downscaled to a given longer side in pixels.
         read: Decodes a texture file to ``(H, W, C)`` uint8.
         only: Patterns of ids.
-        watch: Called with the numbers of finished and of all textures.
+        watch: Called with the number of finished and the number of all textures.
 
     Raises:
-        DataError: An index, texture or material that cannot be read, or nothing was converted.
+        DataError: An index, texture or material cannot be read, or no texture was converted.
     """
     indexed = read_index(index)
     chosen = choose(indexed, only)
@@ -144,7 +144,9 @@ def score_converted(
                 rows.append(sheet_rows(pair.texture, pair.predicted))
         watch(number + 1, len(chosen))
     if len(missing) == len(chosen):
-        raise DataError(f"{converted}: none of {len(chosen)} textures is in it. Convert the tree first.")
+        raise DataError(
+            f"{converted}: got none of the {len(chosen)} textures; expected some. Convert the tree first."
+        )
     fitted_on = "the textures not scored" if others else "the scored textures themselves"
     notes = [f"Gain fitted on {fitted_on} ({fit.num_textures})."]
     if missing:
@@ -179,7 +181,7 @@ def _score(scores: Scores, pair: _Pair, *, gain: Tensor) -> None:
 def _pair(
     converted: Path, item: Indexed, root: Path, materials: Callable[[int], Source], read: Read
 ) -> _Pair | None:
-    """The texture at the size of its conversion; None if it was not converted."""
+    """Read a texture pair at the size of its conversion; None if it was not converted."""
     files = _converted_files(converted, item)
     if files is None:
         return None
@@ -194,7 +196,7 @@ def _pair(
 
 
 def _converted_files(converted: Path, item: Indexed) -> dict[str, Path] | None:
-    """The files that a conversion made of a texture, by their ending; None if it did not.
+    """Return the converted files of a texture by their ending; None if it was not converted.
 
     A diffuse ``stone_d`` whose normal is ``stone_n`` becomes ``stone``.
     """
@@ -250,7 +252,7 @@ def _planes(pixels: Pixels) -> Tensor:
 
 
 def _area(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Averaged to a height and width; what is smaller is repeated."""
+    """Resize to a height and width: average to a smaller size, repeat pixels for a larger one."""
     if x.shape[-2:] == torch.Size(size):
         return x
     return F.interpolate(x[None], size=tuple(size), mode="area")[0]

@@ -1,4 +1,4 @@
-"""An evaluation for people, a table, and for programs, ``evaluation.json``."""
+"""The report of an evaluation: a table for the terminal and ``evaluation.json``."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _MARKS = {
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The scores of some textures.
+    """The result of an evaluation.
 
     Attributes:
-        title: What was scored.
-        scores: All figures.
-        about: Everything that says what the figures are of: data, checkpoints, protocol, statistics.
-        notes: Sentences below the table.
-        sheets: Contact sheets, PNG files.
+        title: Description of the scored textures.
+        scores: All metrics.
+        about: Metadata: data, checkpoints, protocol, statistics.
+        notes: Sentences shown below the table.
+        sheets: Contact sheets as PNG files.
     """
 
     title: str
@@ -44,7 +44,7 @@ class Evaluation:
     sheets: Sequence[bytes] = field(default=(), repr=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """What ``evaluation.json`` holds: every figure, its intervals, and its value for each texture."""
+        """Return the content of ``evaluation.json``: metrics with intervals, and values per texture."""
         scores = self.scores
         maps: dict[str, dict[str, Any]] = {}
         for found in compare(scores):
@@ -73,7 +73,7 @@ class Evaluation:
         }
 
     def write(self, path: Path) -> list[Path]:
-        """Writes the JSON to a file and the sheets beside it as ``contact-1.png`` and so on.
+        """Write the JSON to a file and the sheets beside it as ``contact-1.png`` and so on.
 
         Raises:
             DataError: A file cannot be written.
@@ -85,7 +85,7 @@ class Evaluation:
         return list(files)
 
     def table(self) -> Table:
-        """One line a figure: the networks, the hardest baseline, the paired difference, and who wins."""
+        """Build a table with one row per metric: networks, strongest baseline, difference and verdict."""
         from rich import box
         from rich.markup import escape
         from rich.table import Table

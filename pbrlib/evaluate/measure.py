@@ -1,4 +1,4 @@
-"""The trained chain over a shard set's validation textures, beside the trivial baselines."""
+"""Evaluates the trained chain on a shard set's validation textures, with trivial baselines."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _PROTOCOL = (
 
 
 class Predictor(Protocol):
-    """What is measured: ``pbrlib.inference.chain.Chain``, or anything that answers like it."""
+    """The protocol of the evaluated model, which `pbrlib.inference.chain.Chain` implements."""
 
     def predict(self, texture: TextureInput) -> dict[str, Tensor]:
-        """Maps (C, H, W) in [0, 1] and class probabilities at the size of the texture."""
+        """Predict maps (C, H, W) in [0, 1] and class probabilities at the size of the texture."""
         ...
 
 
@@ -52,18 +52,18 @@ def evaluate(
     merge: Mapping[str, str] | None = None,
     watch: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
-    """Measures every validation texture; maps that the predictor does not answer are left out and named.
+    """Evaluate every validation texture; maps that are not predicted are left out and listed.
 
     Args:
         predictor: The trained networks.
-        shards: With a validation split; the training split gives the baselines.
-        lpips: For albedo, if its weights are at hand.
-        checkpoints: What the networks are, for the report.
-        merge: Classes whose pixels count as another one, as the segmentation was trained.
-        watch: Called with the numbers of finished and of all textures.
+        shards: A shard set with a validation split; the training split is used for the baselines.
+        lpips: LPIPS for the albedo, if its weights are available.
+        checkpoints: Metadata of the networks for the report.
+        merge: Merged classes of the segmentation, with the class that replaces each.
+        watch: Called with the number of finished and the number of all textures.
 
     Raises:
-        DataError: No texture can be measured, or a shard is damaged.
+        DataError: There is no validation texture to evaluate, or a shard is damaged.
     """
     rows = validation_rows(shards)
     if not rows:
@@ -114,7 +114,7 @@ def score_texture(
     statistics: TrainingStatistics,
     merge: Mapping[str, str],
 ) -> None:
-    """Adds the networks' answer and all baselines of one texture, for the maps that were predicted."""
+    """Score the networks and all baselines on one texture, for the maps that were predicted."""
     baselines = map_baselines(texture, statistics)
     for name in TARGETS:
         if name not in predicted:
@@ -132,7 +132,7 @@ def score_texture(
 
 
 def checkpoints_of(folder: Path) -> dict[str, Any]:
-    """The networks that ``Chain.open`` takes from a runs directory or a model folder, by curriculum."""
+    """Return metadata of the networks that ``Chain.open`` uses, by curriculum."""
     return {
         one.curriculum: {
             "checkpoint": str(one.place),

@@ -17,10 +17,10 @@ from pbrlib.maps import DIFFUSE, GLOSS, IGNORE, MAPS, MASK, NORMAL, TARGETS, Map
 MOST_TEXTURES = 12
 TEXTURES_A_SHEET = 4
 CELL = 192
-"""Pixels of a side of a picture on the sheet."""
+"""Side in pixels of an image on the sheet."""
 
 ERROR_SCALE = 0.5
-"""The mean absolute error that is white; black is none, red and yellow lie between."""
+"""The mean absolute error shown as white; black is 0, with red and yellow between."""
 
 _INPUT = "input"
 
@@ -28,7 +28,7 @@ Row = tuple[str, Mapping[str, Picture]]
 
 
 def pictured(rows: Sequence[IndexRow], *, most: int = MOST_TEXTURES) -> frozenset[str]:
-    """The ids of the textures to show: classes in turn, so that a few show them all."""
+    """Choose the ids of the textures to show, alternating between classes."""
     by_class: dict[str, list[str]] = {}
     for row in rows:
         by_class.setdefault(row.label or "", []).append(row.id)
@@ -42,11 +42,11 @@ def pictured(rows: Sequence[IndexRow], *, most: int = MOST_TEXTURES) -> frozense
 
 
 def sheet_rows(texture: Texture, predicted: Mapping[str, Tensor]) -> list[Row]:
-    """Three lines of a texture: prediction, truth, error; the input's maps stand before them.
+    """Build three rows of a texture (prediction, truth, error), each with an input map first.
 
     Args:
-        texture: With its truth.
-        predicted: Maps (C, H, W) in [0, 1] and class probabilities, as the chain answers.
+        texture: The texture with its ground truth.
+        predicted: Maps (C, H, W) in [0, 1] and class probabilities, as the chain predicts them.
     """
     given = texture.given
     prediction: dict[str, Picture] = {_INPUT: _shown(given.diffuse, DIFFUSE)}
@@ -73,7 +73,7 @@ def sheet_rows(texture: Texture, predicted: Mapping[str, Tensor]) -> list[Row]:
 
 
 def sheets(textures: Sequence[Sequence[Row]]) -> list[bytes]:
-    """PNG files with the lines of a few textures each; maps that nobody predicted have no column."""
+    """Render PNG contact sheets of a few textures each; maps without a prediction have no column."""
     names = {name for rows in textures for _, pictures in rows for name in pictures}
     columns = [name for name in (_INPUT, *TARGETS, SEGMENTATION) if name in names]
     parts = [textures[i : i + TEXTURES_A_SHEET] for i in range(0, len(textures), TEXTURES_A_SHEET)]
@@ -84,12 +84,12 @@ def sheets(textures: Sequence[Sequence[Row]]) -> list[bytes]:
 
 
 def _shown(x: Float[Tensor, "c h w"], kind: MapType) -> Picture:
-    """A decoded map as contact sheets show maps of its kind."""
+    """Convert a decoded map to an image for contact sheets."""
     return as_picture(kind.quantise(_small(x.float()).permute(1, 2, 0).numpy()), kind)
 
 
 def _heat(error: Float[Tensor, "c h w"]) -> Picture:
-    """Black, red, yellow, white with the mean absolute error over channels."""
+    """Render the mean absolute error over channels from black over red and yellow to white."""
     share = error.abs().mean(dim=0, keepdim=True) / ERROR_SCALE * 3.0
     ramp = share.expand(3, -1, -1) - share.new_tensor([0.0, 1.0, 2.0]).view(3, 1, 1)
     return _shown(ramp.clamp(0.0, 1.0), DIFFUSE)
@@ -101,6 +101,6 @@ def _classes(labels: Int64[Tensor, "h w"]) -> Picture:
 
 
 def _small(x: Tensor) -> Tensor:
-    """At most about twice the cell, which the sheet then fits: whole maps would fill the memory."""
+    """Downscale to about twice the cell size, since maps at full size would fill the memory."""
     factor = max(1, min(x.shape[-2:]) // (2 * CELL))
     return F.avg_pool2d(x, factor) if factor > 1 else x

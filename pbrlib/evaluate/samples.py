@@ -1,4 +1,4 @@
-"""Validation textures as evaluation sees them: the input of the networks and the truth of each map."""
+"""Loads validation textures for evaluation: network inputs and the ground truth of each map."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from pbrlib.rendering.bakespec import BAKE_INPUTS
 from pbrlib.train.validation import MULTIPLE, load_validation, size_of
 
 READ = tuple(dict.fromkeys((DIFFUSE.name, GLOSS.name, *BAKE_INPUTS, *TARGETS, MASK.name)))
-"""Every map that is an input, a truth, or needed to bake the input."""
+"""Every map that is an input, a ground truth, or an input of the bake."""
 
 
 @dataclass(frozen=True)
 class Texture:
-    """One texture with its truth.
+    """One texture with its ground truth.
 
     Attributes:
-        id: Of the material.
-        label: The class, None if unknown or several.
-        given: What networks read.
-        truth: Maps (C, H, W) in [0, 1], those that the material has.
-        mask: Class ids, 255 where unknown.
-        valid: Pixels that count.
+        id: Id of the material.
+        label: The class; None if it is unknown or not unique.
+        given: The input of the networks.
+        truth: The maps of the material, (C, H, W) in [0, 1].
+        mask: Class ids, 255 if unknown.
+        valid: Mask of the pixels that are scored.
     """
 
     id: str
@@ -45,14 +45,14 @@ class Texture:
 
 
 def validation_rows(shards: DataSet) -> tuple[IndexRow, ...]:
-    """The validation materials that have an old diffuse, or an albedo from which to bake one."""
+    """Select the validation materials with an old diffuse, or with an albedo to bake one from."""
     return tuple(row for row in shards.rows if row.split == "val" and _has_input(row) and _fits(row))
 
 
 def validation_textures(shards: DataSet) -> Iterator[Texture]:
-    """The textures of ``validation_rows``, each read when it is asked for.
+    """Yield the textures of ``validation_rows``, read one by one.
 
-    They are whole, cut and baked exactly as in the validation of training.
+    Textures are whole, and cropped and baked exactly as in the validation during training.
     """
     rows = {row.id: row for row in shards.rows}
     num = sum(row.split == "val" for row in shards.rows)
@@ -64,7 +64,7 @@ def validation_textures(shards: DataSet) -> Iterator[Texture]:
 
 
 def as_texture(raw: RawBatch, row: IndexRow) -> Texture:
-    """A raw batch of one material, decoded; its old diffuse is baked if it has none."""
+    """Decode a raw batch of one material; bake its old diffuse if it has none."""
     batch = augment(raw, AugmentSpec(), device="cpu")
     height, width = batch.valid.shape[-2:]
     whole = (height, width) == size_of(row)
@@ -87,7 +87,7 @@ def as_texture(raw: RawBatch, row: IndexRow) -> Texture:
 
 
 def has(batch: Batch, name: str) -> bool:
-    """Whether the only sample of a batch truly has a map, or had it baked."""
+    """Return whether the only sample of a batch has a map, either stored or baked."""
     return name in batch.present and bool(batch.present[name][0])
 
 

@@ -1,6 +1,6 @@
-"""One figure for each map, metric, method and texture; a confusion matrix for each method and texture.
+"""Scores by map, metric, method and texture, and confusion matrices by method and texture.
 
-The networks' answer is one method, each trivial baseline another: all are scored by the same code.
+The networks are one method and each trivial baseline is another; the same code scores all of them.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from pbrlib.metrics.confusion import confusion
 from pbrlib.metrics.images import texture_metrics
 
 NET = "net"
-"""The method that baselines are compared with."""
+"""Name of the method of the networks."""
 
 SEGMENTATION = "segmentation"
 
 _LPIPS_SIDE = 64
-"""Pixels of the shortest side that LPIPS is computed for: its trunks halve five times."""
+"""Smallest side in pixels for LPIPS, whose trunks downsample five times."""
 
 
 @dataclass(frozen=True)
 class Lpips:
-    """A perceptual metric, and the names of its trunk and of the file that its weights came from."""
+    """An LPIPS network with the names of its trunk and of its weights file."""
 
     network: nn.Module
     net: Trunk
@@ -38,18 +38,18 @@ class Lpips:
 
     @property
     def metric(self) -> str:
-        """The name of the figure says which net it is."""
+        """The name of the metric, including the trunk."""
         return f"lpips_{self.net}"
 
 
 @dataclass
 class Scores:
-    """Figures by map, metric, method and texture, filled texture by texture.
+    """The values of all metrics, filled texture by texture.
 
     Attributes:
         values: ``values[map][metric][method][id]``.
         confusions: ``confusions[method][id]``, pixel counts by (true class, predicted class).
-        left_out: Textures by map that were not scored, as they have no truth.
+        left_out: Textures by map that were not scored, since they have no ground truth.
     """
 
     lpips: Lpips | None = None
@@ -68,7 +68,7 @@ class Scores:
         truth: Float[Tensor, "c h w"],
         valid: Bool[Tensor, "1 h w"],
     ) -> None:
-        """Scores what each method says of one map of one texture, all in [0, 1]."""
+        """Score each method's prediction of one map of one texture; all are in [0, 1]."""
         for method, prediction in methods.items():
             for metric, value in self._metrics(name, prediction, truth, valid).items():
                 self.values[name][metric][method][sample] = value
@@ -76,7 +76,7 @@ class Scores:
     def add_classes(
         self, methods: Mapping[str, Int64[Tensor, "h w"]], *, sample: str, truth: Int64[Tensor, "h w"]
     ) -> None:
-        """Counts the pixels of each method's class ids; a truth without any class is left out."""
+        """Add each method's confusion matrix; a texture without any true class is left out."""
         matrices = {
             method: confusion(predicted, truth, num_classes=len(CLASSES))
             for method, predicted in methods.items()
@@ -88,7 +88,7 @@ class Scores:
             self.confusions[method][sample] = matrix
 
     def leave_out(self, maps: Iterable[str], *, sample: str) -> None:
-        """Notes that a texture has no truth for some maps."""
+        """Record that a texture has no ground truth for some maps."""
         for name in maps:
             self.left_out[name].append(sample)
 
@@ -109,9 +109,9 @@ class Scores:
 def fit_height(
     prediction: Float[Tensor, "1 h w"], *, truth: Float[Tensor, "1 h w"], valid: Bool[Tensor, "1 h w"]
 ) -> Float[Tensor, "1 h w"]:
-    """The prediction after the scale and shift that bring it nearest to the truth, by least squares.
+    """Scale and shift a predicted height to fit the truth by least squares.
 
-    The scale is at least 0: bumps that were taken for dents are no match. Not cut to [0, 1].
+    The scale is at least 0, so that an inverted height is not corrected. The result is not clipped to [0, 1].
     """
     x, y = prediction[valid].double(), truth[valid].double()
     spread = (x - x.mean()).square().sum()

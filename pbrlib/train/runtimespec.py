@@ -32,8 +32,8 @@ class RuntimeSpec(Spec):
     ``trackers`` get the metrics of every phase, in addition to TensorBoard; ``profile_steps`` is the number
     of steps of each phase to profile. ``on_bad_sample`` decides about a draw with damaged tiles: ``fail``
     ends the training, ``skip`` replaces it by another draw of its batch and counts it. A damaged validation
-    texture always ends the training. ``record_batches`` writes a hash of every sample after augmentation, which costs
-    time, to prove that two runs had the same samples.
+    texture always ends the training. ``record_batches`` writes a hash of every sample after augmentation,
+    which costs time, to prove that two runs had the same samples.
     """
 
     workers: int = Field(default=2, ge=1)

@@ -78,7 +78,7 @@ def test_what_was_not_converted_is_said(converted: Path, tree: Path) -> None:
     assert found.about["not_converted"] == [last]
     assert any(last in note for note in found.notes)
     assert {each.num_textures for each in compare(found.scores) if each.map == "albedo"} == {6}
-    with pytest.raises(DataError, match="none of 1 textures"):
+    with pytest.raises(DataError, match="got none of the 1 textures"):
         scored(converted, tree, only=[last])
 
 

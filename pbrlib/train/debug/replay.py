@@ -2,8 +2,8 @@
 
 The collectives are emulated: every rank runs its forward pass twice, first to compute its sums, then with the
 sums of all ranks. Sums are added in the order of the ranks. On a CPU with two ranks the result equals that of
-training bit for bit; more ranks may have added in another order, and batch norms that were synchronised on GPUs
-use each rank's part alone here.
+training bit for bit; more ranks may have added in another order, and batch norms that were synchronised on
+GPUs use each rank's part alone here.
 """
 
 from __future__ import annotations

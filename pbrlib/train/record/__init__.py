@@ -1,1 +1,1 @@
-"""What a phase writes down while it trains."""
+"""The records that a phase writes while it trains."""

@@ -1,4 +1,4 @@
-"""A record of every batch after augmentation, to prove that two runs saw the same."""
+"""Records a hash of every sample after augmentation, to prove that two runs trained on the same samples."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pbrlib.data.draws.batch import Batch, sample_hashes
 class BatchRecord:
     """Appends ``{step, rank, world, samples: [[id, hash], ...]}`` to ``DIRECTORY/batches-rankN.jsonl``.
 
-    Samples stand in the order of their positions in the global batch, so the concatenation over ranks is
-    the same for any number of workers. A step that a resumed run repeats stands twice, and equally. On S3
-    the lines are there at the end.
+    Samples are in the order of their positions in the global batch, so the concatenation over ranks is the
+    same for any number of workers. A step that a resumed run repeats has two equal lines. On S3 the lines
+    appear when the phase ends.
     """
 
     def __init__(self, directory: Path, *, rank: int, world: int) -> None:
@@ -32,6 +32,6 @@ class BatchRecord:
         self._file.close()
 
     def write(self, step: int, micro: Sequence[Batch]) -> None:
-        """One line for this rank's part of a step."""
+        """Write one line for this rank's part of a step."""
         samples = [pair for batch in micro for pair in zip(batch.ids, sample_hashes(batch), strict=True)]
         self._file.write(json.dumps({"step": step, **self._whose, "samples": samples}) + "\n")

@@ -1,7 +1,8 @@
-"""What went wrong with a phase on its way, ``incidents.jsonl``: lines that are only ever added.
+"""The incidents of a phase (failures, stalls, preemptions) in ``incidents.jsonl``, an append-only file.
 
-A journal forgets what a fault has lost, and a phase that was finished in the end tells nothing of the
-attempts before; this does. It imports no torch: the controller of a fit writes it too.
+The journal drops steps that a failure has lost, and the record of a finished phase does not mention earlier
+attempts, so incidents have a file of their own. This module does not import torch, since the controller of a
+training run writes incidents too.
 """
 
 from __future__ import annotations
@@ -19,22 +20,22 @@ from pbrlib.errors import DataError
 INCIDENTS = "incidents.jsonl"
 
 FAILURE = "failure.json"
-"""What stopped a phase for good. It is left before the attempt ends, so that no retry repeats the mistake."""
+"""The error that stopped a phase permanently, written before the attempt ends, so that it is not retried."""
 
 Incident = Literal["failed", "stalled", "preempted"]
-"""``failed``: an error or a lost process has ended an attempt; ``stalled``: a rank waits for its input;
-``preempted``: a node will be taken away, and a checkpoint is written before."""
+"""``failed``: an error or a lost process ended an attempt; ``stalled``: a rank waits for its input;
+``preempted``: a node will be preempted, and a checkpoint is written before."""
 
 
 def note_incident(directory: Path, incident: Incident, **values: Any) -> None:
-    """Adds a line with the time of day; a disk or an S3 that is away loses it, and nothing else."""
+    """Append a line with the time; if the disk or S3 is not available, the line is dropped."""
     line = {"kind": incident, "at": round(time.time(), 3), **values}
     with suppress(OSError, DataError):
         storage.append_lines(directory / INCIDENTS, json.dumps(line) + "\n")
 
 
 def format_incident(line: Mapping[str, Any]) -> str:
-    """A line of the file as a sentence."""
+    """Format a line of the file as a sentence."""
     where = "" if line.get("step") is None else f"step {line['step']}"
     if line["kind"] == "stalled":
         return (

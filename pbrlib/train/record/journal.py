@@ -1,4 +1,4 @@
-"""The written record of a phase: metrics.jsonl, TensorBoard and trackers, by rank 0."""
+"""The journal of a phase, written by rank 0: ``metrics.jsonl``, TensorBoard and trackers."""
 
 from __future__ import annotations
 
@@ -24,40 +24,39 @@ if TYPE_CHECKING:
 METRICS = "metrics.jsonl"
 
 _TOTAL = re.compile(r"train/([^/]+/)?loss")
-"""The loss of the only player of a phase, or of one of several."""
+"""Matches the name of the total loss, with or without the name of a player."""
 
 GPU_PEAK = "gpu_peak_bytes"
 """What tensors of rank 0 have held at most, in the line of a step on a GPU."""
 
 TRACKER = "tracker"
-"""The kind of a line that says what a tracker did not get."""
+"""Kind of a line about values that did not reach a tracker."""
 
 FALLBACK = "fallback"
-"""The kind of a line that says which checkpoints were damaged, at the step of the one before them."""
+"""Kind of a line about damaged checkpoints, at the step of the checkpoint that is used instead."""
 
 ACCOUNT_EVERY_S = 10.0
-"""What a killed process does not enter into the time sheet is at most this long."""
+"""Seconds between entries in the time sheet, and so the most that a killed process fails to enter."""
 
 
 class Journal:
-    """Appends to ``DIRECTORY/metrics.jsonl`` and ``DIRECTORY/tensorboard``, and tells the trackers.
+    """Appends to ``DIRECTORY/metrics.jsonl`` and ``DIRECTORY/tensorboard``, and forwards values to trackers.
 
-    Opened at a resumed step it drops what an interrupted attempt wrote beyond that step, so that every
-    step stands once. Of a phase on S3 it is written on this machine, and sent now and then for those who
-    watch, and before each checkpoint.
+    A resumed journal drops lines beyond the resumed step, so that every step has one line. The journal of a
+    phase on S3 is written locally and uploaded every few seconds for observers, and before each checkpoint.
     """
 
     def __init__(self, directory: Path, *, first_step: int, trackers: Sequence[Tracker] = ()) -> None:
-        # TensorBoard takes a second to import; ranks without a journal do not pay it.
+        # Imported here: TensorBoard takes a second to import, and only rank 0 needs it.
         from torch.utils.tensorboard import SummaryWriter
 
         directory.mkdir(parents=True, exist_ok=True)
         self._folder = storage.growing_folder(directory)
         path = self._folder.path / METRICS
-        # Of a phase that begins anew nothing stays, what stands at step 0 neither.
+        # A phase that starts from step 0 keeps no lines, not even those of step 0.
         known = _lines(directory / METRICS) if first_step > 0 else []
         kept = [line for line in known if json.loads(line)["step"] <= first_step]
-        # A new file in its place, so that who follows the old one notices.
+        # Replaced by a new file, so that a process that follows the old file notices.
         storage.write_atomic(path, "".join(f"{line}\n" for line in kept))
         self._file = path.open("a", buffering=1)
         self._board = SummaryWriter(str(self._folder.path / "tensorboard"), purge_step=first_step + 1)
@@ -88,12 +87,12 @@ class Journal:
             self._folder.close()
 
     def send(self) -> None:
-        """Makes sure that everything written so far is in the phase's folder; raises DataError."""
+        """Flush everything written so far to the phase's folder; raises DataError."""
         self._board.flush()
         self._folder.send()
 
     def scalars(self, kind: str, *, step: int, values: Mapping[str, Any]) -> None:
-        """One line of metrics.jsonl; numbers also go to TensorBoard and to the trackers."""
+        """Write one line of metrics.jsonl; numbers also go to TensorBoard and the trackers."""
         self._write(kind, step=step, values=values)
         self._step = step
         numbers = {name: value for name, value in values.items() if isinstance(value, float)}
@@ -106,7 +105,7 @@ class Journal:
         self._file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
 
     def tag(self, tags: Mapping[str, str | int | float], *, metric: str) -> None:
-        """The hyperparameters for TensorBoard's HPARAMS tab, beside the metric that judges the phase."""
+        """Write the hyperparameters for TensorBoard's HPARAMS tab, with the selection metric."""
         from torch.utils.tensorboard.summary import hparams
 
         experiment, session, end = hparams(dict(tags), {metric: 0.0})  # type: ignore[no-untyped-call]
@@ -115,13 +114,13 @@ class Journal:
         self._session_end = end
 
     def _summaries(self) -> Any:
-        """TensorBoard's own writer, for what has no method of its own."""
+        """Return TensorBoard's file writer, for summaries without a SummaryWriter method."""
         return self._board.file_writer
 
     def account(self, clock: Clock, *, step: int, at_once: bool = False) -> None:
-        """Enters into the time sheet what the clock has seen, every few seconds or ``at_once``.
+        """Enter the clock's times into the time sheet, every few seconds or ``at_once``.
 
-        Called first when the first batch is there: until then the phase was starting up.
+        The first call is made when the first batch has arrived, which ends the start-up.
         """
         self._enter_time(clock, step=step, at_once=at_once)
         if self._folder.is_due:
@@ -139,29 +138,29 @@ class Journal:
             self._folder.append(TIME_SHEET, time_line("begun", step=step))
 
     def picture(self, name: str, *, step: int, image: Float[Tensor, "3 h w"]) -> None:
-        """An sRGB picture in [0, 1]."""
+        """Write an sRGB image in [0, 1] to TensorBoard."""
         self._board.add_image(name, image.clamp(0, 1).cpu().numpy(), step)
 
 
 def total_losses(line: Mapping[str, Any]) -> dict[str, float]:
-    """The loss of each player in the line of a step, by the name it has there."""
+    """Return the total loss of each player in the line of a step, by its name in the line."""
     return {name: value for name, value in line.items() if _TOTAL.fullmatch(name)}
 
 
 def note_between_attempts(directory: Path, kind: str, *, step: int, values: Mapping[str, Any]) -> None:
-    """Adds a line to the journal of a phase that nobody trains now; raises DataError, OSError."""
+    """Append a line to the journal of a phase that is not being trained; raises DataError, OSError."""
     path = directory / METRICS
     line = json.dumps({"kind": kind, "step": step, **values})
     storage.write_atomic(path, "".join(f"{one}\n" for one in (*_lines(path), line)))
 
 
 def whole_lines(directory: Path, *, kind: str) -> list[dict[str, Any]]:
-    """The lines of one kind in the journal of a phase."""
+    """Return the lines of one kind in the journal of a phase."""
     mark = json.dumps({"kind": kind})[:-1]
     return [json.loads(line) for line in _lines(directory / METRICS) if line.startswith(mark)]
 
 
 def _lines(path: Path) -> list[str]:
-    """The whole lines of a record; a line that an interrupted attempt left unfinished is no line."""
+    """Return the complete lines of a file, without a last line that was not finished."""
     text = path.read_text() if path.exists() else ""
     return text.split("\n")[:-1]

@@ -1,6 +1,6 @@
-"""A look into single steps: a trace for Perfetto, and on a GPU a snapshot of its memory.
+"""Profiles single steps: a trace for Perfetto, and on a GPU a memory snapshot.
 
-It watches and changes nothing: a profiled phase learns the same weights.
+Profiling does not change the weights that a phase learns.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from torch.profiler import profile
 
 PROFILE = "profile"
-"""Its folder in that of a phase."""
+"""Name of the profile's folder in the folder of a phase."""
 
 WARM_UP = 3
-"""Steps of an attempt that are not traced: caches fill, networks compile, allocators grow."""
+"""First steps of an attempt, which are not traced: caches fill, networks compile, allocators grow."""
 
 _ALLOCATIONS = 100_000
 
 
 class StepProfile:
-    """Traces the steps of one rank after its first ones, into ``DIRECTORY/profile``.
+    """Traces steps of one rank after the warm-up, into ``DIRECTORY/profile``.
 
     ``rank0-steps-4-13.trace.json.gz`` opens in https://ui.perfetto.dev, ``rank0-steps-4-13.memory.pickle`` in
-    https://pytorch.org/memory_viz. Both have what there was where the phase ends before.
+    https://pytorch.org/memory_viz. If the phase ends earlier, both files have the steps until then.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class StepProfile:
             self._profiler.stop()
 
     def step(self) -> None:
-        """Told after every step; does nothing once its steps are written."""
+        """Advance the profiler after a step; does nothing once the trace is written."""
         if self._seen >= WARM_UP + self._steps:
             return
         self._seen += 1

@@ -1,7 +1,7 @@
-"""The directory of a run: one folder a phase, and a record of which phases are finished.
+"""The directory of a run: one folder per phase, and ``run.json``, the record of finished phases.
 
-``RUNS/<curriculum>/run.json`` names, for each finished phase, its folder and its best checkpoint; donors,
-evaluation and conversion find trained networks through it.
+``RUNS/<curriculum>/run.json`` has the best checkpoint of each finished phase. Donors, evaluation and
+conversion use it to find trained networks.
 """
 
 from __future__ import annotations
@@ -21,25 +21,24 @@ from pbrlib.train.checkpoint.state import Validated, is_complete
 RECORD = "run.json"
 
 CURRICULUM = "curriculum.yaml"
-"""The resolved curriculum in a run's folder, overrides included."""
+"""Name of the resolved curriculum in a run's folder, overrides included."""
 
 SNAPSHOT = "checkpoint_manager_snapshot.json"
-"""Ray Train's list of the checkpoints of a fit, in the phase's folder; to resume, each must be there."""
+"""Ray Train's list of checkpoints in the phase's folder; to resume, each listed checkpoint must exist."""
 
 LADDER = "ladder.json"
-"""The state of every phase of a ladder, in the runs directory."""
+"""Name of the file with the state of every phase of a ladder, in the runs directory."""
 
 MODEL = "model"
-"""The folder in a runs directory that a finished ladder leaves; no curriculum may have this name."""
+"""Name of the model folder that a finished ladder writes; no curriculum may have this name."""
 
 
 @dataclass(frozen=True)
 class FinishedPhase:
-    """A phase that ran to its end.
+    """The record of a finished phase.
 
-    ``checkpoint`` is its best one, relative to the run's directory, with its ``step`` and ``metrics``.
-    ``history`` are all its validations, ``stopped`` what ended it before its last step, ``gate`` what its
-    gate said.
+    ``checkpoint`` is the best checkpoint, relative to the run's directory, with its ``step`` and ``metrics``.
+    ``history`` holds all validations, ``stopped`` the reason for an early end, ``gate`` the gate's verdict.
     """
 
     fingerprint: str
@@ -63,29 +62,29 @@ class RunDirectory:
         self.path = runs / name
 
     def phase_directory(self, phase: str, *, fingerprint: str) -> Path:
-        """Where a phase keeps its checkpoints and its journal; an edited phase has another folder."""
+        """Return the folder of a phase's checkpoints and journal; an edited phase has another folder."""
         return self.path / phase_folder(phase, fingerprint=fingerprint)
 
     def finished(self, phase: str, *, fingerprint: str) -> FinishedPhase | None:
-        """The record of a phase, if it is finished with this very fingerprint."""
+        """Return the record of a phase if it is finished with this fingerprint, else None."""
         known = self.phases().get(phase)
         return known if known is not None and known.fingerprint == fingerprint else None
 
     def has_weights(self, phase: str) -> bool:
-        """Whether the best checkpoint of a finished phase is there."""
+        """Return whether the best checkpoint of a finished phase exists."""
         return is_complete(self.path / self.phases()[phase].checkpoint)
 
     def finish(self, phase: str, record: FinishedPhase, *, order: Sequence[str]) -> None:
-        """Enters a phase that was just trained into the record, which keeps the curriculum's ``order``.
+        """Add a phase that has just finished to the record, in the curriculum's ``order``.
 
-        Later phases are forgotten: what they were trained on is gone.
+        Later phases are removed from the record, since they were trained from the previous result.
         """
         known = self.phases()
         earlier = {name: known[name] for name in order[: order.index(phase)] if name in known}
         self._write({**earlier, phase: record})
 
     def note_gate(self, phase: str, verdict: Mapping[str, Any]) -> None:
-        """Enters what the gate of a finished phase said, beside what stands there."""
+        """Add the gate's verdict to the record of a finished phase."""
         phases = self.phases()
         self._write({**phases, phase: replace(phases[phase], gate=verdict)})
 
@@ -94,7 +93,7 @@ class RunDirectory:
         storage.write_atomic(self.path / RECORD, text)
 
     def phases(self) -> dict[str, FinishedPhase]:
-        """The finished phases, in the order of the curriculum; raises CheckpointError for no such record."""
+        """Read the finished phases in the curriculum's order; raises CheckpointError for a damaged record."""
         path = self.path / RECORD
         if not path.exists():
             return {}
@@ -110,7 +109,7 @@ class RunDirectory:
             ) from error
 
     def best(self, phase: str | None = None) -> tuple[Path, FinishedPhase]:
-        """The best checkpoint of a finished phase, of the last one when none is named."""
+        """Return the best checkpoint and the record of a finished phase; None means the last phase."""
         phases = self.phases()
         chosen = phase or next(reversed(phases), None)
         if chosen is None or chosen not in phases:
@@ -129,5 +128,5 @@ class RunDirectory:
 
 
 def phase_folder(phase: str, *, fingerprint: str) -> str:
-    """The name of a phase's folder."""
+    """Return the name of a phase's folder."""
     return f"{phase}-{fingerprint[:8]}"

@@ -1,7 +1,7 @@
-"""The time sheet of a phase, ``time.jsonl``: lines that are only ever added, whatever is done again.
+"""The time sheet of a phase, ``time.jsonl``, an append-only file that also covers repeated steps.
 
-The journal forgets the steps that a fault has lost; the time they took is gone all the same, so it is kept
-apart. `pbrlib.runs.walltime` reads it.
+The journal drops the steps that a failure has lost, but their time was spent, so times have a file of their
+own. `pbrlib.runs.walltime` reads it.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ DOES: Mapping[Stage, str] = {
     "networks": "building networks",
     "first batch": "waiting for the first batch",
 }
-"""A stage in words."""
+"""Description of each stage for display."""
 
 
 def enter_time(directory: Path, entry: Entry) -> None:
-    """Adds a line with the time of day to the time sheet in the folder of a phase."""
+    """Append a line with the time to the time sheet in the folder of a phase."""
     storage.append_lines(directory / TIME_SHEET, time_line(entry))
 
 
@@ -49,7 +49,7 @@ def enter_stage(directory: Path, stage: Stage) -> None:
 
 
 def time_line(entry: Entry, *, step: int | None = None, aside: Mapping[str, float] | None = None) -> str:
-    """A line with the time of day.
+    """Format a line with the time.
 
     Args:
         entry: What happened.

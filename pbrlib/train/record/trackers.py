@@ -1,7 +1,7 @@
-"""Who is told of a phase beside its journal: MLflow and Weights & Biases, imported only when asked for.
+"""Sends the metrics of a phase to MLflow and Weights & Biases, which are imported only if configured.
 
-They hear what TensorBoard hears: the scalars, and the hyperparameters. Addresses and keys are their own
-environment variables, on the node of rank 0.
+Trackers get the scalars and hyperparameters that TensorBoard gets. Their addresses and keys come from their
+own environment variables on the node of rank 0.
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ if TYPE_CHECKING:
     from pbrlib.train.phase import PhaseRun
 
 IDENTITY = "pbr.identity"
-"""The tag by which a phase finds its MLflow run again."""
+"""The tag that identifies the MLflow run of a phase."""
 
 _URI = "MLFLOW_TRACKING_URI"
 _WAITING = 1000
-"""So many batches of values wait for a slow server; those beyond are left out."""
+"""Largest number of queued value batches for a slow server; further ones are dropped."""
 _START_S = 120.0  # wandb gives its process 30 s, too few on a node whose cores are all busy
 _PATIENCE_S = 60.0
-"""So long a finished phase waits for what is still on its way."""
+"""Seconds that a finished phase waits for values that are still being sent."""
 
 
 class Tracker(Protocol):
     """One run of a tracking service."""
 
     def scalars(self, values: Mapping[str, float], *, step: int) -> None:
-        """Passes values on without waiting for anybody."""
+        """Send values without blocking."""
         ...
 
     def close(self, *, failed: bool) -> str | None:
-        """Ends the run; returns what the service did not get, where it did not get everything."""
+        """End the run; return a description of values that did not arrive, or None."""
         ...
 
 
 @dataclass(frozen=True)
 class Tracked:
-    """What a service knows of a phase.
+    """A phase as a tracking service stores it.
 
-    ``identity`` is that of the phase in its folder: a resumed phase has the same, so it continues its run;
-    the same training in another runs directory is another run. ``resumes``: it was taken once already.
+    ``identity`` identifies the phase in its folder: a resumed phase has the same identity and continues its
+    run; the same training in another runs directory is another run. ``resumes`` is true for a resumed phase.
     """
 
     curriculum: str
@@ -64,17 +64,17 @@ class Tracked:
 
     @property
     def refusal(self) -> type[PbrError]:
-        """What it is when a service does not take it: later on, an outage."""
+        """The error class if a service rejects the run: an outage for a resumed phase, else a mistake."""
         return OutageError if self.resumes else ConfigError
 
     @property
     def title(self) -> str:
-        """As people call it."""
+        """The display name of the phase."""
         return f"{self.curriculum}/{self.phase}"
 
 
 def require(trackers: Iterable[TrackerName]) -> None:
-    """Raises ConfigError where the package of a tracker is not installed here."""
+    """Raise ConfigError if the package of a tracker is not installed here."""
     missing = [name for name in trackers if find_spec(name) is None]
     if missing:
         raise ConfigError(
@@ -84,14 +84,14 @@ def require(trackers: Iterable[TrackerName]) -> None:
 
 
 def identity(fingerprint: str, directory: Path) -> str:
-    """Of a phase in its folder, in sixteen hexadecimal digits."""
+    """Return the identity of a phase in its folder, as sixteen hexadecimal digits."""
     return hashlib.sha256(f"{fingerprint} {directory}".encode()).hexdigest()[:16]
 
 
 def open_trackers(run: PhaseRun, *, resumes: bool) -> list[Tracker]:
-    """The runs of a phase, begun or continued.
+    """Start or continue the tracking runs of a phase.
 
-    Raises ConfigError where a service does not take it, OutageError where it did when the phase began.
+    Raises ConfigError if a service rejects the run, or OutageError if the phase is resumed.
     """
     names = run.runtime.trackers
     require(names)
@@ -106,7 +106,7 @@ def open_trackers(run: PhaseRun, *, resumes: bool) -> list[Tracker]:
     opened: list[Tracker] = []
     try:
         for name in names:
-            opened.append(_open(name, tracked))  # noqa: PERF401  # those before one that fails are closed
+            opened.append(_open(name, tracked))  # noqa: PERF401  # on a failure, the runs opened so far are closed
     except BaseException:
         for tracker in opened:
             tracker.close(failed=True)
@@ -125,15 +125,15 @@ def _open(name: TrackerName, tracked: Tracked) -> Tracker:
 
 
 class MlflowTracker:
-    """A run in the experiment of the curriculum, sent by one thread of its own."""
+    """An MLflow run in the curriculum's experiment; a separate thread sends the values."""
 
     def __init__(self, tracked: Tracked) -> None:
         from mlflow.exceptions import MlflowException
 
         if not os.environ.get(_URI):
             raise ConfigError(
-                f"trackers: mlflow does not know where to write. Set {_URI} where the workers run, to the "
-                "address of a server or to a file as in sqlite:////data/mlflow.db."
+                f"trackers: got mlflow without {_URI}; expected an address. Set it where the workers run, "
+                "to the address of a server or to a file as in sqlite:////data/mlflow.db."
             )
         try:
             self._begin(tracked)
@@ -163,7 +163,7 @@ class MlflowTracker:
         self._client.log_batch(self._id, params=params)
 
     def scalars(self, values: Mapping[str, float], *, step: int) -> None:
-        """Hands the values to the thread."""
+        """Queue the values for the sending thread."""
         while self._sent and self._sent[0].done():
             self._look_at(self._sent.popleft())
         if len(self._sent) < _WAITING:
@@ -182,7 +182,7 @@ class MlflowTracker:
             self._left_out, self._reason = self._left_out + 1, first_line(error)
 
     def close(self, *, failed: bool) -> str | None:
-        """Waits a while for what is on its way."""
+        """Wait a limited time for queued values and end the run."""
         done, late = wait(self._sent, timeout=_PATIENCE_S)
         for sent in done:
             self._look_at(sent)
@@ -195,12 +195,12 @@ class MlflowTracker:
 
 
 class WandbTracker:
-    """A run in the group of the curriculum; wandb sends by a process of its own."""
+    """A Weights & Biases run in the curriculum's group; wandb's own process sends the values."""
 
     def __init__(self, tracked: Tracked) -> None:
         import wandb
 
-        # Neither the user's repository nor the output of a worker is anybody's business there.
+        # The user's repository and the output of workers are private, so they are not uploaded.
         settings = wandb.Settings(
             console="off",
             disable_git=True,
@@ -229,11 +229,11 @@ class WandbTracker:
             ) from error
 
     def scalars(self, values: Mapping[str, float], *, step: int) -> None:
-        """Hands the values to wandb's process."""
+        """Pass the values to wandb's process."""
         self._run.log(dict(values), step=step)
 
     def close(self, *, failed: bool) -> str | None:
-        """Waits a while until wandb has everything."""
+        """Wait a limited time until wandb has sent everything."""
         try:
             self._run.finish(exit_code=int(failed))
         except TimeoutError:
