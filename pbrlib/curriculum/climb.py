@@ -1,4 +1,4 @@
-"""The order in which the phases of a ladder train: wave after wave, the families of one side by side."""
+"""Runs the phases of a ladder: one wave after the other, the curricula of a wave in parallel."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from pbrlib.curriculum.spec import Curriculum
 from pbrlib.train.runtimespec import RuntimeSpec
 
 Carry = Callable[[Curriculum, str], None]
-"""Carries out one phase of a curriculum to its end; whatever it raises ends the climb."""
+"""A function that trains one phase of a curriculum to its end; an exception ends the ladder."""
 
 
 def climb(
     ladder: Ladder, carry: Carry, *, phases: Mapping[str, Sequence[str]], room: Callable[[], int]
 ) -> None:
-    """Carries out all phases: those of a family in their order, and a wave after the one before.
+    """Train all phases: the phases of a curriculum in order, the waves one after the other.
 
-    Once a phase has failed no other begins; those that run beside it go on to their end. Then the first
+    After a failure no further phase starts; phases that are running continue to their end. Then the first
     error is raised.
 
     Args:
-        ladder: The families, in waves.
-        carry: Called in a thread of its family's own where several families train at once, else in this one.
-        phases: Of each family, by its name.
-        room: How many families may train at once; asked when a wave of several begins.
+        ladder: The curricula, in waves.
+        carry: Trains one phase; called in one thread per curriculum if several train in parallel.
+        phases: The phases of each curriculum, by its name.
+        room: Returns how many curricula may train in parallel; called when a wave of several starts.
     """
     for wave in ladder.waves:
         families = [family.curriculum for family in wave]
@@ -54,7 +54,7 @@ def _side_by_side(
                 except BaseException as error:
                     failures.append(error)
 
-    # Daemons: an interrupt of the command does not wait for the phases that it ends.
+    # Daemon threads, so that an interrupted command does not wait for running phases.
     threads = [
         threading.Thread(target=train, args=(curriculum,), name=curriculum.name, daemon=True)
         for curriculum in families
@@ -72,10 +72,10 @@ def _side_by_side(
 
 
 def phases_on_nodes(nodes: Sequence[Mapping[str, float]], runtime: RuntimeSpec) -> int:
-    """How many phases nodes with these resources, ``CPU`` and ``GPU``, hold at once.
+    """Return how many phases fit at once on nodes with these resources, ``CPU`` and ``GPU``.
 
-    A phase that finds no place fails after some minutes, so none is counted that might not find one: a worker
-    lies on one node with its device and the CPUs of its data stream.
+    A worker needs its device and the CPUs of its data stream on the same node. The result is a lower bound,
+    since a phase that cannot be placed fails after some minutes.
     """
     workers = 0
     for node in nodes:

@@ -1,4 +1,4 @@
-"""The draws of a phase, as training takes them."""
+"""Plans the draws of a phase."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pbrlib.tasks.taskspec import maps_required, merged_classes
 
 
 def phase_plan(curriculum: Curriculum, phase: str, rows: Sequence[IndexRow]) -> DrawPlan:
-    """Plans a phase over the rows of an index; the batch scale of the curriculum is applied before.
+    """Plan a phase over the rows of an index; the curriculum must be scaled already.
 
-    Raises DataError when a source of the phase has no usable texture.
+    Raises DataError if a source of the phase has no usable texture.
     """
     spec = curriculum.phases[phase]
     request = PlanRequest(

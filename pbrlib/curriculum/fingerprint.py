@@ -1,4 +1,4 @@
-"""One fingerprint per phase, chained: the same fingerprint means the same training, and resumes it."""
+"""Chained fingerprints of phases: an equal fingerprint means the same training, which can be resumed."""
 
 from __future__ import annotations
 
@@ -21,18 +21,17 @@ def phase_fingerprints(
     trained: Mapping[str, str] | None = None,
     capped: Collection[str] = (),
 ) -> dict[str, str]:
-    """The fingerprint of every phase, in order.
+    """Compute the fingerprint of every phase, in order.
 
-    Depends on the phase, the task, the seed, the donors' fingerprints, the shard manifest, the precision
-    and the number of micro-batches; not on the number of workers, the name of the curriculum, a gate or a
-    time. Batches and rates count as scaled.
-    A formula that a later version of the program computes otherwise counts where the phase uses it.
-    An edited phase changes its own fingerprint and those of the phases that descend from it.
+    A fingerprint depends on the phase, the task, the seed, the donors' fingerprints, the shard manifest, the
+    precision and the number of micro-batches, but not on the number of workers, the curriculum's name, gates
+    or times. It uses scaled batches and rates. The revision of a formula counts if the phase uses it.
+    An edited phase changes its own fingerprint and those of the phases that start from it.
 
     Args:
-        curriculum: The phases.
+        curriculum: The curriculum with the phases.
         shards: Fingerprint of the shard manifest.
-        precision: As in the runtime file.
+        precision: The precision of the runtime file.
         micro_batches: Phase -> number of micro-batches per step.
         donors: Reference as written (``segformer``, ``albedo.A2``, a path) -> fingerprint of that
             checkpoint, for every donor and frozen network from outside; see :func:`outside_donors`.
@@ -64,7 +63,7 @@ def phase_fingerprints(
 
 
 def _revised_formulas(phase: PhaseSpec, *, is_capped: bool) -> dict[str, int]:
-    """The revisions of the formulas of a phase that are not the first."""
+    """Return the revisions above 1 of the formulas that a phase uses."""
     terms = [item for player in phase.by_player() for item in player.spec.loss.terms().items()]
     revised = {name: term.revision for name, term in terms if term.revision > 1}
     return revised | ({"class_weights": 2} if is_capped else {})

@@ -1,4 +1,4 @@
-"""Gates: whether a finished phase is good enough, beside an earlier one, for the next to start."""
+"""Gates: compare a finished phase with an earlier one and decide whether the next phase may start."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pbrlib.train.validation import validated
 
 @dataclass(frozen=True)
 class Figure:
-    """The error of one source before and after; ``limit`` is the most that was allowed."""
+    """The error of one source before and after a phase; ``limit`` is the largest allowed error."""
 
     source: str
     before: float
@@ -29,7 +29,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a gate said; ``forced`` is the reason for which somebody went on all the same."""
+    """The verdict of a gate; ``forced`` is the user's reason for continuing despite a failure."""
 
     against: str
     error: str
@@ -38,7 +38,7 @@ class Verdict:
     forced: str | None = None
 
     def sentence(self, gate: GateSpec) -> str:
-        """The figures in words, those that failed first."""
+        """Format the figures as a sentence, failed ones first."""
         parts = [
             f"{figure.source} {'passed' if figure.passed else 'failed'} with {figure.after:.4g} after "
             f"{figure.before:.4g}, at most {gate.ratios[figure.source]:g} x = {figure.limit:.4g}"
@@ -48,9 +48,9 @@ class Verdict:
 
 
 def error_of(task: TaskSpec, metrics: Mapping[str, float], *, source: str) -> float:
-    """The unweighted error of a family on one source: 1 - mIoU for segmentation, L1 for a map.
+    """Return the unweighted error of a task on one source: 1 - mIoU for segmentation, L1 for a map.
 
-    Not a number where the source was not measured.
+    The result is NaN if the source was not measured.
     """
     if task.kind == "segmentation":
         return 1.0 - metrics.get(f"val/{source}/segmentation/miou", math.nan)
@@ -60,7 +60,7 @@ def error_of(task: TaskSpec, metrics: Mapping[str, float], *, source: str) -> fl
 def judge(
     gate: GateSpec, task: TaskSpec, *, against: str, before: Sequence[Validated], after: Sequence[Validated]
 ) -> Verdict:
-    """Compares two phases by their last validations; a figure that is not a number does not pass."""
+    """Compare two phases by their last validations; NaN does not pass."""
     figures = []
     for source, ratio in gate.ratios.items():
         was, now = (
@@ -77,19 +77,19 @@ def judge(
 
 
 def pass_gate(curriculum: Curriculum, phase: str, *, run: RunDirectory, force: str | None) -> Verdict | None:
-    """Enters the verdict of a finished phase's gate into the run's record; None where it has no gate.
+    """Evaluate the gate of a finished phase and record its verdict; None if it has no gate.
 
-    Judged anew each time, so that a gate that was loosened lets through what it had stopped. What was forced
-    once stays so.
+    The gate is evaluated at every call, so that a loosened gate passes a phase that failed before. A forced
+    verdict stays forced.
 
     Args:
-        curriculum: Of the phase.
-        phase: Finished, as is the one it is compared with.
-        run: Whose record holds both.
-        force: Why to go on even if the gate says no.
+        curriculum: The curriculum of the phase.
+        phase: A finished phase; the phase it is compared with is finished too.
+        run: The run directory with the record of both.
+        force: The reason for continuing even if the gate fails.
 
     Raises:
-        GateError: It says no and nobody forces it.
+        GateError: The gate fails and is not forced.
     """
     gate = curriculum.phases[phase].gate
     if gate is None:
@@ -115,9 +115,9 @@ def pass_gate(curriculum: Curriculum, phase: str, *, run: RunDirectory, force: s
 
 
 def enter(curriculum: Curriculum, phase: str, *, run: RunDirectory, force: str | None) -> None:
-    """Lets a phase begin: earlier ones have passed their gates, and its own one will find what it compares.
+    """Check that a phase may start: earlier gates have passed, and its own gate has a phase to compare with.
 
-    Raises GateError where that is not so.
+    Raises GateError otherwise.
     """
     finished = run.phases()
     for earlier in curriculum.earlier(phase):
@@ -128,7 +128,7 @@ def enter(curriculum: Curriculum, phase: str, *, run: RunDirectory, force: str |
 
 
 def require_history(curriculum: Curriculum, phase: str, *, of: str, run: RunDirectory) -> None:
-    """Raises GateError when a phase that the gate of ``phase`` reads has no record of its validations."""
+    """Raise GateError if the phase ``of``, which the gate of ``phase`` needs, has no recorded validations."""
     known = run.phases()
     if of not in known or not known[of].history:
         raise GateError(
@@ -138,7 +138,7 @@ def require_history(curriculum: Curriculum, phase: str, *, of: str, run: RunDire
 
 
 def compared_with(curriculum: Curriculum, phase: str) -> str:
-    """The phase that the gate of one looks back to."""
+    """Return the phase with which the gate of a phase compares."""
     gate = curriculum.phases[phase].gate
     assert gate is not None
     return gate.against or curriculum.earlier(phase)[-1]
@@ -147,7 +147,7 @@ def compared_with(curriculum: Curriculum, phase: str) -> str:
 def gate_mistakes(
     curriculum: Curriculum, phase: str, *, rows: Sequence[IndexRow] | None
 ) -> Iterator[Mistake]:
-    """What is wrong with the gate of a phase; of sources without any material other checks speak."""
+    """Yield the mistakes in the gate of a phase; other checks report sources without any material."""
     gate, earlier = curriculum.phases[phase].gate, curriculum.earlier(phase)
     if gate is None:
         return

@@ -1,4 +1,4 @@
-"""A ladder: the curricula of a recipe, in the waves in which they train."""
+"""Ladders: the curricula of a recipe, in waves that train one after the other."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class LadderSpec(Spec):
     """The file of a ladder.
 
     Attributes:
-        waves: One after the other; each names its curricula and their files, relative to the ladder's. The
-            curricula of one wave need nothing of each other, so they may train side by side.
+        waves: The waves in order; each maps names of curricula to their files, relative to the ladder's file.
+            The curricula of one wave do not depend on each other, so they may train in parallel.
     """
 
     waves: Annotated[
@@ -31,17 +31,17 @@ class LadderSpec(Spec):
     ]
 
     @model_validator(mode="after")
-    def _each_once(self) -> LadderSpec:
+    def _check_names(self) -> LadderSpec:
         names = [name for wave in self.waves for name in wave]
         for name in dict.fromkeys(names):
             if names.count(name) > 1:
-                raise ValueError(f"waves: {name} stands in several waves. Keep one.")
+                raise ValueError(f"waves: got {name} in several waves; expected it once. Remove the others.")
         return self
 
 
 @dataclass(frozen=True)
 class Family:
-    """A curriculum and the file it stands in."""
+    """A curriculum and its file."""
 
     file: Path
     curriculum: Curriculum
@@ -49,53 +49,56 @@ class Family:
 
 @dataclass(frozen=True)
 class Ladder:
-    """What one command trains: families in waves, each after all that it builds on."""
+    """The curricula that one command trains, in waves; each comes after the curricula it depends on."""
 
     waves: tuple[tuple[Family, ...], ...]
 
     @property
     def families(self) -> tuple[Family, ...]:
-        """All families, in the order in which they train one by one."""
+        """All curricula with their files, in the order of sequential training."""
         return tuple(family for wave in self.waves for family in wave)
 
     @property
     def curricula(self) -> tuple[Curriculum, ...]:
-        """Those of the families."""
+        """All curricula, in the order of sequential training."""
         return tuple(family.curriculum for family in self.families)
 
     def only(self, names: Collection[str]) -> Ladder:
-        """The ladder without the families of other names."""
+        """Return the ladder with only the curricula of these names."""
         kept = (tuple(family for family in wave if family.curriculum.name in names) for wave in self.waves)
         return Ladder(tuple(wave for wave in kept if wave))
 
 
 def in_waves(families: Sequence[Family]) -> Ladder:
-    """Each family as early as its donors allow, else as given.
+    """Order curricula into waves: each as early as its donors allow, otherwise in the given order.
 
-    Raises ConfigError when some wait for each other.
+    Raises ConfigError if some depend on each other.
     """
     waiting, waves = list(families), []
     while waiting:
         names = {family.curriculum.name for family in waiting}
         ready = [family for family in waiting if not donors_of(family.curriculum) & names]
         if not ready:
-            raise ConfigError(f"{', '.join(sorted(names))} build on each other. Break the circle of donors.")
+            raise ConfigError(
+                f"curricula: got {', '.join(sorted(names))}, which depend on each other; expected no cycle. "
+                "Remove one of the donors."
+            )
         waiting = [family for family in waiting if family not in ready]
         waves.append(tuple(ready))
     return Ladder(tuple(waves))
 
 
 def donors_of(curriculum: Curriculum) -> set[str]:
-    """The other curricula whose weights it builds on."""
+    """Return the names of the other curricula whose weights a curriculum uses."""
     donors = [parse_donor(reference) for reference in outside_donors(curriculum)]
     found = {donor.curriculum for donor in donors if isinstance(donor, OtherCurriculum)}
     return found - {curriculum.name}
 
 
 def chosen_phases(ladder: Ladder, wanted: str | None) -> dict[str, tuple[str, ...]]:
-    """The phases of each family that ``A..B`` (both included) or a single name asks for; None is all.
+    """Return the phases of each curriculum that ``A..B`` (inclusive) or a name selects; None selects all.
 
-    A family without them is left out. Raises ConfigError where no family has them, or in another order.
+    A curriculum without these phases is left out. Raises ConfigError if none has them, or in another order.
     """
     if wanted is None:
         return {curriculum.name: tuple(curriculum.phases) for curriculum in ladder.curricula}
@@ -104,7 +107,9 @@ def chosen_phases(ladder: Ladder, wanted: str | None) -> dict[str, tuple[str, ..
     known = dict.fromkeys(phase for curriculum in ladder.curricula for phase in curriculum.phases)
     for name in (first, last):
         if name not in known:
-            raise ConfigError(f"--phases: no phase {name!r}. The phases are {', '.join(known)}.")
+            raise ConfigError(
+                f"--phases: got {name!r}; expected one of {', '.join(known)}. Use one of these."
+            )
     chosen = {}
     for curriculum in ladder.curricula:
         names = tuple(curriculum.phases)
@@ -112,21 +117,25 @@ def chosen_phases(ladder: Ladder, wanted: str | None) -> dict[str, tuple[str, ..
             continue
         start, stop = names.index(first), names.index(last)
         if start > stop:
-            raise ConfigError(f"--phases: {wanted} runs backwards. Write {last}..{first}.")
+            raise ConfigError(f"--phases: got {wanted}; expected phases in order. Use {last}..{first}.")
         chosen[curriculum.name] = names[start : stop + 1]
     if not chosen:
-        raise ConfigError(f"--phases: no curriculum has both {first} and {last}. Name phases of one.")
+        raise ConfigError(
+            f"--phases: got {first}..{last} of different curricula; expected phases of one. Train them apart."
+        )
     return chosen
 
 
 def order_mistakes(ladder: Ladder) -> list[Mistake]:
-    """The families that stand before something they build on, or beside it."""
+    """Return a mistake for each curriculum that is not in a later wave than its donors."""
     wave_of = {family.curriculum.name: number for number, wave in enumerate(ladder.waves) for family in wave}
     mistakes = []
     for curriculum in ladder.curricula:
         own = wave_of[curriculum.name]
         late = sorted(donor for donor in donors_of(curriculum) if wave_of.get(donor, -1) >= own)
         if late:
-            message = f"builds on {', '.join(late)}, in no earlier wave. Move it to a later one."
+            message = (
+                f"got donors {', '.join(late)} in no earlier wave; expected an earlier one. Move it later."
+            )
             mistakes.append(Mistake(f"waves.{own}.{curriculum.name}", message))
     return mistakes

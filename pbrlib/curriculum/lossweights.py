@@ -1,4 +1,4 @@
-"""The class weights of a phase, from the textures that it trains on."""
+"""Computes the class weights of a phase from its training textures."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pbrlib.tasks.taskspec import TaskSpec, merged_classes
 
 
 def loss_weights(phase: PhaseSpec, rows: Sequence[IndexRow]) -> Tensor | None:
-    """w_c of a phase, from the training textures of its sources; None where the phase switches it off."""
+    """Compute the class weights w_c from the training textures of a phase; None if they are switched off."""
     if not phase.balance.class_weights:
         return None
     return torch.tensor(class_weights(_pixels(phase, rows)), dtype=torch.float32)
 
 
 def capped_weights(phase: PhaseSpec, task: TaskSpec, rows: Sequence[IndexRow]) -> str | None:
-    """A sentence on the classes that are too rare for their whole weight; None where there is none."""
+    """Describe the classes whose weight is capped because they are too rare; None if there are none."""
     if task.kind != "segmentation" or not phase.balance.class_weights:
         return None
     return describe_capped(_pixels(phase, merged(rows, merged_classes(task))))

@@ -1,4 +1,4 @@
-"""Networks from outside a curriculum: where their checkpoints lie, and whether they fit."""
+"""Donors outside of a curriculum: finds their checkpoints and checks that they fit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pbrlib.train.record.rundirectory import RunDirectory
 
 
 def check_donors(curriculum: Curriculum, *, runs: Path, trained_before: Collection[str]) -> None:
-    """Raises CheckpointError when a network from outside is neither trained nor about to be, or does not fit.
+    """Raise CheckpointError if an outside donor is neither trained nor trained before, or does not fit.
 
     ``trained_before`` names the curricula that the same command trains first.
     """
@@ -34,7 +34,7 @@ def outside_folders(curriculum: Curriculum, *, runs: Path) -> dict[str, Path]:
 
 
 def _outside(reference: str, *, runs: Path) -> Path:
-    """The checkpoint folder of a donor outside the curriculum."""
+    """Return the checkpoint folder of a donor outside the curriculum."""
     donor = parse_donor(reference)
     if isinstance(donor, CheckpointPath):
         return storage.to_path(donor.path).resolve()

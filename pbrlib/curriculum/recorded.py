@@ -1,4 +1,4 @@
-"""What the folder of a run records of a phase, as a replay of its steps needs it."""
+"""Reads from the folder of a run the records of a phase that a replay of its steps needs."""
 
 from __future__ import annotations
 
@@ -63,6 +63,6 @@ def recorded_runtime(known: Mapping[str, Any], *, run: Path, phase: str, device:
         spec = RuntimeSpec.model_validate(known.get("runtime", {}))
     except ValidationError as error:
         raise ConfigError(f"{run}: phase {phase} was trained by another version of pbr ({error}).") from error
-    # Compiling changes roundings, and hides the layers; one process has no tracker.
+    # Compiling changes rounding and hides the layers; a replay in one process needs no tracker.
     plain = {"compile": False, "trackers": (), "record_batches": False, "profile_steps": 0}
     return spec.model_copy(update={**plain, "device": device or spec.device})

@@ -13,14 +13,14 @@ _REFERENCE = re.compile(r"^(?P<curriculum>[a-z0-9][a-z0-9_-]*)(?:\.(?P<phase>[A-
 
 @dataclass(frozen=True)
 class OwnPhase:
-    """Starting weights from an earlier phase of the same curriculum."""
+    """A donor: an earlier phase of the same curriculum."""
 
     phase: str
 
 
 @dataclass(frozen=True)
 class OtherCurriculum:
-    """Weights from a curriculum in the same runs directory; phase None is its last one."""
+    """A donor: a curriculum in the same runs directory; phase None is its last one."""
 
     curriculum: str
     phase: str | None
@@ -28,7 +28,7 @@ class OtherCurriculum:
 
 @dataclass(frozen=True)
 class CheckpointPath:
-    """Weights from a checkpoint folder anywhere."""
+    """A donor: a checkpoint folder at any path."""
 
     path: str
 
@@ -37,10 +37,10 @@ Donor: TypeAlias = OwnPhase | OtherCurriculum | CheckpointPath
 
 
 def parse_donor(reference: str, *, own_phases: tuple[str, ...] = ()) -> Donor:
-    """Reads ``starts_from`` or the name of a frozen network.
+    """Parse ``starts_from`` or the reference of a frozen network.
 
-    A phase of the same curriculum goes first, then ``other`` and ``other.PHASE``; anything else is a path
-    (write ``./name`` for a folder whose name looks like a curriculum's).
+    A phase of the same curriculum takes precedence, then ``other`` and ``other.PHASE``; anything else is a
+    path (use ``./name`` for a folder whose name looks like a curriculum's).
     """
     if reference in own_phases:
         return OwnPhase(reference)
@@ -51,5 +51,5 @@ def parse_donor(reference: str, *, own_phases: tuple[str, ...] = ()) -> Donor:
 
 
 def frozen_networks(task: TaskSpec) -> dict[str, str]:
-    """The trained networks that a task holds frozen: field of the task -> reference."""
+    """Return the references of a task's frozen networks by field of the task."""
     return {name: getattr(task, name) for name in ("segformer", "albedo") if hasattr(task, name)}

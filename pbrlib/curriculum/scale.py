@@ -1,4 +1,4 @@
-"""The figures of a curriculum at its batch scale: what is trained, not what the file says."""
+"""Applies the batch scale of a curriculum to its batches and learning rates."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pbrlib.optim.schedules import ScheduleSpec
 
 
 def scaled(curriculum: Curriculum) -> Curriculum:
-    """The curriculum with every batch and rate multiplied, and no scale left to apply."""
+    """Return the curriculum with scaled batches and learning rates, and without ``batch_scale``."""
     scale = curriculum.batch_scale
     if scale is None:
         return curriculum
@@ -41,7 +41,7 @@ def _group(group: GroupSpec, rate: float) -> GroupSpec:
 
 
 def _schedule(schedule: ScheduleSpec, rate: float) -> ScheduleSpec:
-    """End rates are rates; a factor of one stays as it is."""
+    """Scale the end rate of a schedule; ``final_factor`` is relative and is not scaled."""
     if schedule.kind == "constant" or schedule.final is None:
         return schedule
     return schedule.model_copy(update={"final": schedule.final * rate})

@@ -1,4 +1,4 @@
-"""What stands of a run: the fingerprints of its phases, and which of them are finished without need."""
+"""Computes the fingerprints of a run's phases, and the finished phases whose weights are not needed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def fingerprints_of(
     run: RunDirectory,
     runtime: RuntimeSpec,
 ) -> dict[str, str]:
-    """Those of all phases of a scaled curriculum."""
+    """Return the fingerprints of all phases of a scaled curriculum."""
     return phase_fingerprints(
         curriculum,
         shards=shards.fingerprint,
@@ -43,10 +43,10 @@ def fingerprints_of(
 def without_need(
     curriculum: Curriculum, phases: Sequence[str], *, shards: DataSet, runs: Path, runtime: RuntimeSpec
 ) -> set[str]:
-    """The finished ones of some ``phases`` whose best checkpoint is gone and that nothing is to begin from.
+    """Return the finished phases whose best checkpoint is missing and not needed.
 
-    The last phase is needed for its weights; an earlier one where a phase that is yet to train begins from
-    it.
+    The weights of the last phase are always needed; those of an earlier phase only if a phase that still has
+    to train starts from them.
     """
     curriculum = scaled(curriculum)
     run = RunDirectory(runs, name=curriculum.name)

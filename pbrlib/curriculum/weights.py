@@ -1,4 +1,4 @@
-"""The files of weights that a curriculum names: where they are, and when nobody has to read them."""
+"""Resolves the weights files that a curriculum names, and drops those that are not needed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pbrlib.tasks.taskspec import TaskSpec
 
 
 def located(curriculum: Curriculum) -> Curriculum:
-    """The curriculum with relative files of weights as whole paths: workers run in other folders.
+    """Return the curriculum with absolute paths of weights files, since workers run in other folders.
 
-    What is no file here stays as it is written: a name on the hub, or a folder that only the nodes see.
+    A value that is no local file is kept: a name on the hub, or a folder that exists only on the nodes.
     """
     model = curriculum.task.model
     if model.pretrained not in (None, "none"):
@@ -23,7 +23,7 @@ def located(curriculum: Curriculum) -> Curriculum:
 
 
 def from_own_weights(task: TaskSpec) -> TaskSpec:
-    """The task without pretrained weights, for a network whose own weights are about to be loaded."""
+    """Return the task without pretrained weights, for a network whose trained weights are loaded next."""
     return task.model_copy(update={"model": without_pretrained_weights(task.model)})
 
 

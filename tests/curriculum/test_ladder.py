@@ -68,11 +68,11 @@ def test_curricula_without_a_ladder_come_as_early_as_their_donors_allow(ladder_f
     [
         (
             "[{segformer: classes.yaml, albedo: maps/albedo.yaml}]",
-            "waves.0.albedo: builds on segformer, in no earlier wave. Move it to a later one.",
+            "waves.0.albedo: got donors segformer in no earlier wave; expected an earlier one.",
         ),
         (
             "[{roughness: maps/roughness.yaml}, {segformer: classes.yaml}, {albedo: maps/albedo.yaml}]",
-            "waves.0.roughness: builds on albedo, segformer, in no earlier wave.",
+            "waves.0.roughness: got donors albedo, segformer in no earlier wave;",
         ),
         (
             "[{classes: classes.yaml}]",
@@ -80,7 +80,7 @@ def test_curricula_without_a_ladder_come_as_early_as_their_donors_allow(ladder_f
         ),
         (
             "[{segformer: classes.yaml}, {segformer: classes.yaml}]",
-            "waves: segformer stands in several waves. Keep one.",
+            "waves: got segformer in several waves; expected it once. Remove the others.",
         ),
         ("{segformer: classes.yaml}", "waves: got {'segformer': 'classes.yaml'}; expected a list."),
         ("[]", "waves: got []; expected at least 1."),

@@ -24,7 +24,7 @@ def test_a_circle_of_donors_is_refused(
 ) -> None:
     waiting = albedo_curriculum.task.model_copy(update={"segformer": "metallic"})
     circle = [albedo_curriculum.model_copy(update={"task": waiting}), metallic_curriculum]
-    with pytest.raises(ConfigError, match=r"albedo, metallic build on each other"):
+    with pytest.raises(ConfigError, match=r"got albedo, metallic, which depend on each other"):
         in_waves([Family(Path(one.name), one) for one in circle])
 
 

@@ -76,8 +76,8 @@ def test_any_bytes_as_a_model_or_its_sums_are_refused(folder: Path, content: byt
     ("text", "words"),
     [
         ("[" * 100_000, "cannot be read"),
-        (json.dumps({**MODEL, "conventions": {"classes": 5}}), "conventions.classes are not"),
-        (json.dumps({**MODEL, "conventions": {"classes": None}}), "conventions.classes are not"),
+        (json.dumps({**MODEL, "conventions": {"classes": 5}}), "conventions.classes: got other classes"),
+        (json.dumps({**MODEL, "conventions": {"classes": None}}), "conventions.classes: got other classes"),
     ],
 )
 def test_a_model_of_no_form_is_refused(folder: Path, text: str, words: str) -> None:

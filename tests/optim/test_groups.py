@@ -109,9 +109,15 @@ def test_norms_biases_and_film_never_decay_and_all_else_does() -> None:
             {"h": {"match": ["head.*", "heads.*"]}},
             r"'heads\.\*' matches no parameter\. Did you mean 'head\.\*'",
         ),
-        ({"a": {"match": "head.*"}, "b": {"match": "head.bias"}}, r"groups\.b\.match: earlier rules claim"),
-        ({"h": {"match": "head.*", "layer_decay": 0.9}}, r"groups\.h\.layer_decay: .* no encoder stage"),
-        ({"all": {"match": "*", "freeze": True}}, r"every parameter is frozen"),
+        (
+            {"a": {"match": "head.*"}, "b": {"match": "head.bias"}},
+            r"groups\.b\.match: got only parameters that earlier rules match",
+        ),
+        (
+            {"h": {"match": "head.*", "layer_decay": 0.9}},
+            r"groups\.h\.layer_decay: got a group without an encoder stage",
+        ),
+        ({"all": {"match": "*", "freeze": True}}, r"got only frozen parameters"),
     ],
 )
 def test_rules_that_do_nothing_are_refused(groups: dict[str, Any], message: str) -> None:

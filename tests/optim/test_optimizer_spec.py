@@ -23,7 +23,7 @@ def test_order_of_the_rules_is_kept() -> None:
     [
         ({"lr": 0.0}, "greater than 0"),
         ({"lr": 1e-4, "layer_decay": 1.1}, "less than or equal to 1"),
-        ({"lr": 1e-4, "groups": {"base": {"match": "*"}}}, "groups.base: this name"),
+        ({"lr": 1e-4, "groups": {"base": {"match": "*"}}}, "groups.base: got a reserved name"),
         (
             {"lr": 1e-4, "groups": {"x": {"match": "*", "freeze": True, "lr": 1e-3}}},
             "got freeze with lr; expected freeze alone",

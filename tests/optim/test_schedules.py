@@ -174,14 +174,14 @@ def test_polish_phase_of_the_recipe_gives_each_group_its_own_ends() -> None:
 @pytest.mark.parametrize(
     ("schedule", "message"),
     [
-        ({"kind": "constant"}, r"constant, which does not read the final 2e-06 of group encoder\.stages\.0"),
+        ({"kind": "constant"}, r"got constant with final 2e-06 in group encoder\.stages\.0"),
         (
             {"kind": "cosine", "final": 2e-5},
             r"got an end rate of 2e-05 for group base; expected at most its rate, 1e-05",
         ),
         (
             {"kind": "warmup_cosine", "warmup_epochs": 6, "final": 1e-6},
-            r"warmup_epochs: 6 epochs of 10 steps leave nothing of 60 steps",
+            r"warmup_epochs: got 6 epochs of 10 steps; expected fewer, as a phase of 60 steps",
         ),
     ],
 )

@@ -205,7 +205,7 @@ def test_the_first_share_of_metal_is_measured_on_what_is_trained_on(shard_set: S
     assert found.initial_share == pytest.approx(sum(whole) / len(whole), abs=1e-6)
     assert measured(MetallicSpec(), shard_set.rows, mix={"generated": 1.0}) == MetallicSpec()
     none = [replace(row, means={"metallic": (0.0,)}) for row in shard_set.rows]
-    with pytest.raises(ConfigError, match=r"task.initial_share: a share of 0 was measured .* generated"):
+    with pytest.raises(ConfigError, match=r"task.initial_share: got a measured share of 0 on .* generated"):
         measured(spec, none, mix={"generated": 1.0})
 
 

@@ -224,8 +224,8 @@ def test_a_gradient_that_reaches_another_player_stops_the_step(shard_set: ShardS
 @pytest.mark.parametrize(
     ("turns", "words"),
     [
-        ([[GENERATOR], [CRITIC]], "micro-batches of one step"),
-        ([[GENERATOR, CRITIC], [GENERATOR]], "micro-batches of one step"),
+        ([[GENERATOR], [CRITIC]], "turns: got players"),
+        ([[GENERATOR, CRITIC], [GENERATOR]], "turns: got players"),
         ([["nobody"], ["nobody"]], "got a turn of nobody; expected one of"),
     ],
 )

@@ -66,7 +66,7 @@ def test_a_trained_donor_that_does_not_fit_is_found_before_anything_starts(
         return curriculum.model_copy(update={"task": task, "phases": phases})
 
     check_donors(starting(metallic_curriculum, 8, "albedo"), runs=trained_runs, trained_before=[])
-    place = r"metallic: phases\.M0\.starts_from: .*albedo.* is of another architecture \(\d+ differences"
+    place = r"metallic: phases\.M0\.starts_from: .*albedo.* which has another architecture \(\d+ differences"
     with pytest.raises(CheckpointError, match=place):
         check_donors(starting(metallic_curriculum, 16, "albedo"), runs=trained_runs, trained_before=[])
     with pytest.raises(CheckpointError, match="got a network for"):
