@@ -1,4 +1,4 @@
-"""Mistakes in declared things: each with its address, what came and what to do; all of them at once.
+"""Mistakes in configuration files, each with address, message and remedy, reported all at once.
 
 The address of a value is one and the same string in YAML, in ``--set``, in an error and in a metric:
 ``phases.S1.loss.focal.gamma.stone``.
@@ -25,12 +25,12 @@ Result = TypeVar("Result")
 
 
 UNKNOWN_KEY = "unknown key"
-"""How the message about a key begins that no declaration has."""
+"""Start of the message about an unknown key."""
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """One mistake: where it is, and a sentence with what came and what to do."""
+    """One mistake: its address, and a message with the value found and the remedy."""
 
     address: str
     message: str
@@ -42,7 +42,7 @@ class Mistake:
 
 
 def refuse(place: str, mistakes: Sequence[Mistake]) -> None:
-    """Raises one ConfigError that lists every mistake; does nothing where there is none."""
+    """Raise one ConfigError that lists all mistakes; do nothing if there are none."""
     if not mistakes:
         return
     lines = dict.fromkeys(str(mistake) for mistake in mistakes)
@@ -51,7 +51,7 @@ def refuse(place: str, mistakes: Sequence[Mistake]) -> None:
 
 
 def every(action: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """The action on every item, such as a file; the mistakes of all of them in one ConfigError."""
+    """Apply an action to every item, such as a file, and collect their mistakes in one ConfigError."""
     results, errors = [], []
     for item in items:
         try:
@@ -64,7 +64,7 @@ def every(action: Callable[[Item], Result], items: Sequence[Item]) -> list[Resul
 
 
 def suggestion(word: object, known: Iterable[str]) -> str:
-    """``Did you mean `x`? Known: a, b, x.`` for an unknown word; the guess only where one is near."""
+    """Return ``Did you mean `x`? Known: a, b, x.`` for an unknown word; the guess only if one is similar."""
     names = list(known)
     if not names:
         return ""
@@ -75,12 +75,12 @@ def suggestion(word: object, known: Iterable[str]) -> str:
 
 
 def explain(errors: Sequence[ErrorDetails], root: type[BaseModel]) -> list[Mistake]:
-    """Pydantic's errors about ``root`` as mistakes with addresses; tags of unions are not part of those."""
+    """Convert pydantic's errors about ``root`` to mistakes; addresses do not include the tags of unions."""
     located = [(error, *_locate(error["loc"], root)) for error in errors]
     addresses = [address for _, address, _, _ in located]
     mistakes: dict[str, list[str]] = {}
     for error, address, parent, here in located:
-        # Of the members of a plain union, the one that reads deeper is the one that was meant.
+        # Of the members of a plain union, the one with the deeper error is most likely the intended one.
         deeper = any(other.startswith(f"{address}.") for other in addresses)
         if not (deeper and error["type"] in _WRONG_TYPES):
             mistakes.setdefault(address, []).append(_sentence(error, parent=parent, here=here))
@@ -96,11 +96,11 @@ _WRONG_TYPES = {
     **dict.fromkeys(("tuple_type", "list_type"), "a list"),
     "string_type": "a text",
 }
-"""Pydantic's type of error -> what to give instead."""
+"""The expected kind of value by pydantic's error type."""
 
 
 def _joined(sentences: Sequence[str]) -> str:
-    """One sentence for one place: the members of a plain union complain one by one about the same value."""
+    """Merge the errors about one value into one sentence; every member of a plain union reports its own."""
     first, *others = dict.fromkeys(sentences)
     got, middle, wanted = first.partition("; expected ")
     start = got + middle
@@ -144,14 +144,14 @@ def _sentence(error: ErrorDetails, *, parent: Any, here: Any) -> str:
 
 
 def _near_name(value: object) -> str:
-    """A name of our form that is near to one that is not."""
+    """Suggest a valid name that is similar to an invalid one."""
     plain = unicodedata.normalize("NFKD", str(value)).encode("ascii", "ignore").decode().lower()
     near = re.sub(r"[^a-z0-9_-]+", "-", plain).strip("-_")
     return f", such as {near}" if near else ""
 
 
 def _hint(value: object) -> str:
-    """What may have been meant by a text that is no value of the kind."""
+    """Suggest the value that a text of the wrong type probably means."""
     if not isinstance(value, str):
         return ""
     if re.search(r"\$\{?\w+", value):
@@ -189,7 +189,7 @@ def _wanted(annotation: Any) -> str:
 
 
 def _locate(loc: Sequence[int | str], root: type[BaseModel]) -> tuple[str, Any, Any]:
-    """The address of a location, the type of what holds it and its own type (None where unknown)."""
+    """Return the address of a location, the type of its parent and its own type (None if unknown)."""
     parts: list[str] = []
     parent: Any = None
     here: Any = root
@@ -206,7 +206,7 @@ def _locate(loc: Sequence[int | str], root: type[BaseModel]) -> tuple[str, Any, 
 
 
 def _plain(annotation: Any) -> Any:
-    """A type without ``Annotated``, aliases and ``None``; a union of several stays one."""
+    """Strip ``Annotated``, aliases and ``None`` from a type; a union of several types is kept."""
     while True:
         if get_origin(annotation) is Annotated:
             annotation = get_args(annotation)[0]
@@ -233,7 +233,7 @@ def _members(annotation: Any) -> list[Any]:
 
 
 def _kind(member: Any) -> str | None:
-    """The tag of a member of a union that is told apart by ``kind``."""
+    """Return the ``kind`` of a member of a discriminated union."""
     if not (isinstance(member, type) and issubclass(member, BaseModel) and "kind" in member.model_fields):
         return None
     choices = get_args(member.model_fields["kind"].annotation)
@@ -245,7 +245,7 @@ def _tags(annotation: Any) -> list[str]:
 
 
 def _member(union: Any, tag: str) -> Any:
-    """The member of a union that an element of a pydantic location names, or None."""
+    """Return the member of a union that an element of a pydantic location names, or None."""
     for member in _members(union):
         if tag in (_kind(member), getattr(member, "__name__", None)):
             return member
@@ -263,7 +263,7 @@ def _keys(annotation: Any, *, required: bool = False) -> list[str]:
 
 
 def _value_type(annotation: Any) -> Any:
-    """The type of the values of a mapping, or of the items of a sequence; None for anything else."""
+    """Return the type of a mapping's values or of a sequence's items; None for other types."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return arguments[1]

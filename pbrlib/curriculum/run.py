@@ -1,4 +1,4 @@
-"""Carrying out one phase: from a resolved job to a task, a plan and the loop; the same on every rank."""
+"""Runs one phase: builds task, plan and loop from a resolved job; the same on every rank."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PhaseJob:
-    """One phase, resolved to plain values and paths that hold on every node.
+    """One phase, resolved to plain values and paths that are valid on every node.
 
     ``starts_from`` is a checkpoint folder; ``frozen`` are those of the networks before this one, by the
     field of the task that names them.
@@ -65,17 +65,17 @@ class PhaseJob:
     frozen: Mapping[str, Path]
 
     def __str__(self) -> str:
-        """Its title, as dashboards show a job where it is a value."""
+        """Return the title, which dashboards show."""
         return self.title
 
     @property
     def title(self) -> str:
-        """As people and the Ray dashboard call it: ``segformer/S1-5a1d33c0``; so it lies below ``runs``."""
+        """The name on the Ray dashboard, such as ``segformer/S1-5a1d33c0``: its path below ``runs``."""
         return str(self.directory.relative_to(self.runs))
 
     @property
     def run_directory(self) -> RunDirectory:
-        """The directory of the curriculum's run."""
+        """The run directory of the curriculum."""
         return RunDirectory(self.runs, name=self.curriculum.name)
 
     @property
@@ -85,14 +85,14 @@ class PhaseJob:
 
     @property
     def selection(self) -> Selection:
-        """What chooses its best checkpoint."""
+        """The selection of the phase's best checkpoint."""
         return self.curriculum.phases[self.phase].select
 
 
 def resolve(
     curriculum: Curriculum, phase: str, *, shards: DataSet, runs: Path, runtime: RuntimeSpec
 ) -> PhaseJob:
-    """Finds the donors of a phase and its fingerprint; raises CheckpointError when a donor is not trained."""
+    """Resolve the donors and the fingerprint of a phase; raises CheckpointError for an untrained donor."""
     curriculum = scaled(curriculum)
     own = RunDirectory(runs, name=curriculum.name)
     outside = outside_folders(curriculum, runs=runs)
@@ -120,7 +120,7 @@ def resolve(
 
 
 def run_phase(job: PhaseJob, runtime: Runtime) -> State:
-    """Trains the phase of a job on this rank, from its last checkpoint or from its donor."""
+    """Train the phase of a job on this rank, from its newest checkpoint or its donor."""
     if runtime.rank == 0:
         enter_stage(job.directory, "networks")
     run, task = set_up(job, runtime)
@@ -135,7 +135,7 @@ def run_phase(job: PhaseJob, runtime: Runtime) -> State:
 
 
 def set_up(job: PhaseJob, runtime: Runtime) -> tuple[PhaseRun, Task]:
-    """The phase as the loop is told of it, and its task with the weights that it begins from."""
+    """Build the settings of the phase for the loop, and its task with initial weights."""
     spec, shards = job.curriculum.phases[job.phase], runtime.shards
     seed = job.curriculum.seed
     torch.manual_seed(mix(seed, job.phase, "weights"))
@@ -193,11 +193,11 @@ RankWork = Callable[[PhaseJob, Runtime], object]
 """What every rank does of a phase, in a process of its own: :func:`run_phase`, or a rehearsal of it."""
 
 Launcher = Callable[[PhaseJob], Path]
-"""Runs a phase to its end somewhere and returns its best checkpoint, a folder inside the phase's folder."""
+"""A function that runs a phase to its end and returns its best checkpoint in the phase's folder."""
 
 
 def launch_local(job: PhaseJob, *, work: RankWork = run_phase) -> Path:
-    """Runs a phase in this process, without Ray."""
+    """Run a phase in this process, without Ray."""
     job.directory.mkdir(parents=True, exist_ok=True)
     runtime = LocalRuntime(
         shards=open_data(job.data, on_bad_sample=job.runtime.on_bad_sample),
@@ -210,20 +210,20 @@ def launch_local(job: PhaseJob, *, work: RankWork = run_phase) -> Path:
 
 
 def best_of(job: PhaseJob) -> Path:
-    """The best checkpoint of a phase that has come to its end."""
+    """Return the best checkpoint of a finished phase."""
     best = best_checkpoint(job.directory, job.selection)
     assert best is not None
     return best
 
 
 def is_trained(job: PhaseJob) -> bool:
-    """Whether a phase is finished and its best checkpoint is there."""
+    """Return whether a phase is finished and its best checkpoint exists."""
     run = job.run_directory
     return run.finished(job.phase, fingerprint=job.fingerprint) is not None and run.has_weights(job.phase)
 
 
 def carry_out(job: PhaseJob, launch: Launcher, *, force: str | None = None) -> FinishedPhase:
-    """Runs a phase unless it is trained, enters it into the run's record, and sends it through its gate.
+    """Run a phase unless it is trained, record it in ``run.json``, and evaluate its gate.
 
     Raises GateError, before it starts, when an earlier phase has not passed its gate, and after it has ended
     when it does not pass its own; ``force``, a reason for the record, goes on all the same.
@@ -243,7 +243,7 @@ def carry_out(job: PhaseJob, launch: Launcher, *, force: str | None = None) -> F
 
 
 def _train(job: PhaseJob, launch: Launcher) -> None:
-    """Runs a phase to its end and enters it into the run's record."""
+    """Run a phase to its end and record it in ``run.json``."""
     run = job.run_directory
     started = time.monotonic()
     enter_time(job.directory, "launched")
@@ -251,7 +251,7 @@ def _train(job: PhaseJob, launch: Launcher) -> None:
     try:
         best = launch(job)
     except BaseException:
-        # What stops it may be the very disk that this would be written to.
+        # The error may come from the same disk, so a failure to write is ignored.
         with suppress(OSError, DataError):
             enter_time(job.directory, "stopped")
         raise

@@ -1,4 +1,4 @@
-"""Sources of a curriculum under the names that the data has: ``--source skyrim=materials``."""
+"""Renames the sources of a curriculum to those of the data: ``--source skyrim=materials``."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def rename_in_ladder(
 
 
 def require_named(curricula: Sequence[Curriculum], renamed: Mapping[str, str]) -> None:
-    """Raises ConfigError where ``renamed`` has a name that no curriculum uses."""
+    """Raise ConfigError if ``renamed`` has a name that no curriculum uses."""
     known = dict.fromkeys(name for one in curricula for name in _named(one))
     for name in renamed:
         if name not in known:
@@ -59,7 +59,7 @@ def require_named(curricula: Sequence[Curriculum], renamed: Mapping[str, str]) -
 
 
 def require_sources(renamed: Mapping[str, str], rows: Sequence[IndexRow]) -> None:
-    """Raises ConfigError where ``renamed`` has a source of which the data has no material."""
+    """Raise ConfigError if ``renamed`` has a source without material in the data."""
     known = sorted({row.source for row in rows})
     for name, source in renamed.items():
         if source not in known:
@@ -76,13 +76,13 @@ def rename_in_metric(metric: str, renamed: Mapping[str, str]) -> str:
 
 
 def source_of_metric(metric: str) -> str:
-    """Return the source that a validation metric is of, ``all`` where it names none."""
+    """Return the source of a validation metric; ``all`` if it names none."""
     parts = metric.split("/")
     return parts[1] if len(parts) > 2 and parts[0] == "val" else "all"
 
 
 def source_mistakes(curriculum: Curriculum, rows: Sequence[IndexRow]) -> Iterator[Mistake]:
-    """Every source that the curriculum names and the data does not have, in one sentence with a way out."""
+    """Return a mistake that lists the sources without material in the data, with the options to fix it."""
     counts = Counter(row.source for row in rows)
     absent = {name: place for name, place in _named(curriculum).items() if name not in counts}
     if not absent:
@@ -97,7 +97,7 @@ def source_mistakes(curriculum: Curriculum, rows: Sequence[IndexRow]) -> Iterato
 
 
 def _named(curriculum: Curriculum) -> dict[str, str]:
-    """The sources that a curriculum names, each with the first address where it does."""
+    """Return the sources that a curriculum names, each with its first address."""
     found: dict[str, str] = {}
     for name, phase in curriculum.phases.items():
         address = f"phases.{name}"
@@ -111,7 +111,7 @@ def _named(curriculum: Curriculum) -> dict[str, str]:
 
 
 def _nearest(name: str, counts: Mapping[str, int]) -> str:
-    """The source of the data that is meant: the one with the nearest name, else the one that has most."""
+    """Return the source with the most similar name, else the one with the most materials."""
     near = get_close_matches(name, counts, n=1)
     return near[0] if near else max(sorted(counts), key=lambda one: counts[one], default="SOURCE")
 

@@ -1,4 +1,4 @@
-"""A run, declared whole: what is learned, and the phases that teach it."""
+"""Specs of a curriculum: its task, and its phases with players, gates and batch scale."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Share: TypeAlias = Annotated[float, Field(gt=0)]
 
 
 class GateSpec(Spec):
-    """What a phase must reach for the ladder to go on, beside a phase before it.
+    """The condition, relative to an earlier phase, that a phase must meet for training to continue.
 
     The error is the family's own (1 - mIoU, or L1) over whole validation textures of one source. A gate
     decides on what follows and changes nothing of the phase, so it is no part of its fingerprint.
@@ -48,7 +48,7 @@ class GateSpec(Spec):
 
 
 class BatchScale(Spec):
-    """Larger batches for large machines, all phases alike.
+    """A factor on the batches of all phases, for large machines.
 
     Attributes:
         factor: Multiplies every batch.
@@ -60,13 +60,13 @@ class BatchScale(Spec):
 
     @property
     def rate_factor(self) -> float:
-        """What multiplies every learning rate."""
+        """The factor on every learning rate."""
         powers = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}
         return float(self.factor ** powers[self.learning_rate])
 
 
 class PlayerSpec(Spec):
-    """How one player of a phase learns.
+    """Spec of one player of a phase: optimizer, schedule and loss.
 
     Attributes:
         optimizer: Rates and groups of parameters.
@@ -85,27 +85,27 @@ class PlayerSpec(Spec):
 
 @dataclass(frozen=True)
 class PhasePlayer:
-    """A player as a phase declares it; ``name`` is None for the only one of a flat phase."""
+    """A player and its name in a phase; the name is None if the phase itself has optimizer and loss."""
 
     name: str | None
     spec: PlayerSpec
     grad_clip: float
 
     def within(self, address: str) -> str:
-        """The address of what the player learns with, in the phase of an address."""
+        """Return the address of the player's settings, given the address of the phase."""
         return address if self.name is None else f"{address}.players.{self.name}"
 
     def labelled(self, text: str) -> str:
-        """A text about the player, with the player's name where there are several."""
+        """Return a text about the player, prefixed by its name if there are several."""
         return text if self.name is None else f"{self.name}: {text}"
 
     def name_in(self, known: Collection[str]) -> str:
-        """The name of the player among those of the task."""
+        """Return the name of the player in the task."""
         return self.name if self.name is not None else next(iter(known))
 
 
 class PhaseSpec(Spec):
-    """One stage of training: where it starts, what it sees, how it learns.
+    """Spec of one phase: initial weights, data and players.
 
     Attributes:
         starts_from: None (fresh weights), an earlier phase of this curriculum, ``other.PHASE`` or ``other``
@@ -153,12 +153,12 @@ class PhaseSpec(Spec):
     @field_validator("optimizer", "schedule", "loss")
     @classmethod
     def _in_one_form(cls, value: Spec | None, info: ValidationInfo) -> Spec | None:
-        """One player stands in the phase itself, several below ``players``."""
-        if "players" not in info.data:  # it is wrong itself, and said to be
+        """Check that optimizer, schedule and loss are either in the phase itself or below ``players``."""
+        if "players" not in info.data:  # players is invalid and reported by itself
             return value
         has_players = info.data["players"] is not None
         if value is None and not has_players:
-            raise ValueError("missing. Give it, or players in place of optimizer, schedule and loss.")
+            raise ValueError("missing. Set it, or use players instead of optimizer, schedule and loss.")
         if value is not None and has_players:
             raise ValueError(
                 f"got it beside players; expected one of both. Write players.NAME.{info.field_name}."
@@ -168,13 +168,13 @@ class PhaseSpec(Spec):
     @field_validator("data")
     @classmethod
     def _shares_sum_to_one(cls, data: Mapping[str, float]) -> Mapping[str, float]:
-        """Also sorts the sources: their order in a file must not change what is drawn."""
+        """Validate the shares and sort the sources, so that their order does not change the draws."""
         total = sum(data.values())
         scale = 1.0 if abs(total - 1.0) < 1e-9 else total
         return {name: data[name] / scale for name in sorted(data)}
 
     def by_player(self) -> tuple[PhasePlayer, ...]:
-        """The players as declared, whichever form the phase has."""
+        """Return the players of the phase, in either form of declaration."""
         if self.players is None:
             return (PhasePlayer(None, self._flat(), self.grad_clip),)
         return tuple(
@@ -183,7 +183,7 @@ class PhaseSpec(Spec):
         )
 
     def with_each_player(self, change: Callable[[PlayerSpec], PlayerSpec]) -> PhaseSpec:
-        """The phase, in its form, with optimizer, schedule and loss of every player changed."""
+        """Return the phase with every player changed, in the same form of declaration."""
         if self.players is not None:
             return self.model_copy(
                 update={"players": {name: change(spec) for name, spec in self.players.items()}}
@@ -199,7 +199,7 @@ class PhaseSpec(Spec):
 
 
 class Curriculum(Spec):
-    """The phases of one task in order; the name is the folder of the run.
+    """Spec of a curriculum: a task and its phases in order; the name is the folder of the run.
 
     Batches and rates stand as for ``batch_scale`` 1; `pbrlib.curriculum.scale.scaled` applies it.
     """
@@ -213,7 +213,7 @@ class Curriculum(Spec):
     @model_validator(mode="before")
     @classmethod
     def _select_by_task(cls, data: Any) -> Any:
-        """A phase that names no metric is judged by its task's default one."""
+        """Set the task's default selection metric in phases without one."""
         if not isinstance(data, Mapping) or not isinstance(data.get("phases"), Mapping):
             return data
         task = data.get("task")
@@ -234,20 +234,20 @@ class Curriculum(Spec):
         return name
 
     def earlier(self, phase: str) -> tuple[str, ...]:
-        """The names of the phases before one."""
+        """Return the names of the phases before a phase."""
         names = list(self.phases)
         return tuple(names[: names.index(phase)])
 
 
 def default_select(kind: str) -> Selection:
-    """The metric that judges a task: mean IoU for segmentation, the mean absolute error for a map."""
+    """Return a task's default selection metric: mean IoU for segmentation, mean absolute error for a map."""
     if kind == "segmentation":
         return Selection(metric="val/all/segmentation/miou", mode="max")
     return Selection(metric=f"val/all/{kind}/l1", mode="min")
 
 
 def plain(value: Any) -> Any:
-    """A spec as plain mappings, lists and values, with defaults; what is None by default is left out.
+    """Convert a spec to plain mappings, lists and values with defaults; fields with default None are omitted.
 
     So a term or option that a later version adds, and nobody sets, changes neither the resolved file nor
     a fingerprint.

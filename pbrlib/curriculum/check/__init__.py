@@ -1,1 +1,1 @@
-"""What a curriculum must agree with."""
+"""Checks of a curriculum before it runs."""

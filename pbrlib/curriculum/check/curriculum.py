@@ -1,4 +1,4 @@
-"""What a curriculum must agree with: itself, its network, the runtime, the shards; all mistakes at once."""
+"""Checks a curriculum against its networks, the runtime and the shards, and reports all mistakes at once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check(
     family: Sequence[Curriculum] = (),
     running: Collection[str] | None = None,
 ) -> None:
-    """Refuses a curriculum that cannot run as written.
+    """Raise ConfigError for a curriculum that cannot run.
 
     Args:
         curriculum: Valid by itself.
@@ -55,7 +55,7 @@ def check(
 
 
 def networks_of(task: TaskSpec) -> dict[str, AnyNetwork]:
-    """The networks of a task without memory, by the names of its players.
+    """Build the networks of a task on the meta device, by the names of its players.
 
     One channel stands for the conditioning, which a donor gives.
     """
@@ -64,7 +64,7 @@ def networks_of(task: TaskSpec) -> dict[str, AnyNetwork]:
 
 
 def stride(task: TaskSpec, network: Network) -> tuple[int, str]:
-    """What divides the crops of a task, and the network that asks for it.
+    """Return the stride that must divide the crops of a task, and the network that requires it.
 
     A map network is conditioned on features of the same crop, so both strides hold; they are powers of two.
     """
@@ -151,7 +151,7 @@ def _batch(address: str, batch: int, runtime: RuntimeSpec) -> Iterator[Mistake]:
 def _data(address: str, phase: PhaseSpec, task: TaskSpec, rows: Sequence[IndexRow]) -> Iterator[Mistake]:
     for name in phase.data:
         own = [row for row in rows if row.source == name]
-        if not own:  # source_mistakes has said so
+        if not own:  # source_mistakes reports this
             continue
         kept, left_out = usable(own, maps=maps_required(task), crop=phase.crop)
         if not kept:

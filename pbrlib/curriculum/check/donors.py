@@ -1,4 +1,4 @@
-"""What a reference to trained weights must agree with: that they will be there, and that they fit."""
+"""Checks references to trained weights: whether they will exist and whether they fit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def donor_mistakes(
     earlier: tuple[str, ...],
     known: Mapping[str, Curriculum],
 ) -> Iterator[Mistake]:
-    """What is wrong with a reference to trained weights.
+    """Yield the mistakes in a reference to trained weights.
 
     Args:
         address: Where it stands.
@@ -59,7 +59,7 @@ def donor_mistakes(
 
 
 def require_trunks(curriculum: Curriculum, *, place: str, running: Collection[str]) -> None:
-    """Raises ConfigError where a phase that will run asks LPIPS for weights that are not there.
+    """Raise ConfigError if the LPIPS weights of a phase that will run do not exist.
 
     Nothing downloads them, and without this word the phases before it would have been trained in vain.
     """
@@ -79,7 +79,7 @@ def require_trunks(curriculum: Curriculum, *, place: str, running: Collection[st
 
 
 def _fit(address: str, name: str, *, donor: TaskSpec, own: TaskSpec) -> Iterator[Mistake]:
-    """Whether the weights of another curriculum fit; both are conditioned on the same features."""
+    """Yield a mistake if the weights of another curriculum do not fit; both use the same conditioning."""
     found = differences(*(declared_by(task, condition_channels=1) for task in (donor, own)))
     if found:
         yield Mistake(

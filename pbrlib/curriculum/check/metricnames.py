@@ -1,4 +1,4 @@
-"""The names of what validation measures, known before anything is measured."""
+"""The names of the validation metrics, for checks before training."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pbrlib.tasks.taskspec import TaskSpec
 
 
 def metric_names(task: TaskSpec, *, source: str) -> tuple[str, ...]:
-    """The validation metrics of a task for one source, or ``all``, sorted."""
+    """Return the names of a task's validation metrics for one source or ``all``, sorted."""
     prefix = f"val/{source}/{task.kind}"
     if task.kind == "segmentation":
         return (*(f"{prefix}/iou/{name}" for name in CLASSES), f"{prefix}/miou")

@@ -1,4 +1,4 @@
-"""What the players of a phase must agree with: the task's own, their networks, the length of the phase."""
+"""Checks the players of a phase against the task, their networks and the length of the phase."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from pbrlib.optim.schedules import check_schedule
 from pbrlib.tasks.taskspec import TaskSpec, target_map
 
 NOMINAL_STEPS = 100
-"""Steps of an epoch where neither data nor the phase say how many: enough for the form of a schedule."""
+"""Assumed steps per epoch if neither data nor phase determine them; enough to check a schedule."""
 
 
 def player_mistakes(
     address: str, phase: PhaseSpec, task: TaskSpec, networks: Mapping[str, nn.Module]
 ) -> Iterator[Mistake]:
-    """What is wrong with the players of a phase; ``networks`` are those of the task, by player."""
+    """Yield the mistakes in the players of a phase; ``networks`` are the task's networks by player."""
     wrong = list(_names(address, phase, task, networks))
     yield from wrong
     known = [player for player in phase.by_player() if player.name is None or player.name in networks]
@@ -57,7 +57,7 @@ def player_mistakes(
 
 
 def _names(address: str, phase: PhaseSpec, task: TaskSpec, known: Collection[str]) -> Iterator[Mistake]:
-    """Whether the phase has the form that the task asks for, and its players are those of the task."""
+    """Yield mistakes if the players of the phase are not those of the task."""
     if len(known) == 1 and phase.players is not None:
         yield Mistake(
             f"{address}.players",
@@ -101,7 +101,7 @@ _RULE = re.compile(r"^optimizer\.groups\.([^.:]+)")
 def _optimizer(
     address: str, player: PlayerSpec, network: nn.Module, *, epochs: int, steps_per_epoch: int
 ) -> Iterator[Mistake]:
-    """What is wrong with optimizer and schedule; every rule is looked at, also behind one that is wrong."""
+    """Yield the mistakes in optimizer and schedule; checks every rule, even after a wrong one."""
     spec: OptimizerSpec = player.optimizer
     while True:
         try:
@@ -130,6 +130,6 @@ def _optimizer(
 
 
 def _within(address: str, error: ConfigError) -> Mistake:
-    """An error about a part of a phase, its address made whole."""
+    """Convert an error about a part of a phase to a mistake with the full address."""
     part, _, message = str(error).partition(": ")
     return Mistake(f"{address}.{part}", message)

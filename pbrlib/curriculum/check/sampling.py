@@ -1,4 +1,4 @@
-"""What the draws of a phase must agree with: the classes there are and its sources."""
+"""Checks the sampling settings of a phase against the known classes and its sources."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pbrlib.tasks.taskspec import TaskSpec, merged_classes
 
 
 def merge_mistakes(task: TaskSpec) -> Iterator[Mistake]:
-    """The names in ``task.merge`` that are no classes."""
+    """Yield a mistake for each name in ``task.merge`` that is no class."""
     for source, target in merged_classes(task).items():
         for address, name in (("task.merge", source), (f"task.merge.{source}", target)):
             if name not in CLASSES:
@@ -20,7 +20,7 @@ def merge_mistakes(task: TaskSpec) -> Iterator[Mistake]:
 
 
 def balance_mistakes(address: str, balance: BalanceSpec, task: TaskSpec) -> Iterator[Mistake]:
-    """The names that are no classes of the task, and settings that the task does not know."""
+    """Yield mistakes for unknown classes and for settings that the task does not support."""
     merge = merged_classes(task)
     for name in balance.minority or ():
         yield from _class(f"{address}.minority", name, merge)
@@ -33,7 +33,7 @@ def balance_mistakes(address: str, balance: BalanceSpec, task: TaskSpec) -> Iter
 
 
 def mosaic_mistakes(address: str, phase: PhaseSpec) -> Iterator[Mistake]:
-    """Sources that the phase does not draw from, and shares that leave no room for minority tiles."""
+    """Yield mistakes for mosaic sources that the phase does not use, and for shares above 1 in total."""
     spec = phase.mosaic
     if spec is None:
         return
