@@ -70,7 +70,7 @@ class Sobel(PixelTerm):
 def laplacian_pyramid(
     prediction: Float[Tensor, "n c h w"], target: Float[Tensor, "n c h w"], valid: Bool[Tensor, "n 1 h w"]
 ) -> list[Tensor]:
-    """Return the absolute differences of four band-pass octaves, the finest first, each weighted by half.
+    """Return the absolute differences of four band-pass octaves, the finest first; weights halve per octave.
 
     A band is a level minus its 5-tap binomial blur; the next level is every second pixel of that blur. The
     residual after the last band is ignored, so a constant offset has no effect. The blur is normalised by the

@@ -1,1 +1,1 @@
-"""A training in small: every phase at its real sizes for a few steps, and what the whole will take."""
+"""Rehearsals: run every phase at its real sizes for a few steps and estimate the cost of the training."""

@@ -1,4 +1,4 @@
-"""Whether a cluster is fit for a training: facts beside what is needed, and a verdict on each."""
+"""Checks whether a cluster is fit for a training: found and needed values, with a verdict on each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Verdict = Literal["ok", "warning", "failed"]
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the preflight: what was found beside what is needed.
+    """One line of the preflight: the value found, the value needed, and the verdict.
 
     ``advice`` says what to do; only what is not ``ok`` has one.
     """
@@ -35,7 +35,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Talk:
-    """What the ranks of a fit said to each other.
+    """Measurements of the communication between the ranks of a training run.
 
     Attributes:
         backend: Of torch's process group.
@@ -62,7 +62,7 @@ class Talk:
 
 
 def check_talk(talk: Talk) -> Check:
-    """Whether the ranks can train together."""
+    """Check whether the ranks can communicate."""
     needed = f"{talk.world} workers, {size(talk.bytes)} summed right" if talk.bytes else "workers that answer"
     if talk.error is not None:
         advice = "Look at the network between the nodes: every port open among them, and one interface"
@@ -117,7 +117,7 @@ def storage_shared(
 
 
 def data_readable(nodes: Sequence[NodeFacts], *, data: str, fingerprint: str) -> Check:
-    """Whether every node sees the very shard set that the driver sees."""
+    """Check whether every node reads the same shard set as the driver."""
     wrong = [one for one in nodes if one.data != fingerprint]
     if wrong:
         said = wrong[0].data if ":" in wrong[0].data else "another version of it"
@@ -132,7 +132,7 @@ def data_readable(nodes: Sequence[NodeFacts], *, data: str, fingerprint: str) ->
 
 
 def space(free: int, *, needed: int, place: str) -> Check:
-    """Whether the runs directory has room for the whole."""
+    """Check whether the runs directory has enough free space."""
     check = Check("free space", size(free), size(needed))
     if free < needed:
         return _failed(check, f"Free space below {place}, or name another --runs.")
@@ -160,7 +160,7 @@ def store_need(
 def object_store(
     nodes: Sequence[NodeFacts], *, stores: Mapping[str, int], workers: Mapping[str, int], per_worker: int
 ) -> Check:
-    """Whether each node's object store holds the streams of the workers that it has room for."""
+    """Check whether each node's object store is large enough for the streams of its workers."""
     left = {one.node: stores[one.node] - workers[one.node] * per_worker for one in nodes}
     tightest = min(nodes, key=lambda one: left[one.node])
     num = workers[tightest.node]
@@ -219,7 +219,7 @@ def processors(nodes: Sequence[NodeFacts], *, workers: Mapping[str, int], runtim
 def memory(
     nodes: Sequence[NodeFacts], *, workers: Mapping[str, int], per_worker: int, stores: Mapping[str, int]
 ) -> Check:
-    """Whether the memory of each node holds its workers, with all validation textures, and its store."""
+    """Check whether each node's memory fits its workers, validation textures and object store."""
     needs = {one.node: workers[one.node] * per_worker + stores[one.node] for one in nodes}
     tightest = min(nodes, key=lambda one: one.memory_bytes - needs[one.node])
     check = Check(
@@ -235,7 +235,7 @@ def memory(
 
 
 def device_memory(peak: int, *, reserved: int, device: int) -> Check:
-    """Whether the fullest device has air left; a phase that found no room has said so itself."""
+    """Check whether the fullest device has memory left; a phase that ran out of memory reports it itself."""
     check = Check("device memory", f"{size(peak)} used, {size(reserved)} held", f"below {size(device)}")
     if reserved > 0.95 * device:
         return Check(

@@ -1,4 +1,4 @@
-"""From what a rehearsal measured to the hours and the storage of the whole training."""
+"""Estimates the hours and storage of the whole training from a rehearsal's measurements."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from pbrlib.rehearsal.measured import PhaseFigures
 
 KEPT = 2
-"""Checkpoints of a phase that stay: the best and the last one."""
+"""Number of checkpoints of a phase that are kept: the best and the last one."""
 
 IN_FLIGHT = 2
 """And those that exist for a moment beside them: the one that is written, and its copy."""
@@ -57,7 +57,7 @@ class PhaseEstimate:
 
     @property
     def seconds(self) -> float:
-        """All of it, by the clock."""
+        """The total wall time in seconds."""
         return self.steps_s + self.validation_s + self.checkpoint_s + self.start_s
 
     @property
@@ -92,7 +92,7 @@ def estimate(length: PhaseLength, figures: PhaseFigures) -> PhaseEstimate:
 
 @dataclass(frozen=True)
 class Whole:
-    """Of all phases together.
+    """The estimate of all phases together.
 
     Attributes:
         hours: By the clock, families side by side where there was room as it was asked.
@@ -121,7 +121,7 @@ def whole(
     room: int,
     model_bytes: int = 0,
 ) -> Whole:
-    """Adds up a ladder.
+    """Add up the estimates of a ladder's phases.
 
     Args:
         waves: The families of each, by name.

@@ -1,4 +1,4 @@
-"""What a rehearsal measures of a phase, on each rank and in both of its starts."""
+"""The measurements of a rehearsed phase, on each rank and in both of its starts."""
 
 from __future__ import annotations
 

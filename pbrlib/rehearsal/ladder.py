@@ -1,4 +1,4 @@
-"""A ladder rehearsed phase after phase: what fails is told, and what does not need it goes on."""
+"""Rehearses a ladder phase by phase; after a failure, phases that do not depend on it continue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What rehearsing a phase has measured, over all ranks and both starts."""
+"""Combines the measurements of a rehearsed phase over all ranks and both starts."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def whole_host_bytes(ranks: Sequence[RankFigures]) -> int:
 
 
 REASON = "a rehearsal: three steps teach nothing that a gate could judge"
-"""Why a rehearsal goes on past the gates of a curriculum."""
+"""The reason with which a rehearsal forces the gates of a curriculum."""
 
 
 class RankLauncher(Protocol):

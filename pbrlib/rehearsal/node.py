@@ -1,4 +1,4 @@
-"""What a node can say of itself: whether it sees the same storage and data, and what it has."""
+"""Collects the facts of a node: access to storage and data, and its resources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A phase in small, on every rank: real sizes, few steps, broken off as a lost node would break it off."""
+"""Rehearses a phase on every rank: real sizes and few steps, interrupted as by a lost node."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def _seconds_of(what: Callable[[], object], stage: _Stage) -> float:
 
 
 class _Stage:
-    """A runtime that watches its phase and breaks it off; all else is that of the runtime inside."""
+    """Wraps a runtime to measure its phase and to interrupt it after the rehearsed steps."""
 
     def __init__(
         self, inside: Runtime, players: Sequence[Player], *, came_from: Path | None, steps: int

@@ -1,4 +1,4 @@
-"""The place of a rehearsal: below the runs directory, whose storage it tries, and gone at its end."""
+"""The temporary runs directory of a rehearsal, inside the runs directory whose storage it tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pbrlib.errors import ConfigError
 from pbrlib.train.record.rundirectory import RunDirectory
 
 PREFIX = ".rehearsal-"
-"""Begins with a dot: `pbr runs` and pruning do not look into it."""
+"""Name of the directory; it starts with a dot, so `pbr runs` and pruning ignore it."""
 
 
 @contextmanager

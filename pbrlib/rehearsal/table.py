@@ -1,4 +1,4 @@
-"""A rehearsal as a page for the terminal, and as data."""
+"""The report of a rehearsal: a page for the terminal and a dict."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "failed": ("F
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """All that a rehearsal found.
+    """The results of a rehearsal.
 
     Attributes:
         checks: Of the cluster.

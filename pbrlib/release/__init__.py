@@ -1,1 +1,1 @@
-"""The model: everything that a finished ladder leaves for others, in one folder."""
+"""Releases: writes the networks of a finished ladder as a model folder."""

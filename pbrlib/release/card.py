@@ -104,7 +104,7 @@ def card(
 
 
 def _networks(model: ModelFile) -> str:
-    """A table of what each network reads and answers."""
+    """Build a table of the inputs and outputs of each network."""
     rows = []
     for role, one in model.networks.items():
         match one.network:

@@ -1,4 +1,4 @@
-"""What a model folder says about itself as data: conventions, networks, textures, versions."""
+"""Builds the data of ``model.json``: conventions, networks, textures and versions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ORDER = ("segmentation", *TARGETS)
 
 
 def model_file(found: Sequence[Trained], *, shards: DataSet) -> ModelFile:
-    """The content of ``model.json`` for some networks and what they were trained on."""
+    """Build the content of ``model.json`` for some networks and their training data."""
     return ModelFile(
         conventions=conventions(),
         networks={one.role: _released(one) for one in sorted(found, key=lambda one: _ORDER.index(one.role))},
@@ -34,7 +34,7 @@ def model_file(found: Sequence[Trained], *, shards: DataSet) -> ModelFile:
 
 
 def conventions() -> dict[str, Any]:
-    """What goes into the networks and comes out of them."""
+    """Describe the inputs and outputs of the networks."""
     mean, std = normalisation()
     return {
         "classes": list(CLASSES),
@@ -59,7 +59,7 @@ def conventions() -> dict[str, Any]:
 
 
 def count_textures(rows: Iterable[IndexRow]) -> dict[str, dict[str, int]]:
-    """Textures by source and split, both sorted."""
+    """Count textures by source and split, both sorted."""
     counts: dict[str, dict[str, int]] = {}
     for source, split in sorted((row.source, row.split) for row in rows):
         of_source = counts.setdefault(source, {})

@@ -43,7 +43,7 @@ from pbrlib.train.checkpoint.players import checked_weights
 from pbrlib.train.record.rundirectory import MODEL, FinishedPhase, RunDirectory
 
 UNFINISHED = f".{MODEL}.new"
-"""How the name of a model folder begins while it is being written."""
+"""Prefix of the name of a model folder while it is being written."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def write_model(
 
 @contextmanager
 def _unfinished(target: Path) -> Iterator[Path]:
-    """A folder for the new model, gone at the end of the block; raises CheckpointError for a full disk."""
+    """Provide a temporary folder for the new model for the block; raises CheckpointError for a full disk."""
     try:
         storage.remove_unfinished(target.parent, prefix=UNFINISHED)
         new = storage.make_unfinished(target.parent, prefix=UNFINISHED)

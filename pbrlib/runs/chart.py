@@ -138,7 +138,7 @@ def _readings(lines: Mapping[str, Line], scale: _Scale) -> Iterator[str]:
 
 
 def _thinned(line: Line) -> Line:
-    """Means of equal shares where a line has more points than can be seen."""
+    """Average equal shares of a line that has more points than can be shown."""
     if len(line) <= MOST_POINTS:
         return line
     shares = [

@@ -1,4 +1,4 @@
-"""Two runs beside each other: what was declared otherwise, what was measured, what they show."""
+"""Compares two runs: differences of their declarations, metrics and validation pictures."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pbrlib.runs.record import Run
 ABSENT = "-"
 PANELS = "input, prediction, truth"
 LONGEST = 60
-"""Characters of a mapping that is written out."""
+"""Largest number of characters of a mapping that a cell shows in full."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A value that two runs declare otherwise, by its address; None where one has none."""
+    """A difference between two declarations at one address; None for a run without a value."""
 
     address: str
     ours: Any
@@ -32,7 +32,7 @@ class Difference:
 
 
 def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Difference]:
-    """Every address at which two declarations differ; what only one of them has at its outermost address."""
+    """Return all differences of two declarations; a part that only one has is one difference."""
     return list(_differences(first, second, ""))
 
 
@@ -47,20 +47,20 @@ def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str
 
 @dataclass(frozen=True)
 class Pair:
-    """The same phase of two runs, or their last ones where they share no name."""
+    """Two phases to compare: the same phase of two runs, or their last ones if no name is common."""
 
     ours: PhaseFolder
     theirs: PhaseFolder
 
     @property
     def title(self) -> str:
-        """The name of the phase, or both."""
+        """The name of the phase, or both names."""
         names = dict.fromkeys((self.ours.phase, self.theirs.phase))
         return " | ".join(names)
 
 
 def pairs(first: Run, second: Run) -> list[Pair]:
-    """The phases that both have begun; where none is common the last of each."""
+    """Return the phases that both runs have started; if none is common, the last phase of each."""
     ours, theirs = (
         {name: folder for name in run.phases if (folder := run.current(name)) is not None}
         for run in (first, second)
@@ -73,7 +73,7 @@ def pairs(first: Run, second: Run) -> list[Pair]:
 
 
 def compared(first: Run, second: Run, *, found: Sequence[Pair]) -> Iterator[RenderableType]:
-    """Tables of the differences and of the figures of the best checkpoints."""
+    """Yield tables of the differences and of the best checkpoints' metrics."""
     names = _titles(first, second)
     changed = [one for one in differences(first.declared, second.declared) if one.address != "name"]
     yield Text(f"{len(changed)} differences of the curricula", style="bold")

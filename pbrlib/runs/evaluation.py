@@ -1,4 +1,4 @@
-"""The evaluation that measured a run's networks, where one lies beside it."""
+"""Finds the evaluation of a run's networks in its runs directory."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Evaluated:
 
 
 def evaluation_of(run: Run) -> Evaluated | None:
-    """The newest evaluation of one of the run's networks; None where there is none."""
+    """Return the newest evaluation of one of the run's networks; None if there is none."""
     prints = {done.fingerprint for done in run.finished.values()}
     found = [run.path.parent / place / FILE for place in _PLACES]
     for path in sorted(

@@ -1,4 +1,4 @@
-"""JSON that a run has left: read leniently where it is only shown, strictly where something hangs on it."""
+"""Reads a run's JSON files: leniently for display, strictly for decisions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pbrlib.errors import DataError
 
 
 def read_leniently(path: Path) -> dict[str, Any]:
-    """A mapping that is only shown; empty where the file is missing, unreadable or no mapping."""
+    """Read a mapping for display; empty if the file is missing, unreadable or no mapping."""
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -19,7 +19,7 @@ def read_leniently(path: Path) -> dict[str, Any]:
 
 
 def read_strictly(path: Path) -> dict[str, Any]:
-    """A mapping that decides what may be removed: empty where the file is missing.
+    """Read a mapping that decides what may be removed; empty if the file is missing.
 
     Raises:
         DataError: It is there and says nothing: what it would name is not known.

@@ -1,4 +1,4 @@
-"""What was measured of a run, as parts of an HTML page: classes, evaluation, confusion matrix."""
+"""Parts of a run's HTML page with its metrics: classes, evaluation, confusion matrix."""
 
 from __future__ import annotations
 

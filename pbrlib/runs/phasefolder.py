@@ -1,4 +1,4 @@
-"""The folder of one phase, read back: its journal, its validations, its incidents."""
+"""Reads the folder of one phase: journal, validations and incidents."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pbrlib.train.runtimespec import Selection
 
 @dataclass(frozen=True)
 class Point:
-    """A validation: after how many steps, what it measured."""
+    """A validation: the number of finished steps and the metrics."""
 
     step: int
     metrics: Mapping[str, float]
@@ -45,17 +45,17 @@ class PhaseFolder:
 
     @cached_property
     def lines(self) -> list[dict[str, Any]]:
-        """The journal; torn lines are left out."""
+        """The lines of the journal; incomplete lines are left out."""
         return storage.read_records(self.path / METRICS)
 
     @property
     def steps(self) -> list[dict[str, Any]]:
-        """What was noted of single steps."""
+        """The journal's lines of training steps."""
         return [line for line in self.lines if line.get("kind") == "step"]
 
     @property
     def complaints(self) -> list[str]:
-        """What trackers did not get, and which checkpoints and materials were damaged or are gone."""
+        """Complaints about tracker failures and about damaged or missing checkpoints and materials."""
         own = [line["complaint"] for line in self.lines if line.get("kind") in (TRACKER, FALLBACK)]
         return own + describe_bad_samples(self.lines) + self._gone()
 
@@ -67,7 +67,7 @@ class PhaseFolder:
 
     @property
     def incidents(self) -> list[dict[str, Any]]:
-        """What went wrong on its way, the oldest first."""
+        """The incidents of the phase, the oldest first."""
         return storage.read_records(self.path / INCIDENTS)
 
     @property
@@ -89,18 +89,18 @@ class PhaseFolder:
 
     @property
     def progress(self) -> tuple[int, int | None]:
-        """Finished steps, and all of them where the journal tells."""
+        """The number of finished steps, and of all steps if the journal has it."""
         last = max((line["step"] for line in self.lines), default=0)
         return last, next((line["total_steps"] for line in reversed(self.steps)), None)
 
     @cached_property
     def sheet(self) -> Sheet | None:
-        """Where its wall time went."""
+        """The account of the phase's wall time."""
         return read_sheet(self.path)
 
     @property
     def last_written(self) -> float:
-        """When it wrote last, in seconds of the clock of day; 0 where it never did."""
+        """The time of the last write in seconds since the epoch; 0 if there is none."""
         files = [self.path / name for name in (METRICS, TIME_SHEET, ENVIRONMENT, FAILURE)]
         files += [folder / STATE for folder in checkpoints(self.path)[-1:]]
         return max((file.stat().st_mtime for file in files if file.exists()), default=0.0)
@@ -112,7 +112,7 @@ class PhaseFolder:
         return lines[-1].get("kind") if lines else None
 
     def environment(self) -> dict[str, Any]:
-        """What it was trained on; empty for runs of before that was kept."""
+        """The recorded environment; empty for old runs without a record."""
         return read_leniently(self.path / ENVIRONMENT)
 
 

@@ -1,4 +1,4 @@
-"""The validation pictures of a phase, out of TensorBoard's events, and two runs' side by side."""
+"""Reads the validation pictures of a phase from TensorBoard's events, and pairs those of two runs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Shown:
 
 
 def pictures(folder: Path) -> list[Shown]:
-    """All pictures of a phase's folder by step; of steps that were done again the later one."""
+    """Read all pictures of a phase's folder by step; a repeated step has its later picture."""
     from tensorboard.backend.event_processing.event_accumulator import IMAGES, EventAccumulator
 
     board = folder / TENSORBOARD
@@ -48,12 +48,12 @@ def pictures(folder: Path) -> list[Shown]:
 
 
 def nearest(found: list[Shown], step: int) -> Shown | None:
-    """The picture of a step, or of the one closest to it."""
+    """Return the picture of a step, or of the closest step."""
     return min(found, key=lambda one: abs(one.step - step), default=None)
 
 
 def same_input(first: Shown, second: Shown) -> bool:
-    """Whether two pictures show the same textures: their left panels are equal."""
+    """Return whether two pictures show the same textures, by comparing their left panels."""
     ours, theirs = (np.asarray(_opened(one)) for one in (first, second))
     if ours.shape != theirs.shape:
         return False

@@ -1,4 +1,4 @@
-"""What of a runs directory may go: checkpoints that are neither best nor last and that nobody builds on."""
+"""Finds and removes checkpoints that are neither best nor last and that no other network depends on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pbrlib.train.record.rundirectory import MODEL, SNAPSHOT
 
 @dataclass(frozen=True)
 class Found:
-    """A folder that goes or stays, with the reason."""
+    """A folder that is removed or kept, with the reason."""
 
     path: Path
     bytes: int
@@ -29,7 +29,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Pruning:
-    """What goes, and what stays for a reason that is worth telling."""
+    """The folders to remove, and the folders that are kept for a reason to report."""
 
     goes: tuple[Found, ...]
     stays: tuple[Found, ...]
@@ -46,7 +46,7 @@ class Pruning:
 
 
 def plan_pruning(root: Path, *, now: float) -> Pruning:
-    """Decides for every checkpoint under a directory; removes nothing.
+    """Decide for every checkpoint under a directory whether it may be removed; removes nothing.
 
     Raises DataError where a file that may name donors cannot be read.
     """
@@ -70,7 +70,7 @@ def plan_pruning(root: Path, *, now: float) -> Pruning:
 
 
 def delete(pruning: Pruning) -> None:
-    """Removes what a plan says; raises DataError where something cannot be removed.
+    """Remove the folders of a plan; raises DataError if one cannot be removed.
 
     A folder that loses all of its checkpoints loses Ray's list of them too, so that the phase, should it be
     asked for again, begins anew rather than in vain.
@@ -118,7 +118,7 @@ def _verdicts(
 
 
 def _superseded(run: Run, folder: PhaseFolder) -> bool:
-    """Whether the same phase was trained to its end elsewhere, and later."""
+    """Return whether the same phase was finished later in another folder."""
     if folder.done is not None or folder.phase not in run.finished:
         return False
     owner = next((one for one in run.folders if one.phase == folder.phase and one.done is not None), None)
@@ -126,7 +126,7 @@ def _superseded(run: Run, folder: PhaseFolder) -> bool:
 
 
 def _runs(run: Run, folder: PhaseFolder, *, now: float) -> bool:
-    """Whether somebody may be writing there: in doubt, yes."""
+    """Return whether a process may be writing to the folder; True if unsure."""
     if folder.done is not None:
         return False
     is_current = run.current(folder.phase) == folder
@@ -136,7 +136,7 @@ def _runs(run: Run, folder: PhaseFolder, *, now: float) -> bool:
 
 
 def _best(run: Run, folder: PhaseFolder) -> Path | None:
-    """The best checkpoint that is there: by the run's record, else by its own figures."""
+    """Return the best existing checkpoint, by the run's record or else by the checkpoints' metrics."""
     if folder.done is not None:
         return run.path / folder.done.checkpoint
     select = folder.select
@@ -172,7 +172,7 @@ def _is_named(path: Path, named: Collection[Path]) -> bool:
 
 
 def _named_paths(runs: Sequence[Run]) -> set[Path]:
-    """The checkpoints that curricula name by path, as donors or frozen networks."""
+    """Return the checkpoints that curricula name by path, as donors or frozen networks."""
     found: set[Path] = set()
     for run in runs:
         task = run.declared.get("task", {})

@@ -1,4 +1,4 @@
-"""A run read back from its folder: its phases, their journals, what it is doing."""
+"""Reads a run from its folder: its phases, their journals and its current state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pbrlib.train.record.rundirectory import CURRICULUM, LADDER, RECORD, Finishe
 from pbrlib.train.runtimespec import Selection
 
 STALE_S = 60.0
-"""A living command writes ladder.json every few seconds."""
+"""Seconds after which a command counts as ended, as a running one writes ladder.json every few seconds."""
 QUIET_S = 600.0
 """Where no ladder.json tells, a phase that has written nothing for so long is not training."""
 
@@ -135,7 +135,7 @@ class Run:
 
 
 def is_run(path: Path) -> bool:
-    """Whether a folder is a run's."""
+    """Return whether a folder is the folder of a run."""
     return (path / RECORD).is_file() or (path / CURRICULUM).is_file()
 
 
@@ -146,7 +146,7 @@ def phase_of(folder: Path) -> str | None:
 
 
 def find_runs(root: Path) -> list[Run]:
-    """All runs under a directory, or the one that it is; raises DataError where there are none."""
+    """Return all runs under a directory, or the run that it is; raises DataError if there are none."""
     if not root.is_dir():
         raise DataError(f"{root}: no such directory. Name the one given to pbr train --runs.")
     runs, broken = [], []

@@ -1,4 +1,4 @@
-"""A curve in one line of text."""
+"""Draws a curve in one line of text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 BARS = "▁▂▃▄▅▆▇█"
 GAP = "·"
-"""Where a value is not a number."""
+"""The character for NaN."""
 
 
 def sparkline(values: Sequence[float], *, width: int = 60) -> str:

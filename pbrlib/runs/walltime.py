@@ -1,4 +1,4 @@
-"""Where the wall time of a run went, from the time sheets of its phases; all of it, once."""
+"""Computes the wall time of a run by activity from the time sheets of its phases."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pbrlib.train.record.timesheet import TIME_SHEET
 
 @dataclass(frozen=True)
 class WallTime:
-    """Seconds by what took them.
+    """Seconds by activity.
 
     Attributes:
         steps: Optimizer steps, also what the journal costs.
@@ -37,7 +37,7 @@ class WallTime:
 
     @property
     def whole(self) -> float:
-        """All of it."""
+        """The total number of seconds."""
         return sum(self.parts().values())
 
     @property

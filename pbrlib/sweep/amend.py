@@ -1,4 +1,4 @@
-"""Writes values into a curriculum's file by their addresses; its comments and its layout stay."""
+"""Writes values into a curriculum's file by their addresses and keeps its comments and layout."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def amend(file: Path, params: Params, *, origin: str) -> dict[str, tuple[Any, An
         ConfigError: The curriculum would not be valid with them, or it shares parts by anchors so that a
             value has no place of its own. The file is unchanged then.
     """
-    # This reads the file under limits first: aliases of aliases never reach the round trip.
+    # The file is first read with size limits, so that nested aliases cannot exhaust memory in the round trip.
     wanted = load_curriculum(file, overrides=overrides_of(params))
     yaml = _round_trip()
     document = yaml.load(file.read_text(encoding="utf-8"))

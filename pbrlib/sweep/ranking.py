@@ -80,7 +80,7 @@ def figure(study: SweepStudy, one: Configuration, objective: int) -> str:
 
 
 def origin(study: SweepStudy, one: Configuration, *, sweep: Path) -> str:
-    """Where values come from, in a line."""
+    """Describe the origin of the values in one line."""
     figures = ", ".join(
         f"{each.metric} {figure(study, one, place)}" for place, each in enumerate(study.spec.objectives)
     )
@@ -102,7 +102,7 @@ def shortened(study: SweepStudy, file: Path) -> str:
 
 
 def differing(params: Params, search: Search) -> dict[str, Any]:
-    """The values that the curriculum does not have already."""
+    """Return the values that differ from the curriculum's."""
     declared = plain(search.curriculum)
     return {address: value for address, value in params.items() if _at(declared, address) != value}
 
@@ -156,7 +156,7 @@ def _text(value: object) -> str:
 
 
 def _beats(study: SweepStudy, first: Configuration, second: Configuration) -> bool:
-    """At least as good in every objective, and better in one."""
+    """Return whether a configuration is at least as good in every objective and better in one."""
     pairs = [
         (score(study, first, place), score(study, second, place))
         for place in range(len(study.spec.objectives))

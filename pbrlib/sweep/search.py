@@ -1,4 +1,4 @@
-"""A sweep, declared whole: which phase, which addresses, from where, and what decides."""
+"""Specs of a sweep: phase, search space, sampler, objectives and budget."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pbrlib.curriculum.spec import Curriculum
 from pbrlib.spec import Spec
 
 Value: TypeAlias = bool | int | float | str | None
-"""What an address may be set to; a mapping is set value by value, each by its own address."""
+"""A value of an address; a mapping is set value by value, each by its own address."""
 
 Params: TypeAlias = Mapping[str, Value]
 """One configuration of a sweep: address -> value."""
@@ -43,13 +43,13 @@ class _Range(Spec):
 
 
 class UniformSpec(_Range):
-    """Any number from ``low`` to ``high``, all alike."""
+    """A number from ``low`` to ``high``, uniformly distributed."""
 
     kind: Literal["uniform"]
 
 
 class LogUniformSpec(_Range):
-    """Any number from ``low`` to ``high``, all orders of magnitude alike."""
+    """A number from ``low`` to ``high``, log-uniformly distributed."""
 
     kind: Literal["loguniform"]
     low: PositiveFloat
@@ -119,7 +119,7 @@ class _Listed(Spec):
 
 
 class ChoiceSpec(_Listed):
-    """One of ``values``, all alike, without an order."""
+    """One of ``values``, unordered and with equal probability."""
 
     kind: Literal["choice"]
 
@@ -137,7 +137,7 @@ Distribution: TypeAlias = Annotated[
 
 
 class RandomSamplerSpec(Spec):
-    """Every configuration drawn by itself."""
+    """Random search: every configuration is drawn independently."""
 
     kind: Literal["random"]
 
@@ -168,7 +168,7 @@ Sampler: TypeAlias = Annotated[
 
 
 class Objective(Spec):
-    """A validation metric, and which way is better."""
+    """A validation metric and whether it is minimised or maximised."""
 
     metric: str
     mode: Literal["min", "max"]
@@ -187,7 +187,7 @@ class AshaSpec(Spec):
 
 
 class LimitsSpec(Spec):
-    """What a sweep may take.
+    """The budget of a sweep.
 
     Attributes:
         hours: After so long no trial goes on; the same command resumes. None is without end.
@@ -238,7 +238,7 @@ class SearchSpec(Spec):
 
     @property
     def size(self) -> int:
-        """How many configurations it tries."""
+        """Number of configurations to try."""
         return self.num_trials if self.num_trials is not None else len(self.grid())
 
 

@@ -1,4 +1,4 @@
-"""The state of a sweep: an Optuna study in a file of the sweep's folder, and nothing beside it."""
+"""The state of a sweep: an Optuna study in a file of the sweep's folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BASELINE = "baseline"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one repeat of a configuration ended.
+    """The outcome of one repeat of a configuration.
 
     ``values`` are the objectives in their order, at the best checkpoint; ``reason`` says why it failed.
     """
@@ -58,7 +58,7 @@ class Configuration:
 
     @property
     def reason(self) -> str:
-        """Why it failed; empty where it did not."""
+        """The reason of a failure; empty without one."""
         return next((one.reason for one in self.outcomes.values() if one.state == "failed"), "")
 
     def values(self, objective: int) -> list[float]:
