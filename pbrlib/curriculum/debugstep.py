@@ -1,4 +1,4 @@
-"""One step of a run, found in its folder and taken again in one process with a look at every part of it."""
+"""Replays one step of a run in one process and examines every part of it."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ from pbrlib.train.runtimespec import RuntimeSpec
 from pbrlib.train.step import Learners
 
 Watch = Callable[[int, int], None]
-"""Told before each step: how many are done of how many."""
+"""A function that is called before each step with the number of finished and of all steps."""
 
 
 @dataclass(frozen=True)
 class TurnLook:
-    """All that was seen of a turn of a replayed step.
+    """The results of examining one turn of a replayed step.
 
     ``player`` is None where the phase has only one. ``figures`` are named as those of a
     `pbrlib.train.failedstep.StepRecord`; ``recorded`` is the turn as training took it, where that was
@@ -69,7 +69,7 @@ class TurnLook:
         return math.isfinite(self.figures["total"]) and math.isfinite(self.figures["norm"])
 
     def differences(self) -> dict[str, tuple[float, float]]:
-        """The figures that are not the recorded ones: those of training, and these."""
+        """The figures that differ from the recorded ones: the recorded value and the replayed value."""
         before = {} if self.recorded is None else self.recorded.figures
         return {
             name: (value, self.figures[name])
@@ -80,7 +80,7 @@ class TurnLook:
 
 @dataclass(frozen=True)
 class StepLook:
-    """The turns of a replayed step, up to the first that is not finite."""
+    """The turns of a replayed step, up to the first one that is not finite."""
 
     step: int
     turns: Sequence[TurnLook]
@@ -92,7 +92,7 @@ class StepLook:
 
 
 class StepInQuestion:
-    """A step that can be replayed: which one, from which state, with which data.
+    """A step that can be replayed: its number, the state to start from, and its data.
 
     ``start`` is the checkpoint that the replay begins from, None for the phase's beginning, and
     ``began_at`` its step.
@@ -169,7 +169,7 @@ class StepInQuestion:
         return before[-1] if before else None
 
     def replay(self, *, watch: Watch = lambda done, total: None) -> StepLook:
-        """Takes the steps up to the one in question, and looks at that; raises ConfigError past the end."""
+        """Replay the steps up to the chosen one and examine it; raises ConfigError past the end."""
         runtime = _Surroundings(
             shards=open_data(self._job.data, on_bad_sample=self._job.runtime.on_bad_sample),
             directory=self._job.directory,
@@ -193,7 +193,7 @@ class StepInQuestion:
         return self._look(learners, self._parts(run, runtime, self.step))
 
     def _parts(self, run: PhaseRun, runtime: LocalRuntime, step: int) -> list[list[Batch]]:
-        """The micro-batches of every rank."""
+        """Return the micro-batches of every rank."""
         parts = []
         for rank in range(self.world_size):
             own = LocalRuntime(
@@ -240,7 +240,7 @@ class StepInQuestion:
 
 @torch.no_grad()
 def examine_samples(turn: ReplayedTurn, parts: Sequence[Sequence[Batch]], *, step: int) -> list[SampleReport]:
-    """Every sample of a supervised player's turn; none of another player, whose examples are opaque."""
+    """Examine every sample of a supervised player's turn; other players' examples cannot be split."""
     learner, found = turn.learner, list[SampleReport]()
     module = learner.player.module
     if not isinstance(module, LossOfNetwork):
@@ -266,12 +266,12 @@ def examine_samples(turn: ReplayedTurn, parts: Sequence[Sequence[Batch]], *, ste
 
 
 class _Surroundings(LocalRuntime):
-    """One process that begins from a given state."""
+    """A runtime of one process that starts from a given checkpoint."""
 
     def __init__(self, *, start: Path | None, **given: Any) -> None:
         super().__init__(**given)
         self._start = start
 
     def latest_checkpoint(self) -> Path | None:
-        """The given one."""
+        """Return the given checkpoint."""
         return self._start

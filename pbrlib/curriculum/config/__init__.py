@@ -1,1 +1,1 @@
-"""YAML files and overrides to declared things, with every mistake at once."""
+"""Loads specs from YAML files and overrides, and reports all mistakes at once."""

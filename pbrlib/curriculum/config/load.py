@@ -1,4 +1,4 @@
-"""Files and ``--set`` overrides to frozen specs, and back; every mistake of a file is listed at once."""
+"""Loads specs from files and ``--set`` overrides, and writes them; reports all mistakes of a file at once."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def load_ladder(files: Sequence[Path], *, overrides: Sequence[str] = ()) -> Ladd
 
 
 def is_ladder(data: Any) -> bool:
-    """Whether the content of a file is a ladder's rather than a curriculum's."""
+    """Return whether the content of a file is a ladder, not a curriculum."""
     return isinstance(data, Mapping) and "waves" in data
 
 

@@ -1,4 +1,4 @@
-"""``--set path=value``: one value of a declared thing, changed by its address."""
+"""Applies ``--set ADDRESS=VALUE`` overrides to raw data."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def by_family(
 
 
 def _value(text: str) -> Any:
-    """A value from the command line; raises ConfigError with what is wrong with it."""
+    """Parse a value from the command line as YAML; raises ConfigError if it is not valid."""
     if text.startswith("@"):
         return read_yaml(Path(text[1:]))
     try:
@@ -68,7 +68,7 @@ def _value(text: str) -> Any:
 
 
 def _unknown_phase(data: dict[Any, Any], parts: list[str]) -> str | None:
-    """An override changes a phase, it does not invent one."""
+    """Return a mistake if an override addresses a phase that does not exist."""
     phases = data.get("phases")
     if parts[0] != "phases" or len(parts) < 2 or not isinstance(phases, dict) or parts[1] in phases:
         return None

@@ -1,4 +1,4 @@
-"""Safe YAML to plain values; every error names the file with line and column."""
+"""Parses safe YAML to plain values; every error has the file, line and column."""
 
 from __future__ import annotations
 

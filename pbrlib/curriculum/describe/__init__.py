@@ -1,1 +1,1 @@
-"""What a ladder would do, for people and for programs."""
+"""Descriptions of a ladder: as data, and as tables for the terminal."""

@@ -1,4 +1,4 @@
-"""Where a runtime departs from the mathematics that a phase declares; plans say so."""
+"""Lists where a runtime changes the mathematics that a phase declares, for plans."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pbrlib.train.runtimespec import RuntimeSpec
 def departures(
     phase: PhaseSpec, task: TaskSpec, runtime: RuntimeSpec, *, rows: Sequence[IndexRow] | None = None
 ) -> list[str]:
-    """One sentence for each departure; empty where a phase is trained as written, up to rounding in fp32.
+    """Return one sentence per departure; empty if a phase is trained as declared, up to rounding in fp32.
 
     With the ``rows`` of the data, class weights that are capped are one.
     """
@@ -47,7 +47,7 @@ def _of_loss(loss: LossSpec, *, crop: int, pieces: int) -> Iterator[str]:
 
 
 def _batch_norm(runtime: RuntimeSpec, pieces: int) -> str:
-    """What its statistics are taken over where that is less than a batch; only GPUs synchronise them."""
+    """Return the part of a batch that a batch norm's statistics use; only GPUs synchronise them."""
     apart = runtime.workers > 1 and runtime.device == "cpu"
     match apart, pieces > 1:
         case True, True:

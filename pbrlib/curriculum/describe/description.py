@@ -1,4 +1,4 @@
-"""What a ladder would do, as data; nothing is started."""
+"""Describes the training of a ladder as data, without starting anything."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def describe_ladder(
 
 
 def _data(data: DataSpec, rows: Sequence[IndexRow]) -> Described:
-    """Where the data lies, the materials of each source, and which of them feeds a name of the curricula."""
+    """Describe the data: locations, materials per source, and renamed sources."""
     return {
         "places": list(map(str, data.places)),
         "materials": dict(sorted(Counter(row.source for row in rows).items())),
@@ -98,7 +98,7 @@ def describe(
 
 
 def _network(task: TaskSpec, family: Sequence[Curriculum]) -> Described:
-    """Channels by meaning, and sizes; those that hang on a network outside the family are None."""
+    """Describe a network's channels and sizes; values that depend on an outside network are None."""
     conditioned = _condition_channels(task, family)
     declared = declared_by(task, condition_channels=conditioned or 1)
     known = declared.condition_channels is None or conditioned is not None
@@ -193,7 +193,7 @@ def _player(player: PhasePlayer, groups: list[Described]) -> Described:
 def _drawn_anew(
     reference: str | None, curriculum: Curriculum, family: Sequence[Curriculum]
 ) -> Described | None:
-    """Channels and tensors that do not come from a donor of another role; None where that is not known."""
+    """Return the channels and tensors that a donor of another role does not provide; None if unknown."""
     donor = None if reference is None else parse_donor(reference, own_phases=tuple(curriculum.phases))
     tasks = {other.name: other.task for other in family}
     if not isinstance(donor, OtherCurriculum) or donor.curriculum not in tasks:
@@ -216,7 +216,7 @@ def _gate(curriculum: Curriculum, phase: str) -> Described | None:
 
 
 def epoch_figures(phase: PhaseSpec, task: TaskSpec, rows: Sequence[IndexRow] | None) -> Described:
-    """Steps and usable textures, as `pbrlib.data.draws.plan.make_plan` counts them; None where unknown."""
+    """Return steps and usable textures, counted as in `pbrlib.data.draws.plan.make_plan`; None if unknown."""
     textures, left_out = None, None
     if rows is not None:
         own = [row for row in rows if row.source in phase.data]
@@ -271,7 +271,7 @@ def _groups(player: PhasePlayer, network: nn.Module, *, epochs: int, steps_per_e
 
 
 def _part(name: str) -> str:
-    """The part of a network that a parameter belongs to: a stage of the encoder, decoder, film or head."""
+    """Return the part of a network that a parameter belongs to: an encoder stage, decoder, film or head."""
     stage = stage_of(name)
     return name.partition(".")[0] if stage is None else f"encoder.stages.{stage}"
 

@@ -1,4 +1,4 @@
-"""Lines and tables of a plan for a terminal, at most ``WIDTH`` columns wide."""
+"""Formats lines and tables of a plan for the terminal, at most ``WIDTH`` columns wide."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a ladder has come: the state of every phase, as data for ``RUNS/ladder.json`` and as rows."""
+"""The progress of a ladder: the state of every phase, as data for ``RUNS/ladder.json`` and as table rows."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Rung:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the next phase may build on it."""
+        """Whether the next phase may start from this one."""
         return self.state in ("finished", "finished before")
 
     @property
@@ -114,7 +114,7 @@ class Rung:
         )
 
     def stopped(self, error: str) -> Rung:
-        """With what ended it."""
+        """Return the phase with the error that ended it."""
         return replace(self, state="stopped", stage=None, seconds_left=None, error=error)
 
     def as_data(self) -> dict[str, Any]:
@@ -187,7 +187,7 @@ class Overview:
 
     @property
     def num_finished(self) -> int:
-        """Phases at their end."""
+        """Number of finished phases."""
         return sum(rung.is_finished for rung in self.rungs)
 
     @property
@@ -205,7 +205,7 @@ class Overview:
         )
 
     def as_data(self, now: datetime) -> dict[str, Any]:
-        """What ``ladder.json`` holds."""
+        """Return the content of ``ladder.json``."""
         return {
             "format_version": FORMAT_VERSION,
             "state": self.state,

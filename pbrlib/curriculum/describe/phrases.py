@@ -1,4 +1,4 @@
-"""Specs in a few words: what is set apart from the defaults, for tables."""
+"""Formats specs, durations and sizes as short phrases for tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the network of a phase would see: its first draws, through the real plan and augmentation."""
+"""Renders the first draws of a phase, with the real plan and augmentation."""
 
 from __future__ import annotations
 

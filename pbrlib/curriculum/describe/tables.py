@@ -1,4 +1,4 @@
-"""The tables of a described ladder for a terminal."""
+"""Formats a described ladder as tables for the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a phase is, in a few plain values: its hyperparameters in TensorBoard and in tables."""
+"""The hyperparameters of a phase as plain values, for TensorBoard and tables."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _rates(player: PhasePlayer, network: AnyNetwork) -> dict[str, Tag]:
 
 
 def _stages_frozen(network: AnyNetwork, held: tuple[str, ...]) -> int:
-    """Encoder stages without a parameter that learns."""
+    """Return the encoder stages with only frozen parameters."""
     learns: dict[int, bool] = {}
     for name, _ in network.named_parameters():
         stage = stage_of(name)
