@@ -155,9 +155,9 @@ def test_a_range_of_phases_is_taken_from_every_family_that_has_it(ladder_file: P
     assert chosen_phases(ladder, "M0") == {"roughness": ("M0",)}
     assert names(ladder.only(["albedo", "roughness"])) == [["albedo"], ["roughness"]]
     for wanted, expected in {
-        "S0..S7": "no phase 'S7'. The phases are S0, S1, A2, M0.",
-        "S0..A2": "no curriculum has both S0 and A2.",
-        "S1..S0": "S1..S0 runs backwards. Write S0..S1.",
+        "S0..S7": "got 'S7'; expected one of S0, S1, A2, M0.",
+        "S0..A2": "got S0..A2 of different curricula; expected phases of one.",
+        "S1..S0": "got S1..S0; expected phases in order. Use S0..S1.",
     }.items():
         with pytest.raises(ConfigError) as caught:
             chosen_phases(ladder, wanted)

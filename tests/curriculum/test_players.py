@@ -92,7 +92,7 @@ def test_the_resolved_file_has_the_form_that_was_written() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        (FLAT, "\n", "phases.A1.loss: missing. Give it, or players in place of optimizer"),
+        (FLAT, "\n", "phases.A1.loss: missing. Set it, or use players instead of optimizer"),
         (FLAT, SEVERAL + "    loss: {l1: 1.0}\n", "phases.A1.loss: got it beside players"),
         (FLAT, "\n    players: {}\n", "phases.A1.players: got {}; expected at least 1."),
         (FLAT, SEVERAL.replace("l1:", "l2:"), "phases.A1.players.generator.loss.l2: unknown key"),

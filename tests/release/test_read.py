@@ -83,7 +83,7 @@ def test_an_unknown_format_is_refused(model: Path, version: object) -> None:
 
 def test_other_classes_are_refused(model: Path) -> None:
     edit(model, lambda content: content["conventions"]["classes"].reverse())
-    refused(model, r"conventions.classes are not ceramic, ")
+    refused(model, r"conventions.classes: got other classes; expected ceramic, ")
 
 
 def test_weights_of_another_size_are_refused(model: Path) -> None:
