@@ -235,7 +235,7 @@ def test_what_is_no_model_is_not_written_over(ladder: Ladder) -> None:
 def test_networks_of_other_curricula_in_the_directory_do_not_matter(ladder: Ladder) -> None:
     wide = ladder.curricula[1].model_copy(update={"name": "albedo-again"})
     train_again(ladder, wide)
-    with pytest.raises(CheckpointError, match="both albedo and albedo-again"):
+    with pytest.raises(CheckpointError, match="got two networks for albedo, of albedo and albedo-again"):
         Chain.open(ladder.runs, device=CPU)
     assert ladder.write().evaluation is None
 
