@@ -21,10 +21,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from smallset import write_small_set
 from timing import EQUAL_PRIORITY, Line, Spread, show
-
-from pbrlib.data.shards.writer import publish, shard_name, write_shard
-from pbrlib.data.sources.generated import GeneratedSource
 
 PARTS = {
     "launched": "Ray Train's controller",
@@ -64,14 +62,7 @@ NAMES = ("S0", "S1", "S2")
 
 def write_files(folder: Path) -> list[Path]:
     """Materials in ``FOLDER/shards``, and the curriculum and the runtime file."""
-    source = GeneratedSource(count=12, size=128, seed=0)
-    order = {entry.id: number for number, entry in enumerate(source.entries())}
-    info, rows = write_shard(
-        folder / "shards" / shard_name(version=1, ordinal=0),
-        (source.load(entry) for entry in source.entries()),
-        split_for=lambda material: "val" if order[material.id] % 4 == 3 else "train",
-    )
-    publish(folder / "shards", shards=[info], rows=[rows], previous=None)
+    write_small_set(folder / "shards")
     donors = ["", *(f"starts_from: {name}\n    " for name in NAMES)]
     phases = "".join(PHASE.format(name=name, donor=donor) for name, donor in zip(NAMES, donors, strict=False))
     texts = {"curriculum": CURRICULUM.format(phases=phases), "runtime": "workers: 2\ndata_cpus: 1.0\n"}

@@ -24,11 +24,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from smallset import write_small_set
 from timing import EQUAL_PRIORITY, Goal, Line, Spread, interleaved, show
 
 from pbrlib.data.shards.dataspec import DataSpec
-from pbrlib.data.shards.writer import publish, shard_name, write_shard
-from pbrlib.data.sources.generated import GeneratedSource
 from pbrlib.train.record.rundirectory import RunDirectory
 
 ADDRESS = "phases.S0.optimizer.lr"
@@ -96,14 +95,7 @@ class Timed:
 
 def prepare(root: Path, *, trials: int, steps: int) -> Setting:
     """Writes materials, a curriculum, a search and a runtime file."""
-    source = GeneratedSource(count=12, size=128, seed=0)
-    order = {entry.id: number for number, entry in enumerate(source.entries())}
-    info, rows = write_shard(
-        root / "shards" / shard_name(version=1, ordinal=0),
-        (source.load(entry) for entry in source.entries()),
-        split_for=lambda material: "val" if order[material.id] % 4 == 3 else "train",
-    )
-    publish(root / "shards", shards=[info], rows=[rows], previous=None)
+    write_small_set(root / "shards")
     rates = [1e-3 * (1 + number) for number in range(trials)]
     (root / "segformer.yaml").write_text(CURRICULUM.format(steps=steps // 2))
     (root / "search.yaml").write_text(SEARCH.format(address=ADDRESS, rates=rates, metric=METRIC))
