@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pbrlib import storage
-from pbrlib.data.shards.files import OpenFiles
+from pbrlib.data.shards.files import ShardFileCache
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.window import Window
 from pbrlib.errors import CheckpointError, DamagedCheckpointError, DataError, OutageError, PbrError
@@ -33,7 +33,7 @@ def refusing(number: int) -> Any:
 def test_a_shard_that_cannot_be_read_now(
     shard_set: ShardSet, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[PbrError]
 ) -> None:
-    monkeypatch.setattr(OpenFiles, "read", refusing(number))
+    monkeypatch.setattr(ShardFileCache, "read", refusing(number))
     with pytest.raises(DataError, match=r"cannot be read now .*the share says so") as caught:
         shard_set.read_crop(shard_set.rows[0], Window(0, 0, 8, 8), ["albedo"])
     assert type(caught.value) is kind

@@ -1,8 +1,8 @@
 """Tiles of maps as lossless blobs: planar, differences along x, zstd; 16-bit maps also byte-shuffled by row.
 
-Only filters of imagecodecs composed, no format of our own. The shape and type of a tile are not in its
-blob: the index and the vocabulary of maps know them. Every call makes its own zstd context, so the
-functions may be called from many threads; the native code releases the interpreter's lock.
+The format combines filters of imagecodecs. A blob does not contain the shape and type of its tile: they are
+in the index and in `pbrlib.maps`. Every call makes its own zstd context, so many threads may call the
+functions at once; the native code releases the GIL.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def encode_tile(tile: Stored) -> bytes:
 def decode_tile(blob: Blob, *, shape: tuple[int, int, int], dtype: str) -> Planar:
     """Decodes a blob to a planar tile ``(C, h, w)``; ``shape`` is the stored one, ``(h, w, C)``.
 
-    Raises DamageError if the blob is damaged or of another size.
+    Raises DamageError if the blob is damaged or has another size.
     """
     height, width, channels = shape
     tile = np.empty((channels, height, width), dtype)
@@ -47,9 +47,9 @@ def decode_tile(blob: Blob, *, shape: tuple[int, int, int], dtype: str) -> Plana
 def decode_part(
     blob: Blob, out: Planar, *, shape: tuple[int, int, int], rows: tuple[int, int], columns: tuple[int, int]
 ) -> None:
-    """Decodes the given rows and columns ``[from, to)`` of a tile into ``out``, planar of that size.
+    """Decodes the given rows and columns ``[from, to)`` of a tile into ``out``, ``(C, rows, columns)``.
 
-    Undoes the filters of the wanted part alone. Errors as for ``decode_tile``.
+    Reverses the filters of the requested part only. Raises the errors of ``decode_tile``.
     """
     residuals = _residuals(blob, shape, out.dtype)[:, rows[0] : rows[1], :]
     if out.dtype.itemsize > 1:
@@ -57,18 +57,18 @@ def decode_part(
     residuals = residuals[:, :, : columns[1]]
     if columns[0] == 0:
         imagecodecs.delta_decode(residuals, axis=-1, out=out)
-    else:  # differences need everything to their left
+    else:  # decoding a difference needs all values to its left
         out[...] = imagecodecs.delta_decode(residuals, axis=-1)[:, :, columns[0] :]
 
 
 def _residuals(blob: Blob, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> Planar:
     height, width, channels = shape
     expected = height * width * channels * dtype.itemsize
-    view: Any = memoryview(blob).cast("B")  # Arrow's buffers are of signed bytes
+    view: Any = memoryview(blob).cast("B")  # the items of Arrow's buffers are signed bytes
     try:
         raw = imagecodecs.zstd_decode(view, out=expected)
     except imagecodecs.ZstdError as error:
         raise DamageError(f"damaged tile ({error})") from error
     if len(raw) != expected:
-        raise DamageError(f"damaged tile ({len(raw)} bytes instead of {expected})")
+        raise DamageError(f"damaged tile (got {len(raw)} bytes; expected {expected})")
     return np.frombuffer(raw, dtype).reshape(channels, height, width)

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from pbrlib.data.shards.codec import TILE, Blob, Planar, decode_tile
 from pbrlib.data.shards.dataspec import DataSpec
-from pbrlib.data.shards.files import DAMAGE, OpenFiles, ShardFile
+from pbrlib.data.shards.files import READ_ERRORS, ShardFile, ShardFileCache
 from pbrlib.data.shards.index import IndexRow, tile_ranks
 from pbrlib.data.shards.readspec import OnBadSample
 from pbrlib.data.shards.tilecache import TileCache
@@ -59,7 +59,7 @@ class DataSet:
         self.rows = rows
         self.cache = cache
         self.on_bad_sample = on_bad_sample
-        self._files = OpenFiles()
+        self._files = ShardFileCache()
 
     def __reduce__(self) -> tuple[Callable[..., DataSet], tuple[Any, ...]]:
         return _restore, (
@@ -144,7 +144,7 @@ class DataSet:
             kind = MAPS[name]
             shape = (*tile_size(tile, row), kind.channels)
             pixels = cache.read(key, shape=shape, dtype=kind.dtype)
-            if pixels is not None or (blob is not None and not cache.is_keeping):
+            if pixels is not None or (blob is not None and not cache.is_storing):
                 return pixels
             if blob is None:
                 table, found = self._read([(row, [tile])], {place}, [name])
@@ -205,7 +205,7 @@ class DataSet:
         shard = draws[0][0].shard
         try:
             return self._files.read(self.shards[shard], needed, maps)
-        except DAMAGE as error:
+        except READ_ERRORS as error:
             if isinstance(error, OSError) and error.errno not in FOR_GOOD:
                 raise outage_or(DataError, error)(
                     f"{self._shard(shard)}: cannot be read now ({error}). Look at its disk and its owner; "
@@ -224,7 +224,7 @@ class DataSet:
             for name in maps:
                 try:
                     self._files.read(file, needed, [name])
-                except DAMAGE:
+                except READ_ERRORS:
                     broken.append((f"{self._place(row)}: {name}", row.id))
         whole = len(broken) == len(draws) * len(maps) > 1
         first = draws[0][0]

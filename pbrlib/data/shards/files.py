@@ -1,4 +1,4 @@
-"""The shard files that were used last, open, and row groups read out of them."""
+"""Keeps the most recently used shard files open, and reads row groups from them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import pyarrow.parquet as pq
 from pbrlib import storage
 from pbrlib.data.shards.manifest import Manifest, ShardInfo
 
-DAMAGE = (OSError, pa.ArrowException, UnicodeDecodeError)  # the last: of a name of a column
+READ_ERRORS = (OSError, pa.ArrowException, UnicodeDecodeError)  # the last if a column name is damaged
 
 _NUM_OPEN_FILES = 64
 
 
 @dataclass(frozen=True)
 class ShardFile:
-    """A shard and where it lies."""
+    """Path and manifest entry of a shard."""
 
     place: Path
     info: ShardInfo
@@ -35,26 +35,26 @@ def shard_files(location: str | Path, manifest: Manifest) -> tuple[ShardFile, ..
 
 
 @dataclass(frozen=True)
-class _OpenFile:
+class _OpenShard:
     source: Any
     metadata: Any
     rows_per_group: int
 
 
-class OpenFiles:
-    """The shard files used last, with their parsed footers; safe to use from many threads.
+class ShardFileCache:
+    """An LRU cache of open shard files and their parsed footers; safe for threads.
 
-    Every read makes its own Parquet reader over them, since those may not be shared.
+    Every read creates its own ``ParquetFile``, since threads may not share one.
     """
 
     def __init__(self) -> None:
-        self._files: OrderedDict[Path, _OpenFile] = OrderedDict()
+        self._files: OrderedDict[Path, _OpenShard] = OrderedDict()
         self._lock = threading.Lock()
 
     def read(self, shard: ShardFile, needed: set[int], maps: Sequence[str]) -> tuple[Any, dict[int, int]]:
-        """The row groups that hold the needed rows of a shard, and where each row is in them.
+        """Read the row groups of the needed rows; return the table and the position of each shard row in it.
 
-        Raises one of ``DAMAGE``; what the file system says it says with a number.
+        Raises one of ``READ_ERRORS``; an OSError of the file system has an ``errno``, one of Arrow has none.
         """
         file = self._open(shard)
         groups = sorted({row // file.rows_per_group for row in needed})
@@ -66,24 +66,27 @@ class OpenFiles:
             page_checksum_verification=True,
         )
         if max(needed) >= file.metadata.num_rows:
-            raise pa.ArrowInvalid(f"it has {file.metadata.num_rows} rows, and no row {max(needed)}")
+            raise pa.ArrowInvalid(f"got {file.metadata.num_rows} rows; expected more than {max(needed)}")
         table = reader.read_row_groups(groups, columns=list(maps), use_threads=False)
         if set(table.column_names) != set(maps):
-            raise pa.ArrowInvalid(f"its columns are {', '.join(reader.schema_arrow.names)}")
-        if table.num_rows != sum(file.metadata.row_group(group).num_rows for group in groups):
-            raise pa.ArrowInvalid(f"{table.num_rows} rows came out of row groups {groups}")
+            raise pa.ArrowInvalid(
+                f"got columns {', '.join(reader.schema_arrow.names)}; expected {', '.join(maps)}"
+            )
+        expected = sum(file.metadata.row_group(group).num_rows for group in groups)
+        if table.num_rows != expected:
+            raise pa.ArrowInvalid(f"got {table.num_rows} rows in row groups {groups}; expected {expected}")
         size = file.rows_per_group
-        rows = [group * size + place for group in groups for place in range(size)]
+        rows = [group * size + offset for group in groups for offset in range(size)]
         return table, {row: position for position, row in enumerate(rows)}
 
-    def _open(self, shard: ShardFile) -> _OpenFile:
+    def _open(self, shard: ShardFile) -> _OpenShard:
         with self._lock:
             if shard.place in self._files:
                 self._files.move_to_end(shard.place)
                 return self._files[shard.place]
         source = storage.open_arrow(shard.place)
         metadata = pq.read_metadata(source)
-        file = _OpenFile(source, metadata, _rows_per_group(metadata, rows=shard.info.rows))
+        file = _OpenShard(source, metadata, _rows_per_group(metadata, rows=shard.info.rows))
         with self._lock:
             self._files[shard.place] = file
             while len(self._files) > _NUM_OPEN_FILES:
@@ -92,8 +95,11 @@ class OpenFiles:
 
 
 def _rows_per_group(metadata: Any, *, rows: int) -> int:
-    """Rows of each group but the last; a footer of other numbers would lead to the tiles of others."""
+    """Number of rows of each group but the last.
+
+    Wrong numbers in a damaged footer would return the tiles of another material, so they are checked.
+    """
     sizes = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
     if sum(sizes) != rows or {*sizes[:-1]} - {sizes[0]} or not 0 < sizes[-1] <= sizes[0]:
-        raise pa.ArrowInvalid(f"its row groups do not hold {rows} rows as they were written")
+        raise pa.ArrowInvalid(f"got row groups of {sizes} rows; expected {rows} rows in groups of one size")
     return int(sizes[0])

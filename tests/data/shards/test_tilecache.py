@@ -22,7 +22,7 @@ from pbrlib.data.draws.fetch import TILES_PREFIX, crops_from_fetched, fetch
 from pbrlib.data.shards import dataset
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.readspec import TileCacheSpec
-from pbrlib.data.shards.tilecache import REST_S, TileCache
+from pbrlib.data.shards.tilecache import MIN_IDLE_S, TileCache
 from pbrlib.data.shards.window import Window
 from tests.damage import flip
 from tests.data.draws.test_fetch import draws
@@ -46,8 +46,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(make_set(tmp_path_factory.mktemp("set"), MATERIALS[:2], MATERIALS[2:]).location)
 
 
-def cached(folder: Path, place: Path, *, max_bytes: int = 2**30, rest_s: float = REST_S) -> ShardSet:
-    return ShardSet.open(folder, cache=TileCache(place, max_bytes=max_bytes, rest_s=rest_s, keep_free=0))
+def cached(folder: Path, place: Path, *, max_bytes: int = 2**30, min_idle_s: float = MIN_IDLE_S) -> ShardSet:
+    return ShardSet.open(
+        folder, cache=TileCache(place, max_bytes=max_bytes, min_idle_s=min_idle_s, keep_free=0)
+    )
 
 
 def delivered(shards: ShardSet, table: pa.Table = DRAWS) -> str:
@@ -241,12 +243,12 @@ def in_processes(count: int, run: Callable[..., None], *given: object) -> list[A
 
 
 def race(
-    results: Any, start: Any, folder: Path, place: Path, max_bytes: int, rest_s: float, rounds: int
+    results: Any, start: Any, folder: Path, place: Path, max_bytes: int, min_idle_s: float, rounds: int
 ) -> None:
     calls = []
     really = dataset.decode_tile
     dataset.decode_tile = lambda *a, **k: calls.append(a) or really(*a, **k)  # type: ignore[assignment]
-    shards = cached(folder, place, max_bytes=max_bytes, rest_s=rest_s)
+    shards = cached(folder, place, max_bytes=max_bytes, min_idle_s=min_idle_s)
     start.wait(timeout=120)
     results.put(({delivered(shards) for _ in range(rounds)}, len(calls)))
 
@@ -254,7 +256,7 @@ def race(
 def test_processes_that_race_for_tiles_decode_each_once_and_read_the_same_pixels(
     folder: Path, tmp_path: Path
 ) -> None:
-    found = in_processes(3, race, folder, tmp_path, 2**30, REST_S, 3)
+    found = in_processes(3, race, folder, tmp_path, 2**30, MIN_IDLE_S, 3)
     wanted = delivered(ShardSet.open(folder))
     assert [pixels for pixels, _ in found] == [{wanted}] * 3
     assert sum(decoded for _, decoded in found) == NUM_TILES

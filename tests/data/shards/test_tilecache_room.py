@@ -42,11 +42,11 @@ def test_what_is_in_use_stays_and_the_rest_of_a_larger_set_is_decoded_each_time(
 def test_a_process_that_hangs_with_a_tile_is_not_waited_for_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pbrlib.data.shards.tilecache._OTHERS_S", 0.05)
+    monkeypatch.setattr("pbrlib.data.shards.tilecache._LOCK_TIMEOUT_S", 0.05)
     cache = TileCache(tmp_path, max_bytes=TEN, keep_free=0)
     keys(cache, "a", [0])
     key, ones = TileKey("a", "ao", 1), np.ones((1, 256, 256), np.uint8)
-    with cache._alone_with(key):
+    with cache._tile_lock(key):
         given = cache.decode_once(key, lambda: ones, shape=(256, 256, 1), dtype="uint8")
     np.testing.assert_array_equal(given, ones)
 
@@ -55,13 +55,13 @@ def test_processes_do_not_wait_for_each_other_where_nothing_is_kept(tmp_path: Pa
     cache = TileCache(tmp_path, max_bytes=4096, keep_free=0)
     keys(cache, "a", [0])  # finds the cache full
     key, ones = TileKey("a", "ao", 1), np.ones((1, 256, 256), np.uint8)
-    with cache._alone_with(key):
+    with cache._tile_lock(key):
         given = cache.decode_once(key, lambda: ones, shape=(256, 256, 1), dtype="uint8")
     np.testing.assert_array_equal(given, ones)
 
 
 def test_what_rested_longest_makes_room_a_shard_at_a_time(tmp_path: Path) -> None:
-    cache = TileCache(tmp_path, max_bytes=TEN, rest_s=600, keep_free=0)
+    cache = TileCache(tmp_path, max_bytes=TEN, min_idle_s=600, keep_free=0)
     a, b, c = (keys(cache, shard, range(3)) for shard in "abc")
     ages = {"a": 5000, "b": 9000, "c": 0}
     for shard, age in ages.items():
@@ -74,10 +74,10 @@ def test_what_rested_longest_makes_room_a_shard_at_a_time(tmp_path: Path) -> Non
 
 
 def test_reading_counts_as_use(tmp_path: Path) -> None:
-    keys(TileCache(tmp_path, max_bytes=TEN, rest_s=600, keep_free=0), "a", range(9))
+    keys(TileCache(tmp_path, max_bytes=TEN, min_idle_s=600, keep_free=0), "a", range(9))
     used = next(tmp_path.glob("*/*/tiles/a.ao/used"))
     os.utime(used, (used.stat().st_mtime - 5000,) * 2)
-    later = TileCache(tmp_path, max_bytes=TEN, rest_s=600, keep_free=0)
+    later = TileCache(tmp_path, max_bytes=TEN, min_idle_s=600, keep_free=0)
     a = keys(later, "a", [0])
     keys(later, "b", range(9))
     assert later.holds(a[0])
