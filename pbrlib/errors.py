@@ -6,7 +6,7 @@ import errno
 
 
 class PbrError(Exception):
-    """What a user can act on: the message gives the place, what came and what to do."""
+    """An error that a user can act on: the message has the place, what was found and what to do."""
 
 
 class ConfigError(PbrError):
@@ -14,13 +14,13 @@ class ConfigError(PbrError):
 
 
 class DataError(PbrError):
-    """A texture, shard or shard set that cannot be read, or does not hold what is asked of it."""
+    """A texture, shard or shard set that cannot be read, or lacks what is requested."""
 
 
 class DamageError(DataError):
-    """Bytes of a shard that are not those that were written, or are gone: asking again brings no others.
+    """Bytes of a shard that are missing or differ from those that were written; reading again does not help.
 
-    ``material`` is the id of the first material that they touch, where that is known.
+    ``material`` is the id of the first damaged material, if it is known.
     """
 
     def __init__(self, message: str, *, material: str | None = None) -> None:
@@ -29,7 +29,7 @@ class DamageError(DataError):
 
 
 class OutageError(DataError):
-    """A service that does not answer now: no mistake in the input, and a later attempt may find it well."""
+    """A service that does not respond now; the input is correct, and a later attempt may succeed."""
 
 
 class CheckpointError(PbrError):
@@ -37,7 +37,7 @@ class CheckpointError(PbrError):
 
 
 class DamagedCheckpointError(CheckpointError):
-    """A checkpoint whose bytes are not those that were written, or are gone; an earlier one may be whole."""
+    """A checkpoint whose bytes are missing or changed; an earlier checkpoint may be intact."""
 
 
 class NumericsError(PbrError):
@@ -45,33 +45,33 @@ class NumericsError(PbrError):
 
 
 class RepeatedError(PbrError):
-    """A failure that came again where it came before, so that no further attempt would get past it."""
+    """A failure that happened again at the same step, so that another attempt would fail too."""
 
 
 class GateError(PbrError):
-    """A phase that did not pass its gate: no mistake in the input, and the command line exits with 3."""
+    """A phase that failed its gate; the input is correct, and the command line exits with 3."""
 
 
-FOR_GOOD = (None, errno.ENOENT, errno.EIO)
-"""Numbers of an OSError that stays; Arrow's own have none, and other numbers may pass."""
+PERMANENT_ERRNOS = (None, errno.ENOENT, errno.EIO)
+"""``errno`` of permanent OSErrors; None is that of Arrow's own errors. Other errors may be transient."""
 
-_PASSING = frozenset(
+_TRANSIENT_ERRNOS = frozenset(
     {
         *(errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE),
         *(errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED),
         *(errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.EREMOTEIO),
     }
 )
-"""Numbers of an OSError that a busy machine or a share that is away gives, and not a later attempt."""
+"""``errno`` of transient OSErrors, which a busy machine or an unreachable network share causes."""
 
 
 def outage_or(kind: type[PbrError], error: BaseException) -> type[PbrError]:
-    """OutageError where what a disk or a share says may pass, else ``kind``."""
-    return OutageError if isinstance(error, OSError) and error.errno in _PASSING else kind
+    """Return OutageError if the error of a disk or a network share is transient, else ``kind``."""
+    return OutageError if isinstance(error, OSError) and error.errno in _TRANSIENT_ERRNOS else kind
 
 
 def printable(text: object) -> str:
-    """A text without characters that could steer a terminal: names come from files of others."""
+    """Return a text with its control characters escaped, since names from foreign files may contain them."""
     return "".join(
         char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode()
         for char in str(text)
@@ -79,5 +79,5 @@ def printable(text: object) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of a library says first, or what it is when it says nothing."""
+    """Return the first line of the message of an error, or its type if it has no message."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

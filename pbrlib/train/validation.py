@@ -14,7 +14,7 @@ from pbrlib.data.augment.augmentspec import AugmentSpec
 from pbrlib.data.augment.pipeline import augment
 from pbrlib.data.draws.batch import RawBatch
 from pbrlib.data.draws.collate import stack
-from pbrlib.data.materials.pictures import bounded, to_stored
+from pbrlib.data.materials.pictures import limit_size, to_stored
 from pbrlib.data.shards.dataset import DataSet
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.window import Window
@@ -73,7 +73,7 @@ def validated(rows: Iterable[IndexRow], *, required: Collection[str]) -> list[In
 
 def size_of(row: IndexRow) -> tuple[int, int]:
     """Return the height and width for validation, before cropping to multiples of the stride."""
-    return bounded((row.height, row.width), most=SIDE)
+    return limit_size((row.height, row.width), max_side=SIDE)
 
 
 def validate(task: Task, validation: Sequence[ValidationTexture], runtime: Runtime) -> dict[str, float]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from pbrlib.data.materials.diffuse import is_metal, sameness, spans
 from pbrlib.data.materials.material import Entry, Material, Source
-from pbrlib.data.materials.pictures import CONSTANT, seam_over_quantile
+from pbrlib.data.materials.pictures import CONSTANT_SPAN, seam_over_quantile
 from pbrlib.errors import DataError, printable
 from pbrlib.maps import BORDERS, DIFFUSE, MAPS, Stored
 
@@ -173,7 +173,7 @@ def _layout(material: Material) -> Iterable[Finding]:
 
 def _constants(material: Material) -> Iterable[Finding]:
     for name, stored in material.maps.items():
-        if not MAPS[name].may_be_constant and name != DIFFUSE.name and spans(stored, name) <= CONSTANT:
+        if not MAPS[name].may_be_constant and name != DIFFUSE.name and spans(stored, name) <= CONSTANT_SPAN:
             yield _constant(material, name)
 
 
@@ -191,9 +191,9 @@ def _diffuse(material: Material) -> Iterable[Finding]:
     if albedo is None:
         if black:
             yield Finding(material.id, "diffuse", "black", "error", "black, and there is no albedo")
-        elif spans(diffuse, "diffuse") <= CONSTANT:
+        elif spans(diffuse, "diffuse") <= CONSTANT_SPAN:
             yield _constant(material, "diffuse")
-    elif black or spans(diffuse, "diffuse") <= CONSTANT:
+    elif black or spans(diffuse, "diffuse") <= CONSTANT_SPAN:
         yield _empty(material, "black" if black else "plain", albedo)
     elif len({albedo.shape, diffuse.shape, material.maps["normal"].shape}) == 1 and (
         said := sameness(diffuse, albedo, normal=material.maps["normal"])
@@ -203,7 +203,7 @@ def _diffuse(material: Material) -> Iterable[Finding]:
 
 def _empty(material: Material, check: str, albedo: Stored) -> Finding:
     """What a diffuse of one colour means beside an albedo: bare metals have none, others lost theirs."""
-    if check == "plain" and spans(albedo, "albedo") <= CONSTANT:
+    if check == "plain" and spans(albedo, "albedo") <= CONSTANT_SPAN:
         return _constant(material, "diffuse")
     said = "black" if check == "black" else "one colour, though the albedo has many"
     if is_metal(material):

@@ -1,4 +1,4 @@
-"""Picture files to pixels: what may be hostile, and what its metadata says of it."""
+"""Decodes untrusted picture files to pixels, and applies their metadata."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pbrlib.textures.decode import read_texture
 from pbrlib.textures.metadata import Use, apply_metadata
 
 SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".tga", ".bmp", ".dds")
-"""The pictures that are read, in the order in which equal names are preferred."""
+"""The suffixes that are read; of files with one name, the earlier suffix is preferred."""
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
-"""What Pillow decodes; its DDS knows too few block formats, so `pbrlib.textures` reads those."""
+"""The formats that Pillow decodes; `pbrlib.textures` reads DDS, since Pillow lacks block formats."""
 
 _BY_SUFFIX = {".tga": ("TGA",)}
-"""TGA has no mark of its own: it is tried only where the name says so."""
+"""TGA has no magic number, so it is tried only for files with its suffix."""
 
 Pixels: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
@@ -30,7 +30,7 @@ Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture, upright; ``notes`` say what its metadata made of it, or could not."""
+    """A decoded picture, upright; ``notes`` name the metadata that were applied or could not be applied."""
 
     pixels: Pixels
     notes: tuple[str, ...] = ()
@@ -50,9 +50,9 @@ def use_of(kind: MapType) -> Use:
 
 
 def read_pixels(path: Path, *, use: Use) -> Picture:
-    """Decodes a picture file, see ``decode_pixels``; raises DataError naming it, also if it is missing.
+    """Decode a picture file as ``decode_pixels`` does.
 
-    Of a DDS the largest mip level; the third channel of two (BC5) is 0.
+    Of a DDS file the largest mip level is read; two channels (BC5) get a third channel of zeros.
     """
     if path.suffix.lower() != ".dds":
         return decode_pixels(path, place=str(path), use=use)
@@ -66,12 +66,12 @@ def read_pixels(path: Path, *, use: Use) -> Picture:
 def decode_pixels(file: Path | BinaryIO, *, place: str, use: Use) -> Picture:
     """Decodes a picture to ``(H, W, C)``: uint8 with one or three channels, or uint16 with one.
 
-    Alpha is dropped, palettes are looked up, EXIF turns it upright; an ICC profile or gAMA brings colours to
-    sRGB.
+    Alpha is dropped, palette colours are looked up, the orientation of EXIF is applied, and colours with an
+    ICC profile or gAMA are converted to sRGB.
 
     Args:
-        file: The picture, or where it is.
-        place: What an error calls it.
+        file: The path of the picture, or an open binary file.
+        place: The name of the picture in error messages.
         use: What the pixels are read for.
 
     Raises:
@@ -82,7 +82,7 @@ def decode_pixels(file: Path | BinaryIO, *, place: str, use: Use) -> Picture:
     formats = _BY_SUFFIX.get(file.suffix.lower(), FORMATS) if isinstance(file, Path) else FORMATS
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a decoder, on damage that it can read past
+            warnings.simplefilter("ignore")  # decoders warn of damage that they can skip
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file, formats=formats) as picture:
                 upright, notes = apply_metadata(picture, use=use)
@@ -93,15 +93,15 @@ def decode_pixels(file: Path | BinaryIO, *, place: str, use: Use) -> Picture:
         raise DataError(f"{place}: no such file. Correct its name where it is given.") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise DataError(f"{place}: {error} Reduce it to at most 8192 px a side.") from error
-    except Exception as error:  # a decoder raises what it likes: OSError, SyntaxError, struct.error ...
+    except Exception as error:  # decoders raise many types: OSError, SyntaxError, struct.error ...
         raise DataError(
-            f"{place}: does not decode ({_said_by(error)}). Open it in an editor and save it as PNG; if that "
+            f"{place}: does not decode ({_message(error)}). Open it in an editor and save it as PNG; if that "
             "fails too, it was damaged on its way: take it from its source again."
         ) from error
 
 
-def _said_by(error: Exception) -> str:
-    """What a decoder says, without the address of a stream in memory."""
+def _message(error: Exception) -> str:
+    """The message of a decoder, without the address of a stream in memory."""
     reason = re.sub(r" '?<_io\.\w+ object at 0x[0-9a-f]+>'?", "", str(error))
     return reason or type(error).__name__
 
@@ -110,22 +110,28 @@ def _pixels_of(picture: Any, place: str) -> Pixels:
     mode = picture.mode
     if mode == "F":
         return _quantised(np.asarray(picture), place)
-    if mode.startswith("I"):  # 16 bits of grey; Pillow holds some as 32
+    if mode.startswith("I"):  # 16-bit grey; Pillow decodes some of it to 32 bits
         wide = np.asarray(picture)
         if wide.min() < 0 or wide.max() > np.iinfo(np.uint16).max:
-            raise DataError(f"{place}: {wide.max()} does not fit 16 bits. Save it with 8 or 16 bits.")
+            raise DataError(
+                f"{place}: got values {wide.min()} to {wide.max()}; expected 0 to 65535. "
+                "Save it with 8 or 16 bits."
+            )
         return wide.astype(np.uint16)[..., None]
     target = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "PA": "RGB", "RGB": "RGB", "RGBA": "RGB"}.get(mode)
     if target is None:
-        raise DataError(f"{place}: colour mode {mode}. Save it as grey or RGB.")
-    if mode in ("P", "PA"):  # transparency of a palette is a warning or a channel, depending on its form
+        raise DataError(f"{place}: got colour mode {mode}; expected grey or RGB. Save it as grey or RGB.")
+    if mode in ("P", "PA"):  # else Pillow warns of palettes whose transparency is bytes
         picture = picture.convert("RGBA")
     pixels = np.array(picture.convert(target), dtype=np.uint8)
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
 def _quantised(values: Floats, place: str) -> Pixels:
-    """Floating point numbers of [0, 1] as 16 bits, ``(H, W, 1)``."""
+    """Convert floating-point values in [0, 1] to 16 bits, ``(H, W, 1)``."""
     if not (np.isfinite(values).all() and values.min() >= 0.0 and values.max() <= 1.0):
-        raise DataError(f"{place}: its numbers are not all in 0..1. Save it with 16 bits.")
+        raise DataError(
+            f"{place}: got values outside of 0..1; expected floating-point values in 0..1. "
+            "Save it with 16 bits."
+        )
     return np.rint(values * np.iinfo(np.uint16).max).astype(np.uint16)[..., None]

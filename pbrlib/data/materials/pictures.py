@@ -1,4 +1,4 @@
-"""Decoded pictures into stored maps: conventions of the border, reduction, seams."""
+"""Converts decoded pictures to stored maps: normal convention, size, height range, tileability."""
 
 from __future__ import annotations
 
@@ -27,39 +27,44 @@ from pbrlib.maps import (
 
 Convention: TypeAlias = Literal["opengl", "directx"]
 
-CONSTANT = 2 / 255
-"""A map whose values span no more than this is constant: JPEG moves constants by a step or two."""
+CONSTANT_SPAN = 2 / 255
+"""A map whose values span at most this is constant: JPEG changes constants by one or two of 255."""
 
 FLAT = np.array([0.0, 0.0, 1.0], np.float32)
-"""The normal of an even surface."""
+"""The normal of a flat surface."""
 
-WRAPS = 1.4
-"""A material that does not say whether it tiles does so below this seam ratio: of 25 scanned sets those
-that tile reach 1.3; unwrapped objects start at 2, nearly all pictures cut from a larger one at 1.8."""
+MAX_TILEABLE_RATIO = 1.4
+"""A material without a tileable flag counts as tileable below this seam ratio.
 
-_PACKED = 8
-"""Grey maps whose channels differ by more than this (of 255) on average are several maps in one file;
-chroma noise of JPEG stays below 2."""
+Of 25 scanned sets, tileable ones have ratios up to 1.3, unwrapped objects from 2, and nearly all pictures
+that are cut from a larger one from 1.8.
+"""
+
+_MIN_PACKED_SPREAD = 8
+"""A grey map whose channels differ by more than this (of 255) on average is a packed file of several maps.
+
+The chroma noise of JPEG stays below 2.
+"""
 
 
 def to_stored(
     pixels: Pixels, kind: MapType, *, size: int | tuple[int, int], convention: Convention = "opengl"
 ) -> Stored:
-    """Brings decoded pixels into the stored form of a map, reduced to at most ``size`` px a side.
+    """Convert decoded pixels to the stored form of a map, scaled down to at most ``size`` px a side.
 
     Colours are averaged in linear light, normals averaged and renormalised, masks taken from the nearest
-    pixel. An upper bound enlarges nothing.
+    pixel. If ``size`` is an upper bound, smaller maps are not enlarged.
 
     Args:
         pixels: From ``read_pixels``, or a stored map that is to be reduced.
         kind: The map.
         size: Upper bound of the longer side, or a height and width.
-        convention: Of a normal map.
+        convention: The direction of the green channel of a normal map.
 
     Raises:
-        DataError: The channels are not those of the map; says what came, the caller names the file.
+        DataError: The channels do not fit the map. The message has no file name; the caller adds it.
     """
-    target = bounded(pixels.shape[:2], most=size) if isinstance(size, int) else size
+    target = limit_size(pixels.shape[:2], max_side=size) if isinstance(size, int) else size
     if kind is MASK:
         return _resized(_labels(pixels), target, by="NEAREST")
     if kind is NORMAL:
@@ -71,20 +76,20 @@ def to_stored(
     if values.shape[:2] == target and values.dtype == np.dtype(kind.dtype):
         return values
     if kind.encoding is Encoding.SRGB and values.shape[:2] != target:
-        return kind.quantise(linear_to_srgb(_resized(_light(values), target, by="BOX")))
-    averaged = _resized(_unit(values), target, by="BOX")
+        return kind.quantise(linear_to_srgb(_resized(_to_linear(values), target, by="BOX")))
+    averaged = _resized(_to_float(values), target, by="BOX")
     return kind.quantise(averaged * 2.0 - 1.0 if kind.encoding is Encoding.SIGNED else averaged)
 
 
-def bounded(size: tuple[int, int], *, most: int) -> tuple[int, int]:
-    """A height and width in proportion, the longer side at most ``most`` px."""
+def limit_size(size: tuple[int, int], *, max_side: int) -> tuple[int, int]:
+    """Scale a height and width down, such that the longer side is at most ``max_side`` px."""
     height, width = size
-    scale = min(1.0, most / max(height, width))
+    scale = min(1.0, max_side / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def raw_vectors(pixels: Pixels) -> Floats:
-    """The vectors of a normal map as they are written, ``(H, W, 3)``, not of unit length.
+    """Return the vectors of a normal map, ``(H, W, 3)``, without normalising them.
 
     Two-channel block compression (BC5) decodes with an empty blue channel: z is then computed.
 
@@ -92,8 +97,11 @@ def raw_vectors(pixels: Pixels) -> Floats:
         DataError: The picture has one channel.
     """
     if pixels.shape[-1] != 3:
-        raise DataError("has one channel; a normal map has three. Is this a bump or height map?")
-    vectors = _unit(pixels) * np.float32(2.0) - np.float32(1.0)
+        raise DataError(
+            "got one channel; expected three of a normal map. If it is a bump or height map, name it as a "
+            "height map."
+        )
+    vectors = _to_float(pixels) * np.float32(2.0) - np.float32(1.0)
     if not pixels[..., 2].any():
         square = np.square(vectors[..., :2]).sum(axis=-1)
         vectors[..., 2] = np.sqrt(np.clip(1.0 - square, 0.0, 1.0))
@@ -101,9 +109,9 @@ def raw_vectors(pixels: Pixels) -> Floats:
 
 
 def without_gaps(vectors: Floats) -> Floats:
-    """Vectors ``(H, W, 3)``, flat where a pixel holds no direction, as ``MapType.decode`` reads them.
+    """Replace vectors ``(H, W, 3)`` that are no direction by the flat normal, as ``MapType.decode`` does.
 
-    Applies before pixels are averaged: a black pixel is longer than any normal.
+    Call it before pixels are averaged, since the vector of a black pixel is longer than any normal.
     """
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     absent = (length < SHORTEST_NORMAL) | (np.abs(vectors).sum(axis=-1, keepdims=True) > LARGEST_SUM)
@@ -111,48 +119,51 @@ def without_gaps(vectors: Floats) -> Floats:
 
 
 def unit_vectors(vectors: Floats) -> Floats:
-    """Vectors of length 1; a vector without length becomes the flat normal."""
+    """Normalise vectors; zero vectors become the flat normal."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     unit: Floats = np.where(length > SHORTEST_NORMAL, vectors / np.maximum(length, SHORTEST_NORMAL), FLAT)
     return unit
 
 
-def with_full_height(maps: Mapping[str, Stored]) -> tuple[dict[str, Stored], tuple[float, float] | None]:
-    """Maps whose height spans all of [0, 1], and the extremes that it had there; None without a height.
+def with_rescaled_height(maps: Mapping[str, Stored]) -> tuple[dict[str, Stored], tuple[float, float] | None]:
+    """Rescale the height map to [0, 1]; return all maps and its original range, None without a height map.
 
-    A height is relative: files spend a part of their range, and another part each. What the audit calls
-    constant stays as it is: of JPEG's noise nothing would be gained.
+    A height is relative, and each file uses a different part of the value range. A height map that the audit
+    calls constant is not rescaled, since that would only amplify the noise of JPEG.
     """
     if HEIGHT.name not in maps:
         return dict(maps), None
     height = maps[HEIGHT.name].astype(np.float64) / HEIGHT.maximum
     low, high = float(height.min()), float(height.max())
-    if high - low <= CONSTANT:
+    if high - low <= CONSTANT_SPAN:
         return dict(maps), (low, high)
     full = HEIGHT.quantise(((height - low) / (high - low)).astype(np.float32))
     return {**maps, HEIGHT.name: full}, (low, high)
 
 
 def tiles(ratios: Iterable[float]) -> bool:
-    """Whether a material tiles that does not say so, by ``seam_over_quantile`` of its pictures at 0.95."""
-    return bool(max(ratios, default=np.inf) < WRAPS)
+    """Whether a material without a tileable flag is tileable.
+
+    ``ratios`` are those of ``seam_over_quantile`` of its pictures, with the quantile 0.95.
+    """
+    return bool(max(ratios, default=np.inf) < MAX_TILEABLE_RATIO)
 
 
 def constant_map(value: float, kind: MapType, *, size: tuple[int, int]) -> Stored:
-    """A map of one value in [0, 1], of a height and width."""
+    """Return a map of a height and width that has one value in [0, 1] everywhere."""
     return kind.quantise(np.full((*size, kind.channels), value, np.float32))
 
 
 def seam_over_quantile(pixels: Pixels, *, quantile: float) -> float:
-    """The step across the border over a quantile of the steps between neighbouring lines; 1 wraps well.
+    """Return the ratio of the step across the border to a quantile of the steps between neighbouring lines.
 
-    The larger of both axes of mean absolute differences. A picture that is flat along its whole border
-    has ratio 0: it wraps, whatever it shows.
+    A step is the mean absolute difference of two lines; the result is the larger ratio of the two axes. About
+    1 means tileable. A picture that is flat along its whole border has ratio 0.
 
     Args:
         pixels: ``(H, W, C)``.
-        quantile: Of the steps inside, which to compare with: 0.95 notices most seams, 1 only those that
-            are larger than every edge of the picture.
+        quantile: The quantile of the inner steps: 0.95 detects most seams, 1 only those that are larger than
+            every edge in the picture.
     """
     values = pixels.astype(np.float32)
     ratios = []
@@ -172,9 +183,9 @@ def _with_channels(pixels: Pixels, kind: MapType) -> Pixels:
     if found == 1:
         return np.repeat(pixels, kind.channels, axis=-1)
     spread = np.abs(pixels - pixels.mean(axis=-1, keepdims=True)).mean()
-    if spread > _PACKED:
+    if spread > _MIN_PACKED_SPREAD:
         raise DataError(
-            "has three different channels, so it is no grey map. Name a packed one after its channels: "
+            "got three different channels; expected a grey map. Name a packed file after its channels: "
             f"{', '.join(name for name in PACKED if len(name) == 3)}."
         )
     grey: Pixels = np.rint(pixels.mean(axis=-1, keepdims=True)).astype(pixels.dtype)
@@ -182,9 +193,14 @@ def _with_channels(pixels: Pixels, kind: MapType) -> Pixels:
 
 
 def _labels(pixels: Pixels) -> Stored:
-    """Class ids from a mask: grey pixels are ids, others the palette; anything else is ignored."""
+    """Return the class ids of a mask.
+
+    Grey pixels are ids, coloured pixels are looked up in the class palette, and unknown ones become IGNORE.
+    """
     if pixels.dtype != np.uint8:
-        raise DataError("has 16 bits; a mask holds class ids or the palette in 8 bits.")
+        raise DataError(
+            "got 16 bits; expected 8 bits with class ids or palette colours. Save it with 8 bits."
+        )
     grey = pixels[..., 0]
     labels = np.full(grey.shape, IGNORE, np.uint8)
     is_grey = (pixels == pixels[..., :1]).all(axis=-1)
@@ -196,7 +212,7 @@ def _labels(pixels: Pixels) -> Stored:
 
 
 def _resized(values: Pixels, size: tuple[int, int], *, by: Literal["BOX", "NEAREST"]) -> Pixels:
-    """Channel by channel, to a height and width."""
+    """Resize each channel to a height and width."""
     from PIL import Image
 
     if values.shape[:2] == size:
@@ -206,11 +222,14 @@ def _resized(values: Pixels, size: tuple[int, int], *, by: Literal["BOX", "NEARE
     return np.stack([np.asarray(p.resize((width, height), Image.Resampling[by])) for p in planes], axis=-1)
 
 
-def _light(pixels: Pixels) -> Floats:
-    """Linear light, looked up: the curve on every pixel of 4096 x 4096 takes seconds and a gigabyte."""
+def _to_linear(pixels: Pixels) -> Floats:
+    """Convert sRGB to linear light by a lookup table.
+
+    Computing the curve for every pixel of 4096 x 4096 takes seconds and a gigabyte.
+    """
     levels = np.arange(np.iinfo(pixels.dtype).max + 1, dtype=pixels.dtype)
-    return srgb_to_linear(_unit(levels))[pixels]
+    return srgb_to_linear(_to_float(levels))[pixels]
 
 
-def _unit(pixels: Pixels) -> Floats:
+def _to_float(pixels: Pixels) -> Floats:
     return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)

@@ -17,7 +17,7 @@ from pbrlib.data.shards.readspec import OnBadSample
 from pbrlib.data.shards.tilecache import TileCache
 from pbrlib.data.shards.tilefile import TileKey
 from pbrlib.data.shards.window import DecodeTile, Window, assemble, tile_size, touched_tiles
-from pbrlib.errors import FOR_GOOD, DamageError, DataError, outage_or
+from pbrlib.errors import PERMANENT_ERRNOS, DamageError, DataError, outage_or
 from pbrlib.maps import MAPS, Stored
 
 REMEDY = "Copy the file again from where the set came from, or prepare the set again."
@@ -206,7 +206,7 @@ class DataSet:
         try:
             return self._files.read(self.shards[shard], needed, maps)
         except READ_ERRORS as error:
-            if isinstance(error, OSError) and error.errno not in FOR_GOOD:
+            if isinstance(error, OSError) and error.errno not in PERMANENT_ERRNOS:
                 raise outage_or(DataError, error)(
                     f"{self._shard(shard)}: cannot be read now ({error}). Look at its disk and its owner; "
                     "the same command resumes."

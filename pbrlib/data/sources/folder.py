@@ -84,7 +84,7 @@ class FolderSource:
         if maps is None:
             return None, tuple(reading.findings)
         listed = found.listed
-        maps, height_range = pictures.with_full_height(maps)
+        maps, height_range = pictures.with_rescaled_height(maps)
         material = Material(
             id=entry.id,
             family=entry.family,

@@ -129,7 +129,7 @@ class MatSynthSource:
         read, findings = _maps(row, size=self.size)
         if any(finding.severity == "error" for finding in findings):
             return None, findings
-        maps, height_range = pictures.with_full_height(read)
+        maps, height_range = pictures.with_rescaled_height(read)
         if HEIGHT.name in maps:
             maps[AO.name] = occlusion(maps[HEIGHT.name], normal=maps[NORMAL.name])
         if label is not None:

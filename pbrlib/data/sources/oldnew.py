@@ -116,7 +116,7 @@ class Reading:
         if any(size != smallest for size in sizes.values()):
             message = f"sizes differ ({listing}): reduced to {smallest[1]}x{smallest[0]}"
             self.findings.append(Finding(self._name, "", "size", "note", message))
-        return pictures.bounded(smallest, most=self._size)
+        return pictures.limit_size(smallest, max_side=self._size)
 
     def _errors(self) -> bool:
         return any(finding.severity == "error" for finding in self.findings)

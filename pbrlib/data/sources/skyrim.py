@@ -17,7 +17,7 @@ from typing import Any
 
 from pbrlib.data.materials.audit import Finding, loaded
 from pbrlib.data.materials.material import Entry, Material, file_stamp
-from pbrlib.data.materials.pictures import with_full_height
+from pbrlib.data.materials.pictures import with_rescaled_height
 from pbrlib.data.sources.folder import family_of
 from pbrlib.data.sources.oldnew import PARTS, Reading
 from pbrlib.data.sources.settings import Reader, read_settings
@@ -107,7 +107,7 @@ class SkyrimSource:
         maps = reading.maps()
         if maps is None:
             return None, tuple(reading.findings)
-        maps, height_range = with_full_height(maps)
+        maps, height_range = with_rescaled_height(maps)
         material = Material(
             id=entry.id,
             family=entry.family,

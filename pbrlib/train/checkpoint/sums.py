@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pbrlib import storage
-from pbrlib.errors import FOR_GOOD, CheckpointError, DamagedCheckpointError, PbrError, outage_or
+from pbrlib.errors import PERMANENT_ERRNOS, CheckpointError, DamagedCheckpointError, PbrError, outage_or
 
 OWN_SUM = "sha256"
 """The field of ``state.json`` with the checksum of all other fields."""
@@ -55,7 +55,7 @@ def verified_file(file: Path, *, wanted: FileSum | None) -> Iterator[Path]:
 def read_error(file: Path, error: Exception) -> PbrError:
     """Return the error for a file that cannot be read: damaged, or temporarily not available."""
     # torch seeks to before the beginning of a truncated archive, which gives EINVAL.
-    if isinstance(error, OSError) and error.errno not in (*FOR_GOOD, errno.EINVAL):
+    if isinstance(error, OSError) and error.errno not in (*PERMANENT_ERRNOS, errno.EINVAL):
         return outage_or(CheckpointError, error)(
             f"{file}: cannot be read now ({error}). Look at its disk and its owner; the same command resumes."
         )

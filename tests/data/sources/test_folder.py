@@ -227,7 +227,7 @@ def absurd_dds(path: Path) -> None:
         (truncated, "does not decode"),
         (bomb, "Reduce it"),
         (text, "does not decode"),
-        (cmyk, "mode CMYK"),
+        (cmyk, "got colour mode CMYK; expected grey or RGB"),
         (absurd_dds, "does not decode"),
     ],
 )
