@@ -106,13 +106,13 @@ def _gradient_bytes(work: Work) -> int:
 def _whole(work: Work, phases: Sequence[Rehearsed], *, room: int) -> Whole:
     from pbrlib.rehearsal.estimate import whole
 
-    by_family: dict[str, dict[str, PhaseEstimate | None]] = {name: {} for name in work.phases}
+    by_curriculum: dict[str, dict[str, PhaseEstimate | None]] = {name: {} for name in work.phases}
     for one in phases:
-        by_family[one.length.curriculum][one.length.phase] = one.estimate
+        by_curriculum[one.length.curriculum][one.length.phase] = one.estimate
     last = {one.length.curriculum: one.figures.weights_bytes for one in phases if one.figures is not None}
     return whole(
-        [[family.curriculum.name for family in wave] for wave in work.ladder.waves],
-        by_family,
+        [[entry.curriculum.name for entry in wave] for wave in work.ladder.waves],
+        by_curriculum,
         workers=work.runtime.workers,
         room=room,
         model_bytes=sum(last.values()) if work.leaves_model else 0,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from pbrlib.curriculum.ladder import Family, Ladder
+    from pbrlib.curriculum.ladder import Ladder, LadderEntry
     from pbrlib.curriculum.run import Launcher, PhaseJob
     from pbrlib.curriculum.spec import Curriculum
     from pbrlib.data.shards.dataset import DataSet
@@ -179,19 +179,19 @@ def open_work(
     from pbrlib.curriculum.check.donors import require_trunks
     from pbrlib.curriculum.outside import check_donors
 
-    def check_one(family: Family) -> None:
-        curriculum, place, running = family.curriculum, str(family.file), chosen[family.curriculum.name]
+    def check_one(entry: LadderEntry) -> None:
+        curriculum, place, running = entry.curriculum, str(entry.file), chosen[entry.curriculum.name]
         check(
             curriculum,
             place=place,
             runtime=runtime,
             rows=shards.rows,
-            family=whole.curricula,
+            curricula=whole.curricula,
             running=running,
         )
         require_trunks(curriculum, place=place, running=running)
 
-    every(check_one, ladder.families)
+    every(check_one, ladder.entries)
     before: list[str] = []
     for curriculum in ladder.curricula:
         check_donors(curriculum, runs=runs, trained_before=before)

@@ -124,7 +124,7 @@ def require_maps(names: Collection[str], *, place: str) -> None:
     if missing:
         raise CheckpointError(
             f"{place}: no trained network for {', '.join(missing)}, which True PBR needs "
-            f"(found: {', '.join(sorted(names))}). Train those families into the same runs directory first."
+            f"(found: {', '.join(sorted(names))}). Train those curricula into the same runs directory first."
         )
 
 

@@ -29,18 +29,18 @@ def climb(
         room: Returns how many curricula may train in parallel; called when a wave of several starts.
     """
     for wave in ladder.waves:
-        families = [family.curriculum for family in wave]
-        most = room() if len(families) > 1 else 1
+        curricula = [entry.curriculum for entry in wave]
+        most = room() if len(curricula) > 1 else 1
         if most > 1:
-            _side_by_side(families, carry, phases=phases, most=most)
+            _train_in_parallel(curricula, carry, phases=phases, most=most)
             continue
-        for curriculum in families:
+        for curriculum in curricula:
             for phase in phases[curriculum.name]:
                 carry(curriculum, phase)
 
 
-def _side_by_side(
-    families: Sequence[Curriculum], carry: Carry, *, phases: Mapping[str, Sequence[str]], most: int
+def _train_in_parallel(
+    curricula: Sequence[Curriculum], carry: Carry, *, phases: Mapping[str, Sequence[str]], most: int
 ) -> None:
     places, failures = threading.Semaphore(most), list[BaseException]()
 
@@ -57,7 +57,7 @@ def _side_by_side(
     # Daemon threads, so that an interrupted command does not wait for running phases.
     threads = [
         threading.Thread(target=train, args=(curriculum,), name=curriculum.name, daemon=True)
-        for curriculum in families
+        for curriculum in curricula
     ]
     try:
         for thread in threads:

@@ -40,8 +40,8 @@ class LadderSpec(Spec):
 
 
 @dataclass(frozen=True)
-class Family:
-    """A curriculum and its file."""
+class LadderEntry:
+    """One curriculum of a ladder, and its file."""
 
     file: Path
     curriculum: Curriculum
@@ -51,39 +51,39 @@ class Family:
 class Ladder:
     """The curricula that one command trains, in waves; each comes after the curricula it depends on."""
 
-    waves: tuple[tuple[Family, ...], ...]
+    waves: tuple[tuple[LadderEntry, ...], ...]
 
     @property
-    def families(self) -> tuple[Family, ...]:
+    def entries(self) -> tuple[LadderEntry, ...]:
         """All curricula with their files, in the order of sequential training."""
-        return tuple(family for wave in self.waves for family in wave)
+        return tuple(entry for wave in self.waves for entry in wave)
 
     @property
     def curricula(self) -> tuple[Curriculum, ...]:
         """All curricula, in the order of sequential training."""
-        return tuple(family.curriculum for family in self.families)
+        return tuple(entry.curriculum for entry in self.entries)
 
     def only(self, names: Collection[str]) -> Ladder:
         """Return the ladder with only the curricula of these names."""
-        kept = (tuple(family for family in wave if family.curriculum.name in names) for wave in self.waves)
+        kept = (tuple(entry for entry in wave if entry.curriculum.name in names) for wave in self.waves)
         return Ladder(tuple(wave for wave in kept if wave))
 
 
-def in_waves(families: Sequence[Family]) -> Ladder:
+def in_waves(entries: Sequence[LadderEntry]) -> Ladder:
     """Order curricula into waves: each as early as its donors allow, otherwise in the given order.
 
     Raises ConfigError if some depend on each other.
     """
-    waiting, waves = list(families), []
+    waiting, waves = list(entries), []
     while waiting:
-        names = {family.curriculum.name for family in waiting}
-        ready = [family for family in waiting if not donors_of(family.curriculum) & names]
+        names = {entry.curriculum.name for entry in waiting}
+        ready = [entry for entry in waiting if not donors_of(entry.curriculum) & names]
         if not ready:
             raise ConfigError(
                 f"curricula: got {', '.join(sorted(names))}, which depend on each other; expected no cycle. "
                 "Remove one of the donors."
             )
-        waiting = [family for family in waiting if family not in ready]
+        waiting = [entry for entry in waiting if entry not in ready]
         waves.append(tuple(ready))
     return Ladder(tuple(waves))
 
@@ -128,7 +128,7 @@ def chosen_phases(ladder: Ladder, wanted: str | None) -> dict[str, tuple[str, ..
 
 def order_mistakes(ladder: Ladder) -> list[Mistake]:
     """Return a mistake for each curriculum that is not in a later wave than its donors."""
-    wave_of = {family.curriculum.name: number for number, wave in enumerate(ladder.waves) for family in wave}
+    wave_of = {entry.curriculum.name: number for number, wave in enumerate(ladder.waves) for entry in wave}
     mistakes = []
     for curriculum in ladder.curricula:
         own = wave_of[curriculum.name]

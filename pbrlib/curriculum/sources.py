@@ -41,7 +41,7 @@ def rename_in_ladder(
         require_sources(renamed, rows)
     return Ladder(
         tuple(
-            tuple(replace(family, curriculum=rename_sources(family.curriculum, renamed)) for family in wave)
+            tuple(replace(entry, curriculum=rename_sources(entry.curriculum, renamed)) for entry in wave)
             for wave in ladder.waves
         )
     )

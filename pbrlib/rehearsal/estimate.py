@@ -95,7 +95,7 @@ class Whole:
     """The estimate of all phases together.
 
     Attributes:
-        hours: By the clock, families side by side where there was room as it was asked.
+        hours: By the clock, with curricula in parallel where nodes were free at the time of the request.
         worker_hours: What is paid for: hours of a GPU, or of a CPU worker.
         bytes: In the runs directory at the end.
         most_bytes: There at most, while a checkpoint is written.
@@ -124,18 +124,18 @@ def whole(
     """Add up the estimates of a ladder's phases.
 
     Args:
-        waves: The families of each, by name.
-        phases: The estimates of each family's phases, in their order; None where there is none.
+        waves: The names of the curricula of each wave.
+        phases: The estimates of each curriculum's phases, in their order; None where there is none.
         workers: Of each phase.
-        room: How many families may train at once.
+        room: How many curricula may train at once.
         model_bytes: What a finished ladder leaves beside its runs.
     """
-    known = [one for family in phases.values() for one in family.values() if one is not None]
+    known = [one for curriculum in phases.values() for one in curriculum.values() if one is not None]
     seconds = {
-        name: sum(one.seconds for one in family.values() if one is not None)
-        for name, family in phases.items()
+        name: sum(one.seconds for one in curriculum.values() if one is not None)
+        for name, curriculum in phases.items()
     }
-    by_the_clock = sum(_side_by_side([seconds[name] for name in wave], room=room) for wave in waves)
+    by_the_clock = sum(_parallel_seconds([seconds[name] for name in wave], room=room) for wave in waves)
     kept = sum(one.bytes for one in known) + model_bytes
     heaviest = sorted((one.one_checkpoint_bytes for one in known), reverse=True)
     most_at_once = min(room, max(map(len, waves)))
@@ -146,15 +146,15 @@ def whole(
         most_bytes=kept + IN_FLIGHT * sum(heaviest[:most_at_once]),
         missing=tuple(
             f"{name}/{phase}"
-            for name, family in phases.items()
-            for phase, one in family.items()
+            for name, curriculum in phases.items()
+            for phase, one in curriculum.items()
             if one is None
         ),
     )
 
 
-def _side_by_side(seconds: Sequence[float], *, room: int) -> float:
-    """The end of the last family when each takes the first place that is free."""
+def _parallel_seconds(seconds: Sequence[float], *, room: int) -> float:
+    """The end of the last curriculum if each starts at the first free place."""
     places = [0.0] * max(room, 1)
     for one in seconds:
         places[places.index(min(places))] += one

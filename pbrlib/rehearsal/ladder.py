@@ -45,7 +45,7 @@ def rehearse_ladder(
     launch: RankLauncher,
     say: Callable[[Rehearsed], None],
 ) -> list[Rehearsed]:
-    """Rehearses the ``phases`` of each family one by one, so that none disturbs another's figures.
+    """Rehearses the ``phases`` of each curriculum one by one, so that none disturbs another's figures.
 
     ``say`` hears of each when it has ended. Only what is no mistake of a phase is raised: an interrupt.
     """

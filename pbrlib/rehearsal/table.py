@@ -143,7 +143,7 @@ def sentences(rehearsal: Rehearsal) -> list[str]:
     """The whole in words, with what it rests on and what is not in it."""
     whole, known = rehearsal.whole, [one for one in rehearsal.phases if one.figures is not None]
     unit = "GPU" if rehearsal.device == "cuda" else "worker"
-    together = f", up to {rehearsal.room} families at once" if rehearsal.room > 1 else ""
+    together = f", up to {rehearsal.room} curricula at once" if rehearsal.room > 1 else ""
     said = [
         f"The whole takes at most {duration(3600 * whole.hours)}{together}: {whole.worker_hours:.2g} "
         f"{unit}-hours, {size(whole.bytes)} of storage, {size(whole.most_bytes)} while it trains."

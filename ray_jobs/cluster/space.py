@@ -40,7 +40,7 @@ def check_space(ladder: Ladder, *, phases: Mapping[str, Sequence[str]], runs: Pa
     for curriculum in ladder.curricula:
         finished = RunDirectory(runs, name=curriculum.name).phases()
         num_ahead = sum(phase not in finished for phase in phases[curriculum.name])
-        parameters = parameters_of(curriculum, family=ladder.curricula) or 0
+        parameters = parameters_of(curriculum, curricula=ladder.curricula) or 0
         ahead += [BYTES_OF_A_PARAMETER * parameters] * num_ahead
     if not ahead:
         return

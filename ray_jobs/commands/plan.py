@@ -60,10 +60,10 @@ def command(
 
     ladder = rename_in_ladder(ladder, asked.renamed, rows=rows)
     every(
-        lambda family: check(
-            family.curriculum, place=str(family.file), runtime=machines, rows=rows, family=ladder.curricula
+        lambda entry: check(
+            entry.curriculum, place=str(entry.file), runtime=machines, rows=rows, curricula=ladder.curricula
         ),
-        ladder.families,
+        ladder.entries,
     )
     plan = describe_ladder(ladder, runtime=machines, rows=rows, data=asked if data else None)
     if as_json:

@@ -163,7 +163,7 @@ def test_a_chain_without_every_map_converts_nothing(own_runs: Path, tmp_path: Pa
     picture(tmp_path / "old" / "rock_n.png")
     result = run("convert", str(own_runs), str(tmp_path / "old"), str(tmp_path / "new"))
     missing = f"no trained network for {', '.join(name for name in TRUE_PBR if name != 'albedo')}, which"
-    refused(result, f"{own_runs}: {missing}", "found: albedo, segmentation", "Train those families")
+    refused(result, f"{own_runs}: {missing}", "found: albedo, segmentation", "Train those curricula")
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["report.json"]
 
 

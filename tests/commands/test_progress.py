@@ -17,7 +17,7 @@ from rich.console import Console
 import ray_jobs.progress
 from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.describe.overview import overview_of
-from pbrlib.curriculum.ladder import Family, Ladder
+from pbrlib.curriculum.ladder import Ladder, LadderEntry
 from pbrlib.curriculum.run import PhaseJob, resolve
 from pbrlib.data.shards.dataspec import DataSpec
 from pbrlib.data.shards.reader import ShardSet
@@ -46,7 +46,7 @@ def curriculum(name: str, *, gate: bool = False) -> str:
 def work_of(waves: Sequence[Sequence[str]], *, data: Path, runs: Path) -> Work:
     """Of curricula in waves, given as texts."""
     ladder = Ladder(
-        tuple(tuple(Family(Path("x.yaml"), parse_curriculum(text)) for text in wave) for wave in waves)
+        tuple(tuple(LadderEntry(Path("x.yaml"), parse_curriculum(text)) for text in wave) for wave in waves)
     )
     phases = {one.name: tuple(one.phases) for one in ladder.curricula}
     return Work(ladder, data=DataSpec.of(data), runs=runs, runtime=RuntimeSpec(workers=1), phases=phases)

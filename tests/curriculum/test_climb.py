@@ -1,4 +1,4 @@
-"""The order of a ladder: waves after each other, families of one side by side where there is room."""
+"""The order of a ladder: waves after each other, curricula of one in parallel if nodes are free."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from pbrlib.curriculum.climb import climb, phases_on_nodes
 from pbrlib.curriculum.config.load import parse_curriculum
-from pbrlib.curriculum.ladder import Family, Ladder
+from pbrlib.curriculum.ladder import Ladder, LadderEntry
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.errors import GateError
 from pbrlib.train.runtimespec import RuntimeSpec
@@ -24,7 +24,7 @@ def ladder_of(*waves: str) -> Ladder:
     base = parse_curriculum(ALBEDO)
     return Ladder(
         tuple(
-            tuple(Family(Path(f"{name}.yaml"), base.model_copy(update={"name": name})) for name in wave)
+            tuple(LadderEntry(Path(f"{name}.yaml"), base.model_copy(update={"name": name})) for name in wave)
             for wave in waves
         )
     )

@@ -37,7 +37,7 @@ def ladder_file(tmp_path: Path) -> Path:
 
 
 def names(ladder: Ladder) -> list[list[str]]:
-    return [[family.curriculum.name for family in wave] for wave in ladder.waves]
+    return [[entry.curriculum.name for entry in wave] for wave in ladder.waves]
 
 
 def complaint(*files: Path, overrides: tuple[str, ...] = ()) -> str:
@@ -49,7 +49,7 @@ def complaint(*files: Path, overrides: tuple[str, ...] = ()) -> str:
 def test_a_ladder_names_its_families_relative_to_its_own_place(ladder_file: Path) -> None:
     ladder = load_ladder([ladder_file])
     assert names(ladder) == [["segformer"], ["albedo"], ["roughness"]]
-    assert ladder.families[1].file == ladder_file.parent / "maps" / "albedo.yaml"
+    assert ladder.entries[1].file == ladder_file.parent / "maps" / "albedo.yaml"
     assert ladder.curricula[0] == load_curriculum(ladder_file.parent / "classes.yaml")
 
 

@@ -116,4 +116,4 @@ def test_a_kind_is_told_from_the_default_one_in_errors_too() -> None:
 def test_a_unet_is_no_donor_for_an_smp_unet() -> None:
     donor = parse_curriculum(ALBEDO.replace("kind: smp_unet, encoder: resnet18", "width: 8, depth: 2"))
     with pytest.raises(ConfigError, match="the network of albedo does not fit this one"):
-        check(parse_curriculum(ROUGHNESS), place="roughness.yaml", family=(donor,))
+        check(parse_curriculum(ROUGHNESS), place="roughness.yaml", curricula=(donor,))

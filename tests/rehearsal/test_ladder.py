@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pbrlib.curriculum.config.load import parse_curriculum
-from pbrlib.curriculum.ladder import Family, Ladder, in_waves
+from pbrlib.curriculum.ladder import Ladder, LadderEntry, in_waves
 from pbrlib.curriculum.run import PhaseJob, RankWork, launch_local, resolve
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
@@ -41,7 +41,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ladder_of(*texts: str) -> Ladder:
-    return in_waves([Family(Path(f"{n}.yaml"), parse_curriculum(text)) for n, text in enumerate(texts)])
+    return in_waves([LadderEntry(Path(f"{n}.yaml"), parse_curriculum(text)) for n, text in enumerate(texts)])
 
 
 def phases_of(ladder: Ladder) -> dict[str, tuple[str, ...]]:
@@ -149,7 +149,7 @@ def test_a_place_that_cannot_be_written_is_an_error_with_a_way_out(tmp_path: Pat
 def test_donors_that_are_not_rehearsed_are_lent_by_the_real_runs(
     shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path
 ) -> None:
-    ladder = Ladder(((Family(Path("albedo.yaml"), albedo_curriculum),),))
+    ladder = Ladder(((LadderEntry(Path("albedo.yaml"), albedo_curriculum),),))
     lent = lend_donors(ladder, phases={"albedo": ("A1",)}, runs=trained_runs, scratch=tmp_path)
     # albedo/A1 stands finished in the runs too, and is rehearsed all the same.
     assert lent == ["segformer/S0"]

@@ -33,7 +33,7 @@ def check(
     place: str,
     runtime: RuntimeSpec | None = None,
     rows: Sequence[IndexRow] | None = None,
-    family: Sequence[Curriculum] = (),
+    curricula: Sequence[Curriculum] = (),
     running: Collection[str] | None = None,
 ) -> None:
     """Raise ConfigError for a curriculum that cannot run.
@@ -43,7 +43,7 @@ def check(
         place: Names the curriculum in the error, such as its file.
         runtime: Where given, batches are checked against workers and devices.
         rows: The index of the shard set; where given, sources, maps and sizes are checked.
-        family: Curricula that run beside this one, whose phases its donors may name.
+        curricula: Curricula that run beside this one, whose phases its donors may name.
         running: The phases that this runtime will run; None is all of them.
 
     Raises:
@@ -51,7 +51,7 @@ def check(
     """
     curriculum = scaled(curriculum)
     running = curriculum.phases if running is None else running
-    refuse(place, list(_mistakes(curriculum, runtime, rows, family, running)))
+    refuse(place, list(_mistakes(curriculum, runtime, rows, curricula, running)))
 
 
 def networks_of(task: TaskSpec) -> dict[str, AnyNetwork]:
@@ -77,11 +77,11 @@ def _mistakes(
     curriculum: Curriculum,
     runtime: RuntimeSpec | None,
     rows: Sequence[IndexRow] | None,
-    family: Sequence[Curriculum],
+    curricula: Sequence[Curriculum],
     running: Collection[str],
 ) -> Iterator[Mistake]:
     networks = networks_of(curriculum.task)
-    known = {other.name: other for other in family if other.name != curriculum.name}
+    known = {other.name: other for other in curricula if other.name != curriculum.name}
     for field, reference in frozen_networks(curriculum.task).items():
         yield from donor_mistakes(f"task.{field}", reference, own=None, earlier=(), known=known)
     yield from merge_mistakes(curriculum.task)

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from pbrlib.curriculum.config.overrides import apply, by_family
+from pbrlib.curriculum.config.overrides import apply, by_curriculum
 from pbrlib.curriculum.config.yamlfile import anchored_lines, lines_of, parse_yaml, read_yaml
-from pbrlib.curriculum.ladder import Family, Ladder, LadderSpec, in_waves, order_mistakes
+from pbrlib.curriculum.ladder import Ladder, LadderEntry, LadderSpec, in_waves, order_mistakes
 from pbrlib.curriculum.mistakes import UNKNOWN_KEY, Mistake, every, explain, refuse
 from pbrlib.curriculum.spec import Curriculum, plain
 from pbrlib.errors import ConfigError
@@ -67,11 +67,11 @@ def load_ladder(files: Sequence[Path], *, overrides: Sequence[str] = ()) -> Ladd
     if ladders:
         return _load_ladder(ladders[0], overrides)
     if len(files) == 1:
-        return Ladder(((Family(files[0], load_curriculum(files[0], overrides=overrides)),),))
-    families = _families([(_name_in(glances[file]), file) for file in files], overrides)
-    if len({family.curriculum.name for family in families}) < len(files):
+        return Ladder(((LadderEntry(files[0], load_curriculum(files[0], overrides=overrides)),),))
+    entries = _load_entries([(_name_in(glances[file]), file) for file in files], overrides)
+    if len({entry.curriculum.name for entry in entries}) < len(files):
         raise ConfigError(f"two of {', '.join(map(str, files))} have one name. Rename one curriculum.")
-    return in_waves(families)
+    return in_waves(entries)
 
 
 def is_ladder(data: Any) -> bool:
@@ -106,33 +106,33 @@ def _name_in(data: Any) -> str:
 def _load_ladder(file: Path, overrides: Sequence[str]) -> Ladder:
     spec = _built(read_yaml(file), LadderSpec, place=str(file), file=file)
     named = [(name, file.parent / path) for wave in spec.waves for name, path in wave.items()]
-    families = dict(zip((name for name, _ in named), _families(named, overrides), strict=True))
-    ladder = Ladder(tuple(tuple(families[name] for name in wave) for wave in spec.waves))
+    entries = dict(zip((name for name, _ in named), _load_entries(named, overrides), strict=True))
+    ladder = Ladder(tuple(tuple(entries[name] for name in wave) for wave in spec.waves))
     misnamed = [
         Mistake(
             f"waves.{number}.{name}",
-            f"{families[name].file} holds the curriculum {families[name].curriculum.name!r}. Call it so.",
+            f"{entries[name].file} holds the curriculum {entries[name].curriculum.name!r}. Call it so.",
         )
         for number, wave in enumerate(spec.waves)
         for name in wave
-        if families[name].curriculum.name != name
+        if entries[name].curriculum.name != name
     ]
     refuse(str(file), misnamed or order_mistakes(ladder))
     return ladder
 
 
-def _families(named: Sequence[tuple[str, Path]], overrides: Sequence[str]) -> list[Family]:
+def _load_entries(named: Sequence[tuple[str, Path]], overrides: Sequence[str]) -> list[LadderEntry]:
     """The curricula of several files, each with the overrides that begin with its name."""
-    own, mistakes = by_family(overrides, [name for name, _ in named])
+    own, mistakes = by_curriculum(overrides, [name for name, _ in named])
 
-    def read(one: tuple[str, Path] | None) -> Family | None:
+    def read(one: tuple[str, Path] | None) -> LadderEntry | None:
         if one is None:
             refuse("the command line", mistakes)
             return None
         name, file = one
-        return Family(file, load_curriculum(file, overrides=own[name]))
+        return LadderEntry(file, load_curriculum(file, overrides=own[name]))
 
-    return [family for family in every(read, [*named, None]) if family is not None]
+    return [entry for entry in every(read, [*named, None]) if entry is not None]
 
 
 def _built(

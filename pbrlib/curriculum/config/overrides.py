@@ -36,22 +36,22 @@ def apply(data: dict[Any, Any], overrides: Sequence[str]) -> list[Mistake]:
     return mistakes
 
 
-def by_family(
-    overrides: Sequence[str], families: Sequence[str]
+def by_curriculum(
+    overrides: Sequence[str], curricula: Sequence[str]
 ) -> tuple[dict[str, list[str]], list[Mistake]]:
     """The overrides of each of several curricula, whose addresses begin with its name, and the mistakes."""
-    own: dict[str, list[str]] = {name: [] for name in families}
+    own: dict[str, list[str]] = {name: [] for name in curricula}
     mistakes = []
     for override in overrides:
-        family, point, rest = override.partition(".")
-        if point and family in own:
-            own[family].append(rest)
+        name, point, rest = override.partition(".")
+        if point and name in own:
+            own[name].append(rest)
             continue
         mistakes.append(
             Mistake(
                 f"--set {override.partition('=')[0]}",
                 "of several curricula an address begins with the name of one, as in "
-                f"{families[0]}.seed=1. {suggestion(family, families)}",
+                f"{curricula[0]}.seed=1. {suggestion(name, curricula)}",
             )
         )
     return own, mistakes

@@ -39,17 +39,17 @@ def describe_ladder(
     rows: Sequence[IndexRow] | None = None,
     data: DataSpec | None = None,
 ) -> Described:
-    """Describe every family of a checked ladder, and the waves in which they train, as JSON values.
+    """Describe every curriculum of a checked ladder, and the waves in which they train, as JSON values.
 
     ``rows`` are the materials of ``data``.
     """
     curricula = ladder.curricula
     return {
         "data": None if data is None else _data(data, rows or ()),
-        "waves": [[family.curriculum.name for family in wave] for wave in ladder.waves],
+        "waves": [[entry.curriculum.name for entry in wave] for wave in ladder.waves],
         "runtime": plain(runtime),
         "families": {
-            curriculum.name: describe(curriculum, runtime=runtime, rows=rows, family=curricula)
+            curriculum.name: describe(curriculum, runtime=runtime, rows=rows, curricula=curricula)
             for curriculum in curricula
         },
     }
@@ -69,12 +69,12 @@ def describe(
     *,
     runtime: RuntimeSpec,
     rows: Sequence[IndexRow] | None = None,
-    family: Sequence[Curriculum] = (),
+    curricula: Sequence[Curriculum] = (),
 ) -> Described:
     """A curriculum resolved to plain values, with what follows from them.
 
     ``rows``, the index of a shard set, gives the number of steps; without it a phase knows its steps only
-    if it bounds its epochs. ``family``, the curricula beside this one, tells what a phase that begins from
+    if it bounds its epochs. ``curricula``, the curricula beside this one, tells what a phase that begins from
     one of them draws anew. Rates are those of the first step, the peak, and the last step.
     """
     batch_scale, curriculum = curriculum.batch_scale, scaled(curriculum)
@@ -84,12 +84,12 @@ def describe(
         "seed": curriculum.seed,
         "batch_scale": plain(batch_scale),
         "task": plain(curriculum.task),
-        "network": _network(curriculum.task, family),
+        "network": _network(curriculum.task, curricula),
         "frozen_networks": frozen_networks(curriculum.task),
         "phases": {
             name: {
                 **_phase(phase, curriculum.task, networks=networks, runtime=runtime, rows=rows),
-                "drawn_anew": _drawn_anew(phase.starts_from, curriculum, family),
+                "drawn_anew": _drawn_anew(phase.starts_from, curriculum, curricula),
                 "gate": _gate(curriculum, name),
             }
             for name, phase in curriculum.phases.items()
@@ -97,9 +97,9 @@ def describe(
     }
 
 
-def _network(task: TaskSpec, family: Sequence[Curriculum]) -> Described:
+def _network(task: TaskSpec, curricula: Sequence[Curriculum]) -> Described:
     """Describe a network's channels and sizes; values that depend on an outside network are None."""
-    conditioned = _condition_channels(task, family)
+    conditioned = _condition_channels(task, curricula)
     declared = declared_by(task, condition_channels=conditioned or 1)
     known = declared.condition_channels is None or conditioned is not None
     return {
@@ -110,9 +110,9 @@ def _network(task: TaskSpec, family: Sequence[Curriculum]) -> Described:
     }
 
 
-def parameters_of(curriculum: Curriculum, *, family: Sequence[Curriculum]) -> int | None:
+def parameters_of(curriculum: Curriculum, *, curricula: Sequence[Curriculum]) -> int | None:
     """Return how many parameters the network of a curriculum has; None where a network outside decides."""
-    found: int | None = _network(curriculum.task, family)["parameters"]
+    found: int | None = _network(curriculum.task, curricula)["parameters"]
     return found
 
 
@@ -120,11 +120,11 @@ def _count(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def _condition_channels(task: TaskSpec, family: Sequence[Curriculum]) -> int | None:
+def _condition_channels(task: TaskSpec, curricula: Sequence[Curriculum]) -> int | None:
     """Those of the segmentation that a map network is conditioned on, where its curriculum is known."""
     reference = frozen_networks(task).get("segformer")
     donor = None if reference is None else parse_donor(reference)
-    for other in family:
+    for other in curricula:
         if not (isinstance(donor, OtherCurriculum) and donor.curriculum == other.name):
             continue
         if isinstance(other.task, SegmentationSpec):
@@ -191,11 +191,11 @@ def _player(player: PhasePlayer, groups: list[Described]) -> Described:
 
 
 def _drawn_anew(
-    reference: str | None, curriculum: Curriculum, family: Sequence[Curriculum]
+    reference: str | None, curriculum: Curriculum, curricula: Sequence[Curriculum]
 ) -> Described | None:
     """Return the channels and tensors that a donor of another role does not provide; None if unknown."""
     donor = None if reference is None else parse_donor(reference, own_phases=tuple(curriculum.phases))
-    tasks = {other.name: other.task for other in family}
+    tasks = {other.name: other.task for other in curricula}
     if not isinstance(donor, OtherCurriculum) or donor.curriculum not in tasks:
         return None
     theirs, own = (

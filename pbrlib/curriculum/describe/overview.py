@@ -221,7 +221,7 @@ class Overview:
 
 
 def overview_of(ladder: Ladder, *, phases: Mapping[str, Sequence[str]], rows: Sequence[IndexRow]) -> Overview:
-    """The overview before anything has begun; ``phases`` are those to train, by the name of their family."""
+    """The overview before anything has begun; ``phases`` are those to train, by curriculum."""
     rungs = []
     for curriculum in map(scaled, ladder.curricula):
         for name in phases[curriculum.name]:
@@ -230,7 +230,7 @@ def overview_of(ladder: Ladder, *, phases: Mapping[str, Sequence[str]], rows: Se
             rungs.append(
                 Rung(curriculum.name, name, selection=phase.select, batch=phase.batch, total_steps=steps)
             )
-    waves = tuple(tuple(family.curriculum.name for family in wave) for wave in ladder.waves)
+    waves = tuple(tuple(entry.curriculum.name for entry in wave) for wave in ladder.waves)
     return Overview(waves, tuple(rungs))
 
 

@@ -14,19 +14,19 @@ from pbrlib.curriculum.describe.layout import LABEL_WIDTH, grouped, joined, labe
 
 
 def render_ladder(described: Described) -> RenderableType:
-    """The runtime, the waves, and every family of them."""
+    """The runtime, the waves, and every curriculum of them."""
     return Group(
         _title("ladder"),
         labelled_lines([("runtime", joined(_runtime(described["runtime"]))), *_data(described["data"])]),
         Text(),
         _waves(described),
         Text(),
-        *(render(family) for family in described["families"].values()),
+        *(render(curriculum) for curriculum in described["families"].values()),
     )
 
 
 def render(described: Described) -> RenderableType:
-    """The overview of one family, and a block for each of its phases."""
+    """The overview of one curriculum, and a block for each of its phases."""
     title = f"{described['name']}: {described['task']['kind']}, seed {described['seed']}"
     if (scale := described["batch_scale"]) is not None:
         title += f", batches x {scale['factor']} (rates: {scale['learning_rate']})"
@@ -78,21 +78,21 @@ def _data(data: Described | None) -> list[tuple[str, list[str]]]:
 
 def _waves(described: Described) -> Table:
     table = plain_table()
-    for column in ("wave", "family", "builds on", "phases"):
+    for column in ("wave", "curriculum", "builds on", "phases"):
         table.add_column(column, no_wrap=True)
     for column in ("epochs", "steps", "samples"):
         table.add_column(column, justify="right")
     for number, names in enumerate(described["waves"]):
         for position, name in enumerate(names):
-            family = described["families"][name]
-            phases = family["phases"].values()
+            curriculum = described["families"][name]
+            phases = curriculum["phases"].values()
             steps = [phase["total_steps"] for phase in phases]
             samples = [phase["batch"] * total for phase, total in zip(phases, steps, strict=True) if total]
             table.add_row(
                 "" if position else str(number + 1),
                 Text(name),
-                Text(", ".join(_donors(family)) or "-"),
-                Text(_span(list(family["phases"]))),
+                Text(", ".join(_donors(curriculum)) or "-"),
+                Text(_span(list(curriculum["phases"]))),
                 str(sum(phase["epochs"] for phase in phases)),
                 "by data" if None in steps else grouped(sum(steps)),
                 "by data" if None in steps else grouped(sum(samples)),
@@ -100,11 +100,13 @@ def _waves(described: Described) -> Table:
     return table
 
 
-def _donors(family: Described) -> list[str]:
-    """The networks from outside that a family holds frozen or begins from."""
-    own = family["phases"]
+def _donors(curriculum: Described) -> list[str]:
+    """The networks from outside that a curriculum holds frozen or begins from."""
+    own = curriculum["phases"]
     starts = [phase["starts_from"] for phase in own.values() if phase["starts_from"]]
-    return list(dict.fromkeys([*family["frozen_networks"].values(), *(s for s in starts if s not in own)]))
+    return list(
+        dict.fromkeys([*curriculum["frozen_networks"].values(), *(s for s in starts if s not in own)])
+    )
 
 
 def _span(names: Sequence[str]) -> str:

@@ -149,10 +149,10 @@ def test_donor_that_does_not_exist_is_refused(reference: str, expected: str) -> 
 def test_donor_in_a_curriculum_that_runs_beside_is_checked() -> None:
     segformer = parse_curriculum(SEGFORMER)
     text = ROUGHNESS.replace("segformer: segformer", "segformer: segformer.S4")
-    message = complaint(text, family=[segformer])
+    message = complaint(text, curricula=[segformer])
     assert "task.segformer: segformer has no phase 'S4'. " in message
     assert "Known: S0, S1." in message
-    check(parse_curriculum(ROUGHNESS), place="file.yaml", family=[segformer])
+    check(parse_curriculum(ROUGHNESS), place="file.yaml", curricula=[segformer])
 
 
 def test_metric_that_the_task_does_not_measure_is_refused() -> None:

@@ -34,14 +34,14 @@ def complaint(text: str, **context: Any) -> str:
 
 
 def test_a_map_may_begin_from_the_albedo_net_of_its_size() -> None:
-    check(parse_curriculum(ROUGHNESS), place="file.yaml", family=[parse_curriculum(ALBEDO)])
+    check(parse_curriculum(ROUGHNESS), place="file.yaml", curricula=[parse_curriculum(ALBEDO)])
 
 
 @pytest.mark.parametrize("other", ["width: 16", "depth: 3"])
 def test_a_donor_of_another_size_in_the_same_command_is_refused(other: str) -> None:
     name, _ = other.split(": ")
     sized = {"width": "width: 8", "depth": "depth: 2"}[name]
-    message = complaint(ROUGHNESS, family=[parse_curriculum(ALBEDO.replace(sized, other))])
+    message = complaint(ROUGHNESS, curricula=[parse_curriculum(ALBEDO.replace(sized, other))])
     assert "phases.M0.starts_from: the network of albedo does not fit this one (" in message
     assert "differences: " in message
     assert message.startswith("1 mistake")
@@ -49,7 +49,7 @@ def test_a_donor_of_another_size_in_the_same_command_is_refused(other: str) -> N
 
 def test_a_donor_of_another_kind_is_refused() -> None:
     text = ROUGHNESS.replace("starts_from: albedo.A2", "starts_from: segformer.S0")
-    message = complaint(text, family=[parse_curriculum(SEGFORMER), parse_curriculum(ALBEDO)])
+    message = complaint(text, curricula=[parse_curriculum(SEGFORMER), parse_curriculum(ALBEDO)])
     assert "got a network for segmentation; expected one for roughness" in message
 
 
@@ -81,7 +81,7 @@ def test_a_trained_donor_that_does_not_fit_is_found_before_anything_starts(
 def test_a_plan_says_what_a_map_does_not_take_from_the_albedo_net() -> None:
     text = ROUGHNESS.replace("kind: roughness,", "kind: roughness, use_gloss: true, gloss_dropout: 0.3,")
     family = [parse_curriculum(ALBEDO), parse_curriculum(text)]
-    described = describe(family[1], runtime=RuntimeSpec(), family=family)
+    described = describe(family[1], runtime=RuntimeSpec(), curricula=family)
     anew = described["phases"]["M0"]["drawn_anew"]
     assert anew["channels"] == [*(f"classes.{number}" for number in range(7)), "gloss.0", "gloss.1"]
     assert anew["tensors"] == ["head.weight", "head.bias"]
@@ -90,5 +90,5 @@ def test_a_plan_says_what_a_map_does_not_take_from_the_albedo_net() -> None:
         console.print(render(described))
     assert "input classes, input gloss, head.weight, head.bias" in capture.get()
     assert describe(family[1], runtime=RuntimeSpec())["phases"]["M0"]["drawn_anew"] is None
-    within = describe(parse_curriculum(SEGFORMER), runtime=RuntimeSpec(), family=family)
+    within = describe(parse_curriculum(SEGFORMER), runtime=RuntimeSpec(), curricula=family)
     assert within["phases"]["S1"]["drawn_anew"] is None

@@ -12,7 +12,7 @@ import pytest
 
 from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.describe.overview import COLUMNS, Overview, Rung, overview_of
-from pbrlib.curriculum.ladder import Family, Ladder
+from pbrlib.curriculum.ladder import Ladder, LadderEntry
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.train.checkpoint.state import Validated
 from pbrlib.train.record.rundirectory import FinishedPhase
@@ -153,8 +153,8 @@ def test_the_data_is_json_even_where_a_figure_is_not_a_number() -> None:
 
 
 def test_an_overview_begins_with_every_phase_waiting_and_its_steps_counted(rows: Sequence[IndexRow]) -> None:
-    families = [Family(Path("x.yaml"), parse_curriculum(text)) for text in (SEGFORMER, ROUGHNESS)]
-    ladder = Ladder(tuple((family,) for family in families))
+    entries = [LadderEntry(Path("x.yaml"), parse_curriculum(text)) for text in (SEGFORMER, ROUGHNESS)]
+    ladder = Ladder(tuple((entry,) for entry in entries))
     overview = overview_of(ladder, phases={"segformer": ("S1",), "roughness": ("M0",)}, rows=rows)
     assert [one.name for one in overview.rungs] == ["segformer/S1", "roughness/M0"]
     # Three textures to train on: one batch an epoch.
