@@ -1,6 +1,6 @@
-"""Pairs through the networks, one by one: decode ahead, infer here, compress and write behind.
+"""Converts pairs one by one: workers decode the next pair and write the last one during inference.
 
-Whatever goes wrong with a pair is the reason of its aside; the next pair comes all the same.
+If a pair fails, the report names its file and the reason, and the conversion continues with the next pair.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from pbrlib.convert.conversionreport import Converted
+from pbrlib.convert.conversionreport import ConvertedTexture
 from pbrlib.convert.existing import diffuse_path
 from pbrlib.convert.inputs import Prepared, Specular, prepare, prepare_glow, store
 from pbrlib.convert.seams import seam_over_mean
@@ -28,26 +28,26 @@ from pbrlib.data.materials.contact import Picture
 from pbrlib.errors import CheckpointError, DataError, first_line
 from pbrlib.inference.chain import TextureInput
 from pbrlib.maps import DIFFUSE, NORMAL, TRUE_PBR
-from pbrlib.textures.aside import Aside, Fate
 from pbrlib.textures.blocks import is_opaque
 from pbrlib.textures.decode import Texture, read_texture
+from pbrlib.textures.leftout import LeftOutFile, Outcome
 from pbrlib.textures.matching import Pair
 from pbrlib.textures.metadata import Use
 
 
 class Predictor(Protocol):
-    """What converts: ``pbrlib.inference.chain.Chain``, or anything that answers like it."""
+    """The networks of a conversion: ``pbrlib.inference.chain.Chain`` or a replacement with its interface."""
 
     def predict(self, texture: TextureInput) -> dict[str, Tensor]:
-        """Maps (C, H, W) in [0, 1] at the size of the texture."""
+        """Return maps (C, H, W) in [0, 1] at the size of the texture."""
         ...
 
 
 class Reader(Protocol):
-    """What decodes: ``pbrlib.textures.decode.read_texture``, or a function that answers like it."""
+    """A decoder: ``pbrlib.textures.decode.read_texture`` or a function with its signature."""
 
     def __call__(self, path: Path, *, use: Use) -> Texture:
-        """The pixels of a file, and notes on them."""
+        """Return the pixels of a file, and notes on them."""
         ...
 
 
@@ -57,8 +57,8 @@ class Settings:
 
     Attributes:
         num_workers: Child processes that decode, compress and write.
-        timeout_s: Seconds after which a decoder or encoder has hung.
-        specular: What the alpha of RMAOS holds.
+        timeout_s: Seconds after which a decoder or encoder counts as hung.
+        specular: The content of the alpha channel of RMAOS.
         read: The decoder, a function that a child process can import.
     """
 
@@ -70,19 +70,19 @@ class Settings:
 
 @dataclass(frozen=True)
 class Written:
-    """A pair on the disk, with what the report and the contact sheet show of it."""
+    """A converted pair whose files are written, with its entries in the report and the contact sheet."""
 
     pair: Pair
-    summary: Converted
+    summary: ConvertedTexture
     row: Mapping[str, Picture]
 
 
 @dataclass(frozen=True)
 class Failed:
-    """A pair that something went wrong with; ``no_room`` if every further one would fail like it."""
+    """A pair that failed; ``no_room`` if the disk is full, so that every further pair would fail too."""
 
     pair: Pair
-    aside: Aside
+    file: LeftOutFile
     no_room: bool = False
 
 
@@ -96,7 +96,7 @@ class _Loading:
 
 @dataclass(frozen=True)
 class _Writing:
-    """A texture on its way to the disk; the full-size maps are already with the writer."""
+    """A texture that a worker is writing; the worker has its full-size maps."""
 
     result: Written
     files: Future[list[str]]
@@ -194,7 +194,9 @@ class Conversion:
 
 def _failed(pair: Pair, error: Exception) -> Failed:
     return Failed(
-        pair, Aside(diffuse_path(pair), Fate.FAILED, _reason(error)), no_room=isinstance(error, NoRoomError)
+        pair,
+        LeftOutFile(diffuse_path(pair), Outcome.FAILED, _reason(error)),
+        no_room=isinstance(error, NoRoomError),
     )
 
 
@@ -217,11 +219,11 @@ def _file_notes(diffuse: Texture, normal: Texture) -> list[str]:
 
 def _summary(
     pair: Pair, prepared: Prepared, predicted: Mapping[str, Tensor], *, maps: PbrMaps, seconds: float
-) -> Converted:
+) -> ConvertedTexture:
     texture = prepared.texture
     height, width = texture.diffuse.shape[-2:]
     seams = {DIFFUSE.name: prepared.seam, NORMAL.name: seam_over_mean(texture.normal * 0.5 + 0.5)}
-    return Converted(
+    return ConvertedTexture(
         name=pair.name.as_posix(),
         width=width,
         height=height,

@@ -1,4 +1,4 @@
-"""What became of every file: for people a table, for programs ``report.json``."""
+"""The report of a conversion: tables for the terminal, and ``report.json``."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Any
 from pbrlib.convert.seams import SeamRatio
 from pbrlib.errors import printable
 from pbrlib.maps import DIFFUSE, TRUE_PBR
-from pbrlib.textures.aside import MEANT, Aside, Fate
+from pbrlib.textures.leftout import INTENDED, LeftOutFile, Outcome
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-FILE = "report.json"
+REPORT_FILE = "report.json"
 
 MOST_NAMED = 4
-"""Files of one reason that a table names; ``report.json`` names all."""
+"""Number of files with the same reason that a table names; ``report.json`` names all of them."""
 
 
 @dataclass(frozen=True)
-class Converted:
-    """A finished texture: size in pixels, seam ratios of the input and of each map.
+class ConvertedTexture:
+    """A converted texture: its size in pixels, and the seam ratios of the input and of each map.
 
-    ``seconds`` are those of the networks; decoding and writing run beside them.
+    ``seconds`` is the time of inference; decoding and writing run in parallel and are not included.
     """
 
     name: str
@@ -42,19 +42,19 @@ class Converted:
 
 @dataclass
 class Report:
-    """The result of a conversion, filled as it goes.
+    """The result of a conversion; entries are added while the conversion runs.
 
     Attributes:
-        source: The folder that was given.
-        output: The folder of the mod.
+        source: The input folder.
+        output: The folder of the converted mod.
         root: The folder that texture paths begin at.
         state: ``running``, ``complete``, ``stopped`` by a signal, or ``failed``.
-        reason: Why it is not complete.
+        reason: Why the conversion is not complete.
         total: Number of pairs to convert; None until they are listed.
-        notes: What a user should know of the tree as a whole.
-        converted: What was converted.
-        asides: What was not.
-        seconds: How long it took.
+        notes: Remarks on the whole texture tree.
+        converted: The converted textures.
+        left_out: The files that were not converted.
+        seconds: Duration of the conversion.
     """
 
     source: str
@@ -64,35 +64,35 @@ class Report:
     reason: str = ""
     total: int | None = None
     notes: list[str] = field(default_factory=list)
-    converted: list[Converted] = field(default_factory=list)
-    asides: list[Aside] = field(default_factory=list)
+    converted: list[ConvertedTexture] = field(default_factory=list)
+    left_out: list[LeftOutFile] = field(default_factory=list)
     seconds: float = 0.0
     _code: int | None = None
 
-    def end(self, state: str, reason: str, *, code: int | None, pending: Sequence[Aside]) -> None:
-        """Enters how the conversion ended, and what it left."""
+    def end(self, state: str, reason: str, *, code: int | None, pending: Sequence[LeftOutFile]) -> None:
+        """Record how the conversion ended, and the pairs that it did not reach."""
         self.state, self.reason, self._code = state, reason, code
-        self.asides += pending
+        self.left_out += pending
 
     @property
     def num_failed(self) -> int:
-        """Textures that should have been converted and were not."""
-        return sum(aside.fate is Fate.FAILED for aside in self.asides)
+        """Number of textures that failed to convert."""
+        return sum(file.outcome is Outcome.FAILED for file in self.left_out)
 
     @property
     def exit_code(self) -> int:
-        """1 if anything is left out that is not left out by its kind, 128 and the number of a signal."""
+        """0 if every material was converted, 1 if one was left out, 128 + n after signal n."""
         if self._code is not None:
             return self._code
-        return int(any(aside.fate not in MEANT for aside in self.asides))
+        return int(any(file.outcome not in INTENDED for file in self.left_out))
 
-    def counts(self, pending: Sequence[Aside] = ()) -> dict[str, int]:
-        """Number of files by fate."""
-        fates = Counter(aside.fate.value for aside in (*self.asides, *pending))
-        return {"converted": len(self.converted), **dict(sorted(fates.items()))}
+    def counts(self, pending: Sequence[LeftOutFile] = ()) -> dict[str, int]:
+        """Number of files by outcome."""
+        outcomes = Counter(file.outcome.value for file in (*self.left_out, *pending))
+        return {"converted": len(self.converted), **dict(sorted(outcomes.items()))}
 
-    def as_dict(self, pending: Sequence[Aside] = ()) -> dict[str, Any]:
-        """What ``report.json`` holds; ``pending`` are the pairs that wait for their turn."""
+    def as_dict(self, pending: Sequence[LeftOutFile] = ()) -> dict[str, Any]:
+        """The content of ``report.json``; ``pending`` are the pairs that are not converted yet."""
         return {
             "source": printable(self.source),
             "output": printable(self.output),
@@ -105,20 +105,20 @@ class Report:
             "converted": [asdict(item) for item in sorted(self.converted, key=lambda item: item.name)],
             "left_out": [
                 {
-                    "path": printable(aside.path.as_posix()),
-                    "fate": aside.fate.value,
-                    "reason": printable(aside.reason),
+                    "path": printable(file.path.as_posix()),
+                    "fate": file.outcome.value,
+                    "reason": printable(file.reason),
                 }
-                for aside in (*self.asides, *pending)
+                for file in (*self.left_out, *pending)
             ],
         }
 
-    def encode(self, pending: Sequence[Aside] = ()) -> bytes:
-        """``report.json`` as bytes."""
+    def encode(self, pending: Sequence[LeftOutFile] = ()) -> bytes:
+        """Return the content of ``report.json`` as bytes."""
         return (json.dumps(self.as_dict(pending), indent=2) + "\n").encode()
 
     def table(self) -> Table:
-        """The converted textures."""
+        """Return a table of the converted textures."""
         from rich.markup import escape
         from rich.table import Table
 
@@ -129,40 +129,40 @@ class Report:
         table.add_column("worst map", justify="right")
         table.add_column("notes", overflow="fold")
         for item in sorted(self.converted, key=lambda item: item.name):
-            worst = max((worst_side(s), name) for name, s in item.seams.items() if name in TRUE_PBR)
+            worst = max((worst_ratio(s), name) for name, s in item.seams.items() if name in TRUE_PBR)
             table.add_row(
                 escape(printable(item.name)),
                 f"{item.width} x {item.height}",
                 "yes" if item.tiles else "no",
                 f"{item.seconds:.1f}",
-                f"{worst_side(item.seams[DIFFUSE.name]):.2f}",
+                f"{worst_ratio(item.seams[DIFFUSE.name]):.2f}",
                 f"{worst[0]:.2f} {worst[1]}",
                 escape(printable("; ".join(item.notes))),
             )
         return table
 
 
-def left_out_table(asides: Sequence[Aside]) -> Table:
-    """Files that are left out: those of one reason in one row, the first of them by name."""
+def left_out_table(left_out: Sequence[LeftOutFile]) -> Table:
+    """Return a table of the files that are left out, with one row for each reason."""
     from rich.markup import escape
     from rich.table import Table
 
-    groups: dict[tuple[Fate, str], list[Aside]] = defaultdict(list)
-    for aside in asides:
-        groups[aside.fate, aside.reason].append(aside)
-    failed = sum(aside.fate is Fate.FAILED for aside in asides)
-    table = Table(title=f"left out: {len(asides)}, of which failed: {failed}")
-    for heading in ("file", "fate", "reason"):
+    groups: dict[tuple[Outcome, str], list[LeftOutFile]] = defaultdict(list)
+    for file in left_out:
+        groups[file.outcome, file.reason].append(file)
+    failed = sum(file.outcome is Outcome.FAILED for file in left_out)
+    table = Table(title=f"left out: {len(left_out)}, of which failed: {failed}")
+    for heading in ("file", "outcome", "reason"):
         table.add_column(heading, overflow="fold")
-    for fate in Fate:
-        for (_, reason), group in ((key, group) for key, group in groups.items() if key[0] is fate):
-            names = [escape(printable(aside.path.as_posix())) for aside in group[:MOST_NAMED]]
+    for outcome in Outcome:
+        for (_, reason), group in ((key, group) for key, group in groups.items() if key[0] is outcome):
+            names = [escape(printable(file.path.as_posix())) for file in group[:MOST_NAMED]]
             more = [f"and {len(group) - MOST_NAMED} more"] if len(group) > MOST_NAMED else []
-            style = "red" if fate is Fate.FAILED else None
-            table.add_row("\n".join([*names, *more]), fate.value, escape(printable(reason)), style=style)
+            style = "red" if outcome is Outcome.FAILED else None
+            table.add_row("\n".join([*names, *more]), outcome.value, escape(printable(reason)), style=style)
     return table
 
 
-def worst_side(seam: SeamRatio) -> float:
-    """The larger of both borders' ratios."""
+def worst_ratio(seam: SeamRatio) -> float:
+    """Return the larger seam ratio of the two axes."""
     return max(seam.columns, seam.rows)

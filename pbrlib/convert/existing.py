@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from pbrlib.convert.truepbr import TEXTURES, is_written_here
 from pbrlib.maps import TRUE_PBR
 from pbrlib.skyrim import PBR_FOLDER
-from pbrlib.textures.aside import Aside, Fate
+from pbrlib.textures.leftout import LeftOutFile, Outcome
 from pbrlib.textures.matching import Pair
 from pbrlib.textures.treefiles import subfolder, texture_files
 
@@ -27,24 +27,24 @@ def pbr_sets(root: Path) -> dict[str, str]:
     }
 
 
-def kept(pair: Pair, sets: dict[str, str]) -> Aside | None:
-    """The aside of a pair that has a True PBR set in the input; None if it has none."""
+def kept(pair: Pair, sets: dict[str, str]) -> LeftOutFile | None:
+    """Return the left-out file of a pair that has a True PBR set in the input, else None."""
     for name in (pair.name, pair.stem):
         there = sets.get(name.as_posix().lower())
         if there is not None:
             reason = f"a True PBR set is there already ({there}), which is kept"
-            return Aside(diffuse_path(pair), Fate.KEPT, reason)
+            return LeftOutFile(diffuse_path(pair), Outcome.KEPT, reason)
     return None
 
 
-def kept_in_output(pair: Pair, sets: dict[str, str], *, output: Path) -> Aside | None:
-    """The aside of a pair that has a set in the output which no conversion has written; None otherwise."""
+def kept_in_output(pair: Pair, sets: dict[str, str], *, output: Path) -> LeftOutFile | None:
+    """Return the left-out file of a pair with a set in the output that no conversion wrote, else None."""
     there = sets.get(pair.name.as_posix().lower())
     if there is None or is_written_here(output, pair.name):
         return None
     place = output / TEXTURES.parent / there
     reason = f"{place} is of a True PBR set of other origin, which is kept. Remove it to convert this one"
-    return Aside(diffuse_path(pair), Fate.KEPT, reason)
+    return LeftOutFile(diffuse_path(pair), Outcome.KEPT, reason)
 
 
 def diffuse_path(pair: Pair) -> PurePosixPath:

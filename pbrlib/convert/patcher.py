@@ -14,7 +14,7 @@ from pbrlib.convert.existing import diffuse_path
 from pbrlib.convert.truepbr import TEXTURES
 from pbrlib.maps import TRUE_PBR
 from pbrlib.skyrim import OTHER_FOLDERS, PBR_FOLDER
-from pbrlib.textures.aside import Aside, Fate
+from pbrlib.textures.leftout import LeftOutFile, Outcome
 from pbrlib.textures.matching import Pair
 
 _LONGEST = 259
@@ -41,14 +41,14 @@ def is_set_aside(folder: str) -> bool:
     return name == PBR_FOLDER or name.endswith("_lod") or name in {**_FOLDERS, **OTHER_FOLDERS}
 
 
-def refused(pair: Pair) -> Aside | None:
-    """Why the patcher would not take a converted pair, as an aside of its diffuse; None if it would."""
+def refused(pair: Pair) -> LeftOutFile | None:
+    """Return the diffuse as a left-out file if the patcher does not accept the converted pair, else None."""
     path = diffuse_path(pair)
     for part in pair.stem.parts[:-1]:
         if part.lower() in _FOLDERS:
-            return Aside(path, Fate.SKIPPED, f"in {part}/: {_FOLDERS[part.lower()]}")
+            return LeftOutFile(path, Outcome.SKIPPED, f"in {part}/: {_FOLDERS[part.lower()]}")
     problem = _name_problem(pair)
-    return Aside(path, Fate.REFUSED, problem) if problem else None
+    return LeftOutFile(path, Outcome.REFUSED, problem) if problem else None
 
 
 def land_note(pairs: Iterable[Pair]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import assert_never
 
 from pbrlib.convert.conversion import Conversion, Failed, Predictor, Settings, Written
-from pbrlib.convert.conversionreport import FILE, Report
+from pbrlib.convert.conversionreport import REPORT_FILE, Report
 from pbrlib.convert.diskspace import check_space
 from pbrlib.convert.existing import diffuse_path
 from pbrlib.convert.sheet import NAME as SHEET
@@ -21,7 +21,7 @@ from pbrlib.convert.texturepairs import find_textures
 from pbrlib.convert.truepbr import PATCHES, TEXTURES, NoRoomError, part_prefix, write_together
 from pbrlib.convert.workers import Workers
 from pbrlib.errors import ConfigError, DataError, first_line
-from pbrlib.textures.aside import Aside, Fate
+from pbrlib.textures.leftout import LeftOutFile, Outcome
 from pbrlib.textures.matching import Pair
 from pbrlib.textures.pairs import Listing
 
@@ -125,7 +125,7 @@ class _Run:
         """Takes what there is to convert into the report."""
         self.report.root, self.report.notes = str(listing.root), list(listing.notes)
         self.report.total = len(listing.pairs)
-        self.report.asides = list(listing.asides)
+        self.report.left_out = list(listing.left_out)
         self.waiting = {diffuse_path(pair): pair for pair in listing.pairs}
         self.sheet = Sheet(num_textures=len(listing.pairs))
 
@@ -143,7 +143,7 @@ class _Run:
                 for result in conversion.results(iter(pairs), ahead=AHEAD * settings.num_workers):
                     self._take(result)
                     if isinstance(result, Failed) and result.no_room:
-                        raise DataError(result.aside.reason)
+                        raise DataError(result.file.reason)
                     if time.monotonic() - self.saved >= SAVE_EVERY_S:
                         with contextlib.suppress(DataError):  # the last one says that it cannot be written
                             self.save()
@@ -160,7 +160,7 @@ class _Run:
                 self.report.converted.append(result.summary)
                 self.sheet.add(result.summary.name, result.row, place=place)
             case Failed():
-                self.report.asides.append(result.aside)
+                self.report.left_out.append(result.file)
             case _:
                 assert_never(result)
         total = self.report.total or 0
@@ -192,17 +192,17 @@ class _Run:
         self.report.seconds = time.monotonic() - self.start
         self.saved = time.monotonic()
         encoded = self.report.encode(self._pending("being converted"))
-        write_together(self.output, {PurePosixPath(FILE): encoded, **(pictures or {})})
+        write_together(self.output, {PurePosixPath(REPORT_FILE): encoded, **(pictures or {})})
 
-    def _pending(self, reason: str) -> list[Aside]:
-        return [Aside(path, Fate.PENDING, f"not converted: {reason}") for path in self.waiting]
+    def _pending(self, reason: str) -> list[LeftOutFile]:
+        return [LeftOutFile(path, Outcome.PENDING, f"not converted: {reason}") for path in self.waiting]
 
     def _clear(self) -> None:
         """Removes the unfinished files of children that were ended."""
         (self.output / self._reserve).unlink(missing_ok=True)
         names = {PurePosixPath(converted.name).parent for converted in self.report.converted}
         names |= {path.parent for path in self.waiting}
-        names |= {aside.path.parent for aside in self.report.asides if aside.fate is Fate.FAILED}
+        names |= {file.path.parent for file in self.report.left_out if file.outcome is Outcome.FAILED}
         for folder in {top / name for name in names for top in (TEXTURES, PATCHES)}:
             for path in (self.output / folder).glob(f"{part_prefix(os.getpid())}*.part"):
                 path.unlink(missing_ok=True)

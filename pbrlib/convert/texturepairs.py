@@ -8,8 +8,8 @@ from pbrlib.convert.existing import diffuse_path, kept, kept_in_output, pbr_sets
 from pbrlib.convert.patcher import land_note, refused
 from pbrlib.convert.truepbr import TEXTURES
 from pbrlib.errors import DataError, first_line
-from pbrlib.textures.aside import Aside, Fate, sorted_asides
 from pbrlib.textures.decode import read_size
+from pbrlib.textures.leftout import LeftOutFile, Outcome, sorted_left_out
 from pbrlib.textures.matching import Pair
 from pbrlib.textures.pairs import Listing, find_pairs
 from pbrlib.textures.treefiles import subfolder
@@ -36,40 +36,40 @@ def find_textures(source: Path, *, output: Path | None = None) -> Listing:
     textures = subfolder(output, TEXTURES.parts[0]) if output is not None and output.is_dir() else None
     standing = pbr_sets(textures) if textures is not None else {}
     pairs: list[Pair] = []
-    asides = list(listing.asides)
+    left_out = list(listing.left_out)
     for pair in listing.pairs:
-        aside = kept(pair, inside) or refused(pair) or _measured(pair)
-        if aside is None and output is not None:
-            aside = kept_in_output(pair, standing, output=output)
-        if aside is None:
+        file = kept(pair, inside) or refused(pair) or _measured(pair)
+        if file is None and output is not None:
+            file = kept_in_output(pair, standing, output=output)
+        if file is None:
             pairs.append(pair)
         else:
-            asides.append(aside)
+            left_out.append(file)
     note = land_note(pairs)
     notes = (*listing.notes, note) if note else listing.notes
-    return Listing(listing.root, tuple(pairs), sorted_asides(asides), notes)
+    return Listing(listing.root, tuple(pairs), sorted_left_out(left_out), notes)
 
 
-def _measured(pair: Pair) -> Aside | None:
+def _measured(pair: Pair) -> LeftOutFile | None:
     """Why the headers of a pair forbid to convert it; None if they do not."""
     path = diffuse_path(pair)
     try:
         sizes = [read_size(pair.diffuse), read_size(pair.normal)]
     except (DataError, OSError) as error:
-        return Aside(path, Fate.FAILED, first_line(error))
+        return LeftOutFile(path, Outcome.FAILED, first_line(error))
     height, width = sizes[0]
     if max(height, width) > MAX_SIDE:
         reason = f"{width} x {height} px, at most {MAX_SIDE} are converted. Reduce it"
-        return Aside(path, Fate.OVERSIZE, reason)
+        return LeftOutFile(path, Outcome.OVERSIZE, reason)
     if max(sizes[1]) > 2 * MAX_SIDE:
         reason = f"its normal has {max(sizes[1])} px, at most {2 * MAX_SIDE} are read. Reduce it"
-        return Aside(path, Fate.OVERSIZE, reason)
+        return LeftOutFile(path, Outcome.OVERSIZE, reason)
     if pair.shared and not _same_shape(sizes[0], sizes[1]):
         reason = (
             f"no normal of its own, and {pair.normal.name} of another variant has another shape "
             f"({sizes[1][1]} x {sizes[1][0]} px, not {width} x {height})"
         )
-        return Aside(path, Fate.UNPAIRED, reason)
+        return LeftOutFile(path, Outcome.UNPAIRED, reason)
     return None
 
 

@@ -33,7 +33,7 @@ Share: TypeAlias = Annotated[float, Field(gt=0)]
 class GateSpec(Spec):
     """The condition, relative to an earlier phase, that a phase must meet for training to continue.
 
-    The error of the network (1 - mIoU, or L1) is that over whole validation textures of one source. A gate
+    The compared error (1 - mIoU, or L1) is that of whole validation textures of one source. A gate
     decides on what follows and changes nothing of the phase, so it is no part of its fingerprint.
 
     Attributes:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pbrlib.skyrim import DIFFUSE_SUFFIXES, GLOW_SUFFIX, NORMAL_SUFFIXES, OTHER_SUFFIXES
-from pbrlib.textures.aside import Aside, Fate
 from pbrlib.textures.decode import SUFFIXES
+from pbrlib.textures.leftout import LeftOutFile, Outcome
 from pbrlib.textures.treefiles import SAVE
 
 _LOD, _MODEL_SPACE = "_lod", "_msn"
@@ -41,7 +41,7 @@ class Pair:
 
 def match_folder(
     root: Path, paths: list[PurePosixPath], *, unread: Mapping[str, str]
-) -> Iterator[Pair | Aside]:
+) -> Iterator[Pair | LeftOutFile]:
     """Pairs the files of one folder.
 
     Args:
@@ -53,7 +53,7 @@ def match_folder(
     for path in sorted(paths, key=_rank):
         taken = stems.setdefault(path.stem.lower(), path)
         if taken is not path:
-            yield Aside(path, Fate.SKIPPED, f"{taken.name} is read instead, which has the same name")
+            yield LeftOutFile(path, Outcome.SKIPPED, f"{taken.name} is read instead, which has the same name")
     yield from _Folder(root, stems, unread).match()
 
 
@@ -74,7 +74,7 @@ class _Folder:
     stems: Mapping[str, PurePosixPath]
     unread: Mapping[str, str]
 
-    def match(self) -> Iterator[Pair | Aside]:
+    def match(self) -> Iterator[Pair | LeftOutFile]:
         used: set[str] = set()
         normals = dict.fromkeys(stem for stem in self.stems if self._is_normal(stem))
         others = [stem for stem in self.stems if stem not in normals]
@@ -143,39 +143,41 @@ class _Folder:
             base = base.rpartition("_")[0]
         return ""
 
-    def _without_normal(self, stem: str) -> Aside:
+    def _without_normal(self, stem: str) -> LeftOutFile:
         path = self.stems[stem]
         short = stem.removesuffix(_ending(stem, DIFFUSE_SUFFIXES))
         for name in (stem + _MODEL_SPACE, short + _MODEL_SPACE):
             if name in self.stems:
                 reason = f"its normals are of model space ({self.stems[name].name}), which are not converted"
-                return Aside(path, Fate.SKIPPED, reason)
+                return LeftOutFile(path, Outcome.SKIPPED, reason)
         names = (self.unread.get(base + ending) for base in (stem, short) for ending in NORMAL_SUFFIXES)
         for unread in filter(None, names):
-            return Aside(path, Fate.UNPAIRED, f"its normal {unread} is not read. {SAVE}")
+            return LeftOutFile(path, Outcome.UNPAIRED, f"its normal {unread} is not read. {SAVE}")
         wanted = path.stem[: len(short)] + NORMAL_SUFFIXES[0]
         reason = f"no normal beside it ({wanted}). Put it there; one of 1 x 1 px will do for a flat surface"
-        return Aside(path, Fate.UNPAIRED, reason)
+        return LeftOutFile(path, Outcome.UNPAIRED, reason)
 
-    def _without_diffuse(self, stem: str) -> Aside:
+    def _without_diffuse(self, stem: str) -> LeftOutFile:
         path = self.stems[stem]
         base = stem.removesuffix(_ending(stem, NORMAL_SUFFIXES))
         if base.endswith(_LOD):
-            return Aside(path, Fate.SKIPPED, f"{_LOD}: LOD")
+            return LeftOutFile(path, Outcome.SKIPPED, f"{_LOD}: LOD")
         for unread in filter(None, (self.unread.get(base + ending) for ending in DIFFUSE_SUFFIXES)):
-            return Aside(path, Fate.UNPAIRED, f"its diffuse {unread} is not read. {SAVE}")
+            return LeftOutFile(path, Outcome.UNPAIRED, f"its diffuse {unread} is not read. {SAVE}")
         reason = "no diffuse beside it. If that lies in an archive, unpack it beside this file"
-        return Aside(path, Fate.UNPAIRED, reason)
+        return LeftOutFile(path, Outcome.UNPAIRED, reason)
 
-    def _other(self, stem: str, diffuses: Collection[str]) -> Aside:
+    def _other(self, stem: str, diffuses: Collection[str]) -> LeftOutFile:
         """What a file is by its ending, and how to have it converted if it is a diffuse all the same."""
         path = self.stems[stem]
         if stem.endswith(_LOD):
-            return Aside(path, Fate.SKIPPED, f"{_LOD}: LOD")
+            return LeftOutFile(path, Outcome.SKIPPED, f"{_LOD}: LOD")
         ending = _ending(stem, tuple(OTHER_SUFFIXES))
         reason = f"{ending}: {OTHER_SUFFIXES[ending]}"
         base = stem.removesuffix(ending)
         if any(base + diffuse in diffuses for diffuse in DIFFUSE_SUFFIXES):
-            return Aside(path, Fate.SKIPPED, reason)
+            return LeftOutFile(path, Outcome.SKIPPED, reason)
         own = path.stem + NORMAL_SUFFIXES[0]
-        return Aside(path, Fate.SKIPPED, f"{reason} by its name. If it is a diffuse, give it a normal {own}")
+        return LeftOutFile(
+            path, Outcome.SKIPPED, f"{reason} by its name. If it is a diffuse, give it a normal {own}"
+        )

@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 
 from pbrlib.errors import DataError
 from pbrlib.skyrim import OTHER_FOLDERS, PBR_FOLDER, TOP_FOLDERS
-from pbrlib.textures.aside import Aside, Fate, sorted_asides
 from pbrlib.textures.decode import SUFFIXES
+from pbrlib.textures.leftout import LeftOutFile, Outcome, sorted_left_out
 from pbrlib.textures.matching import Pair, match_folder
 from pbrlib.textures.textureroot import TextureRoot, find_texture_root
 from pbrlib.textures.treefiles import TreeFiles, tree_files, unread_reason
@@ -24,16 +24,16 @@ _ENDINGS = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
 
 @dataclass(frozen=True)
 class Listing:
-    """The texture root, the pairs sorted by name, everything else, and what a user should know of both."""
+    """The texture root, its pairs sorted by name, the files left out, and remarks on the root."""
 
     root: Path
     pairs: tuple[Pair, ...]
-    asides: tuple[Aside, ...]
+    left_out: tuple[LeftOutFile, ...]
     notes: tuple[str, ...] = ()
 
 
 def find_pairs(source: Path) -> Listing:
-    """Lists the textures of a tree by their names.
+    """List the pairs and the other files of a texture tree by their names.
 
     Args:
         source: A game's or a mod's folder, its texture folder, or a folder in that; see
@@ -44,16 +44,16 @@ def find_pairs(source: Path) -> Listing:
     """
     found = find_texture_root(source)
     files = tree_files(found.root, start=found.start)
-    asides = [*files.asides, *_around(source, found)]
+    left_out = [*files.left_out, *_around(source, found)]
     if not files.textures:
-        raise DataError(_nothing(found, asides))
+        raise DataError(_nothing(found, left_out))
     folders: dict[str, list[PurePosixPath]] = defaultdict(list)
     for path in files.textures:
-        aside = _not_a_material(path)
-        if aside is None:
+        file = _not_a_material(path)
+        if file is None:
             folders[path.parent.as_posix().lower()].append(path)
         else:
-            asides.append(aside)
+            left_out.append(file)
     unread = _unread_by_folder(files)
     pairs: list[Pair] = []
     for folder, paths in folders.items():
@@ -61,33 +61,33 @@ def find_pairs(source: Path) -> Listing:
             if isinstance(one, Pair):
                 pairs.append(one)
             else:
-                asides.append(one)
+                left_out.append(one)
     return Listing(
         found.root,
         tuple(sorted(pairs, key=lambda pair: pair.name.as_posix().lower())),
-        sorted_asides(asides),
+        sorted_left_out(left_out),
         (found.note,) if found.note else (),
     )
 
 
-def _around(source: Path, found: TextureRoot) -> Iterator[Aside]:
-    """What lies between a given folder and the texture root below it, and may hold textures."""
+def _around(source: Path, found: TextureRoot) -> Iterator[LeftOutFile]:
+    """Yield files that may be textures and lie outside of the texture root, in the given folder."""
     for archive in found.archives:
-        yield Aside(_beside(found.root, archive), Fate.UNREAD, unread_reason(archive))
+        yield LeftOutFile(_beside(found.root, archive), Outcome.UNREAD, unread_reason(archive))
     if source in found.root.parents and source != found.root.parent:
         reason = f"outside of {found.root}, where the game looks for nothing. Give its folder as INPUT"
         for path in tree_files(source, start=source).textures:
             if path.suffix.lower() == SUFFIXES[0] and found.root not in (source / path).parents:
-                yield Aside(_beside(found.root, source / path), Fate.UNREAD, reason)
+                yield LeftOutFile(_beside(found.root, source / path), Outcome.UNREAD, reason)
 
 
 def _beside(root: Path, path: Path) -> PurePosixPath:
     return PurePosixPath(os.path.relpath(path, root))
 
 
-def _nothing(found: TextureRoot, asides: list[Aside]) -> str:
-    """Why a tree without a texture is an error, with the archives or pictures that it has instead."""
-    seen = [aside for aside in asides if aside.fate is Fate.UNREAD]
+def _nothing(found: TextureRoot, left_out: list[LeftOutFile]) -> str:
+    """Return the error message of a tree without textures, with the archives or pictures in it."""
+    seen = [file for file in left_out if file.outcome is Outcome.UNREAD]
     if not seen:
         return f"{found.start}: no {_ENDINGS} file in it. Give the folder with the textures."
     more = f" and {len(seen) - 1} more" if len(seen) > 1 else ""
@@ -98,20 +98,20 @@ def _nothing(found: TextureRoot, asides: list[Aside]) -> str:
 def _unread_by_folder(files: TreeFiles) -> dict[str, dict[str, str]]:
     """The names of unread files by their folder and stem, both in lower case."""
     folders: dict[str, dict[str, str]] = defaultdict(dict)
-    for aside in files.asides:
-        folders[aside.path.parent.as_posix().lower()][aside.path.stem.lower()] = aside.path.name
+    for file in files.left_out:
+        folders[file.path.parent.as_posix().lower()][file.path.stem.lower()] = file.path.name
     return folders
 
 
-def _not_a_material(path: PurePosixPath) -> Aside | None:
-    """The aside of a texture that is no material by its folder; None for any other."""
+def _not_a_material(path: PurePosixPath) -> LeftOutFile | None:
+    """Return the left-out file of a texture whose folder holds no materials, else None."""
     folders = path.parts[:-1]
     for part in folders:
         name = part.lower()
         if name == PBR_FOLDER:
-            return Aside(path, Fate.KEPT, f"in {part}/: True PBR already")
+            return LeftOutFile(path, Outcome.KEPT, f"in {part}/: True PBR already")
         what = OTHER_FOLDERS.get(name, "LOD" if name.endswith("_lod") else "")
         if what:
-            return Aside(path, Fate.SKIPPED, f"in {part}/: {what}")
+            return LeftOutFile(path, Outcome.SKIPPED, f"in {part}/: {what}")
     what = TOP_FOLDERS.get(folders[0].lower(), "") if folders else ""
-    return Aside(path, Fate.SKIPPED, f"in {folders[0]}/: {what}") if what else None
+    return LeftOutFile(path, Outcome.SKIPPED, f"in {folders[0]}/: {what}") if what else None

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from pbrlib.skyrim import ARCHIVES, OTHER_PICTURES
-from pbrlib.textures.aside import Aside, Fate
 from pbrlib.textures.decode import SUFFIXES
+from pbrlib.textures.leftout import LeftOutFile, Outcome
 
 SAVE = "Save it as DDS or PNG"
 """What to do with a picture that is not read."""
@@ -22,7 +22,7 @@ class TreeFiles:
     """The textures below a folder and everything else that may hold one, relative to the texture root."""
 
     textures: list[PurePosixPath] = field(default_factory=list)
-    asides: list[Aside] = field(default_factory=list)
+    left_out: list[LeftOutFile] = field(default_factory=list)
 
 
 def tree_files(root: Path, *, start: Path) -> TreeFiles:
@@ -36,8 +36,8 @@ def tree_files(root: Path, *, start: Path) -> TreeFiles:
 
     def unlisted(error: OSError) -> None:
         place = _relative(root, Path(str(error.filename)))
-        found.asides.append(
-            Aside(place, Fate.UNREAD, f"cannot be listed ({error.strerror}). Check its permissions")
+        found.left_out.append(
+            LeftOutFile(place, Outcome.UNREAD, f"cannot be listed ({error.strerror}). Check its permissions")
         )
 
     for folder, subfolders, names in os.walk(start, onerror=unlisted):
@@ -45,12 +45,14 @@ def tree_files(root: Path, *, start: Path) -> TreeFiles:
         for name in subfolders:
             if Path(folder, name).is_symlink():
                 reason = "a link to a folder, which is not followed. Copy the folder, or give it as INPUT"
-                found.asides.append(Aside(_relative(root, Path(folder, name)), Fate.UNREAD, reason))
+                found.left_out.append(
+                    LeftOutFile(_relative(root, Path(folder, name)), Outcome.UNREAD, reason)
+                )
         for name in sorted(names):
             path = Path(folder, name)
             reason = unread_reason(path)
             if reason:
-                found.asides.append(Aside(_relative(root, path), Fate.UNREAD, reason))
+                found.left_out.append(LeftOutFile(_relative(root, path), Outcome.UNREAD, reason))
             elif name.lower().endswith(SUFFIXES):
                 found.textures.append(_relative(root, path))
     return found

@@ -16,7 +16,7 @@ from ray_jobs.commands.paramtypes import LocalPlace, Place
 
 if TYPE_CHECKING:
     from pbrlib.convert.conversionreport import Report
-    from pbrlib.textures.aside import Aside
+    from pbrlib.textures.leftout import LeftOutFile
     from pbrlib.textures.pairs import Listing
     from ray_jobs.bar import Console
 
@@ -106,10 +106,10 @@ def command(
         return chain
 
     console = Console()
-    seen: set[Aside] = set()
+    seen: set[LeftOutFile] = set()
 
     def begin(listing: Listing) -> None:
-        seen.update(listing.asides)
+        seen.update(listing.left_out)
         _print_listing(console, listing)
 
     with counted("convert") as watch:
@@ -123,7 +123,7 @@ def command(
             begin=begin,
             watch=lambda progress: watch(progress.done, progress.total),
         )
-    _print_report(console, report, new=[aside for aside in report.asides if aside not in seen])
+    _print_report(console, report, new=[file for file in report.left_out if file not in seen])
     context.exit(report.exit_code)
 
 
@@ -132,8 +132,8 @@ def _print_listing(console: Console, listing: Listing) -> None:
     from pbrlib.convert.conversionreport import left_out_table
     from pbrlib.errors import printable
 
-    if listing.asides:
-        console.print(left_out_table(listing.asides))
+    if listing.left_out:
+        console.print(left_out_table(listing.left_out))
     for note in listing.notes:
         console.print(f"Note: {printable(note)}.", markup=False, highlight=False, soft_wrap=True)
     count = f"{len(listing.pairs)} texture{'' if len(listing.pairs) == 1 else 's'}"
@@ -141,7 +141,7 @@ def _print_listing(console: Console, listing: Listing) -> None:
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _print_report(console: Console, report: Report, *, new: list[Aside]) -> None:
+def _print_report(console: Console, report: Report, *, new: list[LeftOutFile]) -> None:
     """Says what became of the textures; what was left out beforehand has been said."""
     from pbrlib.convert.conversionreport import left_out_table
     from pbrlib.errors import printable
@@ -150,7 +150,7 @@ def _print_report(console: Console, report: Report, *, new: list[Aside]) -> None
         console.print(report.table())
     if new:
         console.print(left_out_table(new))
-    counts = ", ".join(f"{count} {fate}" for fate, count in report.counts().items())
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in report.counts().items())
     ended = "" if report.state == "complete" else f"{report.state} ({printable(report.reason)}): "
     again = " The same command converts all of them again." if report.state == "stopped" else ""
     pictures = ", contact.png" if report.converted else ""

@@ -28,7 +28,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_conversion_finds_every_pair_and_nothing_else(tree: Path) -> None:
     listing = find_textures(tree)
     index = json.loads((tree / "index.json").read_text())
-    assert not listing.asides
+    assert not listing.left_out
     assert {str(pair.diffuse.relative_to(tree)) for pair in listing.pairs} == {i["diffuse"] for i in index}
     assert {str(pair.normal.relative_to(tree)) for pair in listing.pairs} == {i["normal"] for i in index}
     assert [item["id"] for item in index] == [entry.id for entry in SOURCE.entries()]
@@ -111,7 +111,7 @@ def test_every_id_has_files_of_its_own_that_are_converted(tmp_path: Path) -> Non
     index = json.loads((tmp_path / "index.json").read_text())
     assert len({item["diffuse"].lower() for item in index}) == len(Named.IDS)
     listing = find_textures(tmp_path)
-    assert not listing.asides
+    assert not listing.left_out
     assert len(listing.pairs) == len(Named.IDS)
     for item in index:
         stored = read_picture(tmp_path / item["diffuse"]).mean()

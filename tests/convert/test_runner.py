@@ -16,8 +16,8 @@ from pbrlib.convert.inputs import Specular
 from pbrlib.convert.runner import Progress, convert_tree
 from pbrlib.errors import CheckpointError, ConfigError
 from pbrlib.inference.chain import TextureInput
-from pbrlib.textures.aside import Fate
 from pbrlib.textures.decode import read_picture
+from pbrlib.textures.leftout import Outcome
 from tests.convert.readers import crashing_reader
 from tests.convert.textures import FakeNetworks, normal, picture, save_pair, save_png
 
@@ -88,7 +88,7 @@ def test_the_tables_name_every_file(tmp_path: Path) -> None:
     console = Console(record=True, width=200, file=open(os.devnull, "w"))  # noqa: PTH123, SIM115
     with console.file:
         console.print(report.table())
-        console.print(left_out_table(report.asides))
+        console.print(left_out_table(report.left_out))
     text = console.export_text()
     assert "[odd] name" in text
     assert "interface/map_n.dds" in text
@@ -99,8 +99,8 @@ def test_textures_that_could_not_be_written_are_failures(tmp_path: Path) -> None
     (tmp_path / "out/textures").mkdir(parents=True)
     (tmp_path / "out/textures/PBR").write_text("in the way")
     report = convert_tree(FakeNetworks, source=tmp_path / "in", output=tmp_path / "out", settings=ONE)
-    assert [aside.fate for aside in report.asides] == [Fate.FAILED]
-    assert "cannot be written" in report.asides[0].reason
+    assert [file.outcome for file in report.left_out] == [Outcome.FAILED]
+    assert "cannot be written" in report.left_out[0].reason
     assert not (tmp_path / "out/contact.png").exists()
 
 
@@ -179,9 +179,9 @@ def test_whatever_goes_wrong_with_a_pair_is_a_line_of_the_report(
     networks = Stumbling(error)
     report = convert_tree(lambda: networks, source=tmp_path / "in", output=tmp_path / "out", settings=ONE)
     assert [item.name for item in report.converted] == ["a", "c"]
-    (aside,) = report.asides
-    assert aside.fate is Fate.FAILED
-    assert aside.reason.startswith(reason)
+    (file,) = report.left_out
+    assert file.outcome is Outcome.FAILED
+    assert file.reason.startswith(reason)
     assert (report.state, report.exit_code) == ("complete", 1)
 
 
@@ -193,7 +193,7 @@ def test_predictions_that_are_not_finite_are_not_written(tmp_path: Path) -> None
 
     save_pair(tmp_path / "in", "wall")
     report = convert_tree(Diverged, source=tmp_path / "in", output=tmp_path / "out", settings=ONE)
-    assert "the network of roughness answers numbers that are not finite" in report.asides[0].reason
+    assert "the network of roughness answers numbers that are not finite" in report.left_out[0].reason
     assert not (tmp_path / "out/textures").exists()
 
 
@@ -208,7 +208,7 @@ def test_a_file_that_vanishes_before_its_turn_fails_alone(tmp_path: Path) -> Non
         FakeNetworks, source=tmp_path / "in", output=tmp_path / "out", settings=ONE, watch=remove_last
     )
     assert [item.name for item in report.converted] == list("abcdefg")
-    assert "h.dds: cannot be read (No such file or directory)" in report.asides[0].reason
+    assert "h.dds: cannot be read (No such file or directory)" in report.left_out[0].reason
 
 
 def test_a_glow_map_is_carried_and_the_patch_says_emissive(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_a_glow_map_that_does_not_decode_fails_its_texture_by_name(tmp_path: Pat
     save_pair(tmp_path / "in", "lamp")
     (tmp_path / "in/lamp_g.dds").write_bytes(b"DDS absurd")
     report = convert_tree(FakeNetworks, source=tmp_path / "in", output=tmp_path / "out", settings=ONE)
-    assert "lamp_g.dds" in report.asides[0].reason
+    assert "lamp_g.dds" in report.left_out[0].reason
 
 
 @pytest.mark.parametrize(("specular", "alpha"), [(1.0, 255), (0.5, 128), (0.0, 0), ("gloss", 100)])
@@ -280,5 +280,5 @@ def test_an_own_earlier_conversion_is_replaced_and_a_foreign_set_is_not(tmp_path
     (tmp_path / "out/PBRNifPatcher/wall.json").unlink()
     before = (tmp_path / "out/textures/PBR/wall.dds").read_bytes()
     report = convert_tree(FakeNetworks, source=tmp_path / "in", output=tmp_path / "out", settings=ONE)
-    assert [aside.fate for aside in report.asides] == [Fate.KEPT]
+    assert [file.outcome for file in report.left_out] == [Outcome.KEPT]
     assert (tmp_path / "out/textures/PBR/wall.dds").read_bytes() == before

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from pbrlib.errors import DataError
-from pbrlib.textures.aside import Fate
+from pbrlib.textures.leftout import Outcome
 from pbrlib.textures.pairs import Listing, find_pairs
 from tests.convert.textures import dds, picture, save_pair, save_png
 
@@ -19,8 +19,8 @@ def names(listing: Listing) -> list[str]:
     return [pair.name.as_posix() for pair in listing.pairs]
 
 
-def fates(listing: Listing) -> dict[str, Fate]:
-    return {aside.path.as_posix(): aside.fate for aside in listing.asides}
+def outcomes(listing: Listing) -> dict[str, Outcome]:
+    return {file.path.as_posix(): file.outcome for file in listing.left_out}
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_diffuse_and_normal_pair_by_suffix_whatever_the_case(
     touch(tmp_path, f"stone/{diffuse}", f"stone/{normal}")
     listing = find_pairs(tmp_path)
     assert [(pair.diffuse.name, pair.normal.name) for pair in listing.pairs] == [(diffuse, normal)]
-    assert not listing.asides
+    assert not listing.left_out
 
 
 def test_the_written_name_drops_the_diffuse_suffix_and_the_matched_stem_keeps_it(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_png_pairs_with_dds_and_dds_is_preferred(tmp_path: Path) -> None:
     save_png(tmp_path / "floor.png", picture())
     listing = find_pairs(tmp_path)
     assert names(listing) == ["floor", "wall"]
-    assert fates(listing) == {"floor.png": Fate.SKIPPED}
+    assert outcomes(listing) == {"floor.png": Outcome.SKIPPED}
 
 
 def test_two_diffuses_of_one_normal_are_two_textures_since_meshes_may_name_either(tmp_path: Path) -> None:
@@ -78,14 +78,14 @@ def test_two_diffuses_of_one_normal_are_two_textures_since_meshes_may_name_eithe
         ("wall", "wall", "wall_n.dds"),
         ("wall_d", "wall_d", "wall_n.dds"),
     ]
-    assert not listing.asides
+    assert not listing.left_out
 
 
 def test_unpaired_files_are_listed_with_what_they_lack(tmp_path: Path) -> None:
     touch(tmp_path, "lonely.dds", "other_n.dds")
-    asides = find_pairs(tmp_path).asides
-    assert {aside.fate for aside in asides} == {Fate.UNPAIRED}
-    reasons = {aside.path.name: aside.reason for aside in asides}
+    left_out = find_pairs(tmp_path).left_out
+    assert {file.outcome for file in left_out} == {Outcome.UNPAIRED}
+    reasons = {file.path.name: file.reason for file in left_out}
     assert reasons["lonely.dds"].startswith("no normal beside it (lonely_n). Put it there")
     assert reasons["other_n.dds"].startswith("no diffuse beside it. If that lies in an archive, unpack it")
 
@@ -105,9 +105,9 @@ def test_unpaired_files_are_listed_with_what_they_lack(tmp_path: Path) -> None:
 )
 def test_other_maps_are_skipped_with_a_reason(tmp_path: Path, name: str) -> None:
     touch(tmp_path, f"stone/{name}")
-    (aside,) = find_pairs(tmp_path).asides
-    assert aside.fate is Fate.SKIPPED
-    assert aside.reason.startswith(name[1:-4].lower() + ": ")
+    (file,) = find_pairs(tmp_path).left_out
+    assert file.outcome is Outcome.SKIPPED
+    assert file.reason.startswith(name[1:-4].lower() + ": ")
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_other_maps_are_skipped_with_a_reason(tmp_path: Path, name: str) -> None
 )
 def test_folders_without_materials_are_skipped(tmp_path: Path, folder: str) -> None:
     save_pair(tmp_path, f"{folder}/thing")
-    assert set(fates(find_pairs(tmp_path)).values()) == {Fate.SKIPPED}
+    assert set(outcomes(find_pairs(tmp_path)).values()) == {Outcome.SKIPPED}
 
 
 def test_a_folder_of_armour_named_like_the_ui_is_read(tmp_path: Path) -> None:
@@ -125,9 +125,9 @@ def test_a_folder_of_armour_named_like_the_ui_is_read(tmp_path: Path) -> None:
 
 def test_true_pbr_files_are_kept_by_name(tmp_path: Path) -> None:
     touch(tmp_path, "PBR/stone/wall.dds", "PBR/stone/wall_rmaos.dds")
-    assert fates(find_pairs(tmp_path)) == {
-        "PBR/stone/wall.dds": Fate.KEPT,
-        "PBR/stone/wall_rmaos.dds": Fate.KEPT,
+    assert outcomes(find_pairs(tmp_path)) == {
+        "PBR/stone/wall.dds": Outcome.KEPT,
+        "PBR/stone/wall_rmaos.dds": Outcome.KEPT,
     }
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from pbrlib.errors import DataError
 from pbrlib.skyrim import ARCHIVES, OTHER_PICTURES
-from pbrlib.textures.aside import Fate
+from pbrlib.textures.leftout import Outcome
 from pbrlib.textures.pairs import Listing, find_pairs
 
 IN = ("", "/stone", "/stone/deep")
@@ -23,7 +23,7 @@ def names(listing: Listing) -> list[str]:
 
 
 def unread(listing: Listing) -> dict[str, str]:
-    return {aside.path.as_posix(): aside.reason for aside in listing.asides if aside.fate is Fate.UNREAD}
+    return {file.path.as_posix(): file.reason for file in listing.left_out if file.outcome is Outcome.UNREAD}
 
 
 @pytest.mark.parametrize(

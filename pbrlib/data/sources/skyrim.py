@@ -24,7 +24,7 @@ from pbrlib.data.sources.settings import Reader, read_settings
 from pbrlib.errors import DataError
 from pbrlib.maps import ALBEDO, HEIGHT, ROUGHNESS, TRUE_PBR
 from pbrlib.skyrim import NORMAL_SUFFIXES, PBR_FOLDER
-from pbrlib.textures.aside import Fate
+from pbrlib.textures.leftout import Outcome
 from pbrlib.textures.matching import Pair
 from pbrlib.textures.pairs import find_pairs
 from pbrlib.textures.treefiles import subfolder, texture_files
@@ -156,9 +156,9 @@ class SkyrimSource:
                 "Give new= or masks= with the same paths below them."
             )
         notes += [
-            Finding(str(aside.path), "", aside.fate.value, "note", f"{aside.reason}; left out")
-            for aside in listing.asides
-            if aside.fate in (Fate.UNPAIRED, Fate.UNREAD)
+            Finding(str(file.path), "", file.outcome.value, "note", f"{file.reason}; left out")
+            for file in listing.left_out
+            if file.outcome in (Outcome.UNPAIRED, Outcome.UNREAD)
         ]
         notes += _strays(new, entries)
         return entries, notes
