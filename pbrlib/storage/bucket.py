@@ -15,7 +15,7 @@ from pbrlib.storage import s3listing, s3reading, s3writing
 from pbrlib.storage.growing import GrowingFolder, SentFolder
 from pbrlib.storage.lease import leased
 from pbrlib.storage.lines import LinesOnClose, LineTail, SentLineTail, append_to_object
-from pbrlib.storage.lock import ask_to_wait
+from pbrlib.storage.lock import wait_remedy
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -179,7 +179,7 @@ def provisional(folder: Path, *, takes_over: bool) -> Iterator[set[Path]]:
 
 def hold_lock(path: Path, *, owner: str, option: str) -> AbstractContextManager[None]:
     """A lease."""
-    return leased(path, owner=owner, remedy=ask_to_wait(option))
+    return leased(path, owner=owner, remedy=wait_remedy(option))
 
 
 def try_to_write(folder: Path) -> None:

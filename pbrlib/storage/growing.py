@@ -12,33 +12,33 @@ from pbrlib.storage.lines import append_to_object, open_for_lines
 
 SEND_EVERY_S = 15.0
 SHARE_OF_TIME = 0.05
-"""S3 cannot add to an object, so files are sent whole, and less often as they grow, to take no more."""
+"""S3 cannot append to an object, so files are sent whole, and less often the larger they are."""
 
 
 class GrowingFolder:
-    """What is written into ``path`` is found in the folder: here at once, since it is the folder itself."""
+    """A folder of growing files; ``path`` is the local folder to write to, here the folder itself."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder
 
     def append(self, name: str, lines: str) -> None:
-        """Adds lines to a file that others add to as well, before and after."""
+        """Append lines to a file that other processes append to."""
         with open_for_lines(self.path / name) as file:
             file.write(lines)
 
     def send(self) -> None:
-        """Puts what is new into the folder; raises DataError when S3 refuses, and keeps it then."""
+        """Send new content to the folder; if S3 refuses, raise DataError and keep the content."""
 
     @property
     def is_due(self) -> bool:
-        """Whether it is time to send for readers."""
+        """Whether new content should be sent now, so that readers see it."""
         return False
 
     def try_to_send(self) -> None:
-        """Sends for readers: what S3 refuses now is sent with the next checkpoint, or that fails."""
+        """Send new content; if S3 refuses, it is sent again with the next checkpoint."""
 
     def close(self) -> None:
-        """Removes what is kept on this machine alone."""
+        """Remove the temporary local files."""
 
 
 class SentFolder(GrowingFolder):
@@ -53,11 +53,11 @@ class SentFolder(GrowingFolder):
         self._due = time.monotonic() + SEND_EVERY_S
 
     def append(self, name: str, lines: str) -> None:
-        """Keeps the lines until they are sent."""
+        """Keep the lines until ``send``."""
         self._lines[name] = self._lines.get(name, "") + lines
 
     def send(self) -> None:
-        """Sends the files that have grown, and adds the lines."""
+        """Send the files that have grown, and append the lines."""
         began = time.monotonic()
         try:
             for path in sorted(self.path.rglob("*")):
@@ -74,11 +74,11 @@ class SentFolder(GrowingFolder):
 
     @property
     def is_due(self) -> bool:
-        """After ``SEND_EVERY_S``, later where sending takes long."""
+        """Whether ``SEND_EVERY_S`` has passed, or more time if sending is slow."""
         return time.monotonic() >= self._due
 
     def try_to_send(self) -> None:
-        """Sends; what is refused stays."""
+        """Send new content, and keep what S3 refuses."""
         try:
             self.send()
         except DataError:

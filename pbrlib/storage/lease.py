@@ -1,7 +1,7 @@
-"""A lock on S3: an object that its holder renews, and that another process may take once it has expired.
+"""A lease on S3: an object that its holder renews, and that another process may take after it expires.
 
-Its age is by the clock of the server alone; every put is conditional, so that one of two processes that take
-it is refused.
+Its age is computed from the clock of the server only. Every put is conditional, so that only one of two
+processes gets the lease.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from pbrlib.errors import ConfigError, DataError
 from pbrlib.storage import s3reading, s3writing
 
 LEASE_S = 60.0
-"""A lease that has not been renewed for so long is free."""
+"""A lease expires if it is not renewed for this time."""
 RENEW_S = 10.0
 _TAKES = 10
-"""Attempts to put a free lease; a put is refused when another process was quicker, which then holds it."""
+"""Number of attempts to take a free lease; a put is refused if another process was faster."""
 
 _log = logging.getLogger(__name__)
 
@@ -39,10 +39,10 @@ class _Holder:
 
 @contextmanager
 def leased(place: Path, *, owner: str, remedy: str) -> Iterator[None]:
-    """Holds the lease that the object at ``place`` is while the block runs.
+    """Hold the lease of the object at ``place`` while the block runs.
 
-    A lease that somebody renews is refused as soon as that is seen; one that nobody renews is taken once it
-    has expired.
+    If another process renews the lease, the error is raised at once; an unrenewed lease is taken when it
+    expires.
 
     Raises:
         ConfigError: ``owner`` of another process holds it; ``remedy`` says what to do.
@@ -65,7 +65,7 @@ def leased(place: Path, *, owner: str, remedy: str) -> Iterator[None]:
 
 
 def _enable_interrupts() -> None:
-    """Makes SIGINT, by which a lost lease ends the command, work where a script runs it in the background."""
+    """Enable SIGINT, which ends the command if the lease is lost; shells disable it in the background."""
     ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     if ignored and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -79,7 +79,7 @@ class _Lease:
         self.lost = False
 
     def take(self, *, remedy: str) -> None:
-        """Takes the lease once it is free; raises ConfigError where another process renews it."""
+        """Take the lease when it is free; raises ConfigError if another process renews it."""
         first: _Holder | None = None
         refused = 0
         while refused < _TAKES:
@@ -108,7 +108,7 @@ class _Lease:
 
     @contextmanager
     def renewed(self) -> Iterator[None]:
-        """Renews the lease while the block runs, and gives it back at the end."""
+        """Renew the lease while the block runs, and release it at the end."""
         ended = threading.Event()
         thread = threading.Thread(target=self._renew, args=(ended,), name="lease", daemon=True)
         thread.start()
@@ -132,7 +132,7 @@ class _Lease:
                 _log.warning("%s: not renewed (%s)", self._address, error)
 
     def _put(self, etag: str | None) -> bool:
-        """Puts the lease; returns whether it is ours, which a put whose answer was lost may have made it."""
+        """Put the lease; return whether it is ours, even if the response of a put was lost."""
         self._puts += 1  # an etag is a hash of the content, which has to change
         content = json.dumps({"owner": self._owner, "token": self._token, "puts": self._puts}).encode()
         put = s3writing.write_if(self._address, content, etag=etag)
@@ -143,7 +143,7 @@ class _Lease:
         return put is not None
 
     def _is_ours(self) -> bool:
-        """Asks S3, since a machine that stood still has not noticed who has taken over meanwhile."""
+        """Read the holder from S3, since another process may have taken it during a suspension."""
         found = s3reading.read_dated(self._address)
         return found is not None and self._token.encode() in found[0]
 

@@ -1,4 +1,4 @@
-"""Files of lines to which several processes add; a kill or a full disk may cut a line short."""
+"""Text files to which several processes append lines; a kill or a full disk may truncate a line."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from pbrlib.errors import DataError, OutageError
 from pbrlib.storage import s3reading, s3writing
 
 _PUTS = 8
-"""So often lines are put into an object to which others add."""
+"""Number of attempts to append lines to an object that other processes append to."""
 
 POLL_S = 5.0
-"""How often who follows an object asks S3 for more."""
+"""Interval in which a follower of an object requests new lines from S3."""
 
 
 def open_for_lines(path: Path) -> TextIO:
-    """A text file on disk to add lines to, each written at once; made if need be.
+    """Open or create a text file to append lines, each of which is written at once.
 
-    A last line that was cut short is ended first, so that it spoils no other. Raises OSError.
+    A truncated last line is ended first, so that it does not damage the next one. Raises OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("a", buffering=1)
@@ -47,24 +47,24 @@ def _ends_a_line(path: Path) -> bool:
 
 
 def append_to_object(address: str, added: bytes) -> None:
-    """Puts the object anew with the lines added, and tries again where another writer was quicker.
+    """Append lines to an object by a conditional put, and repeat it if another process was faster.
 
-    Of equal lines that two add at once, one may be left out. Raises DataError when S3 refuses.
+    If two processes append equal lines at once, one may be lost. Raises DataError if S3 refuses.
     """
     known = 0
     for attempt in range(_PUTS):
         before, etag, _ = s3reading.read_dated(address) or (b"", None, 0.0)
         if attempt > 0 and before[known:].startswith(added):
-            return  # it went through; the answer was lost
+            return  # the put succeeded and its response was lost
         if s3writing.write_if(address, before + added, etag=etag) is not None:
             return
         known = len(before)
-        time.sleep(random.uniform(0.0, 0.05 * 2**attempt))  # noqa: S311  # so that two do not meet again
+        time.sleep(random.uniform(0.0, 0.05 * 2**attempt))  # noqa: S311  # so that two writers do not collide again
     raise OutageError(f"{address}: S3 has refused {_PUTS} puts, since others add lines to it.")
 
 
 def records(lines: Iterable[str | bytes]) -> list[dict[str, Any]]:
-    """The JSON mappings among lines; one that was cut short is none."""
+    """Return the JSON mappings among lines, without truncated ones."""
     found = []
     for line in lines:
         try:
@@ -77,19 +77,19 @@ def records(lines: Iterable[str | bytes]) -> list[dict[str, Any]]:
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """The mappings of a file with one in each line; none where there is no file."""
+    """Return the JSON mappings of a file, one per line; an empty list if there is no file."""
     return records(path.read_bytes().split(b"\n")) if path.exists() else []
 
 
 class LinesOnClose(io.StringIO):
-    """Lines in memory, which are added to an object when it is closed."""
+    """Lines in memory that are appended to an object on close."""
 
     def __init__(self, address: str) -> None:
         super().__init__()
         self._address = address
 
     def close(self) -> None:
-        """Adds the lines; raises DataError when S3 refuses."""
+        """Append the lines to the object; raises DataError if S3 refuses."""
         if not self.closed:
             added = self.getvalue()
             super().close()
@@ -97,15 +97,15 @@ class LinesOnClose(io.StringIO):
 
 
 class LineTail:
-    """Reads the records that are added to a file; one that was begun anew is read from its start."""
+    """Follows the records that are appended to a file; a file that was replaced is read from its start."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._position, self._identity = path, 0, -1
-        # The lines that stand there already belong to an earlier attempt.
+        # Existing lines belong to an earlier attempt.
         self.lines()
 
     def lines(self) -> list[dict[str, Any]]:
-        """The whole lines since the last call, the oldest first."""
+        """Return the records of complete lines since the last call, in order."""
         return records(self._read())
 
     def _read(self) -> list[bytes]:
@@ -126,24 +126,24 @@ class LineTail:
 
 
 class SentLineTail(LineTail):
-    """As ``LineTail`` of an object on S3, which is asked for every few seconds."""
+    """Follows the records of an object on S3, with one request in ``POLL_S``."""
 
     def __init__(self, path: Path) -> None:
         self._asked = -math.inf
         super().__init__(path)
 
     def lines(self) -> list[dict[str, Any]]:
-        """The whole lines since the last time that S3 was asked and answered."""
+        """Return the records of complete lines since the last successful request."""
         if time.monotonic() - self._asked < POLL_S:
             return []
         self._asked = time.monotonic()
         try:
             return [json.loads(line) for line in self._read()]
         except DataError:
-            # What S3 does not give now it gives later; whoever writes there has to complain.
+            # The next request may succeed; errors of S3 are reported by the writer.
             return []
         except ValueError:
-            # Between two calls the file was begun anew and has grown past where it was read.
+            # Between two calls the file was replaced, and the new one is longer than the position.
             self._position = 0
             return []
 

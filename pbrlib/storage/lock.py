@@ -1,4 +1,4 @@
-"""A lock of the kernel that does not outlive the process that holds it."""
+"""A file lock that the operating system releases when its process ends."""
 
 from __future__ import annotations
 
@@ -11,28 +11,32 @@ from pbrlib.errors import ConfigError
 
 @contextmanager
 def locked(path: Path, *, owner: str, option: str) -> Iterator[None]:
-    """Holds the lock of a file while the block runs; the file stays, and says who had it last.
+    """Hold the lock of a file while the block runs; the file stays and contains its last owner.
+
+    Args:
+        path: The file.
+        owner: The text that the file contains while the lock is held.
+        option: The command-line option that gives the folder of the file, for error messages.
 
     Raises:
-        ConfigError: Another process holds it, or the file system has no locks. ``option`` is the one that
-            names the folder.
+        ConfigError: Another process holds the lock, or the file system has no locks.
     """
-    from filelock import FileLock, Timeout  # imports asyncio, which most commands have no use for
+    from filelock import FileLock, Timeout  # imports asyncio, which most commands do not need
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A soft lock, filelock's answer to a file system without locks, would outlive a killed process.
+    # On a file system without locks filelock would use a soft lock, which remains after a kill.
     lock = FileLock(path, timeout=0, fallback_to_soft=False)
     try:
         lock.acquire()
     except Timeout:
-        first = path.read_text(encoding="utf-8") or "another command"
-        raise ConfigError(f"{path.parent}: {first} is writing there. {ask_to_wait(option)}") from None
+        holder = path.read_text(encoding="utf-8") or "another command"
+        raise ConfigError(f"{path.parent}: {holder} is writing there. {wait_remedy(option)}") from None
     except PermissionError:
         raise
     except OSError as error:
         raise ConfigError(
-            f"{path.parent}: its file system has no locks ({error}), without which two commands would write "
-            f"over each other. Give another {option}: a local disk, NFS or EFS."
+            f"{path.parent}: got a file system without locks ({error}); expected one with locks, since two "
+            f"commands must not write at once. Give another {option}: a folder on a local disk, NFS or EFS."
         ) from error
     try:
         path.write_text(owner, encoding="utf-8")
@@ -41,6 +45,6 @@ def locked(path: Path, *, owner: str, option: str) -> Iterator[None]:
         lock.release()
 
 
-def ask_to_wait(option: str) -> str:
-    """The remedy where another command holds a lock."""
+def wait_remedy(option: str) -> str:
+    """Return the remedy for an error message, if another command holds a lock."""
     return f"Wait until it has ended, or give another {option}."

@@ -1,4 +1,4 @@
-"""The one path type: a path of this machine, or one that stands for an S3 address."""
+"""Paths of local files and of S3 objects, with one interface."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pbrlib.storage.s3errors import SCHEME, split_address
 
 
 class S3Path(PosixPath):
-    """A ``pathlib.Path`` of an S3 address: what reads, writes, lists and removes asks S3.
+    """A ``pathlib.Path`` of an S3 address: its methods read, write, list and remove objects of S3.
 
-    A folder is there as long as anything lies below it. There is no half-written file: ``write_bytes`` puts
-    an object in one step. Whatever needs a file of this machine gets a TypeError rather than a file with an
+    A folder exists while it has objects. Files are never incomplete: ``write_bytes`` puts an object in one
+    step. A function that needs a local file gets a TypeError instead of a file with an
     odd name; `pbrlib.storage.fetched` makes one.
     """
 
@@ -32,24 +32,24 @@ class S3Path(PosixPath):
         raise TypeError(f"{self}: is no file of this machine")
 
     def is_absolute(self) -> bool:
-        """An address means the same everywhere; what ``relative_to`` leaves of one does not."""
+        """Whether the path begins with a scheme; the results of ``relative_to`` do not."""
         return self.parts[:1] == ("s3:",)
 
     def resolve(self, strict: bool = False) -> S3Path:
-        """Itself."""
+        """Return the path itself."""
         return self
 
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
-        """Size and time; raises FileNotFoundError unless it is an object."""
+        """Return size and time of an object; raises FileNotFoundError if there is none."""
         known = s3listing.head(str(self))
         return os.stat_result((0o100644, 0, 0, 1, 0, 0, known.size, *[known.modified] * 3))
 
     def lstat(self) -> os.stat_result:
-        """As ``stat``."""
+        """Return the result of ``stat``."""
         return self.stat()
 
     def is_file(self) -> bool:
-        """Whether there is an object; a bucket is none."""
+        """Whether the path is an object; a bucket is not."""
         if len(self.parts) < 3:  # s3:, bucket, key
             return False
         try:
@@ -59,23 +59,23 @@ class S3Path(PosixPath):
         return True
 
     def is_dir(self) -> bool:
-        """Whether anything lies below it."""
+        """Whether there is an object below the path."""
         return s3listing.is_folder(str(self))
 
     def is_symlink(self) -> bool:
-        """Never."""
+        """Return False, since S3 has no links."""
         return False
 
     def exists(self) -> bool:
-        """Whether it is an object or a folder."""
+        """Whether the path is an object or a folder."""
         return self.is_file() or self.is_dir()
 
     def iterdir(self) -> Generator[S3Path, None, None]:
-        """What lies directly below."""
+        """Yield the objects and folders directly below the path."""
         yield from (self / name for name in s3listing.children(str(self)))
 
     def glob(self, pattern: str) -> Generator[S3Path, None, None]:
-        """What lies as many levels below as the pattern has parts, and matches it."""
+        """Yield the paths that match a pattern; ``*`` matches within one level."""
         first, _, rest = pattern.partition("/")
         for path in self.iterdir() if "*" in first else [self / first]:
             if not fnmatch.fnmatchcase(path.name, first):
@@ -86,23 +86,23 @@ class S3Path(PosixPath):
                 yield path
 
     def rglob(self, pattern: str) -> Generator[S3Path, None, None]:
-        """All objects below whose name matches."""
+        """Yield all objects below the path whose name matches."""
         found = (S3Path(address) for address in s3listing.tree(str(self)))
         yield from (path for path in found if fnmatch.fnmatchcase(path.name, pattern))
 
     def open(self, mode: str = "r", *given: Any, **named: Any) -> Any:
-        """The whole object in memory, to be read; raises FileNotFoundError, DataError if S3 refuses."""
+        """Read an object into memory; raises FileNotFoundError, or DataError if S3 refuses the request."""
         if mode not in ("r", "rb"):
             raise TypeError(f"{self}: S3 has no files that can be opened for writing")
         data = self.read_bytes()
         return io.BytesIO(data) if mode == "rb" else io.StringIO(data.decode())
 
     def read_bytes(self) -> bytes:
-        """The whole object; errors as for ``open``."""
+        """Return the content of an object; raises the errors of ``open``."""
         return s3reading.read(str(self))
 
     def read_text(self, encoding: str | None = None, errors: str | None = None) -> str:
-        """The whole object as text; errors as for ``open``."""
+        """Return the content of an object as text; raises the errors of ``open``."""
         return self.read_bytes().decode(encoding or "utf-8", errors or "strict")
 
     def write_bytes(self, data: Any) -> int:
@@ -122,7 +122,7 @@ class S3Path(PosixPath):
         return self.write_bytes(data.encode(encoding or "utf-8", errors or "strict"))
 
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
-        """Nothing: a folder is there once something lies below it."""
+        """Do nothing, since a folder exists once it has an object."""
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Removes an object; raises FileNotFoundError, unless it may be missing, and DataError."""

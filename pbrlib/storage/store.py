@@ -1,4 +1,4 @@
-"""Finds what a path lies on: a disk of this machine, or S3."""
+"""Selects the storage backend of a path: the local disk or S3."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pbrlib.storage.paths import S3Path
 
 
 class _Store(Protocol):
-    """The modules `disk` and `bucket`; the functions of `pbrlib.storage` say what each operation promises."""
+    """The interface of the modules `disk` and `bucket`; `pbrlib.storage` documents its functions."""
 
     def write_atomic(self, path: Path, data: bytes) -> None: ...
     def staged(self, path: Path) -> AbstractContextManager[Path]: ...
@@ -41,5 +41,5 @@ class _Store(Protocol):
 
 
 def store_of(path: Path) -> _Store:
-    """What a path lies on."""
+    """Return the storage backend of a path."""
     return bucket if isinstance(path, S3Path) else disk

@@ -1,4 +1,4 @@
-"""Putting a finished folder into the place of another: a kill leaves the old one or the new one."""
+"""Replaces a folder by a finished one; a kill leaves the old folder or the new one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
 
 
 def swap_in(new: Path, target: Path) -> None:
-    """Makes ``new`` the ``target``, and removes what stood there.
+    """Rename ``new`` to ``target``, and remove the old folder.
 
     One step where the file system can exchange two names. Where it cannot, as on NFS, there is a moment in
     which the old folder stands aside whole and nothing in its place; `finish_swap` mends a kill there.
@@ -31,7 +31,7 @@ def swap_in(new: Path, target: Path) -> None:
 
 
 def finish_swap(target: Path) -> None:
-    """Mends what a kill in the middle of ``swap_in`` has left; raises OSError."""
+    """Repair the folders after a kill during ``swap_in``; raises OSError."""
     aside = _aside(target)
     if not aside.exists():
         return
@@ -42,7 +42,7 @@ def finish_swap(target: Path) -> None:
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Lets two folders take each other's name in one step; False where system or file system cannot."""
+    """Exchange the names of two folders in one step; return False if the system does not support it."""
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
     if rename is None:
         return False

@@ -62,7 +62,9 @@ def test_a_file_system_without_locks_is_an_error_and_not_a_lock_that_outlives_it
 
     monkeypatch.setattr("fcntl.flock", refuse)
     with (
-        pytest.raises(ConfigError, match=r"its file system has no locks.*Give another --out: a local disk"),
+        pytest.raises(
+            ConfigError, match=r"got a file system without locks.*Give another --out: a folder on a local"
+        ),
         storage.sole_writer(tmp_path, option="--out"),
     ):
         pass
