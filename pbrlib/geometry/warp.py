@@ -1,7 +1,7 @@
-"""Small elastic warps of pictures, in which normal vectors follow the surface.
+"""Applies small elastic warps to pictures; normal vectors are rotated with the surface.
 
 A warped picture shows at a pixel what the original shows at that pixel plus its displacement. The border
-stays where it is, so nothing from outside the picture is ever asked for.
+stays where it is, so no pixel outside of the picture is needed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 from pbrlib.geometry.fields import difference
 
 NODES = 4
-"""Nodes a side that a warp moves; with the fixed ones of the border they lie a fifth of the side apart."""
+"""Movable control points per side; with the fixed border points, their distance is a fifth of the side."""
 
 
 def smooth_displacement(
@@ -23,11 +23,11 @@ def smooth_displacement(
     """Displacements (columns, rows) in pixels that pass through ``nodes`` and vanish at the border.
 
     Args:
-        nodes: Displacements at the inner nodes of a regular net over the picture.
+        nodes: Displacements at the inner control points of a regular grid over the picture.
         size: Height and width of the picture.
     """
-    net = F.pad(nodes, (1, 1, 1, 1))
-    return F.interpolate(net, size=size, mode="bicubic", align_corners=True)
+    grid = F.pad(nodes, (1, 1, 1, 1))
+    return F.interpolate(grid, size=size, mode="bicubic", align_corners=True)
 
 
 def warp(x: Float[Tensor, "n c h w"], *, displacement: Float[Tensor, "n 2 h w"]) -> Float[Tensor, "n c h w"]:
@@ -39,7 +39,7 @@ def warp(x: Float[Tensor, "n c h w"], *, displacement: Float[Tensor, "n 2 h w"])
 def warp_labels(
     labels: Int64[Tensor, "n h w"], *, displacement: Float[Tensor, "n 2 h w"]
 ) -> Int64[Tensor, "n h w"]:
-    """Warps class ids: each pixel takes that of the nearest one."""
+    """Warps class ids; each pixel takes the id of the nearest source pixel."""
     grid = _grid(displacement)
     numbers = labels.unsqueeze(1).float()
     nearest = F.grid_sample(numbers, grid, mode="nearest", padding_mode="border", align_corners=True)
@@ -57,22 +57,22 @@ def warp_normal(
     """
     moved = warp(normal, displacement=displacement)
     x, y, z = moved.unsqueeze(2).unbind(dim=1)
-    along = difference(displacement, dim=-1, tileable=False)
-    down = difference(displacement, dim=-2, tileable=False)
-    turned = torch.cat(
+    d_column = difference(displacement, dim=-1, tileable=False)
+    d_row = difference(displacement, dim=-2, tileable=False)
+    rotated = torch.cat(
         (
-            (1.0 + along[:, :1]) * x - along[:, 1:] * y,
-            (1.0 + down[:, 1:]) * y - down[:, :1] * x,
+            (1.0 + d_column[:, :1]) * x - d_column[:, 1:] * y,
+            (1.0 + d_row[:, 1:]) * y - d_row[:, :1] * x,
             z,
         ),
         dim=1,
     )
-    length = turned.square().sum(dim=1, keepdim=True).sqrt()
-    return turned / length.clamp_min(1e-6)
+    length = rotated.square().sum(dim=1, keepdim=True).sqrt()
+    return rotated / length.clamp_min(1e-6)
 
 
 def _grid(displacement: Tensor) -> Float[Tensor, "n h w 2"]:
-    """Where each pixel looks, in the coordinates of ``grid_sample``: -1 and 1 are the outermost pixels."""
+    """Sampling position of each pixel for ``grid_sample``: -1 and 1 are the outermost pixels."""
     height, width = displacement.shape[-2:]
     columns = torch.arange(width, device=displacement.device) + displacement[:, 0]
     rows = torch.arange(height, device=displacement.device).view(-1, 1) + displacement[:, 1]
