@@ -1,6 +1,6 @@
-"""What counters the rarity of classes: their statistics, and which textures and tiles are drawn more often.
+"""Balances rare classes: their statistics, class weights, and which textures and tiles are drawn more often.
 
-Everything here comes from the index of a shard set; no pixel is read.
+All values are computed from the index of a shard set; no pixel is read.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pbrlib.data.shards.index import IndexRow
 from pbrlib.maps import CLASSES, class_id
 
 MOST_WEIGHT = 10
-"""The most that a class weighs, in weights of the most frequent class: due at a hundredth of its pixels."""
+"""Maximum weight of a class, relative to the most frequent class; reached at 1/100 of its pixels."""
 
 MINORITY_SHARE = 0.03
-"""The least share of minority pixels in a minority tile."""
+"""Minimum share of minority pixels in a minority tile."""
 
 LEAST_TILE_PX = 128
-"""The least side of a minority tile: a smaller crop lies anywhere inside it."""
+"""Minimum side of a minority tile; a smaller crop is placed at random inside the tile."""
 
 
 def minority_classes(class_pixels: Sequence[int]) -> tuple[int, ...]:
@@ -36,7 +36,7 @@ def minority_classes(class_pixels: Sequence[int]) -> tuple[int, ...]:
 
 
 def minority_of(rows: Sequence[IndexRow], balance: BalanceSpec) -> tuple[int, ...]:
-    """The ids of the minority classes of some textures: those declared, or those that the pixels show."""
+    """Return the ids of the minority classes: the declared ones, else those computed from the pixels."""
     if balance.minority is None:
         return minority_classes(class_pixels(rows))
     return tuple(class_id(name) for name in balance.minority)

@@ -1,6 +1,6 @@
-"""Crops put together from several textures: which draws become mosaics, and in which layout.
+"""Decides which draws become mosaics of several textures, and in which layout.
 
-Only the arithmetic of the plan is here; :mod:`pbrlib.data.augment.assembly` puts the pixels together.
+This module computes the plan only; :mod:`pbrlib.data.augment.assembly` composes the pixels.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pbrlib.seeds import mix
 
 
 class Layout(IntEnum):
-    """How the parts of a draw divide its crop; the numbers stand in the plan."""
+    """How the parts of a draw divide its crop; the plan stores these numbers."""
 
     SINGLE = 0
     SIDE_BY_SIDE = 1
@@ -23,7 +23,7 @@ class Layout(IntEnum):
 
     @property
     def parts(self) -> int:
-        """How many windows make up a crop."""
+        """Number of windows in a crop."""
         return (1, 2, 2, 4)[self]
 
 

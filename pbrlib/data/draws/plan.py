@@ -1,7 +1,7 @@
-"""Index, phase and seed to a draw plan: which sample, window and seed at every position of every step.
+"""Computes the draw plan of a phase: the sample, window and seed at every position of every step.
 
-A pure function: the plan does not know how many workers will run it, so a step's global batch is the
-same for any number of them, before and after a crash.
+The plan is a pure function of index, phase and seed. It does not depend on the number of workers, so the
+global batch of a step is the same for any number of workers, before and after a crash.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pbrlib.seeds import mix
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """What a plan depends on besides the index: the phase's figures and the run's seed."""
+    """The inputs of a plan besides the index: settings of the phase and the seed of the run."""
 
     mix: Mapping[str, float]
     crop: int
@@ -38,7 +38,7 @@ class PlanRequest:
 
 @dataclass(frozen=True)
 class DrawPlan:
-    """A phase's draws, ordered by step and position, and how they divide into epochs.
+    """The draws of a phase, ordered by step and position, and their division into epochs.
 
     ``table`` has the columns step, position, sample (row of the index), y, x, crop, seed, minority (whether
     the window is a minority tile), layout (a :class:`pbrlib.data.draws.mosaic.Layout`) and partners: for each
@@ -53,9 +53,9 @@ class DrawPlan:
     left_out: Mapping[str, int]
 
     def rows_of(self, *, rank: int, world: int, first_step: int) -> pa.Table:
-        """The draws of one rank from a step on: an equal consecutive part of every global batch.
+        """Return the draws of one rank from a step on: an equal consecutive part of every global batch.
 
-        Parts differ by at most one draw where the world does not divide the batch.
+        If the world size does not divide the batch, parts differ by at most one draw.
         """
         start, stop = share(self.batch, rank=rank, world=world)
         positions = np.concatenate(

@@ -1,4 +1,4 @@
-"""One material on its way from a source to a shard."""
+"""Materials, and the interface of the sources that read them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pbrlib.maps import Stored
 
 @dataclass(frozen=True)
 class Entry:
-    """What a source says of a material before reading it.
+    """A listed material of a source that is not read yet.
 
-    ``relatives`` are further families of which it holds a part: a material blended of two. ``place`` is
-    where the source finds it again, in its own words, so that a task that loads a few need not list all.
-    ``label`` is its class; None where that is unknown before reading, or there are several.
+    ``relatives`` are further families that a blended material has parts of. ``place`` is the source's own
+    locator of the material, so that a task can load it without listing all materials. ``label`` is its class,
+    or None if it is unknown before reading or there are several.
     """
 
     id: str
@@ -53,31 +53,31 @@ class Material:
 
 
 class Source(Protocol):
-    """Where materials come from. Pickles, so that Ray tasks can read entries in parallel."""
+    """A source of materials; picklable, so that Ray tasks can read entries in parallel."""
 
     @property
     def name(self) -> str:
-        """Of the source, in the index and in metrics."""
+        """The name of the source in the index and in metrics."""
         ...
 
     def entries(self) -> Iterable[Entry]:
-        """Lists the materials, cheaply, in a stable order; raises DataError if there is no such source."""
+        """List the materials, cheaply, in a stable order; raises DataError if there is no such source."""
         ...
 
     def load(self, entry: Entry) -> Material:
-        """Reads one material; raises DataError naming the file and what is wrong with it."""
+        """Read one material; raises DataError naming the file and what is wrong with it."""
         ...
 
     def stamp(self, entry: Entry) -> str:
-        """A text that changes with all that ``load`` reads: settings, and files by `file_stamp`.
+        """Return a text that changes with every input of ``load``: settings, and files by `file_stamp`.
 
-        Costs no reading of pictures. Equal stamps mean the same material to the same code.
+        Pictures are not read. Equal stamps mean an equal material if the code is the same.
         """
         ...
 
 
 def file_stamp(path: Path) -> str:
-    """Path, size and time of change of a file, as make and rsync compare them; of a missing file the path."""
+    """Return path, size and mtime of a file, which make and rsync compare too; the path if it is missing."""
     try:
         found = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""Which families train and which validate: by a hash of their name, in every class."""
+"""Assigns families of materials to training or validation, by a hash of their name and within each class."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pbrlib.errors import DataError
 from pbrlib.maps import CLASSES
 
 UNLABELLED = "(mixed or unknown)"
-"""What tables and manifests call materials without a class, or of several."""
+"""The name of materials without a class, or with several, in tables and manifests."""
 
 
 def assign_splits(
@@ -40,9 +40,9 @@ def assign_splits(
     a new set that holds more of that class may choose another one. An appended version never moves any.
 
     Args:
-        entries: What the sources list.
+        entries: The materials that the sources list.
         val_share: Share of the families for validation, 0..1; at 0 and 1 step 4 does nothing.
-        hold_out: Patterns.
+        hold_out: Patterns of ids or families that go to validation.
         earlier: The index of the version to append to.
 
     Raises:
@@ -69,7 +69,7 @@ def complete_splits(
     applies to what is there.
 
     Args:
-        splits: Of every family.
+        splits: The split of every family.
         members: All materials of the set.
         fixed: Families whose split stays.
     """
@@ -138,7 +138,7 @@ def validation_problem(splits: Iterable[Split]) -> str | None:
 
 
 def _position(family: str) -> float:
-    """A number in [0, 1) from a hash of a name."""
+    """Return a number in [0, 1) from a hash of a name."""
     return int.from_bytes(hashlib.sha256(family.encode()).digest()[:8], "big") / 2**64
 
 
