@@ -30,7 +30,7 @@ def figures_of(metrics: Mapping[str, float], selection: Selection) -> dict[str, 
     return {**metrics, selection.metric: selection.comparable(metrics), VALIDATED: bool(metrics)}
 
 
-class ToTheSweep(TuneReportCallback):
+class SweepReportCallback(TuneReportCallback):
     """Passes the reports of a fit on, with a handle of what would outlive a trial that is stopped."""
 
     def __init__(self) -> None:

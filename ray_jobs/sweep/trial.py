@@ -1,6 +1,6 @@
-"""One trial: the very fit of a single run, in a folder of its own, and how it ended.
+"""Train one trial of a sweep like a single run, in its own folder, and record its outcome.
 
-The process of a trial imports this module, and waits for little else before it asks for its place.
+The process of a trial imports this module before it requests its resources, so imports stay few.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from pbrlib.sweep.study import Outcome
 from pbrlib.train.record.rundirectory import FinishedPhase
 from ray_jobs.fit.failures import pbr_error_in
 from ray_jobs.fit.fit import LostControllerError, launch_on_ray
-from ray_jobs.fit.placement import ToTheSweep
+from ray_jobs.fit.placement import SweepReportCallback
 
 OUTCOME = "outcome.json"
-"""How a trial ended, left by itself: its process may be gone before anybody asks."""
+"""The file in which a trial writes its outcome, because its process may end before the sweep reads it."""
 
 
 def train_trial(config: Mapping[str, Any]) -> None:
-    """What Tune runs: the fit of a single run, whose reports go to the sweep too."""
+    """Train the phase of one trial and report its metrics to the sweep; Ray Tune's trainable."""
     job: PhaseJob = config["job"]
-    callbacks = [ToTheSweep()]
+    callbacks = [SweepReportCallback()]
     started = time.monotonic()
 
     def launch(job: PhaseJob) -> Path:
@@ -36,14 +36,14 @@ def train_trial(config: Mapping[str, Any]) -> None:
     try:
         done = carry_out(job, launch)
     except LostControllerError:
-        # The fit was ended from outside, by a stop, an interrupt or a lost node: no end of its own.
+        # A stop, an interrupt or a lost node ended the fit from outside, so the trial has no outcome.
         raise
     except Exception as error:
-        mistake = pbr_error_in(error)
-        reason = str(mistake) if mistake is not None else f"{type(error).__name__}: {error}"
-        _leave(job.runs, Outcome("failed", reason=reason, seconds=time.monotonic() - started))
+        pbr_error = pbr_error_in(error)
+        reason = str(pbr_error) if pbr_error is not None else f"{type(error).__name__}: {error}"
+        _write_outcome(job.runs, Outcome("failed", reason=reason, seconds=time.monotonic() - started))
         raise
-    _leave(job.runs, _finished(done, config["objectives"]))
+    _write_outcome(job.runs, _finished(done, config["objectives"]))
 
 
 def _finished(done: FinishedPhase, objectives: list[str]) -> Outcome:
@@ -54,12 +54,12 @@ def _finished(done: FinishedPhase, objectives: list[str]) -> Outcome:
     return Outcome("finished", values=values, seconds=done.seconds, step=done.step)
 
 
-def _leave(folder: Path, outcome: Outcome) -> None:
+def _write_outcome(folder: Path, outcome: Outcome) -> None:
     storage.write_atomic(folder / OUTCOME, json.dumps(asdict(outcome)))
 
 
 def read_outcome(folder: Path) -> Outcome | None:
-    """What a trial says of its end; None where it has not ended by itself."""
+    """Return the outcome that a trial wrote; None where it wrote none."""
     path = folder / OUTCOME
     if not path.is_file():
         return None

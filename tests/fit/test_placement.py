@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from pbrlib.train.runtimespec import Selection
-from ray_jobs.fit.placement import PLACE, ToTheSweep, figures_of, read_placement
+from ray_jobs.fit.placement import PLACE, SweepReportCallback, figures_of, read_placement
 
 
 def test_a_sweep_hears_of_no_checkpoint_without_figures() -> None:
     select = Selection(metric="l1", mode="min")
     report: dict[str, Any] = figures_of({}, select)
     # Passing it on would ask Ray, which does not run here, for the controller's handle.
-    ToTheSweep.after_report(object(), None, [report], None)  # type: ignore[arg-type]
+    SweepReportCallback.after_report(object(), None, [report], None)  # type: ignore[arg-type]
 
 
 def test_of_what_a_file_says_of_a_fit_only_its_place_is_believed(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_a_trial_leaves_why_it_failed_but_nothing_where_it_was_ended_from_outsid
 
     _, work, searcher, _ = opened(tmp_path, shard_folder, num_trials=1)
     monkeypatch.setattr(trial, "carry_out", fail)
-    monkeypatch.setattr(trial, "ToTheSweep", object)
+    monkeypatch.setattr(trial, "SweepReportCallback", object)
     with pytest.raises(type(error)):
         trial.train_trial(searcher.suggest("a"))
     left = trial.read_outcome(work.folder(0, 0))
