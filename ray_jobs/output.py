@@ -1,4 +1,4 @@
-"""What commands print and write: files beside a result, the table of an evaluation."""
+"""Write the output files of commands, and print the table of an evaluation."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _WIDTH = 140
 
 
 def check_file(path: Path, *, option: str) -> None:
-    """Raise ConfigError where ``write_file`` could not write; asked before what is written is computed.
+    """Raise ConfigError where ``write_file`` could not write, before the content is computed.
 
-    Neither what is no regular file, such as ``/dev/stdout``, is asked, nor S3.
+    S3 paths and files that are not regular, such as ``/dev/stdout``, are not checked.
     """
     if isinstance(path, storage.S3Path):
         return
@@ -35,7 +35,7 @@ def write_file(path: Path, content: bytes, *, place: str | None = None) -> None:
     Args:
         path: The file.
         content: All of it.
-        place: What the error calls it, such as an option with its value; the path by default.
+        place: The start of the error message, such as an option with its value; the path by default.
 
     Raises:
         DataError: It cannot be written.

@@ -1,4 +1,4 @@
-"""A rehearsal on the cluster: its checks, a few steps of every phase, and what follows from them."""
+"""Rehearse a ladder on the cluster: run checks and a few steps of every phase, and estimate the total."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def rehearse_work(work: Work, *, scratch: Path) -> Rehearsal:
-    """The checks of the cluster, then every phase; inside a Ray session."""
+    """Run the checks of the cluster, then rehearse every phase; requires a Ray session."""
     from pbrlib.data.shards.union import open_data
     from pbrlib.rehearsal.checks import check_talk
     from pbrlib.rehearsal.ladder import rehearse_ladder
@@ -34,7 +34,7 @@ def rehearse_work(work: Work, *, scratch: Path) -> Rehearsal:
 
     began = time.monotonic()
     shards = open_data(work.data, on_bad_sample=work.runtime.on_bad_sample)
-    # No retry: a rehearsal is there to find what fails. Nor does it belong among the runs of a tracker.
+    # A rehearsal has to show failures, so nothing is retried; it is no run, so no tracker records it.
     runtime = work.runtime.model_copy(update={"max_failures": 0, "trackers": ()})
     talk = check_talk(check_collectives(runtime, scratch=scratch, gradient_bytes=_gradient_bytes(work)))
     nodes, seen = storage_and_data(scratch, runs=work.runs, data=work.data, fingerprint=shards.fingerprint)
@@ -54,7 +54,10 @@ def rehearse_work(work: Work, *, scratch: Path) -> Rehearsal:
     room = phases_in_cluster(runtime)
     whole = _whole(work, phases, room=room)
     return Rehearsal(
-        checks=(*checks, *_after(work, phases, nodes, most_bytes=whole.most_bytes, shards=shards)),
+        checks=(
+            *checks,
+            *_checks_after_phases(work, phases, nodes, most_bytes=whole.most_bytes, shards=shards),
+        ),
         phases=tuple(phases),
         whole=whole,
         workers=runtime.workers,
@@ -66,7 +69,7 @@ def rehearse_work(work: Work, *, scratch: Path) -> Rehearsal:
 
 
 def _launch(job: PhaseJob, *, work: RankWork) -> Path:
-    """A fit whose failure is said in a sentence."""
+    """Train a phase on Ray, and turn the failure of a worker into a ConfigError."""
     from ray.train import TrainingFailedError
 
     from ray_jobs.fit.fit import launch_on_ray
@@ -82,7 +85,7 @@ def _launch(job: PhaseJob, *, work: RankWork) -> Path:
 
 
 def _say(one: Rehearsed) -> None:
-    """A line as soon as a phase is over: the whole takes minutes."""
+    """Print one line when a phase has ended, because the whole rehearsal takes minutes."""
     from pbrlib.curriculum.describe.phrases import size
 
     if one.figures is None:
@@ -96,7 +99,7 @@ def _say(one: Rehearsed) -> None:
 
 
 def _gradient_bytes(work: Work) -> int:
-    """Of the largest network, in fp32."""
+    """Return the bytes of the gradient of the largest network, in fp32."""
     from pbrlib.curriculum.check.curriculum import networks_of
 
     networks = (one for curriculum in work.ladder.curricula for one in networks_of(curriculum.task).values())
@@ -119,10 +122,10 @@ def _whole(work: Work, phases: Sequence[Rehearsed], *, room: int) -> Whole:
     )
 
 
-def _after(
+def _checks_after_phases(
     work: Work, phases: Sequence[Rehearsed], nodes: Sequence[NodeFacts], *, most_bytes: int, shards: DataSet
 ) -> list[Check]:
-    """The checks that need the figures of the phases."""
+    """Return the checks that need the figures of the phases."""
     from pbrlib.rehearsal import checks
     from ray_jobs.fit.preflight import stores, workers_on
 
@@ -150,7 +153,7 @@ def _after(
 
 
 def _space(runs: Path, *, needed: int) -> list[Check]:
-    """The check of the free space, where there is a limit."""
+    """Return the check of the free space, or nothing where the storage has no limit."""
     from pbrlib import storage
     from pbrlib.rehearsal.checks import space
 
@@ -159,7 +162,7 @@ def _space(runs: Path, *, needed: int) -> list[Check]:
 
 
 def _store_need(work: Work, one: Rehearsed, *, shards: DataSet) -> int:
-    """What the stream of one worker keeps in the object store while a phase trains."""
+    """Return the bytes that one worker's data stream keeps in the object store during a phase."""
     from pbrlib.rehearsal.checks import store_need
     from ray_jobs.fit.datasets import DRAWS_PER_BLOCK, STORE_BYTES
 
