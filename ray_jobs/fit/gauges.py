@@ -1,4 +1,4 @@
-"""What Prometheus sees of a phase while it trains: the values of its journal, as gauges of Ray."""
+"""Export the journal values of a training phase to Prometheus as Ray gauges."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _PLAIN = {
     "bad_samples": ("pbr_bad_samples", "Draws of damaged tiles that others stood in for."),
     "gpu_peak_bytes": ("pbr_gpu_memory_peak_bytes", "What tensors of rank 0 held at most."),
 }
-"""A value of the journal -> its gauge, and what it says."""
+"""The name of a journal value -> the name and the description of its gauge."""
 
 _PROGRESS = ("pbr_progress_ratio", "Finished steps of all, in [0, 1].")
 _LOSS = ("pbr_loss", "Training loss, and its terms before their weights.")
 _VALIDATION = ("pbr_validation", "Metrics of the last validation.")
 
 SERVED = tuple(f"ray_{name}" for name, _ in (*_PLAIN.values(), _PROGRESS, _LOSS, _VALIDATION))
-"""The names under which Prometheus sees them."""
+"""The names of all gauges in Prometheus."""
 
 
 class PhaseGauges:
@@ -41,7 +41,7 @@ class PhaseGauges:
         self._validation = Gauge(*_VALIDATION, tag_keys=(*LABELS, "metric"))
 
     def set(self, values: Mapping[str, object], *, step: int) -> None:
-        """Sets what there is a gauge for, by the names of the journal."""
+        """Set the gauges of the given journal values; ignore values that have no gauge."""
         for name, value in values.items():
             if not isinstance(value, int | float):
                 continue
@@ -58,6 +58,6 @@ class PhaseGauges:
 
 def _term(name: str) -> str:
     """The label of a loss term: ``l1``, ``total``; of several players ``critic/total``."""
-    whose, _, term = name.rpartition("/")
+    player, _, term = name.rpartition("/")
     label = "total" if term == "loss" else term
-    return f"{whose}/{label}" if whose else label
+    return f"{player}/{label}" if player else label

@@ -1,6 +1,6 @@
-"""What a fit tells of itself and of what it holds, and how a sweep ends it.
+"""Report the metrics and the placement group of a trial's fit to its sweep, and end such a fit.
 
-The controller of the fit, a process of its own, imports this module, so it imports no torch.
+The controller of the fit, a separate process, imports this module, so the module imports no torch.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pbrlib.runs.jsonfile import read_leniently
 from pbrlib.train.runtimespec import Selection
 
 PLACE = "place.json"
-"""In a phase's folder: the placement group of its newest fit."""
+"""The file in a phase's folder that names the placement group of its newest fit."""
 
 VALIDATED = "validated"
 """In a report: whether it has figures, or is one of the checkpoints that are written when a node will go."""
@@ -31,13 +31,13 @@ def figures_of(metrics: Mapping[str, float], selection: Selection) -> dict[str, 
 
 
 class SweepReportCallback(TuneReportCallback):
-    """Passes the reports of a fit on, with a handle of what would outlive a trial that is stopped."""
+    """Report metrics to the sweep, with a handle of the fit's controller, which outlives a stopped trial."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        """Runs in the controller of the fit, an actor; a report without figures is none of a trial's."""
+        """Report metrics from the controller actor of the fit; skip a report without figures."""
         if not metrics[0][VALIDATED]:
             return
         own = ray.get_runtime_context().current_actor
@@ -46,12 +46,12 @@ class SweepReportCallback(TuneReportCallback):
 
 
 def release(report: Mapping[str, Any]) -> None:
-    """Ends the fit of a trial whose process Tune ends, and gives its place back, by what it reported last.
+    """End the fit of a stopped trial and remove its placement group, both named in its last report.
 
     A local cluster has no cleaner (``trainer.Trainer``), and on others it asks a state API that need not run.
     """
     if "controller" in report:
-        # First the controller: it would start its workers anew in another place.
+        # First the controller: it would start its workers again in another placement group.
         ray.kill(ray.cloudpickle.loads(bytes.fromhex(report["controller"])))
     if "placement_group" in report:
         group = ray.PlacementGroupID(bytes.fromhex(report["placement_group"]))
@@ -59,20 +59,20 @@ def release(report: Mapping[str, Any]) -> None:
 
 
 def placement() -> dict[str, str]:
-    """What the worker of a fit holds, as its reports name it."""
+    """Return the placement group of this worker's fit as an entry of its reports."""
     group = ray.util.get_current_placement_group()
     return {} if group is None else {"placement_group": group.id.hex()}
 
 
 def write_placement(directory: Path) -> None:
-    """Writes into a phase's folder what its fit holds: a process may be killed before its first report."""
+    """Write the fit's placement group to the phase's folder: a fit may be killed before its first report."""
     storage.write_atomic(directory / PLACE, json.dumps(placement()))
 
 
 def read_placement(runs: Path) -> dict[str, Any]:
-    """What the newest fit in a trial's runs has left of its place.
+    """Return the placement group that the newest fit in a trial's runs has written.
 
-    Nothing else: ``release`` unpickles what a report says of a controller, and a file might say anything.
+    No other key is returned: ``release`` unpickles the controller entry, and a file is not to be trusted.
     """
     files = sorted(runs.glob(f"*/*/{PLACE}"), key=lambda file: file.stat().st_mtime)
     left = read_leniently(files[-1]) if files else {}
