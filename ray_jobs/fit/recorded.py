@@ -1,4 +1,4 @@
-"""Ray Train's own record of a phase's checkpoints, by which it resumes and names the best."""
+"""Read and repair Ray Train's record of a phase's checkpoints, from which Ray resumes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 def recorded(directory: Path) -> list[Path]:
-    """The checkpoints of a phase that Ray knows, the oldest first, whether they are there or not."""
+    """Return the checkpoints in Ray's record of a phase, oldest first; their folders may be missing."""
     results = _read(directory)["checkpoint_results"] if (directory / SNAPSHOT).is_file() else []
     return sorted(directory / one["checkpoint_dir_name"] for one in results)
 
@@ -45,7 +45,7 @@ def forget_checkpoints(directory: Path, names: Collection[str]) -> None:
 
 
 def repair_record(directory: Path) -> None:
-    """Makes Ray's record one with which a fit can begin.
+    """Repair Ray's record of a phase so that a fit can start from it.
 
     It names every checkpoint that was ever reported, and Ray looks for all of them: those that were not kept
     are forgotten. One that cannot be read is removed: Ray writes its record over the old one, so a power cut
@@ -65,7 +65,7 @@ def repair_record(directory: Path) -> None:
 
 
 def _names(directory: Path) -> set[str]:
-    """What lies in the folder of a phase."""
+    """Return the names of the entries in a phase's folder."""
     return {one.name for one in directory.iterdir()}
 
 
