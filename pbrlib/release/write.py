@@ -85,7 +85,7 @@ def write_model(
     if ALBEDO.name not in {one.role for one in found}:
         raise CheckpointError(
             f"{runs}: no trained network for {ALBEDO.name} (found: {', '.join(one.role for one in found)}), "
-            "and a model has one. Train that family into the same runs directory first."
+            "and a model has one. Train that curriculum into the same runs directory first."
         )
     content = model_file(found, shards=shards)
     if is_model(target):

@@ -28,7 +28,7 @@ def plan_text(run: Run) -> str:
     if not path.is_file():
         return f"{CURRICULUM} is missing."
     try:
-        described = describe(load_curriculum(path), runtime=_runtime(run), family=_family(path))
+        described = describe(load_curriculum(path), runtime=_runtime(run), curricula=_curricula_beside(path))
     except PbrError as error:
         return f"This version of pbr cannot describe the curriculum: {error}"
     console = Console(file=io.StringIO(), record=True, width=WIDTH, highlight=False, color_system=None)
@@ -58,16 +58,16 @@ def _runtime(run: Run) -> RuntimeSpec:
         return RuntimeSpec()
 
 
-def _family(path: Path) -> list[Curriculum]:
-    """The curricula of the same runs directory that can be read."""
-    family = []
+def _curricula_beside(path: Path) -> list[Curriculum]:
+    """Return the curricula of the same runs directory that can be read."""
+    curricula = []
     for file in sorted(path.parent.parent.glob(f"*/{CURRICULUM}")):
         try:
-            family.append(load_curriculum(file))
+            curricula.append(load_curriculum(file))
         except PbrError:
-            # It says what this one's donors look like; the plan does without.
+            # It only describes donors; the plan is complete without it.
             continue
-    return family
+    return curricula
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
