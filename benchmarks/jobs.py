@@ -21,15 +21,15 @@ from pathlib import Path
 from timing import EQUAL_PRIORITY, Line, Spread, interleaved, show
 
 from pbrlib.jobs.inorder import run_in_order
-from pbrlib.jobs.job import Job, Left
+from pbrlib.jobs.job import Job, JobOutput
 from ray_jobs.cluster.session import ray_session
 
 
-def write(root: Path, number: int) -> Left:
+def write(root: Path, number: int) -> JobOutput:
     """The work of a job: a file of a few kilobytes."""
     data = hashlib.sha256(str(number).encode()).digest() * 256
     (root / f"{number}.bin").write_bytes(data)
-    return Left((f"{number}.bin",), {"bytes": len(data)})
+    return JobOutput((f"{number}.bin",), {"bytes": len(data)})
 
 
 def in_order(root: Path, jobs: list[Job]) -> None:
@@ -54,7 +54,7 @@ def plain_tasks(root: Path, jobs: list[Job]) -> None:
     ray.get([task.remote(job) for job in jobs])
 
 
-def call(job: Job) -> Left:
+def call(job: Job) -> JobOutput:
     """The function of a job."""
     return job.run()
 

@@ -1,1 +1,1 @@
-"""Networks, losses, data and conversion for physically based texture maps; knows nothing of Ray."""
+"""Networks, losses, data and conversion for physically based texture maps; does not import Ray."""

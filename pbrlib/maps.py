@@ -1,11 +1,11 @@
-"""Every map, one entry each: meaning, storage, files, targets, baselines; no other module knows a channel.
+"""Defines every map in one entry: meaning, storage, file names, target and baselines.
 
-A map is added by its entry below. What else asks "which maps ..." (shards, sources, audit, contact sheets,
-evaluation, model card, conversion) derives the answer from the entries.
+To add a map, add an entry below. Shards, sources, audit, contact sheets, evaluation, model card and
+conversion derive their lists of maps from the entries. No other module contains numbers of channels.
 
-Three forms of one map exist. *Stored*: numpy ``(H, W, C)`` in the integer type of the map, as shards
-hold it. *Raw*: the same integers as a torch tensor ``(N, C, H, W)``, as batches travel to the device.
-*Decoded*: float32 ``(N, C, H, W)`` in the range given by the map's encoding.
+A map has three forms. *Stored*: a numpy array ``(H, W, C)`` in the integer type of the map, as in shards.
+*Raw*: the same integers as a torch tensor ``(N, C, H, W)``, as in batches that are copied to the device.
+*Decoded*: a float32 tensor ``(N, C, H, W)`` in the range of the map's encoding.
 
 This module imports neither torch nor Ray, so that data tasks start quickly.
 """
@@ -43,16 +43,19 @@ CLASS_COLOURS = (
 IGNORE = 255
 """The id of a pixel without a class."""
 
-SHORTEST_NORMAL = 0.01
-"""A stored vector below this length has no direction: 8 bits hold no 0, and mid grey is 0.007 long."""
+MIN_NORMAL_LENGTH = 0.01
+"""A stored vector that is shorter has no direction. With 8 bits the shortest one, mid grey, has 0.007."""
 
-LARGEST_SUM = 2.8
-"""The magnitudes of a unit vector's components sum to at most 1.73, and to 2.5 where z is stored as 1
-throughout: a corner of the cube, above all black and white, is a gap of an atlas."""
+MAX_COMPONENT_SUM = 2.8
+"""A stored vector whose absolute components have a larger sum has no direction.
+
+The sum is at most 1.73 for a unit vector, and 2.5 for files that store z as 1 everywhere. A larger sum is a
+corner of the colour cube, mostly black or white, which fills the gaps of an atlas.
+"""
 
 
 class Encoding(StrEnum):
-    """What the numbers of a map mean, and the range they have once decoded."""
+    """The meaning of the values of a map, and their range after decoding."""
 
     SRGB = "srgb"
     LINEAR = "linear"
@@ -62,7 +65,7 @@ class Encoding(StrEnum):
 
     @property
     def range(self) -> str:
-        """The values of a decoded map in words."""
+        """The range of the values of a decoded map, in words."""
         match self:
             case Encoding.SRGB:
                 return "[0, 1], sRGB transfer curve"
@@ -73,28 +76,28 @@ class Encoding(StrEnum):
             case Encoding.NORMAL:
                 return "unit vectors in [-1, 1], OpenGL: Y up, image rows point down"
             case Encoding.LABEL:
-                return f"class ids, {IGNORE} where there is none"
+                return f"class ids, {IGNORE} for pixels without a class"
             case _:
                 assert_never(self)
 
 
 @dataclass(frozen=True)
 class MapType:
-    """One kind of map, with everything that sources, training, evaluation and conversion derive from it.
+    """A type of map, with all properties that sources, training, evaluation and conversion use.
 
     Attributes:
-        name: Of the column in shards, the key in batches, the prefix of metrics.
-        channels: Their number.
-        encoding: What the numbers mean.
+        name: The name of the column in shards, the key in batches and the prefix of metrics.
+        channels: The number of channels.
+        encoding: The meaning of the values.
         dtype: The integer type in shards.
-        fill: The stored value that stands for a map that a material lacks, for all channels or for each.
-        file: The stem of its file in a folder of materials; None where such a folder never holds it.
-        also: What else such a file is called, in lower case without separators, best first.
-        opposite: The same for a file that holds the opposite: gloss, or a normal whose green points down.
-        may_be_constant: A map that is the same everywhere is no finding of the audit.
-        target: How a network learns it; None of a map that only goes in.
-        slot: Where a conversion to True PBR writes the prediction, which makes the map's network one that it
-            needs; None of a map that it does not write.
+        fill: The stored value of a map that a material does not have: one number, or one per channel.
+        file: The stem of the map's file in a folder of materials; None if folders never contain the map.
+        aliases: Other stems of such a file, in lower case without separators, the best first.
+        inverted_aliases: Stems of a file with inverted values: gloss, or a normal with green pointing down.
+        may_be_constant: Whether the audit accepts a map that has the same value everywhere.
+        target: How a network learns the map; None for a map that is only an input.
+        slot: Where a conversion to True PBR writes the prediction; a conversion needs the network of each map
+            with a slot. None for a map that a conversion does not write.
     """
 
     name: str
@@ -104,8 +107,8 @@ class MapType:
     dtype: str = "uint8"
     fill: int | tuple[int, ...] = 0
     file: str | None = None
-    also: tuple[str, ...] = ()
-    opposite: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    inverted_aliases: tuple[str, ...] = ()
     may_be_constant: bool = False
     target: UnitTarget | ClassTarget | None = None
     slot: Slot | None = None
@@ -117,11 +120,11 @@ class MapType:
 
     @property
     def fills(self) -> tuple[int, ...]:
-        """The fill of each channel."""
+        """The fill value of each channel."""
         return self.fill if isinstance(self.fill, tuple) else (self.fill,) * self.channels
 
     def quantise(self, values: np.ndarray[Any, np.dtype[np.floating[Any]]]) -> Stored:
-        """Decoded values ``(H, W, C)`` to stored integers, rounded to nearest and clipped."""
+        """Convert decoded values ``(H, W, C)`` to stored integers, rounded to nearest and clipped."""
         match self.encoding:
             case Encoding.SRGB | Encoding.LINEAR:
                 unit = values
@@ -135,9 +138,10 @@ class MapType:
         return stored
 
     def decode(self, raw: Integer[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """Raw integers to floats in the range of the encoding; normals are renormalised to unit length.
+        """Convert raw integers to floats in the range of the encoding; normals get unit length.
 
-        A pixel of a normal map without a direction (:data:`SHORTEST_NORMAL`, :data:`LARGEST_SUM`) is flat.
+        A pixel of a normal map that has no direction (:data:`MIN_NORMAL_LENGTH`, :data:`MAX_COMPONENT_SUM`)
+        becomes the flat normal (0, 0, 1).
         """
         match self.encoding:
             case Encoding.SRGB | Encoding.LINEAR:
@@ -148,8 +152,10 @@ class MapType:
                 vectors = raw.float() * (2.0 / self.maximum) - 1.0
                 # torch's norm over a dimension that is not the last takes fifty times as long on a CPU.
                 length = vectors.square().sum(dim=1, keepdim=True).sqrt()
-                absent = (length < SHORTEST_NORMAL) | (vectors.abs().sum(dim=1, keepdim=True) > LARGEST_SUM)
-                unit = (vectors / length.clamp_min(SHORTEST_NORMAL)).masked_fill(absent, 0.0)
+                absent = (length < MIN_NORMAL_LENGTH) | (
+                    vectors.abs().sum(dim=1, keepdim=True) > MAX_COMPONENT_SUM
+                )
+                unit = (vectors / length.clamp_min(MIN_NORMAL_LENGTH)).masked_fill(absent, 0.0)
                 unit[:, 2:].masked_fill_(absent, 1.0)
                 return unit
             case Encoding.LABEL:
@@ -158,7 +164,7 @@ class MapType:
                 assert_never(self.encoding)
 
 
-# The old texture, with light painted in, and the alpha of its normal map, which is uncalibrated.
+# The diffuse of an old texture, which has light painted in, and the uncalibrated alpha of its normal map.
 DIFFUSE = MapType("diffuse", channels=3, encoding=Encoding.SRGB, file="diffuse")
 GLOSS = MapType("gloss", channels=1, encoding=Encoding.LINEAR, may_be_constant=True)
 ALBEDO = MapType(
@@ -166,7 +172,7 @@ ALBEDO = MapType(
     channels=3,
     encoding=Encoding.SRGB,
     file="albedo",
-    also=(
+    aliases=(
         "basecolor",
         "basecolour",
         "color",
@@ -186,17 +192,17 @@ NORMAL = MapType(
     encoding=Encoding.NORMAL,
     fill=(128, 128, 255),
     file="normal",
-    also=("normalgl", "normalopengl", "normalogl", "norgl", "nrmgl", "normals", "norm", "nor", "nrm"),
-    opposite=("normaldx", "normaldirectx", "nordx", "nrmdx"),
+    aliases=("normalgl", "normalopengl", "normalogl", "norgl", "nrmgl", "normals", "norm", "nor", "nrm"),
+    inverted_aliases=("normaldx", "normaldirectx", "nordx", "nrmdx"),
 )
 ROUGHNESS = MapType(
     "roughness",
     channels=1,
     encoding=Encoding.LINEAR,
-    fill=180,  # a material whose roughness is unknown is baked mid-rough: as 0 it would shine like a mirror
+    fill=180,  # a material without a roughness map is baked with medium roughness, since 0 would be a mirror
     file="roughness",
-    also=("rough", "rgh"),
-    opposite=("glossiness", "gloss", "smoothness"),
+    aliases=("rough", "rgh"),
+    inverted_aliases=("glossiness", "gloss", "smoothness"),
     target=UnitTarget(baselines=("mean of the true class", "1 - gloss")),
     slot=Slot("_rmaos", 0),
 )
@@ -205,7 +211,7 @@ METALLIC = MapType(
     channels=1,
     encoding=Encoding.LINEAR,
     file="metallic",
-    also=("metalness", "metallicity", "metal"),
+    aliases=("metalness", "metallicity", "metal"),
     may_be_constant=True,
     target=UnitTarget(baselines=("0", "true class is metal")),
     slot=Slot("_rmaos", 1),
@@ -216,8 +222,8 @@ AO = MapType(
     encoding=Encoding.LINEAR,
     fill=255,
     file="ao",
-    also=("ambientocclusion", "occlusion", "occ"),
-    target=UnitTarget(baselines=("1", "training mean"), off_seams=True),
+    aliases=("ambientocclusion", "occlusion", "occ"),
+    target=UnitTarget(baselines=("1", "training mean"), ignores_seams=True),
     slot=Slot("_rmaos", 2),
 )
 HEIGHT = MapType(
@@ -226,8 +232,8 @@ HEIGHT = MapType(
     encoding=Encoding.LINEAR,
     dtype="uint16",
     file="height",
-    also=("displacement", "disp", "bump"),
-    target=UnitTarget(baselines=("Poisson",), relative=True, off_seams=True),
+    aliases=("displacement", "disp", "bump"),
+    target=UnitTarget(baselines=("Poisson",), relative=True, ignores_seams=True),
     slot=Slot("_p"),
 )
 MASK = MapType(
@@ -239,7 +245,7 @@ MASK = MapType(
     may_be_constant=True,
     target=ClassTarget(baselines=("majority class", "nearest class colour")),
 )
-# Poisson-coarse height and mean curvature, computed from the normal of the whole texture.
+# Coarse height (Poisson) and mean curvature, computed from the normals of a whole texture.
 RELIEF = MapType(
     "relief", channels=2, encoding=Encoding.SIGNED, dtype="uint16", fill=32768, may_be_constant=True
 )
@@ -248,7 +254,7 @@ MAPS = {
     kind.name: kind
     for kind in (DIFFUSE, GLOSS, ALBEDO, NORMAL, ROUGHNESS, METALLIC, AO, HEIGHT, MASK, RELIEF)
 }
-"""Every map by name, in the order of the columns of a shard, which a new map continues at the end."""
+"""Every map by name, in the order of the columns of a shard; a new map is added at the end."""
 
 PACKED = {
     **dict.fromkeys(("arm", "orm", "aorm", "occlusionroughnessmetallic"), (AO, ROUGHNESS, METALLIC)),
@@ -257,18 +263,18 @@ PACKED = {
     "metallicroughness": (None, ROUGHNESS, METALLIC),
     "ordp": (AO, ROUGHNESS, HEIGHT),
 }
-"""Names of files that hold a map in each channel, and those maps; None where a channel holds none."""
+"""Stems of files with one map per channel, and the map of each channel; None for an unused channel."""
 
-BORDERS = tuple(name for name, kind in MAPS.items() if kind.encoding in (Encoding.SRGB, Encoding.NORMAL))
-"""The maps whose borders show whether a material tiles: of a number the border may well be flat."""
+SEAM_MAPS = tuple(name for name, kind in MAPS.items() if kind.encoding in (Encoding.SRGB, Encoding.NORMAL))
+"""The maps whose borders are tested for seams; maps of scalars are often flat there and show nothing."""
 
 TARGETS = {name: kind.target for name, kind in MAPS.items() if isinstance(kind.target, UnitTarget)}
-"""How each map with a network of its own is learned, by name, which is the network's role too."""
+"""The target of each map that has its own network, by the map's name, which is also the network's role."""
 
 TRUE_PBR = {name: kind.slot for name, kind in MAPS.items() if kind.slot is not None}
-"""Where True PBR stores each map that a conversion predicts; it needs the networks of these and no other."""
+"""The slot of each map that a conversion to True PBR predicts; a conversion needs exactly these networks."""
 
 
 def class_id(name: str) -> int:
-    """The id of a class by name; raises ValueError for an unknown one."""
+    """Return the id of a class by its name; raises ValueError for an unknown name."""
     return CLASSES.index(name)

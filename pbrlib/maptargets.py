@@ -1,4 +1,4 @@
-"""What the entry of a map may say of its network: how the map is learned, scored and written."""
+"""Types for the entry of a map: how a network learns the map, its baselines, and where it is written."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ MapBaseline: TypeAlias = Literal[
     "mean of the true class",
     "true class is metal",
 ]
-"""Answers to a map that take no network; `pbrlib.evaluate.baselines` computes them."""
+"""Trivial predictions of a map without a network; `pbrlib.evaluate.baselines` computes them."""
 
 ClassBaseline: TypeAlias = Literal["majority class", "nearest class colour"]
-"""Answers to the class of each pixel that take no network."""
+"""Trivial predictions of the class of each pixel without a network."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnitTarget:
-    """A map in [0, 1] that a network of its own predicts through a sigmoid; the role has the map's name.
+    """A map in [0, 1] that has its own network with a sigmoid output; the role has the name of the map.
 
     Attributes:
-        baselines: The answers without a network that it is measured beside, in the order of the tables.
-        relative: Its values have no absolute scale, so errors are also measured after the scale and shift
-            that bring the prediction nearest to the truth.
-        off_seams: No loss term looks at the seams of a mosaic, since a step between two textures belongs to
-            neither.
+        baselines: The baselines that the network is compared with, in the order of the tables.
+        relative: Whether the values have no absolute scale. Errors are then also measured after a scale and a
+            shift fit the prediction to the truth.
+        ignores_seams: Whether loss terms skip the seams of a mosaic, since the step between two textures
+            belongs to neither texture.
     """
 
     baselines: tuple[MapBaseline, ...] = ()
     relative: bool = False
-    off_seams: bool = False
+    ignores_seams: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassTarget:
-    """Class ids that the segmentation predicts; ``baselines`` are measured beside it."""
+    """Class ids that a segmentation network predicts; the network is compared with ``baselines``."""
 
     baselines: tuple[ClassBaseline, ...] = ()
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where True PBR stores a map: the ending of the DDS file's name, and the map's first channel there."""
+    """Where True PBR stores a map: the ending of the name of the DDS file, and the first channel in it."""
 
     ending: str
     channel: int = 0

@@ -1,15 +1,15 @@
-"""How Skyrim's textures are called: which ending or folder holds what."""
+"""Naming conventions of Skyrim's textures: the map of each file ending, and the content of each folder."""
 
 from __future__ import annotations
 
 DIFFUSE_SUFFIXES = ("", "_d", "_diff", "_diffuse")
-"""Endings of a diffuse, the one that is taken first at the front."""
+"""Name endings of diffuse files, in the order of preference."""
 
 NORMAL_SUFFIXES = ("_n", "_norm", "_normal")
-"""Endings of a tangent-space normal."""
+"""Name endings of tangent-space normal maps."""
 
 GLOW_SUFFIX = "_g"
-"""Ending of the map that says where a material shines by itself."""
+"""Name ending of a glow map, which marks the pixels that emit light."""
 
 OTHER_SUFFIXES = {
     "_msn": "a model-space normal",
@@ -30,9 +30,9 @@ OTHER_SUFFIXES = {
     "_rmaos": "a True PBR map",
     "_mask": "a class mask",
 }
-"""Endings of maps that are neither diffuse nor tangent-space normal, and what they are.
+"""Name endings of other maps, with descriptions of the maps.
 
-A texture with a normal of its own is a diffuse whatever it ends in: ``robe_f`` beside ``robe_f_n``.
+A texture that has its own normal map is a diffuse, whatever its ending: ``robe_f`` if ``robe_f_n`` exists.
 """
 
 OTHER_FOLDERS = {
@@ -49,22 +49,22 @@ OTHER_FOLDERS = {
     "tintmasks": "faces",
     "cubemaps": "cube maps",
 }
-"""Folders, at any depth, whose textures are no materials, and what they hold."""
+"""Folders, at any depth, whose textures are not materials, with a description of their content."""
 
 TOP_FOLDERS = {"ui": "UI"}
-"""The same for folders directly below ``textures``, whose names are elsewhere those of materials."""
+"""Such folders directly below ``textures`` only; deeper folders of these names contain materials."""
 
 PBR_FOLDER = "pbr"
-"""The folder, at any depth, of True PBR sets."""
+"""The name of folders, at any depth, of True PBR sets."""
 
 ARCHIVES = (".bsa", ".ba2", ".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".xz", ".zst", ".omod", ".fomod")
-"""Endings of archives that textures are shipped in; none is read."""
+"""File suffixes of archives that textures are shipped in; archives are not read."""
 
 OTHER_PICTURES = (
     *(".tif", ".tiff", ".gif", ".avif", ".heic", ".jxl", ".jp2"),
     *(".psd", ".xcf", ".kra", ".exr", ".hdr", ".ktx", ".ktx2", ".vtf", ".ddx"),
 )
-"""Endings of pictures that neither the game nor this product reads as a texture."""
+"""File suffixes of pictures that neither the game nor this product reads as textures."""
 
 DATA_FILES = (".esm", ".esp", ".esl", ".bsa", ".ba2")
-"""Endings of the files that lie beside ``textures`` in a folder that the game loads."""
+"""File suffixes of game data; in a folder that the game loads, these files are next to ``textures``."""

@@ -1,4 +1,4 @@
-"""The base of every declared thing: frozen, and deaf to unknown keys."""
+"""The base class of all declarations that are read from YAML or JSON."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Spec(BaseModel):
-    """A frozen declaration; an unknown key, an infinite or a NaN number is an error."""
+    """A frozen declaration; unknown keys, infinite numbers and NaN are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -18,7 +18,7 @@ from ray.exceptions import (
 
 from pbrlib.errors import DataError, first_line
 from pbrlib.jobs.job import Failure, Job, Outcome, Resources
-from pbrlib.jobs.record import carry_out, standing
+from pbrlib.jobs.record import finished_outcome, run_job
 
 RETRIES = 2
 """Of a job whose process or node is lost. What its function raises is an outcome, and is not retried."""
@@ -61,7 +61,7 @@ def run_on_ray(
     flight = _Flight(root, silence_s=silence_s)
     try:
         for job in jobs:
-            stands = standing(job, root=root)
+            stands = finished_outcome(job, root=root)
             if stands is not None:
                 yield stands
                 continue
@@ -141,7 +141,7 @@ def _carry_out(job: Job, root: Path) -> Outcome:
     attempt = _attempt()
     if attempt > RETRIES:
         return _killed(job, attempt, "out of memory, or its node was taken away")
-    return carry_out(job, root=root)
+    return run_job(job, root=root)
 
 
 def _attempt() -> int:

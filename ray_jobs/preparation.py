@@ -32,7 +32,7 @@ from pbrlib.data.shards.prepare import (
 from pbrlib.data.shards.split import assign_splits, families_held_out, validation_problem
 from pbrlib.data.shards.writer import publish, shard_name
 from pbrlib.errors import DataError
-from pbrlib.jobs.job import Done, Failure, Job, Left, fingerprint
+from pbrlib.jobs.job import Failure, Job, JobOutput, Success, fingerprint
 from pbrlib.jobs.record import RECORDS, has_records, remove_records
 
 
@@ -213,7 +213,7 @@ class _Shards:
             for outcome in outcomes:
                 group = by_file[outcome.name]
                 match outcome:
-                    case Done():
+                    case Success():
                         written[group.file] = read_written(outcome.result)
                         ended(group)
                     case Failure(kind="killed"):
@@ -236,9 +236,9 @@ def shard_job(group: Group, *, out: Path) -> Job:
     return Job(group.file, key, partial(_write_shard, group, out=out))
 
 
-def _write_shard(group: Group, *, out: Path) -> Left:
+def _write_shard(group: Group, *, out: Path) -> JobOutput:
     written = write_group(group, out=out)
-    return Left((group.file,) if written.shard is not None else (), result_of(written))
+    return JobOutput((group.file,) if written.shard is not None else (), result_of(written))
 
 
 def _left_out(group: Group, failure: Failure) -> Written:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from pbrlib.data.draws.collate import stack
 from pbrlib.data.materials.pictures import to_stored
-from pbrlib.maps import BORDERS, MAPS, NORMAL, TARGETS, TRUE_PBR, Encoding
+from pbrlib.maps import MAPS, NORMAL, SEAM_MAPS, TARGETS, TRUE_PBR, Encoding
 
 
 def test_the_columns_of_shards_keep_their_order() -> None:
@@ -61,7 +61,7 @@ def test_a_conversion_needs_only_what_a_network_answers() -> None:
 
 
 def test_colours_and_normals_show_whether_a_material_tiles() -> None:
-    assert set(BORDERS) == {"diffuse", "albedo", "normal"}
+    assert set(SEAM_MAPS) == {"diffuse", "albedo", "normal"}
 
 
 GREY, BLACK, WHITE = (128,) * 3, (0,) * 3, (255,) * 3

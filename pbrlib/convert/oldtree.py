@@ -34,7 +34,7 @@ from pbrlib.data.shards.split import assign_splits
 from pbrlib.errors import DataError
 from pbrlib.geometry import flip_green
 from pbrlib.jobs.inorder import run_in_order
-from pbrlib.jobs.job import Done, Failure, Job, Left, describe_failures, fingerprint
+from pbrlib.jobs.job import Failure, Job, JobOutput, Success, describe_failures, fingerprint
 from pbrlib.maps import ALBEDO, DIFFUSE, MAPS, NORMAL, Encoding, Stored
 from pbrlib.rendering.bake import Baked, bake, draw_params
 from pbrlib.rendering.bakespec import BAKE_INPUTS, BakeSpec
@@ -94,7 +94,7 @@ def bake_tree(
     num_refused = len(failures)
     for outcome in run_in_order(jobs, root=output):
         match outcome:
-            case Done():
+            case Success():
                 done.append(outcome)
             case Failure():
                 failures.append(outcome)
@@ -109,7 +109,7 @@ def bake_tree(
         PurePosixPath(MATERIALS, "manifest.json"): [outcome.result["truth"] for outcome in done],
     }
     write_together(output, {path: _json(content) for path, content in lists.items()})
-    num_kept = sum(outcome.kept for outcome in done)
+    num_kept = sum(outcome.reused for outcome in done)
     return BakedTree(tuple(outcome.name for outcome in done), num_kept, tuple(failures))
 
 
@@ -140,14 +140,14 @@ def _bake_job(source: Source, entry: Entry, *, stem: str, output: Path) -> Job:
     return Job(entry.id, key, partial(_bake_material, source, entry, stem=stem, output=output))
 
 
-def _bake_material(source: Source, entry: Entry, *, stem: str, output: Path) -> Left:
+def _bake_material(source: Source, entry: Entry, *, stem: str, output: Path) -> JobOutput:
     """Writes the textures and the maps of a material; the result is its entries in the lists of the tree."""
     material = _trimmed(source.load(entry))
     textures, texture = _textures(material, stem=stem)
     truths, truth = _truth(material)
     write_together(output, textures | truths)
     files = tuple(path.as_posix() for path in (*textures, *truths))
-    return Left(files, {"texture": texture, "truth": truth})
+    return JobOutput(files, {"texture": texture, "truth": truth})
 
 
 def _chosen(entries: Sequence[Entry], hold_out: Sequence[str]) -> list[Entry]:

@@ -1,4 +1,4 @@
-"""What lies where a shard set is expected and none is, and what to do."""
+"""Error messages for a folder that is not a finished shard set: what it is, and what to do."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from pbrlib import storage
 
 MANIFEST, SHARDS, RECORDS = "manifest.json", "shards", ".jobs"
-"""The names in a set, finished or not."""
+"""Names of files and folders in a set: the manifest, the folder of shards, the records of its preparation."""
 
 _MOST_FILES = 2000
 _RUN_FILES = ("run.json", "ladder.json", "curriculum.yaml")
 
 
 def explain_absence(root: str | Path) -> str:
-    """Say what lies at a place without a manifest, and what to do; looks at names only."""
+    """Return an error message for a location without a manifest; only names of files are read."""
     place = storage.to_path(root)
     if not place.exists():
         return _explain_missing(place)
@@ -25,14 +25,14 @@ def explain_absence(root: str | Path) -> str:
         return f"{root}: is a file; expected the folder of a shard set. Give the folder."
     start = f"{root}: no {MANIFEST}, so this is no finished shard set"
     if place.name == SHARDS and (place.parent / MANIFEST).is_file():
-        return f"{start}, but the inside of one. Give {place.parent}."
+        return f"{start}, but the folder {SHARDS} of a set. Give {place.parent}."
     inside = [path for path in sorted(place.iterdir()) if is_set(path)]
     if inside:
         return f"{start}. Did you mean {' or '.join(map(str, inside[:3]))}?"
     names = {path.name for path in place.iterdir()}
     if names & {SHARDS, RECORDS}:
         command = f"`pbr prepare ... --out {root}`"
-        return f"{start}: its preparation did not end. Run the same {command} again; it goes on from there."
+        return f"{start}: its preparation did not end. Run the same {command} again to continue it."
     return f"{start}{_explain_content(place, root)}"
 
 
@@ -42,7 +42,7 @@ def is_set(folder: Path) -> bool:
 
 
 def foreign_files(folder: Path) -> list[str]:
-    """List what lies in a folder and is of no shard set, neither finished nor begun; hidden files aside."""
+    """Return the names in a folder that belong to no finished or begun shard set, except hidden files."""
     own = (SHARDS, RECORDS, MANIFEST)
     return [
         path.name
@@ -79,12 +79,12 @@ def _explain_content(place: Path, root: str | Path) -> str:
         return f", but Parquet files. Prepare them into another folder: {command}."
     if files:
         command = "`pbr prepare ... --out SHARDS`"
-        return f", but holds {files[0].name}. Prepare into a folder of its own: {command}."
+        return f", but a folder with {files[0].name}. Prepare into a separate folder: {command}."
     return f"; it is empty. Run `pbr prepare ... --out {root}`."
 
 
 def _files(place: Path) -> Iterator[Path]:
-    """The files of a folder and of those directly in it, two levels deep."""
+    """Yield the files of a folder and of its subfolders, two levels deep."""
     folders = [place]
     for _ in range(3):
         below = []

@@ -1,7 +1,7 @@
-"""Conventions and fields of normals: orientation, slopes, Poisson height, curvature, occlusion.
+"""Geometry of normal and height maps: orientation, slopes, Poisson height, curvature, occlusion, warps.
 
-Everywhere a normal is a unit vector in OpenGL convention (x right, y up, z out of the surface), while
-image rows point down: a height ``h`` has the normal ``(-dh/dcol, +dh/drow, 1)``, normalised.
+A normal is a unit vector in OpenGL convention (x right, y up, z out of the surface), and image rows point
+down. A height ``h`` therefore has the normal ``(-dh/dcol, +dh/drow, 1)``, normalised.
 """
 
 from pbrlib.geometry.normals import (

@@ -1,4 +1,4 @@
-"""Differences, borders, smoothing and percentiles of fields ``(N, C, H, W)``."""
+"""Differences, padding, blur, percentiles and masked means of tensors ``(N, C, H, W)``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def difference(x: Float[Tensor, "n c h w"], *, dim: int, tileable: bool) -> Float[Tensor, "n c h w"]:
-    """Central difference per pixel along ``dim``; wraps where tileable, else one-sided at the border."""
+    """Return the central difference per pixel along ``dim``; at the border it wraps, or is one-sided."""
     if tileable:
         return (x.roll(-1, dim) - x.roll(1, dim)) * 0.5
     size = x.shape[dim]
@@ -20,8 +20,8 @@ def difference(x: Float[Tensor, "n c h w"], *, dim: int, tileable: bool) -> Floa
     return torch.cat((first, inner, last), dim=dim)
 
 
-def extended(x: Float[Tensor, "n c h w"], *, margin: int, dim: int, tileable: bool) -> Tensor:
-    """Adds a margin of any width on both sides: wrapped where tileable, else mirrored, the edge repeated."""
+def pad_axis(x: Float[Tensor, "n c h w"], *, margin: int, dim: int, tileable: bool) -> Tensor:
+    """Pad one axis on both sides by any margin: wrapped if tileable, else mirrored with the edge repeated."""
     size = x.shape[dim]
     index = torch.arange(-margin, size + margin, device=x.device)
     if tileable:
@@ -35,14 +35,14 @@ def extended(x: Float[Tensor, "n c h w"], *, margin: int, dim: int, tileable: bo
 def gaussian_blur(
     x: Float[Tensor, "n c h w"], *, sigma_px: float, tileable: bool
 ) -> Float[Tensor, "n c h w"]:
-    """Separable Gaussian blur, cut at four sigma."""
+    """Apply a separable Gaussian blur, truncated at four sigma."""
     radius = max(1, math.ceil(4.0 * sigma_px))
     offsets = torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype)
     kernel = torch.exp(-0.5 * (offsets / sigma_px).square())
     kernel = kernel / kernel.sum()
     for dim in (-1, -2):
         shape = (1, 1, 1, -1) if dim == -1 else (1, 1, -1, 1)
-        padded = extended(x, margin=radius, dim=dim, tileable=tileable)
+        padded = pad_axis(x, margin=radius, dim=dim, tileable=tileable)
         planes = padded.flatten(0, 1).unsqueeze(1)
         blurred = torch.nn.functional.conv2d(planes, kernel.view(shape))
         x = blurred.view(*x.shape[:2], *blurred.shape[-2:])
@@ -50,17 +50,17 @@ def gaussian_blur(
 
 
 def percentile(x: Float[Tensor, "n c h w"], *, share: float) -> Float[Tensor, "n 1 1 1"]:
-    """The value below which ``share`` of each sample lies, an exact order statistic.
+    """Return the value below which ``share`` of each sample is, as an exact order statistic.
 
-    ``torch.quantile`` refuses more than 16 million elements, which a 4096 px texture has.
+    ``torch.quantile`` refuses more than 16 million elements; a texture of 4096 px has as many per channel.
     """
     flat = x.flatten(1)
     rank = 1 + round(share * (flat.shape[1] - 1))
     return flat.kthvalue(rank, dim=1).values.view(-1, 1, 1, 1)
 
 
-def mean_of_counted(x: Float[Tensor, "n c h w"], valid: Bool[Tensor, "n 1 h w"]) -> Float[Tensor, "n c 1 1"]:
-    """The mean of each channel over the pixels that count; 0 where none does."""
+def masked_mean(x: Float[Tensor, "n c h w"], valid: Bool[Tensor, "n 1 h w"]) -> Float[Tensor, "n c 1 1"]:
+    """Return the mean of each channel over the valid pixels; 0 if a sample has none."""
     count = valid.sum(dim=(2, 3), keepdim=True).clamp_min(1)
     mean: Tensor = torch.where(valid, x, 0.0).sum(dim=(2, 3), keepdim=True) / count
     return mean

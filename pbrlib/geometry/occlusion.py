@@ -1,4 +1,4 @@
-"""Ambient occlusion of a height map."""
+"""Computes the ambient occlusion of a height map."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pbrlib.geometry.fields import extended
+from pbrlib.geometry.fields import pad_axis
 
 STEP_GROWTH = 1.3
-"""Ratio of consecutive distances along a ray: near neighbours matter more than far ones."""
+"""Ratio of consecutive distances along a ray; near pixels are sampled more densely than far ones."""
 
 
 def ao_from_height(
@@ -22,22 +22,22 @@ def ao_from_height(
     directions: int = 8,
     radius_px: int = 64,
 ) -> Float[Tensor, "n 1 h w"]:
-    """Horizon-based ambient occlusion in [0, 1], 1 = open to the whole sky.
+    """Return the horizon-based ambient occlusion in [0, 1]; 1 is not occluded.
 
-    Each direction sees the sky above the steepest slope found within the radius; under a uniform sky,
-    weighted by the cosine, it gets ``cos^2`` of that horizon (Bavoil and others, 2008).
+    In each direction, the steepest slope within the radius is the horizon. Under a uniform sky with cosine
+    weighting, a direction contributes ``cos^2`` of its horizon angle (Bavoil and others, 2008).
 
     Args:
-        height: heights, any range.
-        scale_px: pixels that one unit of height stands for.
-        tileable: rays wrap around the border; otherwise they see a mirrored neighbour.
-        directions: number of azimuths.
-        radius_px: length of the rays.
+        height: Heights in any range.
+        scale_px: Pixels per unit of height.
+        tileable: Whether rays wrap around the border; otherwise the height map is mirrored there.
+        directions: Number of azimuths.
+        radius_px: Length of the rays in pixels.
     """
     rows, cols = height.shape[-2:]
     raised = height * scale_px
-    padded = extended(raised, margin=radius_px, dim=-1, tileable=tileable)
-    padded = extended(padded, margin=radius_px, dim=-2, tileable=tileable)
+    padded = pad_axis(raised, margin=radius_px, dim=-1, tileable=tileable)
+    padded = pad_axis(padded, margin=radius_px, dim=-2, tileable=tileable)
     open_sky = torch.zeros_like(raised)
     for direction in range(directions):
         azimuth = 2.0 * math.pi * direction / directions
@@ -50,7 +50,7 @@ def ao_from_height(
 
 
 def _steps(azimuth: float, radius_px: int) -> list[tuple[int, int]]:
-    """Whole-pixel offsets (rows, columns) along a ray, at growing distances up to the radius."""
+    """Return pixel offsets (rows, columns) along a ray, at growing distances up to the radius."""
     offsets: list[tuple[int, int]] = []
     distance = 1.0
     while distance <= radius_px:

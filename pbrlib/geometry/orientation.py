@@ -1,7 +1,7 @@
-"""Flips and quarter turns of pictures, in which normal vectors turn with the picture.
+"""Flips pictures and rotates them by quarter turns; normal vectors are transformed with the picture.
 
-All functions take decoded floats or raw unsigned integers alike: a raw component ``v`` is negated as
-``maximum - v``, which decodes to the negated value, so batches can turn as uint8 and decode later.
+All functions take decoded floats or raw unsigned integers. A raw component ``v`` is negated as
+``maximum - v``, which decodes to the negated value, so that batches can be oriented before they are decoded.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from torch import Tensor
 
 
 def flip_green(normal: Shaped[Tensor, "n 3 h w"]) -> Shaped[Tensor, "n 3 h w"]:
-    """Exchanges the OpenGL (Y up) and DirectX (Y down) reading of a normal map."""
+    """Convert a normal map between OpenGL (Y up) and DirectX (Y down), in both directions."""
     x, y, z = normal.unbind(dim=1)
     return torch.stack((x, _negated(y), z), dim=1)
 
 
 def flip_horizontal(x: Shaped[Tensor, "n c h w"], *, normal: bool) -> Shaped[Tensor, "n c h w"]:
-    """Mirrors left and right; where ``x`` is a normal map its x components are negated."""
+    """Mirror left and right; if ``x`` is a normal map, negate its x components."""
     mirrored = x.flip(-1)
     if not normal:
         return mirrored
@@ -30,13 +30,13 @@ def flip_horizontal(x: Shaped[Tensor, "n c h w"], *, normal: bool) -> Shaped[Ten
 
 
 def flip_vertical(x: Shaped[Tensor, "n c h w"], *, normal: bool) -> Shaped[Tensor, "n c h w"]:
-    """Mirrors top and bottom; where ``x`` is a normal map its y components are negated."""
+    """Mirror top and bottom; if ``x`` is a normal map, negate its y components."""
     mirrored = x.flip(-2)
     return flip_green(mirrored) if normal else mirrored
 
 
 def rotate90(x: Shaped[Tensor, "n c h w"], *, turns: int, normal: bool) -> Shaped[Tensor, "n c h2 w2"]:
-    """Turns counter-clockwise by ``turns`` quarters; normals turn with it, (x, y) -> (-y, x) a quarter."""
+    """Rotate counter-clockwise by ``turns`` quarter turns; each one maps normals (x, y) to (-y, x)."""
     rotated = torch.rot90(x, turns, dims=(-2, -1))
     if not normal:
         return rotated
@@ -50,7 +50,7 @@ def rotate90(x: Shaped[Tensor, "n c h w"], *, turns: int, normal: bool) -> Shape
 class Orientation:
     """One of the eight orientations of a square for each sample: transposed, then mirrored.
 
-    A batch is turned with at most three selections whatever its size and mix. The flags stay on the CPU.
+    The flags stay on the CPU. A batch of any size needs at most three ``torch.where`` operations.
     """
 
     transposed: Bool[Tensor, " n"]
@@ -61,7 +61,7 @@ class Orientation:
     def of(
         turns: Int[Tensor, " n"], *, horizontal: Bool[Tensor, " n"], vertical: Bool[Tensor, " n"]
     ) -> Orientation:
-        """The orientation after ``turns`` counter-clockwise quarters, then the given flips."""
+        """Return the orientation after ``turns`` counter-clockwise quarter turns and then the given flips."""
         turns = turns % 4
         return Orientation(
             transposed=turns % 2 == 1,
@@ -70,9 +70,9 @@ class Orientation:
         )
 
     def apply(self, x: Shaped[Tensor, "n c s s"], *, normal: bool) -> Shaped[Tensor, "n c s s"]:
-        """Brings square pictures into this orientation, the vectors of a normal map included."""
+        """Transform square pictures, and the vectors of a normal map, into this orientation."""
         if x.dtype == torch.uint16:
-            # CUDA has few kernels for uint16; moving and negating are the same on the bits seen as int16.
+            # CUDA has few kernels for uint16. Moves and negations give the same bits for int16.
             return self.apply(x.view(torch.int16), normal=normal).view(torch.uint16)
         x = _where(self.transposed, lambda: _transposed(x, normal=normal), x)
         x = _where(self.mirrored_x, lambda: flip_horizontal(x, normal=normal), x)
@@ -80,7 +80,7 @@ class Orientation:
 
 
 def _where(chosen: Tensor, turned: Callable[[], Tensor], x: Tensor) -> Tensor:
-    """Replaces the chosen samples; nothing is computed or selected where all samples agree."""
+    """Transform the chosen samples; if none or all are chosen, no selection is computed."""
     if not chosen.any():
         return x
     if chosen.all():
@@ -89,7 +89,7 @@ def _where(chosen: Tensor, turned: Callable[[], Tensor], x: Tensor) -> Tensor:
 
 
 def _transposed(x: Tensor, *, normal: bool) -> Tensor:
-    """Exchanges rows and columns; the vectors (x, y) become (-y, -x)."""
+    """Exchange rows and columns; vectors (x, y) become (-y, -x)."""
     exchanged = x.transpose(-2, -1)
     if not normal:
         return exchanged
@@ -100,4 +100,4 @@ def _transposed(x: Tensor, *, normal: bool) -> Tensor:
 def _negated(component: Tensor) -> Tensor:
     if component.is_floating_point():
         return -component
-    return ~component  # maximum - v of unsigned integers, also of their bits seen as signed ones
+    return ~component  # equals maximum - v for unsigned integers, also if their bits are read as signed

@@ -1,7 +1,7 @@
 """Applies small elastic warps to pictures; normal vectors are rotated with the surface.
 
-A warped picture shows at a pixel what the original shows at that pixel plus its displacement. The border
-stays where it is, so no pixel outside of the picture is needed.
+Each pixel of a warped picture has the value of the original at the pixel's position plus its displacement.
+The displacement is 0 at the border, so that no pixel outside of the picture is needed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NODES = 4
 def smooth_displacement(
     nodes: Float[Tensor, "n 2 g g"], *, size: tuple[int, int]
 ) -> Float[Tensor, "n 2 h w"]:
-    """Displacements (columns, rows) in pixels that pass through ``nodes`` and vanish at the border.
+    """Interpolate displacements (columns, rows) in pixels between ``nodes``; they are 0 at the border.
 
     Args:
         nodes: Displacements at the inner control points of a regular grid over the picture.
@@ -31,7 +31,7 @@ def smooth_displacement(
 
 
 def warp(x: Float[Tensor, "n c h w"], *, displacement: Float[Tensor, "n 2 h w"]) -> Float[Tensor, "n c h w"]:
-    """Warps scalars or colours, bilinearly."""
+    """Warp scalars or colours with bilinear interpolation."""
     grid = _grid(displacement)
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=True)
 
@@ -39,7 +39,7 @@ def warp(x: Float[Tensor, "n c h w"], *, displacement: Float[Tensor, "n 2 h w"])
 def warp_labels(
     labels: Int64[Tensor, "n h w"], *, displacement: Float[Tensor, "n 2 h w"]
 ) -> Int64[Tensor, "n h w"]:
-    """Warps class ids; each pixel takes the id of the nearest source pixel."""
+    """Warp class ids; each pixel gets the id of the nearest source pixel."""
     grid = _grid(displacement)
     numbers = labels.unsqueeze(1).float()
     nearest = F.grid_sample(numbers, grid, mode="nearest", padding_mode="border", align_corners=True)
@@ -49,7 +49,7 @@ def warp_labels(
 def warp_normal(
     normal: Float[Tensor, "n 3 h w"], *, displacement: Float[Tensor, "n 2 h w"]
 ) -> Float[Tensor, "n 3 h w"]:
-    """Warps OpenGL unit normals as the surface under them is warped; its heights keep their values.
+    """Warp OpenGL unit normals with their surface; heights are displaced without a change of value.
 
     With ``g(x) = h(x + d(x))`` the chain rule gives ``grad g = (I + dd/dx)^T grad h``. The slopes are
     ``-n_x / n_z`` along columns and ``n_y / n_z`` along rows, so the same matrix turns ``(n_x, -n_y)``
@@ -72,7 +72,7 @@ def warp_normal(
 
 
 def _grid(displacement: Tensor) -> Float[Tensor, "n h w 2"]:
-    """Sampling position of each pixel for ``grid_sample``: -1 and 1 are the outermost pixels."""
+    """Return the sampling position of each pixel for ``grid_sample``; -1 and 1 are the outermost pixels."""
     height, width = displacement.shape[-2:]
     columns = torch.arange(width, device=displacement.device) + displacement[:, 0]
     rows = torch.arange(height, device=displacement.device).view(-1, 1) + displacement[:, 1]

@@ -1,1 +1,1 @@
-"""Jobs: small independent pieces of work that leave files and are done when their files stand."""
+"""Jobs: small independent pieces of work that write files; a job with unchanged files is not repeated."""

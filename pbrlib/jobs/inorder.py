@@ -1,4 +1,4 @@
-"""Jobs one after another in this process; `ray_jobs.many` spreads them over a cluster, to the same bytes."""
+"""Runs jobs one after another in this process; `ray_jobs.many` runs them on a cluster with equal results."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pbrlib.jobs.job import Job, Outcome
-from pbrlib.jobs.record import carry_out, standing
+from pbrlib.jobs.record import finished_outcome, run_job
 
 
 def run_in_order(jobs: Iterable[Job], *, root: Path) -> Iterator[Outcome]:
-    """Carries out what does not stand, and yields the outcome of every job in order.
+    """Run the jobs that are not finished, and yield the outcome of every job in order.
 
     Args:
-        jobs: With names that differ; taken from one at a time.
-        root: The folder that their files and records lie below, local or on S3.
+        jobs: Jobs with unique names; the iterable is read one job at a time.
+        root: The folder that contains their files and records, local or on S3.
 
     Raises:
-        DataError: S3 refuses the reading of a record.
+        DataError: S3 refuses to read a record.
     """
     for job in jobs:
-        yield standing(job, root=root) or carry_out(job, root=root)
+        yield finished_outcome(job, root=root) or run_job(job, root=root)

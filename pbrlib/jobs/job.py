@@ -1,4 +1,4 @@
-"""One job, what its function returns, and how it ended."""
+"""Types for a job, the output of its function, and its outcome."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ FailureKind: TypeAlias = Literal["refused", "killed", "defect"]
 
 @dataclass(frozen=True)
 class Resources:
-    """What a job holds of a cluster while it runs.
+    """The resources of a cluster that a job reserves while it runs.
 
     Attributes:
-        num_cpus: Logical CPUs, more than 0: they bound how many jobs are in flight.
-        num_gpus: GPUs; a share of one lets several jobs use it.
-        memory: Bytes; 0 reserves none.
+        num_cpus: Logical CPUs, more than 0, since they limit the number of jobs in flight.
+        num_gpus: GPUs; with a fraction, several jobs share a GPU.
+        memory: Bytes; 0 reserves no memory.
     """
 
     num_cpus: float = 1.0
@@ -30,16 +30,16 @@ class Resources:
     memory: int = 0
 
     def __post_init__(self) -> None:
-        assert self.num_cpus > 0, f"num_cpus is {self.num_cpus}"
+        assert self.num_cpus > 0, f"num_cpus: got {self.num_cpus}; expected more than 0"
 
 
 @dataclass(frozen=True)
-class Left:
-    """What the function of a job returns.
+class JobOutput:
+    """The return value of the function of a job.
 
     Attributes:
-        files: The files that it has written, as paths below the root of the run.
-        result: What the caller wants to know without opening them: small, and of JSON's types.
+        files: The written files, as paths relative to the root of the run.
+        result: A small summary of the files for the caller, of JSON types.
     """
 
     files: tuple[str, ...]
@@ -48,45 +48,45 @@ class Left:
 
 @dataclass(frozen=True)
 class Job:
-    """A piece of work that no other piece waits for.
+    """A piece of work that no other job depends on.
 
     Attributes:
-        name: Unique in a run; the same in the next run of the same command.
-        fingerprint: Changes with everything that the files depend on, see `fingerprint`.
-        run: Writes the files. Pickles, so that another process can call it; may be called again after it
-            was killed at any moment.
-        resources: What it needs.
+        name: A name that is unique in a run, and the same in the next run of the same command.
+        fingerprint: A hash of everything that the files depend on; the function `fingerprint` computes it.
+        run: Writes the files. It can be pickled, so that another process can call it, and called again after
+            a kill at any moment.
+        resources: The resources that the job needs.
     """
 
     name: str
     fingerprint: str
-    run: Callable[[], Left]
+    run: Callable[[], JobOutput]
     resources: Resources = Resources()
 
 
 @dataclass(frozen=True)
-class Done:
-    """A job whose files stand; ``kept`` if they stood before this run."""
+class Success:
+    """A finished job; ``reused`` if an earlier run wrote its files."""
 
     name: str
     result: Mapping[str, Any]
-    kept: bool = False
+    reused: bool = False
 
 
 class DefectError(Exception):
-    """An error of ours in a job: the message is its traceback. No mistake of the user."""
+    """A job raised an error that is not a PbrError, which is a defect; the message is the traceback."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A job that left no result.
+    """A job that failed.
 
     Attributes:
-        name: Of the job.
+        name: The name of the job.
         kind: ``refused``: its function raised a PbrError. ``killed``: its process ended before it returned.
-            ``defect``: its function raised anything else.
-        reason: One sentence for the user.
-        traceback: Of a defect.
+            ``defect``: its function raised another error.
+        reason: A sentence for the user.
+        traceback: The traceback of a defect, else empty.
     """
 
     name: str
@@ -95,28 +95,31 @@ class Failure:
     traceback: str = ""
 
     def error(self) -> Exception:
-        """The error to raise where this failure ends the whole run."""
+        """Return the error to raise if this failure ends the run."""
         return DefectError(self.traceback) if self.kind == "defect" else DataError(self.reason)
 
 
-Outcome: TypeAlias = Done | Failure
+Outcome: TypeAlias = Success | Failure
 
 
 def describe_failures(failures: Sequence[Failure]) -> str:
-    """One line for each failure, then the tracebacks of defects."""
+    """Return one line for each failure, followed by the tracebacks of defects."""
     lines = [f"left out: {failure.name}: {failure.reason}" for failure in failures]
     return "\n".join([*lines, *(failure.traceback for failure in failures if failure.traceback)])
 
 
 def fingerprint(*parts: Any) -> str:
-    """SHA-256 of values of JSON's types and of pbrlib's source code: another version does a job again."""
+    """Return the SHA-256 of JSON values and of the source code of pbrlib.
+
+    The source code is included so that another version of pbrlib repeats a job.
+    """
     text = json.dumps([_code(), *parts], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 @cache
 def _code() -> str:
-    """SHA-256 of the source files of pbrlib, in 10 ms."""
+    """Return the SHA-256 of the source files of pbrlib; takes 10 ms."""
     package = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for file in sorted(package.rglob("*.py")):

@@ -1,4 +1,4 @@
-"""The record of a finished job, beside its files: by it the next run of the same command skips the job."""
+"""Records of finished jobs, by which the next run of the same command skips them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pydantic import ValidationError
 
 from pbrlib import storage
 from pbrlib.errors import PbrError, first_line
-from pbrlib.jobs.job import Done, Failure, Job, Left, Outcome
+from pbrlib.jobs.job import Failure, Job, JobOutput, Outcome, Success
 from pbrlib.spec import Spec
 
 RECORDS = ".jobs"
-"""The folder of the records below the root of a run."""
+"""The name of the folder of records in the root of a run."""
 
 
 class _File(Spec):
-    """A file of a job as it was when the job ended; ``modified`` is its time of change in seconds."""
+    """A file at the end of its job; ``modified`` is its modification time in seconds since the epoch."""
 
     path: str
     bytes: int
@@ -37,38 +37,39 @@ class _Content(Spec):
 
 
 class _Record(Spec):
-    """``sha256`` is that of the content: a damaged record is none."""
+    """A record with the SHA-256 of its content; a record with another SHA-256 is damaged and ignored."""
 
     content: _Content
     sha256: str
 
 
-def standing(job: Job, *, root: Path) -> Done | None:
-    """The outcome of a job that is done already.
+def finished_outcome(job: Job, *, root: Path) -> Success | None:
+    """Return the recorded outcome of a job that an earlier run finished, or None.
 
-    A file is taken for what was written if it has the recorded size and time of change, or, where the time
-    differs as after copying, the recorded SHA-256.
+    A file is unchanged if it has the recorded size and modification time. If only the time differs, as after
+    copying, the SHA-256 is compared.
 
     Args:
         job: The job.
-        root: The folder that its files lie below, local or on S3.
+        root: The folder that contains its files, local or on S3.
 
     Returns:
-        None if there is no record, it is damaged or has another fingerprint, or a file is missing or differs.
+        None if there is no record, the record is damaged or has another fingerprint, or a file is missing or
+        changed.
     """
     content = _read(job, root)
     if content is None or (content.name, content.fingerprint) != (job.name, job.fingerprint):
         return None
-    if not all(_stands(file, root) for file in content.files):
+    if not all(_is_unchanged(file, root) for file in content.files):
         return None
-    return Done(job.name, content.result, kept=True)
+    return Success(job.name, content.result, reused=True)
 
 
-def carry_out(job: Job, *, root: Path) -> Outcome:
-    """Runs a job in this process and writes its record, last; whatever it raises is a Failure."""
+def run_job(job: Job, *, root: Path) -> Outcome:
+    """Run a job in this process and then write its record; an error of the job is returned as a Failure."""
     try:
-        left = job.run()
-        return Done(job.name, _write(job, left, root).result)
+        output = job.run()
+        return Success(job.name, _write(job, output, root).result)
     except PbrError as error:
         return Failure(job.name, "refused", str(error))
     except Exception as error:
@@ -77,57 +78,57 @@ def carry_out(job: Job, *, root: Path) -> Outcome:
 
 
 def has_records(root: Path) -> bool:
-    """Whether a run below the root has finished a job, and its records are still there."""
+    """Whether the root of a run has records of finished jobs."""
     return bool(storage.file_sizes(root / RECORDS))
 
 
 def remove_records(root: Path) -> None:
-    """Removes the records of a run whose files are no longer its own, for one because they are published."""
+    """Remove the records of a run, for example after its files are published."""
     storage.remove_folder(root / RECORDS)
 
 
-def _place(job: Job, root: Path) -> Path:
-    """The file of a record: a name may hold what no file name may, and be as long as it likes."""
+def _record_path(job: Job, root: Path) -> Path:
+    """Return the file of a record; a job's name may be too long, or have characters that no file name has."""
     readable = re.sub(r"[^A-Za-z0-9-]+", "_", job.name)[-60:]
     return root / RECORDS / f"{readable}-{hashlib.sha256(job.name.encode()).hexdigest()[:16]}.json"
 
 
 def _read(job: Job, root: Path) -> _Content | None:
     try:
-        record = _Record.model_validate_json(_place(job, root).read_bytes())
+        record = _Record.model_validate_json(_record_path(job, root).read_bytes())
     except (OSError, ValidationError):
         return None
     return record.content if record.sha256 == _digest(record.content) else None
 
 
-def _write(job: Job, left: Left, root: Path) -> _Content:
+def _write(job: Job, output: JobOutput, root: Path) -> _Content:
     content = _Content(
         name=job.name,
         fingerprint=job.fingerprint,
-        files=tuple(_look(path, root) for path in left.files),
-        # As the next run will read it.
-        result=json.loads(json.dumps(left.result, allow_nan=False)),
+        files=tuple(_describe_file(path, root) for path in output.files),
+        # Convert the result to JSON and back, so that this run returns what the next run will read.
+        result=json.loads(json.dumps(output.result, allow_nan=False)),
     )
     record = _Record(content=content, sha256=_digest(content))
-    storage.write_atomic(_place(job, root), record.model_dump_json(indent=1) + "\n")
+    storage.write_atomic(_record_path(job, root), record.model_dump_json(indent=1) + "\n")
     return content
 
 
-def _look(path: str, root: Path) -> _File:
-    where = root / path
-    found = where.stat()
+def _describe_file(path: str, root: Path) -> _File:
+    file = root / path
+    status = file.stat()
     return _File(
-        path=path, bytes=found.st_size, sha256=storage.sha256(where), modified=round(found.st_mtime, 6)
+        path=path, bytes=status.st_size, sha256=storage.sha256(file), modified=round(status.st_mtime, 6)
     )
 
 
-def _stands(file: _File, root: Path) -> bool:
-    where = root / file.path
+def _is_unchanged(file: _File, root: Path) -> bool:
+    path = root / file.path
     try:
-        found = where.stat()
-        if found.st_size != file.bytes:
+        status = path.stat()
+        if status.st_size != file.bytes:
             return False
-        return round(found.st_mtime, 6) == file.modified or storage.sha256(where) == file.sha256
+        return round(status.st_mtime, 6) == file.modified or storage.sha256(path) == file.sha256
     except OSError:
         return False
 

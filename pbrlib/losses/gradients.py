@@ -26,7 +26,7 @@ class Tv(PixelTerm):
     """The mean of :func:`tv`."""
 
     def _weights(self, target: LossTarget) -> Sequence[Tensor]:
-        return pairs(target.off_seams)
+        return pairs(target.ignores_seams)
 
     def _errors(self, output: Output, target: LossTarget) -> Sequence[Tensor]:
         return tv(output.image)
@@ -61,7 +61,7 @@ class Sobel(PixelTerm):
     """The mean of :func:`sobel`."""
 
     def _weights(self, target: LossTarget) -> Sequence[Tensor]:
-        return (windows(target.off_seams),)
+        return (windows(target.ignores_seams),)
 
     def _errors(self, output: Output, target: LossTarget) -> Sequence[Tensor]:
         return (sobel(output.image, target.image),)
@@ -108,7 +108,7 @@ class LaplacianPyramid(PixelTerm):
     """The mean of :func:`laplacian_pyramid`."""
 
     def _weights(self, target: LossTarget) -> Sequence[Tensor]:
-        return pyramid_weights(target.off_seams, dtype=target.image.dtype)
+        return pyramid_weights(target.ignores_seams, dtype=target.image.dtype)
 
     def _errors(self, output: Output, target: LossTarget) -> Sequence[Tensor]:
-        return laplacian_pyramid(output.image, target.image, target.off_seams)
+        return laplacian_pyramid(output.image, target.image, target.ignores_seams)

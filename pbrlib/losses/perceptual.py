@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from pbrlib.errors import ConfigError
-from pbrlib.geometry.fields import mean_of_counted
+from pbrlib.geometry.fields import masked_mean
 from pbrlib.losses.base import MeanTerm, counted_samples
 from pbrlib.losses.lossspec import LpipsSpec, Trunk
 from pbrlib.losses.target import LossContext, LossTarget, Output
@@ -256,5 +256,5 @@ class Lpips(_PerSample):
         return self
 
     def _distance(self, image: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        level = mean_of_counted(target, valid)
+        level = masked_mean(target, valid)
         return lpips_distance(self._frozen[0], *(torch.where(valid, x, level) for x in (image, target)))

@@ -83,11 +83,11 @@ class NormalReproj(PixelTerm):
         return start if final is None else start * (1.0 - progress) + final * progress
 
     def _weights(self, target: LossTarget) -> Sequence[Tensor]:
-        return (windows(target.off_seams),)
+        return (windows(target.ignores_seams),)
 
     def _errors(self, output: Output, target: LossTarget) -> Sequence[Tensor]:
         assert target.normal is not None, (
             "normal_reproj: got a target without a normal; expected the input normal"
         )
-        counted, regions = target.off_seams, target.regions
+        counted, regions = target.ignores_seams, target.regions
         return (normal_reproj(output.image, target.normal, counted, regions=regions),)

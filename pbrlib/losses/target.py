@@ -32,7 +32,7 @@ class LossTarget:
     regions: UInt8[Tensor, "n 1 h w"] | None = None
 
     @property
-    def off_seams(self) -> Bool[Tensor, "n 1 h w"]:
+    def ignores_seams(self) -> Bool[Tensor, "n 1 h w"]:
         """The valid pixels without those beside the seam of a mosaic, for terms that compare neighbours."""
         return self.valid if self.regions is None else self.valid & ~seams(self.regions)
 

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from pytorch_msssim import ssim as library_ssim
 from torch import Tensor
 
-from pbrlib.geometry.fields import mean_of_counted
+from pbrlib.geometry.fields import masked_mean
 from pbrlib.metrics.sums import Sums
 
 SSIM_WINDOW = 11
@@ -53,7 +53,7 @@ def ssim(
 
     Maps are in [0, 1], with sides of at least 11 px. Masked pixels are set to the target's mean in both maps.
     """
-    level = mean_of_counted(target, valid)
+    level = masked_mean(target, valid)
     compared = (torch.where(valid, x, level).float() for x in (prediction, target))
     value: Tensor = library_ssim(*compared, data_range=1.0, size_average=False)
     return value

@@ -1,1 +1,1 @@
-"""Light on materials: the bake that makes an old texture from a modern set."""
+"""Bakes old-style textures from modern materials."""

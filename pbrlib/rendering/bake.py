@@ -1,8 +1,8 @@
-"""Old-style bake: what a texture artist of 2011 would have painted of a modern material.
+"""Bakes an old-style diffuse and gloss from a modern material, as a texture artist painted them in 2011.
 
-True pairs of old and new textures are scarce, modern sets are many. The bake gives such a set an old
-diffuse, with light, cavities, highlights, contrast, a cast and dirt painted in, and an old gloss map.
-Light is computed in linear space; the artist's part is done on sRGB values, as in a paint program.
+Pairs of old and new textures are rare, modern materials are common. The diffuse of a bake has light,
+cavities, highlights, contrast, a colour cast and dirt painted in. Light is computed in linear space; dirt,
+contrast, saturation and cast are applied to sRGB values, as in a paint program.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from pbrlib.rendering.bakespec import BakeSpec
 from pbrlib.seeds import mix
 
 DIRT_GRID = 12
-"""Cells a side of the smooth noise that dirt follows."""
+"""Cells per side of the smooth noise of the dirt."""
 
 
 @dataclass(frozen=True)
 class BakeParams:
-    """What was drawn for each sample; scalars are ``(n, 1, 1, 1)`` so that they broadcast."""
+    """The drawn parameters of each sample; scalars have the shape ``(n, 1, 1, 1)`` to broadcast."""
 
     direction: Float[Tensor, "n 3 1 1"]  # towards the light, unit length
     light: Float[Tensor, "n 1 1 1"]
@@ -44,45 +44,47 @@ class BakeParams:
     gloss_gamma: Float[Tensor, "n 1 1 1"]
     gloss_gain: Float[Tensor, "n 1 1 1"]
     gloss_offset: Float[Tensor, "n 1 1 1"]
-    gloss_source: Float[Tensor, "n 3 1 1"]  # one of roughness, constant, brightness is 1
+    gloss_source: Float[Tensor, "n 3 1 1"]  # one-hot: roughness, constant, brightness
     gloss_constant: Float[Tensor, "n 1 1 1"]
 
     def to(self, device: torch.device | str) -> BakeParams:
-        """Moves every tensor."""
+        """Return a copy with every tensor on the device."""
         return BakeParams(
             **{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)}
         )
 
 
 class Baked(NamedTuple):
-    """An old pair: diffuse, sRGB in [0, 1], and gloss in [0, 1], whatever its artist meant by it."""
+    """A baked diffuse, sRGB in [0, 1], and a baked gloss in [0, 1], which is not calibrated."""
 
     diffuse: Float[Tensor, "n 3 h w"]
     gloss: Float[Tensor, "n 1 h w"]
 
 
 def draw_params(seeds: Int64[Tensor, " n"], *, spec: BakeSpec) -> BakeParams:
-    """Draws the parameters of each sample from its own seed alone, on the CPU."""
-    drawn = [_draw_one(seed, spec) for seed in seeds.tolist()]
-    return BakeParams(**{f.name: torch.stack([one[f.name] for one in drawn]) for f in fields(BakeParams)})
+    """Draw the parameters of each sample from its own seed, on the CPU."""
+    drawn = [_draw_sample(seed, spec) for seed in seeds.tolist()]
+    return BakeParams(
+        **{f.name: torch.stack([params[f.name] for params in drawn]) for f in fields(BakeParams)}
+    )
 
 
 def bake(maps: Mapping[str, Float[Tensor, "n _ h w"]], *, params: BakeParams) -> Baked:
-    """Paints an old diffuse and gloss.
+    """Bake an old-style diffuse and gloss.
 
-    Bake after the maps are turned: the light then comes from the same side whatever the turn.
+    Orient the maps before the bake, so that the direction of the light does not depend on the orientation.
 
     Args:
-        maps: At least ``BAKE_INPUTS``, decoded.
-        params: On the device of the maps.
+        maps: Decoded maps, at least those of ``BAKE_INPUTS``.
+        params: The drawn parameters, on the device of the maps.
     """
-    lit = _lit(maps, params)
-    diffuse = _painted(linear_rgb_to_rgb(lit), maps["ao"], params)
+    lit = _shade(maps, params)
+    diffuse = _paint(linear_rgb_to_rgb(lit), maps["ao"], params)
     return Baked(diffuse, _gloss(maps["roughness"], diffuse, params))
 
 
-def _lit(maps: Mapping[str, Tensor], params: BakeParams) -> Tensor:
-    """Linear light of the surface under one lamp, the sky and its own cavities."""
+def _shade(maps: Mapping[str, Tensor], params: BakeParams) -> Tensor:
+    """Return the linear light of the surface under one directional light and the sky, with its cavities."""
     normal, metallic, direction = maps["normal"], maps["metallic"], params.direction
     albedo: Tensor = rgb_to_linear_rgb(maps["albedo"])
     toward = direction[:, 2:]
@@ -97,7 +99,7 @@ def _lit(maps: Mapping[str, Tensor], params: BakeParams) -> Tensor:
 
 
 def _highlight(normal: Tensor, gloss: Tensor, direction: Tensor) -> Tensor:
-    """A broad Blinn lobe: painted highlights are blurred ones, stronger where glossier."""
+    """Return a broad Blinn lobe, scaled by the gloss, since painted highlights are blurred."""
     half = direction + direction.new_tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1)
     half = half / _dot(half, half).sqrt()
     facing = _dot(normal, half).clamp_min(0.0)
@@ -106,20 +108,20 @@ def _highlight(normal: Tensor, gloss: Tensor, direction: Tensor) -> Tensor:
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Scalar product over channels."""
+    """Return the scalar product over channels."""
     return (a * b).sum(dim=1, keepdim=True)
 
 
 def _cavity(normal: Tensor, gain: Tensor) -> Tensor:
-    """Divergence of the normals in [-1, 1]: bumps positive, dents negative, flat zero."""
+    """Return the divergence of the normals in [-1, 1]: positive for bumps, negative for dents, 0 if flat."""
     padded = torch.nn.functional.pad(normal[:, :2], (1, 1, 1, 1), mode="replicate")
     across = padded[:, :1, 1:-1, 2:] - padded[:, :1, 1:-1, :-2]
     down = padded[:, 1:, 2:, 1:-1] - padded[:, 1:, :-2, 1:-1]
     return ((across - down) * (0.25 * gain)).clamp(-1.0, 1.0)
 
 
-def _painted(srgb: Tensor, ao: Tensor, params: BakeParams) -> Tensor:
-    """The artist's part: dirt, contrast, saturation and cast."""
+def _paint(srgb: Tensor, ao: Tensor, params: BakeParams) -> Tensor:
+    """Apply dirt, contrast, saturation and colour cast, as an artist would in a paint program."""
     noise = torch.nn.functional.interpolate(
         params.dirt_noise, size=srgb.shape[-2:], mode="bilinear", align_corners=True
     )
@@ -133,7 +135,7 @@ def _painted(srgb: Tensor, ao: Tensor, params: BakeParams) -> Tensor:
 
 
 def _gloss(roughness: Tensor, diffuse: Tensor, params: BakeParams) -> Tensor:
-    """Old gloss: an uncalibrated ``1 - roughness``, or a constant, or the brightness of the diffuse."""
+    """Return the gloss: an uncalibrated ``1 - roughness``, a constant, or the brightness of the diffuse."""
     from_roughness, from_constant, from_brightness = params.gloss_source.unsqueeze(2).unbind(dim=1)
     source = from_roughness * (1.0 - roughness) + from_brightness * rgb_to_grayscale(diffuse)
     encoded = source.pow(params.gloss_gamma) * params.gloss_gain + params.gloss_offset
@@ -141,8 +143,8 @@ def _gloss(roughness: Tensor, diffuse: Tensor, params: BakeParams) -> Tensor:
     return gloss.clamp(0.0, 1.0)
 
 
-def _draw_one(seed: int, spec: BakeSpec) -> dict[str, Tensor]:
-    """Parameters of one sample without the batch axis; the order of the draws is part of the result."""
+def _draw_sample(seed: int, spec: BakeSpec) -> dict[str, Tensor]:
+    """Draw the parameters of one sample, without the batch axis; the order of draws affects the result."""
     generator = torch.Generator().manual_seed(mix(seed, "bake"))
     shares: Iterator[float] = iter(torch.rand(32, generator=generator, dtype=torch.float64).tolist())
     noise = torch.rand(1, DIRT_GRID, DIRT_GRID, generator=generator)
@@ -180,7 +182,7 @@ def _draw_one(seed: int, spec: BakeSpec) -> dict[str, Tensor]:
 
 
 def _gloss_source(share: float, spec: BakeSpec) -> list[float]:
-    """One-hot choice of roughness, constant, brightness."""
+    """Return a one-hot choice of roughness, constant or brightness."""
     constant = share < spec.gloss_constant_share
     brightness = not constant and share < spec.gloss_constant_share + spec.gloss_unrelated_share
     return [float(not (constant or brightness)), float(constant), float(brightness)]

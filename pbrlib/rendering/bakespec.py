@@ -1,4 +1,4 @@
-"""What a bake is drawn from, as a curriculum declares it."""
+"""Declaration of the parameter ranges of a bake in a curriculum."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ BAKE_INPUTS = ("albedo", "normal", "roughness", "metallic", "ao")
 
 def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
     if bounds[0] > bounds[1]:
-        raise ValueError(f"the range {list(bounds)} is empty. Put the smaller bound first.")
+        raise ValueError(
+            f"got the empty range {list(bounds)}; expected [low, high]. Put the smaller bound first."
+        )
     return bounds
 
 
@@ -24,28 +26,28 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class BakeSpec(Spec):
-    """Ranges that the parameters of a bake are drawn from, uniformly.
+    """Ranges from which the parameters of a bake are drawn uniformly.
 
     Attributes:
-        elevation_deg: Height of the light over the surface; its azimuth is free.
+        elevation_deg: Elevation of the light above the surface, in degrees; every azimuth is equally likely.
         light: Share of directional light; the rest is ambient.
         occlusion: Exponent of the ambient occlusion.
         cavity: Strength of darkened dents and brightened bumps.
-        cavity_gain: Bends per pixel are multiplied by this and cut at 1; drawn by its logarithm, since
-            relief differs that much between textures and artists painted it in regardless.
+        cavity_gain: Factor of the divergence of the normals, whose product is clipped to [-1, 1]. Drawn
+            uniformly on a logarithmic scale, since the relief of textures differs by such factors.
         specular: Strength of the painted highlight.
-        metal_darkening: Share of the albedo that metals lose.
+        metal_darkening: Share of the albedo that is removed from metals.
         exposure: Gain in linear light.
         contrast: Gain around a middle grey.
-        saturation: 0 is grey, 1 as it was.
+        saturation: Factor of the saturation: 0 gives grey, 1 changes nothing.
         cast: Gain of each colour channel.
-        dirt: Strength of dirt, where there is any.
+        dirt: Strength of the dirt of textures with dirt.
         dirt_share: Share of textures with dirt.
         gloss_gamma: Exponent of the encoding of gloss.
-        gloss_gain: Gain of the same.
-        gloss_offset: Offset of the same.
-        gloss_constant_share: Share of textures whose gloss is a constant.
-        gloss_unrelated_share: Share whose gloss was made from the brightness of the diffuse.
+        gloss_gain: Gain of the encoding of gloss.
+        gloss_offset: Offset of the encoding of gloss.
+        gloss_constant_share: Share of textures with a constant gloss.
+        gloss_unrelated_share: Share of textures whose gloss is the brightness of the diffuse.
     """
 
     elevation_deg: Range = (30.0, 70.0)

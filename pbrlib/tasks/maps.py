@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pbrlib.data.augment.augmentspec import CategorySpec
-from pbrlib.data.augment.category import confident_classes, draw_changes, with_changes
+from pbrlib.data.augment.category import apply_changes, draw_changes, predicted_classes
 from pbrlib.data.draws.batch import Batch
 from pbrlib.inference.chain import Chain, Condition
 from pbrlib.losses.lossspec import LossSpec
@@ -96,8 +96,8 @@ class MapTask:
             normal=batch.maps["normal"],
             regions=batch.regions,
         )
-        if TARGETS[self.role].off_seams:
-            target = replace(target, valid=target.off_seams)
+        if TARGETS[self.role].ignores_seams:
+            target = replace(target, valid=target.ignores_seams)
         return Example(x=x, condition=condition.features, target=target)
 
     @torch.no_grad()
@@ -111,12 +111,12 @@ class MapTask:
         if batch.regions is not None:  # a mosaic has several materials, which were augmented one by one
             mosaics = batch.regions.flatten(1).any(dim=1).tolist()
             labels = [None if mosaic else label for mosaic, label in zip(mosaics, labels, strict=True)]
-        sure = confident_classes(condition.probabilities, confidence=spec.confidence)
+        sure = predicted_classes(condition.probabilities, confidence=spec.confidence)
         unlabelled = [c if label == IGNORE else IGNORE for c, label in zip(sure, labels, strict=True)]
         changes = draw_changes(unlabelled, seeds=batch.seeds.tolist(), spec=spec)
         if not changes:
             return batch, condition
-        batch = replace(batch, maps=with_changes(batch.maps, changes))
+        batch = replace(batch, maps=apply_changes(batch.maps, changes))
         index = torch.tensor(list(changes)).to(batch.maps["diffuse"].device)
         again = self.chain.condition(*(batch.maps[name][index] for name in ("diffuse", "normal")))
         return batch, Condition(

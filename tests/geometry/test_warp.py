@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pbrlib.data.augment.augmentspec import LARGEST_WARP
+from pbrlib.data.augment.augmentspec import MAX_WARP
 from pbrlib.geometry import normal_from_height, smooth_displacement, warp, warp_labels, warp_normal
 from pbrlib.geometry.warp import NODES
 from tests.geometry.test_geometry import bump, smooth_height
@@ -16,7 +16,7 @@ SEEDS = st.integers(0, 2**31)
 quick = settings(max_examples=25)
 
 
-def displacement(seed: int, *, size: int = 64, share: float = LARGEST_WARP) -> Tensor:
+def displacement(seed: int, *, size: int = 64, share: float = MAX_WARP) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     nodes = (torch.rand(1, 2, NODES, NODES, generator=generator) * 2.0 - 1.0) * share * size
     return smooth_displacement(nodes, size=(size, size))

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from pbrlib import storage
 from pbrlib.errors import DataError
 from pbrlib.jobs.inorder import run_in_order
-from pbrlib.jobs.job import DefectError, Done, Failure, Job, Left, describe_failures, fingerprint
-from pbrlib.jobs.record import RECORDS, carry_out, remove_records, standing
+from pbrlib.jobs.job import DefectError, Failure, Job, JobOutput, Success, describe_failures, fingerprint
+from pbrlib.jobs.record import RECORDS, finished_outcome, remove_records, run_job
 from tests.jobs.work import calls, divide, job, refuse, write, writing
 
 
-def run(root: Path, *jobs: Job) -> list[Done | Failure]:
+def run(root: Path, *jobs: Job) -> list[Success | Failure]:
     return list(run_in_order(jobs, root=root))
 
 
@@ -30,8 +30,8 @@ def test_jobs_run_in_order_and_a_second_run_calls_none(tmp_path: Path) -> None:
     first, second = run(tmp_path, *jobs), run(tmp_path, *jobs)
     assert calls(tmp_path) == ["c", "a", "b"]
     result = {"length": 4, "parts": [1, 2]}
-    assert first == [Done(name, result) for name in "cab"]
-    assert second == [Done(name, result, kept=True) for name in "cab"]
+    assert first == [Success(name, result) for name in "cab"]
+    assert second == [Success(name, result, reused=True) for name in "cab"]
 
 
 def test_jobs_are_taken_one_at_a_time(tmp_path: Path) -> None:
@@ -49,11 +49,11 @@ def test_jobs_are_taken_one_at_a_time(tmp_path: Path) -> None:
 
 def test_another_fingerprint_is_done_again(tmp_path: Path) -> None:
     run(tmp_path, writing(tmp_path, "a"))
-    assert run(tmp_path, writing(tmp_path, "a", text="other", fingerprint="2"))[0] == Done(
+    assert run(tmp_path, writing(tmp_path, "a", text="other", fingerprint="2"))[0] == Success(
         "a", {"length": 5, "parts": [1, 2]}
     )
     assert (tmp_path / "out/a.txt").read_text() == "other"
-    assert standing(writing(tmp_path, "a"), root=tmp_path) is None
+    assert finished_outcome(writing(tmp_path, "a"), root=tmp_path) is None
 
 
 def remove(file: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_file_that_is_gone_or_differs_is_written_again(
     jobs = [writing(tmp_path, name) for name in ("a", "b")]
     run(tmp_path, *jobs)
     damage(tmp_path / "out/a.txt")
-    assert [outcome.kept for outcome in run(tmp_path, *jobs)] == [False, True]
+    assert [outcome.reused for outcome in run(tmp_path, *jobs)] == [False, True]
     assert (tmp_path / "out/a.txt").read_text() == "text"
 
 
@@ -85,7 +85,7 @@ def test_a_copied_tree_stands(tmp_path: Path) -> None:
     """Copying changes the times of files, not what is in them."""
     run(tmp_path, writing(tmp_path, "a"))
     os.utime(tmp_path / "out/a.txt", (0, 0))
-    assert isinstance(standing(writing(tmp_path, "a"), root=tmp_path), Done)
+    assert isinstance(finished_outcome(writing(tmp_path, "a"), root=tmp_path), Success)
 
 
 @settings(max_examples=30)
@@ -99,7 +99,7 @@ def test_a_record_with_any_byte_changed_is_none_or_says_the_same(
     data = bytearray(file.read_bytes())
     data[position % len(data)] ^= flip
     file.write_bytes(data)
-    found = standing(writing(root, "a"), root=root)
+    found = finished_outcome(writing(root, "a"), root=root)
     assert found is None or found.result == before.result
     (again,) = run(root, writing(root, "a"))
     assert again.result == before.result
@@ -125,7 +125,7 @@ def test_a_failure_costs_its_job_and_is_tried_again(tmp_path: Path) -> None:
         writing(tmp_path, "b"),
     ]
     first = run(tmp_path, *jobs)
-    assert [type(outcome) for outcome in first] == [Done, Failure, Failure, Done]
+    assert [type(outcome) for outcome in first] == [Success, Failure, Failure, Success]
     assert first[1] == Failure("bad", "refused", "bad.png: cut short. Replace it.")
     assert (first[2].kind, first[2].reason) == ("defect", "ZeroDivisionError: division by zero")
     assert "in divide" in first[2].traceback
@@ -143,12 +143,12 @@ def test_failures_are_listed_with_tracebacks_of_defects_alone(tmp_path: Path) ->
 
 
 def test_a_job_that_names_a_file_it_did_not_write_is_a_defect(tmp_path: Path) -> None:
-    (found,) = run(tmp_path, job("liar", lambda: Left(("nothing.txt",), {})))
+    (found,) = run(tmp_path, job("liar", lambda: JobOutput(("nothing.txt",), {})))
     assert (found.kind, records_of(tmp_path)) == ("defect", [])
 
 
 def test_a_result_that_json_cannot_hold_is_a_defect(tmp_path: Path) -> None:
-    (found,) = run(tmp_path, job("nan", lambda: Left((), {"x": float("nan")})))
+    (found,) = run(tmp_path, job("nan", lambda: JobOutput((), {"x": float("nan")})))
     assert (found.kind, records_of(tmp_path)) == ("defect", [])
 
 
@@ -157,7 +157,7 @@ def records_of(root: Path) -> list[Path]:
 
 
 def test_an_interrupt_ends_the_run(tmp_path: Path) -> None:
-    def interrupt() -> Left:
+    def interrupt() -> JobOutput:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -171,15 +171,15 @@ def test_any_names_have_records_of_their_own(
     tmp_path_factory: pytest.TempPathFactory, names: list[str]
 ) -> None:
     root = tmp_path_factory.mktemp("names")
-    jobs = [job(name, lambda: Left((), {})) for name in names]
+    jobs = [job(name, lambda: JobOutput((), {})) for name in names]
     assert [outcome.name for outcome in run(root, *jobs)] == names
-    assert all(outcome.kept for outcome in run(root, *jobs))
+    assert all(outcome.reused for outcome in run(root, *jobs))
     assert len(records_of(root)) == len(names)
 
 
 def test_a_name_as_long_as_a_path_has_a_record(tmp_path: Path) -> None:
     name = "/".join(["folder"] * 100)
-    assert isinstance(run(tmp_path, job(name, lambda: Left((), {})))[0], Done)
+    assert isinstance(run(tmp_path, job(name, lambda: JobOutput((), {})))[0], Success)
 
 
 def test_records_are_json_that_a_person_can_read(tmp_path: Path) -> None:
@@ -199,17 +199,17 @@ def test_removed_records_let_every_job_run_again(tmp_path: Path) -> None:
 def test_jobs_leave_their_files_and_records_on_s3(bucket: str) -> None:
     place = storage.to_path(f"{bucket}/out")
 
-    def put() -> Left:
+    def put() -> JobOutput:
         storage.write_atomic(place / "a.bin", b"text")
-        return Left(("a.bin",), {})
+        return JobOutput(("a.bin",), {})
 
     one = job("a", put)
-    assert [carry_out(one, root=place), standing(one, root=place)] == [
-        Done("a", {}),
-        Done("a", {}, kept=True),
+    assert [run_job(one, root=place), finished_outcome(one, root=place)] == [
+        Success("a", {}),
+        Success("a", {}, reused=True),
     ]
     storage.write_atomic(place / "a.bin", b"texts")
-    assert standing(one, root=place) is None
+    assert finished_outcome(one, root=place) is None
 
 
 def test_fingerprints_tell_parts_apart() -> None:

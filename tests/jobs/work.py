@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 
 from pbrlib.errors import DataError
-from pbrlib.jobs.job import Job, Left
+from pbrlib.jobs.job import Job, JobOutput
 
 
-def job(name: str, run: Callable[[], Left], fingerprint: str = "1") -> Job:
+def job(name: str, run: Callable[[], JobOutput], fingerprint: str = "1") -> Job:
     return Job(name, fingerprint, run)
 
 
@@ -21,14 +21,14 @@ def writing(root: Path, name: str, *, text: str = "text", fingerprint: str = "1"
     return job(name, partial(write, root, name, text), fingerprint)
 
 
-def write(root: Path, name: str, text: str) -> Left:
+def write(root: Path, name: str, text: str) -> JobOutput:
     """Leaves a file, and a line in ``calls``, which no job owns."""
     with (root / "calls").open("a") as calls:
         calls.write(f"{name}\n")
     file = f"out/{name}.txt"
     (root / file).parent.mkdir(parents=True, exist_ok=True)
     (root / file).write_text(text)
-    return Left((file,), {"length": len(text), "parts": (1, 2)})
+    return JobOutput((file,), {"length": len(text), "parts": (1, 2)})
 
 
 def calls(root: Path) -> list[str]:
@@ -36,17 +36,17 @@ def calls(root: Path) -> list[str]:
     return file.read_text().splitlines() if file.exists() else []
 
 
-def refuse(reason: str) -> Left:
+def refuse(reason: str) -> JobOutput:
     raise DataError(reason)
 
 
-def divide(root: Path, name: str) -> Left:
+def divide(root: Path, name: str) -> JobOutput:
     with (root / "calls").open("a") as file:
         file.write(f"{name}\n")
-    return Left((), {"quotient": 1 / 0})
+    return JobOutput((), {"quotient": 1 / 0})
 
 
-def die(root: Path, name: str, times: int, by: int = signal.SIGKILL) -> Left:
+def die(root: Path, name: str, times: int, by: int = signal.SIGKILL) -> JobOutput:
     """Kills its process the first few times, as a decoder with a bug or a lost node does."""
     write(root, name, "half")
     if calls(root).count(name) <= times:
@@ -54,22 +54,22 @@ def die(root: Path, name: str, times: int, by: int = signal.SIGKILL) -> Left:
     return write(root, name, "text")
 
 
-def write_slowly(root: Path, name: str, seconds: float) -> Left:
+def write_slowly(root: Path, name: str, seconds: float) -> JobOutput:
     """Adds a line to its file every tenth of a second."""
     file = root / f"{name}.txt"
     for number in range(round(seconds * 10)):
         with file.open("a") as lines:
             lines.write(f"{number}\n")
         time.sleep(0.1)
-    return Left((file.name,), {})
+    return JobOutput((file.name,), {})
 
 
-def leave_nothing() -> Left:
-    return Left((), {})
+def leave_nothing() -> JobOutput:
+    return JobOutput((), {})
 
 
-def leave_resources() -> Left:
+def leave_resources() -> JobOutput:
     """What Ray has given to the process."""
     import ray
 
-    return Left((), ray.get_runtime_context().get_assigned_resources())
+    return JobOutput((), ray.get_runtime_context().get_assigned_resources())

@@ -13,7 +13,7 @@ import ray
 
 from pbrlib.errors import DataError
 from pbrlib.jobs.inorder import run_in_order
-from pbrlib.jobs.job import Done, Failure, Job, Resources
+from pbrlib.jobs.job import Failure, Job, Resources, Success
 from pbrlib.jobs.record import RECORDS
 from ray_jobs.many import AHEAD, RETRIES, _carry_out, run_on_ray
 from tests.conftest import NUM_CPUS
@@ -32,7 +32,7 @@ from tests.jobs.work import (
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
 
-def outcomes(root: Path, *jobs: Job) -> dict[str, Done | Failure]:
+def outcomes(root: Path, *jobs: Job) -> dict[str, Success | Failure]:
     """By name; none comes twice."""
     found = list(run_on_ray(jobs, root=root))
     by_name = {outcome.name: outcome for outcome in found}
@@ -48,8 +48,8 @@ def several(root: Path) -> list[Job]:
     ]
 
 
-def told(outcome: Done | Failure) -> object:
-    return outcome.result if isinstance(outcome, Done) else (outcome.kind, outcome.reason)
+def told(outcome: Success | Failure) -> object:
+    return outcome.result if isinstance(outcome, Success) else (outcome.kind, outcome.reason)
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -72,7 +72,7 @@ def test_one_process_and_ray_leave_the_same_files_outcomes_and_records(tmp_path:
     assert names[0] == names[1]
     assert calls(roots[1]).count("odd") == 1, "what a function raises is not retried"
     again = outcomes(roots[1], *several(roots[1]))
-    assert sum(isinstance(outcome, Done) and outcome.kept for outcome in again.values()) == 20
+    assert sum(isinstance(outcome, Success) and outcome.reused for outcome in again.values()) == 20
 
 
 @pytest.mark.parametrize("num_cpus", [1.0, 0.25])
@@ -100,7 +100,7 @@ def test_jobs_in_flight_are_bounded_by_the_cluster_and_by_what_they_ask_for(
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGSEGV])
 def test_a_job_whose_process_is_killed_is_retried(tmp_path: Path, by: int) -> None:
     found = outcomes(tmp_path, job("unlucky", partial(die, tmp_path, "unlucky", 1, by)))
-    assert isinstance(found["unlucky"], Done)
+    assert isinstance(found["unlucky"], Success)
     assert (tmp_path / "out/unlucky.txt").read_text() == "text"
 
 
@@ -112,7 +112,7 @@ def test_a_job_that_always_kills_its_process_fails_alone(tmp_path: Path) -> None
     assert (failure.kind, failure.traceback) == ("killed", "")
     assert f"lost its process {1 + RETRIES} times" in failure.reason
     assert calls(tmp_path).count("poison") == 1 + RETRIES
-    assert all(isinstance(outcome, Done) for outcome in found.values())
+    assert all(isinstance(outcome, Success) for outcome in found.values())
     assert len(found) == 6
 
 
@@ -140,7 +140,7 @@ def test_every_job_has_one_outcome_whatever_becomes_of_the_others(tmp_path: Path
     assert found.keys() == {one.name for one in jobs}
     expected = {"refuses": "refused", "divides": "defect", "dies": "killed", "stands": True}
     for name, outcome in found.items():
-        how = outcome.kept if isinstance(outcome, Done) else outcome.kind
+        how = outcome.reused if isinstance(outcome, Success) else outcome.kind
         assert how == expected.get(name.rpartition(" ")[0], False), name
 
 

@@ -16,8 +16,8 @@ from pbrlib.data.shards.writer import shard_name
 from pbrlib.data.sources.folder import FolderSource
 from pbrlib.data.sources.generated import GeneratedSource
 from pbrlib.errors import DataError
-from pbrlib.jobs.job import DefectError, Done
-from pbrlib.jobs.record import carry_out
+from pbrlib.jobs.job import DefectError, Success
+from pbrlib.jobs.record import run_job
 from ray_jobs.cli import main
 from ray_jobs.preparation import prepare, shard_job
 from ray_jobs.source import parse_source
@@ -195,7 +195,7 @@ def killed_run(source: Source, out: Path) -> None:
     first = grouped(listed)[0]
     families = {one.entry.family: splits[one.entry.family] for one in first}
     job = shard_job(Group(shard_name(version=1, ordinal=0), first, families), out=out)
-    assert isinstance(carry_out(job, root=out), Done)
+    assert isinstance(run_job(job, root=out), Success)
     (out / "shards" / ".partial-abc").write_text("half of the second")
     (out / shard_name(version=1, ordinal=3)).write_text("a material of the second alone, which kills no more")
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pbrlib.data.augment.augmentspec import AugmentSpec, CategorySpec
-from pbrlib.data.augment.category import draw_changes, with_changes
+from pbrlib.data.augment.category import apply_changes, draw_changes
 from pbrlib.data.augment.pipeline import augment
 from pbrlib.data.draws.batch import Batch
 from pbrlib.inference.chain import Condition
@@ -63,7 +63,7 @@ def test_a_confident_answer_stands_for_the_label_and_the_condition_is_asked_agai
     task = task_with([("metal", 0.9), ("stone", 0.7), ("leather", 0.95)])
     example = task.prepare(batch, training=True)
     labels = [class_id("metal"), IGNORE, class_id("leather")]
-    expected = with_changes(batch.maps, draw_changes(labels, seeds=batch.seeds.tolist(), spec=SPEC))
+    expected = apply_changes(batch.maps, draw_changes(labels, seeds=batch.seeds.tolist(), spec=SPEC))
     assert torch.equal(example.x[:, :3], expected["diffuse"])
     assert torch.equal(example.target.map, expected["albedo"])
     assert torch.equal(example.condition, expected["diffuse"].mean(dim=(-2, -1), keepdim=True))

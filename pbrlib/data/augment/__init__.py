@@ -1,1 +1,1 @@
-"""Augmentation of batches on the device."""
+"""Augments batches on the device."""

@@ -1,4 +1,4 @@
-"""Mosaics from their augmented parts: every part is a whole crop, of which its region stays."""
+"""Assembles mosaics from augmented parts; each part is a full crop, of which the mosaic shows one region."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pbrlib.data.draws.mosaic import Layout
 from pbrlib.maps import IGNORE
 
 
-def assembled(parts: Batch, layouts: Sequence[Layout]) -> Batch:
-    """One sample a draw from the rows of their parts, masks and all other maps alike.
+def assemble_mosaics(parts: Batch, layouts: Sequence[Layout]) -> Batch:
+    """Return a batch with one sample per draw from a batch with one row per part.
 
-    A mosaic has a map where all its parts have it, a class where all agree, the seed of its first part, and
-    their ids joined by ``+``.
+    A mosaic has a map if all of its parts have it, and a class if all parts have the same one. It has the seed
+    of the first part, and the ids of its parts joined by ``+``.
     """
     rows, device = _rows(layouts), parts.valid.device
     index = rows.to(device, non_blocking=True)
@@ -31,7 +31,7 @@ def assembled(parts: Batch, layouts: Sequence[Layout]) -> Batch:
         maps={name: _joined(x, index, regions) for name, x in parts.maps.items()},
         valid=_joined(parts.valid, index, regions),
         seeds=parts.seeds[rows[:, 0]],
-        ids=tuple("+".join(parts.ids[row] for row in dict.fromkeys(of)) for of in rows.tolist()),
+        ids=tuple("+".join(parts.ids[row] for row in dict.fromkeys(draw)) for draw in rows.tolist()),
         classes=torch.where(agree, classes[:, 0], IGNORE),
         present={name: has[rows.to(has.device)].all(dim=1) for name, has in parts.present.items()},
         regions=regions,
@@ -41,7 +41,7 @@ def assembled(parts: Batch, layouts: Sequence[Layout]) -> Batch:
 def region_map(
     layouts: Sequence[Layout], *, size: tuple[int, int], device: torch.device
 ) -> UInt8[Tensor, "n 1 h w"]:
-    """The number of the part that each pixel shows; parts go left to right, then down."""
+    """Return for each pixel the number of the part that it shows; parts are numbered row by row."""
     height, width = size
     down = (torch.arange(height, device=device) >= height // 2).to(torch.uint8).view(-1, 1).expand(size)
     right = (torch.arange(width, device=device) >= width // 2).to(torch.uint8).view(1, -1).expand(size)
@@ -50,18 +50,18 @@ def region_map(
 
 
 def _rows(layouts: Sequence[Layout]) -> Int64[Tensor, "n p"]:
-    """For each draw the rows of its parts; the first one again where it has fewer than another draw."""
-    most = max((layout.parts for layout in layouts), default=1)
+    """Return the rows of the parts of each draw; draws with fewer parts repeat the row of their first part."""
+    max_parts = max((layout.parts for layout in layouts), default=1)
     firsts = accumulate((layout.parts for layout in layouts), initial=0)
     rows = [
-        [first + (number if number < layout.parts else 0) for number in range(most)]
+        [first + (number if number < layout.parts else 0) for number in range(max_parts)]
         for layout, first in zip(layouts, firsts, strict=False)
     ]
-    return torch.tensor(rows, dtype=torch.int64).view(-1, most)
+    return torch.tensor(rows, dtype=torch.int64).view(-1, max_parts)
 
 
 def _joined(x: Tensor, rows: Tensor, regions: Tensor) -> Tensor:
-    """Of every part the pixels of its region; ``x`` is ``(rows, c, h, w)`` or ``(rows, h, w)``."""
+    """Join the regions of the parts of each draw; ``x`` is ``(rows, c, h, w)`` or ``(rows, h, w)``."""
     joined = x.index_select(0, rows[:, 0])
     shown = regions if x.dim() == 4 else regions[:, 0]
     for number in range(1, rows.shape[1]):

@@ -1,4 +1,4 @@
-"""What happens to a batch on the device, as a curriculum declares it."""
+"""Declarations of augmentations in a curriculum."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pbrlib.rendering.bakespec import BakeSpec
 from pbrlib.spec import Spec
 
 Preset: TypeAlias = Literal["rev7", "v4"]
-"""Names for ranges of `pbrlib.data.augment.photometric`."""
+"""Names of parameter ranges in `pbrlib.data.augment.photometric`."""
 
-LARGEST_WARP = 0.02
-"""Nodes moved by up to this share of the side never fold the picture."""
+MAX_WARP = 0.02
+"""The largest displacement of a control point, as a share of the side, that never folds the picture."""
 
-LIMITS: Mapping[str, Mapping[str, float]] = MappingProxyType(
+CLASS_LIMITS: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {
         "wood": {"hue": 0.05, "saturation": 0.05},  # more would be a heavy tint
         "stone": {"hue": 0.0},
@@ -29,11 +29,11 @@ LIMITS: Mapping[str, Mapping[str, float]] = MappingProxyType(
         "ceramic": {"hue": 0.05},
     }
 )
-"""The prohibitions: the most of a change that a class may ever see."""
+"""The upper limit of each change by class; a curriculum must not exceed it."""
 
 
 class SkyPhotometricSpec(Spec):
-    """Changes of light of old textures.
+    """Declares changes of the light in old textures.
 
     Attributes:
         p: Probability for each draw.
@@ -45,11 +45,12 @@ class SkyPhotometricSpec(Spec):
 
 
 class ColourJitterSpec(Spec):
-    """Changes of the colour of materials whose old texture is baked.
+    """Declares changes of the colour of materials whose diffuse is baked.
 
     Attributes:
-        hue: Largest turn of the hue either way, as a share of the colour circle (0.05 is 18 degrees).
-        saturation: Largest change of the HSV saturation either way, as a share of it.
+        hue: Maximum rotation of the hue in both directions, as a share of the colour circle (0.05 is 18
+            degrees).
+        saturation: Maximum relative change of the HSV saturation in both directions.
     """
 
     hue: float = Field(ge=0.0, le=0.5)
@@ -57,16 +58,16 @@ class ColourJitterSpec(Spec):
 
 
 class ClassChanges(Spec):
-    """What one class may see; None is nothing of it.
+    """Declares the changes for one class; None disables a change.
 
     Attributes:
-        brightness: Largest change of the HSV value either way, as a share of it.
-        hue: Largest turn either way, as a share of the colour circle.
-        saturation: Largest change of the HSV saturation either way, as a share of it.
-        grain: Largest share of the brightness that fine grain takes, within patches.
-        dirt: Largest share of the brightness that patches of dirt take.
-        specular: Alpha of a white sprite.
-        warp: Largest displacement of a node of an elastic warp, as a share of the crop's side.
+        brightness: Maximum relative change of the HSV value in both directions.
+        hue: Maximum rotation of the hue in both directions, as a share of the colour circle.
+        saturation: Maximum relative change of the HSV saturation in both directions.
+        grain: Maximum share of the brightness that patches of fine grain remove.
+        dirt: Maximum share of the brightness that patches of dirt remove.
+        specular: Alpha of a white highlight in its centre.
+        warp: Maximum displacement of a control point of an elastic warp, as a share of the crop's side.
     """
 
     brightness: float | None = Field(default=None, gt=0.0, lt=1.0)
@@ -75,17 +76,18 @@ class ClassChanges(Spec):
     grain: float | None = Field(default=None, gt=0.0, le=1.0)
     dirt: float | None = Field(default=None, gt=0.0, le=1.0)
     specular: float | None = Field(default=None, gt=0.0, le=1.0)
-    warp: float | None = Field(default=None, gt=0.0, le=LARGEST_WARP)
+    warp: float | None = Field(default=None, gt=0.0, le=MAX_WARP)
 
 
 class CategorySpec(Spec):
-    """Changes by material class, for samples whose class is known.
+    """Declares changes by material class, for samples with a known class.
 
     Attributes:
-        p: Probability for each draw of a known class.
-        confidence: A sample without a label counts as the class whose probability, by the frozen
-            SegFormer and averaged over the pixels, is above this; the map tasks ask it while training.
-        may: What each class may see; a class that is not named sees nothing.
+        p: Probability for each draw with a known class.
+        confidence: Minimum confidence of a predicted class. A sample without a label gets the class whose
+            probability, predicted by the frozen SegFormer and averaged over the pixels, is above this value.
+            The tasks of maps predict it while they train.
+        may: The changes of each class; a class without an entry is not changed.
     """
 
     p: float = Field(ge=0.0, le=1.0)
@@ -96,32 +98,34 @@ class CategorySpec(Spec):
     def _within_limits(self) -> CategorySpec:
         for label, changes in self.may.items():
             if label not in CLASSES:
-                raise ValueError(f"may: {label!r} is not a class. Classes: {', '.join(CLASSES)}.")
-            for name, most in LIMITS[label].items():
-                came = getattr(changes, name) or 0.0
-                if came > most:
-                    bound = f"at most {most:g} of it. Use {most:g} or less" if most else "it. Leave it out"
-                    never = "sees" if most else "never sees"
-                    raise ValueError(f"may.{label}.{name} is {came:g}, and {label} {never} {bound}.")
+                raise ValueError(f"may: got {label!r}; expected a class. Use one of: {', '.join(CLASSES)}.")
+            for name, limit in CLASS_LIMITS[label].items():
+                given = getattr(changes, name) or 0.0
+                if given > limit:
+                    expected = f"at most {limit:g}" if limit else f"no {name}"
+                    remedy = f"Use {limit:g} or less" if limit else "Remove the key"
+                    raise ValueError(
+                        f"may.{label}.{name}: got {given:g}; expected {expected} for {label}. {remedy}."
+                    )
         return self
 
     def limit(self, class_id: int, change: Literal["hue", "saturation"]) -> float:
-        """The most of a change that a class may see; an unknown one counts as the most sensitive of all."""
+        """Return the upper limit of a change for a class; for an unknown class, the lowest limit of all."""
         labels = CLASSES if class_id == IGNORE else (CLASSES[class_id],)
-        return min(LIMITS[label].get(change, 1.0) for label in labels)
+        return min(CLASS_LIMITS[label].get(change, 1.0) for label in labels)
 
 
 class AugmentSpec(Spec):
-    """What happens to a batch on the device. The default only bakes: the form that validation uses.
+    """Declares the augmentation of batches; the default, which validation uses, only bakes.
 
     Attributes:
-        flip: Mirror left-right and top-bottom, each with probability one half.
-        rotate90: Turn by 0, 90, 180 or 270 degrees, equally likely.
-        sky_photometric: Change the light of diffuse textures that were not baked here.
-        colour_jitter: Change hue and saturation of materials whose diffuse was baked here.
-        category: Changes by material class; they stand in for the colour jitter of the draws that see
-            any, and what they forbid to a class binds the jitter too.
-        bake: How to make an old diffuse and gloss of materials that have none.
+        flip: Whether to mirror left-right and top-bottom, each with probability one half.
+        rotate90: Whether to rotate by 0, 90, 180 or 270 degrees with equal probability.
+        sky_photometric: Changes of the light in diffuse textures that were not baked here.
+        colour_jitter: Changes of hue and saturation of materials whose diffuse was baked here.
+        category: Changes by material class. A draw with such changes gets no colour jitter; for the other
+            draws, the limits of their class also apply to the colour jitter.
+        bake: How an old diffuse and gloss are made for materials that have none.
     """
 
     flip: bool = False

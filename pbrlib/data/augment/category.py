@@ -1,11 +1,11 @@
-"""Category-selective augmentation: each material class sees the changes that its surfaces could have had.
+"""Augments samples by their material class, with changes that are plausible for surfaces of the class.
 
-A change of colour (brightness, hue, saturation) makes another material of the class, so it falls on
-diffuse and albedo alike. An overlay (grain, dirt, a specular sprite) is painted into the old texture
-alone: light and dirt are never ground truth. A warp moves every map, and normals follow the surface.
+A change of colour (brightness, hue, saturation) gives another material of the class, so it is applied to
+both diffuse and albedo. An overlay (grain, dirt, a specular highlight) is painted into the diffuse only,
+since light and dirt do not belong to the ground truth. A warp moves every map and rotates the normals.
 
-How much of what a class sees is declared; what it never sees is a rule here. Fur is no class of ours: its
-rules would be those of fabric.
+A curriculum declares the strength of each change; `augmentspec.CLASS_LIMITS` has the upper limits. Fur is not
+a class; the rules of fabric apply to it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pbrlib.data.augment.augmentspec import CategorySpec, ClassChanges
-from pbrlib.data.augment.jitter import recoloured
-from pbrlib.data.augment.overlays import darkened, dirt_cover, grain_cover, sprite_cover, whitened
+from pbrlib.data.augment.jitter import shift_colours
+from pbrlib.data.augment.overlays import darken, dirt_cover, grain_cover, sprite_cover, whiten
 from pbrlib.geometry import smooth_displacement, warp, warp_labels, warp_normal
 from pbrlib.geometry.warp import NODES
 from pbrlib.maps import ALBEDO, CLASSES, DIFFUSE, IGNORE, MAPS, Encoding
@@ -30,7 +30,7 @@ Maps = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Change:
-    """What one draw sees; a strength of 0 and a factor of 1 change nothing.
+    """The drawn changes of one sample; a strength of 0 and a factor of 1 change nothing.
 
     ``turn`` is a share of the colour circle, ``warp`` a share of the crop's side.
     """
@@ -46,7 +46,7 @@ class Change:
 
 
 def draw_changes(classes: Sequence[int], *, seeds: Sequence[int], spec: CategorySpec) -> dict[int, Change]:
-    """The changes of each sample that sees any, by its position, from its class and its own seed alone."""
+    """Draw the changes of each sample from its class and seed; returns those with changes, by position."""
     return {
         position: _draw(seed, spec.may[CLASSES[label]])
         for position, (label, seed) in enumerate(zip(classes, seeds, strict=True))
@@ -54,30 +54,32 @@ def draw_changes(classes: Sequence[int], *, seeds: Sequence[int], spec: Category
     }
 
 
-def confident_classes(probabilities: Float[Tensor, "n k h w"], *, confidence: float) -> list[int]:
-    """The class of each sample whose mean probability over the pixels is above ``confidence``, else 255."""
+def predicted_classes(probabilities: Float[Tensor, "n k h w"], *, confidence: float) -> list[int]:
+    """Return the class of each sample, or 255 if its mean probability is not above ``confidence``."""
     share, label = probabilities.float().mean(dim=(-2, -1)).max(dim=1)
     return torch.where(share > confidence, label, IGNORE).tolist()
 
 
-def with_changes(maps: Maps, changes: Mapping[int, Change]) -> Maps:
-    """The decoded maps of a batch, some of its samples changed.
+def apply_changes(maps: Maps, changes: Mapping[int, Change]) -> Maps:
+    """Apply changes to some samples of a batch of decoded maps, and return the new maps.
 
     Args:
-        maps: By name; ``mask`` is int64 ``(n, h, w)``.
-        changes: What happens to the sample at each position.
+        maps: The maps by name; ``mask`` is int64 ``(n, h, w)``.
+        changes: The changes of a sample, by its position in the batch.
     """
     maps = dict(maps)
     for kind in (DIFFUSE, ALBEDO):
         if kind.name in maps:
-            maps[kind.name] = _with_other_colour(maps[kind.name], changes)
+            maps[kind.name] = _change_colour(maps[kind.name], changes)
     if DIFFUSE.name in maps:
-        maps[DIFFUSE.name] = _with_overlays(maps[DIFFUSE.name], changes)
-    return _warped(maps, changes)
+        maps[DIFFUSE.name] = _add_overlays(maps[DIFFUSE.name], changes)
+    return _warp_maps(maps, changes)
 
 
-def brightened(x: Float[Tensor, "n 3 h w"], *, factor: Float[Tensor, "n 1 1 1"]) -> Float[Tensor, "n 3 h w"]:
-    """Multiplies the HSV value of sRGB colours in [0, 1], cut at 1: hue and saturation stay."""
+def scale_brightness(
+    x: Float[Tensor, "n 3 h w"], *, factor: Float[Tensor, "n 1 1 1"]
+) -> Float[Tensor, "n 3 h w"]:
+    """Multiply the HSV value of sRGB colours, clipped to 1; hue and saturation do not change."""
     brightest = x.amax(dim=1, keepdim=True).clamp_min(1e-6)
     return x * torch.minimum(factor, 1.0 / brightest)
 
@@ -101,24 +103,24 @@ def _draw(seed: int, may: ClassChanges) -> Change:
     )
 
 
-def _with_other_colour(x: Tensor, changes: Mapping[int, Change]) -> Tensor:
+def _change_colour(x: Tensor, changes: Mapping[int, Change]) -> Tensor:
     chosen = {i: change for i, change in changes.items() if change.turn or change.saturation != 1.0}
     if chosen:
         turn = _column(x, [change.turn for change in chosen.values()])
         saturation = _column(x, [change.saturation for change in chosen.values()])
-        x = _replaced(x, chosen, recoloured(_of(x, chosen), turn=turn, saturation=saturation))
+        x = _replaced(x, chosen, shift_colours(_of(x, chosen), turn=turn, saturation=saturation))
     chosen = {i: change for i, change in changes.items() if change.brightness != 1.0}
     if chosen:
         factor = _column(x, [change.brightness for change in chosen.values()])
-        x = _replaced(x, chosen, brightened(_of(x, chosen), factor=factor))
+        x = _replaced(x, chosen, scale_brightness(_of(x, chosen), factor=factor))
     return x
 
 
-def _with_overlays(x: Tensor, changes: Mapping[int, Change]) -> Tensor:
+def _add_overlays(x: Tensor, changes: Mapping[int, Change]) -> Tensor:
     for name, cover_of, paint in (
-        ("dirt", dirt_cover, darkened),
-        ("grain", grain_cover, darkened),
-        ("specular", sprite_cover, whitened),
+        ("dirt", dirt_cover, darken),
+        ("grain", grain_cover, darken),
+        ("specular", sprite_cover, whiten),
     ):
         chosen = {i: change for i, change in changes.items() if getattr(change, name)}
         if chosen:
@@ -129,7 +131,7 @@ def _with_overlays(x: Tensor, changes: Mapping[int, Change]) -> Tensor:
     return x
 
 
-def _warped(maps: Maps, changes: Mapping[int, Change]) -> Maps:
+def _warp_maps(maps: Maps, changes: Mapping[int, Change]) -> Maps:
     chosen = {i: change for i, change in changes.items() if change.warp}
     if not chosen:
         return maps

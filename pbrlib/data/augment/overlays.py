@@ -1,7 +1,7 @@
-"""What is painted over an old texture: grain, dirt, a highlight; light and dirt are no part of a material.
+"""Overlays that are painted over the diffuse of a sample: grain, dirt and a highlight.
 
-Pure functions of sRGB pictures in [0, 1] that stay in this range. Overlays darken or whiten all channels
-alike, so the hue under them stays what it was. Parameters are ``(n, 1, 1, 1)`` so that they broadcast.
+These are pure functions of sRGB pictures in [0, 1]; their results are in the same range. Overlays darken or
+whiten all channels equally, so that the hue does not change. Parameters have the shape ``(n, 1, 1, 1)``.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from torch import Tensor
 from pbrlib.seeds import mix
 
 DIRT_OCTAVES = (4, 8, 16)
-"""Cells a side of the layers of dirt; each layer is half as strong as the one before."""
+"""Cells per side of each layer of dirt; each layer has half the strength of the layer before."""
 
 GRAIN_PATCHES = 4
-"""Cells a side of the mask within which there is grain."""
+"""Cells per side of the noise that limits grain to patches."""
 
 SPRITE_RADIUS = (0.08, 0.25)
 """Radius of a highlight as a share of the shorter side."""
 
 
-def darkened(x: Float[Tensor, "n 3 h w"], *, cover: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n 3 h w"]:
-    """Takes the share ``cover`` of each colour's brightness."""
+def darken(x: Float[Tensor, "n 3 h w"], *, cover: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n 3 h w"]:
+    """Reduce the brightness of each pixel by the share ``cover``."""
     return x * (1.0 - cover)
 
 
-def whitened(x: Float[Tensor, "n 3 h w"], *, cover: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n 3 h w"]:
-    """Blends towards white by the share ``cover``."""
+def whiten(x: Float[Tensor, "n 3 h w"], *, cover: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n 3 h w"]:
+    """Blend each pixel towards white by the share ``cover``."""
     return x + cover * (1.0 - x)
 
 
 def perlin(angles: Float[Tensor, "n g g"], *, size: tuple[int, int]) -> Float[Tensor, "n 1 h w"]:
-    """Perlin's gradient noise in [-1, 1], zero at the nodes of its net (Perlin, Improving noise, 2002).
+    """Return Perlin's gradient noise in [-1, 1]; it is 0 at the grid points (Perlin, Improving noise, 2002).
 
     Args:
-        angles: Direction of the gradient at each node, in radians; there are ``g - 1`` cells a side.
+        angles: Direction of the gradient at each grid point, in radians, for ``g - 1`` cells per side.
         size: Height and width of the picture.
     """
     cells = angles.shape[-1] - 1
@@ -56,14 +56,14 @@ def perlin(angles: Float[Tensor, "n g g"], *, size: tuple[int, int]) -> Float[Te
     along, below = _fade(x), _fade(y).view(-1, 1)
     upper = torch.lerp(corner(0, 0), corner(0, 1), along)
     lower = torch.lerp(corner(1, 0), corner(1, 1), along)
-    # Unit gradients reach the square root of one half in the middle of a cell.
+    # With unit gradients the noise is at most the square root of one half, in the middle of a cell.
     return (torch.lerp(upper, lower, below) * math.sqrt(2.0)).clamp(-1.0, 1.0).unsqueeze(1)
 
 
 def dirt_cover(
     seeds: Sequence[int], *, strength: Float[Tensor, "n 1 1 1"], size: tuple[int, int]
 ) -> Float[Tensor, "n 1 h w"]:
-    """Patches of dirt that cover up to ``strength``, drawn for each seed."""
+    """Return the cover of patches of dirt, at most ``strength``, for each seed."""
     noise: Tensor = torch.zeros(())
     for octave, cells in enumerate(DIRT_OCTAVES):
         noise = noise + perlin(_angles(seeds, cells, "dirt").to(strength.device), size=size) / 2.0**octave
@@ -73,7 +73,10 @@ def dirt_cover(
 def grain_cover(
     seeds: Sequence[int], *, strength: Float[Tensor, "n 1 1 1"], size: tuple[int, int]
 ) -> Float[Tensor, "n 1 h w"]:
-    """Fine noise up to ``strength`` within patches, drawn for each seed on the device of ``strength``."""
+    """Return the cover of patches of fine grain, at most ``strength``, for each seed.
+
+    The noise is drawn on the device of ``strength``.
+    """
     device = strength.device
     generator = torch.Generator(device=device)
     noise = torch.empty((len(seeds), 1, *size), device=device)
@@ -85,7 +88,7 @@ def grain_cover(
 def sprite_cover(
     seeds: Sequence[int], *, strength: Float[Tensor, "n 1 1 1"], size: tuple[int, int]
 ) -> Float[Tensor, "n 1 h w"]:
-    """A soft round highlight, placed by each seed: ``strength`` is its alpha in the centre, 0 outside."""
+    """Return the cover of a soft round highlight for each seed: ``strength`` in its centre, 0 outside."""
     drawn = torch.stack([torch.rand(3, generator=_generator(seed, "sprite")) for seed in seeds])
     y, x, share = drawn.to(strength.device).view(-1, 3, 1, 1, 1).unbind(dim=1)
     radius = (SPRITE_RADIUS[0] + share * (SPRITE_RADIUS[1] - SPRITE_RADIUS[0])) * min(size)
@@ -96,10 +99,10 @@ def sprite_cover(
 
 
 def _cells(size: int, cells: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """For each pixel of an axis its cell, and where it lies within it, in [0, 1)."""
-    place = (torch.arange(size, device=device) + 0.5) * (cells / size)
-    number = place.floor().clamp_max(cells - 1)
-    return number.long(), place - number
+    """Return for each pixel of an axis the number of its cell and its position in the cell, in [0, 1)."""
+    position = (torch.arange(size, device=device) + 0.5) * (cells / size)
+    number = position.floor().clamp_max(cells - 1)
+    return number.long(), position - number
 
 
 def _fade(t: Tensor) -> Tensor:
@@ -107,7 +110,7 @@ def _fade(t: Tensor) -> Tensor:
 
 
 def _smooth(noise: Tensor) -> Tensor:
-    """Nothing where the noise is negative, one from 0.7 on, smooth between."""
+    """Map noise to [0, 1] by a smoothstep: 0 for negative noise, 1 from 0.7 on."""
     t = (noise / 0.7).clamp(0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)
 

@@ -1,7 +1,7 @@
-"""Six ways in which the light of an old texture differs from another's; applied to the input alone.
+"""Six changes of the light in an old texture, applied to the diffuse only.
 
-Pure functions of sRGB pictures in [0, 1], whose results may leave the range: ``photometric`` cuts them
-at its end. Parameters are ``(n, ., 1, 1)`` so that they broadcast.
+The functions take sRGB pictures in [0, 1]. Their results may be outside of the range; ``photometric`` clips
+the final result. Parameters have the shape ``(n, ., 1, 1)``, so that they broadcast.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from pbrlib.data.augment.augmentspec import Preset
 from pbrlib.seeds import mix
 
-# A preset is a name for the ranges that it uses.
+# The ranges of the parameters; each preset uses some of them.
 TINT_GAIN = (0.94, 1.06)
 GAMMA = (0.85, 1.18)
 GRAIN_SIGMA = (0.005, 0.025)
@@ -33,12 +33,12 @@ def photometric(
     seeds: Sequence[int],
     preset: Preset,
 ) -> Float[Tensor, "n 3 h w"]:
-    """Changes the light of each sample as its own seed says.
+    """Change the light of each sample, with parameters drawn from its seed.
 
     Args:
-        diffuse: Old textures.
-        ao: Their occlusion; None leaves its tint out. Read by the preset ``v4`` only.
-        seeds: One per sample.
+        diffuse: The diffuse maps.
+        ao: Their ambient occlusion, which only the preset ``v4`` uses; None skips the occlusion tint.
+        seeds: One seed per sample.
         preset: ``rev7`` is light tint, gamma and grain; ``v4`` is occlusion tint, cold white balance
             and vignette.
     """
@@ -64,43 +64,43 @@ def photometric(
 def occlusion_tint(
     x: Float[Tensor, "n 3 h w"], *, ao: Float[Tensor, "n 1 h w"], strength: Float[Tensor, "n 1 1 1"]
 ) -> Float[Tensor, "n 3 h w"]:
-    """Darkens what is occluded, by ``strength`` where nothing of the sky is seen."""
+    """Darken occluded pixels, by the share ``strength`` if they are fully occluded."""
     return x * (1.0 - strength * (1.0 - ao))
 
 
 def cold_white_balance(
     x: Float[Tensor, "n 3 h w"], *, red: Float[Tensor, "n 1 1 1"], blue: Float[Tensor, "n 1 1 1"]
 ) -> Float[Tensor, "n 3 h w"]:
-    """Multiplies red and blue by their gains: colder with a red gain below one and a blue one above."""
+    """Multiply red and blue by their gains; a red gain below 1 and a blue gain above 1 give colder light."""
     return x * torch.cat((red, torch.ones_like(red), blue), dim=1)
 
 
 def vignette(x: Float[Tensor, "n c h w"], *, edge: Float[Tensor, "n 1 1 1"]) -> Float[Tensor, "n c h w"]:
-    """Darkens towards the border with the square of the distance; the corners get the gain ``edge``."""
+    """Darken towards the border with the square of the distance; the corners get the gain ``edge``."""
     rows = torch.linspace(-1.0, 1.0, x.shape[-2], device=x.device).square().view(-1, 1)
     cols = torch.linspace(-1.0, 1.0, x.shape[-1], device=x.device).square().view(1, -1)
     return x * (1.0 - (1.0 - edge) * (0.5 * (rows + cols)))
 
 
 def light_tint(x: Float[Tensor, "n 3 h w"], *, gain: Float[Tensor, "n 3 1 1"]) -> Float[Tensor, "n 3 h w"]:
-    """Colours the light: each channel has its own gain."""
+    """Multiply each channel by its own gain, as coloured light does."""
     return x * gain
 
 
 def gamma(x: Float[Tensor, "n c h w"], *, exponent: Float[Tensor, "n 1 1 1"]) -> Float[Tensor, "n c h w"]:
-    """Bends the middle tones: brighter with an exponent below one. Cuts its input to [0, 1]."""
+    """Apply a power curve to the input, clipped to [0, 1]; an exponent below 1 brightens the middle tones."""
     return x.clamp(0.0, 1.0).pow(exponent)
 
 
 def grain(
     x: Float[Tensor, "n c h w"], *, noise: Float[Tensor, "n 1 h w"], sigma: Float[Tensor, "n 1 1 1"]
 ) -> Float[Tensor, "n c h w"]:
-    """Adds grey noise of unit variance, scaled to the standard deviation ``sigma``."""
+    """Add grey noise of unit variance, scaled to the standard deviation ``sigma``."""
     return x + sigma * noise
 
 
 def _noise(x: Tensor, seeds: Sequence[int]) -> Tensor:
-    """Normal noise (n, 1, h, w), drawn on the device: it is the largest part of the work."""
+    """Return normal noise (n, 1, h, w), drawn on the device because it is the largest part of the work."""
     generator = torch.Generator(device=x.device)
     noise = torch.empty((len(seeds), 1, *x.shape[-2:]), device=x.device)
     for plane, seed in zip(noise, seeds, strict=True):
@@ -109,7 +109,7 @@ def _noise(x: Tensor, seeds: Sequence[int]) -> Tensor:
 
 
 def _shares(seeds: Sequence[int], count: int, *, purpose: str = "photometric") -> Float[Tensor, "n k 1 1"]:
-    """Uniform numbers in [0, 1), ``count`` for each seed."""
+    """Return ``count`` uniform numbers in [0, 1) for each seed."""
     drawn = [torch.rand(count, generator=torch.Generator().manual_seed(mix(seed, purpose))) for seed in seeds]
     return torch.stack(drawn).view(-1, count, 1, 1)
 

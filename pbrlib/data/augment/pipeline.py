@@ -1,8 +1,8 @@
-"""Raw batches to what networks see: turn, decode, bake an old texture where none is, change light and colour.
+"""Converts raw batches to the input of networks: orient, decode, bake missing maps, change light and colour.
 
-Every random choice of a sample comes from its own seed, and no operation sees more than one sample, so
-a result depends neither on the batch nor on the position in it: the same draw gives the same bits with
-one worker or eight, before and after a crash.
+Every random choice of a sample depends on its own seed only, and no operation mixes samples. A result
+therefore does not depend on the batch or the position in it: a draw gives the same bits with one worker or
+eight, before and after a crash.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pbrlib.data.augment.assembly import assembled
+from pbrlib.data.augment.assembly import assemble_mosaics
 from pbrlib.data.augment.augmentspec import AugmentSpec, CategorySpec, ColourJitterSpec, SkyPhotometricSpec
-from pbrlib.data.augment.category import draw_changes, with_changes
-from pbrlib.data.augment.jitter import jittered
+from pbrlib.data.augment.category import apply_changes, draw_changes
+from pbrlib.data.augment.jitter import jitter_colours
 from pbrlib.data.augment.photometric import photometric
 from pbrlib.data.draws.batch import Batch, RawBatch
 from pbrlib.errors import DataError
@@ -27,43 +27,42 @@ from pbrlib.seeds import mix
 
 
 def augment(raw: RawBatch, spec: AugmentSpec, *, device: torch.device | str) -> Batch:
-    """Decodes and augments a batch on ``device``.
+    """Decode and augment a batch on ``device``.
 
-    Samples that have an albedo and no diffuse get a baked ``diffuse`` and ``gloss``, which takes the maps
-    ``BAKE_INPUTS``; what a sample neither has nor gets keeps its fill value. A batch with albedos has a
-    diffuse and a gloss map even if it came without. Mosaics are put together at the end, of parts that were
-    augmented as samples of their own.
+    Samples with an albedo and no diffuse get a baked ``diffuse`` and ``gloss``, computed from the maps
+    ``BAKE_INPUTS``. Other missing maps keep their fill value. If the batch has albedos, the result has
+    diffuse and gloss maps. The parts of a mosaic are augmented as separate samples and assembled at the end.
 
     Raises:
-        DataError: A sample needs the bake and the batch lacks one of its inputs.
+        DataError: A sample needs the bake, and the batch lacks one of the maps of ``BAKE_INPUTS``.
     """
     rows = replace(_with_old_maps(raw), layouts=None).to(device)
     if torch.device(device).type == "cpu":
-        # The CPU's vectorised functions round the last few elements of a block another way than the rest,
-        # and the blocks follow the size of the batch: sample by sample, a result is the same in any batch.
+        # The vectorised functions of a CPU round the last elements of a block differently, and the blocks
+        # depend on the batch size. Sample by sample, the result of a sample is the same in every batch.
         batch = Batch.concatenate([_augment(row, spec) for row in rows.split(max(1, len(rows)))])
     else:
         batch = _augment(rows, spec)
-    return batch if raw.layouts is None else assembled(batch, raw.layouts)
+    return batch if raw.layouts is None else assemble_mosaics(batch, raw.layouts)
 
 
 def _augment(raw: RawBatch, spec: AugmentSpec) -> Batch:
     if spec.flip or spec.rotate90:
-        raw = _turned(raw, spec)
-    maps = {name: _decoded(name, x) for name, x in raw.maps.items()}
+        raw = _orient(raw, spec)
+    maps = {name: _decode(name, x) for name, x in raw.maps.items()}
     if spec.sky_photometric:
-        maps = _with_other_light(maps, raw, spec.sky_photometric)
+        maps = _change_light(maps, raw, spec.sky_photometric)
     modern = _without_diffuse(raw)
-    maps, raw = _baked(maps, raw, spec.bake)
-    maps = _with_other_colour(maps, raw, spec, modern=modern)
+    maps, raw = _bake_missing(maps, raw, spec.bake)
+    maps = _change_colour(maps, raw, spec, modern=modern)
     example = next(iter(raw.maps.values()))
     valid = torch.ones((len(raw), 1, *example.shape[-2:]), dtype=torch.bool, device=example.device)
     batch = Batch(maps, valid, seeds=raw.seeds, ids=raw.ids, classes=raw.classes, present=raw.present)
     return batch.to(example.device)
 
 
-def _turned(raw: RawBatch, spec: AugmentSpec) -> RawBatch:
-    """Turns the integers, four times lighter than what they decode to."""
+def _orient(raw: RawBatch, spec: AugmentSpec) -> RawBatch:
+    """Flip and rotate the samples as raw integers, which need a quarter of the memory of decoded maps."""
     drawn = [
         torch.randint(4, (3,), generator=torch.Generator().manual_seed(mix(seed, "orientation")))
         for seed in raw.seeds.tolist()
@@ -81,13 +80,13 @@ def _turned(raw: RawBatch, spec: AugmentSpec) -> RawBatch:
     return replace(raw, maps=turned)
 
 
-def _decoded(name: str, x: Tensor) -> Tensor:
+def _decode(name: str, x: Tensor) -> Tensor:
     kind = MAPS[name]
     return x.squeeze(1).long() if kind.encoding is Encoding.LABEL else kind.decode(x)
 
 
 def _with_old_maps(raw: RawBatch) -> RawBatch:
-    """Makes room for the old maps, so that every sample has the same maps whether it is baked or not."""
+    """Add empty diffuse and gloss maps if missing, so that baked and other samples have the same maps."""
     if ALBEDO.name not in raw.maps:
         return raw
     maps, present = dict(raw.maps), dict(raw.present)
@@ -100,8 +99,10 @@ def _with_old_maps(raw: RawBatch) -> RawBatch:
     return replace(raw, maps=maps, present=present)
 
 
-def _baked(maps: dict[str, Tensor], raw: RawBatch, spec: BakeSpec) -> tuple[dict[str, Tensor], RawBatch]:
-    """Gives a diffuse and a gloss to the samples that have an albedo and no diffuse."""
+def _bake_missing(
+    maps: dict[str, Tensor], raw: RawBatch, spec: BakeSpec
+) -> tuple[dict[str, Tensor], RawBatch]:
+    """Bake a diffuse and a gloss for the samples that have an albedo and no diffuse."""
     chosen = _without_diffuse(raw)
     if len(chosen) == 0:
         return maps, raw
@@ -109,8 +110,8 @@ def _baked(maps: dict[str, Tensor], raw: RawBatch, spec: BakeSpec) -> tuple[dict
     if missing:
         sample = raw.ids[int(chosen[0])]
         raise DataError(
-            f"{sample}: no diffuse, and none can be baked without {', '.join(missing)}."
-            f" Ask for these maps too, or leave out samples without a diffuse."
+            f"{sample}: got no diffuse and no {', '.join(missing)}; expected a diffuse, or the maps to bake one."
+            f" Request these maps too, or exclude samples without a diffuse."
         )
     device = maps[ALBEDO.name].device
     params = draw_params(raw.seeds[chosen], spec=spec).to(device)
@@ -127,34 +128,34 @@ def _baked(maps: dict[str, Tensor], raw: RawBatch, spec: BakeSpec) -> tuple[dict
 
 
 def _without_diffuse(raw: RawBatch) -> Tensor:
-    """Positions of the modern samples: those with an albedo and no diffuse of their own."""
+    """Return the positions of modern samples, which have an albedo and no diffuse."""
     if ALBEDO.name not in raw.maps:
         return torch.zeros(0, dtype=torch.int64)
     return (raw.present[ALBEDO.name] & ~raw.present[DIFFUSE.name]).nonzero().squeeze(1)
 
 
-def _with_other_colour(
+def _change_colour(
     maps: dict[str, Tensor], raw: RawBatch, spec: AugmentSpec, *, modern: Tensor
 ) -> dict[str, Tensor]:
-    """Changes materials by their class, and the colour of the other modern ones."""
+    """Apply the changes by class, and the colour jitter to the other modern samples."""
     seeds, classes = raw.seeds.tolist(), raw.classes.tolist()
     changes = draw_changes(classes, seeds=seeds, spec=spec.category) if spec.category else {}
     others = {position: seeds[position] for position in modern.tolist() if position not in changes}
     if spec.colour_jitter and others:
-        bounds = [_jitter_of(classes[position], spec.colour_jitter, spec.category) for position in others]
-        maps = jittered(maps, seeds=others, bounds=bounds)
-    return with_changes(maps, changes) if changes else maps
+        bounds = [_limit_jitter(classes[position], spec.colour_jitter, spec.category) for position in others]
+        maps = jitter_colours(maps, seeds=others, bounds=bounds)
+    return apply_changes(maps, changes) if changes else maps
 
 
-def _jitter_of(class_id: int, jitter: ColourJitterSpec, category: CategorySpec | None) -> ColourJitterSpec:
+def _limit_jitter(class_id: int, jitter: ColourJitterSpec, category: CategorySpec | None) -> ColourJitterSpec:
     if category is None:
         return jitter
     hue, saturation = category.limit(class_id, "hue"), category.limit(class_id, "saturation")
     return ColourJitterSpec(hue=min(jitter.hue, hue), saturation=min(jitter.saturation, saturation))
 
 
-def _with_other_light(maps: dict[str, Tensor], raw: RawBatch, spec: SkyPhotometricSpec) -> dict[str, Tensor]:
-    """Changes the light of old textures that came as such: a baked one has had its own drawn."""
+def _change_light(maps: dict[str, Tensor], raw: RawBatch, spec: SkyPhotometricSpec) -> dict[str, Tensor]:
+    """Change the light of diffuse maps that were not baked; the bake draws the light of a baked one."""
     if DIFFUSE.name not in maps:
         return maps
     chosen = [

@@ -1,4 +1,4 @@
-"""What augmentation makes of some draws, as a picture: every map before and after it, side by side."""
+"""Draws a picture of some draws before and after augmentation, with the maps side by side."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from pbrlib.data.materials.contact import Picture, as_picture, contact_sheet
 from pbrlib.maps import MAPS, Encoding
 
 CELL = 160
-"""Side of a picture on the sheet, in pixels."""
+"""Side of each thumbnail on the sheet, in pixels."""
 
 OUTLINE = (255, 0, 0)
-"""The colour of the borders of a mosaic's parts and of what no loss looks at."""
+"""The colour of the borders between the parts of a mosaic, and around pixels that the loss ignores."""
 
 
 def preview_sheet(before: Batch, after: Batch, *, maps: Sequence[str], captions: Sequence[str]) -> bytes:
-    """A PNG file with a row for each sample and two columns for each map.
+    """Return a PNG file with a row for each sample and two columns for each map.
 
     Args:
-        before: The samples decoded and baked only.
-        after: The same samples augmented; on their pictures the parts of a mosaic and the pixels that do
-            not count are outlined.
-        maps: The maps to show; what a sample lacks stays grey.
-        captions: One for each sample.
+        before: The samples, only decoded and baked.
+        after: The same samples, augmented. Their pictures show outlines of the parts of a mosaic and of the
+            pixels that the loss ignores.
+        maps: The maps to show; a cell is grey if the sample lacks the map.
+        captions: One caption for each sample.
     """
     rows = []
     for number, caption in enumerate(captions):
@@ -53,7 +53,7 @@ def _picture(batch: Batch, name: str, number: int) -> Picture:
 
 
 def _outline(batch: Batch, number: int) -> np.ndarray:
-    """Where the part of a mosaic, or whether a pixel counts, changes; as wide as the sheet can show."""
+    """Return the pixels where the part of a mosaic or the validity changes, widened to show on the sheet."""
     valid: Bool[Tensor, "1 h w"] = batch.valid[number]
     parts: UInt8[Tensor, "1 h w"] = valid.to(torch.uint8)
     if batch.regions is not None:

@@ -14,7 +14,7 @@ from pbrlib.data.materials.diffuse import is_metal, sameness, spans
 from pbrlib.data.materials.material import Entry, Material, Source
 from pbrlib.data.materials.pictures import CONSTANT_SPAN, seam_over_quantile
 from pbrlib.errors import DataError, printable
-from pbrlib.maps import BORDERS, DIFFUSE, MAPS, Stored
+from pbrlib.maps import DIFFUSE, MAPS, SEAM_MAPS, Stored
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -235,7 +235,7 @@ def _orientation(material: Material) -> Iterable[Finding]:
 def _seams(material: Material) -> Iterable[Finding]:
     if not material.tileable:
         return
-    for name in BORDERS:
+    for name in SEAM_MAPS:
         stored = material.maps.get(name)
         if stored is not None and (ratio := seam_over_quantile(stored, quantile=1.0)) > SEAM:
             message = (

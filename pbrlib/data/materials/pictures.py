@@ -15,11 +15,11 @@ from pbrlib.maps import (
     CLASSES,
     HEIGHT,
     IGNORE,
-    LARGEST_SUM,
     MASK,
+    MAX_COMPONENT_SUM,
+    MIN_NORMAL_LENGTH,
     NORMAL,
     PACKED,
-    SHORTEST_NORMAL,
     Encoding,
     MapType,
     Stored,
@@ -114,14 +114,14 @@ def without_gaps(vectors: Floats) -> Floats:
     Call it before pixels are averaged, since the vector of a black pixel is longer than any normal.
     """
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    absent = (length < SHORTEST_NORMAL) | (np.abs(vectors).sum(axis=-1, keepdims=True) > LARGEST_SUM)
+    absent = (length < MIN_NORMAL_LENGTH) | (np.abs(vectors).sum(axis=-1, keepdims=True) > MAX_COMPONENT_SUM)
     return np.where(absent, FLAT, vectors)
 
 
 def unit_vectors(vectors: Floats) -> Floats:
     """Normalise vectors; zero vectors become the flat normal."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    unit: Floats = np.where(length > SHORTEST_NORMAL, vectors / np.maximum(length, SHORTEST_NORMAL), FLAT)
+    unit: Floats = np.where(length > MIN_NORMAL_LENGTH, vectors / np.maximum(length, MIN_NORMAL_LENGTH), FLAT)
     return unit
 
 

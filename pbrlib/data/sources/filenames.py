@@ -129,8 +129,8 @@ def _single_names() -> dict[str, PictureName]:
     for kind in MAPS.values():
         if kind.file is None:
             continue
-        for rank, name in enumerate((kind.file, *kind.also, *kind.opposite)):
-            names[name] = PictureName("", (kind.name,), rank, opposite=name in kind.opposite)
+        for rank, name in enumerate((kind.file, *kind.aliases, *kind.inverted_aliases)):
+            names[name] = PictureName("", (kind.name,), rank, opposite=name in kind.inverted_aliases)
     return names
 
 

@@ -16,7 +16,7 @@ from pbrlib.data.sources.foldermanifest import ListedMaterial
 from pbrlib.data.sources.materialfolders import MapFile, Unused
 from pbrlib.data.sources.vectors import vector_findings
 from pbrlib.errors import DataError
-from pbrlib.maps import ALBEDO, BORDERS, DIFFUSE, IGNORE, MAPS, MASK, METALLIC, NORMAL, Stored, class_id
+from pbrlib.maps import ALBEDO, DIFFUSE, IGNORE, MAPS, MASK, METALLIC, NORMAL, SEAM_MAPS, Stored, class_id
 
 WITH_ALBEDO = frozenset(MAPS) - {ALBEDO.name, DIFFUSE.name, NORMAL.name, MASK.name}
 """Maps that come with an albedo: beside one of them a diffuse may well be one."""
@@ -90,7 +90,7 @@ class Reading:
         stored = pictures.to_stored(pixels, MAPS[name], size=self._size, convention=convention)
         if name == NORMAL.name:
             self.findings += vector_findings(pixels, material=self._name, file=file.path)
-        if name in BORDERS and self._found.listed.tileable is None:
+        if name in SEAM_MAPS and self._found.listed.tileable is None:
             self._seams.append(pictures.seam_over_quantile(pixels, quantile=0.95))
         return stored
 

@@ -16,7 +16,7 @@ from pbrlib.data.materials.audit import Finding
 from pbrlib.data.materials.decoding import Pixels, read_pixels
 from pbrlib.data.sources.vectors import vector_findings
 from pbrlib.errors import DataError
-from pbrlib.maps import BORDERS, CLASSES, MAPS, MASK, ROUGHNESS, TRUE_PBR, Stored
+from pbrlib.maps import CLASSES, MAPS, MASK, ROUGHNESS, SEAM_MAPS, TRUE_PBR, Stored
 from pbrlib.textures.decode import read_texture
 from pbrlib.textures.metadata import Use
 from pbrlib.textures.normalpixels import split_normal
@@ -95,7 +95,7 @@ class Reading:
     def _checked(self, pixels: Mapping[str, Pixels]) -> bool:
         """Looks at the pictures as they came; False if the normals are none."""
         self.findings += vector_findings(pixels["normal"], material=self._name, file=self._files["normal"])
-        for name in BORDERS:
+        for name in SEAM_MAPS:
             if name in pixels:
                 self._seams.append(pictures.seam_over_quantile(pixels[name], quantile=0.95))
         return not self._errors()

@@ -14,7 +14,13 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from pbrlib.data.augment.augmentspec import AugmentSpec, CategorySpec, ColourJitterSpec, SkyPhotometricSpec
-from pbrlib.data.augment.category import Change, brightened, confident_classes, draw_changes, with_changes
+from pbrlib.data.augment.category import (
+    Change,
+    apply_changes,
+    draw_changes,
+    predicted_classes,
+    scale_brightness,
+)
 from pbrlib.data.augment.pipeline import augment
 from pbrlib.data.draws.batch import Batch, RawBatch, sample_hashes
 from pbrlib.geometry import normal_from_height
@@ -163,7 +169,7 @@ def test_a_curriculum_that_allows_what_is_never_to_happen_is_refused(
 
 
 def test_an_unknown_class_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(ValidationError, match="'fur' is not a class"):
+    with pytest.raises(ValidationError, match="got 'fur'; expected a class"):
         CategorySpec.model_validate({"p": 1.0, "confidence": 0.8, "may": {"fur": {"hue": 0.1}}})
 
 
@@ -213,9 +219,9 @@ def test_diffuse_and_albedo_change_their_colour_alike(seed: int) -> None:
 
 def test_brightness_keeps_hue_and_saturation_even_where_it_is_cut() -> None:
     x = torch.tensor([0.95, 0.5, 0.1]).view(1, 3, 1, 1)
-    brighter = brightened(x, factor=torch.full((1, 1, 1, 1), 1.1))
+    brighter = scale_brightness(x, factor=torch.full((1, 1, 1, 1), 1.1))
     torch.testing.assert_close(brighter.flatten(), torch.tensor([1.0, 0.5 / 0.95, 0.1 / 0.95]))
-    darker = brightened(x, factor=torch.full((1, 1, 1, 1), 0.9))
+    darker = scale_brightness(x, factor=torch.full((1, 1, 1, 1), 0.9))
     torch.testing.assert_close(darker, x * 0.9)
 
 
@@ -228,7 +234,7 @@ def test_a_warp_moves_every_map_of_its_sample_alike() -> None:
     }
     maps["mask"] = (ramp[:, 0] > 0.5).long().expand(2, -1, -1).clone()
     maps["normal"] = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1).repeat(2, 1, 64, 64)
-    moved = with_changes(maps, {1: Change(seed=4, warp=0.02)})
+    moved = apply_changes(maps, {1: Change(seed=4, warp=0.02)})
     height = moved["height"][1]
     assert float((height - ramp[0]).abs().max()) > 0.02
     for name, x in moved.items():
@@ -243,7 +249,7 @@ def test_a_warp_moves_every_map_of_its_sample_alike() -> None:
 def test_the_normals_of_a_warped_sample_are_those_of_its_warped_height() -> None:
     height = smooth_height(3, size=96) * 4.0
     normal = normal_from_height(height, scale_px=1.0, tileable=False)
-    moved = with_changes({"height": height, "normal": normal}, {0: Change(seed=4, warp=0.02)})
+    moved = apply_changes({"height": height, "normal": normal}, {0: Change(seed=4, warp=0.02)})
     derived = normal_from_height(moved["height"], scale_px=1.0, tileable=False)
     error = (derived - moved["normal"])[..., 2:-2, 2:-2].abs().mean()
     assert float(error) < 0.1 * float((normal - derived)[..., 2:-2, 2:-2].abs().mean())
@@ -283,5 +289,5 @@ def test_confidence_is_the_mean_probability_of_one_class() -> None:
     halves[4, :2] = 1.0
     halves[5, 2:] = 1.0  # certain of every pixel, but of two classes
     answers = torch.stack((sure, torn, halves))
-    assert confident_classes(answers, confidence=0.8) == [class_id("stone"), IGNORE, IGNORE]
-    assert confident_classes(answers, confidence=0.75) == [class_id("stone"), class_id("stone"), IGNORE]
+    assert predicted_classes(answers, confidence=0.8) == [class_id("stone"), IGNORE, IGNORE]
+    assert predicted_classes(answers, confidence=0.75) == [class_id("stone"), class_id("stone"), IGNORE]

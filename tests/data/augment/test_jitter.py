@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from pbrlib.data.augment.augmentspec import AugmentSpec, ColourJitterSpec
-from pbrlib.data.augment.jitter import draw_jitter, recoloured
+from pbrlib.data.augment.jitter import draw_jitter, shift_colours
 from pbrlib.data.augment.pipeline import augment
 from tests.data.augment.test_pipeline import raw_batch
 
@@ -33,13 +33,13 @@ def colours(*triples: tuple[float, float, float]) -> Tensor:
 
 def test_a_third_of_the_circle_takes_red_to_green() -> None:
     x = colours((1, 0, 0), (0, 1, 0), (0.5, 0.25, 0.25))
-    turned = recoloured(x, turn=scalar(1 / 3), saturation=scalar(1.0))
+    turned = shift_colours(x, turn=scalar(1 / 3), saturation=scalar(1.0))
     expected = colours((0, 1, 0), (0, 0, 1), (0.25, 0.5, 0.25))
     torch.testing.assert_close(turned, expected, atol=1e-6, rtol=0)
 
 
 def test_half_the_saturation_halves_the_distance_to_grey_and_keeps_the_value() -> None:
-    halved = recoloured(colours((0.8, 0.4, 0.0)), turn=scalar(0.0), saturation=scalar(0.5))
+    halved = shift_colours(colours((0.8, 0.4, 0.0)), turn=scalar(0.0), saturation=scalar(0.5))
     torch.testing.assert_close(halved, colours((0.8, 0.6, 0.4)))
 
 
@@ -52,13 +52,13 @@ def test_half_the_saturation_halves_the_distance_to_grey_and_keeps_the_value() -
 def test_every_colour_changes_as_the_standard_library_says(pixel, turn: float, factor: float) -> None:
     hue, saturation, value = colorsys.rgb_to_hsv(*pixel)
     expected = colorsys.hsv_to_rgb((hue + turn) % 1.0, min(saturation * factor, 1.0), value)
-    changed = recoloured(colours(pixel), turn=scalar(turn), saturation=scalar(factor))
+    changed = shift_colours(colours(pixel), turn=scalar(turn), saturation=scalar(factor))
     assert changed.flatten().tolist() == pytest.approx(expected, abs=2e-5)
 
 
 def test_greys_stay_what_they_are() -> None:
     greys = colours((0.0, 0.0, 0.0), (0.3, 0.3, 0.3), (1.0, 1.0, 1.0))
-    torch.testing.assert_close(recoloured(greys, turn=scalar(0.05), saturation=scalar(1.05)), greys)
+    torch.testing.assert_close(shift_colours(greys, turn=scalar(0.05), saturation=scalar(1.05)), greys)
 
 
 def test_the_figures_fill_their_ranges_and_never_leave_them() -> None:
@@ -78,7 +78,7 @@ def test_diffuse_and_albedo_of_a_modern_sample_get_the_same_figures(first: int) 
     changed = augment(raw, AugmentSpec(colour_jitter=SPEC), device="cpu").maps
     turn, factor = draw_jitter(raw.seeds.tolist(), bounds=[SPEC] * 3)
     for name in ("diffuse", "albedo"):
-        expected = recoloured(plain[name][1:2], turn=turn[1:2], saturation=factor[1:2])
+        expected = shift_colours(plain[name][1:2], turn=turn[1:2], saturation=factor[1:2])
         assert torch.equal(changed[name][1:2], expected), name
         assert not torch.equal(changed[name][1:2], plain[name][1:2]), name
 

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pbrlib.data.augment.overlays import (
-    darkened,
+    darken,
     dirt_cover,
     grain_cover,
     perlin,
     sprite_cover,
-    whitened,
+    whiten,
 )
 
 COVERS: dict[str, Callable[..., Tensor]] = {"dirt": dirt_cover, "grain": grain_cover, "sprite": sprite_cover}
@@ -32,8 +32,8 @@ def strengths(*values: float) -> Tensor:
 def test_darkening_takes_the_covered_share_and_whitening_blends_by_it() -> None:
     x = torch.tensor([0.8, 0.4, 0.2]).view(1, 3, 1, 1)
     cover = torch.full((1, 1, 1, 1), 0.25)
-    torch.testing.assert_close(darkened(x, cover=cover).flatten(), torch.tensor([0.6, 0.3, 0.15]))
-    torch.testing.assert_close(whitened(x, cover=cover).flatten(), torch.tensor([0.85, 0.55, 0.4]))
+    torch.testing.assert_close(darken(x, cover=cover).flatten(), torch.tensor([0.6, 0.3, 0.15]))
+    torch.testing.assert_close(whiten(x, cover=cover).flatten(), torch.tensor([0.85, 0.55, 0.4]))
 
 
 def test_perlin_noise_equals_its_definition_at_a_point() -> None:

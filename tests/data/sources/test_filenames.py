@@ -103,6 +103,11 @@ def test_any_name_is_read_or_not(stem: str) -> None:
 
 
 def test_no_name_stands_for_two_maps() -> None:
-    names = [name for kind in MAPS.values() if kind.file for name in (kind.file, *kind.also, *kind.opposite)]
+    names = [
+        name
+        for kind in MAPS.values()
+        if kind.file
+        for name in (kind.file, *kind.aliases, *kind.inverted_aliases)
+    ]
     names += list(PACKED)
     assert len(names) == len(set(names))
