@@ -119,7 +119,7 @@ def open_arrow(path: Path) -> Any:
 
 
 def arrow_filesystem(path: Path) -> tuple[Any, str]:
-    """Return a ``pyarrow.fs.FileSystem`` and its name of the path; `path_in_arrow` is the inverse."""
+    """Return a ``pyarrow.fs.FileSystem`` and the key of the path in it; `path_in_arrow` is the inverse."""
     return store_of(path).arrow_filesystem(path)
 
 

@@ -1,7 +1,7 @@
-"""S3 as a file system of Arrow, for libraries that ask for one.
+"""Arrow file system for S3 on top of boto3, for libraries that require an Arrow file system.
 
-Arrow's own client of S3 has another chain of credentials, other environment variables and other patience
-than boto3's.
+Arrow's own S3 client is not used, since its credentials, environment variables and retries differ from those
+of boto3.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from pbrlib.storage.s3errors import SCHEME
 
 
 def bucket_filesystem() -> pa_fs.FileSystem:
-    """The file system of paths ``BUCKET/KEY``."""
+    """Return the file system; its paths have the form ``BUCKET/KEY``."""
     return pa_fs.PyFileSystem(_Handler())
 
 
 def key_of(path: Path) -> str:
-    """What the file system calls a path."""
+    """Return the key of a path in the file system."""
     return str(path).removeprefix(SCHEME)
 
 
 def from_key(key: str) -> S3Path:
-    """The path that the file system calls ``key``."""
+    """Return the path of a ``key`` of the file system."""
     return S3Path(f"{SCHEME}{key}")
 
 
 class _Handler(pa_fs.FileSystemHandler):  # type: ignore[misc]
-    """What Ray Train asks of a file system; the rest of Arrow's interface is refused rather than guessed."""
+    """Implements the part of Arrow's file system interface that Ray Train uses; other methods raise."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Handler)
@@ -42,39 +42,39 @@ class _Handler(pa_fs.FileSystemHandler):  # type: ignore[misc]
         return hash(_Handler)
 
     def get_type_name(self) -> str:
-        """For messages."""
+        """Return the name of the file system for messages."""
         return "s3"
 
     def normalize_path(self, path: str) -> str:
-        """As it is."""
+        """Return the path unchanged."""
         return path
 
     def get_file_info(self, paths: list[str]) -> list[pa_fs.FileInfo]:
-        """Whether a path is an object, a folder or nothing."""
+        """Return for each path whether it is a file, a folder or missing."""
         return [_info(key) for key in paths]
 
     def create_dir(self, path: str, recursive: bool) -> None:
-        """Nothing: a folder is there once something lies in it."""
+        """Do nothing, since a folder exists once it has an object."""
 
     def open_input_stream(self, path: str) -> pa.NativeFile:
-        """The whole object."""
+        """Return a stream of the object, which is read into memory."""
         return pa.BufferReader(from_key(path).read_bytes())
 
     def open_output_stream(self, path: str, metadata: Any) -> pa.NativeFile:
-        """Puts what is written in one step when the stream is closed."""
+        """Return a stream that puts the object in one step when it is closed."""
         return pa.PythonFile(_PutOnClose(from_key(path)), mode="w")
 
-    def _refused(self, *given: Any) -> Any:
-        raise NotImplementedError("Ray Train has not asked for this until now")
+    def _unsupported(self, *given: Any) -> Any:
+        raise NotImplementedError("this file system has only the methods that Ray Train uses")
 
     get_file_info_selector = delete_dir = delete_dir_contents = delete_root_dir_contents = delete_file = (
-        _refused
+        _unsupported
     )
-    move = copy_file = open_input_file = open_append_stream = _refused
+    move = copy_file = open_input_file = open_append_stream = _unsupported
 
 
 class _PutOnClose(io.BytesIO):
-    """Goes to S3 when it is closed."""
+    """A buffer that is put to S3 when it is closed."""
 
     def __init__(self, path: S3Path) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What `pbrlib.storage` does with a path that stands for S3."""
+"""Implements the functions of `pbrlib.storage` for paths on S3."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from pbrlib.storage.lock import wait_remedy
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """One put."""
+    """Put the object in one request."""
     s3writing.write(str(path), data)
 
 
 @contextmanager
 def staged(path: Path) -> Iterator[Path]:
-    """Yields a temporary file, which is sent at the end."""
+    """Yield a temporary file, which is uploaded at the end of the block."""
     import pyarrow as pa
 
     try:
@@ -35,18 +35,18 @@ def staged(path: Path) -> Iterator[Path]:
             s3writing.upload(partial, str(path))
     except (OSError, pa.ArrowException) as error:
         raise outage_or(DataError, error)(
-            f"{path}: cannot be written ({error}). Free space or choose another place."
+            f"{path}: cannot be written ({error}). Free space, or give another path."
         ) from error
 
 
 def put_file(source: Path, target: Path) -> None:
-    """Sends the file."""
+    """Upload the file."""
     s3writing.upload(source, str(target))
 
 
 @contextmanager
 def fetched(path: Path) -> Iterator[Path]:
-    """Yields a temporary copy."""
+    """Yield a temporary copy of the object."""
     with tempfile.TemporaryDirectory(prefix="pbr-") as folder:
         copy = Path(folder) / path.name
         _download(str(path), copy)
@@ -55,7 +55,7 @@ def fetched(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def fetched_folder(folder: Path) -> Iterator[Path]:
-    """Yields a temporary copy of everything below."""
+    """Yield a temporary folder with copies of all objects below the folder."""
     with tempfile.TemporaryDirectory(prefix="pbr-") as name:
         here = Path(name) / folder.name
         here.mkdir()
@@ -78,7 +78,7 @@ def _download(address: str, copy: Path) -> None:
 
 
 def move_folder(source: Path, target: Path, *, last: str) -> None:
-    """Removes the old objects, sends the new ones, ``last`` last."""
+    """Remove the old objects, then upload the files, with ``last`` as the last one."""
     remove_folder(target, first=last)
     files = sorted(path for path in source.rglob("*") if path.is_file())
     for path in sorted(files, key=lambda path: path == source / last):
@@ -87,7 +87,7 @@ def move_folder(source: Path, target: Path, *, last: str) -> None:
 
 
 def replace_folder(source: Path, target: Path, *, last: str) -> None:
-    """As ``move_folder``; until it is done, an object beside the target says whose the pieces are."""
+    """Replace the folder as ``move_folder`` does; while files are missing, a marker object is next to it."""
     mark = _mark(target)
     mark.write_text("")
     move_folder(source, target, last=last)
@@ -95,7 +95,7 @@ def replace_folder(source: Path, target: Path, *, last: str) -> None:
 
 
 def recover_folder(target: Path, *, last: str) -> None:
-    """Removes the pieces of a folder that was not sent to its end."""
+    """Remove the objects of a folder whose upload did not finish."""
     mark = _mark(target)
     if mark.is_file():
         if not (target / last).is_file():
@@ -108,83 +108,83 @@ def _mark(target: Path) -> Path:
 
 
 def remove_folder(folder: Path, *, first: str | None) -> None:
-    """Removes the objects, the file ``first`` first."""
+    """Remove the objects, starting with the file ``first``."""
     mark = None if first is None else f"{folder}/{first}"
     s3writing.remove(sorted(s3listing.tree(str(folder)), key=lambda address: address != mark))
 
 
 def snapshot(folder: Path) -> AbstractContextManager[None]:
-    """Lists the folder once."""
+    """List the folder once."""
     return s3listing.snapshot(str(folder))
 
 
 def open_arrow(path: Path) -> Any:
-    """A file of which every read is a range request."""
+    """Open a file whose reads are range requests."""
     import pyarrow as pa
 
     return pa.PythonFile(s3reading.RangeFile(str(path)), mode="r")
 
 
 def arrow_filesystem(path: Path) -> tuple[Any, str]:
-    """A file system of ours, since Arrow's has other credentials and another patience than boto3."""
+    """Return the file system of `pbrlib.storage.arrow`, which uses boto3."""
     from pbrlib.storage.arrow import bucket_filesystem, key_of
 
     return bucket_filesystem(), key_of(path)
 
 
 def append_lines(path: Path, text: str) -> None:
-    """Puts the object anew with the lines added."""
+    """Put the object again with the lines added."""
     append_to_object(str(path), text.encode())
 
 
 def open_lines(path: Path) -> TextIO:
-    """Keeps the lines in memory and adds them when it is closed."""
+    """Return a file that keeps its lines in memory and appends them to the object on close."""
     return LinesOnClose(str(path))
 
 
 def follow_lines(path: Path) -> LineTail:
-    """Asks every few seconds, and sees what has been sent."""
+    """Return a reader that requests new lines every few seconds."""
     return SentLineTail(path)
 
 
 def growing_folder(folder: Path) -> GrowingFolder:
-    """A temporary folder that is sent."""
+    """Return a temporary folder whose files are uploaded."""
     return SentFolder(folder)
 
 
 def local_folder(folder: Path) -> Path:
-    """Where this machine keeps temporary files."""
+    """Return the folder of temporary files."""
     return Path(tempfile.gettempdir())
 
 
 def make_unfinished(beside: Path, *, prefix: str) -> Path:
-    """Makes a folder among the temporary files of this machine."""
-    return Path(tempfile.mkdtemp(prefix=_prefix_here(beside, prefix)))
+    """Create a folder in the folder of temporary files."""
+    return Path(tempfile.mkdtemp(prefix=_local_prefix(beside, prefix)))
 
 
 def unfinished(beside: Path, *, prefix: str) -> list[Path]:
-    """The folders among the temporary files of this machine that belong to ``beside``."""
-    return list(Path(tempfile.gettempdir()).glob(f"{_prefix_here(beside, prefix)}*"))
+    """Return the folders of ``make_unfinished`` for ``beside`` in the folder of temporary files."""
+    return list(Path(tempfile.gettempdir()).glob(f"{_local_prefix(beside, prefix)}*"))
 
 
-def _prefix_here(beside: Path, prefix: str) -> str:
+def _local_prefix(beside: Path, prefix: str) -> str:
     return f"{prefix}{hashlib.sha256(str(beside).encode()).hexdigest()[:16]}-"
 
 
 @contextmanager
 def provisional(folder: Path, *, takes_over: bool) -> Iterator[set[Path]]:
-    """Removes nothing: what S3 did not confirm, such as a manifest that names the files, may be there."""
+    """Yield a set; nothing is removed, since an object that refers to the files may exist unconfirmed."""
     yield set()
 
 
 def hold_lock(path: Path, *, owner: str, option: str) -> AbstractContextManager[None]:
-    """A lease."""
+    """Hold a lease."""
     return leased(path, owner=owner, remedy=wait_remedy(option))
 
 
 def try_to_write(folder: Path) -> None:
-    """Does nothing: a role may write objects that it may not remove, and the first to be written says it."""
+    """Do nothing: a role may have permission to write objects and none to remove the test object."""
 
 
 def free_bytes(folder: Path) -> None:
-    """None: a bucket has no end."""
+    """Return None, since a bucket has no limit."""

@@ -1,4 +1,4 @@
-"""What `pbrlib.storage` does with a path of this machine."""
+"""Implements the functions of `pbrlib.storage` for local paths."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from pbrlib.storage.lines import LineTail, open_for_lines
 from pbrlib.storage.lock import locked
 from pbrlib.storage.swap import finish_swap, swap_in
 
-_TRIED_BYTES = 2**20
+_TEST_BYTES = 2**20
 _PARTIAL = ".partial-"
-"""How the name of a file begins while it is being written."""
+"""Prefix of the name of a file while it is being written."""
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Writes beside and renames."""
+    """Write a file in the same folder and rename it."""
     with staged(path) as partial:
         partial.write_bytes(data)
 
 
 @contextmanager
 def staged(path: Path) -> Iterator[Path]:
-    """Yields a file beside the target, which is synced and renamed at the end."""
+    """Yield a file in the folder of the target, which is synced and renamed at the end of the block."""
     import pyarrow as pa
 
     partial: Path | None = None
@@ -45,7 +45,7 @@ def staged(path: Path) -> Iterator[Path]:
         _sync(path.parent)
     except (OSError, pa.ArrowException) as error:
         raise outage_or(DataError, error)(
-            f"{path}: cannot be written ({error}). Free space or choose another place."
+            f"{path}: cannot be written ({error}). Free space, or give another path."
         ) from error
     finally:
         if partial is not None:
@@ -53,24 +53,24 @@ def staged(path: Path) -> Iterator[Path]:
 
 
 def put_file(source: Path, target: Path) -> None:
-    """Copies beside and renames."""
+    """Copy to a file in the folder of the target and rename it."""
     with staged(target) as partial:
         shutil.copyfile(source, partial)
 
 
 def fetched(path: Path) -> AbstractContextManager[Path]:
-    """The file itself."""
+    """Yield the file itself."""
     return nullcontext(path)
 
 
 def fetched_folder(folder: Path) -> AbstractContextManager[Path]:
-    """The folder itself."""
+    """Yield the folder itself."""
     return nullcontext(folder)
 
 
 def move_folder(source: Path, target: Path, *, last: str) -> None:
-    """Syncs, removes the old folder, renames."""
-    # What lies below comes first: a folder that survives a power cut names nothing that does not.
+    """Sync the new folder, remove the old one, and rename the new one."""
+    # Content is synced before its folder, so that after a power cut no folder lists missing files.
     for path in sorted([source, *source.rglob("*")], reverse=True):
         _sync(path)
     remove_folder(target, first=last)
@@ -79,17 +79,17 @@ def move_folder(source: Path, target: Path, *, last: str) -> None:
 
 
 def replace_folder(source: Path, target: Path, *, last: str) -> None:
-    """Exchanges the two names; ``last`` matters on S3 alone."""
+    """Exchange the names of the folders; only S3 uses ``last``."""
     swap_in(source, target)
 
 
 def recover_folder(target: Path, *, last: str) -> None:
-    """Gives the old folder its name again, if it stands aside."""
+    """Rename the old folder back if it still has its temporary name."""
     finish_swap(target)
 
 
 def remove_folder(folder: Path, *, first: str | None) -> None:
-    """Removes the file ``first``, then the tree."""
+    """Remove the file ``first``, then the folder."""
     if first is not None:
         (folder / first).unlink(missing_ok=True)
     if folder.exists():
@@ -97,65 +97,65 @@ def remove_folder(folder: Path, *, first: str | None) -> None:
 
 
 def snapshot(folder: Path) -> AbstractContextManager[None]:
-    """Does nothing: a disk answers at once."""
+    """Do nothing, since a disk needs no cached listing."""
     return nullcontext()
 
 
 def open_arrow(path: Path) -> Any:
-    """Maps the file into memory."""
+    """Map the file into memory."""
     import pyarrow as pa
 
     return pa.memory_map(str(path))
 
 
 def arrow_filesystem(path: Path) -> tuple[Any, str]:
-    """Arrow's own file system of disks."""
+    """Return Arrow's local file system."""
     from pyarrow.fs import LocalFileSystem
 
     return LocalFileSystem(), str(path)
 
 
 def append_lines(path: Path, text: str) -> None:
-    """Opens and appends."""
+    """Open the file and append the lines."""
     with open_for_lines(path) as file:
         file.write(text)
 
 
 def open_lines(path: Path) -> TextIO:
-    """Opens the file itself: every line is on disk at once."""
+    """Open the file itself; every line is written at once."""
     return open_for_lines(path)
 
 
 def follow_lines(path: Path) -> LineTail:
-    """Reads on whenever it is asked."""
+    """Return a reader that reads new lines at every call."""
     return LineTail(path)
 
 
 def growing_folder(folder: Path) -> GrowingFolder:
-    """The folder itself."""
+    """Return the folder itself."""
     return GrowingFolder(folder)
 
 
 def local_folder(folder: Path) -> Path:
-    """The folder itself."""
+    """Return the folder itself."""
     return folder
 
 
 def make_unfinished(beside: Path, *, prefix: str) -> Path:
-    """Makes a folder within ``beside``, so that it can be renamed."""
+    """Create a folder in ``beside``, so that it can be renamed."""
     made = Path(tempfile.mkdtemp(prefix=prefix, dir=beside))
     made.chmod(0o777 & ~_umask())
     return made
 
 
 def unfinished(beside: Path, *, prefix: str) -> list[Path]:
-    """The folders within ``beside``."""
+    """Return the folders of ``make_unfinished`` in ``beside``."""
     return list(beside.glob(f"{prefix}*"))
 
 
 @contextmanager
 def provisional(folder: Path, *, takes_over: bool) -> Iterator[set[Path]]:
-    """Removes whatever is still in the set, and half-written files by their names."""
+    """Yield a set; at the end of the block, remove its elements and files with names of incomplete ones."""
     others = set() if takes_over else set(folder.glob(f"{_PARTIAL}*"))
     written: set[Path] = set()
     try:
@@ -169,20 +169,20 @@ def provisional(folder: Path, *, takes_over: bool) -> Iterator[set[Path]]:
 
 
 def hold_lock(path: Path, *, owner: str, option: str) -> AbstractContextManager[None]:
-    """A lock of the kernel."""
+    """Hold a file lock."""
     return locked(path, owner=owner, option=option)
 
 
 def try_to_write(folder: Path) -> None:
-    """Writes a file without a name, and removes the folders that it has made for it."""
+    """Write an unnamed file, and remove the folders that were created for it."""
     made: list[Path] = []
     try:
         made += [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(prefix=_PARTIAL, dir=folder) as file:
-            file.write(bytes(_TRIED_BYTES))
+            file.write(bytes(_TEST_BYTES))
             file.flush()
-            os.fsync(file.fileno())  # a share says only then that it is full
+            os.fsync(file.fileno())  # a network share reports a full disk only on sync
     finally:
         for path in made:
             with suppress(OSError):
@@ -190,9 +190,9 @@ def try_to_write(folder: Path) -> None:
 
 
 def free_bytes(folder: Path) -> int:
-    """What the file system has; of a folder that is not there yet, that of the nearest one above."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    return shutil.disk_usage(there).free
+    """Return the free bytes of the file system of the folder, or of its nearest existing parent."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(existing).free
 
 
 def _sync(path: Path) -> None:

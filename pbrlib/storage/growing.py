@@ -12,7 +12,10 @@ from pbrlib.storage.lines import append_to_object, open_for_lines
 
 SEND_EVERY_S = 15.0
 SHARE_OF_TIME = 0.05
-"""S3 cannot append to an object, so files are sent whole, and less often the larger they are."""
+"""Files are sent at most every ``SEND_EVERY_S``, and sending takes at most this share of the time.
+
+S3 cannot append to an object, so that whole files are sent; large files are sent less often.
+"""
 
 
 class GrowingFolder:
@@ -42,7 +45,7 @@ class GrowingFolder:
 
 
 class SentFolder(GrowingFolder):
-    """A growing folder on S3: files grow in a temporary folder and are sent whole."""
+    """A growing folder on S3; files grow in a temporary folder and are uploaded completely."""
 
     def __init__(self, folder: Path) -> None:
         self._here = tempfile.TemporaryDirectory(prefix="pbr-journal-")
@@ -85,5 +88,5 @@ class SentFolder(GrowingFolder):
             return
 
     def close(self) -> None:
-        """Removes the temporary folder."""
+        """Remove the temporary folder."""
         self._here.cleanup()

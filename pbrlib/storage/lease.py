@@ -24,7 +24,7 @@ from pbrlib.storage import s3reading, s3writing
 LEASE_S = 60.0
 """A lease expires if it is not renewed for this time."""
 RENEW_S = 10.0
-_TAKES = 10
+_ATTEMPTS = 10
 """Number of attempts to take a free lease; a put is refused if another process was faster."""
 
 _log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def leased(place: Path, *, owner: str, remedy: str) -> Iterator[None]:
     expires.
 
     Raises:
-        ConfigError: ``owner`` of another process holds it; ``remedy`` says what to do.
+        ConfigError: Another process holds the lease; the message ends with ``remedy``.
         DataError: S3 cannot be used, or the lease was lost and the block has been interrupted.
     """
     address = str(place)
@@ -58,8 +58,8 @@ def leased(place: Path, *, owner: str, remedy: str) -> Iterator[None]:
     except KeyboardInterrupt as interrupt:
         if lease.lost:
             raise DataError(
-                f"{address}: another command has taken over, since this one could not renew its lease for "
-                f"{LEASE_S:.0f} s. It was stopped; what it had written stays."
+                f"{address}: another command has taken the lease, since this command could not renew it for "
+                f"{LEASE_S:.0f} s. This command was stopped; the files that it had written remain."
             ) from interrupt
         raise
 
@@ -82,7 +82,7 @@ class _Lease:
         """Take the lease when it is free; raises ConfigError if another process renews it."""
         first: _Holder | None = None
         refused = 0
-        while refused < _TAKES:
+        while refused < _ATTEMPTS:
             held = self._holder()
             if held is None or held.age_s > LEASE_S:
                 if self._put(None if held is None else held.etag):
@@ -94,7 +94,7 @@ class _Lease:
             if held.etag != first.etag:
                 raise ConfigError(f"{self._address}: {held.owner} is writing there. {remedy}")
             _log.warning(
-                "%s: %s renewed it %.0f s ago; it is taken over in %.0f s unless renewed again",
+                "%s: %s renewed the lease %.0f s ago; it is taken over in %.0f s unless renewed again",
                 self._address,
                 held.owner,
                 held.age_s,
@@ -102,8 +102,8 @@ class _Lease:
             )
             time.sleep(min(RENEW_S, LEASE_S - held.age_s + 1.0))
         raise DataError(
-            f"{self._address}: S3 has refused {_TAKES} puts of this lock, although nobody holds it. "
-            "It has to know conditional puts (If-None-Match and If-Match)."
+            f"{self._address}: S3 has refused {_ATTEMPTS} puts of the lease, although no process holds it; "
+            "expected a server with conditional puts (If-None-Match and If-Match). Use another server."
         )
 
     @contextmanager
@@ -117,7 +117,7 @@ class _Lease:
         finally:
             ended.set()
             thread.join(timeout=LEASE_S)
-            with suppress(DataError):  # nobody renews it, so it is free in a minute
+            with suppress(DataError):  # without renewal, the lease expires in a minute
                 if self._is_ours():
                     s3writing.remove([self._address])
 

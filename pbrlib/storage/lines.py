@@ -60,7 +60,10 @@ def append_to_object(address: str, added: bytes) -> None:
             return
         known = len(before)
         time.sleep(random.uniform(0.0, 0.05 * 2**attempt))  # noqa: S311  # so that two writers do not collide again
-    raise OutageError(f"{address}: S3 has refused {_PUTS} puts, since others add lines to it.")
+    raise OutageError(
+        f"{address}: S3 has refused {_PUTS} puts, since other processes append lines to the object too. "
+        "Run the command again."
+    )
 
 
 def records(lines: Iterable[str | bytes]) -> list[dict[str, Any]]:

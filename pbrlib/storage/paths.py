@@ -29,7 +29,7 @@ class S3Path(PosixPath):
         return f"S3Path({str(self)!r})"
 
     def __fspath__(self) -> str:
-        raise TypeError(f"{self}: is no file of this machine")
+        raise TypeError(f"{self}: got an S3 path; expected a local file")
 
     def is_absolute(self) -> bool:
         """Whether the path begins with a scheme; the results of ``relative_to`` do not."""
@@ -93,7 +93,7 @@ class S3Path(PosixPath):
     def open(self, mode: str = "r", *given: Any, **named: Any) -> Any:
         """Read an object into memory; raises FileNotFoundError, or DataError if S3 refuses the request."""
         if mode not in ("r", "rb"):
-            raise TypeError(f"{self}: S3 has no files that can be opened for writing")
+            raise TypeError(f"{self}: S3 objects cannot be opened for writing")
         data = self.read_bytes()
         return io.BytesIO(data) if mode == "rb" else io.StringIO(data.decode())
 
@@ -106,7 +106,7 @@ class S3Path(PosixPath):
         return self.read_bytes().decode(encoding or "utf-8", errors or "strict")
 
     def write_bytes(self, data: Any) -> int:
-        """Puts an object in one step; raises DataError."""
+        """Put an object in one step; raises DataError."""
         content = bytes(data)
         s3writing.write(str(self), content)
         return len(content)
@@ -118,21 +118,21 @@ class S3Path(PosixPath):
         errors: str | None = None,
         newline: str | None = None,
     ) -> int:
-        """Puts a text in one step; raises DataError."""
+        """Put a text in one step; raises DataError."""
         return self.write_bytes(data.encode(encoding or "utf-8", errors or "strict"))
 
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
         """Do nothing, since a folder exists once it has an object."""
 
     def unlink(self, missing_ok: bool = False) -> None:
-        """Removes an object; raises FileNotFoundError, unless it may be missing, and DataError."""
+        """Remove an object; raises FileNotFoundError unless ``missing_ok``, and DataError if S3 refuses."""
         if not missing_ok:
             s3listing.head(str(self))
         s3writing.remove([str(self)])
 
 
 def to_path(location: str | Path) -> Path:
-    """The path of a location as a user writes it; raises DataError for an address that names no bucket."""
+    """Return the path of a location that a user wrote; raises DataError for an address without a bucket."""
     if str(location).startswith(SCHEME):
         split_address(str(location))
         return S3Path(str(location))

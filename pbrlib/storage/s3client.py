@@ -1,9 +1,9 @@
-"""The client of S3 that the whole product uses, and its patience.
+"""The S3 client of the product, and its retries.
 
-boto3's own retries end after three seconds, or when a process has made three dozen of them. Here what fails
-because the server is busy, broken or out of reach is sent again for a good minute. Credentials come from
-boto3's standard chain alone (environment, profile, instance role), the address of another server from
-``AWS_ENDPOINT_URL``; ``AWS_MAX_ATTEMPTS`` changes how often anything is tried.
+The retries of boto3 end after three seconds, or after about 36 retries of a process. Here a request is
+repeated for more than a minute if the server is busy, broken or unreachable. Credentials come from boto3's
+standard chain (environment, profile, instance role). ``AWS_ENDPOINT_URL`` gives the address of another
+server, ``AWS_MAX_ATTEMPTS`` the number of attempts.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from pbrlib.errors import ConfigError, DataError, OutageError
 
 ATTEMPTS = 12
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 20.0
-"""Between them 0.25, 0.5, 1, 2, ... 16, 20, 20, 20, 20 seconds, or down to 0.6 of that: 67 to 112 in all."""
+"""The pauses are 0.25, 0.5, 1, 2, ... 16, 20, 20, 20, 20 s, times 0.6 to 1: a total of 67 to 112 s."""
 WARN_FROM_S = 4.0
-"""A longer pause is told, so that nobody takes it for a hang."""
+"""A longer pause is logged, so that users do not mistake it for a hang."""
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10.0, 30.0
-"""A server that takes longer to say anything is asked again."""
+"""A request without a response in this time is repeated."""
 
 _BUSY = ("SlowDown", "RequestTimeout", "ThrottlingException", "RequestLimitExceeded", "InternalError")
 _USERINFO = re.compile(r"//[^/@\s\"']*@")
@@ -34,14 +34,14 @@ _log = logging.getLogger(__name__)
 
 
 def format_s3_error(error: Exception) -> str:
-    """The text of an error, without the credentials that may stand before an @ in the address of a server."""
+    """Return the text of an error, without credentials in addresses (``//USER:PASSWORD@HOST``)."""
     return _USERINFO.sub("//", str(error)).rstrip(".")
 
 
 def client() -> Any:
-    """The client of this process, for the server that its environment names; raises ConfigError."""
+    """Return the client of this process, for the server of its environment; raises ConfigError."""
     max_attempts()
-    # boto3 makes clients in a way that is not thread-safe; the clients themselves are.
+    # Creating a client is not thread-safe in boto3; using a client is.
     with _client_lock:
         return _client_for(os.environ.get("AWS_ENDPOINT_URL"))
 
@@ -63,7 +63,7 @@ def _client_for(endpoint: str | None) -> Any:
 
 
 def max_attempts() -> int:
-    """How often a request is sent at most; raises ConfigError where ``AWS_MAX_ATTEMPTS`` is no number."""
+    """Return the maximum attempts per request; raises ConfigError if ``AWS_MAX_ATTEMPTS`` is no number."""
     given = os.environ.get("AWS_MAX_ATTEMPTS", str(ATTEMPTS))
     if not given.isdecimal() or int(given) < 1:
         raise ConfigError(f"AWS_MAX_ATTEMPTS: got {given}; expected a number of attempts. Use 1 or more.")
@@ -73,12 +73,12 @@ def max_attempts() -> int:
 def _pause_before_retry(
     attempts: int, operation: Any, response: Any, caught_exception: Exception | None, **_: Any
 ) -> float | None:
-    """Asked by botocore after each attempt: seconds until the next, None if there is none to be."""
+    """Return the seconds to the next attempt, or None to give up; botocore calls this after each attempt."""
     if response is not None:
         reason = str(response[1].get("Error", {}).get("Code"))
         is_transient = _is_transient(response[1])
     else:
-        reason = format_s3_error(caught_exception) if caught_exception else "no answer"
+        reason = format_s3_error(caught_exception) if caught_exception else "no response"
         is_transient = error_type(caught_exception) is OutageError
     if not is_transient or attempts >= max_attempts():
         return None
@@ -86,7 +86,10 @@ def _pause_before_retry(
 
 
 def pause_s(attempt: int, *, what: str) -> float:
-    """Seconds from an attempt (1, 2, ...) to the next; random, so that a cluster does not ask all at once."""
+    """Return the seconds from an attempt (1, 2, ...) to the next.
+
+    The pause is random, so that the processes of a cluster do not repeat their requests at the same time.
+    """
     longest: float = min(FIRST_PAUSE_S * 2 ** (attempt - 1), LONGEST_PAUSE_S)
     pause = random.uniform(0.6, 1.0) * longest  # noqa: S311
     if pause > WARN_FROM_S:
@@ -95,10 +98,10 @@ def pause_s(attempt: int, *, what: str) -> float:
 
 
 def error_type(error: BaseException | None) -> type[DataError]:
-    """OutageError where the server was busy, broken or out of reach; DataError where it will refuse again."""
+    """Return OutageError if the server was busy, broken or unreachable; DataError if it will refuse again."""
     from botocore import exceptions as boto
 
-    # boto3's managed uploads put their own error around what stopped them.
+    # Managed uploads of boto3 wrap the original error.
     while error is not None:
         if isinstance(error, boto.HTTPClientError | boto.ConnectionError):
             return OutageError
@@ -108,6 +111,6 @@ def error_type(error: BaseException | None) -> type[DataError]:
     return DataError
 
 
-def _is_transient(answer: Mapping[str, Any]) -> bool:
-    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return status >= 500 or status == 429 or answer.get("Error", {}).get("Code") in _BUSY
+def _is_transient(response: Mapping[str, Any]) -> bool:
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status >= 500 or status == 429 or response.get("Error", {}).get("Code") in _BUSY

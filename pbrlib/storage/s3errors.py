@@ -1,4 +1,4 @@
-"""Addresses on S3, and one wording of what can go wrong with them."""
+"""Splits S3 addresses, and translates the errors of boto3."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ SCHEME = "s3://"
 _GONE = ("404", "NoSuchKey")
 
 
-class CutAnswerError(Exception):
-    """An answer ended before its end."""
+class TruncatedResponseError(Exception):
+    """A response ended before all of its bytes had arrived."""
 
 
 class NoBucketError(FileNotFoundError):
-    """The bucket does not exist, so nothing is there, and nothing can be put there."""
+    """The bucket does not exist, so that nothing can be read from it or put to it."""
 
 
 class ReplacedError(Exception):
-    """Another object has come into the place of the one that was being read or replaced."""
+    """The object was replaced by another one while it was read or written."""
 
 
 class RangePastEndError(Exception):
-    """The object has no byte in the range."""
+    """The object has no bytes in the requested range."""
 
 
 def split_address(address: str) -> tuple[str, str]:
-    """Bucket and key; raises DataError where there is no bucket, or where credentials stand."""
+    """Return bucket and key; raises DataError for an address without a bucket or with credentials."""
     bucket, _, key = address.removeprefix(SCHEME).partition("/")
     if "@" in bucket:
         raise DataError(
-            f"{SCHEME}...@{bucket.rpartition('@')[2]}: holds credentials. They belong in the environment "
-            "or a profile, where no log sees them. Write s3://BUCKET/FOLDER."
+            f"{SCHEME}...@{bucket.rpartition('@')[2]}: got an address with credentials; expected "
+            "s3://BUCKET/FOLDER. Set credentials in the environment or a profile, since logs show addresses."
         )
     if not bucket:
-        raise DataError(f"{address}: names no bucket. Write s3://BUCKET/FOLDER.")
+        raise DataError(f"{address}: got no bucket; expected s3://BUCKET/FOLDER.")
     return bucket, key
 
 
 @contextmanager
 def translated_errors(address: str) -> Iterator[None]:
-    """Turns what boto3 raises in the block into this module's errors, FileNotFoundError or DataError."""
+    """Translate errors of boto3 in the block to errors of this module, FileNotFoundError or DataError."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -73,9 +73,9 @@ def translated_errors(address: str) -> Iterator[None]:
 
 @contextmanager
 def translated_write_errors(address: str) -> Iterator[None]:
-    """As ``translated_errors``; a missing bucket is a DataError."""
+    """Translate errors as ``translated_errors`` does, and a missing bucket to a DataError."""
     try:
         with translated_errors(address):
             yield
     except NoBucketError as error:
-        raise DataError(f"{address}: there is no such bucket. Create it, or name another place.") from error
+        raise DataError(f"{address}: no such bucket. Create it, or give another address.") from error

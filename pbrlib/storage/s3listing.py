@@ -1,4 +1,4 @@
-"""Names, sizes and times of objects on S3."""
+"""Lists names, sizes and times of objects on S3."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pbrlib.storage.s3errors import SCHEME, split_address, translated_errors
 
 @dataclass(frozen=True)
 class Entry:
-    """An object: its bytes, and when it was written, in seconds since the epoch."""
+    """The size of an object in bytes, and its modification time in seconds since the epoch."""
 
     size: int
     modified: float
@@ -24,19 +24,19 @@ _snapshot: ContextVar[tuple[str, Mapping[str, Entry]] | None] = ContextVar("snap
 
 
 def head(address: str) -> Entry:
-    """Size and time of an object; raises FileNotFoundError, DataError if S3 refuses."""
+    """Return size and time of an object; raises FileNotFoundError, or DataError if S3 refuses."""
     if (known := _in_snapshot(address)) is not None:
         if address not in known:
             raise FileNotFoundError(address)
         return known[address]
     bucket, key = split_address(address)
     with translated_errors(address):
-        answer = client().head_object(Bucket=bucket, Key=key)
-    return Entry(int(answer["ContentLength"]), answer["LastModified"].timestamp())
+        response = client().head_object(Bucket=bucket, Key=key)
+    return Entry(int(response["ContentLength"]), response["LastModified"].timestamp())
 
 
 def tree(address: str) -> dict[str, Entry]:
-    """All objects below a folder by address, in the order of their names; empty if there is none."""
+    """Return all objects below a folder by address, in the order of their names."""
     prefix = f"{address.rstrip('/')}/"
     if (known := _in_snapshot(address)) is not None:
         return {name: entry for name, entry in known.items() if name.startswith(prefix)}
@@ -48,7 +48,7 @@ def tree(address: str) -> dict[str, Entry]:
 
 
 def children(address: str) -> dict[str, Entry | None]:
-    """What lies directly below a folder, by name: objects, and None for folders."""
+    """Return the entries directly below a folder by name; None for folders."""
     prefix = f"{address.rstrip('/')}/"
     if _in_snapshot(address) is not None:
         known = {name.removeprefix(prefix): entry for name, entry in tree(address).items()}
@@ -63,7 +63,7 @@ def children(address: str) -> dict[str, Entry | None]:
 
 
 def is_folder(address: str) -> bool:
-    """Whether any object lies below the address."""
+    """Whether there is an object below the address."""
     if _in_snapshot(address) is not None:
         return bool(tree(address))
     bucket, key = split_address(f"{address.rstrip('/')}/")
@@ -76,7 +76,7 @@ def is_folder(address: str) -> bool:
 
 @contextmanager
 def snapshot(address: str) -> Iterator[None]:
-    """Answers what is asked in the block about names and sizes below a folder from one listing of it."""
+    """Answer all requests for names and sizes below a folder from one listing, inside the block."""
     before = _snapshot.set((f"{address.rstrip('/')}/", tree(address)))
     try:
         yield

@@ -11,17 +11,17 @@ from pbrlib.storage.s3errors import ReplacedError, split_address, translated_wri
 
 
 def write(address: str, data: bytes) -> None:
-    """Puts an object in one step; raises DataError if it cannot be written."""
+    """Put an object in one step; raises DataError if it cannot be written."""
     bucket, key = split_address(address)
     with translated_write_errors(address):
         client().put_object(Bucket=bucket, Key=key, Body=data)
 
 
 def write_if(address: str, data: bytes, *, etag: str | None) -> str | None:
-    """Puts an object in the place of the one with the ``etag``, or (None) where there is none.
+    """Put an object if the existing one has the ``etag``, or with None if no object exists.
 
-    Returns the new object's etag, None where another object is there. Raises DataError if it cannot be
-    written.
+    Returns the etag of the new object, or None if the condition is not met. Raises DataError if the object
+    cannot be written.
     """
     bucket, key = split_address(address)
     condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
@@ -34,14 +34,14 @@ def write_if(address: str, data: bytes, *, etag: str | None) -> str | None:
 
 
 def upload(file: Path, address: str) -> None:
-    """Puts a file, in parts if it is large; it is there whole or not at all. Raises DataError."""
+    """Upload a file, in parts if it is large; the object appears only when complete. Raises DataError."""
     bucket, key = split_address(address)
     with translated_write_errors(address):
         client().upload_file(str(file), bucket, key)
 
 
 def remove(addresses: Iterable[str]) -> None:
-    """Removes objects in the order given; a missing one counts as removed. Raises DataError."""
+    """Remove objects in the given order; missing objects are ignored. Raises DataError."""
     for address in addresses:
         bucket, key = split_address(address)
         with suppress(FileNotFoundError), translated_write_errors(address):

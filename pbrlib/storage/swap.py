@@ -14,9 +14,9 @@ _EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
 def swap_in(new: Path, target: Path) -> None:
     """Rename ``new`` to ``target``, and remove the old folder.
 
-    One step where the file system can exchange two names. Where it cannot, as on NFS, there is a moment in
-    which the old folder stands aside whole and nothing in its place; `finish_swap` mends a kill there.
-    Raises OSError.
+    This is one step if the file system can exchange two names. Otherwise, as on NFS, the old folder is first
+    renamed, and for a moment no folder has the name of the target; after a kill in that moment, `finish_swap`
+    renames the old folder back. Raises OSError.
     """
     if not target.exists():
         new.rename(target)
@@ -24,31 +24,31 @@ def swap_in(new: Path, target: Path) -> None:
     if exchange(new, target):
         shutil.rmtree(new)
         return
-    aside = _aside(target)
-    target.rename(aside)
+    old = _old_folder(target)
+    target.rename(old)
     new.rename(target)
-    shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def finish_swap(target: Path) -> None:
     """Repair the folders after a kill during ``swap_in``; raises OSError."""
-    aside = _aside(target)
-    if not aside.exists():
+    old = _old_folder(target)
+    if not old.exists():
         return
     if target.exists():
-        shutil.rmtree(aside)
+        shutil.rmtree(old)
     else:
-        aside.rename(target)
+        old.rename(target)
 
 
-def exchange(one: Path, other: Path) -> bool:
+def exchange(first: Path, second: Path) -> bool:
     """Exchange the names of two folders in one step; return False if the system does not support it."""
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
     if rename is None:
         return False
-    done: int = rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _EXCHANGE)
-    return done == 0
+    status: int = rename(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _EXCHANGE)
+    return status == 0
 
 
-def _aside(target: Path) -> Path:
+def _old_folder(target: Path) -> Path:
     return target.with_name(f".{target.name}.old")

@@ -19,7 +19,7 @@ class Place(click.Path):
         super().__init__(path_type=Path, **given)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path; raises DataError for an address that names no bucket."""
+        """Return the path; raises DataError for an address without a bucket."""
         path = storage.to_path(value)
         return path if isinstance(path, storage.S3Path) else super().convert(value, param, ctx)
 

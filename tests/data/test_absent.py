@@ -44,7 +44,7 @@ def notes(root: Path) -> None:
         (listed_pictures, "of a folder of materials; expected a shard set. Prepare it into another folder"),
         (flat_pictures, "a folder of pictures. Prepare it into another folder"),
         (parquet, "Parquet files. Prepare them into another folder: `pbr prepare matsynth:path="),
-        (notes, "holds notes.txt. Prepare into a folder of its own"),
+        (notes, "a folder with notes.txt. Prepare into a separate folder"),
     ],
 )
 def test_no_advice_writes_into_a_folder_that_holds_something(

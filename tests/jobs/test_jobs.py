@@ -109,12 +109,12 @@ def test_a_record_with_any_byte_changed_is_none_or_says_the_same(
 def test_what_is_no_record_is_done_again(tmp_path: Path, text: str) -> None:
     run(tmp_path, writing(tmp_path, "a"))
     records(tmp_path)[0].write_text(text)
-    assert run(tmp_path, writing(tmp_path, "a"))[0].kept is False
+    assert run(tmp_path, writing(tmp_path, "a"))[0].reused is False
 
 
 def test_a_job_killed_before_its_record_is_done_again(tmp_path: Path) -> None:
     write(tmp_path, "a", "text")
-    assert run(tmp_path, writing(tmp_path, "a"))[0].kept is False
+    assert run(tmp_path, writing(tmp_path, "a"))[0].reused is False
 
 
 def test_a_failure_costs_its_job_and_is_tried_again(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_records_are_json_that_a_person_can_read(tmp_path: Path) -> None:
 def test_removed_records_let_every_job_run_again(tmp_path: Path) -> None:
     run(tmp_path, writing(tmp_path, "a"))
     remove_records(tmp_path)
-    assert run(tmp_path, writing(tmp_path, "a"))[0].kept is False
+    assert run(tmp_path, writing(tmp_path, "a"))[0].reused is False
 
 
 def test_jobs_leave_their_files_and_records_on_s3(bucket: str) -> None:

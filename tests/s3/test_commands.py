@@ -225,7 +225,7 @@ def test_a_ladder_leaves_its_model_in_the_bucket_whole_or_not_at_all(
             "s3://bucket-of-nobody/runs: there is no",
         ),
         (("runs", "s3://bucket-of-nobody/runs"), "s3://bucket-of-nobody/runs: there is no such folder"),
-        (("train", "FILE", "--data", "d", "--runs", "s3://"), "s3://: names no bucket"),
+        (("train", "FILE", "--data", "d", "--runs", "s3://"), "s3://: got no bucket"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )

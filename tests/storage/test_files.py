@@ -87,7 +87,7 @@ def test_written_files_have_the_permissions_of_any_new_file(tmp_path: Path) -> N
 
 
 def test_an_address_without_bucket_says_how_to_write_one() -> None:
-    with pytest.raises(DataError, match="s3:///folder: names no bucket"):
+    with pytest.raises(DataError, match="s3:///folder: got no bucket"):
         storage.to_path("s3:///folder")
 
 

@@ -56,7 +56,7 @@ def test_the_lease_of_a_dead_command_is_taken_once_it_has_expired(bucket: str) -
 
 def test_a_lease_in_a_bucket_that_is_not_there_is_refused(bucket: str) -> None:
     with (
-        pytest.raises(DataError, match=r"s3://nowhere-at-all/runs/writer.lock: there is no such bucket"),
+        pytest.raises(DataError, match=r"s3://nowhere-at-all/runs/writer.lock: no such bucket"),
         storage.sole_writer(storage.to_path("s3://nowhere-at-all/runs"), option="--runs"),
     ):
         pass
@@ -65,11 +65,11 @@ def test_a_lease_in_a_bucket_that_is_not_there_is_refused(bucket: str) -> None:
 def test_a_server_that_refuses_every_put_of_a_free_lease_is_asked_so_often_and_no_more(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease, "_TAKES", 3)
+    monkeypatch.setattr(lease, "_ATTEMPTS", 3)
     asked: list[str | None] = []
     monkeypatch.setattr(s3writing, "write_if", lambda address, content, *, etag: asked.append(etag))
     with (
-        pytest.raises(DataError, match="has refused 3 puts of this lock, although nobody holds it"),
+        pytest.raises(DataError, match="has refused 3 puts of the lease, although no process holds it"),
         storage.sole_writer(storage.to_path(f"{bucket}/runs"), option="--runs"),
     ):
         pass
@@ -99,7 +99,7 @@ def test_a_writer_whose_lease_is_taken_is_interrupted_and_told(bucket: str, befo
     signal.signal(signal.SIGINT, before)
     run = storage.to_path(f"{bucket}/runs/albedo")
     with (
-        pytest.raises(DataError, match="another command has taken over"),
+        pytest.raises(DataError, match="another command has taken the lease"),
         storage.sole_writer(run, option="--runs"),
     ):
         left_behind(f"{run}/writer.lock")

@@ -18,8 +18,8 @@ from pbrlib.maps import IGNORE
 def assemble_mosaics(parts: Batch, layouts: Sequence[Layout]) -> Batch:
     """Return a batch with one sample per draw from a batch with one row per part.
 
-    A mosaic has a map if all of its parts have it, and a class if all parts have the same one. It has the seed
-    of the first part, and the ids of its parts joined by ``+``.
+    A mosaic has a map if all of its parts have it, and a class if all parts have the same one. It has the
+    seed of the first part, and the ids of its parts joined by ``+``.
     """
     rows, device = _rows(layouts), parts.valid.device
     index = rows.to(device, non_blocking=True)
@@ -50,7 +50,7 @@ def region_map(
 
 
 def _rows(layouts: Sequence[Layout]) -> Int64[Tensor, "n p"]:
-    """Return the rows of the parts of each draw; draws with fewer parts repeat the row of their first part."""
+    """Return the rows of the parts of each draw; draws with fewer parts repeat the row of the first part."""
     max_parts = max((layout.parts for layout in layouts), default=1)
     firsts = accumulate((layout.parts for layout in layouts), initial=0)
     rows = [

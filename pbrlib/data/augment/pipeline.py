@@ -110,7 +110,7 @@ def _bake_missing(
     if missing:
         sample = raw.ids[int(chosen[0])]
         raise DataError(
-            f"{sample}: got no diffuse and no {', '.join(missing)}; expected a diffuse, or the maps to bake one."
+            f"{sample}: got no diffuse and no {', '.join(missing)}; expected a diffuse, or maps to bake one."
             f" Request these maps too, or exclude samples without a diffuse."
         )
     device = maps[ALBEDO.name].device
