@@ -28,7 +28,7 @@ from pbrlib.convert.mips import albedo_chain, chain, encoded, mean_normals, unit
 from pbrlib.convert.patcher import is_set_aside
 from pbrlib.convert.truepbr import write_together
 from pbrlib.data.materials.contact import as_picture
-from pbrlib.data.materials.ids import admitted, refused
+from pbrlib.data.materials.ids import invalid_ids, valid_entries
 from pbrlib.data.materials.material import Entry, Material, Source
 from pbrlib.data.shards.split import assign_splits
 from pbrlib.errors import DataError
@@ -87,10 +87,10 @@ def bake_tree(
         DataError: The source cannot be listed, a pattern matches nothing, no material can be baked, or the
             lists of what was baked cannot be written.
     """
-    entries = _chosen(admitted(source), hold_out)
+    entries = _chosen(valid_entries(source), hold_out)
     stems = file_stems([entry.id for entry in entries])
     jobs = (_bake_job(source, entry, stem=stems[entry.id], output=output) for entry in entries)
-    done, failures = [], [Failure(one.material, "refused", one.message) for one in refused(source)]
+    done, failures = [], [Failure(one.material, "refused", one.message) for one in invalid_ids(source)]
     num_refused = len(failures)
     for outcome in run_in_order(jobs, root=output):
         match outcome:

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
-from pbrlib.data.materials.ids import admitted, id_problem
+from pbrlib.data.materials.ids import id_problem, valid_entries
 from pbrlib.data.materials.material import Material, Source
 from pbrlib.errors import DataError
 from pbrlib.evaluate.baselines import ColourFit, untrained_baselines
@@ -236,7 +236,7 @@ def _texture(item: Indexed, root: Path, materials: Callable[[int], Source], read
 
 
 def _material(source: Source, name: str) -> Material:
-    entry = next((entry for entry in admitted(source) if entry.id == name), None)
+    entry = next((entry for entry in valid_entries(source) if entry.id == name), None)
     if entry is None:
         raise DataError(f"{source.name}: no material {name}, which the index names. Check --materials.")
     return source.load(entry)

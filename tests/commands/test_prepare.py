@@ -125,7 +125,7 @@ def test_bad_files_and_rows_of_the_hub_are_lines_of_the_report(tmp_path: Path) -
     assert {one.id for one in ShardSet.open(tmp_path / "out").rows} == {one["name"] for one in good}
     errors = {f["material"]: f["message"] for f in json.loads(report.read_text())["findings"]}
     for material, advice in [
-        ("b.parquet", "is cut off. Resume its download"),
+        ("b.parquet", "got a truncated file; expected its end. Resume its download"),
         ("c.parquet", "an answer of a web server"),
         ("d.parquet", "git lfs pull"),
         ("e.parquet", "is empty"),

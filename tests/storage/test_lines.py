@@ -54,7 +54,7 @@ def test_lines_that_others_never_let_through_are_an_error(
 ) -> None:
     monkeypatch.setattr(s3writing, "write_if", lambda *arguments, etag: None)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    with pytest.raises(OutageError, match="has refused 8 puts, since others add lines to it"):
+    with pytest.raises(OutageError, match="has refused 8 puts, since other processes append lines"):
         storage.append_lines(storage.to_path(f"{bucket}/lines"), "first\n")
 
 

@@ -1,1 +1,1 @@
-"""Materials on their way from a source to a shard set."""
+"""Materials, and the steps from a source to a shard set: decoding, checks, stored maps."""

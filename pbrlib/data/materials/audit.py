@@ -1,4 +1,4 @@
-"""Preflight of materials: what is wrong, doubtful or worth knowing, before a GPU learns from it."""
+"""Audits materials before training: errors, warnings and notes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkabl
 
 import numpy as np
 
-from pbrlib.data.materials.diffuse import is_metal, sameness, spans
+from pbrlib.data.materials.diffuse import albedo_match, is_metal, value_span
 from pbrlib.data.materials.material import Entry, Material, Source
 from pbrlib.data.materials.pictures import CONSTANT_SPAN, seam_over_quantile
 from pbrlib.errors import DataError, printable
@@ -28,18 +28,21 @@ BLACK = 4 / 255
 """A diffuse whose brightest value is no more than this is black."""
 
 SEAM = 2.0
-"""A step across the border this many times the largest inside contradicts that a material tiles: scanned
-sets that do reach 1.1, generated ones with joints along the border 1.7, most cut ones exceed 2."""
+"""A seam ratio (against the largest inner step) above this contradicts that a material is tileable.
 
-_USELESS = ("black", "plain", "duplicate")
+Measured: tileable scanned sets reach 1.1, generated ones with joints along the border 1.7; most cut pictures
+exceed 2.
+"""
+
+_DROP_CHECKS = ("black", "plain", "duplicate")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One remark on one material.
+    """A remark on a material.
 
-    ``map`` is empty for the material as a whole, ``check`` is a stable name to filter by. An error
-    excludes the material, a warning does not, a note is only worth knowing.
+    ``map`` is empty if the finding is on the material as a whole; ``check`` is a stable name to filter by. An
+    error excludes the material; a warning and a note do not.
     """
 
     material: str
@@ -51,15 +54,15 @@ class Finding:
 
 @runtime_checkable
 class Surveyor(Protocol):
-    """A source that can say more of a material than the stored maps still show."""
+    """A source that returns findings of the reading, which stored maps do not show any more."""
 
     def survey(self, entry: Entry) -> tuple[Material | None, tuple[Finding, ...]]:
-        """The material, or None if it cannot be read, and what the reading showed."""
+        """Read a material, or None if it has errors, and return it with all findings."""
         ...
 
 
 def loaded(material: Material | None, findings: Iterable[Finding]) -> Material:
-    """The material of a survey; raises DataError with everything that is wrong with it."""
+    """Return the material of a survey; raises DataError with all errors if there is none."""
     if material is None:
         raise DataError("\n".join(f.message for f in findings if f.severity == "error"))
     return material
@@ -67,31 +70,31 @@ def loaded(material: Material | None, findings: Iterable[Finding]) -> Material:
 
 @runtime_checkable
 class Chooser(Protocol):
-    """A source that does not offer all that it holds."""
+    """A source that does not list everything that it has."""
 
     def left_out(self) -> list[Finding]:
-        """A note on what ``entries`` leaves out, an error where that is broken; raises as it does."""
+        """Return findings on everything that ``entries`` leaves out; raises the errors of ``entries``."""
         ...
 
 
 @dataclass(frozen=True)
 class AuditReport:
-    """The findings over all materials that were read; ``num_materials`` counts those, excluded or not."""
+    """The findings on all materials that were read; ``num_materials`` includes excluded materials."""
 
     num_materials: int
     findings: tuple[Finding, ...]
 
     @property
     def excluded(self) -> tuple[str, ...]:
-        """The ids with an error, sorted."""
+        """The sorted ids of materials with an error."""
         return tuple(sorted({f.material for f in self.findings if f.severity == "error"}))
 
     def count(self, severity: Severity) -> int:
-        """The number of findings of a severity."""
+        """Return the number of findings of a severity."""
         return sum(f.severity == severity for f in self.findings)
 
     def to_json(self) -> str:
-        """The machine-readable report, one object."""
+        """Return the report as a JSON object."""
         content = {
             "format_version": REPORT_VERSION,
             "materials": self.num_materials,
@@ -102,7 +105,7 @@ class AuditReport:
         return json.dumps(content, indent=2) + "\n"
 
     def table(self, *, most: int = 60) -> Table:
-        """Errors, then warnings, at most ``most`` of them; notes counted by kind, with one example each."""
+        """Return a table of at most ``most`` errors and warnings, and of notes by kind with an example each."""
         from rich.markup import escape
         from rich.table import Table
 
@@ -127,30 +130,30 @@ class AuditReport:
 
 
 def read_audited(source: Source, entry: Entry) -> tuple[Material | None, list[Finding]]:
-    """Reads one material and audits it.
+    """Read a material and audit it.
 
     Returns:
-        The material, or None if an error excludes it, and its findings. A diffuse that is black, one
-        colour or the albedo again is left out of the maps: such a pair would teach that an old texture is
-        its albedo. The material is usable without, its diffuse baked like that of a modern one.
+        The material, or None if an error excludes it, and its findings. A diffuse that is black, of one
+        colour or a copy of the albedo is dropped, since networks would learn from it that an old texture
+        equals its albedo. The diffuse of such a material is baked, as for modern ones.
     """
     try:
-        material, seen = source.survey(entry) if isinstance(source, Surveyor) else (source.load(entry), ())
+        material, found = source.survey(entry) if isinstance(source, Surveyor) else (source.load(entry), ())
     except DataError as error:
         return None, [Finding(entry.id, "", "unreadable", "error", str(error))]
-    findings = list(seen)
+    findings = list(found)
     if material is None:
         return None, findings
     findings += audit(material)
     if any(finding.severity == "error" for finding in findings):
         return None, findings
-    useless = {f.map for f in findings if f.check in _USELESS}
-    kept = {name: stored for name, stored in material.maps.items() if name not in useless}
+    dropped = {f.map for f in findings if f.check in _DROP_CHECKS}
+    kept = {name: stored for name, stored in material.maps.items() if name not in dropped}
     return replace(material, maps=kept), findings
 
 
 def audit(material: Material) -> list[Finding]:
-    """The findings on the stored maps of a material."""
+    """Return the findings on the stored maps of a material."""
     return [
         *_layout(material),
         *_constants(material),
@@ -168,12 +171,16 @@ def _layout(material: Material) -> Iterable[Finding]:
         if stored.shape != (height, width, kind.channels) or stored.dtype != np.dtype(kind.dtype):
             found = f"{'x'.join(map(str, stored.shape))} {stored.dtype}"
             wanted = f"{height}x{width}x{kind.channels} {kind.dtype}"
-            yield Finding(material.id, name, "size", "error", f"{found} instead of {wanted}")
+            yield Finding(material.id, name, "size", "error", f"got {found}; expected {wanted}")
 
 
 def _constants(material: Material) -> Iterable[Finding]:
     for name, stored in material.maps.items():
-        if not MAPS[name].may_be_constant and name != DIFFUSE.name and spans(stored, name) <= CONSTANT_SPAN:
+        if (
+            not MAPS[name].may_be_constant
+            and name != DIFFUSE.name
+            and value_span(stored, name) <= CONSTANT_SPAN
+        ):
             yield _constant(material, name)
 
 
@@ -191,25 +198,25 @@ def _diffuse(material: Material) -> Iterable[Finding]:
     if albedo is None:
         if black:
             yield Finding(material.id, "diffuse", "black", "error", "black, and there is no albedo")
-        elif spans(diffuse, "diffuse") <= CONSTANT_SPAN:
+        elif value_span(diffuse, "diffuse") <= CONSTANT_SPAN:
             yield _constant(material, "diffuse")
-    elif black or spans(diffuse, "diffuse") <= CONSTANT_SPAN:
+    elif black or value_span(diffuse, "diffuse") <= CONSTANT_SPAN:
         yield _empty(material, "black" if black else "plain", albedo)
     elif len({albedo.shape, diffuse.shape, material.maps["normal"].shape}) == 1 and (
-        said := sameness(diffuse, albedo, normal=material.maps["normal"])
+        match := albedo_match(diffuse, albedo, normal=material.maps["normal"])
     ):
-        yield Finding(material.id, "diffuse", "duplicate", "warning", f"{said}; left out")
+        yield Finding(material.id, "diffuse", "duplicate", "warning", f"{match}; left out")
 
 
 def _empty(material: Material, check: str, albedo: Stored) -> Finding:
-    """What a diffuse of one colour means beside an albedo: bare metals have none, others lost theirs."""
-    if check == "plain" and spans(albedo, "albedo") <= CONSTANT_SPAN:
+    """Return the finding on a diffuse of one colour: bare metals have no diffuse, other materials lost it."""
+    if check == "plain" and value_span(albedo, "albedo") <= CONSTANT_SPAN:
         return _constant(material, "diffuse")
-    said = "black" if check == "black" else "one colour, though the albedo has many"
+    found = "black" if check == "black" else "one colour, but the albedo has many"
     if is_metal(material):
-        message = f"{said}: a bare metal has no diffuse, its colour is the albedo's; left out"
+        message = f"{found}: a bare metal has no diffuse, only the colour of its albedo; left out"
         return Finding(material.id, "diffuse", check, "note", message)
-    message = f"{said}, and it is no metal: a mistake of a conversion, save it again; left out"
+    message = f"{found}, and the material is no metal: a conversion failed. Save it again; left out"
     return Finding(material.id, "diffuse", check, "warning", message)
 
 
@@ -224,12 +231,12 @@ def _orientation(material: Material) -> Iterable[Finding]:
     verdict = green_channel_verdict(MAPS["normal"].decode(raw), tileable=material.tileable)
     if verdict == "directx":
         message = (
-            "green looks flipped, as if read in the wrong convention; a folder names its own in "
+            "green looks inverted, as if read in the wrong convention; for a folder, set it in "
             'manifest.json ("normal_convention": "directx")'
         )
         yield Finding(material.id, "normal", "green", "warning", message)
     elif verdict == "undecided":
-        yield Finding(material.id, "normal", "green", "note", "the sign of green cannot be told from the map")
+        yield Finding(material.id, "normal", "green", "note", "the sign of green cannot be detected")
 
 
 def _seams(material: Material) -> Iterable[Finding]:
@@ -239,12 +246,12 @@ def _seams(material: Material) -> Iterable[Finding]:
         stored = material.maps.get(name)
         if stored is not None and (ratio := seam_over_quantile(stored, quantile=1.0)) > SEAM:
             message = (
-                f"is said to tile, but the step across its border is {ratio:.1f} times the largest inside"
+                f"listed as tileable, but the step across its border is {ratio:.1f} times the largest inside"
             )
             yield Finding(material.id, name, "seam", "warning", message)
 
 
 def _unknowns(material: Material) -> Iterable[Finding]:
     if material.label == "metal" and "metallic" not in material.maps:
-        message = "a metal without a metallic map: unknown, left out of its training and score"
+        message = "a metal without a metallic map; left out of the training and scores of metallic"
         yield Finding(material.id, "metallic", "unknown", "note", message)

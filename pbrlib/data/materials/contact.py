@@ -1,4 +1,4 @@
-"""Contact sheets: stored maps as pictures, one row a material, one column a map."""
+"""Draws contact sheets of stored maps: one row per material, one column per map."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _ABSENT = 235
 
 
 def as_picture(stored: Stored, kind: MapType) -> Picture:
-    """A stored map ``(H, W, C)`` as it is best looked at, ``(H, W, 3)``.
+    """Convert a stored map ``(H, W, C)`` to a picture ``(H, W, 3)`` to look at.
 
-    Colours and normals as they are, numbers as grey (of a relief its height), classes in the colours of
-    the mask palette, ignored pixels black.
+    Colours and normals do not change. Scalars become grey; of a relief the height is shown. Classes get the
+    colours of the mask palette, and ignored pixels are black.
     """
     match kind.encoding:
         case Encoding.LABEL:
@@ -38,12 +38,13 @@ def as_picture(stored: Stored, kind: MapType) -> Picture:
 def contact_sheet(
     rows: Sequence[tuple[str, Mapping[str, Picture]]], *, columns: Sequence[str], thumbnail: int = 160
 ) -> bytes:
-    """Pictures in a grid, with the names of columns above and of rows beside them, as a PNG file.
+    """Draw pictures in a grid, with the names of the columns and a caption for each row, as a PNG file.
 
     Args:
-        rows: A caption, and pictures ``(H, W, 3)`` uint8 by column, of any size; absent ones stay grey.
-        columns: In order.
-        thumbnail: Side of a cell in pixels; pictures fit into it, their aspect kept.
+        rows: For each row its caption, and its pictures ``(H, W, 3)`` uint8 by column, of any size. Cells of
+            missing pictures are grey.
+        columns: The columns in order.
+        thumbnail: Side of a cell in pixels; pictures are resized to it with their aspect ratio.
     """
     from PIL import Image, ImageDraw
 
@@ -64,7 +65,7 @@ def contact_sheet(
 
 
 def _cell(picture: Picture | None, thumbnail: int) -> Picture:
-    """A picture fitted into a square, white around it; reduced by averaging, enlarged by repetition."""
+    """Fit a picture into a white square; it is reduced by averaging or enlarged by repetition."""
     from PIL import Image
 
     inner = thumbnail - 2

@@ -96,7 +96,7 @@ def decode_pixels(file: Path | BinaryIO, *, place: str, use: Use) -> Picture:
     except Exception as error:  # decoders raise many types: OSError, SyntaxError, struct.error ...
         raise DataError(
             f"{place}: does not decode ({_message(error)}). Open it in an editor and save it as PNG; if that "
-            "fails too, it was damaged on its way: take it from its source again."
+            "fails too, the file is damaged: download or export it again."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The check of material ids: every command lists a source through `admitted`, since ids become paths."""
+"""Checks the ids of materials, since ids become paths; every command lists sources with `valid_entries`."""
 
 from __future__ import annotations
 
@@ -8,26 +8,28 @@ from pbrlib.data.materials.audit import Finding
 from pbrlib.data.materials.material import Entry, Source
 from pbrlib.errors import printable
 
-MOST_BYTES_OF_A_NAME = 200
-"""Of the 255 that a file system takes: files of a material add an ending, and a mark while half written."""
-MOST_BYTES = 800
+MAX_NAME_BYTES = 200
+"""A file system allows 255 bytes; files of a material add an ending, and a prefix while they are written."""
+MAX_ID_BYTES = 800
 
 _SHOWN = 80
-_OF_WINDOWS = '\\:<>"|?*'
-"""Characters that no file of Windows, on which converted textures are used, may have in its name."""
+_WINDOWS_RESERVED = '\\:<>"|?*'
+"""Characters that Windows, on which converted textures are used, does not allow in names of files."""
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-"""Unicode's control and format characters (of them those that turn the direction of a text), lone surrogates
-as Python makes them of bytes that are no text, and ends of lines."""
+"""Unicode categories of control and format characters, surrogates and line ends.
+
+Format characters can reverse the direction of a text; Python decodes bytes that are no text to surrogates.
+"""
 
 
-def admitted(source: Source) -> list[Entry]:
-    """The materials of a source whose ids are safe as relative paths; raises as ``source.entries``."""
+def valid_entries(source: Source) -> list[Entry]:
+    """Return the entries of a source whose ids are safe as relative paths; raises as ``source.entries``."""
     return [entry for entry in source.entries() if id_problem(entry.id) is None]
 
 
-def refused(source: Source) -> list[Finding]:
-    """An error on every material of a source that `admitted` leaves out; raises as ``source.entries``."""
+def invalid_ids(source: Source) -> list[Finding]:
+    """Return an error on every material that `valid_entries` leaves out; raises as ``source.entries``."""
     findings = []
     for entry in source.entries():
         if problem := id_problem(entry.id):
@@ -39,15 +41,15 @@ def refused(source: Source) -> list[Finding]:
 
 
 def id_problem(name: str) -> str | None:
-    """Say why an id, or another path from a file, cannot be a path below a folder of ours; None if it can.
+    """Return why an id, or another path from a file, is not safe as a relative path, or None if it is safe.
 
-    It is one or several names joined by ``/``. What compatibility characters stand for counts too: a file
-    system may write a full-width solidus as ``/``.
+    An id consists of names joined by ``/``. Compatibility characters are also checked in their normalised
+    form, since a file system may write a full-width solidus as ``/``.
     """
     if any(unicodedata.category(char) in _INVISIBLE for char in name):
-        return "with control or invisible characters; expected letters that can be seen"
-    if len(name.encode()) > MOST_BYTES:
-        return f"of {len(name.encode())} bytes; expected at most {MOST_BYTES}"
+        return "with control or invisible characters; expected visible characters"
+    if len(name.encode()) > MAX_ID_BYTES:
+        return f"of {len(name.encode())} bytes; expected at most {MAX_ID_BYTES}"
     for form in (name, unicodedata.normalize("NFKC", name)):
         problems = (_problem_of_part(part) for part in form.split("/"))
         if problem := next(filter(None, problems), None):
@@ -57,13 +59,13 @@ def id_problem(name: str) -> str | None:
 
 def _problem_of_part(part: str) -> str | None:
     if part in ("", ".", ".."):
-        return "which leads out of its folder or to none; expected names joined by single slashes"
-    if found := [char for char in _OF_WINDOWS if char in part]:
-        return f"with {found[0]}; expected none of {' '.join(_OF_WINDOWS)}"
+        return "which is a path outside of its folder; expected names joined by single slashes"
+    if found := [char for char in _WINDOWS_RESERVED if char in part]:
+        return f"with {found[0]}; expected none of {' '.join(_WINDOWS_RESERVED)}"
     if part != part.strip(" ") or part.endswith("."):
         return "with a dot or space at the end of a name, or a space before it; expected none"
     if part.partition(".")[0].rstrip(" ").lower() in _DEVICES:
-        return f"in which {part} is the name of a device; expected another"
-    if len(part.encode()) > MOST_BYTES_OF_A_NAME:
-        return f"with a name of {len(part.encode())} bytes; expected at most {MOST_BYTES_OF_A_NAME}"
+        return f"with {part}, the name of a device; expected another name"
+    if len(part.encode()) > MAX_NAME_BYTES:
+        return f"with a name of {len(part.encode())} bytes; expected at most {MAX_NAME_BYTES}"
     return None

@@ -30,9 +30,9 @@ class Entry:
 class Material:
     """A decoded material: stored maps ``(H, W, C)`` of one common size, normals in OpenGL.
 
-    ``label`` is a class name or None (unknown, or several: see the mask). A height that is not
-    constant spans all of [0, 1]; ``height_range`` are its extremes in the source's own [0, 1], None where
-    there is no height or it never had others. ``licence`` and ``attribution`` travel into the index.
+    ``label`` is a class name, or None if the class is unknown or the mask has several. A height that is not
+    constant is scaled to [0, 1]; ``height_range`` are its original minimum and maximum, or None if there is
+    no height or it was not scaled. ``licence`` and ``attribution`` are written to the index.
     """
 
     id: str

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from pbrlib.data.materials.audit import Chooser, Finding, read_audited
-from pbrlib.data.materials.ids import admitted, refused
+from pbrlib.data.materials.ids import invalid_ids, valid_entries
 from pbrlib.data.materials.material import Entry, Material, Source
 from pbrlib.data.shards.duplicates import HASHED, across_splits
 from pbrlib.data.shards.index import IndexRow, Split, to_table
@@ -64,7 +64,7 @@ def list_sources(sources: Sequence[Source]) -> tuple[list[Listed], list[Finding]
     first: dict[str, Listed] = {}
     findings: list[Finding] = []
     for source in sources:
-        for entry in admitted(source):
+        for entry in valid_entries(source):
             taken = first.setdefault(entry.id, Listed(source, entry))
             if taken.entry is not entry:
                 message = (
@@ -78,7 +78,7 @@ def list_sources(sources: Sequence[Source]) -> tuple[list[Listed], list[Finding]
 def list_left_out(sources: Sequence[Source]) -> list[Finding]:
     """List what sources do not offer: notes on what they leave out, errors on what they cannot list."""
     notes = [finding for source in sources if isinstance(source, Chooser) for finding in source.left_out()]
-    return [*(finding for source in sources for finding in refused(source)), *notes]
+    return [*(finding for source in sources for finding in invalid_ids(source)), *notes]
 
 
 def apart_from_relatives(

@@ -1,11 +1,11 @@
-"""A folder of materials, as it is found: pictures by their names, and what a manifest says.
+"""The source of a folder of materials: pictures, found by their names, and an optional manifest.
 
-Each folder with pictures is a material: ``<root>/<material>/{albedo,normal,...}.{png,jpg,tif,...}``, in the
-names of `pbrlib.maps` or of those who publish such sets (`materialfolders`, `filenames`). A folder above that
-is called like a class gives the class. An optional ``<root>/manifest.json``, a list of objects with an
-``id``, says what the pictures cannot: ``class``, ``family``, ``licence``, ``attribution`` or
-``source_asset``, ``normal_convention`` (``opengl`` or ``directx``), ``tileable``, ``metallic_constant``, and
-``maps`` with a ``file`` each where they are named otherwise (`foldermanifest`).
+Each folder with pictures is a material: ``<root>/<material>/{albedo,normal,...}.{png,jpg,tif,...}``, with the
+names of `pbrlib.maps` or of publishers of such sets (`materialfolders`, `filenames`). A parent folder with
+the name of a class gives the class. An optional ``<root>/manifest.json``, a list of objects with an ``id``,
+adds ``class``, ``family``, ``licence``, ``attribution`` or ``source_asset``, ``normal_convention``
+(``opengl`` or ``directx``), ``tileable``, ``metallic_constant``, and ``maps`` with a ``file`` each for files
+with other names (`foldermanifest`).
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from pbrlib.data.materials import pictures
 from pbrlib.data.materials.audit import Finding, loaded
 from pbrlib.data.materials.material import Entry, Material, file_stamp
 from pbrlib.data.sources.foldermanifest import ListedMaterial, read_folder_manifest
-from pbrlib.data.sources.folderreading import Found, Reading
+from pbrlib.data.sources.folderreading import FoundMaterial, MaterialReader
 from pbrlib.data.sources.materialfolders import (
     MapFile,
     MaterialFiles,
-    Unused,
+    UnreadFile,
     describe_stray,
     find_materials,
 )
@@ -34,23 +34,24 @@ from pbrlib.maps import MAPS
 
 @dataclass(frozen=True)
 class _Listing:
-    """The materials that are offered, and what is said of the rest."""
+    """The listed materials, and the findings on everything that is not listed."""
 
-    materials: dict[str, Found]
+    materials: dict[str, FoundMaterial]
     findings: tuple[Finding, ...]
 
 
 class FolderSource:
-    """Materials below a folder, see the module.
+    """The materials below a folder; the module describes its layout.
 
-    The class is the manifest's, else the name of a folder above the material if it is one, else unknown; a
-    class that this product does not know is unknown as well, with a note. The family is the manifest's, else
-    ``family_of(id)``. Whether a material tiles is the manifest's word, else measured at its borders.
+    The class of a material is that of the manifest, else the name of a parent folder if that is a class, else
+    unknown. A class of the manifest that the product does not have is unknown too, with a note. The family is
+    that of the manifest, else ``family_of(id)``. The manifest states whether a material is tileable; without
+    a statement it is measured at the borders.
 
     Args:
         root: The folder.
-        size: Upper bound of the longer side in pixels; larger maps are reduced, smaller ones kept.
-        name: Of the source, in the index and in metrics.
+        size: Maximum of the longer side in pixels; larger maps are reduced, smaller ones are not enlarged.
+        name: The name of the source in the index and in metrics.
     """
 
     def __init__(self, root: str, size: int = 1024, name: str = "materials") -> None:
@@ -58,28 +59,28 @@ class FolderSource:
         self._found: _Listing | None = None
 
     def entries(self) -> list[Entry]:
-        """The materials, sorted by id.
+        """List the materials, sorted by id.
 
         Raises:
-            DataError: The folder is missing or holds no material, or the manifest is no list.
+            DataError: The folder is missing or has no material, or the manifest is no list.
         """
         found = self._listing().materials.items()
         return [Entry(n, f.listed.family or family_of(n), label=f.listed.known_class) for n, f in found]
 
     def left_out(self) -> list[Finding]:
-        """Pictures and archives of no material, and what is wrong with entries of the manifest and ids."""
+        """Return findings on unread pictures and archives, and on invalid ids and entries of the manifest."""
         return list(self._listing().findings)
 
     def load(self, entry: Entry) -> Material:
-        """Reads one material; raises DataError with everything that is wrong with it."""
+        """Read a material; raises DataError with all of its errors."""
         return loaded(*self.survey(entry))
 
     def survey(self, entry: Entry) -> tuple[Material | None, tuple[Finding, ...]]:
-        """Reads one material, or None, and tells what the reading showed."""
+        """Read a material, or None if it has errors, and return it with all findings."""
         found = self._listing().materials.get(entry.id)
         if found is None:
             raise DataError(f"{self.root}: no material {entry.id}. List the entries again.")
-        reading = Reading(entry.id, found, self.root, self.size)
+        reading = MaterialReader(entry.id, found, self.root, self.size)
         maps = reading.maps()
         if maps is None:
             return None, tuple(reading.findings)
@@ -99,15 +100,16 @@ class FolderSource:
         return material, tuple(reading.findings)
 
     def stamp(self, entry: Entry) -> str:
-        """Its settings, what the manifest says of the material, and its files."""
+        """Return a text of the settings, the entry of the manifest, and the stamps of the files."""
         found = self._listing().materials[entry.id]
         files = {
-            name: [file_stamp(file.path), file.channel, file.opposite] for name, file in found.files.items()
+            name: [file_stamp(file.path), file.channel, file.is_inverted]
+            for name, file in found.files.items()
         }
         return json.dumps([self.name, self.size, found.listed.model_dump(mode="json"), files])
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the listing: a task that reads a few materials need not carry thousands."""
+        """Return the state without the listing, since a task that reads a few materials does not need it."""
         return {**self.__dict__, "_found": None}
 
     def _listing(self) -> _Listing:
@@ -117,11 +119,11 @@ class FolderSource:
 
 
 def family_of(name: str) -> str:
-    """The part of an id that variants of one original share.
+    """Return the part of an id that variants of one original have in common.
 
-    Variant letters go (``metal_049a``, ``metal_049b``: ``metal_049``), and running numbers of one or two
-    digits (``planks_01``, ``planks_02``: ``planks``). Three digits and more are catalogue numbers, which
-    tell different originals apart.
+    Variant letters are removed (``metal_049a``, ``metal_049b``: ``metal_049``), and running numbers of one or
+    two digits (``planks_01``, ``planks_02``: ``planks``). Numbers of three or more digits are catalogue
+    numbers of different originals, and are not removed.
     """
     family = name
     while True:
@@ -133,8 +135,8 @@ def family_of(name: str) -> str:
 
 def _list(root: Path) -> _Listing:
     if not root.is_dir():
-        what = "is a file" if root.exists() else "no such folder"
-        raise DataError(f"{root}: {what}. Give a folder with a subfolder for each material.")
+        what = "got a file" if root.exists() else "no such folder"
+        raise DataError(f"{root}: {what}; expected a folder with a subfolder for each material.")
     manifest = read_folder_manifest(root)
     found = find_materials(root)
     findings = [*manifest.findings, *found.findings]
@@ -150,36 +152,39 @@ def _list(root: Path) -> _Listing:
             findings.append(Finding(name, "", "manifest", "error", str(error)))
             continue
         named |= {file.path.resolve() for file in files.values()}
-        materials[name] = _joined(listed, folder, files)
+        materials[name] = _merge(listed, folder, files)
     if not materials and not any(finding.severity == "error" for finding in findings):
         raise DataError(
-            f"{root}: no material. Each is a subfolder with at least normal.png and albedo.png."
+            f"{root}: no material; expected subfolders with at least normal.png and albedo.png each."
             f"{describe_stray(found.stray)}"
         )
-    findings += [_stray(one, root) for one in found.stray if one.path.resolve() not in named]
+    findings += [_stray(file, root) for file in found.stray if file.path.resolve() not in named]
     return _Listing(materials, tuple(findings))
 
 
-def _joined(listed: ListedMaterial, folder: MaterialFiles | None, named: dict[str, MapFile]) -> Found:
-    """A material of the manifest and of its folder; files that the manifest names come first."""
+def _merge(listed: ListedMaterial, folder: MaterialFiles | None, named: dict[str, MapFile]) -> FoundMaterial:
+    """Merge the entry of the manifest and the files of the folder; files that the manifest gives win."""
     if folder is None:
-        return Found(listed, named)
+        return FoundMaterial(listed, named)
     files = {**folder.files, **named}
     used = {file.path.resolve() for file in files.values()}
-    return Found(listed, files, tuple(one for one in folder.unused if one.path.resolve() not in used))
+    unused = tuple(file for file in folder.unused if file.path.resolve() not in used)
+    return FoundMaterial(listed, files, unused)
 
 
-def _stray(one: Unused, root: Path) -> Finding:
-    place = one.path.relative_to(root).as_posix()
-    return Finding(place, "", one.check, "note", f"{one.path}: not read: {one.reason.removesuffix('.')}.")
+def _stray(file: UnreadFile, root: Path) -> Finding:
+    place = file.path.relative_to(root).as_posix()
+    return Finding(place, "", file.check, "note", f"{file.path}: not read: {file.reason.removesuffix('.')}.")
 
 
 def _named_files(listed: ListedMaterial, root: Path) -> dict[str, MapFile]:
     files = {}
-    for name, one in listed.maps.items():
-        path = root / one.file
+    for name, named in listed.maps.items():
+        path = root / named.file
         if not path.resolve().is_relative_to(root.resolve()):
-            raise DataError(f"{root / 'manifest.json'}: {listed.id}: {one.file} lies outside of the folder.")
+            raise DataError(
+                f"{root / 'manifest.json'}: {listed.id}: got {named.file}; expected a file inside the folder."
+            )
         if name in MAPS and MAPS[name].file is not None:
             files[name] = MapFile(path)
     return files

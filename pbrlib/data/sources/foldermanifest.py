@@ -1,4 +1,4 @@
-"""The optional ``manifest.json`` of a folder of materials: what the pictures cannot say."""
+"""Reads the optional ``manifest.json`` of a folder of materials, with facts that the pictures do not have."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ NAME = "manifest.json"
 
 
 class NamedFile(BaseModel):
-    """A file of a map, relative to the root of the folder."""
+    """The file of a map, relative to the root of the folder."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
     file: str
 
 
 class ListedMaterial(BaseModel):
-    """A material of the manifest; keys beyond these are for people."""
+    """A material of the manifest; other keys are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
     id: str = Field(min_length=1)
@@ -44,19 +44,19 @@ class ListedMaterial(BaseModel):
 
     @property
     def known_class(self) -> str | None:
-        """The class, None if it is none of the product's."""
+        """The class, or None if the product does not have it."""
         return self.label if self.label in CLASSES else None
 
     @property
     def credit(self) -> str:
-        """The attribution, or else where the material comes from."""
+        """The attribution, or the origin of the material if there is none."""
         parts = [part for part in (self.source_asset, self.source_repository) if part]
         return self.attribution if self.attribution is not None else ", ".join(parts)
 
 
 @dataclass(frozen=True)
 class FolderManifest:
-    """The materials by id, and what is wrong with entries that cannot be used."""
+    """The materials by id, findings on entries, and the ids of entries that cannot be used."""
 
     materials: Mapping[str, ListedMaterial]
     findings: tuple[Finding, ...]
@@ -64,13 +64,13 @@ class FolderManifest:
 
 
 def read_folder_manifest(root: Path) -> FolderManifest:
-    """Reads the manifest of a folder; an empty one if there is none.
+    """Read the manifest of a folder; the result is empty if there is no manifest.
 
-    An entry that cannot be used costs itself and the material that it names, which would otherwise be read
-    with the wrong class, licence or convention.
+    If an entry cannot be used, its material is excluded, since it would be read with a wrong class, licence
+    or convention.
 
     Raises:
-        DataError: It is no list of JSON objects, and so says nothing of any material.
+        DataError: The manifest is no list of JSON objects.
     """
     place = root / NAME
     materials: dict[str, ListedMaterial] = {}
@@ -89,26 +89,26 @@ def read_folder_manifest(root: Path) -> FolderManifest:
             refused |= {name} if isinstance(name, str) else set()
             continue
         if listed.id in materials:
-            message = f"{where}: {listed.id} is listed before; expected each id once. The first is taken."
+            message = f"{where}: got {listed.id} again; expected each id once. The first entry is used."
             findings.append(Finding(f"{listed.id} (again)", "", "manifest", "error", message))
             continue
         materials[listed.id] = listed
-        findings += _remarks(listed, where)
+        findings += _unused_values(listed, where)
     return FolderManifest(materials, tuple(findings), frozenset(refused))
 
 
-def _remarks(listed: ListedMaterial, where: str) -> list[Finding]:
-    """What of an entry is not used, and why."""
+def _unused_values(listed: ListedMaterial, where: str) -> list[Finding]:
+    """Return notes on the values of an entry that are not used."""
     remarks = []
     if listed.label is not None and listed.known_class is None:
         near = get_close_matches(listed.label.lower(), CLASSES, n=1)
-        hint = f"Did you mean {near[0]}?" if near else f"Classes are {', '.join(CLASSES)}."
-        message = f"{where}: class {listed.label!r} is none, so it is of no class. {hint}"
+        hint = f"Did you mean {near[0]}?" if near else f"Use one of {', '.join(CLASSES)}."
+        message = f"{where}: got the unknown class {listed.label!r}; the material has no class. {hint}"
         remarks.append(Finding(listed.id, "", "class", "note", message))
     known = [name for name, kind in MAPS.items() if kind.file is not None]
     other = [name for name in listed.maps if name not in known]
     if other:
-        message = f"{where}: maps {', '.join(other)} are not read; those that are: {', '.join(known)}"
+        message = f"{where}: maps {', '.join(other)} are not read; expected some of {', '.join(known)}"
         remarks.append(Finding(listed.id, "", "manifest maps", "note", message))
     return remarks
 
@@ -120,12 +120,12 @@ def _entries(place: Path) -> list[Any]:
         content: Any = json.loads(place.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(
-            f"{place}: cannot be read as JSON ({error}). Correct it: it holds classes and licences."
+            f"{place}: cannot be read as JSON ({error}). Correct it, since it has classes and licences."
         ) from error
     if isinstance(content, dict) and "shards" in content:
         raise DataError(
-            f"{place}: is of a shard set, which is prepared already; expected a folder of materials. Train "
-            f"on it with --data {place.parent}, or name the folder that it was prepared from."
+            f"{place}: got a prepared shard set; expected a folder of materials. Train "
+            f"on it with --data {place.parent}, or give the folder that it was prepared from."
         )
     if not isinstance(content, list):
         raise DataError(f"{place}: got {type(content).__name__}; expected a list of objects with an id each.")

@@ -1,4 +1,4 @@
-"""One material of a folder: its pictures read, checked against each other, in stored form."""
+"""Reads a material of a folder: decodes its pictures, checks them, and converts them to stored maps."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from pbrlib.data.materials.audit import Finding, Severity
 from pbrlib.data.materials.decoding import Pixels, read_pixels, use_of
 from pbrlib.data.materials.pictures import Convention
 from pbrlib.data.sources.foldermanifest import ListedMaterial
-from pbrlib.data.sources.materialfolders import MapFile, Unused
+from pbrlib.data.sources.materialfolders import MapFile, UnreadFile
 from pbrlib.data.sources.vectors import vector_findings
 from pbrlib.errors import DataError
 from pbrlib.maps import ALBEDO, DIFFUSE, IGNORE, MAPS, MASK, METALLIC, NORMAL, SEAM_MAPS, Stored, class_id
 
 WITH_ALBEDO = frozenset(MAPS) - {ALBEDO.name, DIFFUSE.name, NORMAL.name, MASK.name}
-"""Maps that come with an albedo: beside one of them a diffuse may well be one."""
+"""Maps that are published with an albedo; if a material has one of them, its diffuse may be an albedo."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """A material: what the manifest says of it, its files by map, and those that are not read."""
+class FoundMaterial:
+    """A material: its entry of the manifest, its files by map, and its unread files."""
 
     listed: ListedMaterial
     files: Mapping[str, MapFile]
-    unused: tuple[Unused, ...] = ()
+    unused: tuple[UnreadFile, ...] = ()
 
 
-class Reading:
-    """The reading of one material: collects what is wrong instead of stopping at the first."""
+class MaterialReader:
+    """Reads one material, and collects all errors instead of raising the first one."""
 
-    def __init__(self, name: str, found: Found, root: Path, size: int) -> None:
+    def __init__(self, name: str, found: FoundMaterial, root: Path, size: int) -> None:
         self.findings: list[Finding] = []
         self._name, self._found, self._root, self._size = name, found, root, size
         self._seams: list[float] = []
         self._decoded: dict[tuple[Path, str], Pixels] = {}
 
     def maps(self) -> dict[str, Stored] | None:
-        """The stored maps, or None if an error was found."""
+        """Return the stored maps, or None if an error was found."""
         self._check_complete()
-        self._tell_unused()
+        self._note_unused()
         stored: dict[str, Stored] = {}
         sizes: dict[str, tuple[int, int]] = {}
         for name, file in self._found.files.items():
@@ -63,12 +63,12 @@ class Reading:
         return self._completed(stored)
 
     def tileable(self) -> bool:
-        """Whether the material tiles, by the manifest or by its borders."""
-        said = self._found.listed.tileable
-        return said if said is not None else pictures.tiles(self._seams)
+        """Whether the material is tileable: the manifest's statement, or measured at its borders."""
+        listed = self._found.listed.tileable
+        return listed if listed is not None else pictures.tiles(self._seams)
 
     def _pixels(self, name: str, file: MapFile) -> Pixels:
-        """The pixels of a map as its file has them; a packed file is decoded once."""
+        """Return the decoded pixels of a map; a file with several maps is decoded once."""
         use = use_of(MAPS[name])
         if (file.path, use) not in self._decoded:
             decoded = read_pixels(file.path, use=use)
@@ -79,11 +79,13 @@ class Reading:
         if file.channel is None:
             return pixels
         if pixels.shape[-1] == 1:
-            raise DataError(f"{file.path}: has one channel; expected a map in each. Name it after its map.")
+            raise DataError(
+                f"{file.path}: got one channel; expected a map in each of three. Rename it after its map."
+            )
         return pixels[..., file.channel : file.channel + 1]
 
     def _stored(self, name: str, pixels: Pixels, file: MapFile) -> Stored:
-        if name != NORMAL.name and file.opposite:
+        if name != NORMAL.name and file.is_inverted:
             pixels = np.iinfo(pixels.dtype).max - pixels
             self._add(name, "opposite", f"{file.path.name} is read as 1 - {name}", severity="note")
         convention = self._convention(file)
@@ -95,11 +97,13 @@ class Reading:
         return stored
 
     def _convention(self, file: MapFile) -> Convention:
-        """Of the file's name if it says one, else the manifest's, else OpenGL."""
+        """Return the convention of the file's name, else of the manifest, else OpenGL."""
         listed = self._found.listed.normal_convention
-        named: Convention | None = "directx" if file.opposite else "opengl" if file.is_opengl else None
+        named: Convention | None = "directx" if file.is_inverted else "opengl" if file.is_opengl else None
         if named is not None and listed not in (None, named):
-            message = f"{file.path.name} is read as {named}, though manifest.json says {listed}. Correct one."
+            message = (
+                f"{file.path.name} is read as {named}, but manifest.json has {listed}. Correct one of them."
+            )
             self._add(NORMAL.name, "convention", message, severity="warning")
         return named or listed or "opengl"
 
@@ -122,24 +126,24 @@ class Reading:
             self._add("albedo", "missing", message)
         elif ALBEDO.name not in files and not WITH_ALBEDO.isdisjoint(files):
             name = files[DIFFUSE.name].path.name
-            if name.startswith(f"{DIFFUSE.file}."):  # the product's own name, which is meant so
+            if name.startswith(f"{DIFFUSE.file}."):  # this name always means an old diffuse
                 return
-            message = f"{name} is read as an old texture, light painted in. If it has none, call it albedo."
+            message = f"{name} is read as an old diffuse with painted light. If it has none, name it albedo."
             self._add("diffuse", "no albedo", message, severity="warning")
 
-    def _tell_unused(self) -> None:
-        """A note on every picture that is not read, a warning where the material has no such map."""
-        for one in self._found.unused:
-            lost = [name for name in one.maps if name not in self._found.files]
+    def _note_unused(self) -> None:
+        """Add a note on every unread picture, or a warning if the material has no such map."""
+        for file in self._found.unused:
+            lost = [name for name in file.maps if name not in self._found.files]
             without = f" The material has no {', '.join(lost)}." if lost else ""
-            message = f"{one.path}: not read: {one.reason.removesuffix('.')}.{without}"
+            message = f"{file.path}: not read: {file.reason.removesuffix('.')}.{without}"
             severity: Severity = "warning" if lost else "note"
-            self._add(lost[0] if lost else "", one.check, message, severity=severity)
+            self._add(lost[0] if lost else "", file.check, message, severity=severity)
 
     def _check_sizes(self, sizes: Mapping[str, tuple[int, int]]) -> None:
         if len(set(sizes.values())) > 1:
             listing = ", ".join(f"{name} {width}x{height}" for name, (height, width) in sizes.items())
-            message = f"{self._root / self._name}: maps of different size: {listing}. Bring them to one size."
+            message = f"{self._root / self._name}: got maps of different size: {listing}; expected one size."
             self._add("", "size", message)
 
     def _add(self, name: str, check: str, message: str, *, severity: Severity = "error") -> None:

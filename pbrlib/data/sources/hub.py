@@ -1,8 +1,8 @@
-"""MatSynth's Parquet files as the Hugging Face hub has them: which rows there are, and one image of a row.
+"""Reads MatSynth's Parquet files of the Hugging Face hub: lists rows, and reads single images.
 
-Listing reads names, categories and licences, never an image: an image column of a row group is hundreds of
-megabytes. The writer of these files keeps all values of a column chunk in one page, so that one image costs
-reading its chunk; images are therefore read column by column, and only one chunk is held at a time.
+Listing reads names, categories and licences only, since an image column of a row group has hundreds of
+megabytes. In these files a column chunk is one page, so that reading an image reads its whole chunk. Images
+are therefore read column by column, with one chunk in memory at a time.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ CATEGORIES = (
 
 _FACTS = ("license", "authors", "link")
 _BUFFER_BYTES = 1 << 20
-_WAY_OUT = "Take the file of gvecchio/MatSynth as it is on the hub."
+_REMEDY = "Use the unchanged file of gvecchio/MatSynth on the hub."
 _MAGIC = b"PAR1"
 
 
 @dataclass(frozen=True)
 class HubRow:
-    """What a row says besides its images; ``place`` names its file, row group and row."""
+    """The values of a row without its images; ``place`` is its file, row group and row."""
 
     name: str
     category: str
@@ -59,7 +59,7 @@ class HubRow:
 
 @dataclass(frozen=True)
 class Listing:
-    """The rows of a file, what is wrong with those that are left out, and the columns that it lacks."""
+    """The rows of a file, the errors of rows that cannot be used, and the missing columns."""
 
     rows: tuple[HubRow, ...]
     problems: tuple[str, ...]
@@ -67,10 +67,10 @@ class Listing:
 
 
 def find_files(path: str) -> list[str]:
-    """The Parquet files of a path: a file, a folder, or a pattern; sorted.
+    """Return the sorted Parquet files of a path: a file, a folder, or a pattern.
 
     Raises:
-        DataError: There is none.
+        DataError: There are no such files.
     """
     given = Path(path)
     if given.is_file():
@@ -91,8 +91,8 @@ def _no_files(given: Path) -> str:
         return f"no such file. {example}"
     if next(given.rglob("*.arrow"), None) is not None:
         return (
-            "holds .arrow files, as `save_to_disk` of the datasets library writes; expected Parquet. Write "
-            "them with datasets.load_from_disk(FOLDER).to_parquet(FILE), or download the Parquet files."
+            "got .arrow files, as `save_to_disk` of the datasets library writes them; expected Parquet. "
+            "Convert them with datasets.load_from_disk(FOLDER).to_parquet(FILE), or download Parquet files."
         )
     return f"no Parquet file in this folder. {example}"
 
@@ -102,11 +102,11 @@ def list_rows(file: str, *, required: Iterable[str], optional: Iterable[str]) ->
 
     Args:
         file: A Parquet file.
-        required: The image columns that it must have.
-        optional: The image columns that it may lack.
+        required: The required image columns.
+        optional: The optional image columns.
 
     Raises:
-        DataError: It is not Parquet, or of another schema.
+        DataError: The file is not Parquet, or has another schema.
     """
     rows, problems = [], []
     with _opened(file) as parquet:
@@ -123,14 +123,14 @@ def list_rows(file: str, *, required: Iterable[str], optional: Iterable[str]) ->
 
 
 def read_row(place: str, *, name: str) -> HubRow:
-    """The row at a place; raises DataError if there is none or it is not called ``name``."""
-    file, group, number = _parsed(place)
+    """Read the row at a place; raises DataError if there is no row or it has another name."""
+    file, group, number = _parse_place(place)
     with _opened(file) as parquet:
         found = None
         if group < parquet.num_row_groups and number < parquet.metadata.row_group(group).num_rows:
             found = _row(_read_records(parquet, group).slice(number, 1).to_pylist()[0], place=place)
     if found is None or found.name != name:
-        raise DataError(f"{place}: is no longer {name}. List the entries again.")
+        raise DataError(f"{place}: no row {name} here any more. List the entries again.")
     return found
 
 
@@ -138,9 +138,9 @@ def read_image(row: HubRow, column: str) -> io.BytesIO | None:
     """Read the encoded bytes of an image, or None if the row has none.
 
     Raises:
-        DataError: The file cannot be read there; names it.
+        DataError: The file cannot be read.
     """
-    file, group, number = _parsed(row.place)
+    file, group, number = _parse_place(row.place)
     with _opened(file) as parquet:
         if column not in parquet.schema_arrow.names:
             return None
@@ -162,11 +162,11 @@ def _opened(file: str) -> Iterator[Any]:
 
 
 def _unreadable(error: Exception) -> str:
-    return f"cannot be read as Parquet ({first_line(error)}). {_WAY_OUT}"
+    return f"cannot be read as Parquet ({first_line(error)}). {_REMEDY}"
 
 
 def _diagnosis(file: Path) -> str | None:
-    """What a file is that is no Parquet, and what to do; None if it looks like one."""
+    """Return what a file is instead of Parquet and what to do, or None if it looks like Parquet."""
     try:
         with file.open("rb") as opened:
             head = opened.read(64)
@@ -175,41 +175,43 @@ def _diagnosis(file: Path) -> str | None:
     except OSError as error:
         return f"cannot be read ({error.strerror}). Check its disk and its owner."
     if not head:
-        return "is empty. The download never began: start it again."
+        return "got an empty file; expected Parquet. Download it again."
     if head.startswith(b"version https://git-lfs"):
-        return "is a pointer of git-lfs, not the data. Run `git lfs pull` in its folder."
+        return "got a pointer of git-lfs; expected Parquet. Run `git lfs pull` in its folder."
     if head.startswith(_MAGIC):
         return (
-            None if tail == _MAGIC else "is cut off. Resume its download; `hf download` does when repeated."
+            None
+            if tail == _MAGIC
+            else "got a truncated file; expected its end. Resume its download by running `hf download` again."
         )
     start = head[:40].decode("ascii", "replace")
     if head.lstrip()[:1] in (b"<", b"{"):
         return (
-            f"is an answer of a web server, not the data: {start!r}. Log in with `hf auth login`, accept the "
-            "terms of the data set, and download it again."
+            f"got the response of a web server, {start!r}; expected Parquet. Log in with `hf auth login`, "
+            "accept the terms of the data set, and download it again."
         )
-    return f"is no Parquet file: it starts with {start!r}. Leave it out of path=."
+    return f"got a file that starts with {start!r}; expected Parquet. Exclude it from path=."
 
 
 def _read_records(parquet: Any, group: int) -> Any:
-    """The columns of a row group that are not images, as far as the file has them."""
+    """Read the columns of a row group that are not images and exist in the file."""
     metadata = parquet.schema_arrow.field("metadata").type if _has(parquet.schema_arrow, "metadata") else None
     facts = [fact for fact in _FACTS if metadata is not None and metadata.get_field_index(fact) >= 0]
     columns = ["name", "category", *(f"metadata.{fact}" for fact in facts)]
     return parquet.read_row_group(group, columns=columns, use_threads=False)
 
 
-def _parsed(place: str) -> tuple[str, int, int]:
+def _parse_place(place: str) -> tuple[str, int, int]:
     parts = re.fullmatch(r"(.+)#(\d+)/(\d+)", place)
     if parts is None:
-        raise DataError(f"{place!r} is no row of a Parquet file. List the entries again.")
+        raise DataError(f"{place!r}: got no row of a Parquet file. List the entries again.")
     return parts[1], int(parts[2]), int(parts[3])
 
 
 def _row(record: dict[str, Any], *, place: str) -> HubRow:
     name, category, facts = record["name"], record["category"], record.get("metadata") or {}
     if not name:
-        raise DataError(f"{place}: got a row without a name; expected one. Leave the row out.")
+        raise DataError(f"{place}: got a row without a name; expected a name. Remove the row.")
     if isinstance(category, int) and 0 <= category < len(CATEGORIES):
         category = CATEGORIES[category]
     if category not in CATEGORIES:
@@ -235,31 +237,32 @@ def _has(schema: Any, column: str) -> bool:
 def _check_schema(file: str, schema: Any, *, required: Iterable[str], optional: Iterable[str]) -> None:
     for column in ("name", "category", *required):
         if not _has(schema, column):
-            raise DataError(f"{file}: no column {column}, only {', '.join(schema.names)}. {_WAY_OUT}")
+            raise DataError(f"{file}: no column {column}, only {', '.join(schema.names)}. {_REMEDY}")
     for column in (*required, *filter(partial(_has, schema), optional)):
         found = schema.field(column).type
         if not pa.types.is_struct(found) or found.get_field_index("bytes") < 0:
-            raise DataError(f"{file}: column {column} is {found}, without bytes. {_WAY_OUT}")
+            raise DataError(f"{file}: column {column}: got {found}; expected a struct with bytes. {_REMEDY}")
     if _has(schema, "metadata") and not pa.types.is_struct(schema.field("metadata").type):
         found = schema.field("metadata").type
-        raise DataError(f"{file}: column metadata is {found}, without {', '.join(_FACTS)}. {_WAY_OUT}")
+        facts = ", ".join(_FACTS)
+        raise DataError(f"{file}: column metadata: got {found}; expected a struct of {facts}. {_REMEDY}")
     category = schema.field("category").type
     if not (
         pa.types.is_integer(category) or pa.types.is_string(category) or pa.types.is_dictionary(category)
     ):
         raise DataError(
-            f"{file}: column category is {category}, neither number nor name of a class. {_WAY_OUT}"
+            f"{file}: column category: got {category}; expected numbers or names of classes. {_REMEDY}"
         )
     names = _class_names(file, schema)
     if names is not None and names != CATEGORIES:
         raise DataError(
-            f"{file}: its categories are {', '.join(map(str, names))}; those of MatSynth are "
-            f"{', '.join(CATEGORIES)}. {_WAY_OUT}"
+            f"{file}: got the categories {', '.join(map(str, names))}; expected those of MatSynth: "
+            f"{', '.join(CATEGORIES)}. {_REMEDY}"
         )
 
 
 def _class_names(file: str, schema: Any) -> tuple[Any, ...] | None:
-    """The names of the categories, as the schema's metadata of the hub has them; None if it has none."""
+    """Return the names of the categories in the hub's metadata of the schema, or None without metadata."""
     raw = (schema.metadata or {}).get(b"huggingface")
     if raw is None:
         return None
@@ -268,4 +271,4 @@ def _class_names(file: str, schema: Any) -> tuple[Any, ...] | None:
         return tuple(category["names"]) if category.get("_type", "ClassLabel") == "ClassLabel" else None
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise DataError(f"{file}: no category names in its metadata ({reason}). {_WAY_OUT}") from error
+        raise DataError(f"{file}: no category names in its metadata ({reason}). {_REMEDY}") from error

@@ -1,4 +1,4 @@
-"""Which pictures below a folder make which material, by their names; nothing is opened."""
+"""Groups the pictures below a folder into materials by their names; no file is opened."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from pathlib import Path
 
 from pbrlib.data.materials.audit import Finding
 from pbrlib.data.materials.decoding import SUFFIXES
-from pbrlib.data.sources.filenames import PictureName, describe_other, parse_name, plain_stem
+from pbrlib.data.sources.filenames import PictureName, describe_unread_map, parse_name, plain_stem
 from pbrlib.data.sources.unread import explain_unread
 from pbrlib.maps import ALBEDO, CLASSES, DIFFUSE, MAPS, NORMAL
 
-MOST_LEVELS = 6
-"""Folders below the one that is named are searched to this depth."""
+MAX_DEPTH = 6
+"""Subfolders of the given folder are searched to this depth."""
 
-LINKED_LEVELS = 2
-"""Links to folders are followed at these levels: a material, or one below the folder of its class."""
+MAX_LINK_DEPTH = 2
+"""Links to folders are followed to this depth: links to a material, or to one in the folder of its class."""
 
 _GENERIC = re.compile(r"textures?|maps?|tex|png|jpe?g|tiff?|\d{1,2}k|\d{3,5}(x\d{3,5})?")
-"""Names of folders inside of a material, which is called like the folder above."""
+"""Names of folders inside of a material; the material gets the name of the parent folder."""
 
-_BEHIND = 1000  # more than there are names of a map
+_RANK_OFFSET = 1000  # larger than every rank, so that pictures of other groups come last
 
 _READ = ", ".join(kind.file for kind in MAPS.values() if kind.file is not None)
 
 
 @dataclass(frozen=True)
 class MapFile:
-    """The file of a map: the channel that holds it, None for all, and what its name says besides."""
+    """The file of a map; ``channel`` is the channel of the map, or None if the file has only this map."""
 
     path: Path
     channel: int | None = None
-    opposite: bool = False
+    is_inverted: bool = False
     is_opengl: bool = False
 
 
 @dataclass(frozen=True)
-class Unused:
-    """A picture or archive that is not read: why, and the maps that its name promises."""
+class UnreadFile:
+    """A picture or archive that is not read: the reason, and the maps according to its name."""
 
     path: Path
     check: str
@@ -51,86 +51,86 @@ class Unused:
 
 @dataclass(frozen=True)
 class MaterialFiles:
-    """A material: its folder, the class of a folder above it, its files by map, and the rest."""
+    """A material: its folder, the class of a parent folder, its files by map, and its unread files."""
 
     folder: Path
     label: str | None
     files: Mapping[str, MapFile]
-    unused: tuple[Unused, ...] = ()
+    unused: tuple[UnreadFile, ...] = ()
 
 
 @dataclass
 class FoundMaterials:
-    """The materials below a folder by id; ``stray`` are pictures and archives that belong to none."""
+    """The materials below a folder by id; ``stray`` are pictures and archives that belong to no material."""
 
     materials: dict[str, MaterialFiles] = field(default_factory=dict)
-    stray: list[Unused] = field(default_factory=list)
+    stray: list[UnreadFile] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
     def add(self, name: str, found: MaterialFiles) -> None:
-        """Adds a material, or an error if its id is taken."""
+        """Add a material, or an error if its id exists already."""
         taken = self.materials.setdefault(name, found)
         if taken is not found:
-            message = f"{found.folder}: {name} is also in {taken.folder}, which is taken. Rename one of them."
+            message = f"{found.folder}: {name} is also in {taken.folder}, which is used. Rename one of them."
             self.findings.append(Finding(f"{name} (again)", "", "twice", "error", message))
 
 
 @dataclass
 class _Group:
-    """Pictures whose names begin alike: the candidates for each map, and the beginning as it is spelled."""
+    """Pictures whose names have the same prefix: the candidates for each map."""
 
     prefix: str
     candidates: dict[str, list[tuple[tuple[int, int, str], MapFile]]] = field(default_factory=dict)
 
     def add(self, path: Path, name: PictureName) -> None:
-        """Adds a picture under each map that it holds."""
+        """Add a picture as candidate for each of its maps."""
         order = (name.rank, SUFFIXES.index(path.suffix.lower()), path.name)
         for channel, kind in enumerate(name.maps):
             if kind is not None:
-                file = MapFile(path, channel if name.is_packed else None, name.opposite, name.is_opengl)
+                file = MapFile(path, channel if name.is_packed else None, name.is_inverted, name.is_opengl)
                 self.candidates.setdefault(kind, []).append((order, file))
 
     @property
     def is_complete(self) -> bool:
-        """Whether it has what a material needs."""
+        """Whether the group has a normal, and an albedo or a diffuse, as a material needs."""
         return NORMAL.name in self.candidates and not {ALBEDO.name, DIFFUSE.name}.isdisjoint(self.candidates)
 
 
 @dataclass
 class _Scan:
-    """What lies directly in a folder: pictures by the beginning of their names, what is not read, folders."""
+    """The content of a folder: pictures by the prefix of their names, unread files, and subfolders."""
 
     groups: dict[str, _Group]
-    unused: list[Unused]
+    unused: list[UnreadFile]
     folders: list[Path]
 
 
 def find_materials(root: Path) -> FoundMaterials:
-    """Finds the materials below a folder, and in it.
+    """Find the materials in a folder and its subfolders.
 
-    A folder with pictures is a material, called like the folder; what lies in ``textures`` and the like is
-    called like the folder above. Where the names of several pictures begin differently and hold one map more
-    than once, each beginning is a material of its own.
+    A folder with pictures is a material with the name of the folder. A folder such as ``textures`` gets the
+    name of its parent folder. If pictures of a folder have several prefixes and one map occurs more than
+    once, each prefix is a separate material.
     """
     found = FoundMaterials()
     scans = dict(_walk(root, found))
     at_root = scans.pop(root)
     for folder, scan in scans.items():
         _add_materials(folder, scan, root=root, found=found)
-    if found.materials:  # single pictures above materials belong to none
-        for beginning, group in [*at_root.groups.items()]:
+    if found.materials:  # pictures in the root next to folders of materials belong to no material
+        for prefix, group in [*at_root.groups.items()]:
             if not group.is_complete:
-                del at_root.groups[beginning]
+                del at_root.groups[prefix]
                 found.stray += _as_stray(group)
     _add_materials(root, at_root, root=root, found=found)
     for folder, scan in scans.items():
-        if not scan.groups and not any(folder in one.folder.parents for one in found.materials.values()):
+        if not scan.groups and not any(folder in files.folder.parents for files in found.materials.values()):
             found.findings += _unnamed(folder, scan)
     return found
 
 
 def _walk(root: Path, found: FoundMaterials) -> Iterator[tuple[Path, _Scan]]:
-    """Every folder that is searched and what lies in it; adds those that are not to ``found``."""
+    """Yield every searched folder with its content; folders that are not searched are added to ``found``."""
     seen = {root.resolve(), *root.resolve().parents}
     pending = [(root, 0)]
     while pending:
@@ -139,27 +139,27 @@ def _walk(root: Path, found: FoundMaterials) -> Iterator[tuple[Path, _Scan]]:
             scan = _scan(folder)
         except OSError as error:
             reason = f"cannot be listed ({error.strerror}). Check its permissions"
-            found.stray.append(Unused(folder, "not listed", reason))
+            found.stray.append(UnreadFile(folder, "not listed", reason))
             scan = _Scan({}, [], [])
         yield folder, scan
         for below in reversed(scan.folders):
-            barred = _why_not_searched(below, level + 1, seen)
-            if barred is not None:
-                found.stray.append(Unused(below, "not searched", barred))
+            reason = _why_not_searched(below, level + 1, seen)
+            if reason is not None:
+                found.stray.append(UnreadFile(below, "not searched", reason))
             else:
                 seen.add(below.resolve())
                 pending.append((below, level + 1))
 
 
 def _why_not_searched(folder: Path, level: int, seen: set[Path]) -> str | None:
-    if level > MOST_LEVELS:
-        return f"lies deeper than {MOST_LEVELS} folders. Name a folder nearer to it as the source"
+    if level > MAX_DEPTH:
+        return f"is more than {MAX_DEPTH} folders deep. Give a folder nearer to it as the source"
     if not folder.is_symlink():
         return None
     if folder.resolve() in seen:
         return "a link to a folder that is searched already"
-    if level > LINKED_LEVELS:
-        return "a link to a folder, which is not followed here. Copy the folder, or name it as a source"
+    if level > MAX_LINK_DEPTH:
+        return "a link to a folder, which is not followed here. Copy the folder, or give it as a source"
     return None
 
 
@@ -174,44 +174,42 @@ def _scan(folder: Path) -> _Scan:
         elif path.suffix.lower() in SUFFIXES and path.is_file():
             pictures.append(path)
         elif path.suffix.lower() in SUFFIXES:
-            scan.unused.append(
-                Unused(path, "link", "a link that leads nowhere. Copy the file it is meant to be")
-            )
+            scan.unused.append(UnreadFile(path, "link", "a broken link. Copy the file here"))
         elif (unread := explain_unread(path)) is not None:
-            said = parse_name(path.stem)
-            maps = () if said is None else tuple(kind for kind in said.maps if kind is not None)
-            scan.unused.append(Unused(path, "format", unread, maps))
+            parsed = parse_name(path.stem)
+            maps = () if parsed is None else tuple(kind for kind in parsed.maps if kind is not None)
+            scan.unused.append(UnreadFile(path, "format", unread, maps))
     names = {path: parse_name(path.stem) for path in pictures}
-    beginnings = {name.prefix.lower() for name in names.values() if name is not None} | {folder.name.lower()}
+    prefixes = {name.prefix.lower() for name in names.values() if name is not None} | {folder.name.lower()}
     for path, name in names.items():
-        if name is None or (name.prefix and plain_stem(path.stem) in beginnings):
-            scan.unused.append(Unused(path, "name", _say_name(path)))
+        if name is None or (name.prefix and plain_stem(path.stem) in prefixes):
+            scan.unused.append(UnreadFile(path, "name", _explain_name(path)))
         else:
             scan.groups.setdefault(name.prefix.lower(), _Group(name.prefix)).add(path, name)
     return scan
 
 
-def _say_name(path: Path) -> str:
-    shows = describe_other(path.stem)
-    if shows is not None:
-        return f"by its name {shows}, which is no map that is read ({_READ})"
-    return f"its name is of no map ({_READ}). Rename it, or name it under maps in manifest.json"
+def _explain_name(path: Path) -> str:
+    described = describe_unread_map(path.stem)
+    if described is not None:
+        return f"its name means {described}; expected one of the maps {_READ}"
+    return f"its name has none of the maps {_READ}. Rename it, or add it to maps in manifest.json"
 
 
 def _add_materials(folder: Path, scan: _Scan, *, root: Path, found: FoundMaterials) -> None:
-    """Adds the materials of a folder, and what is left of it."""
+    """Add the materials of a folder, and its remaining files."""
     label = _class_above(folder, root)
     unused = scan.unused
     for name, group in _materials(scan.groups, folder, root):
         files, others = _choose(group)
-        of_group = [one for one in unused if _begins(one, group) or len(scan.groups) == 1]
-        unused = [one for one in unused if one not in of_group]
+        of_group = [file for file in unused if _has_prefix(file, group) or len(scan.groups) == 1]
+        unused = [file for file in unused if file not in of_group]
         found.add(name, MaterialFiles(folder, label, files, (*others, *of_group)))
     found.stray += unused
 
 
 def _materials(groups: Mapping[str, _Group], folder: Path, root: Path) -> Iterator[tuple[str, _Group]]:
-    """The materials of a folder: one, unless several beginnings are whole materials or lie in the root."""
+    """Yield the materials of a folder: one, unless several prefixes are complete or it is the root."""
     own = _folder_name(folder, root)
     complete = [group for group in groups.values() if group.is_complete]
     claims = Counter(kind for group in groups.values() for kind in group.candidates)
@@ -219,28 +217,28 @@ def _materials(groups: Mapping[str, _Group], folder: Path, root: Path) -> Iterat
         yield from ((group.prefix or own, group) for group in groups.values())
     elif groups:
         first = complete[0] if complete else None
-        beginning = first.prefix if first is not None and folder == root else ""
-        yield beginning or own, _merged(groups.values(), first)
+        prefix = first.prefix if first is not None and folder == root else ""
+        yield prefix or own, _merge(groups.values(), first)
 
 
-def _merged(groups: Iterable[_Group], first: _Group | None) -> _Group:
-    """All candidates of a folder, those of one group before the others."""
+def _merge(groups: Iterable[_Group], first: _Group | None) -> _Group:
+    """Merge the candidates of all groups; those of the group ``first`` are preferred."""
     merged = _Group("")
     for group in groups:
-        behind = 0 if first is None or group is first else _BEHIND
+        offset = 0 if first is None or group is first else _RANK_OFFSET
         for kind, candidates in group.candidates.items():
-            ranked = [((rank + behind, suffix, name), file) for (rank, suffix, name), file in candidates]
+            ranked = [((rank + offset, suffix, name), file) for (rank, suffix, name), file in candidates]
             merged.candidates.setdefault(kind, []).extend(ranked)
     return merged
 
 
-def _choose(group: _Group) -> tuple[dict[str, MapFile], list[Unused]]:
-    """The file of each map, and those that are not needed."""
+def _choose(group: _Group) -> tuple[dict[str, MapFile], list[UnreadFile]]:
+    """Return the file of each map, and the files that are not needed."""
     files = {kind: min(found, key=itemgetter(0))[1] for kind, found in group.candidates.items()}
     files = {kind: files[kind] for kind in MAPS if kind in files}
     used = {file.path for file in files.values()}
     unused = {
-        file.path: Unused(file.path, "instead", f"{files[kind].path.name} is read as {kind}", (kind,))
+        file.path: UnreadFile(file.path, "instead", f"{files[kind].path.name} is read as {kind}", (kind,))
         for kind, candidates in group.candidates.items()
         for _, file in candidates
         if file.path not in used
@@ -248,19 +246,19 @@ def _choose(group: _Group) -> tuple[dict[str, MapFile], list[Unused]]:
     return files, list(unused.values())
 
 
-def _begins(unused: Unused, group: _Group) -> bool:
+def _has_prefix(unused: UnreadFile, group: _Group) -> bool:
     return bool(group.prefix) and unused.path.name.lower().startswith(group.prefix.lower())
 
 
-def _as_stray(group: _Group) -> Iterator[Unused]:
-    reason = "lies above the folders of materials, without what makes a material. Move it into its folder"
+def _as_stray(group: _Group) -> Iterator[UnreadFile]:
+    reason = "is above the folders of materials, and is no complete material. Move it into its folder"
     paths = {file.path for candidates in group.candidates.values() for _, file in candidates}
-    yield from (Unused(path, "place", reason) for path in sorted(paths))
+    yield from (UnreadFile(path, "place", reason) for path in sorted(paths))
 
 
 def _unnamed(folder: Path, scan: _Scan) -> Iterator[Finding]:
-    """A warning on a folder that has pictures, and none that is read."""
-    pictures = [one for one in scan.unused if one.check in ("name", "format")]
+    """Yield a warning on a folder with pictures of which none is read."""
+    pictures = [file for file in scan.unused if file.check in ("name", "format")]
     if pictures:
         more = f" and {len(pictures) - 1} more" if len(pictures) > 1 else ""
         message = f"{folder}: no picture is read: {pictures[0].path.name}{more}: {pictures[0].reason}."
@@ -274,7 +272,7 @@ def _folder_name(folder: Path, root: Path) -> str:
 
 
 def _class_above(folder: Path, root: Path) -> str | None:
-    """The class that a folder above is called like, up to the root."""
+    """Return the class that is the name of the nearest parent folder with such a name, up to the root."""
     above = [folder.name] if folder == root else []
     while folder != root:
         folder = folder.parent
@@ -282,12 +280,12 @@ def _class_above(folder: Path, root: Path) -> str | None:
     return next((name.lower() for name in above if name.lower() in CLASSES), None)
 
 
-def describe_stray(stray: Sequence[Unused]) -> str:
-    """Say what was seen instead of a material, for the error that there is none."""
-    kinds = Counter(one.path.suffix.lower() or one.check for one in stray)
+def describe_stray(stray: Sequence[UnreadFile]) -> str:
+    """Describe the unread files, for the error that a folder has no material."""
+    kinds = Counter(file.path.suffix.lower() or file.check for file in stray)
     counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))
     first = next(iter(stray), None)
     if first is None:
         return ""
-    game = " A game's textures are read as skyrim:old=FOLDER." if ".dds" in kinds else ""
-    return f" Seen and not read: {counts}; {first.path.name}: {first.reason}.{game}"
+    game = " For textures of a game, use skyrim:old=FOLDER." if ".dds" in kinds else ""
+    return f" Found and not read: {counts}; {first.path.name}: {first.reason}.{game}"

@@ -1,7 +1,7 @@
-"""MatSynth (Vecchio and Deschaintre 2023) as Hugging Face stores it: Parquet files, a row a material.
+"""The source MatSynth (Vecchio and Deschaintre 2023): Parquet files with one material per row.
 
-Its ``basecolor`` is our albedo. ``diffuse`` and ``specular`` are of another workflow: no old texture, never
-read. There is no ambient occlusion; it is derived from the height. Normals are OpenGL, all materials tile.
+Its ``basecolor`` is the albedo. ``diffuse`` and ``specular`` belong to the specular workflow and are not
+read. Ambient occlusion is computed from the height. Normals are OpenGL, and all materials are tileable.
 """
 
 from __future__ import annotations
@@ -21,8 +21,14 @@ from pbrlib.data.materials.audit import Finding, loaded
 from pbrlib.data.materials.decoding import decode_pixels, use_of
 from pbrlib.data.materials.material import Entry, Material, file_stamp
 from pbrlib.data.sources.hub import HubRow, find_files, list_rows, read_image, read_row
-from pbrlib.data.sources.matsynthnames import BLEND, BLENDED_WITH, family_of, licence_kind, plain
-from pbrlib.data.sources.settings import Reader, flag, joined, read_settings
+from pbrlib.data.sources.matsynthnames import (
+    BLEND_PREFIX,
+    BLEND_SEPARATOR,
+    family_of,
+    licence_kind,
+    without_leading_zeros,
+)
+from pbrlib.data.sources.settings import Reader, parse_flag, read_settings, split_list
 from pbrlib.data.sources.vectors import vector_findings
 from pbrlib.errors import ConfigError, DataError
 from pbrlib.maps import AO, CLASSES, HEIGHT, MAPS, MASK, NORMAL, Stored, class_id
@@ -38,33 +44,31 @@ COLUMNS = {
 }
 """The column of each map that is read."""
 
-REQUIRED = ("basecolor", "normal")
-"""The columns without which a row is no material; of the others it may lack any."""
+REQUIRED_COLUMNS = ("basecolor", "normal")
+"""The required columns; all others are optional."""
 
-DROPPED = ("misc", "plaster", "plastic", "terracotta")
-"""Categories that are none of our classes and are left out."""
+EXCLUDED_CATEGORIES = ("misc", "plaster", "plastic", "terracotta")
+"""Categories that belong to no class and are left out."""
 
-RENAMED = {"concrete": "stone", "marble": "stone"}
-"""Categories that count as a class of another name; the rest are called like their class."""
+CATEGORY_CLASSES = {"concrete": "stone", "marble": "stone"}
+"""Categories whose class has another name; the other categories have the name of their class."""
 
-RELIEF = (0.0024, 0.112)
-"""Height of the relief of real materials as a share of their side, least and most."""
+RELIEF_RANGE = (0.0024, 0.112)
+"""Minimum and maximum height of the relief of real materials, as a share of their side."""
 
 AO_RADIUS = 1 / 16
-"""How far occlusion reaches, as a share of the side; the generated materials take the same."""
+"""Radius of the ambient occlusion, as a share of the side; the generated materials use the same."""
 
 
 class MatSynthSource:
-    """The rows of MatSynth's files that are of our classes and of the licences asked for.
-
-    ``fur``, which would be a class from 100 samples on, is no category of MatSynth.
+    """The rows of MatSynth's files with a class of the product and an accepted licence.
 
     Args:
         path: A file, a folder of files, or a pattern such as ``/data/matsynth/*.parquet``.
-        size: Upper bound of the side in pixels; the originals have 4096.
-        licences: The licences to take, such as ``CC0``, whatever their version; all of them if empty.
-        keep_marble: Marble keeps its own name instead of counting as stone. Since marble is none of the
-            seven classes, it is then of no class: it trains albedo and maps, and segmentation leaves it out.
+        size: Maximum of the side in pixels; the originals have 4096.
+        licences: The accepted licences, such as ``CC0``, in any version; all licences if empty.
+        keep_marble: Whether marble has no class instead of the class stone. Albedo and maps are trained on
+            it then, segmentation is not.
     """
 
     name = NAME
@@ -78,34 +82,34 @@ class MatSynthSource:
 
     @classmethod
     def parse(cls, text: str, *, size: int) -> MatSynthSource:
-        """Reads ``matsynth:path=/data/*.parquet,licences=CC0+CC-BY,keep_marble=false``.
+        """Parse a source such as ``matsynth:path=/data/*.parquet,licences=CC0+CC-BY,keep_marble=false``.
 
         Raises:
-            ConfigError: an unknown key, or a value that cannot be read.
+            ConfigError: A key is unknown, or a value cannot be read.
         """
-        readers: dict[str, Reader] = {"path": str, "licences": joined, "keep_marble": flag}
+        readers: dict[str, Reader] = {"path": str, "licences": split_list, "keep_marble": parse_flag}
         example = f"{NAME}:path=/data/matsynth/*.parquet"
         return cls(size=size, **read_settings(text, readers=readers, example=example))
 
     def entries(self) -> list[Entry]:
-        """The materials in the order of files and rows; reads names, categories and licences only.
+        """List the materials in the order of files and rows; reads names, categories and licences only.
 
-        A blend is of the family of its first parent, and a relative of the others, see ``family_of``.
+        A blend belongs to the family of its first parent, and is a relative of the others, see ``family_of``.
 
         Raises:
             DataError: There is no file.
-            ConfigError: A licence that no row has.
+            ConfigError: No row has one of the accepted licences.
         """
         offered = [row for row in self._listed()[0] if self._reason(row) is None]
         originals: dict[str, list[str]] = defaultdict(list)
         for row in offered:
-            if BLENDED_WITH not in row.name:
+            if BLEND_SEPARATOR not in row.name:
                 without_origin = row.name.lower().partition("_")[2]
-                originals[plain(without_origin)].append(family_of(row.name))
+                originals[without_leading_zeros(without_origin)].append(family_of(row.name))
         return [_entry(row, originals, label=self._label(row.category)) for row in offered]
 
     def left_out(self) -> list[Finding]:
-        """A note on every row that is not offered, an error on every file and row that cannot be listed."""
+        """Return a note on every excluded row, and an error on every file and row that cannot be listed."""
         rows, problems = self._listed()
         reasons = [(row, self._reason(row)) for row in rows]
         return [
@@ -114,15 +118,14 @@ class MatSynthSource:
         ]
 
     def load(self, entry: Entry) -> Material:
-        """Reads one row; raises DataError with what is wrong with it."""
+        """Read a row; raises DataError with all of its errors."""
         return loaded(*self.survey(entry))
 
     def survey(self, entry: Entry) -> tuple[Material | None, tuple[Finding, ...]]:
-        """Reads the images of one row, one at a time, or None, and says what the reading showed.
+        """Read the images of a row, one at a time, and return the material, or None, and all findings.
 
         Raises:
-            DataError: An image is broken, albedo or normal are missing, or the images differ in size; names
-                file, row and map.
+            DataError: An image is broken, albedo or normal are missing, or the images differ in size.
         """
         row = read_row(entry.place, name=entry.id)
         label = self._label(row.category)
@@ -148,12 +151,12 @@ class MatSynthSource:
         return material, findings
 
     def stamp(self, entry: Entry) -> str:
-        """Its settings, the row, and the file that holds it."""
+        """Return a text of the settings, the row, and the stamp of its file."""
         file, _, row = entry.place.rpartition("#")
         return json.dumps([self.name, self.size, self.keep_marble, row, file_stamp(Path(file))])
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the listing: an entry names the place of its row."""
+        """Return the state without the listing, since an entry has the place of its row."""
         return {**self.__dict__, "_listing": None}
 
     def _listed(self) -> tuple[list[HubRow], list[Finding]]:
@@ -164,33 +167,33 @@ class MatSynthSource:
         return self._listing
 
     def _reason(self, row: HubRow) -> str | None:
-        """Why a row is not offered; None if it is."""
-        if row.category in DROPPED:
-            return f"{row.category} is none of the classes; left out"
+        """Return why a row is excluded, or None if it is not."""
+        if row.category in EXCLUDED_CATEGORIES:
+            return f"{row.category} belongs to no class; left out"
         if self.licences and licence_kind(row.licence) not in map(licence_kind, self.licences):
-            return f"licence {row.licence or 'unknown'} is not asked for; left out"
+            return f"licence {row.licence or 'unknown'} is not accepted; left out"
         return None
 
     def _label(self, category: str) -> str | None:
         if self.keep_marble and category == "marble":
             return None
-        label = RENAMED.get(category, category)
-        assert label in CLASSES, f"a row of {label} is not offered"
+        label = CATEGORY_CLASSES.get(category, category)
+        assert label in CLASSES, f"{label}: rows of this category are excluded"
         return label
 
 
 def occlusion(height: Stored, *, normal: Stored) -> Stored:
-    """Horizon-based occlusion of a height that tiles, on the GPU where there is one; maps ``(H, W, 1)``.
+    """Return the ambient occlusion ``(H, W, 1)`` of a tileable height map, computed on a GPU if there is one.
 
-    How high the relief is follows from the normals, by least squares, within the span of real materials:
-    ``physical_size`` is mostly missing, ``height_factor`` is undocumented and a placeholder on blends, and
-    the networks predict occlusion from these normals.
+    The height of the relief is fitted to the normals by least squares, within the range of real materials. It
+    is not read from the data: ``physical_size`` is mostly missing, and ``height_factor`` is undocumented and
+    a placeholder for blends. The networks predict occlusion from these normals.
     """
     import torch
 
     from pbrlib.geometry import ao_from_height, relief_scale
 
-    # Many tasks prepare at once: they spread over the GPUs of their node.
+    # Many tasks prepare materials at the same time, so they are spread over the GPUs of their node.
     gpus = torch.cuda.device_count()
     device = torch.device("cuda", os.getpid() % gpus) if gpus else torch.device("cpu")
     raised, vectors = (
@@ -198,7 +201,7 @@ def occlusion(height: Stored, *, normal: Stored) -> Stored:
         for name, stored in (("height", height), ("normal", normal))
     )
     side = max(height.shape[:2])
-    scale = relief_scale(raised, vectors, tileable=True).clamp(RELIEF[0] * side, RELIEF[1] * side)
+    scale = relief_scale(raised, vectors, tileable=True).clamp(RELIEF_RANGE[0] * side, RELIEF_RANGE[1] * side)
     open_sky = ao_from_height(
         raised, scale_px=scale, tileable=True, radius_px=max(2, round(side * AO_RADIUS))
     )
@@ -206,14 +209,14 @@ def occlusion(height: Stored, *, normal: Stored) -> Stored:
 
 
 def _list_files(files: Iterable[str]) -> tuple[list[HubRow], list[Finding]]:
-    """The rows of all files by name, the first of each; and what is wrong with the files and other rows."""
+    """Return the rows of all files, the first of each name, and findings on files and other rows."""
     rows: dict[str, HubRow] = {}
     findings: list[Finding] = []
-    optional = [column for column in COLUMNS.values() if column not in REQUIRED]
+    optional = [column for column in COLUMNS.values() if column not in REQUIRED_COLUMNS]
     for file in files:
         name = Path(file).name
         try:
-            listing = list_rows(file, required=REQUIRED, optional=optional)
+            listing = list_rows(file, required=REQUIRED_COLUMNS, optional=optional)
         except DataError as error:
             findings.append(Finding(name, "", "unreadable", "error", str(error)))
             continue
@@ -221,14 +224,14 @@ def _list_files(files: Iterable[str]) -> tuple[list[HubRow], list[Finding]]:
             Finding(problem.partition(": ")[0], "", "row", "error", problem) for problem in listing.problems
         ]
         if listing.absent and listing.rows:
-            message = f"{file}: no column {', '.join(listing.absent)}; its materials go without"
+            message = f"{file}: no column {', '.join(listing.absent)}; its materials do not have these maps"
             findings.append(Finding(name, "", "column", "warning", message))
         for row in listing.rows:
             taken = rows.setdefault(row.name, row)
             if taken is not row:
                 message = (
-                    f"{row.place}: {row.name} is the name of {taken.place} too; expected each name once. The "
-                    "first is taken. Rename the other row, or leave it out."
+                    f"{row.place}: got the name {row.name}, as in {taken.place}; expected each name once. "
+                    "The first row is used. Rename the other row, or remove it."
                 )
                 findings.append(Finding(f"{row.name} (again)", "", "twice", "error", message))
     return list(rows.values()), findings
@@ -240,8 +243,8 @@ def _check_licences(wanted: Iterable[str], rows: Sequence[HubRow], *, path: str)
         if licence_kind(licence) in found:
             continue
         near = get_close_matches(licence_kind(licence), found, n=1)
-        way_out = f"Did you mean {near[0]}?" if near else f"There are {', '.join(sorted(found))}."
-        raise ConfigError(f"{path}: no row is licensed {licence}. {way_out}")
+        hint = f"Did you mean {near[0]}?" if near else f"Use some of {', '.join(sorted(found))}."
+        raise ConfigError(f"{path}: no row has the licence {licence}. {hint}")
 
 
 def _maps(row: HubRow, *, size: int) -> tuple[dict[str, Stored], tuple[Finding, ...]]:
@@ -267,29 +270,29 @@ def _maps(row: HubRow, *, size: int) -> tuple[dict[str, Stored], tuple[Finding, 
     if len(set(sizes.values())) > 1:
         listing = ", ".join(f"{column} {width}x{height}" for column, (height, width) in sizes.items())
         raise DataError(
-            f"{row.place}: {row.name}: images of different size: {listing}; expected one size. Bring them to "
-            "one size, or leave the row out."
+            f"{row.place}: {row.name}: got images of different size: {listing}; expected one size. Resize "
+            "them, or remove the row."
         )
     return maps, tuple(findings)
 
 
 def _missing(row: HubRow, name: str) -> Finding:
-    """What it means that a row lacks the image of a map; raises DataError where it cannot."""
+    """Return a warning on a missing image; raises DataError for a required image."""
     column = COLUMNS[name]
     place = f"{row.place}: {row.name}: {column}"
-    if column in REQUIRED:
-        raise DataError(f"{place}: no image; expected one. Leave the row out, or add its {column}.")
+    if column in REQUIRED_COLUMNS:
+        raise DataError(f"{place}: no image; expected an image. Remove the row, or add its {column}.")
     without = f"{name}, and no occlusion" if name == HEIGHT.name else name
-    message = f"{place}: no image; the material goes without {without}"
+    message = f"{place}: no image; the material has no {without}"
     return Finding(row.name, name, "missing", "warning", message)
 
 
 def _entry(row: HubRow, originals: Mapping[str, Sequence[str]], *, label: str | None) -> Entry:
-    """An entry; ``originals`` are the families of what is no blend, by name without origin."""
-    _, blended, _ = row.name.partition(BLENDED_WITH)
+    """Return the entry of a row; ``originals`` are the families of rows that are no blends, by plain name."""
+    _, blended, _ = row.name.partition(BLEND_SEPARATOR)
     if not blended:
         return Entry(row.name, family_of(row.name), place=row.place, label=label)
-    parents = row.name.lower().removeprefix(BLEND).split(BLENDED_WITH)
-    known = [family for parent in parents for family in originals.get(plain(parent), ())]
+    parents = row.name.lower().removeprefix(BLEND_PREFIX).split(BLEND_SEPARATOR)
+    known = [family for parent in parents for family in originals.get(without_leading_zeros(parent), ())]
     families = list(dict.fromkeys(known or [family_of(row.name)]))
     return Entry(row.name, families[0], relatives=tuple(families[1:]), place=row.place, label=label)

@@ -1,6 +1,6 @@
-"""The pixels of an old texture, its new set and its mask, brought to one size and to our conventions.
+"""Reads an old texture, its new set and its mask as stored maps of one size.
 
-The one place where the DirectX normals of training data become OpenGL.
+DirectX normals of Skyrim are converted to OpenGL here.
 """
 
 from __future__ import annotations
@@ -22,28 +22,27 @@ from pbrlib.textures.metadata import Use
 from pbrlib.textures.normalpixels import split_normal
 
 PARTS = ("diffuse", "normal", "albedo", "rmaos", "height", "mask")
-"""The files of a material, old ones first."""
+"""The files of a material, with the old ones first."""
 
 COLOURS = ("diffuse", "albedo")
 
 PACKED = {name: slot for name, slot in TRUE_PBR.items() if slot.ending == TRUE_PBR[ROUGHNESS.name].ending}
-"""The maps that ``rmaos`` holds, and their channels there."""
+"""The maps of the file ``rmaos``, and their slots."""
 
-SAME_SHAPE = 0.02
-"""Relative difference of aspect ratios below which two pictures show the same: a conversion rounds sides up
-to multiples of 4."""
+MAX_ASPECT_DIFFERENCE = 0.02
+"""Maximum difference of the logarithms of aspect ratios; a conversion rounds sides up to multiples of 4."""
 
-ONE_CLASS = 0.99
-"""A material is of a class if this share of all its pixels is; otherwise its mask says what it is of."""
+MIN_CLASS_SHARE = 0.99
+"""A material has a class if at least this share of its pixels has it; otherwise only its mask has classes."""
 
 
-class Reading:
-    """The reading of one material: collects what is wrong instead of stopping at the first.
+class MaterialReader:
+    """Reads one material, and collects all errors instead of raising the first one.
 
     Args:
-        name: Of the material, for the findings.
+        name: The id of the material, for the findings.
         files: Some of ``PARTS``, at least a diffuse and a normal.
-        size: Upper bound of the longer side in pixels.
+        size: Maximum of the longer side in pixels.
     """
 
     def __init__(self, name: str, files: Mapping[str, Path], *, size: int) -> None:
@@ -52,10 +51,10 @@ class Reading:
         self._seams: list[float] = []
 
     def maps(self) -> dict[str, Stored] | None:
-        """The stored maps, or None if an error was found.
+        """Return the stored maps, or None if an error was found.
 
-        All have the size of the smallest picture: nothing is enlarged. A picture of one colour has no
-        size; it fits any.
+        All maps get the size of the smallest picture, so that none is enlarged; pictures of one colour do
+        not count.
         """
         pixels: dict[str, Pixels] = {}
         for part, path in self._files.items():
@@ -73,27 +72,27 @@ class Reading:
         if target is None:
             return None
         stored: dict[str, Stored] = {}
-        for name, one in pixels.items():
+        for name, picture in pixels.items():
             try:
-                stored[name] = pictures.to_stored(one, MAPS[name], size=target, convention="directx")
+                stored[name] = pictures.to_stored(picture, MAPS[name], size=target, convention="directx")
             except DataError as error:
                 self._add(name, "channels", f"{self._name}: {name} {error}")
         return None if self._errors() else {name: stored[name] for name in MAPS if name in stored}
 
     def tileable(self) -> bool:
-        """Whether the material tiles, by the borders of its pictures; none of these files says so."""
+        """Whether the material is tileable, measured at the borders of its pictures."""
         return pictures.tiles(self._seams)
 
     def label(self, maps: Mapping[str, Stored]) -> str | None:
-        """The class of nearly all pixels of the mask, None if there is none."""
+        """Return the class of at least 99 % of the pixels of the mask, or None."""
         mask = maps.get(MASK.name)
         if mask is None:
             return None
         counts = np.bincount(mask.ravel(), minlength=len(CLASSES))[: len(CLASSES)]
-        return CLASSES[int(counts.argmax())] if counts.max() >= ONE_CLASS * mask.size else None
+        return CLASSES[int(counts.argmax())] if counts.max() >= MIN_CLASS_SHARE * mask.size else None
 
     def _checked(self, pixels: Mapping[str, Pixels]) -> bool:
-        """Looks at the pictures as they came; False if the normals are none."""
+        """Check the decoded pictures; returns False if an error was found."""
         self.findings += vector_findings(pixels["normal"], material=self._name, file=self._files["normal"])
         for name in SEAM_MAPS:
             if name in pixels:
@@ -101,20 +100,23 @@ class Reading:
         return not self._errors()
 
     def _target(self, pixels: Mapping[str, Pixels]) -> tuple[int, int] | None:
-        """The height and width that all maps get, or None if the pictures have different shapes."""
-        given = {name: one.shape[:2] for name, one in pixels.items()}
-        sizes = {name: given[name] for name, one in pixels.items() if not _is_plain(one)} or given
+        """Return the height and width of all maps, or None if the pictures have different aspect ratios."""
+        given = {name: picture.shape[:2] for name, picture in pixels.items()}
+        sizes = {name: given[name] for name, picture in pixels.items() if not _is_plain(picture)} or given
         listing = "; ".join(
             f"{width}x{height} {', '.join(name for name, size in sizes.items() if size == (height, width))}"
             for height, width in dict.fromkeys(sizes.values())
         )
         ratios = [math.log(height / width) for height, width in sizes.values()]
-        if max(ratios) - min(ratios) > SAME_SHAPE:
-            self._add("", "size", f"{self._name}: pictures of different shape: {listing}. Cut them alike.")
+        if max(ratios) - min(ratios) > MAX_ASPECT_DIFFERENCE:
+            message = (
+                f"{self._name}: got different aspect ratios: {listing}; expected one. Crop the pictures."
+            )
+            self._add("", "size", message)
             return None
         smallest = min(h for h, _ in sizes.values()), min(w for _, w in sizes.values())
         if any(size != smallest for size in sizes.values()):
-            message = f"sizes differ ({listing}): reduced to {smallest[1]}x{smallest[0]}"
+            message = f"got different sizes ({listing}): reduced to {smallest[1]}x{smallest[0]}"
             self.findings.append(Finding(self._name, "", "size", "note", message))
         return pictures.limit_size(smallest, max_side=self._size)
 
@@ -126,10 +128,10 @@ class Reading:
 
 
 def _channels(part: str, path: Path) -> tuple[dict[str, Pixels], tuple[str, ...]]:
-    """The pictures in a file by map, ``(H, W, C)`` as they are stored there, and what its metadata says.
+    """Decode a file, and return its pictures ``(H, W, C)`` by map, and notes on its metadata.
 
     Raises:
-        DataError: The file does not decode, or its channels are not those of the part.
+        DataError: The file cannot be decoded, or has other channels than the part.
     """
     if part == "mask" or (part == "height" and path.suffix.lower() == ".png"):  # a PNG may have 16 bits
         decoded = read_pixels(path, use="data")
@@ -140,17 +142,21 @@ def _channels(part: str, path: Path) -> tuple[dict[str, Pixels], tuple[str, ...]
     if part == "normal":
         return _normal_and_gloss(pixels, path), texture.notes
     if num_channels == 2:
-        raise DataError(f"{path}: has two channels (BC5), which is a normal's format. Check the file names.")
+        raise DataError(
+            f"{path}: got two channels (BC5), as a normal map has; expected {part}. Check the file names."
+        )
     if part == "rmaos":
         if num_channels == 1:
-            raise DataError(f"{path}: has one channel (BC4), not roughness, metallic and occlusion.")
+            raise DataError(
+                f"{path}: got one channel (BC4); expected roughness, metallic, occlusion. Convert it again."
+            )
         split = {name: pixels[..., slot.channel : slot.channel + 1] for name, slot in PACKED.items()}
         return split, texture.notes
     return {part: pixels if num_channels == 1 else pixels[..., :3]}, texture.notes
 
 
 def _normal_and_gloss(pixels: Pixels, path: Path) -> dict[str, Pixels]:
-    """A normal whose missing Z is 0, and the gloss of an alpha that says something."""
+    """Split a normal map into the normal, with 0 for a missing Z, and the gloss if its alpha has one."""
     try:
         found = split_normal(pixels)
     except DataError as error:

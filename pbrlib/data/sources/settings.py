@@ -1,4 +1,4 @@
-"""Settings of a source on the command line: ``kind:key=value,key=value``, lists joined by ``+``."""
+"""Parses the settings of a source on the command line: ``kind:key=value,key=value``; ``+`` joins lists."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any, TypeAlias
 from pbrlib.errors import ConfigError
 
 Reader: TypeAlias = Callable[[str], object]
-"""Reads a value; raises ValueError if it cannot."""
+"""Parses a value; raises ValueError if it is invalid."""
 
 _FLAGS = {"true": True, "false": False}
 
 
 def read_settings(text: str, *, readers: Mapping[str, Reader], example: str) -> dict[str, Any]:
-    """The settings that are written, by key.
+    """Parse the settings of a source, and return them by key.
 
     Args:
-        text: As it was given; what follows the first colon.
-        readers: Of every key that there is.
-        example: A source of this kind as it is written; the keys in it are those that must be given.
+        text: The source as the user wrote it; the settings follow the first colon.
+        readers: The parser of each valid key.
+        example: An example of such a source; its keys are required.
 
     Raises:
-        ConfigError: A key that there is not, is missing or comes twice, or a value that cannot be read.
+        ConfigError: A key is unknown, missing or given twice, or a value cannot be read.
     """
     kind, _, body = text.partition(":")
     values: dict[str, Any] = {}
@@ -31,31 +31,31 @@ def read_settings(text: str, *, readers: Mapping[str, Reader], example: str) -> 
         key, _, value = (piece.strip() for piece in part.partition("="))
         if key not in readers:
             near = get_close_matches(key, list(readers), n=1)
-            way_out = f"Did you mean {near[0]}?" if near else f"Use {', '.join(readers)}."
-            raise ConfigError(f"{text}: {key} is no setting of {kind}. {way_out}")
+            hint = f"Did you mean {near[0]}?" if near else f"Use {', '.join(readers)}."
+            raise ConfigError(f"{text}: got {key}; expected a setting of {kind}. {hint}")
         if key in values:
-            raise ConfigError(f"{text}: {key} is given twice. Leave one of them.")
+            raise ConfigError(f"{text}: got {key} twice; expected it once. Remove one of them.")
         try:
             values[key] = readers[key](value)
         except ValueError:
-            wanted = {flag: "true or false", int: "a whole number", float: "a number"}.get(readers[key])
+            wanted = {parse_flag: "true or false", int: "a whole number", float: "a number"}.get(readers[key])
             raise ConfigError(
-                f"{text}: {key} cannot be {value!r}. Use {wanted or 'another value'}."
+                f"{text}: {key}: got {value!r}; expected {wanted or 'another value'}."
             ) from None
     missing = [part.partition("=")[0] for part in example.partition(":")[2].split(",")]
     missing = [key for key in missing if key not in values]
     if missing:
-        raise ConfigError(f"{text}: lacks {', '.join(missing)}. Write {example}.")
+        raise ConfigError(f"{text}: got no {', '.join(missing)}; expected a source like {example}.")
     return values
 
 
-def flag(value: str) -> bool:
-    """``true`` or ``false``; raises ValueError for anything else."""
+def parse_flag(value: str) -> bool:
+    """Parse ``true`` or ``false``; raises ValueError for other values."""
     if value.lower() not in _FLAGS:
         raise ValueError(value)
     return _FLAGS[value.lower()]
 
 
-def joined(value: str) -> tuple[str, ...]:
-    """A list joined by ``+``."""
+def split_list(value: str) -> tuple[str, ...]:
+    """Split a list at each ``+``."""
     return tuple(value.split("+"))

@@ -1,10 +1,10 @@
-"""Pairs of old and new textures of Skyrim: an old tree, its True PBR tree, and painted class masks.
+"""The source of pairs of old and new textures of Skyrim: an old tree, its True PBR tree, and class masks.
 
-``<name>.dds`` and ``<name>_n.dds`` of the old tree are the diffuse, the normal and, in the normal's alpha,
-the gloss. Below the new tree, at the same relative path, ``<name>.dds`` is the albedo, ``<name>_rmaos.dds``
-roughness, metallic and occlusion, ``<name>_p.dds`` the height. ``<name>_mask.png`` holds class ids or the
-palette. The new tree's normal is not read: networks see the old one. Alpha of a diffuse may be opacity or
-anything else; only its colour is kept.
+In the old tree, ``<name>.dds`` is the diffuse, and ``<name>_n.dds`` the normal with the gloss in its alpha.
+In the new tree, at the same relative path, ``<name>.dds`` is the albedo, ``<name>_rmaos.dds`` roughness,
+metallic and occlusion, ``<name>_p.dds`` the height. ``<name>_mask.png`` has class ids or colours of the
+palette. The normal of the new tree is not read, since networks get the old one. The alpha of a diffuse is
+dropped, since it may be opacity or anything else.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pbrlib.data.materials.audit import Finding, loaded
 from pbrlib.data.materials.material import Entry, Material, file_stamp
 from pbrlib.data.materials.pictures import with_rescaled_height
 from pbrlib.data.sources.folder import family_of
-from pbrlib.data.sources.oldnew import PARTS, Reading
+from pbrlib.data.sources.oldnew import PARTS, MaterialReader
 from pbrlib.data.sources.settings import Reader, read_settings
 from pbrlib.errors import DataError
 from pbrlib.maps import ALBEDO, HEIGHT, ROUGHNESS, TRUE_PBR
@@ -36,32 +36,32 @@ NEW = {
     "rmaos": TRUE_PBR[ROUGHNESS.name].ending,
     "height": TRUE_PBR[HEIGHT.name].ending,
 }
-"""The endings of the files of a new set that are read."""
+"""The name endings of the files of a new set that are read."""
 
 MASK_ENDING = "_mask"
 
 
 @dataclass(frozen=True)
 class _Tree:
-    """The files of a tree by their lower-case path without suffix, relative to its texture root."""
+    """The files of a tree by their lower-case path without suffix, relative to the texture root."""
 
     root: Path
     files: Mapping[str, Path]
 
 
 class SkyrimSource:
-    """The pairs of an old tree that have something to learn from: a new set, a mask or both.
+    """The pairs of an old tree that have a target: a new set, a mask or both.
 
-    Ids are paths of the diffuse without its ending, families those of the normal without running numbers
-    and variant letters (``family``), so that ``dungeons/stone01`` and ``dungeons/stone02b``, and variants
-    that share a normal, are on one side of the split.
+    The id of a pair is the path of the diffuse without its ending. Its family is the path of the normal
+    without running numbers and variant letters (``family``), so that ``dungeons/stone01`` and
+    ``dungeons/stone02b``, and variants with one normal, are in the same split.
 
     Args:
-        old: A game's or a mod's folder, its texture folder or a folder in that.
-        new: The folder of the new tree: one with ``textures/PBR`` or ``PBR`` in it, such as a conversion
-            writes, or the latter itself. By default the ``PBR`` folder of the old tree, if it has one.
-        masks: The folder of the masks, at the same relative paths; by default they lie in either tree.
-        size: Upper bound of the longer side in pixels.
+        old: The folder of a game or a mod, its texture folder, or a folder below that.
+        new: The folder of the new tree: a folder with ``textures/PBR`` or ``PBR``, such as the output of a
+            conversion, or a folder ``PBR`` itself. By default the ``PBR`` folder of the old tree, if any.
+        masks: The folder of the masks, at the same relative paths; by default both trees are searched.
+        size: Maximum of the longer side in pixels.
     """
 
     name = NAME
@@ -74,16 +74,16 @@ class SkyrimSource:
 
     @classmethod
     def parse(cls, text: str, *, size: int) -> SkyrimSource:
-        """Reads ``skyrim:old=/data/old,new=/data/new,masks=/data/masks``.
+        """Parse a source such as ``skyrim:old=/data/old,new=/data/new,masks=/data/masks``.
 
         Raises:
-            ConfigError: an unknown key, or no ``old``.
+            ConfigError: A key is unknown, or ``old`` is missing.
         """
         readers: dict[str, Reader] = {"old": str, "new": str, "masks": str}
         return cls(size=size, **read_settings(text, readers=readers, example=f"{NAME}:old=/data/old"))
 
     def entries(self) -> list[Entry]:
-        """The pairs, sorted by path; reads names only.
+        """List the pairs, sorted by path; reads names only.
 
         Raises:
             DataError: A folder is missing, or no pair has a new set or a mask.
@@ -91,19 +91,19 @@ class SkyrimSource:
         return self._listing()[0]
 
     def left_out(self) -> list[Finding]:
-        """A note on every pair with nothing to learn from and every file without its counterpart."""
+        """Return a note on every pair without a target, and on every file without its counterpart."""
         return self._listing()[1]
 
     def load(self, entry: Entry) -> Material:
-        """Reads one pair; raises DataError with everything that is wrong with it."""
+        """Read a pair; raises DataError with all of its errors."""
         return loaded(*self.survey(entry))
 
     def survey(self, entry: Entry) -> tuple[Material | None, tuple[Finding, ...]]:
-        """Reads one pair, or None, and tells what the reading showed."""
+        """Read a pair, or None if it has errors, and return it with all findings."""
         if not entry.place:
             raise DataError(f"{self.old}: no pair {entry.id}. List the entries again.")
         files = {part: Path(path) for part, path in json.loads(entry.place).items()}
-        reading = Reading(entry.id, files, size=self.size)
+        reading = MaterialReader(entry.id, files, size=self.size)
         maps = reading.maps()
         if maps is None:
             return None, tuple(reading.findings)
@@ -122,12 +122,12 @@ class SkyrimSource:
         return material, tuple(reading.findings)
 
     def stamp(self, entry: Entry) -> str:
-        """Its size, and the files of the pair."""
+        """Return a text of the settings, and the stamps of the files of the pair."""
         files = {part: file_stamp(Path(path)) for part, path in json.loads(entry.place).items()}
         return json.dumps([self.name, self.size, files])
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the listing: an entry names the places of its files."""
+        """Return the state without the listing, since an entry has the paths of its files."""
         return {**self.__dict__, "_found": None}
 
     def _listing(self) -> tuple[list[Entry], list[Finding]]:
@@ -143,9 +143,9 @@ class SkyrimSource:
         entries, notes = [], []
         for pair in listing.pairs:
             files = {"diffuse": pair.diffuse, "normal": pair.normal}
-            learnt = _new_files(pair, new) | _mask_file(pair, masks)
-            if learnt:
-                entries.append(_entry(pair, files | learnt))
+            targets = _new_files(pair, new) | _mask_file(pair, masks)
+            if targets:
+                entries.append(_entry(pair, files | targets))
             else:
                 why = "an old pair without a new set or a mask; left out"
                 notes.append(Finding(str(pair.name), "", "no new set", "note", why))
@@ -170,14 +170,14 @@ def _entry(pair: Pair, files: Mapping[str, Path]) -> Entry:
 
 
 def _relief(pair: Pair) -> PurePosixPath:
-    """The name of a pair's normal without its ending: what variants share that have one normal."""
+    """Return the name of a pair's normal without its ending; variants with one normal have it in common."""
     stem = pair.normal.stem
     ending = next((e for e in NORMAL_SUFFIXES if stem.lower().endswith(e)), "")
     return pair.name.with_name(stem[: len(stem) - len(ending)])
 
 
 def family(name: PurePosixPath) -> str:
-    """What the variants of a texture share: its path without running numbers and variant letters."""
+    """Return the family of a texture: its path without running numbers and variant letters."""
     return name.with_name(family_of(name.name)).as_posix().lower()
 
 
@@ -188,7 +188,7 @@ def _texture_root(folder: Path) -> Path:
 
 
 def _new_tree(old_root: Path, given: str | None) -> _Tree | None:
-    """The new tree; None if none is given and the old one has none in it."""
+    """Return the given new tree, or the one inside of the old tree, or None."""
     if given is None:
         inside = subfolder(old_root, PBR_FOLDER)
         return None if inside is None else _tree(inside)
@@ -197,7 +197,7 @@ def _new_tree(old_root: Path, given: str | None) -> _Tree | None:
 
 
 def _tree(root: Path) -> _Tree:
-    """The texture files below a folder; of a DDS and a PNG of one name the DDS."""
+    """Return the texture files below a folder; a DDS is preferred to a PNG with the same name."""
     files: dict[str, Path] = {}
     for path in sorted(texture_files(root), key=lambda path: (path.suffix.lower() != ".dds", path)):
         files.setdefault(_key(path.with_name(path.stem)), root / path)
@@ -209,7 +209,7 @@ def _key(name: PurePosixPath, ending: str = "") -> str:
 
 
 def _new_files(pair: Pair, new: _Tree | None) -> dict[str, Path]:
-    """The files of a pair's new set; it is called like the diffuse with or without its ending."""
+    """Return the files of a pair's new set, which has the name of the diffuse with or without its ending."""
     if new is None:
         return {}
     places = {part: [_key(name, ending) for name in (pair.name, pair.stem)] for part, ending in NEW.items()}
@@ -224,7 +224,7 @@ def _mask_file(pair: Pair, trees: Iterable[_Tree]) -> dict[str, Path]:
 
 
 def _strays(new: _Tree | None, entries: Iterable[Entry]) -> list[Finding]:
-    """New sets, told by their packed map, that belong to no old pair: their paths differ from the old."""
+    """Return notes on new sets, found by their ``rmaos`` files, without an old pair at the same path."""
     if new is None:
         return []
     used = {path for entry in entries for path in json.loads(entry.place).values()}

@@ -1,4 +1,4 @@
-"""Files of a folder of materials that no reader here opens: what they are, and what to do."""
+"""Describes files of a folder of materials that cannot be read, with remedies."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import PurePath
 
 _AS_PNG = "Save it as PNG"
 _16_BITS = f"{_AS_PNG} with 16 bits"
-_ARCHIVE = "an archive. Unpack it, and give the folder that comes of it"
+_ARCHIVE = "an archive. Unpack it, and give the unpacked folder"
 
 PICTURES = {
-    ".exr": f"an OpenEXR picture. {_16_BITS}, such as with `oiiotool IN.exr -d uint16 -o OUT.png`",
+    ".exr": f"an OpenEXR picture. {_16_BITS}, for example with `oiiotool IN.exr -d uint16 -o OUT.png`",
     **dict.fromkeys((".hdr", ".pfm"), f"a picture of floating point numbers. {_16_BITS}"),
     **dict.fromkeys((".psd", ".psb", ".xcf", ".kra", ".clip"), f"a project of an editor. {_AS_PNG}"),
     **dict.fromkeys((".sbsar", ".sbs"), "a Substance material. Export its maps as PNG"),
@@ -17,16 +17,16 @@ PICTURES = {
     **dict.fromkeys((".avif", ".heic", ".heif", ".jxl"), f"a picture of another format. {_AS_PNG}"),
     **dict.fromkeys((".jp2", ".gif", ".svg", ".ppm", ".pcx"), f"a picture of another format. {_AS_PNG}"),
 }
-"""Suffixes of pictures: what they are, and what to do."""
+"""Suffixes of pictures that cannot be read, with descriptions and remedies."""
 
 ARCHIVES = {
-    **dict.fromkeys((".bsa", ".ba2"), f"{_ARCHIVE}; BSA Browser does"),
+    **dict.fromkeys((".bsa", ".ba2"), f"{_ARCHIVE}; use BSA Browser"),
     **dict.fromkeys((".zip", ".7z", ".rar", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst"), _ARCHIVE),
 }
-"""Suffixes of archives, and what to do."""
+"""Suffixes of archives, with remedies."""
 
 
 def explain_unread(path: PurePath) -> str | None:
-    """Return what a picture or an archive is that is not read, and what to do; None for anything else."""
+    """Return the description and remedy of an unread picture or archive, or None for other files."""
     suffix = path.suffix.lower()
     return PICTURES.get(suffix) or ARCHIVES.get(suffix)

@@ -83,8 +83,8 @@ def lit(albedo: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("diffuse", "message"),
     [
-        (colours(0), "is the albedo, to the bit; left out"),
-        (colours(0) + np.uint8(1), "equals the albedo (1.0 of 255 apart); left out"),
+        (colours(0), "is identical to the albedo; left out"),
+        (colours(0) + np.uint8(1), "equals the albedo (mean difference 1.0 of 255); left out"),
         ((colours(0) * 0.8).astype(np.uint8), "is the albedo times 0.80, 0.80, 0.80; left out"),
     ],
 )

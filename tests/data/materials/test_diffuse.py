@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pbrlib.data.materials.diffuse import is_metal, sameness
+from pbrlib.data.materials.diffuse import albedo_match, is_metal
 from pbrlib.data.materials.material import Material
 from pbrlib.data.sources.generated import GeneratedSource
 from pbrlib.maps import MAPS, Stored
@@ -37,7 +37,7 @@ def baked(material: Material, seed: int) -> Stored:
 
 
 def same(diffuse: Stored, material: Material) -> str | None:
-    return sameness(diffuse, material.maps["albedo"], normal=material.maps["normal"])
+    return albedo_match(diffuse, material.maps["albedo"], normal=material.maps["normal"])
 
 
 @settings(max_examples=20)
@@ -71,7 +71,7 @@ def test_faint_light_is_told_from_compression_by_the_relief(bricks: Material) ->
     shade = np.rint(facing / np.abs(facing).mean() * 2.5)
     shuffled = np.random.default_rng(0).permutation(shade.ravel()).reshape(shade.shape)
     found = [
-        sameness((albedo + change).astype(np.uint8), albedo, normal=bricks.maps["normal"])
+        albedo_match((albedo + change).astype(np.uint8), albedo, normal=bricks.maps["normal"])
         for change in (shade, shuffled)
     ]
     assert found[0] is None
@@ -81,8 +81,8 @@ def test_faint_light_is_told_from_compression_by_the_relief(bricks: Material) ->
 def test_a_picture_below_the_size_of_a_block_is_compared_pixel_by_pixel() -> None:
     albedo = np.full((2, 2, 3), 100, np.uint8)
     normal = np.full((2, 2, 3), 128, np.uint8)
-    assert sameness(albedo + np.uint8(1), albedo, normal=normal) is not None
-    assert sameness(albedo // 2, albedo, normal=normal) is None
+    assert albedo_match(albedo + np.uint8(1), albedo, normal=normal) is not None
+    assert albedo_match(albedo // 2, albedo, normal=normal) is None
 
 
 def test_a_metal_is_told_by_its_map_then_its_mask_then_its_class(bricks: Material) -> None:

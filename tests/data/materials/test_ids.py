@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from pbrlib.convert.oldtree import bake_tree
 from pbrlib.convert.truepbr import write_together
 from pbrlib.data.materials.audit import AuditReport, Finding
-from pbrlib.data.materials.ids import admitted, id_problem, refused
+from pbrlib.data.materials.ids import id_problem, invalid_ids, valid_entries
 from pbrlib.data.materials.material import Entry
 from pbrlib.data.shards.prepare import list_left_out, list_sources
 from pbrlib.data.sources.folder import FolderSource
@@ -90,11 +90,11 @@ class Hostile:
 
 
 def test_a_refused_id_is_a_line_of_the_report_that_steers_no_terminal() -> None:
-    findings = refused(Hostile())  # type: ignore[arg-type]
+    findings = invalid_ids(Hostile())  # type: ignore[arg-type]
     assert len(findings) == len(HOSTILE) and {one.severity for one in findings} == {"error"}
     for one in findings:
         assert one.material.isprintable() and one.message.isprintable() and len(one.message) < 400
-    assert [one.id for one in admitted(Hostile())] == ["ceramic-square-0000"]  # type: ignore[arg-type]
+    assert [one.id for one in valid_entries(Hostile())] == ["ceramic-square-0000"]  # type: ignore[arg-type]
 
 
 def test_baking_writes_nothing_outside_and_bakes_the_rest(tmp_path: Path) -> None:
@@ -199,4 +199,4 @@ def test_what_a_file_says_steers_no_terminal() -> None:
 
 def test_a_manifest_s_hostile_id_reads_no_folder_either(tree: Path, tmp_path: Path) -> None:
     source = FolderSource(str(materials(tmp_path / "source", tree, ["..", "m"])))
-    assert [entry.id for entry in admitted(source)] == ["m"]
+    assert [entry.id for entry in valid_entries(source)] == ["m"]

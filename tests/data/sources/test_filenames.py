@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pbrlib.data.sources.filenames import describe_other, parse_name
+from pbrlib.data.sources.filenames import describe_unread_map, parse_name
 from pbrlib.maps import MAPS, PACKED
 
 
@@ -42,28 +42,28 @@ def test_a_name_says_the_map_and_what_it_is_of(stem: str, maps: str, prefix: str
     name = parse_name(stem)
     assert name is not None
     assert (name.maps, name.prefix) == ((maps,), prefix)
-    assert not name.opposite
+    assert not name.is_inverted
 
 
 @pytest.mark.parametrize("stem", ["x_NormalGL", "x_nor_gl_2k", "x-normal-ogl", "x_Normal_OpenGL"])
 def test_a_name_that_says_opengl_is_believed(stem: str) -> None:
     name = parse_name(stem)
     assert name is not None
-    assert (name.maps, name.is_opengl, name.opposite) == (("normal",), True, False)
+    assert (name.maps, name.is_opengl, name.is_inverted) == (("normal",), True, False)
 
 
 @pytest.mark.parametrize("stem", ["x_NormalDX", "x_nor_dx_2k", "x-normal-dx", "x_Normal_DirectX"])
 def test_a_name_that_says_directx_is_the_opposite(stem: str) -> None:
     name = parse_name(stem)
     assert name is not None
-    assert (name.maps, name.is_opengl, name.opposite) == (("normal",), False, True)
+    assert (name.maps, name.is_opengl, name.is_inverted) == (("normal",), False, True)
 
 
 @pytest.mark.parametrize("stem", ["gloss", "Wall_Glossiness", "wall_smoothness_2k"])
 def test_gloss_is_the_opposite_of_roughness(stem: str) -> None:
     name = parse_name(stem)
     assert name is not None
-    assert (name.maps, name.opposite) == (("roughness",), True)
+    assert (name.maps, name.is_inverted) == (("roughness",), True)
 
 
 @pytest.mark.parametrize(
@@ -91,9 +91,9 @@ def test_other_names_are_of_no_map(stem: str) -> None:
 
 
 def test_what_is_known_and_not_read_is_named() -> None:
-    assert describe_other("wall_Specular_4K") == "the specular workflow"
-    assert describe_other("World_Space_Normal") == "other normals"
-    assert describe_other("wall") is None
+    assert describe_unread_map("wall_Specular_4K") == "the specular workflow"
+    assert describe_unread_map("World_Space_Normal") == "other normals"
+    assert describe_unread_map("wall") is None
 
 
 @given(st.text(max_size=40))

@@ -264,7 +264,7 @@ def test_object_space_normals_are_refused(tmp_path: Path) -> None:
     [
         ("{", "cannot be read as JSON"),
         ('{"id": "planks"}', "got dict; expected a list"),
-        ('{"shards": [], "format_version": 3}', "is of a shard set, which is prepared already"),
+        ('{"shards": [], "format_version": 3}', "got a prepared shard set; expected a folder"),
     ],
 )
 def test_a_manifest_that_is_none_is_refused_with_its_place(tmp_path: Path, content: str, words: str) -> None:

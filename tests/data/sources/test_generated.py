@@ -258,15 +258,15 @@ def test_parse_reads_every_setting() -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("generated:count=64,size=256", "lacks seed"),
-        ("generated", "lacks count, size, seed"),
-        ("generated:count=many,size=256,seed=1", "count cannot be 'many'"),
+        ("generated:count=64,size=256", "got no seed"),
+        ("generated", "got no count, size, seed"),
+        ("generated:count=many,size=256,seed=1", "count: got 'many'"),
         ("generated:count=1,size=256,seed=1,colour=2", "colour is no setting"),
-        ("generated:count=0,size=256,seed=1", "count is 0"),
-        ("generated:count=1,size=8,seed=1", "size is 8 px"),
-        ("generated:count=1,size=64,seed=1,mixed_share=1.5", "mixed_share is 1.5"),
-        ("generated:count=1,size=64,seed=1,mixed_share=nan", "mixed_share is nan"),
-        ("generated:count=1,size=64,seed=1,families=wood/plonk", "there is no family wood/plonk"),
+        ("generated:count=0,size=256,seed=1", "count: got 0; expected at least 1"),
+        ("generated:count=1,size=8,seed=1", "size: got 8 px"),
+        ("generated:count=1,size=64,seed=1,mixed_share=1.5", "mixed_share: got 1.5"),
+        ("generated:count=1,size=64,seed=1,mixed_share=nan", "mixed_share: got nan"),
+        ("generated:count=1,size=64,seed=1,families=wood/plonk", "got the family wood/plonk"),
     ],
 )
 def test_a_mistake_in_the_settings_is_named(text: str, complaint: str) -> None:
@@ -275,5 +275,5 @@ def test_a_mistake_in_the_settings_is_named(text: str, complaint: str) -> None:
 
 
 def test_a_foreign_entry_is_refused() -> None:
-    with pytest.raises(DataError, match="marble-1 is of family scanned/marble"):
+    with pytest.raises(DataError, match="marble-1: got the family scanned/marble"):
         GeneratedSource(count=1, size=32, seed=1).load(Entry("marble-1", "scanned/marble"))

@@ -35,7 +35,7 @@ def problem_of(path: Path) -> str:
 def test_a_missing_column_is_named(tmp_path: Path, column: str) -> None:
     record = {k: v for k, v in row("a", "wood").items() if k != column}
     path = write(tmp_path / "a.parquet", record, schema=without(column))
-    assert re.search(rf"a\.parquet: no column {column}, only .* as it is on the hub", problem_of(path))
+    assert re.search(rf"a\.parquet: no column {column}, only .* on the hub", problem_of(path))
 
 
 @pytest.mark.parametrize("column", ["metadata", "roughness", "metallic", "height"])
@@ -64,7 +64,7 @@ def test_other_types_of_columns_are_refused(tmp_path: Path) -> None:
         paths = pa.struct([("path", pa.string())])
         record = row("a", "wood") | {column: {"path": "normal.png"}}
         path = write(tmp_path / "b.parquet", record, schema=with_type(column, paths))
-        assert f"column {column} is struct<path: string>, without bytes" in problem_of(path)
+        assert f"column {column}: got struct<path: string>; expected a struct with bytes" in problem_of(path)
 
 
 def test_categories_may_be_written_as_their_names(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_categories_may_be_written_as_their_names(tmp_path: Path) -> None:
 def test_other_names_of_categories_are_refused(tmp_path: Path) -> None:
     names = ("brick", *CATEGORIES[1:])
     path = write(tmp_path / "a.parquet", row("a", "wood"), names=names)
-    assert re.search(r"its categories are brick, concrete.* those of MatSynth are ceramic", problem_of(path))
+    assert re.search(r"got the categories brick, concrete.* those of MatSynth: ceramic", problem_of(path))
     bare = write(tmp_path / "b.parquet", row("a", "wood"), names=None)
     assert MatSynthSource(str(bare)).entries()
 
@@ -92,12 +92,12 @@ def test_a_category_out_of_range_is_named(tmp_path: Path, category: int | None) 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"PAR1 nothing", "is cut off"),
+        (b"PAR1 nothing", "got a truncated file"),
         (b"PAR1 nothing PAR1", "cannot be read as Parquet"),
         (b"", "is empty"),
-        (b"<!DOCTYPE html>", "is an answer of a web server"),
-        (b'{"error": "gated"}', "is an answer of a web server"),
-        (b"version https://git-lfs.github.com/spec/v1", "is a pointer of git-lfs"),
+        (b"<!DOCTYPE html>", "got the response of a web server"),
+        (b'{"error": "gated"}', "got the response of a web server"),
+        (b"version https://git-lfs.github.com/spec/v1", "got a pointer of git-lfs"),
         (b"\x1f\x8b\x08", "is no Parquet file"),
         (b"\n", "is no Parquet file"),
     ],

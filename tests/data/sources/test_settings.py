@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from pbrlib.data.sources.settings import flag, joined, read_settings
+from pbrlib.data.sources.settings import parse_flag, read_settings, split_list
 from pbrlib.errors import ConfigError
 
-READERS = {"path": str, "size": int, "share": float, "keep": flag, "names": joined}
+READERS = {"path": str, "size": int, "share": float, "keep": parse_flag, "names": split_list}
 EXAMPLE = "kind:path=/data"
 
 
@@ -26,14 +26,14 @@ def test_values_are_read_by_key_whatever_they_contain() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("kind:pth=/a", r"kind:pth=/a: pth is no setting of kind\. Did you mean path\?"),
-        ("kind:zzz=/a", r"zzz is no setting of kind\. Use path, size, share, keep, names\."),
-        ("kind:/a/b.x", r"/a/b\.x is no setting of kind"),
-        ("kind:path=a,path=b", r"path is given twice\. Leave one of them\."),
-        ("kind:path=a,size=3.5", r"size cannot be '3\.5'\. Use a whole number\."),
-        ("kind:path=a,share=x", r"share cannot be 'x'\. Use a number\."),
-        ("kind:path=a,keep=1", r"keep cannot be '1'\. Use true or false\."),
-        ("kind:size=3", r"lacks path\. Write kind:path=/data\."),
+        ("kind:pth=/a", r"kind:pth=/a: got pth; expected a setting of kind\. Did you mean path\?"),
+        ("kind:zzz=/a", r"got zzz; expected a setting of kind\. Use path, size, share, keep, names\."),
+        ("kind:/a/b.x", r"got /a/b\.x; expected a setting of kind"),
+        ("kind:path=a,path=b", r"got path twice; expected it once\. Remove one of them\."),
+        ("kind:path=a,size=3.5", r"size: got '3\.5'; expected a whole number\."),
+        ("kind:path=a,share=x", r"share: got 'x'; expected a number\."),
+        ("kind:path=a,keep=1", r"keep: got '1'; expected true or false\."),
+        ("kind:size=3", r"got no path; expected a source like kind:path=/data\."),
     ],
 )
 def test_a_mistake_is_named_with_a_way_out(text: str, said: str) -> None:

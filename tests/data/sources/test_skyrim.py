@@ -261,8 +261,8 @@ def test_sixteen_bits_of_a_png_height_survive(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "pixels", "block", "said"),
     [
-        ("wall01.dds", picture(SIZE, SIZE), Block.BC5, "has two channels"),
-        ("wall01_n.dds", old_normal(), Block.BC4, "has one channel"),
+        ("wall01.dds", picture(SIZE, SIZE), Block.BC5, "got two channels"),
+        ("wall01_n.dds", old_normal(), Block.BC4, "got one channel"),
         ("PBR:wall01_rmaos.dds", picture(SIZE, SIZE), Block.BC4, "not roughness, metallic and occlusion"),
         ("wall01_n.dds", rgba(np.full((SIZE, SIZE, 3), 40, np.uint8), 9), Block.BC7, "not a tangent-space"),
         ("PBR:wall01_p.dds", picture(SIZE, SIZE), Block.BC7, "three different channels"),
@@ -320,7 +320,7 @@ def test_a_clean_pair_passes_the_audit(tree: Path) -> None:
 def test_settings_are_read_from_text() -> None:
     source = SkyrimSource.parse("skyrim:old=/a,new=/b,masks=/c", size=512)
     assert (source.old, source.new, source.masks, source.size) == ("/a", "/b", "/c", 512)
-    with pytest.raises(ConfigError, match=r"mask is no setting of skyrim\. Did you mean masks\?"):
+    with pytest.raises(ConfigError, match=r"got mask; expected a setting of skyrim\. Did you mean masks\?"):
         SkyrimSource.parse("skyrim:old=/a,mask=/c", size=512)
-    with pytest.raises(ConfigError, match="lacks old"):
+    with pytest.raises(ConfigError, match="got no old; expected a source like"):
         SkyrimSource.parse("skyrim:new=/b", size=512)

@@ -1,4 +1,4 @@
-"""Procedural materials: all seven classes, all maps, tileable, seeded; no data and no network needed."""
+"""Generates procedural materials: all seven classes, all maps, tileable, from a seed; needs no files."""
 
 from pbrlib.data.sources.generated.source import STYLES, GeneratedSource
 

@@ -1,8 +1,8 @@
-"""What a style paints with: named sizes, seeded draws, coordinates, colours, and the surface it returns.
+"""Canvas and surface of the generated materials: coordinates, random draws, colours, and the painted fields.
 
-Lengths are fractions of the texture's width, colours are sRGB in [0, 1]. Random numbers are always drawn
-on the CPU and independently of the texture's size, so that one seed gives one material at every size and
-on every device.
+Lengths are fractions of the texture's width; colours are sRGB in [0, 1]. Random numbers are drawn on the CPU
+and do not depend on the size of the texture, so that a seed gives the same material at every size and on
+every device.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ DYES: Palette = (
     (0.78, 0.74, 0.66),
     (0.52, 0.38, 0.26),
 )
-"""Colours that paint, dye and glaze share, so that a colour alone does not tell a class."""
+"""Colours that paint, dye and glaze share, so that no class can be recognised by colour alone."""
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """A square texture to be painted: its size in pixels, its random numbers and its device.
+    """A square texture to paint: its size in pixels, its random generator and its device.
 
-    ``phase`` moves coordinates along and down, so that no joint lies on the border by habit.
+    ``phase`` is a random offset of the coordinates, so that joints are not always on the border.
     """
 
     size: int
@@ -47,7 +47,7 @@ class Canvas:
 
     @classmethod
     def seeded(cls, seed: int, *, size: int, device: torch.device | str = "cpu") -> Canvas:
-        """A canvas whose draws follow from ``seed`` alone."""
+        """Return a canvas whose draws depend on ``seed`` only."""
         random = torch.Generator().manual_seed(seed)
         along, down = torch.rand(2, generator=random).tolist()
         return cls(size, random, torch.device(device), (along, down))
@@ -58,36 +58,36 @@ class Canvas:
 
     @cached_property
     def u(self) -> Float[Tensor, "h w"]:
-        """Position along a row at pixel centres, in (0, 2); patterns repeat with period 1."""
+        """The horizontal position of each pixel centre, in (0, 2); patterns repeat with period 1."""
         return (self._ticks + self.phase[0])[None, :].expand(self.size, self.size)
 
     @cached_property
     def v(self) -> Float[Tensor, "h w"]:
-        """Position down a column at pixel centres, in (0, 2); patterns repeat with period 1."""
+        """The vertical position of each pixel centre, in (0, 2); patterns repeat with period 1."""
         return (self._ticks + self.phase[1])[:, None].expand(self.size, self.size)
 
     def table(self, *shape: int) -> Tensor:
-        """Uniform numbers in [0, 1) of a shape that may not depend on the size of the texture."""
+        """Draw uniform numbers in [0, 1); the shape must not depend on the size of the texture."""
         return torch.rand(*shape, generator=self.random).to(self.device)
 
     def uniform(self, low: float, high: float) -> float:
-        """One uniform number in [low, high)."""
+        """Draw a uniform number in [low, high)."""
         return low + (high - low) * float(torch.rand((), generator=self.random))
 
     def integer(self, low: int, high: int) -> int:
-        """One integer in low..high, both included."""
+        """Draw an integer in low..high, both included."""
         return int(torch.randint(low, high + 1, (), generator=self.random))
 
     def chance(self, probability: float) -> bool:
-        """True with the given probability."""
+        """Return True with the given probability."""
         return self.uniform(0.0, 1.0) < probability
 
     def choice(self, options: Sequence[_T]) -> _T:
-        """One of the options."""
+        """Draw one of the options."""
         return options[self.integer(0, len(options) - 1)]
 
     def colour(self, palette: Palette, *, spread: float = 0.12) -> Float[Tensor, "3 1 1"]:
-        """A colour between two of a palette, its brightness and channels varied by ``spread``."""
+        """Draw a colour between two colours of a palette; ``spread`` varies its brightness and channels."""
         first = torch.tensor(self.choice(palette))
         second = torch.tensor(self.choice(palette))
         mixed = torch.lerp(first, second, self.uniform(0.0, 0.5))
@@ -95,10 +95,10 @@ class Canvas:
         mixed = mixed * (1.0 + (torch.rand(3, generator=self.random) - 0.5) * spread * 0.7)
         return mixed.clamp(0.03, 0.93).to(self.device)[:, None, None]
 
-    def varied(
+    def vary_colour(
         self, colour: Float[Tensor, "3 1 1"], *, index: Int[Tensor, "h w"], count: int, amount: float
     ) -> Float[Tensor, "3 h w"]:
-        """A colour that differs from piece to piece: brightness by ``amount``, hue by an eighth of it."""
+        """Vary a colour from piece to piece: brightness by ``amount``, channels by an eighth of it."""
         brightness = 1.0 + (self.table(1, count) - 0.5) * 2.0 * amount
         hue = 1.0 + (self.table(3, count) - 0.5) * 0.25 * amount
         return colour * (brightness * hue)[:, index]
@@ -108,9 +108,9 @@ class Canvas:
 class Surface:
     """A painted material before quantisation.
 
-    ``elevation`` is the height in widths of the texture (no fixed offset), so that surfaces can be
-    laid over one another; ``albedo`` is sRGB in [0, 1]; ``roughness`` and ``metallic`` are in [0, 1];
-    ``mask`` holds class ids where the surface is made of several materials.
+    ``elevation`` is the height in widths of the texture, with any offset, so that surfaces can be combined.
+    ``albedo`` is sRGB in [0, 1]; ``roughness`` and ``metallic`` are in [0, 1]. ``mask`` has the class ids, or
+    is None before the class is set.
     """
 
     elevation: Float[Tensor, "h w"]
@@ -119,31 +119,31 @@ class Surface:
     metallic: Float[Tensor, "h w"]
     mask: Int[Tensor, "h w"] | None = None
 
-    def turned(self) -> Surface:
-        """The surface with rows and columns exchanged: horizontal planks become vertical ones."""
+    def transposed(self) -> Surface:
+        """Return the surface with rows and columns exchanged, so that horizontal planks become vertical."""
         fields = (self.elevation, self.albedo, self.roughness, self.metallic)
         elevation, albedo, roughness, metallic = (field.mT.contiguous() for field in fields)
         mask = None if self.mask is None else self.mask.mT.contiguous()
         return Surface(elevation, albedo, roughness, metallic, mask)
 
     def scaled(self, factor: float) -> Surface:
-        """The surface with its elevation multiplied."""
+        """Return the surface with its elevation multiplied by a factor."""
         return replace(self, elevation=self.elevation * factor)
 
 
 def dielectric(
     elevation: Float[Tensor, "h w"], *, albedo: Float[Tensor, "3 h w"], roughness: Float[Tensor, "h w"]
 ) -> Surface:
-    """A surface without metal."""
+    """Return a surface without metal."""
     return Surface(elevation, albedo, roughness, torch.zeros_like(elevation))
 
 
 def ramp(x: Tensor, low: float, high: float) -> Tensor:
-    """Smooth step: 0 below ``low``, 1 above ``high``."""
+    """Apply a smoothstep: 0 below ``low``, 1 above ``high``."""
     t = ((x - low) / (high - low)).clamp(0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)
 
 
 def blend(below: Tensor | float, above: Tensor | float, share: Tensor) -> Tensor:
-    """``below`` where ``share`` is 0, ``above`` where it is 1."""
+    """Interpolate from ``below`` (``share`` 0) to ``above`` (``share`` 1)."""
     return below * (1.0 - share) + above * share

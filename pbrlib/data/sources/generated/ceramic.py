@@ -1,4 +1,4 @@
-"""Ceramic: fired and mostly glazed tiles in mortar, each piece a little different."""
+"""Procedural styles of ceramic: wall tiles, hexagons, mosaics, painted tiles and roof tiles."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _GROUTS: Palette = ((0.72, 0.69, 0.63), (0.48, 0.45, 0.41), (0.30, 0.28, 0.26), 
 
 
 def _set_in_grout(canvas: Canvas, tiles: Tiles, *, glaze: Tensor, edge: Tensor, joint: float) -> Surface:
-    """Glazed pieces with rounded edges: glaze (3, h, w) over clay, mortar where ``edge`` < ``joint``."""
+    """Paint glazed tiles with rounded edges: glaze (3, h, w), and grout if ``edge`` < ``joint``."""
     inside = edge - joint
     face = ramp(inside, -0.001, 0.003)
     rise = canvas.uniform(0.004, 0.009)
@@ -39,102 +39,105 @@ def _set_in_grout(canvas: Canvas, tiles: Tiles, *, glaze: Tensor, edge: Tensor, 
     cloud = noise(canvas, low=1, high=48, slope=1.3)
     grout = canvas.colour(_GROUTS) * (1.0 + 0.07 * sand + 0.08 * cloud)
     grime = ramp(0.010 - inside, 0.0, 0.010) * ramp(cloud, -0.6, 1.4) * canvas.uniform(0.1, 0.6)
-    pooled = 1.0 - 0.18 * ramp(0.008 - inside, 0.0, 0.008)  # glaze gathers and darkens along the edge
+    pooled = 1.0 - 0.18 * ramp(0.008 - inside, 0.0, 0.008)  # glaze is thicker and darker along the edge
     albedo = blend(grout, blend(glaze * pooled, grout * 0.6, grime), face)
     gloss = canvas.uniform(0.07, 0.32)
-    piece = (canvas.table(tiles.count)[tiles.index] - 0.5) * 0.08
+    offset = (canvas.table(tiles.count)[tiles.index] - 0.5) * 0.08
     smear = ramp(noise(canvas, low=2, high=64, slope=1.1), 0.0, 2.5) * 0.25
-    rough = blend(0.86 + 0.04 * sand, gloss + piece + smear + 0.4 * grime, face)
+    rough = blend(0.86 + 0.04 * sand, gloss + offset + smear + 0.4 * grime, face)
     return dielectric(elevation, albedo=albedo, roughness=rough)
 
 
 def square(canvas: Canvas) -> Surface:
-    """Wall and floor tiles in straight or running bond, sometimes a chequerboard of two glazes."""
-    across = 2 * canvas.integer(2, 4)
-    tall = canvas.choice((1, 1, 2))
+    """Paint wall or floor tiles in straight or running bond, sometimes as a chequerboard of two glazes."""
+    columns = 2 * canvas.integer(2, 4)
+    rows_per_column = canvas.choice((1, 1, 2))
     bond = canvas.choice((0.0, 0.0, 0.5))
-    tiles = courses(canvas, rows=across * tall, columns=across, shift=bond)
+    tiles = courses(canvas, rows=columns * rows_per_column, columns=columns, shift=bond)
     first, second = canvas.colour(_GLAZES), canvas.colour(_GLAZES)
-    row, column = tiles.index // across, tiles.index % across
+    row, column = tiles.index // columns, tiles.index % columns
     other = (row + column) % 2 if canvas.chance(0.35) else (tiles.index < 0).long()
     amount = canvas.uniform(0.04, 0.16)
     glaze = blend(first, second, other.float())
-    glaze = glaze * canvas.varied(torch.ones_like(first), index=tiles.index, count=tiles.count, amount=amount)
+    glaze = glaze * canvas.vary_colour(
+        torch.ones_like(first), index=tiles.index, count=tiles.count, amount=amount
+    )
     return _set_in_grout(
         canvas, tiles, glaze=glaze, edge=tiles.edge(corner=0.008), joint=canvas.uniform(0.003, 0.006)
     )
 
 
 def hexagon(canvas: Canvas) -> Surface:
-    """Honeycomb floor tiles, one colour in a few of another."""
+    """Paint hexagonal floor tiles of one colour, with a few accent tiles of another colour."""
     tiles = hexagons(canvas, columns=canvas.choice((5, 7, 9, 12)))
-    odd = (canvas.table(tiles.count) < canvas.uniform(0.05, 0.3))[tiles.index].float()
+    accent = (canvas.table(tiles.count) < canvas.uniform(0.05, 0.3))[tiles.index].float()
     amount = canvas.uniform(0.05, 0.18)
-    main = canvas.varied(canvas.colour(_GLAZES), index=tiles.index, count=tiles.count, amount=amount)
-    glaze = blend(main, canvas.colour(_GLAZES), odd)
+    main = canvas.vary_colour(canvas.colour(_GLAZES), index=tiles.index, count=tiles.count, amount=amount)
+    glaze = blend(main, canvas.colour(_GLAZES), accent)
     return _set_in_grout(canvas, tiles, glaze=glaze, edge=tiles.edge(), joint=canvas.uniform(0.003, 0.006))
 
 
 def mosaic(canvas: Canvas) -> Surface:
-    """Small hand-cut pieces whose glazes follow a drawing."""
-    across = canvas.integer(14, 22)
-    cut = cells(canvas, rows=across, columns=across, jitter=canvas.uniform(0.25, 0.6))
-    edge = cut.edge / across
+    """Paint small hand-cut pieces; a noise pattern selects the glaze of each piece."""
+    columns = canvas.integer(14, 22)
+    cut = cells(canvas, rows=columns, columns=columns, jitter=canvas.uniform(0.25, 0.6))
+    edge = cut.edge / columns
     tiles = Tiles(edge, edge, cut.x, cut.y, cut.index, cut.count)
-    drawing = noise(canvas, low=1, high=4, slope=1.2)
-    centre_x = (canvas.u - cut.x / across).remainder(1.0)
-    centre_y = (canvas.v - cut.y / across).remainder(1.0)
+    pattern = noise(canvas, low=1, high=4, slope=1.2)
+    centre_x = (canvas.u - cut.x / columns).remainder(1.0)
+    centre_y = (canvas.v - cut.y / columns).remainder(1.0)
     last = canvas.size - 1
     row, column = (
         (centre_y * canvas.size).long().clamp(0, last),
         (centre_x * canvas.size).long().clamp(0, last),
     )
-    band = ((drawing[row, column] * canvas.uniform(1.0, 2.0)).floor().long() + 8) % 4
+    band = ((pattern[row, column] * canvas.uniform(1.0, 2.0)).floor().long() + 8) % 4
     glazes = torch.stack([canvas.colour(_GLAZES)[:, 0, 0] for _ in range(4)], dim=1)
     unit = torch.ones(3, 1, 1, device=canvas.device)
-    glaze = glazes[:, band] * canvas.varied(unit, index=cut.index, count=cut.count, amount=0.22)
+    glaze = glazes[:, band] * canvas.vary_colour(unit, index=cut.index, count=cut.count, amount=0.22)
     return _set_in_grout(canvas, tiles, glaze=glaze, edge=edge, joint=canvas.uniform(0.0025, 0.005))
 
 
 def painted(canvas: Canvas) -> Surface:
-    """Square tiles with one symmetrical ornament painted under the glaze."""
-    across = canvas.choice((3, 4, 5))
-    tiles = courses(canvas, rows=across, columns=across)
+    """Paint square tiles with a symmetrical ornament under the glaze."""
+    columns = canvas.choice((3, 4, 5))
+    tiles = courses(canvas, rows=columns, columns=columns)
     x, y = tiles.x.abs(), tiles.y.abs()
     radius, angle = torch.hypot(x, y), torch.atan2(torch.minimum(x, y), torch.maximum(x, y))
-    far = torch.hypot(0.5 - x, 0.5 - y)
+    corner_distance = torch.hypot(0.5 - x, 0.5 - y)
     petals = torch.cos(angle * canvas.choice((4, 8, 12))) * canvas.uniform(0.05, 0.12)
     rings = torch.sin((radius + petals) * canvas.uniform(14.0, 30.0) + canvas.uniform(0.0, 6.0))
-    corners = torch.sin(far * canvas.uniform(18.0, 36.0))
-    line = torch.where(radius < far, rings, corners) + 0.12 * noise(canvas, low=6, high=64, slope=1.0)
-    base = canvas.varied(canvas.colour(_GLAZES[:2]), index=tiles.index, count=tiles.count, amount=0.06)
+    corners = torch.sin(corner_distance * canvas.uniform(18.0, 36.0))
+    line = torch.where(radius < corner_distance, rings, corners)
+    line = line + 0.12 * noise(canvas, low=6, high=64, slope=1.0)
+    base = canvas.vary_colour(canvas.colour(_GLAZES[:2]), index=tiles.index, count=tiles.count, amount=0.06)
     glaze = blend(base, canvas.colour(_GLAZES[2:7]), ramp(line, 0.1, 0.4))
     glaze = blend(glaze, canvas.colour(_GLAZES), ramp(-line, 0.75, 0.9))
     return _set_in_grout(canvas, tiles, glaze=glaze, edge=tiles.edge(), joint=canvas.uniform(0.002, 0.005))
 
 
 def roof(canvas: Canvas) -> Surface:
-    """Courses of half-round clay tiles, each lying on the one below."""
+    """Paint courses of half-round clay tiles; each course overlaps the next one below."""
     rows, columns = 2 * canvas.integer(2, 3), canvas.integer(6, 10)
     sway = noise(canvas, low=2, high=24, slope=1.2) * 0.002
     tiles = courses(
         canvas, rows=rows, columns=columns, shift=canvas.choice((0.0, 0.5)), jitter=0.08, warp=(sway, sway)
     )
     lift = canvas.table(3, tiles.count)
-    down = tiles.y + 0.5
+    depth = tiles.y + 0.5  # from the upper to the lower end of a tile
     barrel = (1.0 - (2.0 * tiles.x).square()).clamp_min(0.0).sqrt()
-    lip = ramp(1.0 - down, 0.0, 0.04)
+    lip = ramp(1.0 - depth, 0.0, 0.04)
     grain = noise(canvas, low=16, high=200, slope=0.8)
-    height = barrel * 0.28 / columns + down * lip * (0.10 + 0.04 * lift[0][tiles.index]) / rows
+    height = barrel * 0.28 / columns + depth * lip * (0.10 + 0.04 * lift[0][tiles.index]) / rows
     elevation = height + 0.012 * (lift[1][tiles.index] - 0.5) / columns + grain * 0.00015
     glazed = canvas.chance(0.3)
     palette = _GLAZES[2:6] if glazed else _CLAYS
-    clay = canvas.varied(canvas.colour(palette), index=tiles.index, count=tiles.count, amount=0.25)
+    clay = canvas.vary_colour(canvas.colour(palette), index=tiles.index, count=tiles.count, amount=0.25)
     cloud = noise(canvas, low=2, high=96, slope=1.2)
-    soot = ramp(cloud + 1.2 * (0.35 - down), 0.3, 2.0) * canvas.uniform(0.2, 0.7)
+    soot = ramp(cloud + 1.2 * (0.35 - depth), 0.3, 2.0) * canvas.uniform(0.2, 0.7)
     shade = 1.0 + 0.06 * grain + 0.08 * cloud
-    gap = ramp(barrel, 0.0, 0.45)
-    albedo = blend(clay * shade, canvas.colour(_GROUTS[1:3]) * 0.7, soot) * blend(0.45, 1.0, gap)
+    coverage = ramp(barrel, 0.0, 0.45)
+    albedo = blend(clay * shade, canvas.colour(_GROUTS[1:3]) * 0.7, soot) * blend(0.45, 1.0, coverage)
     rough = (canvas.uniform(0.2, 0.4) if glazed else canvas.uniform(0.78, 0.92)) + 0.03 * grain
     rough = blend(rough, 0.92, soot * 0.8)
     return dielectric(elevation, albedo=albedo, roughness=rough)

@@ -1,4 +1,4 @@
-"""Textures of several materials: the heights are composed first, and the class is known per pixel."""
+"""Procedural styles of several materials: surfaces are combined by height, with a class for each pixel."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from pbrlib.data.sources.generated.noise import blur, noise
 from pbrlib.maps import class_id
 
 SOFT_EDGE = 0.0015
-"""Difference in elevation, in widths of the texture, within which two surfaces blend where they meet."""
+"""Difference in elevation, in widths of the texture, over which two meeting surfaces are blended."""
 
 
-def classed(surface: Surface, name: str) -> Surface:
-    """The surface with its whole mask set to one class."""
+def with_class(surface: Surface, name: str) -> Surface:
+    """Return the surface with one class for all pixels."""
     mask = torch.full_like(surface.elevation, class_id(name), dtype=torch.long)
     return Surface(surface.elevation, surface.albedo, surface.roughness, surface.metallic, mask)
 
 
-def over(below: Surface, above: Surface, share: Float[Tensor, "h w"]) -> Surface:
-    """Lays one classed surface over another where ``share`` (0 to 1) exceeds one half."""
+def lay_over(below: Surface, above: Surface, share: Float[Tensor, "h w"]) -> Surface:
+    """Blend one surface over another by ``share`` in [0, 1]; above one half, its class and metal are used."""
     top = share > 0.5
     return Surface(
         blend(below.elevation, above.elevation, share),
@@ -35,10 +35,10 @@ def over(below: Surface, above: Surface, share: Float[Tensor, "h w"]) -> Surface
     )
 
 
-def flooded(below: Surface, above: Surface) -> Surface:
-    """Whichever lies higher shows, as earth fills the joints between stones."""
+def merge_by_height(below: Surface, above: Surface) -> Surface:
+    """Combine two surfaces so that the higher one is visible, as earth between stones."""
     share = ramp(above.elevation - below.elevation, -SOFT_EDGE, SOFT_EDGE)
-    merged = over(below, above, share)
+    merged = lay_over(below, above, share)
     return Surface(
         torch.maximum(below.elevation, above.elevation),
         merged.albedo,
@@ -49,27 +49,28 @@ def flooded(below: Surface, above: Surface) -> Surface:
 
 
 def _mask(surface: Surface) -> Int[Tensor, "h w"]:
-    assert surface.mask is not None, "only classed surfaces are composed"
+    assert surface.mask is not None, "surfaces need a class before they are combined"
     return surface.mask
 
 
-def _lifted(surface: Surface, level: Tensor | float) -> Surface:
+def _raise_to(surface: Surface, level: Tensor | float) -> Surface:
+    """Replace the coarse elevation of a surface by a level, and keep its details."""
     flat = surface.elevation - blur(surface.elevation, radius=0.08)
     return Surface(flat + level, surface.albedo, surface.roughness, surface.metallic, surface.mask)
 
 
 def _studs(canvas: Canvas, *, across: int, radius: float) -> Tensor:
-    """Domes in [0, 1] on a lattice; ``radius`` in widths of the texture."""
+    """Return domes in [0, 1] on a lattice; ``radius`` is in widths of the texture."""
     fx = (canvas.u * across).remainder(1.0) - 0.5
     fy = (canvas.v * across).remainder(1.0) - 0.5
     return (1.0 - ((fx * fx + fy * fy) / (across * radius) ** 2)).clamp_min(0.0)
 
 
 def strapped(canvas: Canvas) -> Surface:
-    """Wooden boards held by riveted iron straps."""
-    boards = classed(canvas.choice((wood.plank, wood.plank, wood.shingle))(canvas), "wood")
-    iron = classed(
-        metal.corroded(
+    """Paint wooden boards with riveted iron straps."""
+    boards = with_class(canvas.choice((wood.plank, wood.plank, wood.shingle))(canvas), "wood")
+    iron = with_class(
+        metal.corrode(
             canvas,
             metal.sheet(canvas, palette=metal.METALS[:3]),
             amount=canvas.uniform(0.05, 0.4),
@@ -85,51 +86,51 @@ def strapped(canvas: Canvas) -> Surface:
     fx = ((canvas.u * per).remainder(1.0) - 0.5) / per
     head = (1.0 - (torch.hypot(fx, across / straps) / (width * 0.22)).square()).clamp_min(0.0).sqrt()
     level = blur(boards.elevation, radius=0.1).amax() + 0.006 + head * 0.010
-    band = _lifted(iron, level - 0.004 * (1.0 - ramp(inside, 0.0, 0.008)))
-    strapped_boards = over(boards, band, ramp(inside, -0.001, 0.001))
-    return strapped_boards.turned() if canvas.chance(0.5) else strapped_boards
+    band = _raise_to(iron, level - 0.004 * (1.0 - ramp(inside, 0.0, 0.008)))
+    strapped_boards = lay_over(boards, band, ramp(inside, -0.001, 0.001))
+    return strapped_boards.transposed() if canvas.chance(0.5) else strapped_boards
 
 
 def overgrown(canvas: Canvas) -> Surface:
-    """Paving half buried in earth or grass."""
-    paving = classed(canvas.choice((stone.cobble, stone.ashlar, stone.brick))(canvas), "stone")
-    bed = classed(canvas.choice((ground.soil, ground.earth, ground.grass))(canvas), "ground")
+    """Paint paving that is half covered by earth or grass."""
+    paving = with_class(canvas.choice((stone.cobble, stone.ashlar, stone.brick))(canvas), "stone")
+    bed = with_class(canvas.choice((ground.soil, ground.earth, ground.grass))(canvas), "ground")
     drift = noise(canvas, low=1, high=8, slope=1.3)
     detail = noise(canvas, low=6, high=96, slope=1.1)
     middle = paving.elevation.amax() * 0.5 + paving.elevation.amin() * 0.5
     level = middle + (0.55 * drift + 0.12 * detail + canvas.uniform(-0.4, 0.3)) * 0.010
-    return flooded(paving, _lifted(bed.scaled(0.5), level))
+    return merge_by_height(paving, _raise_to(bed.scaled(0.5), level))
 
 
 def studded(canvas: Canvas) -> Surface:
-    """Leather armour: a hide set with metal studs."""
+    """Paint leather armour with metal studs."""
     skin = canvas.choice((leather.pebbled, leather.stitched, leather.creased, leather.hide))(canvas)
-    stud = classed(
-        metal.corroded(canvas, metal.sheet(canvas), amount=canvas.uniform(0.02, 0.2), palette=metal.RUSTS),
+    stud = with_class(
+        metal.corrode(canvas, metal.sheet(canvas), amount=canvas.uniform(0.02, 0.2), palette=metal.RUSTS),
         "metal",
     )
     across = canvas.integer(4, 8)
     dome = _studs(canvas, across=across, radius=canvas.uniform(0.24, 0.36) / across)
-    raised = _lifted(stud, dome.sqrt() * 0.22 / across + blur(skin.elevation, radius=0.03))
-    return over(classed(skin, "leather"), raised, ramp(dome, 0.0, 0.06))
+    raised = _raise_to(stud, dome.sqrt() * 0.22 / across + blur(skin.elevation, radius=0.03))
+    return lay_over(with_class(skin, "leather"), raised, ramp(dome, 0.0, 0.06))
 
 
 def broken(canvas: Canvas) -> Surface:
-    """A tiled floor with tiles missing, their bed of stone or earth showing."""
-    tiled = classed(canvas.choice((ceramic.square, ceramic.hexagon, ceramic.mosaic))(canvas), "ceramic")
+    """Paint a tiled floor with missing tiles, which show a bed of stone or earth."""
+    tiled = with_class(canvas.choice((ceramic.square, ceramic.hexagon, ceramic.mosaic))(canvas), "ceramic")
     name, style = canvas.choice((("stone", stone.rock), ("ground", ground.soil)))
-    bed = classed(style(canvas), name)
+    bed = with_class(style(canvas), name)
     across = canvas.integer(6, 9)
     bend = noise(canvas, low=3, high=64, slope=1.2) * (0.05 / across)
     pieces = cells(canvas, rows=across, columns=across, warp=(bend, bend.mT))
     where = noise(canvas, low=1, high=3, slope=1.0) + 0.5 * (canvas.table(pieces.count)[pieces.index] - 0.5)
     gone = ramp(where, 0.5, 0.54)
-    return over(tiled, _lifted(bed.scaled(0.5), tiled.elevation.amin() - 0.006), gone)
+    return lay_over(tiled, _raise_to(bed.scaled(0.5), tiled.elevation.amin() - 0.006), gone)
 
 
 def patched(canvas: Canvas) -> Surface:
-    """Cloth with leather patches sewn on."""
-    cloth = classed(canvas.choice((fabric.plain, fabric.twill, fabric.burlap))(canvas), "fabric")
+    """Paint cloth with sewn leather patches."""
+    cloth = with_class(canvas.choice((fabric.plain, fabric.twill, fabric.burlap))(canvas), "fabric")
     skin = leather.hide(canvas)
     across = canvas.choice((2, 3))
     patches = courses(canvas, rows=across * 2, columns=across, shift=0.5, jitter=0.15)
@@ -148,17 +149,15 @@ def patched(canvas: Canvas) -> Surface:
         skin.metallic,
     )
     level = blur(cloth.elevation, radius=0.03) + 0.005
-    return over(cloth, _lifted(classed(sewn, "leather"), level), ramp(inside, -0.001, 0.001))
+    return lay_over(cloth, _raise_to(with_class(sewn, "leather"), level), ramp(inside, -0.001, 0.001))
 
 
 def framed(canvas: Canvas) -> Surface:
-    """Timber framing with stone infill and iron nails: three materials."""
-    infill = classed(canvas.choice((stone.brick, stone.ashlar, stone.rock))(canvas), "stone")
-    beams = classed(wood.veneer(canvas), "wood")
-    iron = classed(
-        metal.corroded(
-            canvas, metal.sheet(canvas, palette=metal.METALS[:3]), amount=0.3, palette=metal.RUSTS
-        ),
+    """Paint timber framing with stone infill and iron nails."""
+    infill = with_class(canvas.choice((stone.brick, stone.ashlar, stone.rock))(canvas), "stone")
+    beams = with_class(wood.veneer(canvas), "wood")
+    iron = with_class(
+        metal.corrode(canvas, metal.sheet(canvas, palette=metal.METALS[:3]), amount=0.3, palette=metal.RUSTS),
         "metal",
     )
     rows, columns = 2 * canvas.integer(1, 2), canvas.integer(1, 2)
@@ -167,8 +166,8 @@ def framed(canvas: Canvas) -> Surface:
     ragged = noise(canvas, low=2, high=24, slope=1.4) * 0.003
     depth = half - bays.edge() + ragged
     top = infill.elevation.amax() + 0.012
-    beam = _lifted(beams.scaled(2.0), top - 0.008 * (1.0 - ramp(depth, 0.0, 0.01)))
-    built = over(infill, beam, ramp(depth, -0.001, 0.001))
+    beam = _raise_to(beams.scaled(2.0), top - 0.008 * (1.0 - ramp(depth, 0.0, 0.01)))
+    built = lay_over(infill, beam, ramp(depth, -0.001, 0.001))
     dome = _studs(canvas, across=12, radius=0.016) * (depth > 0.025)
-    nails = _lifted(iron, top + 0.010 * dome.sqrt())
-    return over(built, nails, ramp(dome, 0.0, 0.1))
+    nails = _raise_to(iron, top + 0.010 * dome.sqrt())
+    return lay_over(built, nails, ramp(dome, 0.0, 0.1))

@@ -1,4 +1,4 @@
-"""Fabric: threads that pass over and under one another."""
+"""Procedural styles of fabric: plain weave, twill, knit, plaid and burlap."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ _JUTE: Palette = ((0.55, 0.44, 0.30), (0.46, 0.36, 0.25), (0.62, 0.54, 0.40))
 
 
 def _fold(canvas: Canvas) -> Tensor:
-    """Soft creases of the whole cloth, in widths of the texture."""
+    """Return the elevation of soft creases, in widths of the texture."""
     return noise(canvas, low=1, high=10, slope=2.0) * canvas.uniform(0.001, 0.005)
 
 
 def _weave(
     canvas: Canvas, over: Tensor, *, threads: int, warp: Tensor, weft: Tensor, slack: float = 0.12
 ) -> Surface:
-    """A woven cloth.
+    """Paint a woven cloth.
 
     Args:
-        canvas: where it is painted.
-        over: (period, period) of 0 and 1, rows are weft threads: 1 where the warp thread lies on top.
-        threads: number of threads along each axis, a multiple of the period.
+        canvas: The canvas to paint on.
+        over: The weave, (period, period): 1 if the warp thread is on top, else 0. Rows are weft threads.
+        threads: Number of threads along each axis, a multiple of the period.
         warp: sRGB colours (3, threads) of the vertical threads.
         weft: sRGB colours (3, threads) of the horizontal threads.
-        slack: how far threads wander, in threads.
+        slack: Displacement of the threads, in thread widths.
     """
     period = over.shape[0]
     sway = noise(canvas, low=2, high=threads / 2, slope=0.8, stretch=(1.0, 3.0)) * (slack / threads)
@@ -67,7 +67,7 @@ def _weave(
 def _cloth(
     canvas: Canvas, elevation: Tensor, *, colour: Tensor, depth: Tensor, strand: Tensor, fibre: Tensor
 ) -> Surface:
-    """Colours a cloth: darker between threads (``depth`` 0), faded and soiled in large patches."""
+    """Colour a cloth: darker between threads (``depth`` 0), faded and soiled in large patches."""
     wear = noise(canvas, low=1, high=24, slope=1.4)
     shade = blend(0.62, 1.04, depth) * (1.0 + 0.05 * strand * depth + 0.035 * fibre + 0.04 * wear)
     soil = ramp(wear, 0.8, 2.6) * canvas.uniform(0.0, 0.45)
@@ -78,13 +78,13 @@ def _cloth(
 
 
 def _yarn(canvas: Canvas, palette: Palette, *, threads: int, amount: float) -> Tensor:
-    """One dye (3, threads) with thread-to-thread variation."""
+    """Return the colours (3, threads) of threads of one dye, which vary from thread to thread."""
     brightness = 1.0 + (canvas.table(1, threads) - 0.5) * 2.0 * amount
     return canvas.colour(palette)[:, :, 0] * brightness
 
 
 def plain(canvas: Canvas) -> Surface:
-    """Linen and canvas: one over, one under; sometimes two dyes."""
+    """Paint linen or canvas in plain weave, sometimes with two dyes."""
     threads = 2 * canvas.integer(9, 16)
     warp = _yarn(canvas, _YARNS, threads=threads, amount=0.14)
     weft = warp.flip(1) if canvas.chance(0.6) else _yarn(canvas, _YARNS, threads=threads, amount=0.14)
@@ -92,7 +92,7 @@ def plain(canvas: Canvas) -> Surface:
 
 
 def twill(canvas: Canvas) -> Surface:
-    """Denim and wool: two over, two under, one further each time; sometimes in a herringbone."""
+    """Paint denim or wool in twill weave, sometimes as a herringbone."""
     threads = 8 * canvas.integer(2, 4)
     steps = torch.arange(8)
     lead = torch.where(steps < 4, steps, 7 - steps) if canvas.chance(0.3) else steps % 4
@@ -104,7 +104,7 @@ def twill(canvas: Canvas) -> Surface:
 
 
 def plaid(canvas: Canvas) -> Surface:
-    """Tartan: the same sequence of dyed stripes in both directions."""
+    """Paint a tartan: the same sequence of dyed stripes in both directions."""
     repeats = canvas.choice((1, 2))
     sett = canvas.choice((12, 16))
     dyes = torch.stack([canvas.colour(_YARNS)[:, 0, 0] for _ in range(4)], dim=1)
@@ -118,7 +118,7 @@ def plaid(canvas: Canvas) -> Surface:
 
 
 def burlap(canvas: Canvas) -> Surface:
-    """Sackcloth: coarse uneven threads with holes between them."""
+    """Paint sackcloth: coarse uneven threads with holes between them."""
     threads = 2 * canvas.integer(9, 14)
     warp = _yarn(canvas, _JUTE, threads=threads, amount=0.3)
     weft = _yarn(canvas, _JUTE, threads=threads, amount=0.3) * 0.3 + warp.flip(1) * 0.7
@@ -129,7 +129,7 @@ def burlap(canvas: Canvas) -> Surface:
 
 
 def knit(canvas: Canvas) -> Surface:
-    """Stockinette: columns of V-shaped loops."""
+    """Paint stockinette: columns of V-shaped loops."""
     columns, rows = canvas.integer(9, 16), canvas.integer(12, 20)
     sway = noise(canvas, low=2, high=columns, slope=0.8) * (0.08 / columns)
     x = (canvas.u + sway) * columns
@@ -148,5 +148,5 @@ def knit(canvas: Canvas) -> Surface:
     striped = ((y.floor().long() % rows) // band % 2).float() * float(canvas.chance(0.4))
     dye = blend(canvas.colour(_YARNS), canvas.colour(_YARNS), striped)
     unit = torch.ones(3, 1, 1, device=canvas.device)
-    colour = dye * canvas.varied(unit, index=stitch, count=rows * columns, amount=0.06)
+    colour = dye * canvas.vary_colour(unit, index=stitch, count=rows * columns, amount=0.06)
     return _cloth(canvas, elevation, colour=colour, depth=ramp(top, 0.0, 0.8), strand=strand, fibre=fibre)

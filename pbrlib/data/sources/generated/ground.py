@@ -1,4 +1,4 @@
-"""Ground: loose earth and what lies on it."""
+"""Procedural styles of ground: soil, gravel, mud, leaf litter and grass."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _GREENS: Palette = ((0.35, 0.42, 0.18), (0.42, 0.48, 0.23), (0.54, 0.52, 0.27), 
 
 
 def earth(canvas: Canvas) -> Surface:
-    """Bare crumbly earth: the bed that every other ground lies on."""
+    """Paint bare crumbly earth, which is under every other ground."""
     lumps = noise(canvas, low=2, high=200, slope=1.7)
     crumb = noise(canvas, low=40, high=256, slope=0.7)
     clods = cells(canvas, rows=36, columns=36, warp=(lumps * 0.004, lumps * 0.004))
@@ -41,7 +41,7 @@ def earth(canvas: Canvas) -> Surface:
 
 
 def soil(canvas: Canvas) -> Surface:
-    """Earth with scattered pebbles."""
+    """Paint earth with scattered pebbles."""
     bed = earth(canvas)
     return _pebbles(
         canvas, bed, across=canvas.integer(14, 22), share=canvas.uniform(0.1, 0.35), round_off=0.9
@@ -49,7 +49,7 @@ def soil(canvas: Canvas) -> Surface:
 
 
 def _pebbles(canvas: Canvas, bed: Surface, *, across: int, share: float, round_off: float = 0.5) -> Surface:
-    """Lays stones on a bed; ``round_off`` 0 gives broken stones that fill their cells, 1 round pebbles."""
+    """Add stones to a bed; ``round_off`` 0 gives broken stones that fill their cells, 1 round pebbles."""
     lobes = noise(canvas, low=across / 2, high=across * 3, slope=1.0) * (0.022 / across)
     stones = cells(canvas, rows=across, columns=across, warp=(lobes, lobes.mT))
     table = canvas.table(2, stones.count)
@@ -61,7 +61,7 @@ def _pebbles(canvas: Canvas, bed: Surface, *, across: int, share: float, round_o
     face = ramp(inside, 0.0, 0.06) * laid
     contact = ramp(inside, -0.15, 0.0) * laid * (1.0 - face)
     grain = noise(canvas, low=24, high=256, slope=0.9)
-    colour = canvas.varied(canvas.colour(_PEBBLES), index=stones.index, count=stones.count, amount=0.30)
+    colour = canvas.vary_colour(canvas.colour(_PEBBLES), index=stones.index, count=stones.count, amount=0.30)
     return dielectric(
         bed.elevation + dome * (0.11 + 0.08 * table[0][stones.index]) / across + face * grain * 0.00015,
         albedo=blend(bed.albedo * (1.0 - 0.4 * contact), colour * (0.8 + 0.2 * dome + 0.07 * grain), face),
@@ -70,7 +70,7 @@ def _pebbles(canvas: Canvas, bed: Surface, *, across: int, share: float, round_o
 
 
 def gravel(canvas: Canvas) -> Surface:
-    """Stones of three sizes heaped on earth."""
+    """Paint stones of three sizes on earth."""
     surface = earth(canvas).scaled(0.4)
     base, round_off = canvas.integer(8, 11), canvas.uniform(0.0, 0.9)
     for across, share in ((base * 4, 0.95), (base * 2, 0.8), (base, canvas.uniform(0.25, 0.5))):
@@ -79,7 +79,7 @@ def gravel(canvas: Canvas) -> Surface:
 
 
 def mud(canvas: Canvas) -> Surface:
-    """Dried mud, cracked into curled plates, those cracked again."""
+    """Paint dried mud: curled plates that are cracked again."""
     across = canvas.integer(6, 10)
     bend = noise(canvas, low=3, high=40, slope=1.6) * (0.08 / across)
     sway = noise(canvas, low=3, high=40, slope=1.6) * (0.08 / across)
@@ -94,17 +94,19 @@ def mud(canvas: Canvas) -> Surface:
     level = (canvas.table(plates.count)[plates.index] - 0.5) * 0.12
     height = (1.0 - crack) * (0.32 + curl + level) - 0.14 * split
     elevation = height * (0.2 / across) + grain * 0.0002
-    mudcolour = canvas.varied(canvas.colour(_EARTHS), index=plates.index, count=plates.count, amount=0.12)
+    mudcolour = canvas.vary_colour(
+        canvas.colour(_EARTHS), index=plates.index, count=plates.count, amount=0.12
+    )
     cloud = noise(canvas, low=1, high=64, slope=1.2)
     shade = (1.0 + 0.05 * grain + 0.07 * cloud + 0.25 * curl) * (1.0 - 0.6 * crack) * (1.0 - 0.35 * split)
     rough = canvas.uniform(0.7, 0.92) + 0.03 * grain + 0.05 * crack - 0.04 * cloud
     return dielectric(elevation, albedo=mudcolour * shade, roughness=rough)
 
 
-def _strewn(
+def _strew(
     canvas: Canvas, bed: Surface, *, across: int, layers: int, blade: bool, palette: Palette
 ) -> Surface:
-    """Leaves (oval, ribbed) or blades of grass (long, narrow) strewn over a bed."""
+    """Scatter leaves (oval, ribbed) or blades of grass (long, narrow) over a bed."""
     slim = 0.07 if blade else canvas.uniform(0.28, 0.42)
 
     def shape(x: Tensor, y: Tensor, key: Tensor) -> Tensor:
@@ -140,16 +142,16 @@ def _strewn(
 
 
 def leaves(canvas: Canvas) -> Surface:
-    """Leaf litter of one autumn on bare earth."""
+    """Paint leaf litter on bare earth."""
     bed = earth(canvas)
     palette = _LITTER if canvas.chance(0.8) else (*_LITTER[:2], *_GREENS[:2])
     across, layers = canvas.integer(7, 11), canvas.integer(4, 6)
-    return _strewn(canvas, bed, across=across, layers=layers, blade=False, palette=palette)
+    return _strew(canvas, bed, across=across, layers=layers, blade=False, palette=palette)
 
 
 def grass(canvas: Canvas) -> Surface:
-    """Trampled grass with earth showing through."""
+    """Paint trampled grass with visible earth."""
     bed = earth(canvas)
     palette = _GREENS if canvas.chance(0.7) else (*_GREENS[2:3], *_EARTHS[3:4], *_LITTER[2:3])
     across = canvas.integer(9, 14)
-    return _strewn(canvas, bed, across=across, layers=canvas.integer(4, 6), blade=True, palette=palette)
+    return _strew(canvas, bed, across=across, layers=canvas.integer(4, 6), blade=True, palette=palette)

@@ -1,4 +1,4 @@
-"""Things placed at random, one per cell of a lattice that wraps: Voronoi cells and scattered stamps."""
+"""Random placement with one item per cell of a periodic lattice: Voronoi cells and scattered stamps."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from torch import Tensor
 from pbrlib.data.sources.generated.canvas import Canvas
 
 Stamp: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Local coordinates x, y and a random key in [0, 1) to an elevation, negative outside the shape."""
+"""Maps local coordinates x, y and a random key in [0, 1) to an elevation, negative outside of the shape."""
 
 
 @dataclass(frozen=True)
 class Cells:
-    """A periodic Voronoi diagram, lengths in units of a cell.
+    """A periodic Voronoi diagram, with lengths in units of a cell.
 
-    ``near`` is the distance to the nearest centre, ``edge`` that to the nearest border, ``index`` the
-    number of the cell out of ``count``, ``x`` and ``y`` the position relative to its centre.
+    ``near`` is the distance to the nearest centre, ``edge`` the distance to the nearest border, ``index`` the
+    number of the cell (of ``count`` cells), ``x`` and ``y`` the position relative to the centre of the cell.
     """
 
     near: Float[Tensor, "h w"]
@@ -40,17 +40,17 @@ def cells(
     jitter: float = 0.9,
     warp: tuple[Tensor, Tensor] | None = None,
 ) -> Cells:
-    """Voronoi cells around jittered lattice points.
+    """Return Voronoi cells around jittered lattice points.
 
-    The border distance is exact for the cells that reach into the 3 x 3 neighbourhood of a pixel
-    (method: I. Quilez, "Voronoi borders").
+    The distance to the border is exact for cells in the 3 x 3 neighbourhood of a pixel (method: I. Quilez,
+    "Voronoi borders").
 
     Args:
-        canvas: where it is sampled.
-        rows: lattice points down the texture.
-        columns: lattice points along the texture.
+        canvas: The canvas that gives coordinates and random numbers.
+        rows: Number of rows of lattice points.
+        columns: Number of columns of lattice points.
         jitter: 0 for a square grid, 1 for points anywhere in their cell.
-        warp: displacements of the coordinates along and down, in widths of the texture.
+        warp: Horizontal and vertical displacements of the coordinates, in widths of the texture.
     """
     points = (canvas.table(2, rows * columns) - 0.5) * jitter + 0.5
     u, v = (canvas.u, canvas.v) if warp is None else (canvas.u + warp[0], canvas.v + warp[1])
@@ -89,9 +89,9 @@ def _border(found: list[tuple[Tensor, Tensor]], *, x: Tensor, y: Tensor) -> Tens
 
 @dataclass(frozen=True)
 class Scattered:
-    """What lies on top after scattering: elevation above the bed, a key per stamp, local coordinates.
+    """Scattered stamps: elevation above the bed, and key and local coordinates of the topmost stamp.
 
-    ``covered`` is false, and ``top`` zero, where the bed shows.
+    Where no stamp covers the bed, ``covered`` is False and ``top`` is 0.
     """
 
     top: Float[Tensor, "h w"]
@@ -102,14 +102,14 @@ class Scattered:
 
 
 def scatter(canvas: Canvas, stamp: Stamp, *, across: int, layers: int, pile: float) -> Scattered:
-    """Throws one turned stamp into every cell of a lattice, layer over layer.
+    """Place one rotated stamp into every cell of a lattice, in several layers.
 
     Args:
-        canvas: where it is sampled.
-        stamp: the shape, in units of a cell; must fit a circle of radius 0.7 around its centre.
-        across: lattice cells along each axis.
-        layers: number of lattices, each thrown on the one before.
-        pile: elevation that each layer adds, in units of the stamp's elevation.
+        canvas: The canvas that gives coordinates and random numbers.
+        stamp: The shape in units of a cell; it must fit a circle of radius 0.7 around its centre.
+        across: Number of lattice cells along each axis.
+        layers: Number of layers, each with its own lattice.
+        pile: Elevation that each layer adds, in units of the stamp's elevation.
     """
     key, x, y = torch.zeros_like(canvas.u), torch.zeros_like(canvas.u), torch.zeros_like(canvas.u)
     height = torch.zeros_like(canvas.u)
@@ -117,7 +117,9 @@ def scatter(canvas: Canvas, stamp: Stamp, *, across: int, layers: int, pile: flo
         place_x, place_y, turn, tags, lift = canvas.table(5, across * across)
         shift = canvas.table(2)
         cos, sin = (turn * (2.0 * torch.pi)).cos(), (turn * (2.0 * torch.pi)).sin()
-        for cell, ox, oy in _reached((canvas.u + shift[0]) * across, (canvas.v + shift[1]) * across, across):
+        for cell, ox, oy in _nearest_cells(
+            (canvas.u + shift[0]) * across, (canvas.v + shift[1]) * across, across
+        ):
             ox, oy = ox - (place_x.take(cell) - 0.5) * 0.6, oy - (place_y.take(cell) - 0.5) * 0.6
             c, s, tag = cos.take(cell), sin.take(cell), tags.take(cell)
             tx, ty = ox * c + oy * s, oy * c - ox * s
@@ -129,8 +131,8 @@ def scatter(canvas: Canvas, stamp: Stamp, *, across: int, layers: int, pile: flo
     return Scattered(height, key, x, y, height > 0.0)
 
 
-def _reached(x: Tensor, y: Tensor, across: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """The four cells nearest to each pixel: their numbers, and the pixel relative to their middles."""
+def _nearest_cells(x: Tensor, y: Tensor, across: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield the four nearest cells of each pixel: their numbers, and the pixel relative to their centres."""
     left, upper = (x - 0.5).floor(), (y - 0.5).floor()
     for row in (upper, upper + 1):
         line = row.long() % across * across

@@ -1,4 +1,4 @@
-"""Regular arrangements: courses of bricks and planks, hexagons, parquet blocks; all of them wrap."""
+"""Regular periodic arrangements of pieces: courses of bricks or planks, hexagons, parquet blocks."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pbrlib.data.sources.generated.canvas import Canvas
 
 @dataclass(frozen=True)
 class Tiles:
-    """Pieces laid side by side, lengths in widths of the texture.
+    """Pieces side by side, with lengths in widths of the texture.
 
-    ``across`` and ``down`` are the distances to the nearest vertical and horizontal border, ``x`` and
-    ``y`` the position within the piece in [-0.5, 0.5], ``index`` its number out of ``count``.
+    ``across`` and ``down`` are the distances to the nearest vertical and horizontal border, ``x`` and ``y``
+    the position within the piece in [-0.5, 0.5], ``index`` the number of the piece (of ``count`` pieces).
     """
 
     across: Float[Tensor, "h w"]
@@ -27,7 +27,7 @@ class Tiles:
     count: int
 
     def edge(self, *, corner: float = 0.0) -> Float[Tensor, "h w"]:
-        """Distance to the border of a piece whose corners are rounded with a radius."""
+        """Return the distance to the border of a piece with corners rounded by the radius ``corner``."""
         straight = torch.minimum(self.across, self.down)
         if corner == 0.0:
             return straight
@@ -44,15 +44,15 @@ def courses(
     jitter: float = 0.0,
     warp: tuple[Tensor, Tensor] | None = None,
 ) -> Tiles:
-    """Horizontal courses of ``columns`` pieces each.
+    """Return horizontal courses of ``columns`` pieces each.
 
     Args:
-        canvas: where it is sampled.
-        rows: number of courses; even where ``shift`` is a number other than 0.
-        columns: pieces in a course.
-        shift: by how many pieces every second course is moved, or that of each course.
-        jitter: how far vertical joints move, in pieces (below 0.5).
-        warp: displacements of the coordinates along and down, in widths of the texture.
+        canvas: The canvas that gives coordinates and random numbers.
+        rows: Number of courses; even if ``shift`` is a number other than 0.
+        columns: Number of pieces in a course.
+        shift: Offset of every second course, or of each course, in pieces.
+        jitter: Maximum displacement of vertical joints, in pieces (below 0.5).
+        warp: Horizontal and vertical displacements of the coordinates, in widths of the texture.
     """
     u, v = (canvas.u, canvas.v) if warp is None else (canvas.u + warp[0], canvas.v + warp[1])
     y = v * rows
@@ -81,7 +81,7 @@ def courses(
 
 
 def hexagons(canvas: Canvas, *, columns: int) -> Tiles:
-    """Hexagons with vertical sides, as regular as whole numbers of rows allow.
+    """Return hexagons with vertical sides, as regular as an integer number of rows allows.
 
     The distance to the border is exact only for regular hexagons; ``across`` and ``down`` are equal.
     """
@@ -107,9 +107,10 @@ def hexagons(canvas: Canvas, *, columns: int) -> Tiles:
 
 
 def parquet(canvas: Canvas, *, blocks: int, strips: int) -> tuple[Tiles, Tensor]:
-    """Square blocks of parallel strips, turned from block to block; also where they are turned (0, 1).
+    """Return square blocks of parallel strips, and 1 for the pixels of blocks with vertical strips, else 0.
 
-    ``x`` runs along the strip and ``y`` across it. ``blocks`` must be even.
+    Horizontal and vertical blocks alternate. ``x`` is the position along the strip, ``y`` across it.
+    ``blocks`` must be even.
     """
     x, y = canvas.u * blocks, canvas.v * blocks
     column, row = x.floor(), y.floor()

@@ -1,4 +1,4 @@
-"""Leather: hide with pores and cells, creased, cracked, sewn or embossed."""
+"""Procedural styles of leather: pebbled, creased, cracked, stitched and scaled hides."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _THREADS: Palette = ((0.78, 0.70, 0.54), (0.62, 0.50, 0.32), (0.20, 0.17, 0.15))
 
 
 def _grain(canvas: Canvas, *, across: int, depth: float) -> tuple[Tensor, Tensor]:
-    """The cells of the hide: elevation in widths of the texture, and how open each point is (0, 1)."""
+    """Return the elevation of the grain in widths of the texture, and a mask: 0 in furrows, 1 outside."""
     bend = noise(canvas, low=3, high=48, slope=0.9) * (0.35 / across)
     sway = noise(canvas, low=3, high=48, slope=0.9) * (0.35 / across)
     pores = cells(canvas, rows=across, columns=across, warp=(bend, sway))
@@ -34,7 +34,7 @@ def _grain(canvas: Canvas, *, across: int, depth: float) -> tuple[Tensor, Tensor
 
 
 def hide(canvas: Canvas, *, across: int | None = None, depth: float | None = None) -> Surface:
-    """Plain leather: the piece that every style is cut from."""
+    """Paint plain leather, on which all other styles are based."""
     across = across or canvas.integer(26, 44)
     bulge, openness = _grain(canvas, across=across, depth=depth or canvas.uniform(0.06, 0.14))
     cloud = noise(canvas, low=1, high=40, slope=1.4)
@@ -50,18 +50,18 @@ def hide(canvas: Canvas, *, across: int | None = None, depth: float | None = Non
 
 
 def pebbled(canvas: Canvas) -> Surface:
-    """Coarse full grain with a few soft folds."""
+    """Paint coarse full-grain leather with a few soft folds."""
     skin = hide(canvas, across=canvas.integer(20, 34), depth=canvas.uniform(0.09, 0.16))
-    return _folded(canvas, skin, amount=canvas.uniform(0.0, 0.5))
+    return _add_folds(canvas, skin, amount=canvas.uniform(0.0, 0.5))
 
 
 def creased(canvas: Canvas) -> Surface:
-    """Worn smooth leather with a net of creases where it bends."""
+    """Paint worn smooth leather with a net of creases."""
     skin = hide(canvas, across=canvas.integer(44, 64), depth=0.06)
-    return _folded(canvas, skin, amount=canvas.uniform(0.7, 1.0))
+    return _add_folds(canvas, skin, amount=canvas.uniform(0.7, 1.0))
 
 
-def _folded(canvas: Canvas, skin: Surface, *, amount: float) -> Surface:
+def _add_folds(canvas: Canvas, skin: Surface, *, amount: float) -> Surface:
     sway = noise(canvas, low=2, high=20, slope=1.2) * 0.02
     lines = noise(canvas, low=2, high=24, slope=1.6, stretch=(canvas.uniform(1.0, 2.5), 1.0))
     wide = torch.exp(-(lines / 0.07).square())
@@ -78,7 +78,7 @@ def _folded(canvas: Canvas, skin: Surface, *, amount: float) -> Surface:
 
 
 def cracked(canvas: Canvas) -> Surface:
-    """Dried leather whose finish has split and shows the raw hide."""
+    """Paint dried leather with a split finish that shows the raw hide."""
     skin = hide(canvas, across=canvas.integer(36, 56))
     across = canvas.integer(10, 16)
     bend = noise(canvas, low=4, high=96, slope=1.2) * (0.14 / across)
@@ -104,7 +104,7 @@ def cracked(canvas: Canvas) -> Surface:
 
 
 def stitched(canvas: Canvas) -> Surface:
-    """Padded panels sewn together with a double row of stitches."""
+    """Paint padded panels with a double row of stitches."""
     skin = hide(canvas, across=canvas.integer(34, 56))
     rows, columns = 2 * canvas.integer(1, 2), canvas.integer(2, 4)
     panels = courses(canvas, rows=rows, columns=columns, shift=canvas.choice((0.0, 0.5)))
@@ -119,7 +119,7 @@ def stitched(canvas: Canvas) -> Surface:
     length = ramp(0.36 - dash, 0.0, 0.06)
     thread = length * ramp(0.0035 - (edge - line).abs(), 0.0, 0.002)
     hole = ramp(dash, 0.38, 0.44) * ramp(0.004 - (edge - line).abs(), 0.0, 0.002)
-    tone = canvas.varied(
+    tone = canvas.vary_colour(
         torch.ones(3, 1, 1, device=canvas.device), index=panels.index, count=panels.count, amount=0.1
     )
     twist = 1.0 + 0.15 * torch.cos(beside * 40.0)
@@ -134,7 +134,7 @@ def stitched(canvas: Canvas) -> Surface:
 
 
 def scaled(canvas: Canvas) -> Surface:
-    """Reptile hide: domed scales of graded size between deep furrows."""
+    """Paint reptile hide: domed scales between deep furrows."""
     skin = hide(canvas, across=56, depth=0.05)
     rows, columns = 2 * canvas.integer(4, 7), canvas.integer(5, 9)
     bend = noise(canvas, low=2, high=24, slope=1.1) * (0.12 / columns)
@@ -146,7 +146,7 @@ def scaled(canvas: Canvas) -> Surface:
     furrow = 1.0 - ramp(edge, 0.0, 0.004 + 0.03 / columns)
     level = canvas.table(scales.count)[scales.index]
     crease = noise(canvas, low=8, high=96, slope=1.0, stretch=(1.0, 3.0))
-    tone = canvas.varied(
+    tone = canvas.vary_colour(
         torch.ones(3, 1, 1, device=canvas.device), index=scales.index, count=scales.count, amount=0.14
     )
     height = skin.elevation + dome * (0.14 + 0.06 * level) / max(rows, columns) + crease * 0.0004

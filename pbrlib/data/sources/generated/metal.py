@@ -1,4 +1,4 @@
-"""Metal: bare and shining, worn, and rusted; rust and grime are no metal."""
+"""Procedural styles of metal: plates, brushed, tread and hammered metal, chainmail; rust is not metallic."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ RUSTS: Palette = ((0.42, 0.23, 0.12), (0.32, 0.17, 0.10), (0.52, 0.30, 0.15), (0
 _PATINAS: Palette = ((0.32, 0.50, 0.42), (0.42, 0.55, 0.48), (0.25, 0.34, 0.28))
 
 
-def corroded(
+def corrode(
     canvas: Canvas, surface: Surface, *, amount: float, palette: Palette, hollows: float = 0.8
 ) -> Surface:
-    """Covers a share of a metal with a dull crust that starts in its hollows.
+    """Cover a share of a metal with a dull crust, mainly in its hollows.
 
     Args:
-        canvas: where it is painted.
-        surface: the bare metal.
-        amount: about the share of the area that corrodes, below 1; none from 0 down.
+        canvas: The canvas to paint on.
+        surface: The bare metal.
+        amount: Approximate share of the corroded area, below 1; 0 or less gives no crust.
         palette: sRGB colours of the crust.
-        hollows: how strongly the crust prefers hollows.
+        hollows: Weight of hollows in the placement of the crust.
     """
     if amount <= 0.0:
         return surface
     patches = noise(canvas, low=1, high=128, slope=1.25)
     fleck = noise(canvas, low=20, high=256, slope=0.7)
-    eagerness = (
+    tendency = (
         patches + 0.25 * fleck + hollows * (cavity(surface.elevation, radius=0.012, depth=0.004) * 1.5 - 0.2)
     )
     level = float(torch.special.ndtri(torch.tensor(1.0 - amount)))
-    crust = ramp(eagerness, level * 1.05 - 0.06, level * 1.05 + 0.06)
-    deep = ramp(eagerness - level, 0.0, 1.6)
+    crust = ramp(tendency, level * 1.05 - 0.06, level * 1.05 + 0.06)
+    deep = ramp(tendency - level, 0.0, 1.6)
     tone = blend(canvas.colour(palette), canvas.colour(palette), deep)
     colour = tone * (1.0 + 0.12 * fleck + 0.10 * noise(canvas, low=4, high=96, slope=1.0))
     rough = canvas.uniform(0.78, 0.92) + 0.04 * fleck
-    stain = ramp(eagerness - level, -0.9, 0.0)  # tarnish around the crust is still metal
+    stain = ramp(tendency - level, -0.9, 0.0)  # the tarnish around the crust is still metallic
     bare = blend(surface.albedo, surface.albedo * (colour / colour.amax()).clamp_min(0.3), 0.45 * stain)
     return Surface(
         surface.elevation + crust * (0.0010 + 0.0002 * fleck + 0.001 * deep),
@@ -60,7 +60,7 @@ def corroded(
 
 
 def sheet(canvas: Canvas, *, palette: Palette = METALS) -> Surface:
-    """Rolled sheet with scratches and smudges: the metal that every style is made of."""
+    """Paint a rolled sheet with scratches and smudges, on which all other styles are based."""
     cloud = noise(canvas, low=1, high=64, slope=1.3)
     fine = noise(canvas, low=32, high=256, slope=0.5)
     long = 1.0 + 12.0 * canvas.uniform(0.0, 1.0)
@@ -87,7 +87,7 @@ def _scratches(canvas: Canvas) -> Tensor:
 
 
 def plate(canvas: Canvas) -> Surface:
-    """Riveted plates with seams and rust."""
+    """Paint riveted plates with seams and rust."""
     metal = sheet(canvas, palette=METALS[:4])
     rows, columns = 2 * canvas.integer(1, 2), canvas.integer(2, 3)
     panels = courses(canvas, rows=rows, columns=columns, shift=canvas.choice((0.0, 0.5)))
@@ -97,7 +97,7 @@ def plate(canvas: Canvas) -> Surface:
     per = canvas.integer(4, 7) * 2
     rivet = _rivet_heads(canvas, across=panels.across, down=panels.down, inset=inset, per=per)
     level = (canvas.table(panels.count)[panels.index] - 0.5) * 0.006
-    tone = canvas.varied(
+    tone = canvas.vary_colour(
         torch.ones(3, 1, 1, device=canvas.device), index=panels.index, count=panels.count, amount=0.10
     )
     dent = blur(noise(canvas, low=2, high=10, slope=1.3), radius=0.01) * 0.002
@@ -107,11 +107,11 @@ def plate(canvas: Canvas) -> Surface:
         metal.roughness + 0.2 * seam,
         metal.metallic,
     )
-    return corroded(canvas, riveted, amount=canvas.uniform(0.0, 0.55), palette=RUSTS)
+    return corrode(canvas, riveted, amount=canvas.uniform(0.0, 0.55), palette=RUSTS)
 
 
 def _rivet_heads(canvas: Canvas, *, across: Tensor, down: Tensor, inset: float, per: int) -> Tensor:
-    """Domes in [0, 1] along the borders of panels, at whole fractions of the texture's width."""
+    """Return domes in [0, 1] along the borders of panels, ``per`` on the width of the texture."""
     radius = 0.011
     along_v = ((canvas.v * per).remainder(1.0) - 0.5) / per
     along_u = ((canvas.u * per).remainder(1.0) - 0.5) / per
@@ -121,7 +121,7 @@ def _rivet_heads(canvas: Canvas, *, across: Tensor, down: Tensor, inset: float, 
 
 
 def brushed(canvas: Canvas) -> Surface:
-    """Brushed or rolled metal, all streaks, with stains and the odd rust spot."""
+    """Paint brushed or rolled metal with streaks, stains and a few spots of rust."""
     metal = sheet(canvas)
     streak = noise(canvas, low=4, high=256, slope=0.35, stretch=(canvas.uniform(12.0, 40.0), 1.0))
     broad = noise(canvas, low=1, high=48, slope=1.0, stretch=(6.0, 1.0))
@@ -132,11 +132,11 @@ def brushed(canvas: Canvas) -> Surface:
         metal.roughness + 0.07 * depth * streak + 0.06 * broad,
         metal.metallic,
     )
-    return corroded(canvas, streaked, amount=canvas.uniform(-0.06, 0.12), palette=RUSTS, hollows=0.3)
+    return corrode(canvas, streaked, amount=canvas.uniform(-0.06, 0.12), palette=RUSTS, hollows=0.3)
 
 
 def tread(canvas: Canvas) -> Surface:
-    """Tread plate: raised lozenges in alternating directions."""
+    """Paint a tread plate: raised lozenges in alternating directions."""
     metal = sheet(canvas, palette=METALS[:5])
     across = 2 * canvas.integer(4, 7)
     x, y = canvas.u * across, canvas.v * across
@@ -155,11 +155,11 @@ def tread(canvas: Canvas) -> Surface:
         metal.roughness - 0.10 * bar * worn + 0.25 * grime,
         metal.metallic,
     )
-    return corroded(canvas, raised, amount=canvas.uniform(-0.10, 0.35), palette=RUSTS)
+    return corrode(canvas, raised, amount=canvas.uniform(-0.10, 0.35), palette=RUSTS)
 
 
 def hammered(canvas: Canvas) -> Surface:
-    """Beaten metal: overlapping shallow dents, patina or rust between them."""
+    """Paint beaten metal: overlapping shallow dents with patina or rust between them."""
     metal = sheet(canvas, palette=METALS[1:])
     across = canvas.integer(9, 15)
     bend = noise(canvas, low=3, high=24, slope=1.0) * (0.05 / across)
@@ -175,11 +175,11 @@ def hammered(canvas: Canvas) -> Surface:
         metal.metallic,
     )
     palette = canvas.choice((RUSTS, _PATINAS))
-    return corroded(canvas, beaten, amount=canvas.uniform(-0.10, 0.30), palette=palette, hollows=0.2)
+    return corrode(canvas, beaten, amount=canvas.uniform(-0.10, 0.30), palette=palette, hollows=0.2)
 
 
 def chainmail(canvas: Canvas) -> Surface:
-    """Rings that run through their neighbours, over darkness."""
+    """Paint chainmail: interlocked rings on a dark background."""
     metal = sheet(canvas, palette=METALS[:5])
     across = 2 * canvas.integer(3, 5)
     top = torch.full_like(canvas.u, -1.0)
@@ -207,4 +207,4 @@ def chainmail(canvas: Canvas) -> Surface:
         metal.roughness + 0.25 * (1.0 - lit),
         metal.metallic,
     )
-    return corroded(canvas, mail, amount=canvas.uniform(-0.10, 0.25), palette=RUSTS, hollows=0.2)
+    return corrode(canvas, mail, amount=canvas.uniform(-0.10, 0.25), palette=RUSTS, hollows=0.2)

@@ -1,6 +1,6 @@
-"""Periodic noise, and what is done to fields: blur, hollows, shifts.
+"""Periodic noise, and operations on periodic fields: blur, cavities, shifts per piece.
 
-Everything wraps on both axes, and none of it depends on the texture's size except by sampling.
+All fields are periodic on both axes. The size of the texture only changes the sampling of a field.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ def noise(
     slope: float = 1.5,
     stretch: tuple[float, float] = (1.0, 1.0),
 ) -> Float[Tensor, "h w"]:
-    """Gaussian noise with a power-law spectrum, zero mean and unit variance.
+    """Return Gaussian noise with a power-law spectrum, zero mean and unit variance.
 
     Args:
-        canvas: where it is sampled; frequencies above its Nyquist limit are left out.
-        low: lowest frequency, in periods per texture.
-        high: highest frequency, in periods per texture.
-        slope: amplitude falls as frequency to the minus ``slope``.
-        stretch: how much longer features are along rows and along columns.
+        canvas: The canvas that samples the noise; frequencies above its Nyquist limit are omitted.
+        low: Lowest frequency, in periods per texture.
+        high: Highest frequency, in periods per texture.
+        slope: The amplitude is proportional to the frequency to the power of minus ``slope``.
+        stretch: Factors of the length of features along rows and along columns.
     """
     along, down = int(high / stretch[0]), int(high / stretch[1])
     fx = torch.arange(along + 1, dtype=torch.float32)
@@ -50,7 +50,7 @@ def noise(
 
 
 def blur(field: Float[Tensor, "h w"], *, radius: float) -> Float[Tensor, "h w"]:
-    """Periodic Gaussian blur; ``radius`` is the standard deviation in widths of the texture."""
+    """Apply a periodic Gaussian blur; ``radius`` is the standard deviation in widths of the texture."""
     height, width = field.shape
     fy = torch.fft.fftfreq(height, 1.0 / height, device=field.device)
     fx = torch.fft.rfftfreq(width, 1.0 / width, device=field.device)
@@ -61,14 +61,14 @@ def blur(field: Float[Tensor, "h w"], *, radius: float) -> Float[Tensor, "h w"]:
 
 
 def cavity(elevation: Float[Tensor, "h w"], *, radius: float = 0.01, depth: float) -> Float[Tensor, "h w"]:
-    """How far a point lies under its surroundings, as a share in [0, 1] of ``depth``."""
+    """Return how far each point is below the blurred elevation, as a share in [0, 1] of ``depth``."""
     return ((blur(elevation, radius=radius) - elevation) / depth).clamp(0.0, 1.0)
 
 
-def shifted(
+def shift_per_piece(
     field: Float[Tensor, "h w"], *, index: Int[Tensor, "h w"], offsets: Float[Tensor, "2 n"]
 ) -> Float[Tensor, "h w"]:
-    """The field moved by another offset in each piece, so that planks and bricks do not continue."""
+    """Shift the field by a separate offset in each piece, so that patterns do not continue across pieces."""
     height, width = field.shape
     rows = torch.arange(height, device=field.device)[:, None]
     columns = torch.arange(width, device=field.device)[None, :]

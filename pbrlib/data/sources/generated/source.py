@@ -1,4 +1,4 @@
-"""The source of generated materials: which ones there are, and how one is made."""
+"""The source of generated materials: lists them, and paints each from its seed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from pbrlib.data.materials.material import Entry, Material
 from pbrlib.data.sources.generated import ceramic, compose, fabric, ground, leather, metal, stone, wood
 from pbrlib.data.sources.generated.canvas import Canvas, Surface
-from pbrlib.data.sources.settings import Reader, flag, joined, read_settings
+from pbrlib.data.sources.settings import Reader, parse_flag, read_settings, split_list
 from pbrlib.errors import ConfigError, DataError
 from pbrlib.geometry.normals import normal_from_height
 from pbrlib.geometry.occlusion import ao_from_height
@@ -30,7 +30,7 @@ Style: TypeAlias = Callable[[Canvas], Surface]
 NAME = "generated"
 
 MIXED = "mixed"
-"""The first part of the family of textures of several materials."""
+"""The first part of the families of textures with several materials."""
 
 STYLES: Mapping[str, Style] = {
     "ceramic/square": ceramic.square,
@@ -75,19 +75,19 @@ STYLES: Mapping[str, Style] = {
     "mixed/patched": compose.patched,
     "mixed/framed": compose.framed,
 }
-"""What each family is painted by."""
+"""The style that paints each family."""
 
 
 def paint(family: str, *, seed: int, size: int, device: torch.device | str = "cpu") -> Surface:
-    """One surface of a family, its mask filled; equal seeds give equal layouts at every size."""
+    """Paint a surface of a family, with its mask; equal seeds give equal layouts at every size."""
     canvas = Canvas.seeded(seed, size=size, device=device)
     surface = STYLES[family](canvas)
     name = family.partition("/")[0]
-    return surface if name == MIXED else compose.classed(surface, name)
+    return surface if name == MIXED else compose.with_class(surface, name)
 
 
 def maps_of(surface: Surface) -> dict[str, Stored]:
-    """Stored maps of a surface: height stretched to [0, 1], normal and AO derived from it."""
+    """Return the stored maps of a surface: height scaled to [0, 1], normal and AO computed from it."""
     size = surface.elevation.shape[-1]
     low, high = surface.elevation.amin(), surface.elevation.amax()
     scale = (high - low).clamp_min(1e-6)
@@ -95,7 +95,7 @@ def maps_of(surface: Surface) -> dict[str, Stored]:
     scale_px = float(scale) * size
     normal = normal_from_height(height, scale_px=scale_px, tileable=True)
     ao = ao_from_height(height, scale_px=scale_px, tileable=True, radius_px=max(2, size // 16))
-    assert surface.mask is not None, "painted surfaces are classed"
+    assert surface.mask is not None, "painted surfaces have a class"
     decoded = {
         "albedo": surface.albedo.clamp(0.015, 1.0),
         "normal": normal[0],
@@ -109,7 +109,7 @@ def maps_of(surface: Surface) -> dict[str, Stored]:
 
 
 def old_maps(maps: Mapping[str, Stored], *, seed: int) -> dict[str, Stored]:
-    """Diffuse and gloss as an old game's artist would have painted them, of the stored maps of a material."""
+    """Bake an old-style diffuse and gloss from the stored maps of a material."""
     decoded = {
         name: MAPS[name].decode(torch.from_numpy(maps[name].transpose(2, 0, 1).copy())[None])
         for name in BAKE_INPUTS
@@ -128,20 +128,20 @@ def _pixels(values: Float[Tensor, "c h w"]) -> np.ndarray[tuple[int, ...], np.dt
 
 @dataclass(frozen=True)
 class GeneratedSource:
-    """Procedural materials of every class: needs no files, and one seed gives one set.
+    """A source of procedural materials of every class, which needs no files.
 
-    A material is a function of (``seed``, id, ``size``) alone, and the first entries stay the same when
-    more are asked for. Classes take turns, so any seven entries in a row from the start hold them all.
+    A material depends only on ``seed``, its id and ``size``. A larger ``count`` adds entries and does not
+    change the first ones. The classes alternate, so that the first seven entries have all classes.
 
     Attributes:
-        count: number of materials.
-        size: height and width in pixels, at least 16.
-        seed: of the whole set.
-        mixed_share: share of textures of several materials, in [0, 1); they come after the first seven.
-        name: of the source, as the index records it; ids begin with one that is not the default, so that
-            two sets can stand in for two sources.
-        families: the families to make, all of them if None.
-        old: whether materials come with a diffuse and a gloss of their own, as real old textures do.
+        count: Number of materials.
+        size: Height and width in pixels, at least 16.
+        seed: Seed of all materials.
+        mixed_share: Share of textures with several materials, in [0, 1); none of the first seven is one.
+        name: Name of the source in the index. Ids begin with a name that is not the default, so that two
+            generated sets can be used as two sources.
+        families: The families to generate; None for all.
+        old: Whether materials have a baked diffuse and gloss, as real old textures do.
     """
 
     count: int
@@ -154,26 +154,28 @@ class GeneratedSource:
 
     def __post_init__(self) -> None:
         if self.count < 1:
-            raise ConfigError(f"{self.name}: count is {self.count}. Ask for at least one material.")
+            raise ConfigError(f"{self.name}: count: got {self.count}; expected at least 1 material.")
         if self.size < 16:
-            raise ConfigError(f"{self.name}: size is {self.size} px. Use 16 or more.")
+            raise ConfigError(f"{self.name}: size: got {self.size} px; expected 16 or more.")
         if not 0.0 <= self.mixed_share < 1.0:
             raise ConfigError(
-                f"{self.name}: mixed_share is {self.mixed_share}. Use a share from 0 to below 1; for mixed "
-                "textures alone name their families."
+                f"{self.name}: mixed_share: got {self.mixed_share}; expected a share from 0 to below 1. For "
+                "mixed textures only, give their families."
             )
         for family in self.families or ():
             if family not in STYLES:
-                raise ConfigError(f"{self.name}: there is no family {family}. Known: {', '.join(STYLES)}.")
+                raise ConfigError(
+                    f"{self.name}: got the family {family}; expected one of {', '.join(STYLES)}."
+                )
         if self.families == ():
-            raise ConfigError(f"{self.name}: families is empty. Name some, or leave it out for all.")
+            raise ConfigError(f"{self.name}: families: got none. Give some, or remove the key to use all.")
 
     @classmethod
     def parse(cls, text: str) -> GeneratedSource:
-        """Reads ``generated:count=64,size=256,seed=1``; families are joined by ``+``.
+        """Parse a source such as ``generated:count=64,size=256,seed=1``; families are joined by ``+``.
 
         Raises:
-            ConfigError: an unknown key, or a value that cannot be read.
+            ConfigError: A key is unknown, or a value cannot be read.
         """
         readers: dict[str, Reader] = {
             "count": int,
@@ -181,14 +183,14 @@ class GeneratedSource:
             "seed": int,
             "mixed_share": float,
             "name": str,
-            "families": joined,
-            "old": flag,
+            "families": split_list,
+            "old": parse_flag,
         }
         assert readers.keys() == {field.name for field in fields(cls)}
         return cls(**read_settings(text, readers=readers, example="generated:count=64,size=256,seed=1"))
 
     def entries(self) -> list[Entry]:
-        """The materials in a fixed order; ids count within a family."""
+        """List the materials in a fixed order; the materials of a family are numbered."""
         single, mixed = self._rotation()
         numbers: Counter[str] = Counter()
         entries: list[Entry] = []
@@ -208,24 +210,25 @@ class GeneratedSource:
         return entries
 
     def _rotation(self) -> tuple[list[list[str]], list[str]]:
-        """Families by class, for the classes that have any, and the mixed families."""
+        """Return the single-class families by class, without empty classes, and the mixed families."""
         wanted = STYLES if self.families is None else [f for f in STYLES if f in self.families]
         by_class = [[f for f in wanted if f.startswith(f"{name}/")] for name in CLASSES]
         return [group for group in by_class if group], [f for f in wanted if f.startswith(f"{MIXED}/")]
 
     def stamp(self, entry: Entry) -> str:
-        """All that a material is a function of."""
+        """Return a text of everything that determines a material."""
         return json.dumps([self.name, self.seed, self.size, self.old, entry.id])
 
     def load(self, entry: Entry) -> Material:
-        """Paints one material, on the GPU where there is one; its last bits depend on the device.
+        """Paint a material, on a GPU if there is one; the last bits depend on the device.
 
         Raises:
-            DataError: the entry's family is not one of the generator's.
+            DataError: The entry has an unknown family.
         """
         if entry.family not in STYLES:
             raise DataError(
-                f"{self.name}: {entry.id} is of family {entry.family}, which is not generated here."
+                f"{self.name}: {entry.id}: got the family {entry.family}; expected a generated family. "
+                "List the entries again."
             )
         device = "cuda" if torch.cuda.is_available() else "cpu"
         surface = paint(entry.family, seed=mix(self.seed, entry.id), size=self.size, device=device)
@@ -245,6 +248,6 @@ class GeneratedSource:
 
 
 def _label(family: str) -> str | None:
-    """The class of a family; None for textures of several materials."""
+    """Return the class of a family, or None for textures with several materials."""
     name = family.partition("/")[0]
     return None if name == MIXED else name

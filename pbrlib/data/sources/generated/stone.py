@@ -1,4 +1,4 @@
-"""Stone: quarried, laid in mortar, or grown; hard, pitted, veined."""
+"""Procedural styles of stone: bricks, ashlar, cobblestones, marble and rock."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from pbrlib.data.sources.generated.canvas import Canvas, Palette, Surface, blend, dielectric, ramp
 from pbrlib.data.sources.generated.lattice import cells
 from pbrlib.data.sources.generated.layout import Tiles, courses
-from pbrlib.data.sources.generated.noise import cavity, noise, shifted
+from pbrlib.data.sources.generated.noise import cavity, noise, shift_per_piece
 
 _BRICKS: Palette = ((0.55, 0.30, 0.22), (0.46, 0.27, 0.21), (0.62, 0.46, 0.34), (0.40, 0.34, 0.31))
 _ROCKS: Palette = (
@@ -30,8 +30,8 @@ _MARBLES: Palette = (
 _LICHEN: Palette = ((0.42, 0.45, 0.28), (0.58, 0.55, 0.38), (0.30, 0.34, 0.22))
 
 
-def _weathered(canvas: Canvas, surface: Surface) -> Surface:
-    """Lichen and streaks that grow where the stone is rough, and dirt in its hollows."""
+def _weather(canvas: Canvas, surface: Surface) -> Surface:
+    """Add patches of lichen, and dirt in the hollows."""
     growth = noise(canvas, low=2, high=128, slope=1.2)
     lichen = ramp(growth, 1.2, 1.9) * canvas.choice((0.0, canvas.uniform(0.2, 0.8)))
     hollow = cavity(surface.elevation, radius=0.012, depth=0.008)
@@ -45,7 +45,7 @@ def _weathered(canvas: Canvas, surface: Surface) -> Surface:
 def _masonry(
     canvas: Canvas, tiles: Tiles, *, edge: Tensor, joint: float, colour: Tensor, face: Tensor
 ) -> Surface:
-    """Blocks in mortar: ``face`` is the relief of the blocks, ``edge`` the distance to their border."""
+    """Paint blocks in mortar: ``face`` is the relief of the blocks, ``edge`` the distance to their border."""
     chips = noise(canvas, low=6, high=120, slope=1.5)
     inside = edge - joint * (1.0 + 0.28 * chips)
     block = ramp(inside, -0.002, 0.004)
@@ -62,33 +62,35 @@ def _masonry(
 
 
 def brick(canvas: Canvas) -> Surface:
-    """Brickwork in running bond."""
+    """Paint brickwork in running bond."""
     rows = 2 * canvas.integer(5, 8)
     columns = max(3, round(rows / canvas.uniform(2.6, 3.4)))
     sway = noise(canvas, low=3, high=40, slope=1.3) * 0.0018
     tiles = courses(canvas, rows=rows, columns=columns, shift=0.5, jitter=0.05, warp=(sway, sway.mT))
-    colour = canvas.varied(canvas.colour(_BRICKS), index=tiles.index, count=tiles.count, amount=0.26)
+    colour = canvas.vary_colour(canvas.colour(_BRICKS), index=tiles.index, count=tiles.count, amount=0.26)
     burnt = (canvas.table(tiles.count) > 0.88)[tiles.index]
     colour = colour * torch.where(burnt, canvas.uniform(0.5, 0.8), 1.0)
     pits = noise(canvas, low=10, high=160, slope=1.3)
-    face = -0.003 * ramp(shifted(pits, index=tiles.index, offsets=canvas.table(2, tiles.count)), 0.9, 2.2)
+    face = -0.003 * ramp(
+        shift_per_piece(pits, index=tiles.index, offsets=canvas.table(2, tiles.count)), 0.9, 2.2
+    )
     edge = tiles.edge(corner=0.006)
-    return _weathered(
+    return _weather(
         canvas,
         _masonry(canvas, tiles, edge=edge, joint=canvas.uniform(0.004, 0.008), colour=colour, face=face),
     )
 
 
 def ashlar(canvas: Canvas) -> Surface:
-    """Rough-hewn blocks of uneven length in courses."""
+    """Paint courses of rough-hewn blocks of uneven length."""
     rows, columns = canvas.integer(4, 7), canvas.integer(2, 4)
     sway = noise(canvas, low=2, high=48, slope=1.3) * 0.005
     tiles = courses(
         canvas, rows=rows, columns=columns, shift=canvas.table(rows), jitter=0.32, warp=(sway, sway.mT)
     )
-    colour = canvas.varied(canvas.colour(_ROCKS), index=tiles.index, count=tiles.count, amount=0.20)
+    colour = canvas.vary_colour(canvas.colour(_ROCKS), index=tiles.index, count=tiles.count, amount=0.20)
     hewn = noise(canvas, low=3, high=200, slope=1.75)
-    face = shifted(hewn, index=tiles.index, offsets=canvas.table(2, tiles.count)) * canvas.uniform(
+    face = shift_per_piece(hewn, index=tiles.index, offsets=canvas.table(2, tiles.count)) * canvas.uniform(
         0.002, 0.006
     )
     surface = _masonry(
@@ -99,26 +101,26 @@ def ashlar(canvas: Canvas) -> Surface:
         colour=colour,
         face=face,
     )
-    return _weathered(canvas, surface)
+    return _weather(canvas, surface)
 
 
 def cobble(canvas: Canvas) -> Surface:
-    """Rounded cobblestones bedded in earth."""
+    """Paint rounded cobblestones in earth."""
     across = canvas.integer(6, 10)
     bend = noise(canvas, low=3, high=32, slope=1.2) * (0.06 / across)
     stones = cells(canvas, rows=across, columns=across, jitter=0.62, warp=(bend, bend.mT))
     edge = stones.edge / across
     tiles = Tiles(edge, edge, stones.x, stones.y, stones.index, stones.count)
-    colour = canvas.varied(canvas.colour(_ROCKS), index=stones.index, count=stones.count, amount=0.22)
+    colour = canvas.vary_colour(canvas.colour(_ROCKS), index=stones.index, count=stones.count, amount=0.22)
     hewn = noise(canvas, low=4, high=200, slope=1.7)
     dome = 0.12 / across * (1.0 - torch.exp(-(edge * across) / 0.22))
-    face = shifted(hewn, index=stones.index, offsets=canvas.table(2, stones.count)) * 0.0014
+    face = shift_per_piece(hewn, index=stones.index, offsets=canvas.table(2, stones.count)) * 0.0014
     laid = _masonry(canvas, tiles, edge=edge, joint=0.05 / across, colour=colour, face=face)
-    return _weathered(canvas, dielectric(laid.elevation + dome, albedo=laid.albedo, roughness=laid.roughness))
+    return _weather(canvas, dielectric(laid.elevation + dome, albedo=laid.albedo, roughness=laid.roughness))
 
 
 def marble(canvas: Canvas) -> Surface:
-    """Polished stone with veins, whole or in large slabs."""
+    """Paint polished stone with veins, in one piece or in large slabs."""
     bend = noise(canvas, low=1, high=48, slope=1.7)
     sway = noise(canvas, low=1, high=48, slope=1.7)
     slope_u, slope_v = canvas.choice(((1, 1), (1, 2), (2, 1), (-1, 2), (2, -1)))
@@ -142,7 +144,7 @@ def marble(canvas: Canvas) -> Surface:
 
 
 def rock(canvas: Canvas) -> Surface:
-    """A cliff face: tilted facets, ledges and cracks."""
+    """Paint a cliff face: tilted facets, ledges and cracks."""
     bend = noise(canvas, low=2, high=64, slope=1.4) * 0.022
     sway = noise(canvas, low=2, high=64, slope=1.4) * 0.022
     body = torch.zeros_like(bend)
@@ -162,4 +164,4 @@ def rock(canvas: Canvas) -> Surface:
     colour = blend(canvas.colour(_ROCKS), canvas.colour(_ROCKS), ramp(cloud, -1.0, 1.4))
     albedo = colour * (1.0 + 0.14 * tone + 0.08 * rough_face + 0.05 * cloud) * (1.0 - 0.4 * crack)
     rough = canvas.uniform(0.66, 0.88) + 0.03 * rough_face + 0.06 * crack
-    return _weathered(canvas, dielectric(elevation, albedo=albedo, roughness=rough))
+    return _weather(canvas, dielectric(elevation, albedo=albedo, roughness=rough))

@@ -1,4 +1,4 @@
-"""Wood: grain that runs along the piece, whatever the piece."""
+"""Procedural styles of wood: planks, parquet, veneer, bark and shingles."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from pbrlib.data.sources.generated.canvas import DYES, Canvas, Palette, Surface, blend, dielectric, ramp
 from pbrlib.data.sources.generated.lattice import cells
 from pbrlib.data.sources.generated.layout import Tiles, courses, parquet
-from pbrlib.data.sources.generated.noise import cavity, noise, shifted
+from pbrlib.data.sources.generated.noise import cavity, noise, shift_per_piece
 
 _TIMBERS: Palette = (
     (0.48, 0.33, 0.20),
@@ -26,25 +26,25 @@ _MOSS: Palette = ((0.34, 0.38, 0.20), (0.46, 0.48, 0.36))
 
 @dataclass(frozen=True)
 class _Grain:
-    """Growth rings in [0, 1] (1 = dark late wood), fibres of zero mean, and pores in [0, 1]."""
+    """Wood grain: growth rings in [0, 1] (1 is dark late wood), fibres of zero mean, and pores in [0, 1]."""
 
     rings: Tensor
     fibre: Tensor
     pores: Tensor
 
-    def moved(self, index: Tensor, offsets: Tensor) -> _Grain:
-        """Another stretch of the trunk for each piece."""
+    def shift_pieces(self, index: Tensor, offsets: Tensor) -> _Grain:
+        """Shift the grain in each piece, so that pieces come from different parts of a trunk."""
         return _Grain(
-            *(shifted(x, index=index, offsets=offsets) for x in (self.rings, self.fibre, self.pores))
+            *(shift_per_piece(x, index=index, offsets=offsets) for x in (self.rings, self.fibre, self.pores))
         )
 
-    def chosen(self, turned: Tensor) -> _Grain:
-        """Grain that runs down the texture where ``turned``."""
+    def transpose_where(self, turned: Tensor) -> _Grain:
+        """Transpose the grain of pixels with ``turned`` 1, so that it is vertical there."""
         return _Grain(*(torch.where(turned > 0, x.mT, x) for x in (self.rings, self.fibre, self.pores)))
 
 
 def _grain(canvas: Canvas, *, rings: int | None = None) -> _Grain:
-    """Grain along the rows."""
+    """Return grain along the rows."""
     count = rings or canvas.integer(7, 15)
     wander = noise(canvas, low=1, high=24, slope=1.5, stretch=(canvas.uniform(4.0, 9.0), 1.0))
     knots = cells(canvas, rows=3, columns=2)
@@ -70,7 +70,7 @@ def _figured(canvas: Canvas, grain: _Grain, colour: Tensor) -> Tensor:
 def _boards(
     canvas: Canvas, tiles: Tiles, grain: _Grain, *, colour: Tensor, joint: float, wear: float, gloss: float
 ) -> Surface:
-    """Pieces of timber side by side; ``wear`` in [0, 1] raises the grain and splits the ends."""
+    """Paint pieces of timber side by side; ``wear`` in [0, 1] raises the grain and splits the ends."""
     edge = tiles.edge() - joint * (1.0 + 0.15 * grain.fibre)
     face = ramp(edge, -0.001, 0.003)
     tilt = (canvas.table(3, tiles.count) - 0.5) * (0.002 + 0.010 * wear)
@@ -78,7 +78,9 @@ def _boards(
     body = (0.002 + 0.008 * wear) * (1.0 - torch.exp(-edge.clamp_min(0.0) / 0.003))
     raised = (0.0004 + 0.0018 * wear) * (1.0 - grain.rings) + (0.00004 + 0.00022 * wear) * grain.fibre
     split = noise(canvas, low=4, high=160, slope=0.8, stretch=(16.0, 1.0))
-    split = ramp(shifted(split, index=tiles.index, offsets=canvas.table(2, tiles.count)), 1.9, 2.5) * wear
+    split = (
+        ramp(shift_per_piece(split, index=tiles.index, offsets=canvas.table(2, tiles.count)), 1.9, 2.5) * wear
+    )
     elevation = face * (body + level + raised - (0.0001 + 0.0005 * wear) * grain.pores - 0.006 * split)
     cloud = noise(canvas, low=1, high=64, slope=1.3)
     timber = _figured(canvas, grain, colour) * (1.0 + 0.07 * cloud)
@@ -90,12 +92,12 @@ def _boards(
 
 
 def plank(canvas: Canvas) -> Surface:
-    """Weathered or oiled boards, sometimes with old paint, nailed at their ends."""
+    """Paint weathered or oiled boards, sometimes with old paint, with nails at their ends."""
     rows = canvas.integer(4, 8)
     tiles = courses(canvas, rows=rows, columns=canvas.choice((1, 1, 2)), shift=canvas.table(rows))
-    grain = _grain(canvas).moved(tiles.index, canvas.table(2, tiles.count))
+    grain = _grain(canvas).shift_pieces(tiles.index, canvas.table(2, tiles.count))
     old = canvas.chance(0.5)
-    colour = canvas.varied(
+    colour = canvas.vary_colour(
         canvas.colour(_WEATHERED if old else _TIMBERS), index=tiles.index, count=tiles.count, amount=0.20
     )
     wear, gloss = (0.9, canvas.uniform(0.72, 0.88)) if old else (0.35, canvas.uniform(0.45, 0.70))
@@ -104,7 +106,7 @@ def plank(canvas: Canvas) -> Surface:
     )
     if canvas.chance(0.3):
         boards = _painted(canvas, boards, grain)
-    return boards.turned() if canvas.chance(0.5) else boards
+    return boards.transposed() if canvas.chance(0.5) else boards
 
 
 def _painted(canvas: Canvas, boards: Surface, grain: _Grain) -> Surface:
@@ -121,28 +123,28 @@ def _painted(canvas: Canvas, boards: Surface, grain: _Grain) -> Surface:
 
 
 def floor(canvas: Canvas) -> Surface:
-    """Parquet: square blocks of strips, turned by turns, lacquered."""
+    """Paint lacquered parquet: square blocks of strips in alternating directions."""
     tiles, turned = parquet(canvas, blocks=canvas.choice((4, 6)), strips=canvas.choice((3, 4, 5)))
-    grain = _grain(canvas, rings=canvas.integer(16, 30)).chosen(turned)
-    grain = grain.moved(tiles.index, canvas.table(2, tiles.count))
-    colour = canvas.varied(canvas.colour(_TIMBERS), index=tiles.index, count=tiles.count, amount=0.22)
+    grain = _grain(canvas, rings=canvas.integer(16, 30)).transpose_where(turned)
+    grain = grain.shift_pieces(tiles.index, canvas.table(2, tiles.count))
+    colour = canvas.vary_colour(canvas.colour(_TIMBERS), index=tiles.index, count=tiles.count, amount=0.22)
     gloss = canvas.uniform(0.22, 0.50)
     return _boards(canvas, tiles, grain, colour=colour, joint=0.0006, wear=0.1, gloss=gloss)
 
 
 def veneer(canvas: Canvas) -> Surface:
-    """One large figured face, sanded and lacquered."""
+    """Paint one large face of figured wood, sanded and lacquered."""
     grain = _grain(canvas, rings=canvas.integer(5, 12))
     cloud = noise(canvas, low=1, high=32, slope=1.4)
     albedo = _figured(canvas, grain, canvas.colour(_TIMBERS)) * (1.0 + 0.06 * cloud)
     elevation = 0.0006 * (1.0 - grain.rings) + 0.00004 * grain.fibre - 0.0002 * grain.pores + 0.0006 * cloud
     rough = canvas.uniform(0.20, 0.50) + 0.05 * grain.rings + 0.02 * grain.fibre + 0.12 * grain.pores
     surface = dielectric(elevation, albedo=albedo, roughness=rough)
-    return surface.turned() if canvas.chance(0.5) else surface
+    return surface.transposed() if canvas.chance(0.5) else surface
 
 
 def bark(canvas: Canvas) -> Surface:
-    """Furrowed bark: long plates that split and flake."""
+    """Paint furrowed bark: long plates that split and flake."""
     rows, columns = canvas.integer(4, 6), canvas.integer(10, 16)
     bend = noise(canvas, low=2, high=64, slope=1.2, stretch=(1.0, 2.0)) * (0.16 / columns)
     sway = noise(canvas, low=2, high=64, slope=1.3) * (0.12 / rows)
@@ -153,7 +155,7 @@ def bark(canvas: Canvas) -> Surface:
     level = canvas.table(plates.count)[plates.index] - 0.5
     height = (1.0 - furrow) * (0.40 + 0.2 * level) + 0.09 * ridges + 0.05 * flakes
     elevation = height * (0.24 / columns)
-    colour = canvas.varied(canvas.colour(_BARKS), index=plates.index, count=plates.count, amount=0.14)
+    colour = canvas.vary_colour(canvas.colour(_BARKS), index=plates.index, count=plates.count, amount=0.14)
     shade = (1.0 + 0.10 * ridges + 0.10 * flakes) * (1.0 - 0.55 * furrow)
     moss = ramp(noise(canvas, low=1, high=96, slope=1.2), 0.9, 1.8) * canvas.uniform(0.0, 0.7)
     albedo = blend(colour * shade, canvas.colour(_MOSS) * (1.0 + 0.1 * flakes), moss * (1.0 - 0.6 * furrow))
@@ -162,15 +164,17 @@ def bark(canvas: Canvas) -> Surface:
 
 
 def shingle(canvas: Canvas) -> Surface:
-    """Split wooden shingles in overlapping courses."""
+    """Paint split wooden shingles in overlapping courses."""
     rows, columns = canvas.integer(4, 7), canvas.integer(5, 9)
     sway = noise(canvas, low=2, high=80, slope=1.2) * 0.004
     tiles = courses(
         canvas, rows=rows, columns=columns, shift=canvas.table(rows), jitter=0.28, warp=(sway * 0.4, sway)
     )
     across = _grain(canvas, rings=canvas.integer(14, 26))
-    grain = across.chosen(torch.ones_like(canvas.u)).moved(tiles.index, canvas.table(2, tiles.count))
-    colour = canvas.varied(canvas.colour(_WEATHERED), index=tiles.index, count=tiles.count, amount=0.24)
+    grain = across.transpose_where(torch.ones_like(canvas.u)).shift_pieces(
+        tiles.index, canvas.table(2, tiles.count)
+    )
+    colour = canvas.vary_colour(canvas.colour(_WEATHERED), index=tiles.index, count=tiles.count, amount=0.24)
     slab = _boards(
         canvas, tiles, grain, colour=colour, joint=0.002, wear=0.8, gloss=canvas.uniform(0.7, 0.88)
     )
