@@ -174,7 +174,7 @@ def train_in_one_process(setting: Setting, out: Path) -> None:
         for number, rate in enumerate(setting.rates):
             work = open_work(
                 [setting.root / "segformer.yaml"],
-                data=DataSpec.of(setting.root / "shards"),
+                data=DataSpec.from_location(setting.root / "shards"),
                 runs=out / str(number),
                 runtime_file=setting.root / "runtime.yaml",
                 overrides=[f"{ADDRESS}={rate}"],

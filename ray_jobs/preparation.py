@@ -17,16 +17,16 @@ from pbrlib.data.shards.index import IndexRow, Split
 from pbrlib.data.shards.manifest import FILE_NAME, SHARD_FOLDER, Manifest, load_manifest, read_index
 from pbrlib.data.shards.prepare import (
     Group,
-    Listed,
-    Written,
-    apart_from_relatives,
-    grouped,
+    SourceEntry,
+    WrittenShard,
+    exclude_split_blends,
+    from_job_result,
+    group_entries,
     list_left_out,
     list_sources,
     near_duplicates,
-    read_written,
-    resplit,
-    result_of,
+    to_job_result,
+    update_splits,
     write_group,
 )
 from pbrlib.data.shards.split import assign_splits, families_held_out, validation_problem
@@ -94,7 +94,7 @@ def prepare(
         return PrepareResult(None, report, (), "no material is fit")
     entries = [one.entry for one in listed]
     splits = assign_splits(entries, val_share=val_share, hold_out=hold_out, earlier=earlier)
-    listed, straddling = apart_from_relatives(listed, splits=splits)
+    listed, straddling = exclude_split_blends(listed, splits=splits)
     aside = (*left_out, *repeated, *straddling)
     known = {row.id for row in earlier}
     skipped = tuple(one.entry.id for one in listed if one.entry.id in known)
@@ -111,7 +111,7 @@ def prepare(
         stored = [one for one in written if one.shard is not None]
         if 0.0 < val_share < 1.0:
             held = families_held_out(entries, hold_out=hold_out, earlier=earlier)
-            stored = resplit(stored, fresh, earlier=earlier, splits=splits, held=held)
+            stored = update_splits(stored, fresh, earlier=earlier, splits=splits, held=held)
         rows = [row for one in stored for row in one.rows]
         audited = [finding for one in written for finding in one.findings]
         findings = (*audited, *near_duplicates(earlier, rows), *aside)
@@ -139,10 +139,10 @@ class _Shards:
     """The shards of one version: a job for each, in which no material can kill more than itself."""
 
     def __init__(
-        self, listed: Sequence[Listed], out: Path, *, version: int, splits: dict[str, Split]
+        self, listed: Sequence[SourceEntry], out: Path, *, version: int, splits: dict[str, Split]
     ) -> None:
         self._out, self._splits = out, splits
-        groups = grouped(listed)
+        groups = group_entries(listed)
         names = [shard_name(version=version, ordinal=n) for n in range(len(groups) + len(listed))]
         self._groups = [self._group(file, group) for file, group in zip(names, groups, strict=False)]
         # Where reading one material kills its process, each of its shard gets a shard of its own.
@@ -172,7 +172,7 @@ class _Shards:
         """Keeps these shards: they are published."""
         self._published = frozenset(files)
 
-    def write(self, *, num_cpus: int | None, watch: Callable[[int, int], None]) -> list[Written]:
+    def write(self, *, num_cpus: int | None, watch: Callable[[int, int], None]) -> list[WrittenShard]:
         """Writes all shards; what was written in the order of the materials.
 
         Raises:
@@ -201,12 +201,12 @@ class _Shards:
 
     def _run(
         self, groups: Sequence[Group], ended: Callable[[Group], None]
-    ) -> tuple[dict[str, Written], list[tuple[Group, Failure]]]:
+    ) -> tuple[dict[str, WrittenShard], list[tuple[Group, Failure]]]:
         """What was written by file, and the groups that killed their process; errors as of `write`."""
         from ray_jobs.many import run_on_ray
 
         by_file = {group.file: group for group in groups}
-        written: dict[str, Written] = {}
+        written: dict[str, WrittenShard] = {}
         killed: list[tuple[Group, Failure]] = []
         jobs = (shard_job(group, out=self._out) for group in groups)
         with closing(run_on_ray(jobs, root=self._out)) as outcomes:
@@ -214,7 +214,7 @@ class _Shards:
                 group = by_file[outcome.name]
                 match outcome:
                     case Success():
-                        written[group.file] = read_written(outcome.result)
+                        written[group.file] = from_job_result(outcome.result)
                         ended(group)
                     case Failure(kind="killed"):
                         killed.append((group, outcome))
@@ -224,13 +224,13 @@ class _Shards:
                         assert_never(outcome)
         return written, killed
 
-    def _group(self, file: str, members: Sequence[Listed]) -> Group:
+    def _group(self, file: str, members: Sequence[SourceEntry]) -> Group:
         splits = {one.entry.family: self._splits[one.entry.family] for one in members}
         return Group(file, tuple(members), splits)
 
 
 def shard_job(group: Group, *, out: Path) -> Job:
-    """The job that writes a shard; its result is `result_of` what was written."""
+    """The job that writes a shard; its result is `to_job_result` what was written."""
     members = [[asdict(one.entry), one.source.stamp(one.entry)] for one in group.members]
     key = fingerprint("prepare", group.file, members, dict(group.splits))
     return Job(group.file, key, partial(_write_shard, group, out=out))
@@ -238,13 +238,13 @@ def shard_job(group: Group, *, out: Path) -> Job:
 
 def _write_shard(group: Group, *, out: Path) -> JobOutput:
     written = write_group(group, out=out)
-    return JobOutput((group.file,) if written.shard is not None else (), result_of(written))
+    return JobOutput((group.file,) if written.shard is not None else (), to_job_result(written))
 
 
-def _left_out(group: Group, failure: Failure) -> Written:
+def _left_out(group: Group, failure: Failure) -> WrittenShard:
     """What came of a material whose reading kills its process."""
     message = f"reading it killed its process: {failure.reason}. Save its files again, or reduce them."
-    return Written(None, (), (Finding(group.members[0].entry.id, "", "killed", "error", message),))
+    return WrittenShard(None, (), (Finding(group.members[0].entry.id, "", "killed", "error", message),))
 
 
 def _previous(out: Path, *, append: bool) -> Manifest | None:

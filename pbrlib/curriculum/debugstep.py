@@ -146,7 +146,7 @@ class StepInQuestion:
         run: Path,
         data: DataSpec | None,
     ) -> PhaseJob:
-        recorded = DataSpec.recorded(known.get("data"), known.get("sources"))
+        recorded = DataSpec.from_record(known.get("data"), known.get("sources"))
         data = data or recorded
         if data is None:
             raise ConfigError(f"{run}: does not say where its shards lie. Name them: --data SHARDS.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pbrlib.curriculum.spec import Curriculum
-from pbrlib.data.draws.balance import merged
+from pbrlib.data.draws.balance import merge_classes
 from pbrlib.data.draws.plan import DrawPlan, PlanRequest, make_plan
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.tasks.taskspec import maps_required, merged_classes
@@ -29,4 +29,4 @@ def phase_plan(curriculum: Curriculum, phase: str, rows: Sequence[IndexRow]) -> 
         steps_per_epoch=spec.steps_per_epoch,
         mosaic=spec.mosaic,
     )
-    return make_plan(merged(rows, merged_classes(curriculum.task)), request)
+    return make_plan(merge_classes(rows, merged_classes(curriculum.task)), request)

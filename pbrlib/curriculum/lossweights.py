@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pbrlib.curriculum.spec import PhaseSpec
-from pbrlib.data.draws.balance import class_pixels, class_weights, describe_capped, merged
+from pbrlib.data.draws.balance import class_pixels, class_weights, describe_capped, merge_classes
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.tasks.taskspec import TaskSpec, merged_classes
 
@@ -24,7 +24,7 @@ def capped_weights(phase: PhaseSpec, task: TaskSpec, rows: Sequence[IndexRow]) -
     """Describe the classes whose weight is capped because they are too rare; None if there are none."""
     if task.kind != "segmentation" or not phase.balance.class_weights:
         return None
-    return describe_capped(_pixels(phase, merged(rows, merged_classes(task))))
+    return describe_capped(_pixels(phase, merge_classes(rows, merged_classes(task))))
 
 
 def _pixels(phase: PhaseSpec, rows: Sequence[IndexRow]) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ from pbrlib.curriculum.scale import scaled
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.curriculum.standing import fingerprints_of
 from pbrlib.curriculum.weights import from_own_weights, located
-from pbrlib.data.draws.balance import merged
+from pbrlib.data.draws.balance import merge_classes
 from pbrlib.data.shards.dataset import DataSet
 from pbrlib.data.shards.dataspec import DataSpec
 from pbrlib.data.shards.union import open_data
@@ -139,7 +139,7 @@ def set_up(job: PhaseJob, runtime: Runtime) -> tuple[PhaseRun, Task]:
     spec, shards = job.curriculum.phases[job.phase], runtime.shards
     seed = job.curriculum.seed
     torch.manual_seed(mix(seed, job.phase, "weights"))
-    rows = merged(shards.rows, merged_classes(job.curriculum.task))
+    rows = merge_classes(shards.rows, merged_classes(job.curriculum.task))
     weights = loss_weights(spec, rows)
     if runtime.rank == 0 and (warning := capped_weights(spec, job.curriculum.task, shards.rows)):
         log.warning("phases.%s: %s", job.phase, warning)

@@ -58,7 +58,7 @@ def command(
     from ray_jobs.bar import counted
     from ray_jobs.stepview import findings, inputs, introduction, samples_table
 
-    moved = DataSpec.given(data) if data else None
+    moved = DataSpec.from_options(data) if data else None
     asked = StepInQuestion(run, phase=phase, step=step, data=moved, device=device)
     for line in introduction(asked):
         click.echo(line)

@@ -70,7 +70,7 @@ def command(
         raise ConfigError(f"--lpips: got {weights}, where no file is; expected the weights of {lpips_net}.")
     from pbrlib.data.shards.union import open_data
 
-    shards = open_data(DataSpec.given(data))
+    shards = open_data(DataSpec.from_options(data))
     from pbrlib.evaluate.evaluationreport import FILE
     from pbrlib.evaluate.measure import checkpoints_of, evaluate
     from pbrlib.inference.chain import Chain

@@ -47,7 +47,7 @@ def command(
 
     ladder = load_ladder(files, overrides=overrides)
     machines = load_runtime(runtime) if runtime is not None else RuntimeSpec()
-    asked = DataSpec.given(data, sources)
+    asked = DataSpec.from_options(data, sources)
     rows = None
     if data:
         from pbrlib.data.shards.union import open_data

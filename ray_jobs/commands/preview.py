@@ -67,7 +67,7 @@ def command(
         data = (DataPlace(location), *data)
     if not data:
         raise ConfigError("--data: got none; expected the shard set that the phase draws from.")
-    asked = DataSpec.given(data, sources)
+    asked = DataSpec.from_options(data, sources)
     out = out or Path(f"augment-{phase}.png")
     check_file(out, option="--out")
     place = file or curriculum_with(phase, folder=RECIPE)

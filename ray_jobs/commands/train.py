@@ -70,7 +70,7 @@ def command(
         )
     work = open_work(
         files,
-        data=DataSpec.given(data, sources),
+        data=DataSpec.from_options(data, sources),
         runs=runs,
         runtime_file=runtime_file,
         overrides=overrides,

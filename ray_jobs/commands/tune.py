@@ -85,7 +85,7 @@ def sweep(
 
     work = open_sweep(
         file,
-        data=DataSpec.given(data, sources),
+        data=DataSpec.from_options(data, sources),
         runs=runs,
         out=out,
         runtime_file=runtime_file,

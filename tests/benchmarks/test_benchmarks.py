@@ -157,7 +157,7 @@ def test_the_ways_to_a_sweeps_trainings_train_the_same(tmp_path: Path) -> None:
     runtime, places = tmp_path / "runtime.yaml", {"runs": tmp_path / "runs", "out": tmp_path / "sweep"}
     work = open_sweep(
         tmp_path / "search.yaml",
-        data=DataSpec.of(tmp_path / "shards"),
+        data=DataSpec.from_location(tmp_path / "shards"),
         runtime_file=runtime,
         overrides=[],
         **places,

@@ -128,7 +128,7 @@ def test_bad_files_and_rows_of_the_hub_are_lines_of_the_report(tmp_path: Path) -
         ("b.parquet", "got a truncated file; expected its end. Resume its download"),
         ("c.parquet", "an answer of a web server"),
         ("d.parquet", "git lfs pull"),
-        ("e.parquet", "is empty"),
+        ("e.parquet", "got an empty file"),
         ("acg_oak_001 (again)", "Rename the other row"),
         ("cut", "does not decode"),
     ]:

@@ -49,7 +49,9 @@ def work_of(waves: Sequence[Sequence[str]], *, data: Path, runs: Path) -> Work:
         tuple(tuple(LadderEntry(Path("x.yaml"), parse_curriculum(text)) for text in wave) for wave in waves)
     )
     phases = {one.name: tuple(one.phases) for one in ladder.curricula}
-    return Work(ladder, data=DataSpec.of(data), runs=runs, runtime=RuntimeSpec(workers=1), phases=phases)
+    return Work(
+        ladder, data=DataSpec.from_location(data), runs=runs, runtime=RuntimeSpec(workers=1), phases=phases
+    )
 
 
 def write_line(job: PhaseJob, kind: str, step: int, **values: float | None) -> None:

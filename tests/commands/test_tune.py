@@ -52,7 +52,11 @@ def test_a_sweep_that_is_finished_starts_no_ray_and_shows_its_table(
     from ray_jobs.sweep.sweeprun import begin_sweep, open_sweep
 
     file = write_search(tmp_path)
-    places_of = {"data": DataSpec.of(shard_folder), "runs": tmp_path / "runs", "out": tmp_path / "sweep"}
+    places_of = {
+        "data": DataSpec.from_location(shard_folder),
+        "runs": tmp_path / "runs",
+        "out": tmp_path / "sweep",
+    }
     work = open_sweep(file, runtime_file=None, overrides=[], **places_of)  # type: ignore[arg-type]
     study = begin_sweep(work)
     while (one := study.ask()) is not None:

@@ -6,7 +6,7 @@ import pytest
 
 from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.lossweights import capped_weights, loss_weights
-from pbrlib.data.draws.balance import merged
+from pbrlib.data.draws.balance import merge_classes
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.maps import CLASSES
 from tests.curriculum.conftest import SEGFORMER, row
@@ -41,7 +41,7 @@ def test_class_weights_come_from_the_training_textures_of_the_phase_s_sources() 
 def test_a_merged_class_weighs_one_and_adds_to_the_other() -> None:
     phase = parse_curriculum(SEGFORMER).phases["S0"]
     rows = [of_class("s", "stone"), of_class("w", "wood")] + [of_class(f"c{n}", "ceramic") for n in range(3)]
-    weights = loss_weights(phase, merged(rows, {"ceramic": "stone"}))
+    weights = loss_weights(phase, merge_classes(rows, {"ceramic": "stone"}))
     assert weights is not None
     by_name = dict(zip(CLASSES, weights.tolist(), strict=True))
     assert by_name["ceramic"] == 1.0

@@ -247,7 +247,7 @@ def test_changes_by_class() -> None:
 
 
 def test_figures_that_are_part_of_a_rule_or_a_term() -> None:
-    assert (balance.MINORITY_SHARE, balance.LEAST_TILE_PX) == (0.03, 128)
+    assert (balance.MINORITY_SHARE, balance.MIN_TILE_PX) == (0.03, 128)
     assert photometric.OCCLUSION_STRENGTH == (0.10, 0.25)
     assert photometric.COLD_RED_GAIN == (0.90, 0.98)
     assert photometric.COLD_BLUE_GAIN == (1.02, 1.10)

@@ -45,7 +45,7 @@ def test_a_node_that_does_not_look_in_time_is_an_outage_with_its_name(
     with pytest.raises(
         OutageError, match=rf"^host-b: did not say within 120 s what it sees of {tmp_path} and /s"
     ):
-        preflight.inspect_nodes(tmp_path, data=DataSpec.of("/shards"))
+        preflight.inspect_nodes(tmp_path, data=DataSpec.from_location("/shards"))
 
 
 @pytest.mark.parametrize("kind", [lost.NodeDiedError, lost.OutOfMemoryError, lost.LocalRayletDiedError])
@@ -54,11 +54,11 @@ def test_a_node_that_is_lost_while_it_looks_is_an_outage(
 ) -> None:
     monkeypatch.setattr(preflight, "ray", Cluster(kind("Task failed because its node died.")))
     with pytest.raises(OutageError, match=r"a node was lost while it looked at .*died.*ray list nodes"):
-        preflight.inspect_nodes(tmp_path, data=DataSpec.of("/shards"))
+        preflight.inspect_nodes(tmp_path, data=DataSpec.from_location("/shards"))
 
 
 def test_an_error_of_the_look_itself_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bug = lost.RayTaskError("inspect_node", "its traceback", KeyError("places"))
     monkeypatch.setattr(preflight, "ray", Cluster(bug))
     with pytest.raises(lost.RayTaskError, match="its traceback"):
-        preflight.inspect_nodes(tmp_path, data=DataSpec.of("/shards"))
+        preflight.inspect_nodes(tmp_path, data=DataSpec.from_location("/shards"))

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pbrlib.data.materials.material import Source
-from pbrlib.data.shards.prepare import Group, grouped, list_sources
+from pbrlib.data.shards.prepare import Group, group_entries, list_sources
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.data.shards.split import assign_splits
 from pbrlib.data.shards.writer import shard_name
@@ -192,7 +192,7 @@ def killed_run(source: Source, out: Path) -> None:
     """Leaves what a run leaves that is killed behind its first shard."""
     listed, _ = list_sources([source])
     splits = assign_splits([one.entry for one in listed], val_share=0.1, hold_out=())
-    first = grouped(listed)[0]
+    first = group_entries(listed)[0]
     families = {one.entry.family: splits[one.entry.family] for one in first}
     job = shard_job(Group(shard_name(version=1, ordinal=0), first, families), out=out)
     assert isinstance(run_job(job, root=out), Success)

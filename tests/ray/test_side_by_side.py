@@ -71,7 +71,7 @@ def test_two_fits_at_once_train_the_same_networks_as_one_process_alone(
     for runs, room in ((tmp_path / "ray", 2), (tmp_path / "local", 1)):
         work = Work(
             ladder,
-            data=DataSpec.of(shard_folder),
+            data=DataSpec.from_location(shard_folder),
             runs=runs,
             runtime=runtime,
             phases={one.name: tuple(one.phases) for one in ladder.curricula},

@@ -49,7 +49,7 @@ def opened(folder: Path, shards: Path, runtime: Path, **changes: Any) -> tuple[S
     search = write_search(folder, **changes)
     work = open_sweep(
         search,
-        data=DataSpec.of(shards),
+        data=DataSpec.from_location(shards),
         runs=folder / "runs",
         out=folder / "sweep",
         runtime_file=runtime,

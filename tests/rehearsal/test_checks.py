@@ -80,7 +80,7 @@ def test_a_node_that_has_another_disk_under_the_path_is_found_out(
 
 def test_a_node_without_the_shards_is_named(tmp_path: Path) -> None:
     write_token(tmp_path, "said")
-    blind = inspect_node(tmp_path, node="n1", token="one", data=DataSpec.of(tmp_path / "none"))
+    blind = inspect_node(tmp_path, node="n1", token="one", data=DataSpec.from_location(tmp_path / "none"))
     check = checks.data_readable([NODE, blind], data="/mnt/shards", fingerprint="print")
     assert check.verdict == "failed"
     assert "no such folder" in check.found and "/mnt/shards" in str(check.advice)
@@ -89,7 +89,7 @@ def test_a_node_without_the_shards_is_named(tmp_path: Path) -> None:
 def test_a_node_that_cannot_write_says_why(shard_set: ShardSet, tmp_path: Path) -> None:
     write_token(tmp_path, "said")
     (tmp_path / "n1").mkdir()  # In the way of its file, for root too.
-    found = inspect_node(tmp_path, node="n1", token="one", data=DataSpec.of(shard_set.location))
+    found = inspect_node(tmp_path, node="n1", token="one", data=DataSpec.from_location(shard_set.location))
     assert found.reads == "said"
     assert found.writes is not None and "n1: cannot be written" in found.writes
     assert "Is a directory" in found.writes

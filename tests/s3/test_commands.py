@@ -128,7 +128,7 @@ def test_a_sweep_finds_its_donors_in_a_bucket(runs: str, shard_folder: Path, tmp
     objectives = [{"metric": "val/all/albedo/l1", "mode": "min"}]
     file = write_search(tmp_path, text=ALBEDO, phase="A1", space=space, objectives=objectives)
     given = {
-        "data": DataSpec.of(shard_folder),
+        "data": DataSpec.from_location(shard_folder),
         "out": tmp_path / "sweep",
         "runtime_file": None,
         "overrides": [],

@@ -23,7 +23,9 @@ from tests.s3_server import FaultyServer, refusing
 def test_tokens_go_both_ways_through_a_bucket_and_nothing_stays(bucket: str, shard_folder: Path) -> None:
     with scratch_runs(storage.to_path(f"{bucket}/runs"), keep=False) as scratch:
         write_token(scratch, "of the driver")
-        facts = inspect_node(scratch, node="a", token="of the node", data=DataSpec.of(shard_folder))
+        facts = inspect_node(
+            scratch, node="a", token="of the node", data=DataSpec.from_location(shard_folder)
+        )
         assert (facts.reads, facts.writes) == ("of the driver", None)
         assert read_token(scratch, "a") == "of the node"
         assert read_token(scratch, "b") is None
@@ -35,11 +37,13 @@ def test_a_node_that_may_not_use_the_bucket_says_why(
     bucket: str, s3: FaultyServer, shard_folder: Path
 ) -> None:
     scratch = storage.to_path(f"{bucket}/runs/.rehearsal-1")
-    facts = inspect_node(scratch, node="a", token="of the node", data=DataSpec.of(shard_folder))
+    facts = inspect_node(scratch, node="a", token="of the node", data=DataSpec.from_location(shard_folder))
     assert facts.reads.endswith("token-of-the-driver: no such file")
     denied = refusing("403 Forbidden", "AccessDenied")
     with s3.failing("GET", "", denied), s3.failing("PUT", "", denied), s3.failing("HEAD", "", denied):
-        facts = inspect_node(scratch, node="a", token="of the node", data=DataSpec.of(shard_folder))
+        facts = inspect_node(
+            scratch, node="a", token="of the node", data=DataSpec.from_location(shard_folder)
+        )
     for said in (facts.reads, facts.writes or ""):
         assert "runs/.rehearsal-1/" in said and "AccessDenied" in said
 

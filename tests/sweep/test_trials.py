@@ -30,7 +30,7 @@ def opened(
     file = write_search(folder, **changes)
     work = open_sweep(
         file,
-        data=DataSpec.of(shards),
+        data=DataSpec.from_location(shards),
         runs=folder / "runs",
         out=folder / "sweep",
         runtime_file=None,

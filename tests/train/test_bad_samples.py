@@ -42,7 +42,7 @@ def job(damaged: tuple[Path, set[str]], trained_runs: Path, shard_set: ShardSet,
     curriculum = parse_curriculum(ALBEDO.replace("epochs: 2", "epochs: 2\n    segment_steps: 2"))
     given: dict[str, Any] = {"shards": shard_set, "donors": trained_runs, "runs": tmp_path / "runs"}
     job = job_of(curriculum, "A1", on_bad_sample="skip", record_batches=True, **given)
-    return replace(job, data=DataSpec.of(damaged[0]))
+    return replace(job, data=DataSpec.from_location(damaged[0]))
 
 
 def lines(job: PhaseJob, kind: str) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from pbrlib.curriculum.references import frozen_networks
 from pbrlib.curriculum.scale import scaled
 from pbrlib.curriculum.sources import source_mistakes, source_of_metric
 from pbrlib.curriculum.spec import Curriculum, PhaseSpec
-from pbrlib.data.draws.plan import usable
+from pbrlib.data.draws.plan import usable_rows
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.errors import ConfigError
 from pbrlib.models.build import AnyNetwork, build_on_meta
@@ -153,7 +153,7 @@ def _data(address: str, phase: PhaseSpec, task: TaskSpec, rows: Sequence[IndexRo
         own = [row for row in rows if row.source == name]
         if not own:  # source_mistakes reports this
             continue
-        kept, left_out = usable(own, maps=maps_required(task), crop=phase.crop)
+        kept, left_out = usable_rows(own, maps=maps_required(task), crop=phase.crop)
         if not kept:
             reasons = "; ".join(f"{count} with {reason}" for reason, count in left_out.items())
             yield Mistake(

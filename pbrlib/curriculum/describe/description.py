@@ -17,8 +17,8 @@ from pbrlib.curriculum.ladder import Ladder
 from pbrlib.curriculum.references import OtherCurriculum, frozen_networks, parse_donor
 from pbrlib.curriculum.scale import scaled
 from pbrlib.curriculum.spec import Curriculum, PhasePlayer, PhaseSpec, plain
-from pbrlib.data.draws.balance import merged, minority_of, minority_tiles
-from pbrlib.data.draws.plan import share, usable
+from pbrlib.data.draws.balance import merge_classes, minority_of, minority_tiles
+from pbrlib.data.draws.plan import share, usable_rows
 from pbrlib.data.shards.dataspec import DataSpec
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.models.build import build_on_meta
@@ -220,7 +220,7 @@ def epoch_figures(phase: PhaseSpec, task: TaskSpec, rows: Sequence[IndexRow] | N
     textures, left_out = None, None
     if rows is not None:
         own = [row for row in rows if row.source in phase.data]
-        kept, left_out = usable(own, maps=maps_required(task), crop=phase.crop)
+        kept, left_out = usable_rows(own, maps=maps_required(task), crop=phase.crop)
         textures = len(kept)
     steps = phase.steps_per_epoch
     if steps is None and textures is not None:
@@ -245,8 +245,8 @@ def _minority_tiles(
     """How many minority tiles each source has to draw from; None where none are drawn or data is unknown."""
     if rows is None or not phase.balance.minority_tiles:
         return None
-    own = merged([row for row in rows if row.source in phase.data], merged_classes(task))
-    kept, _ = usable(own, maps=maps_required(task), crop=phase.crop)
+    own = merge_classes([row for row in rows if row.source in phase.data], merged_classes(task))
+    kept, _ = usable_rows(own, maps=maps_required(task), crop=phase.crop)
     drawn = [own[number] for number in kept]
     tiles = minority_tiles(drawn, crop=phase.crop, minority=minority_of(drawn, phase.balance))
     sources = [drawn[number].source for number in tiles.row]

@@ -15,18 +15,18 @@ from pbrlib.data.shards.cells import CELL, cells_of, pack_cells
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.maps import CLASSES, class_id
 
-MOST_WEIGHT = 10
+MAX_WEIGHT = 10
 """Maximum weight of a class, relative to the most frequent class; reached at 1/100 of its pixels."""
 
 MINORITY_SHARE = 0.03
 """Minimum share of minority pixels in a minority tile."""
 
-LEAST_TILE_PX = 128
+MIN_TILE_PX = 128
 """Minimum side of a minority tile; a smaller crop is placed at random inside the tile."""
 
 
 def minority_classes(class_pixels: Sequence[int]) -> tuple[int, ...]:
-    """The classes present whose pixel share is under half of the median share of the classes present."""
+    """Return the classes whose pixel share is positive and below half of the median of positive shares."""
     pixels = np.asarray(class_pixels, dtype=np.float64)
     present = pixels > 0
     if not present.any():
@@ -43,35 +43,36 @@ def minority_of(rows: Sequence[IndexRow], balance: BalanceSpec) -> tuple[int, ..
 
 
 def class_pixels(rows: Sequence[IndexRow]) -> tuple[int, ...]:
-    """The labelled pixels of some textures by class id."""
+    """Return the numbers of labelled pixels of textures by class id."""
     return tuple(sum(row.class_pixels[number] for row in rows) for number in range(len(CLASSES)))
 
 
 def class_weights(class_pixels: Sequence[int]) -> np.ndarray:
-    """w_c = 1 / sqrt(share of c), mean 1 over the classes present; an absent class weighs 1. Shape (K,).
+    """Return weights w_c = 1 / sqrt(share of c) with mean 1 over the present classes, shape (K,).
 
-    Before the mean is taken no class weighs more than :data:`MOST_WEIGHT` times the lightest: a class of a
-    few pixels would take the weight of all others. :func:`capped_classes` names those that this changes.
+    An absent class has the weight 1. Before the division by the mean, weights are capped at
+    :data:`MAX_WEIGHT` times the smallest weight, since a class of a few pixels would dominate the others.
+    :func:`capped_classes` returns the capped classes.
     """
     pixels = np.asarray(class_pixels, dtype=np.float64)
     weights = np.ones_like(pixels)
     present = pixels > 0
     if present.any():
         raw = 1.0 / np.sqrt(pixels[present] / pixels.sum())
-        capped = np.minimum(raw, MOST_WEIGHT * raw.min())
+        capped = np.minimum(raw, MAX_WEIGHT * raw.min())
         weights[present] = capped / capped.mean()
     return weights
 
 
 def capped_classes(class_pixels: Sequence[int]) -> tuple[int, ...]:
-    """The classes present that are too rare for their whole weight: :data:`MOST_WEIGHT` caps it."""
+    """Return the present classes that are so rare that :data:`MAX_WEIGHT` caps their weight."""
     pixels = np.asarray(class_pixels, dtype=np.float64)
-    rare = (pixels > 0) & (pixels * MOST_WEIGHT**2 < pixels.max(initial=0.0))
+    rare = (pixels > 0) & (pixels * MAX_WEIGHT**2 < pixels.max(initial=0.0))
     return tuple(int(c) for c in np.flatnonzero(rare))
 
 
 def describe_capped(class_pixels: Sequence[int]) -> str | None:
-    """A sentence on the classes of :func:`capped_classes`, with their shares; None where there is none."""
+    """Return a sentence on the classes of :func:`capped_classes` with their shares, or None without any."""
     capped = capped_classes(class_pixels)
     if not capped:
         return None
@@ -79,13 +80,13 @@ def describe_capped(class_pixels: Sequence[int]) -> str | None:
     shares = ", ".join(f"{CLASSES[c]} {class_pixels[c] / most:.2g}" for c in capped)
     return (
         f"class weights: got {shares} of the pixels of the most frequent class; expected at least "
-        f"{MOST_WEIGHT**-2:g}. The weight is capped at {MOST_WEIGHT} times the least. "
+        f"{MAX_WEIGHT**-2:g}. The weight is capped at {MAX_WEIGHT} times the smallest. "
         "Add textures of the class, merge it into another, or correct the masks."
     )
 
 
 def sampler_weights(rows: Sequence[IndexRow], *, spec: SamplerSpec, minority: Sequence[int]) -> np.ndarray:
-    """One weight per row, mean 1: ``max(minority_fraction ** exponent, floor)``. Shape (n,)."""
+    """Return a weight per row with mean 1, ``max(minority_fraction ** exponent, floor)``, shape (n,)."""
     pixels = np.asarray([row.class_pixels for row in rows], dtype=np.float64).reshape(len(rows), len(CLASSES))
     fraction = pixels[:, list(minority)].sum(axis=1) / np.maximum(pixels.sum(axis=1), 1.0)
     weights = np.maximum(fraction**spec.exponent, spec.floor)
@@ -95,7 +96,7 @@ def sampler_weights(rows: Sequence[IndexRow], *, spec: SamplerSpec, minority: Se
 
 @dataclass(frozen=True)
 class Tiles:
-    """Square tiles of ``side`` pixels: for each its texture (a position among the rows) and its corner."""
+    """Square tiles of ``side`` pixels: for each tile its texture (a position in the rows) and its corner."""
 
     side: int
     row: np.ndarray
@@ -106,22 +107,22 @@ class Tiles:
         return len(self.row)
 
     def among(self, rows: Sequence[int]) -> Tiles:
-        """Those of some textures."""
+        """Return the tiles of some textures."""
         kept = np.isin(self.row, rows)
         return Tiles(self.side, self.row[kept], self.y[kept], self.x[kept])
 
 
 def tile_side(crop: int) -> int:
-    """The side of the minority tiles of a crop, in pixels."""
-    return max(crop, LEAST_TILE_PX)
+    """Return the side of minority tiles for a crop, in pixels."""
+    return max(crop, MIN_TILE_PX)
 
 
 def minority_tiles(rows: Sequence[IndexRow], *, crop: int, minority: Sequence[int]) -> Tiles:
-    """The tiles of training textures of which at least 3 % are pixels of minority classes.
+    """Return the tiles of training textures with at least 3 % of pixels of minority classes.
 
-    A tile has the side of the crop, at least 128 px, and lies inside its texture, corners half a side apart
-    in whole cells of the index. Only cells that lie whole in a tile count, so a tile whose side is no
-    multiple of a cell may hold more than is known of it, never less.
+    A tile has the side of the crop, but at least 128 px, and is inside of its texture. Corners are half a
+    side apart, rounded to cells of the index. Only cells that are completely inside of a tile are counted, so
+    that a tile may have more minority pixels than counted, but not fewer.
     """
     side = tile_side(crop)
     found = [
@@ -135,7 +136,7 @@ def minority_tiles(rows: Sequence[IndexRow], *, crop: int, minority: Sequence[in
 
 
 def _minority_corners(row: IndexRow, *, side: int, minority: Sequence[int]) -> np.ndarray:
-    """Corners ``(n, 2)`` of the minority tiles of one texture."""
+    """Return the corners ``(n, 2)`` of the minority tiles of a texture."""
     cells = cells_of(row)[list(minority)].sum(axis=0, dtype=np.int64)
     summed = np.pad(cells.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
     ys, top, bottom = _tile_cells(row.height, side=side)
@@ -151,19 +152,19 @@ def _minority_corners(row: IndexRow, *, side: int, minority: Sequence[int]) -> n
 
 
 def _tile_cells(length: int, *, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Along one axis: where tiles start, and the range of the cells that lie whole in each."""
+    """Return along one axis the starts of tiles, and the range of cells that are completely in each tile."""
     stride = side // 2 // CELL * CELL
     starts = np.arange(0, length - side + 1, stride)
     ends = np.minimum(CELL * np.arange(1, -(-length // CELL) + 1), length)
     return starts, starts // CELL, np.searchsorted(ends, starts + side, side="right")
 
 
-def merged(rows: Sequence[IndexRow], merge: Mapping[str, str]) -> tuple[IndexRow, ...]:
-    """The rows as if every pixel of a merged class were one of the class that takes it."""
-    return tuple(_merged(row, merge) for row in rows) if merge else tuple(rows)
+def merge_classes(rows: Sequence[IndexRow], merge: Mapping[str, str]) -> tuple[IndexRow, ...]:
+    """Return rows in which the pixels of each merged class are counted as pixels of its target class."""
+    return tuple(_merge_row(row, merge) for row in rows) if merge else tuple(rows)
 
 
-def _merged(row: IndexRow, merge: Mapping[str, str]) -> IndexRow:
+def _merge_row(row: IndexRow, merge: Mapping[str, str]) -> IndexRow:
     if row.label not in merge and not any(row.class_pixels[class_id(name)] for name in merge):
         return row
     cells = cells_of(row)
@@ -181,13 +182,13 @@ def _merged(row: IndexRow, merge: Mapping[str, str]) -> IndexRow:
 
 @dataclass(frozen=True)
 class BalanceStatistics:
-    """What balancing would do with some training textures.
+    """The statistics of balancing for some training textures.
 
     Attributes:
         shares: Share of each class in the labelled pixels.
-        class_weights: w_c of each class.
+        class_weights: Weight w_c of each class.
         minority: Names of the minority classes.
-        sampler: Weight of each texture with the default sampler, mean 1.
+        sampler: Weight of each texture with the default sampler, with mean 1.
         tiles: Number of minority tiles by side of the crop.
     """
 
@@ -199,7 +200,7 @@ class BalanceStatistics:
 
 
 def balance_statistics(rows: Sequence[IndexRow], *, crops: Sequence[int]) -> BalanceStatistics:
-    """The statistics of the training textures among ``rows``, at least one."""
+    """Return the statistics of the training textures among ``rows``, of which there is at least one."""
     train = [row for row in rows if row.split == "train"]
     pixels = class_pixels(train)
     minority = minority_classes(pixels)

@@ -1,4 +1,4 @@
-"""Batches: raw, as they travel to the device, and decoded and augmented, as networks see them."""
+"""Batches: raw ones, which are copied to the device, and decoded and augmented ones, for networks."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from pbrlib.data.draws.mosaic import Layout
 
 @dataclass(frozen=True)
 class RawBatch:
-    """Crops in the integers of the shards: a row for each draw, or for each part of a mosaic.
+    """Crops in the integer types of the shards, with a row for each draw, or for each part of a mosaic.
 
-    The length is the number of draws. ``present``, ``seeds`` and ``classes`` stay on the CPU: they decide
-    what is done to a sample, and reading a decision back from the device would stall it.
+    The length is the number of draws. ``present``, ``seeds`` and ``classes`` stay on the CPU, since the
+    augmentation branches on them, and reading values back from the device would stall it.
 
     Attributes:
-        maps: Raw maps by name; where a sample lacks one, its fill value.
-        present: For each map, which samples truly have it.
-        seeds: One seed per row: two draws of one texture differ.
+        maps: Raw maps by name; a missing map of a sample has its fill value.
+        present: For each map, which samples have it.
+        seeds: One seed per row; two draws of one texture have different seeds.
         ids: Ids of the samples.
-        classes: Class id of each sample, 255 where it is unknown or not one.
-        layouts: The layout of each draw, whose parts are consecutive rows; None where every row is a draw.
-        replaced: For each draw that another one stands in for, a damaged material and what is wrong with it;
-            parts of a batch do not say.
+        classes: Class id of each sample, or 255 if it has no class or several.
+        layouts: The layout of each draw, whose parts are consecutive rows; None if every row is a draw.
+        replaced: For each replaced draw, the damaged material and its problem; empty in the results of
+            ``split``.
     """
 
     maps: dict[str, Shaped[Tensor, "n c h w"]]
@@ -43,13 +43,13 @@ class RawBatch:
         return len(self.ids if self.layouts is None else self.layouts)
 
     def to(self, device: torch.device | str) -> RawBatch:
-        """Moves the maps."""
+        """Return a copy with the maps on the device."""
         return replace(self, maps={name: x.to(device, non_blocking=True) for name, x in self.maps.items()})
 
     def split(self, num: int) -> list[RawBatch]:
-        """Exactly ``num`` consecutive parts, the first ones larger by at most a draw.
+        """Split the batch into exactly ``num`` consecutive parts, whose sizes differ by at most a draw.
 
-        With more parts than draws the last are empty, since every rank must take as many micro-steps.
+        With more parts than draws the last parts are empty, since every rank needs as many micro-steps.
         """
         share, larger = divmod(len(self), num)
         bounds = [0]
@@ -79,14 +79,14 @@ class Batch:
 
     Attributes:
         maps: float32 maps by name in the range of their encoding; ``mask`` is int64 ``(n, h, w)``.
-        valid: Pixels that count in losses and metrics.
+        valid: Pixels that losses and metrics use.
         seeds: The seed of each draw, on the CPU.
         ids: Ids of the samples.
-        classes: Class id of each sample, 255 where it is unknown or not one.
-        present: For each map, which samples truly have it (a baked one counts): the others hold its
-            fill value, which is no target to learn from.
-        regions: For each pixel the number of the part of its mosaic, 0 in a whole crop; None where all
-            crops are whole.
+        classes: Class id of each sample, or 255 if it has no class or several.
+        present: For each map, which samples have it, including baked maps; the others have its fill value,
+            which is no target.
+        regions: For each pixel the number of its part of a mosaic, and 0 in a crop without a mosaic; None if
+            the batch has no mosaics.
     """
 
     maps: dict[str, Shaped[Tensor, "n ..."]]
@@ -101,7 +101,7 @@ class Batch:
         return len(self.ids)
 
     def to(self, device: torch.device | str) -> Batch:
-        """Moves every tensor."""
+        """Return a copy with every tensor on the device."""
         return replace(
             self,
             maps={name: x.to(device, non_blocking=True) for name, x in self.maps.items()},
@@ -113,7 +113,7 @@ class Batch:
 
     @staticmethod
     def concatenate(parts: list[Batch]) -> Batch:
-        """One batch of all samples in order; the parts must have the same maps and sizes."""
+        """Concatenate batches with the same maps and sizes, in order."""
         if len(parts) == 1:
             return parts[0]
         return Batch(
@@ -134,9 +134,9 @@ def _regions(batch: Batch) -> UInt8[Tensor, "n 1 h w"]:
 
 
 def sample_hashes(batch: Batch) -> list[str]:
-    """For each sample a SHA-256 over its id and the names, types, shapes and bytes of all its maps.
+    """Return for each sample a SHA-256 over its id and the names, types, shapes and bytes of its maps.
 
-    A whole crop has the same hash beside mosaics as without them.
+    The hash of a crop does not depend on whether other samples of the batch are mosaics.
     """
     tensors = {
         "valid": batch.valid,

@@ -1,4 +1,4 @@
-"""Fetched draws to a batch of raw tensors: decode, crop, stack. Runs in the worker's collate threads."""
+"""Collates fetched draws to a batch of raw tensors, in the collate threads of a worker."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from pbrlib.maps import CLASSES, IGNORE, MAPS, Stored
 
 
 def collate(fetched: pa.Table, shards: DataSet, *, maps: Sequence[str]) -> RawBatch:
-    """One batch from the draws of ``fetched`` in their order; a map that a sample lacks is its fill value.
+    """Return a batch of the draws of ``fetched`` in their order; missing maps have their fill value.
 
-    Where the set is open to skip what is damaged, the nearest whole draw of the batch, of two the earlier,
-    stands in for a damaged one, whole and with its seeds, so that sizes and counts are those of any batch.
+    If the data set skips bad samples, a damaged draw is replaced by the nearest intact draw of the batch, by
+    the earlier one of two, with its seeds. Sizes and counts of the batch do not change.
 
     Raises:
-        DamageError: A draw is damaged and may not be skipped, or none of the batch is whole.
+        DamageError: A draw is damaged and bad samples are not skipped, or all draws of the batch are damaged.
     """
     draws = fetched.to_pylist()
     crops: dict[int, list[dict[str, Stored]]] = {}
@@ -39,7 +39,7 @@ def collate(fetched: pa.Table, shards: DataSet, *, maps: Sequence[str]) -> RawBa
             damaged.append((error.material or shards.rows[draw["sample"]].id, str(error)))
     if not crops:
         raise DamageError(f"all {len(draws)} draws of a batch are damaged. {damaged[0][1]}")
-    taken = [min(crops, key=lambda one: (abs(one - number), one)) for number in range(len(draws))]
+    taken = [min(crops, key=lambda other: (abs(other - number), other)) for number in range(len(draws))]
     draws = [draws[number] for number in taken]
     parts = [part for draw in draws for part in parts_of(draw)]
     layouts = tuple(Layout(draw["layout"]) for draw in draws)
@@ -61,7 +61,7 @@ def stack(
     maps: Sequence[str],
     layouts: tuple[Layout, ...] | None = None,
 ) -> RawBatch:
-    """Stored crops ``(h, w, c)`` of one size to a batch ``(n, c, h, w)``; ``layouts`` as in RawBatch."""
+    """Stack stored crops ``(h, w, c)`` of one size to a batch ``(n, c, h, w)``."""
     height, width = next(iter(crops[0].values())).shape[:2]
     tensors: dict[str, torch.Tensor] = {}
     present: dict[str, torch.Tensor] = {}

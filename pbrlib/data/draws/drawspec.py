@@ -1,4 +1,4 @@
-"""What is drawn, as a curriculum declares it: the balance of classes, and mosaics."""
+"""Declarations of a curriculum for draws: the balance of classes, and mosaics."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from pbrlib.spec import Spec
 
 
 class SamplerSpec(Spec):
-    """Weighted sampling with replacement: ``max(minority_fraction ** exponent, floor)``, mean 1."""
+    """Sampling with replacement and weights ``max(minority_fraction ** exponent, floor)`` with mean 1."""
 
     exponent: float = Field(default=0.4, gt=0.0)
     floor: float = Field(default=0.3, gt=0.0, le=1.0)
 
 
 class BalanceSpec(Spec):
-    """What counters the rarity of classes. Without a sampler every sample of a source is drawn equally often.
+    """Settings against the imbalance of classes.
 
     Attributes:
-        sampler: Draws textures with rare classes more often.
-        class_weights: Switches w_c = 1 / sqrt(pixel share), mean 1 over the classes present, in the loss.
-        minority: Names the minority classes; None computes them from the index, as
-            `pbrlib.data.draws.balance.minority_classes` says.
-        minority_tiles: The share of each source's draws whose crop is one of its tiles with at least 3 % of
-            minority pixels; see `pbrlib.data.draws.balance.minority_tiles`.
-        mask_dropout: The share of the pixels of a class that leave the loss, anew in each draw.
+        sampler: Draws textures with rare classes more often; None draws all textures of a source equally
+            often.
+        class_weights: Whether the loss uses class weights w_c = 1 / sqrt(pixel share), with mean 1 over the
+            present classes.
+        minority: The minority classes; None computes them with
+            `pbrlib.data.draws.balance.minority_classes`.
+        minority_tiles: The share of the draws of each source whose window is a minority tile, see
+            `pbrlib.data.draws.balance.minority_tiles`.
+        mask_dropout: The share of the pixels of a class that the loss ignores, chosen again for each draw.
     """
 
     sampler: SamplerSpec | None = None
@@ -38,14 +40,14 @@ class BalanceSpec(Spec):
 
 
 class MosaicSpec(Spec):
-    """The share of draws that become mosaics, whose parts come from the whole training set.
+    """The shares of draws that become mosaics; the other parts are drawn from the whole training set.
 
-    Only materials without an old diffuse should be mosaicked: real old textures keep their own composition.
+    Use mosaics only for materials without an old diffuse, so that real old textures keep their composition.
 
     Attributes:
-        sources: The sources whose draws take part, and from which partners come.
-        two: Share of their draws that are made of two halves, side by side or stacked, equally likely.
-        four: Share of their draws that are made of four quarters.
+        sources: The sources whose draws become mosaics; the other parts come from the same sources.
+        two: Share of their draws with two halves, side by side or stacked with equal probability.
+        four: Share of their draws with four quarters.
     """
 
     sources: tuple[str, ...] = Field(min_length=1)
@@ -53,7 +55,9 @@ class MosaicSpec(Spec):
     four: float = Field(ge=0.0, le=1.0)
 
     @model_validator(mode="after")
-    def _shares_leave_room(self) -> MosaicSpec:
+    def _sum_at_most_one(self) -> MosaicSpec:
         if self.two + self.four > 1.0 + 1e-9:
-            raise ValueError(f"two and four are {self.two + self.four:g} together, more than all draws.")
+            raise ValueError(
+                f"two + four: got {self.two + self.four:g}; expected at most 1. Reduce one of them."
+            )
         return self

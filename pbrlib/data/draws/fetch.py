@@ -1,8 +1,7 @@
-"""One draw of the plan, in two halves: fetch its tiles compressed, then decode and crop them.
+"""Reads the draws of a plan in two steps: fetch their compressed tiles, then decode and crop them.
 
-The halves run in different processes: ``fetch`` in the data tasks, ``crops_from_fetched`` in the collate
-threads of the training worker, since compressed bytes travel cheaper than pixels. Tiles that the node's cache
-holds decoded are not fetched.
+``fetch`` runs in the data tasks, ``crops_from_fetched`` in the collate threads of the training worker, since
+sending compressed bytes is cheaper than sending pixels. Tiles that are in the node's cache are not fetched.
 """
 
 from __future__ import annotations
@@ -29,32 +28,32 @@ _WINDOW_COLUMNS = ["sample", "y", "x", "crop", "partners"]
 
 
 def fetch(table: Any, shards: DataSet, maps: Sequence[str]) -> Any:
-    """Adds the touched tiles of each draw, still compressed, to a table of draws; null for a cached one.
+    """Add the compressed tiles of each draw to a table of draws; a tile in the cache is null.
 
     Args:
         table: A ``pyarrow.Table`` with the columns ``sample`` (position in ``shards.rows``), ``y``, ``x``,
-            ``crop`` (side of a square window) and ``partners`` (further windows, with a sample, y and x
-            each), and any others.
-        shards: The set that the draws are from.
+            ``crop`` (side of the square window) and ``partners`` (further windows with sample, y and x), and
+            any other columns.
+        shards: The data set of the draws.
         maps: The maps to fetch.
 
     Returns:
-        The table with one more column ``tiles.<map>`` (list of binary) a map: the tiles of a draw's own
-        window, then those of its partners; of a material that lacks the map none. Draws of one table that
-        share a shard share its read.
+        The table with a column ``tiles.<map>`` (list of binary) for each map: the tiles of the draw's own
+        window, then those of its partners; empty if a material does not have the map. Draws in one shard
+        share a read.
 
     Raises:
-        DamageError: A shard is damaged, unless the set is open to skip that: then the draws that need it have
-            no tiles, and in a column ``DAMAGE`` the id of a damaged material and what is wrong.
+        DamageError: A shard is damaged and the data set does not skip bad samples. If it does, the damaged
+            draws have no tiles, and their column ``DAMAGE`` has the damaged material and its problem.
     """
     if shards.on_bad_sample == "fail":
         return _with_tiles(table, shards, maps)
     try:
         return _undamaged(_with_tiles(table, shards, maps))
     except DamageError:
-        # Each alone, to find which of them can do without what is damaged.
+        # Fetch each draw separately, to find the draws that are not damaged.
         return pa.concat_tables(
-            _alone(table.slice(number, 1), shards, maps) for number in range(table.num_rows)
+            _fetch_draw(table.slice(number, 1), shards, maps) for number in range(table.num_rows)
         )
 
 
@@ -70,8 +69,8 @@ def _with_tiles(table: Any, shards: DataSet, maps: Sequence[str]) -> Any:
     return table
 
 
-def _alone(draw: Any, shards: DataSet, maps: Sequence[str]) -> Any:
-    """A table of one draw with its tiles, or with what keeps it from having them."""
+def _fetch_draw(draw: Any, shards: DataSet, maps: Sequence[str]) -> Any:
+    """Return a table of one draw with its tiles, or with its damage."""
     try:
         return _undamaged(_with_tiles(draw, shards, maps))
     except DamageError as error:
@@ -86,10 +85,10 @@ def _undamaged(table: Any) -> Any:
 
 
 def parts_of(draw: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The windows of a draw, its own and those of its partners: sample, y, x, crop, and seed if it has one.
+    """Return the windows of a draw and its partners: sample, y, x, crop, and seed if the draw has one.
 
-    Every part is a window of the whole crop, of which a mosaic shows a half or a quarter: that decodes more
-    than is seen, and in return a part is turned, baked and changed like any other sample, at its full size.
+    Every part is a window of the full crop size, of which a mosaic shows a half or a quarter. This decodes
+    more pixels than needed, but parts can be augmented like other samples, at their full size.
     """
     return [{**draw, **part} for part in ({}, *draw["partners"])]
 
@@ -97,15 +96,18 @@ def parts_of(draw: Mapping[str, Any]) -> list[dict[str, Any]]:
 def crops_from_fetched(
     draw: Mapping[str, Any], shards: DataSet, maps: Sequence[str]
 ) -> list[dict[str, Stored]]:
-    """Decodes and crops the parts of one draw of a table made by ``fetch``, its own window first.
+    """Decode and crop the parts of a draw of a table of ``fetch``, starting with its own window.
 
     Args:
-        draw: A row of the table with all its columns, as ``pyarrow.Table.to_pylist`` gives it.
-        shards: The set that the draws are from.
-        maps: The maps to decode; those that a material lacks are left out of its crop.
+        draw: A row of the table with all of its columns, from ``pyarrow.Table.to_pylist``.
+        shards: The data set of the draws.
+        maps: The maps to decode; maps that a material does not have are left out of its crop.
 
     Returns:
-        For each part what ``assemble`` gives, and so are the errors; also of a draw without its tiles.
+        For each part the result of ``assemble``.
+
+    Raises:
+        DamageError: A tile is damaged, or the draw was fetched with damage.
     """
     if (damage := draw.get(DAMAGE)) is not None:
         material, why = damage

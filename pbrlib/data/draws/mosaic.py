@@ -14,7 +14,7 @@ from pbrlib.seeds import mix
 
 
 class Layout(IntEnum):
-    """How the parts of a draw divide its crop; the plan stores these numbers."""
+    """The division of a crop into the parts of a draw; plans store these numbers."""
 
     SINGLE = 0
     SIDE_BY_SIDE = 1
@@ -23,21 +23,21 @@ class Layout(IntEnum):
 
     @property
     def parts(self) -> int:
-        """Number of windows in a crop."""
+        """The number of parts of a crop."""
         return (1, 2, 2, 4)[self]
 
 
 def draw_layouts(
     spec: MosaicSpec, own: np.ndarray, *, whole: np.ndarray, epochs: int, seed: int
 ) -> np.ndarray:
-    """A layout for every draw of a phase, in each epoch at the declared shares as near as draws come.
+    """Draw a layout for every draw of a phase; each epoch has the declared shares, rounded to draws.
 
     Args:
         spec: The shares.
         own: Which draws belong to the sources of the mosaics, in order; epochs are equally long. Shape (n,).
-        whole: Which draws have to stay whole; they count for the shares all the same.
-        epochs: How many.
-        seed: Chooses.
+        whole: Which draws must not become mosaics; the shares include them.
+        epochs: Number of epochs.
+        seed: The seed of the choice.
     """
     drawn = [
         _layouts_of_epoch(

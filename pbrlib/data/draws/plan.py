@@ -69,14 +69,16 @@ class DrawPlan:
 
 
 def share(total: int, *, rank: int, world: int) -> tuple[int, int]:
-    """The half-open range of ``total`` items that belongs to one rank."""
+    """Return the half-open range of ``total`` items that belongs to one rank."""
     return rank * total // world, (rank + 1) * total // world
 
 
-def usable(rows: Sequence[IndexRow], *, maps: Sequence[str], crop: int) -> tuple[list[int], dict[str, int]]:
-    """The training rows that a phase can draw, and how many it cannot, by reason.
+def usable_rows(
+    rows: Sequence[IndexRow], *, maps: Sequence[str], crop: int
+) -> tuple[list[int], dict[str, int]]:
+    """Return the training rows that a phase can draw, and the number of unusable rows by reason.
 
-    A texture smaller than the crop is drawn where it tiles (it wraps) and left out otherwise.
+    A texture smaller than the crop is usable if it is tileable, since windows wrap around its border.
     """
     kept: list[int] = []
     left_out: dict[str, int] = {}
@@ -96,7 +98,7 @@ def usable(rows: Sequence[IndexRow], *, maps: Sequence[str], crop: int) -> tuple
 
 
 def apportion(total: int, shares: Mapping[str, float]) -> dict[str, int]:
-    """Whole numbers in proportion to ``shares`` that sum to ``total`` (largest remainder)."""
+    """Return integers in proportion to ``shares`` that sum to ``total`` (largest remainder method)."""
     scale = total / sum(shares.values())
     counts = {name: int(share * scale) for name, share in shares.items()}
     by_remainder = sorted(shares, key=lambda name: counts[name] - shares[name] * scale)
@@ -106,13 +108,13 @@ def apportion(total: int, shares: Mapping[str, float]) -> dict[str, int]:
 
 
 def make_plan(rows: Sequence[IndexRow], request: PlanRequest) -> DrawPlan:
-    """Draws every step of a phase.
+    """Compute the plan of a phase.
 
-    One epoch is as many draws as there are usable training textures, rounded up to whole batches (or
-    ``steps_per_epoch`` batches), divided exactly by the mix. Raises DataError when a source of the mix
-    has no usable texture.
+    An epoch has as many draws as there are usable training textures, rounded up to complete batches, or
+    ``steps_per_epoch`` batches. The mix divides the draws of an epoch exactly. Raises DataError if a source
+    of the mix has no usable texture.
     """
-    kept, left_out = usable(rows, maps=request.maps, crop=request.crop)
+    kept, left_out = usable_rows(rows, maps=request.maps, crop=request.crop)
     pools = {name: [i for i in kept if rows[i].source == name] for name in request.mix}
     for name, pool in pools.items():
         if not pool:
@@ -140,7 +142,7 @@ def make_plan(rows: Sequence[IndexRow], request: PlanRequest) -> DrawPlan:
 
 @dataclass(frozen=True)
 class _Source:
-    """The textures of one source, with their sampler weights and the minority tiles that are drawn."""
+    """The textures of a source, with their sampler weights and minority tiles."""
 
     pool: np.ndarray
     weights: np.ndarray | None
@@ -164,7 +166,7 @@ def _sources(
 
 
 def _epoch(sources: Mapping[str, _Source], request: PlanRequest, *, epoch: int, draws: int) -> np.ndarray:
-    """The draws of one epoch: sample, and the corner of its minority tile or -1. Shape (draws, 3)."""
+    """Return the draws of an epoch, shape (draws, 3): sample, and the corner of its minority tile or -1."""
     rng = np.random.default_rng(mix(request.seed, request.phase, "epoch", epoch))
     parts = []
     for name, count in apportion(draws, request.mix).items():
@@ -183,14 +185,14 @@ def _epoch(sources: Mapping[str, _Source], request: PlanRequest, *, epoch: int, 
 
 
 def _tile_draws(source: _Source, count: int, balance: BalanceSpec) -> int:
-    """How many of a source's draws are minority tiles: the declared share, as near as whole draws come."""
+    """Return the number of a source's draws that are minority tiles: the declared share, rounded to draws."""
     if not (balance.minority_tiles and source.tiles):
         return 0
     return apportion(count, {"tile": balance.minority_tiles, "whole": 1.0 - balance.minority_tiles})["tile"]
 
 
 def _sampled(source: _Source, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Textures by weight with replacement, or each once before any is drawn again. Shape (count,)."""
+    """Draw textures by weight with replacement, or without weights in random rounds. Shape (count,)."""
     if source.weights is not None:
         return rng.choice(source.pool, size=count, p=source.weights / source.weights.sum())
     rounds = [rng.permutation(source.pool) for _ in range(-(-count // len(source.pool)))]
@@ -198,17 +200,17 @@ def _sampled(source: _Source, count: int, rng: np.random.Generator) -> np.ndarra
 
 
 def _windows(rows: Sequence[IndexRow], chosen: np.ndarray, request: PlanRequest, *, total: int) -> pa.Table:
-    """A window for every draw: anywhere where the texture tiles (it wraps), inside it elsewhere.
+    """Draw a window for every draw: anywhere in a tileable texture, else inside of the texture.
 
-    The window of a minority tile is the tile, or lies inside it where the crop is smaller.
+    The window of a minority tile is inside of the tile, which it fills if the crop has the same side.
     """
     rng = np.random.default_rng(mix(request.seed, request.phase, "windows"))
     samples, corners = chosen[:, 0], chosen[:, 1:].T
     minority = corners[0] >= 0
-    room = np.where(
-        minority, tile_side(request.crop) - request.crop + 1, _room(rows, samples, crop=request.crop)
+    num_corners = np.where(
+        minority, tile_side(request.crop) - request.crop + 1, _num_corners(rows, samples, crop=request.crop)
     )
-    places = np.floor(rng.random(room.shape) * room) + np.where(minority, corners, 0)
+    places = np.floor(rng.random(num_corners.shape) * num_corners) + np.where(minority, corners, 0)
     y, x = places.astype(np.int32)
     step = np.repeat(np.arange(total, dtype=np.int32), request.batch)
     position = np.tile(np.arange(request.batch, dtype=np.int32), total)
@@ -227,12 +229,12 @@ def _windows(rows: Sequence[IndexRow], chosen: np.ndarray, request: PlanRequest,
     )
 
 
-def _room(rows: Sequence[IndexRow], samples: np.ndarray, *, crop: int) -> np.ndarray:
-    """How many corners a window can have along y and x. Shape (2, n)."""
+def _num_corners(rows: Sequence[IndexRow], samples: np.ndarray, *, crop: int) -> np.ndarray:
+    """Return the number of possible corners of a window along y and x, shape (2, n)."""
     tileable = np.asarray([row.tileable for row in rows])[samples]
     size = np.asarray([(row.height, row.width) for row in rows])[samples].T
-    room: np.ndarray = np.where(tileable, size, size - crop + 1)
-    return room
+    num_corners: np.ndarray = np.where(tileable, size, size - crop + 1)
+    return num_corners
 
 
 PARTNERS = pa.list_(
@@ -243,7 +245,7 @@ PARTNERS = pa.list_(
 def _with_mosaics(
     table: pa.Table, rows: Sequence[IndexRow], pools: Mapping[str, list[int]], request: PlanRequest
 ) -> pa.Table:
-    """Adds the layout of every draw, and the further parts of mosaics: usable textures of their sources."""
+    """Add the layout of every draw, and the further parts of mosaics from textures of their sources."""
     layouts = np.zeros(table.num_rows, dtype=np.int8)
     partners: list[list[dict[str, int]]] = [[] for _ in layouts]
     if spec := request.mosaic:
@@ -259,8 +261,8 @@ def _with_mosaics(
         rng = np.random.default_rng(mix(request.seed, request.phase, "partners"))
         owners = np.repeat(np.arange(len(layouts)), [Layout(layout).parts - 1 for layout in layouts])
         samples = rng.choice(pool, size=len(owners)) if len(owners) else np.arange(0)
-        room = _room(rows, samples, crop=request.crop)
-        places = np.floor(rng.random(room.shape) * room).astype(int)
+        num_corners = _num_corners(rows, samples, crop=request.crop)
+        places = np.floor(rng.random(num_corners.shape) * num_corners).astype(int)
         seeds = table["seed"].to_pylist()
         for owner, sample, y, x in zip(owners, samples.tolist(), *places.tolist(), strict=True):
             seed = mix(seeds[owner], "partner", len(partners[owner]))

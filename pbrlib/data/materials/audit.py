@@ -105,7 +105,7 @@ class AuditReport:
         return json.dumps(content, indent=2) + "\n"
 
     def table(self, *, most: int = 60) -> Table:
-        """Return a table of at most ``most`` errors and warnings, and of notes by kind with an example each."""
+        """Return a table of at most ``most`` errors and warnings, and an example of each kind of note."""
         from rich.markup import escape
         from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""Tiles, crops and whole maps out of the shards of published sets."""
+"""Reads tiles, crops and maps from the shards of published sets."""
 
 from __future__ import annotations
 
@@ -26,21 +26,20 @@ _NONE = pa.nulls(1, pa.binary())
 
 
 class DataSet:
-    """Materials to train and measure on, out of one or several published sets, open for reading.
+    """The materials of one or several published sets, open for reading.
 
-    Threads may share it; it pickles without open files. ``shards`` are those of all its sets, and
-    ``IndexRow.shard`` is a position in them. With a ``cache``, tiles are read from there where it holds them,
-    and put there once decoded. With ``on_bad_sample`` "skip" a draw of a batch for which bytes are damaged is
-    replaced, see `pbrlib.data.draws.collate`; whole materials and crops that are asked for by name are errors
-    all the same.
+    A data set is thread-safe, and is pickled without its open files. With a ``cache``, decoded tiles are read
+    from it, and written to it if missing. With ``on_bad_sample`` "skip", a damaged draw of a batch is
+    replaced by another one, see `pbrlib.data.draws.collate`; ``read_crop`` and ``read_whole`` raise errors in
+    any case.
 
     Args:
-        data: Where the sets lie.
-        fingerprint: Equal for equal content, wherever the sets lie.
-        shards: The shard files of all sets.
+        data: The locations of the sets.
+        fingerprint: A hash of the content, which does not depend on the locations.
+        shards: The shard files of all sets; ``IndexRow.shard`` is a position in them.
         rows: The materials.
-        cache: For decoded tiles.
-        on_bad_sample: What becomes of a draw for which bytes are damaged.
+        cache: A cache for decoded tiles.
+        on_bad_sample: Whether a damaged draw is an error or is replaced.
     """
 
     def __init__(
@@ -73,14 +72,14 @@ class DataSet:
 
     @property
     def location(self) -> str:
-        """Where the sets lie, in one line."""
+        """The locations of the sets in one line."""
         return str(self.data)
 
     def read_crop(self, row: IndexRow, window: Window, maps: Sequence[str]) -> dict[str, Stored]:
-        """A window of some maps, as ``pbrlib.data.draws.fetch.assemble`` gives it.
+        """Read a window of some maps, as returned by ``pbrlib.data.shards.window.assemble``.
 
         Raises:
-            DataError: The shard is damaged or the material lacks a map; names file, material and map.
+            DataError: The shard is damaged, or the material does not have a map.
         """
         tiles = touched_tiles(window, height=row.height, width=row.width, tileable=row.tileable)
         blobs = self._buffers(row, tiles, maps)
@@ -90,13 +89,13 @@ class DataSet:
             raise DamageError(f"{self._place(row)}: {error}. {REMEDY}", material=row.id) from error
 
     def read_whole(self, row: IndexRow, maps: Sequence[str]) -> dict[str, Stored]:
-        """Whole maps of a material; errors as for a crop."""
+        """Read whole maps of a material; raises the errors of ``read_crop``."""
         return self.read_crop(row, Window(0, 0, row.height, row.width), maps)
 
     def read_columns(
         self, rows: Sequence[IndexRow], tiles: Sequence[Sequence[int]], maps: Sequence[str]
     ) -> dict[str, Any]:
-        """Tiles of many draws at once, as Arrow columns; draws in one shard share its read.
+        """Read the tiles of many draws as Arrow columns; draws in one shard share a read.
 
         Args:
             rows: The material of each draw.
@@ -104,9 +103,9 @@ class DataSet:
             maps: The maps.
 
         Returns:
-            For each map a ``pyarrow.ListArray`` of binary with one list a draw, empty where the material
-            lacks the map; null for a tile that the cache holds. The compressed tiles of one map must stay
-            below 2 GiB.
+            For each map a ``pyarrow.ListArray`` of binary with one list per draw, which is empty if the
+            material does not have the map. A tile that is in the cache is null. The compressed tiles of a map
+            must be smaller than 2 GiB in total.
 
         Raises:
             DataError: A shard is damaged.
@@ -122,17 +121,17 @@ class DataSet:
                 else []
                 for row, numbers in draws
             ]
-            offsets = np.cumsum([0, *(len(one) for one in lists)], dtype=np.int32)
-            values = [_NONE if blob is None else blob for one in lists for blob in one]
+            offsets = np.cumsum([0, *(len(blobs_of_draw) for blobs_of_draw in lists)], dtype=np.int32)
+            values = [_NONE if blob is None else blob for blobs_of_draw in lists for blob in blobs_of_draw]
             columns[name] = pa.ListArray.from_arrays(
                 pa.array(offsets), pa.concat_arrays(values) if values else _NONE.slice(1)
             )
         return columns
 
     def decoder(self, row: IndexRow) -> DecodeTile | None:
-        """Decodes the tiles of a material through the cache; None where there is no cache.
+        """Return a function that decodes the tiles of a material with the cache, or None without a cache.
 
-        A tile without a blob that the cache has lost meanwhile is read from its shard.
+        A tile without a blob that was removed from the cache in the meantime is read from its shard.
         """
         cache = self.cache
         if cache is None:
@@ -164,19 +163,21 @@ class DataSet:
     ) -> dict[str, list[Blob | None]]:
         for name in maps:
             if name not in row.maps:
-                raise DataError(f"{self._place(row)}: no map {name}. It has {', '.join(row.maps)}.")
+                raise DataError(
+                    f"{self._place(row)}: no map {name}, only {', '.join(row.maps)}. Use one of them."
+                )
         found = self._read_missing([(row, tiles)], maps)
         places = [(row.shard, place) for place in _shard_rows(row, tiles)]
         blobs: dict[str, list[Blob | None]] = {}
         for name in maps:
             given = [found.get((name, *place)) for place in places]
-            blobs[name] = [None if one is None else memoryview(one[0].as_buffer()) for one in given]
+            blobs[name] = [None if array is None else memoryview(array[0].as_buffer()) for array in given]
         return blobs
 
     def _read_missing(
         self, draws: Sequence[tuple[IndexRow, Sequence[int]]], maps: Sequence[str]
     ) -> dict[tuple[str, int, int], Any]:
-        """The blobs that the cache does not hold, each an Arrow array of one, by map, shard and row."""
+        """Read the blobs that are not in the cache: Arrow arrays of one element, by map, shard and row."""
         missing: dict[int, dict[str, set[int]]] = {}
         for row, tiles in draws:
             for name in [name for name in maps if name in row.maps]:
@@ -201,23 +202,23 @@ class DataSet:
     def _read(
         self, draws: Sequence[tuple[IndexRow, Sequence[int]]], needed: set[int], maps: Sequence[str]
     ) -> tuple[Any, dict[int, int]]:
-        """The row groups that hold the needed rows of one shard, and where each row is in them."""
+        """Read the row groups of the needed rows of one shard; return them and the position of each row."""
         shard = draws[0][0].shard
         try:
             return self._files.read(self.shards[shard], needed, maps)
         except READ_ERRORS as error:
             if isinstance(error, OSError) and error.errno not in PERMANENT_ERRNOS:
                 raise outage_or(DataError, error)(
-                    f"{self._shard(shard)}: cannot be read now ({error}). Look at its disk and its owner; "
-                    "the same command resumes."
+                    f"{self._shard(shard)}: cannot be read now ({error}). Check its disk and permissions, "
+                    "and run the same command again to resume."
                 ) from error
-            place, material = self._culprit(draws, maps)
+            place, material = self._find_damage(draws, maps)
             raise DamageError(f"{place}: damaged ({error}). {REMEDY}", material=material) from error
 
-    def _culprit(
+    def _find_damage(
         self, draws: Sequence[tuple[IndexRow, Sequence[int]]], maps: Sequence[str]
     ) -> tuple[str, str]:
-        """The place of the first map that cannot be read, of the shard if none can; and its material."""
+        """Return the place and material of the first map that cannot be read, or the shard if none can."""
         broken = []
         for row, tiles in draws:
             file, needed = self.shards[row.shard], set(_shard_rows(row, tiles))
@@ -226,9 +227,9 @@ class DataSet:
                     self._files.read(file, needed, [name])
                 except READ_ERRORS:
                     broken.append((f"{self._place(row)}: {name}", row.id))
-        whole = len(broken) == len(draws) * len(maps) > 1
+        all_broken = len(broken) == len(draws) * len(maps) > 1
         first = draws[0][0]
-        return (str(self._shard(first.shard)), first.id) if whole or not broken else broken[0]
+        return (str(self._shard(first.shard)), first.id) if all_broken or not broken else broken[0]
 
     def _shard(self, shard: int) -> Path:
         return self.shards[shard].place

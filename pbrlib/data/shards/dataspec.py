@@ -1,4 +1,4 @@
-"""What a command line says of its data: places, what their materials count as, sources by other names."""
+"""The data of a command: folders or S3 addresses, names of their sources, and renamed sources."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from pbrlib.errors import ConfigError
 _NAMED = re.compile(r"(?P<source>[A-Za-z0-9][A-Za-z0-9_-]*)=(?P<location>.+)", re.DOTALL)
 
 Recorded: TypeAlias = str | list[str]
-"""Places as records keep them: the text of the only one, or a list of texts."""
+"""Places in a record: the text of a single place, or a list of texts."""
 
 
 @dataclass(frozen=True)
 class DataPlace:
-    """A folder or S3 address of data; ``source`` is what its materials count as, None: as they are named."""
+    """A folder or S3 address of data; ``source`` replaces the names of its sources, unless it is None."""
 
     location: str
     source: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> DataPlace:
-        """Reads ``[SOURCE=]PATH``; a relative path that looks like ``name=...`` is written ``./name=...``."""
+        """Parse ``[SOURCE=]PATH``; a relative path of the form ``name=...`` is written as ``./name=...``."""
         named = _NAMED.fullmatch(text)
         return cls(text) if named is None else cls(named["location"], named["source"])
 
     def __str__(self) -> str:
-        """As ``parse`` reads it."""
+        """Return the text that ``parse`` reads."""
         if self.source is not None:
             return f"{self.source}={self.location}"
         return f"./{self.location}" if _NAMED.fullmatch(self.location) else self.location
@@ -38,23 +38,23 @@ class DataPlace:
 
 @dataclass(frozen=True)
 class DataSpec:
-    """The data of a command: its places, and which source feeds a name of the curricula.
+    """The data of a command: its places and renamed sources.
 
-    ``renamed`` maps names that curricula use to sources of the data, as ``--source NAME=SOURCE`` gives them.
+    ``renamed`` maps the names of sources in curricula to sources of the data, from ``--source NAME=SOURCE``.
     """
 
     places: tuple[DataPlace, ...]
     renamed: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, location: str | Path) -> DataSpec:
-        """Returns the data in one place, its sources as they are named."""
+    def from_location(cls, location: str | Path) -> DataSpec:
+        """Return the data of one place, without renamed sources."""
         return cls((DataPlace(str(location)),))
 
     @classmethod
-    def given(cls, places: Sequence[DataPlace], renamed: Sequence[tuple[str, str]] = ()) -> DataSpec:
-        """Puts the options of a command together; raises ConfigError where they contradict each other."""
-        locations = [_whole(place.location) for place in places]
+    def from_options(cls, places: Sequence[DataPlace], renamed: Sequence[tuple[str, str]] = ()) -> DataSpec:
+        """Return the data of the options of a command; raises ConfigError if the options contradict."""
+        locations = [_absolute(place.location) for place in places]
         for number, location in enumerate(locations):
             if location in locations[:number]:
                 raise ConfigError(f"--data: got {places[number].location} twice; expected each set once.")
@@ -69,8 +69,8 @@ class DataSpec:
         return cls(tuple(places), dict(renamed))
 
     @classmethod
-    def recorded(cls, places: object, renamed: object = None) -> DataSpec | None:
-        """Reads what ``record`` returned; None where it is nothing of the kind."""
+    def from_record(cls, places: object, renamed: object = None) -> DataSpec | None:
+        """Return the data of a record that ``record`` made, or None if it is no such record."""
         texts = [places] if isinstance(places, str) else places
         names = renamed or {}
         if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
@@ -80,25 +80,25 @@ class DataSpec:
         return cls(tuple(DataPlace.parse(text) for text in texts), names)
 
     def record(self) -> Recorded:
-        """Returns the places as a record keeps them."""
+        """Return the places in the form of a record."""
         texts = [str(place) for place in self.places]
         return texts[0] if len(texts) == 1 else texts
 
     def resolved(self) -> DataSpec:
-        """Returns the same data with whole paths, since workers run in other folders."""
-        places = (replace(place, location=_whole(place.location)) for place in self.places)
+        """Return the same data with absolute paths, since workers run in other folders."""
+        places = (replace(place, location=_absolute(place.location)) for place in self.places)
         return replace(self, places=tuple(places))
 
     def describe(self) -> str:
-        """Return the places, and which sources feed which names, in one line."""
+        """Return the places and the renamed sources in one line."""
         return "; ".join(
             [str(self), *(f"{name} is fed from {source}" for name, source in self.renamed.items())]
         )
 
     def __str__(self) -> str:
-        """The places in one line."""
+        """Return the places in one line."""
         return ", ".join(map(str, self.places))
 
 
-def _whole(location: str) -> str:
+def _absolute(location: str) -> str:
     return location if "://" in location else str(Path(location).resolve())

@@ -1,4 +1,4 @@
-"""The index of a shard set: one small row a material, all that a plan needs to know of it."""
+"""The index of a shard set: one row per material, with everything that a plan needs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Split: TypeAlias = Literal["train", "val"]
 
 @dataclass(frozen=True)
 class IndexRow:
-    """One material of a shard set.
+    """A material of a shard set.
 
     ``shard`` is a position in the manifest's list of shards, ``first_row`` the row of the material's first
-    tile there. ``class_pixels`` counts pixels by class id, ignored ones left out, and ``cells`` says where
-    they are (:func:`pbrlib.data.shards.cells.cells_of` reads it). ``means`` holds for each map that is not a
-    label map the mean of stored / maximum, by channel, in [0, 1]. ``phash`` is the albedo's, or else the
-    diffuse's, `pbrlib.data.shards.duplicates.perceptual_hash`; None where that has none. ``height_range``
-    are the extremes that the height had before it was stretched to [0, 1].
+    tile in it. ``class_pixels`` are the numbers of pixels by class id, without ignored pixels; ``cells`` are
+    the same numbers by cell (:func:`pbrlib.data.shards.cells.cells_of` unpacks them). ``means`` are the means
+    of stored / maximum by channel, in [0, 1], for each map that is no label map. ``phash`` is the
+    `pbrlib.data.shards.duplicates.perceptual_hash` of the albedo, else of the diffuse, or None without
+    contrast. ``height_range`` are the minimum and maximum of the height before it was scaled to [0, 1].
     """
 
     id: str
@@ -71,23 +71,27 @@ SCHEMA = pa.schema(
 
 
 def to_table(rows: Iterable[IndexRow]) -> Any:
-    """The rows as a ``pyarrow.Table`` of ``SCHEMA``."""
+    """Return the rows as a ``pyarrow.Table`` with ``SCHEMA``."""
     records = [{**asdict(row), "means": list(row.means.items())} for row in rows]
     return pa.Table.from_pylist(records, schema=SCHEMA)
 
 
 def from_table(table: Any) -> tuple[IndexRow, ...]:
-    """The rows of a table made by ``to_table``; raises DataError if its columns are others."""
+    """Return the rows of a table of ``to_table``; raises DataError if it has other columns."""
     if not table.schema.equals(SCHEMA):
-        raise DataError(f"index: its columns are {', '.join(table.schema.names)}. Prepare the set again.")
+        raise DataError(
+            f"index: got the columns {', '.join(table.schema.names)}; expected {', '.join(SCHEMA.names)}. "
+            "Prepare the set again."
+        )
     return tuple(_row(record) for record in table.to_pylist())
 
 
 @cache
 def tile_order(down: int, across: int) -> tuple[int, ...]:
-    """Tile numbers (``row * across + column``) of a texture in the order of its shard rows: Morton order.
+    """Return the tile numbers (``row * across + column``) of a texture in Morton order, as in its shard.
 
-    Neighbours in the texture are mostly neighbours in the file, so that a crop reads few row groups.
+    Tiles that are neighbours in the texture are mostly neighbours in the file, so that a crop reads few row
+    groups.
     """
 
     def morton(tile: int) -> int:
@@ -99,7 +103,7 @@ def tile_order(down: int, across: int) -> tuple[int, ...]:
 
 @cache
 def tile_ranks(down: int, across: int) -> tuple[int, ...]:
-    """For each tile number its place in ``tile_order``."""
+    """Return the position of each tile number in ``tile_order``."""
     ranks = [0] * (down * across)
     for rank, tile in enumerate(tile_order(down, across)):
         ranks[tile] = rank

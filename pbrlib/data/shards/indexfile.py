@@ -1,4 +1,4 @@
-"""The index file, read as if anyone had written it: rows that point into the set, in bounded memory."""
+"""Reads and checks an untrusted index file, with bounded memory."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from pbrlib.data.shards.index import SCHEMA, IndexRow, Split, from_table
 from pbrlib.errors import DataError
 from pbrlib.maps import CLASSES, MAPS
 
-MOST_SIDE = 256 * TILE
-"""The longest side of a material in pixels; the order of tiles is made for no more."""
+MAX_SIDE = 256 * TILE
+"""Maximum side of a material in pixels, which is the limit of `tile_order`."""
 
 _UNPACKED, _UNPACKED_PER_BYTE = 16 << 20, 256
-"""Bytes that any index may take once read, and those for each byte of its file; like rows reach eighty."""
+"""Maximum bytes of an index in memory: a constant plus a factor of the file size; equal rows reach 80."""
 
 _DAMAGE = (pa.ArrowException, OSError, ArithmeticError, TypeError, ValueError)
 
 
 def parse_index(data: bytes, *, shard_rows: Sequence[int]) -> tuple[IndexRow, ...]:
-    """The rows of an index file.
+    """Parse and check an index file.
 
     Args:
-        data: The file.
-        shard_rows: How many rows each shard of the set has.
+        data: The content of the file.
+        shard_rows: The number of rows of each shard of the set.
 
     Raises:
-        DataError: It is damaged, takes absurdly much memory for its length, or a row names what is not there.
+        DataError: The file is damaged or needs too much memory for its size, or a row is invalid.
     """
     try:
         rows = from_table(_table(data))
@@ -45,11 +45,14 @@ def parse_index(data: bytes, *, shard_rows: Sequence[int]) -> tuple[IndexRow, ..
 
 
 def _table(data: bytes) -> Any:
-    """The table of a file, read in pieces: a few bytes can stand for a text repeated without end."""
+    """Read the table of a file in batches, since a few bytes can encode a very long repeated text."""
     file = pq.ParquetFile(io.BytesIO(data))
     if not file.schema_arrow.equals(SCHEMA):
-        raise DataError(f"its columns are {', '.join(file.schema_arrow.names)}. Prepare the set again.")
-    most = _UNPACKED + _UNPACKED_PER_BYTE * len(data)
+        raise DataError(
+            f"got the columns {', '.join(file.schema_arrow.names)}; expected {', '.join(SCHEMA.names)}. "
+            "Prepare the set again."
+        )
+    max_bytes = _UNPACKED + _UNPACKED_PER_BYTE * len(data)
     groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
     columns = [group.column(number) for group in groups for number in range(group.num_columns)]
     declared = max(
@@ -57,45 +60,55 @@ def _table(data: bytes) -> Any:
         sum(column.total_uncompressed_size for column in columns),
     )
     batches, taken = [], declared
-    for batch in file.iter_batches(batch_size=64, use_threads=False) if declared <= most else ():
+    for batch in file.iter_batches(batch_size=64, use_threads=False) if declared <= max_bytes else ():
         batches.append(batch)
         taken += batch.nbytes
-        if taken > most:
+        if taken > max_bytes:
             break
-    if taken > most:
-        raise DataError(f"{len(data)} bytes that stand for more than {most}. Prepare the set again.")
+    if taken > max_bytes:
+        raise DataError(
+            f"got {len(data)} bytes that unpack to more than {max_bytes}; expected less. "
+            "Prepare the set again."
+        )
     return pa.Table.from_batches(batches, schema=file.schema_arrow)
 
 
 def _problem(row: IndexRow, shard_rows: Sequence[int]) -> str | None:
-    """What of a row is not so in any set, or points out of this one."""
+    """Return the first invalid value of a row, or None."""
     num_tiles = -(-row.height // TILE) * -(-row.width // TILE)
     if row.split not in get_args(Split):
-        return f"split {row.split!r}, there are {' and '.join(get_args(Split))}"
-    if not (1 <= row.height <= MOST_SIDE and 1 <= row.width <= MOST_SIDE):
-        return f"{row.height} x {row.width} pixels, sides are 1..{MOST_SIDE}"
+        return f"got the split {row.split!r}; expected {' or '.join(get_args(Split))}"
+    if not (1 <= row.height <= MAX_SIDE and 1 <= row.width <= MAX_SIDE):
+        return f"got {row.height} x {row.width} pixels; expected sides of 1..{MAX_SIDE}"
     if not 0 <= row.shard < len(shard_rows):
-        return f"shard {row.shard}, the set has {len(shard_rows)}"
+        return f"got shard {row.shard}; expected 0..{len(shard_rows) - 1}"
     if not 0 <= row.first_row <= shard_rows[row.shard] - num_tiles:
-        return f"first_row {row.first_row} with {num_tiles} tiles, its shard has {shard_rows[row.shard]} rows"
+        return (
+            f"got first_row {row.first_row} with {num_tiles} tiles; expected tiles within the "
+            f"{shard_rows[row.shard]} rows of the shard"
+        )
     if set(row.maps) - MAPS.keys() or len(set(row.maps)) < len(row.maps):
-        return f"maps {', '.join(map(str, row.maps))}, each is once one of {', '.join(MAPS)}"
+        return (
+            f"got the maps {', '.join(map(str, row.maps))}; expected each at most once, of {', '.join(MAPS)}"
+        )
     if row.label is not None and row.label not in CLASSES:
-        return f"class {row.label!r}, there are {', '.join(CLASSES)}"
-    return _wrong_figures(row)
+        return f"got the class {row.label!r}; expected one of {', '.join(CLASSES)}"
+    return _invalid_numbers(row)
 
 
-def _wrong_figures(row: IndexRow) -> str | None:
+def _invalid_numbers(row: IndexRow) -> str | None:
     counts = row.class_pixels
     if len(counts) != len(CLASSES) or any(count is None or count < 0 for count in counts):
-        return f"class_pixels are not {len(CLASSES)} counts"
+        return f"got invalid class_pixels; expected {len(CLASSES)} counts"
     if sum(counts) > row.height * row.width:
-        return f"class_pixels are {sum(counts)} in all, more than its pixels"
+        return (
+            f"got {sum(counts)} class_pixels; expected at most {row.height * row.width}, the number of pixels"
+        )
     for name, values in row.means.items():
         if name not in row.maps or len(values) != MAPS[name].channels or not all(map(_is_share, values)):
-            return f"means of {name} are not one in 0..1 for each channel"
+            return f"got invalid means of {name}; expected a number in 0..1 for each channel"
     if row.height_range is not None and not all(map(_is_finite, row.height_range)):
-        return "height_range is not two numbers"
+        return "got an invalid height_range; expected two numbers"
     return None
 
 

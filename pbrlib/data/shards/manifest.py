@@ -1,4 +1,4 @@
-"""The manifest of a shard set: what is in it, which files belong to it, and how to tell that it is whole."""
+"""The manifest of a shard set: its statistics, its files, and their checksums."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FileName: TypeAlias = Annotated[str, StringConstraints(pattern=r"^(shards/)?[A-Z
 
 
 class ShardInfo(Spec):
-    """A shard file, named below the folder of the set; ``resolution`` is its largest side in pixels."""
+    """A shard file: its path in the folder of the set; ``resolution`` is its largest side in pixels."""
 
     file: FileName
     rows: int = Field(ge=1)
@@ -38,18 +38,18 @@ class ShardInfo(Spec):
 
 
 class IndexInfo(Spec):
-    """The index file, named below the folder of the set."""
+    """The index file, relative to the folder of the set."""
 
     file: FileName
     sha256: str
 
 
 class Manifest(Spec):
-    """A version of a shard set. Versions grow by appending: shards of older ones stay as they are.
+    """A version of a shard set; a new version appends shards and does not change older ones.
 
-    ``sources``, ``splits``, ``maps`` and ``sizes`` ("HEIGHTxWIDTH") count materials, ``classes`` those of
-    each class by split, ``class_pixels`` pixels of all splits. ``sha256`` is the fingerprint, which tells
-    that this file is as it was written. Older sets have neither ``classes`` nor ``sha256``.
+    ``sources``, ``splits``, ``maps`` and ``sizes`` ("HEIGHTxWIDTH") are numbers of materials, ``classes`` the
+    numbers of materials of each class by split, ``class_pixels`` numbers of pixels in all splits. ``sha256``
+    is the fingerprint, which detects damage of this file. Older sets have neither ``classes`` nor ``sha256``.
     """
 
     format_version: Literal[3] = FORMAT_VERSION
@@ -69,18 +69,18 @@ class Manifest(Spec):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the canonical JSON: equal for equal content, wherever the set lies."""
-        absent = {"classes"} if self.classes is None else set()  # as it was before they were counted
+        """The SHA-256 of the canonical JSON; it does not depend on the location of the set."""
+        absent = {"classes"} if self.classes is None else set()  # older manifests have no classes
         content = self.model_dump(mode="json", exclude={"sha256", *absent})
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 def load_manifest(root: str | Path) -> Manifest:
-    """Reads the manifest of the set below ``root``.
+    """Read the manifest of the set in the folder ``root``.
 
     Raises:
-        DataError: There is none, it is not JSON of this schema, or of a format this version cannot read.
+        DataError: There is no manifest, it is no JSON of this schema, or it has another format version.
     """
     place = storage.to_path(root) / FILE_NAME
     try:
@@ -95,15 +95,15 @@ def load_manifest(root: str | Path) -> Manifest:
         raise DataError(f"{place}: not JSON ({error}). Prepare the set again.") from error
     if isinstance(content, list):
         raise DataError(
-            f"{place}: is of a folder of materials; expected a shard set. Prepare it into another folder: "
-            f"`pbr prepare {root} --out SHARDS`."
+            f"{place}: got the manifest of a folder of materials; expected a shard set. Prepare it into "
+            f"another folder: `pbr prepare {root} --out SHARDS`."
         )
     found = content.get("format_version") if isinstance(content, dict) else None
     if found != FORMAT_VERSION:
         raise DataError(
-            f"{place}: format version {found!r}, this pbrlib reads {FORMAT_VERSION}. "
+            f"{place}: got format version {found!r}; expected {FORMAT_VERSION}. "
             "Prepare the set again, into a new folder: pbr prepare SOURCE... --out FOLDER; "
-            "or use the pbrlib that wrote it."
+            "or use the version of pbr that wrote it."
         )
     try:
         manifest = Manifest.model_validate(content)
@@ -112,15 +112,15 @@ def load_manifest(root: str | Path) -> Manifest:
         where = ".".join(str(part) for part in first["loc"])
         raise DataError(f"{place}: {where}: {first['msg']}. Prepare the set again.") from error
     if manifest.sha256 not in (None, manifest.fingerprint):
-        raise DamageError(f"{place}: damaged, its content has another SHA-256. Copy the set again.")
+        raise DamageError(f"{place}: damaged: its content has another SHA-256. Copy the set again.")
     return manifest
 
 
 def read_index(root: str | Path, *, manifest: Manifest) -> tuple[IndexRow, ...]:
-    """The index rows of a version.
+    """Read the index rows of a version.
 
     Raises:
-        DataError: The file is missing, not the one that the manifest names, or points out of the set.
+        DataError: The file is missing, is not the one of the manifest, or has invalid rows.
     """
     place = storage.to_path(root) / manifest.index.file
     try:
@@ -130,7 +130,7 @@ def read_index(root: str | Path, *, manifest: Manifest) -> tuple[IndexRow, ...]:
     except OSError as error:
         raise DataError(f"{place}: cannot be read ({error.strerror}). Check the file.") from error
     if hashlib.sha256(data).hexdigest() != manifest.index.sha256:
-        raise DamageError(f"{place}: not the file that the manifest names (SHA-256). Copy the set again.")
+        raise DamageError(f"{place}: got another SHA-256 than in the manifest. Copy the set again.")
     try:
         return parse_index(data, shard_rows=[info.rows for info in manifest.shards])
     except DataError as error:

@@ -1,4 +1,4 @@
-"""One published shard set: opened, checked and read."""
+"""Opens, checks and reads a published shard set."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ShardSet(DataSet):
         on_bad_sample: OnBadSample = "fail",
     ) -> None:
         super().__init__(
-            DataSpec.of(location),
+            DataSpec.from_location(location),
             fingerprint=manifest.fingerprint,
             shards=shard_files(location, manifest),
             rows=rows,
@@ -56,17 +56,17 @@ class ShardSet(DataSet):
         cache: TileCache | None = None,
         on_bad_sample: OnBadSample = "fail",
     ) -> ShardSet:
-        """Opens the set in a folder or below an S3 address.
+        """Open the set in a folder or at an S3 address.
 
         Raises:
-            DataError: It has no manifest, its index is another file than the manifest names, or a shard
-                is missing or of another size; that is only warned of where bad samples are skipped.
+            DataError: The set has no manifest, its index is not the file of the manifest, or a shard is
+                missing or has another size. If bad samples are skipped, problems of shards are warnings only.
         """
         manifest = load_manifest(location)
         for problem in _wrong_sizes(storage.to_path(location), manifest):
             if on_bad_sample == "fail":
                 raise DamageError(problem)
-            log.warning("%s Until then its samples are skipped.", problem)
+            log.warning("%s Samples of this shard are skipped.", problem)
         rows = read_index(location, manifest=manifest)
         return cls(location, manifest=manifest, rows=rows, cache=cache, on_bad_sample=on_bad_sample)
 
@@ -74,8 +74,8 @@ class ShardSet(DataSet):
         return _restore, (self.location, self.manifest, self.rows, self.cache, self.on_bad_sample)
 
     def verify(self) -> None:
-        """Reads every shard whole and compares its SHA-256; raises DataError naming all that differ."""
-        wrong = [one.info.file for one in self.shards if storage.sha256(one.place) != one.info.sha256]
+        """Compare the SHA-256 of every shard; raises DataError with all damaged shards."""
+        wrong = [shard.info.file for shard in self.shards if storage.sha256(shard.place) != shard.info.sha256]
         if wrong:
             raise DataError(f"{self.location}: damaged (SHA-256): {', '.join(wrong)}. {REMEDY}")
 
@@ -91,11 +91,11 @@ def _restore(
 
 
 def _wrong_sizes(root: Path, manifest: Manifest) -> Iterator[str]:
-    """What is wrong with the shards, as far as their names and sizes tell."""
+    """Yield the problems of missing shards and of shards with a wrong size."""
     sizes = storage.file_sizes(root / SHARD_FOLDER)
     for info in manifest.shards:
         place, found = root / info.file, sizes.get(info.file.removeprefix(f"{SHARD_FOLDER}/"))
         if found is None:
             yield f"{place}: missing. {REMEDY}"
         elif found != info.bytes:
-            yield f"{place}: {found} bytes instead of {info.bytes}. {REMEDY}"
+            yield f"{place}: got {found} bytes; expected {info.bytes}. {REMEDY}"

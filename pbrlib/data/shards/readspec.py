@@ -1,4 +1,4 @@
-"""How a shard set is read, as a runtime file declares it."""
+"""Declarations of a runtime file for reading shard sets."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pbrlib.spec import Spec
 OnBadSample: TypeAlias = Literal["fail", "skip"]
 
 KEEP_FREE = 0.1
-"""Ray makes no objects on a disk that is 95 % full."""
+"""Default share of the disk that stays free; Ray creates no objects on a disk that is 95 % full."""
 
 
 class TileCacheSpec(Spec):
-    """How much of a node's disk may hold decoded tiles, and where.
+    """The size and folder of the cache of decoded tiles on each node.
 
-    ``folder`` is an absolute path on every node; None: the temporary folder of the system. ``keep_free`` is
-    the share of its disk that stays free whatever ``gib`` allows.
+    ``gib`` is its maximum size in GiB. ``folder`` is an absolute path that is used on every node; None is the
+    temporary folder of the system. ``keep_free`` is the share of the disk that stays free in any case.
     """
 
     gib: float = Field(default=20.0, gt=0.0)
@@ -30,5 +30,7 @@ class TileCacheSpec(Spec):
     @classmethod
     def _absolute(cls, folder: str | None) -> str | None:
         if folder is not None and not Path(folder).is_absolute():
-            raise ValueError(f"{folder} is not an absolute path, and workers start in other folders")
+            raise ValueError(
+                f"got {folder}; expected an absolute path, since workers start in other folders. Give one."
+            )
         return folder

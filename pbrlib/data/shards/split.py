@@ -24,20 +24,20 @@ def assign_splits(
     hold_out: Sequence[str],
     earlier: Sequence[IndexRow] = (),
 ) -> dict[str, Split]:
-    """Return the split of every family, such that each class has both splits where it can.
+    """Return the split of every family, so that each class has both splits if possible.
 
     1. Families of an earlier version keep their split.
-    2. A pattern of ``hold_out`` (as in file names, on ids or families) sends the whole family of each match
-       to validation, so that no family is on both sides.
-    3. A family whose hash lies below ``val_share`` goes to validation.
-    4. A class of two or more families that has none to validate gives the one with the lowest hash; a class
-       that has none to train on gives the one with the highest. A class of one family trains on it, unless
-       every class is so small: then the lowest hash of all validates. Materials without a class count as a
-       class of their own.
+    2. The family of each material that matches a pattern of ``hold_out`` (on ids or families, as for file
+       names) goes to validation.
+    3. A family with a hash below ``val_share`` goes to validation.
+    4. If a class of two or more families has none for validation, its family with the lowest hash goes there.
+       If a class has none for training, its family with the highest hash goes there. A class of one family is
+       for training; but if all classes are so small, the family with the lowest hash of all goes to
+       validation. Materials without a class are treated as one class.
 
-    So a split is stable in this sense: the first three steps look at one family alone, and no other material
-    moves it. Step 4 moves at most one family of a class, and only in a class that is too small for its share:
-    a new set that holds more of that class may choose another one. An appended version never moves any.
+    The first three steps depend on one family only, so that no other material changes its split. Step 4
+    changes at most one family of a class, and only in a class that is too small for its share; a new set with
+    more materials of that class may choose another family. An appended version never changes a split.
 
     Args:
         entries: The materials that the sources list.
@@ -65,13 +65,13 @@ def complete_splits(
 ) -> dict[str, Split]:
     """Return splits after step 4 of `assign_splits`, for the classes that these members have.
 
-    Once materials are read, some are left out and classes are known that no listing gives: the step then
-    applies to what is there.
+    After materials are read, some are excluded, and classes of others are known; the step is then applied to
+    the remaining materials.
 
     Args:
         splits: The split of every family.
         members: All materials of the set.
-        fixed: Families whose split stays.
+        fixed: Families whose split does not change.
     """
     completed = dict(splits)
     for families in _by_class(members).values():
@@ -90,9 +90,9 @@ def complete_splits(
 def families_held_out(
     entries: Sequence[Entry], *, hold_out: Sequence[str], earlier: Sequence[IndexRow]
 ) -> frozenset[str]:
-    """Return the families that the patterns of ``--hold-out`` name; raises as `assign_splits` does."""
+    """Return the families that match the patterns of ``--hold-out``; raises as `assign_splits` does."""
     members: list[Entry | IndexRow] = [*entries, *earlier]
-    names = {(one.id, one.family) for one in members}
+    names = {(member.id, member.family) for member in members}
     trained = {row.family for row in earlier if row.split == "train"}
     held: set[str] = set()
     for pattern in hold_out:
@@ -100,22 +100,22 @@ def families_held_out(
         if not matched:
             parts = sorted({part for pair in names for part in pair})
             near = get_close_matches(pattern, parts, n=1, cutoff=0.5)
-            hint = f"Did you mean {near[0]}?" if near else "Give ids or families, * for any characters."
+            hint = f"Did you mean {near[0]}?" if near else "Give ids or families; * matches any characters."
             raise DataError(f"--hold-out {pattern}: matches no material. {hint}")
         held |= matched
         clash = sorted(matched & trained)
         if clash:
             raise DataError(
-                f"--hold-out {pattern}: {clash[0]} is for training in the version to append to, and what "
-                "was trained on cannot be held out. Prepare into a new folder."
+                f"--hold-out {pattern}: got {clash[0]}, which is for training in the version to append to; "
+                "expected families that are new or for validation. Prepare into a new folder."
             )
     return frozenset(held)
 
 
 def split_of(family: str, *, val_share: float) -> Split:
-    """Return the split of a family from a hash of its name alone: no other material can move it.
+    """Return the split of a family, which depends on a hash of its name only.
 
-    A family of validation stays there when ``val_share`` (0..1) grows.
+    A family for validation stays there if ``val_share`` (0..1) is increased.
     """
     return "val" if _position(family) < val_share else "train"
 
@@ -128,12 +128,12 @@ def count_splits(rows: Iterable[IndexRow]) -> dict[str, dict[Split, int]]:
 
 
 def validation_problem(splits: Iterable[Split]) -> str | None:
-    """Return what is wrong with a set that has nothing to validate, and what helps; None if it has."""
+    """Return the problem and remedy of a set without a material for validation, or None if it has one."""
     if "val" in set(splits):
         return None
     return (
-        "no material to validate, so no checkpoint could be chosen. Name families with --hold-out PATTERN, "
-        "raise --val-share (1 for a set that is only evaluated), or add materials of other families"
+        "no material for validation, so no checkpoint could be chosen. Give families with --hold-out "
+        "PATTERN, raise --val-share (1 for a set that is only evaluated), or add materials of other families"
     )
 
 
@@ -143,10 +143,10 @@ def _position(family: str) -> float:
 
 
 def _by_class(members: Iterable[Entry | IndexRow]) -> Mapping[str | None, list[str]]:
-    """The families of each class, sorted; a family counts for the class that most of its materials have."""
+    """Return the sorted families of each class; a family belongs to the class of most of its materials."""
     labels: dict[str, Counter[str | None]] = defaultdict(Counter)
-    for one in members:
-        labels[one.family][one.label] += 1
+    for member in members:
+        labels[member.family][member.label] += 1
     by_class: dict[str | None, list[str]] = defaultdict(list)
     for family in sorted(labels):
         (label, _), *_ = sorted(labels[family].items(), key=lambda item: (-item[1], item[0] or ""))

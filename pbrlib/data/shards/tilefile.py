@@ -1,4 +1,4 @@
-"""A decoded tile in a file: planar pixels, then a checksum that begins with the name of what they are."""
+"""Files of the tile cache: the planar pixels of a decoded tile, followed by a checksum."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ import numpy as np
 from pbrlib.data.shards.codec import Planar
 
 BLOCK = 4096
-"""Bytes of which a file takes a whole number."""
+"""Block size of the disk in bytes; a file occupies a multiple of it."""
 
 _CRC_BYTES = 4
-_LOOK_AGAIN_S = 0.002
+_POLL_S = 0.002
 
 
 @dataclass(frozen=True)
 class TileKey:
-    """What a file of the cache holds: one map of one row of the shard whose SHA-256 is ``shard``."""
+    """The key of a cached tile: a map and a row of the shard with the SHA-256 ``shard``."""
 
     shard: str
     map: str
@@ -34,15 +34,15 @@ class TileKey:
 
     @property
     def seed(self) -> int:
-        """Where the checksum of its pixels begins, so that a file under another name is wrong."""
+        """The initial value of the checksum, so that a file with the name of another tile is detected."""
         return crc32(f"{self.shard}.{self.map}/{self.row}".encode())
 
 
 def read_tile(path: str, key: TileKey, *, shape: tuple[int, int, int], dtype: str) -> Planar | None:
-    """A planar tile ``(C, h, w)``, whose stored shape is ``(h, w, C)``; None for no file or a damaged one."""
+    """Read a planar tile ``(C, h, w)`` of the stored shape ``(h, w, C)``; None if missing or damaged."""
     height, width, channels = shape
     size = height * width * channels * np.dtype(dtype).itemsize
-    content = np.empty(size + _CRC_BYTES + 1, np.uint8)  # a byte more, to see that no more comes
+    content = np.empty(size + _CRC_BYTES + 1, np.uint8)  # one more byte detects files that are too long
     try:
         length = _read(path, content)
     except OSError:
@@ -54,17 +54,17 @@ def read_tile(path: str, key: TileKey, *, shape: tuple[int, int, int], dtype: st
 
 
 def write_tile(path: Path, key: TileKey, tile: Planar, *, beside: Path) -> None:
-    """Writes a planar tile into a folder on the same disk, then renames it: there are no half files.
+    """Write a planar tile to the folder ``beside`` on the same disk, and rename it to ``path``.
 
     Raises:
-        OSError: The disk did not take it; nothing is left there.
+        OSError: The file cannot be written; no incomplete file remains.
     """
     file, name = tempfile.mkstemp(dir=beside)
     try:
         try:
             written = os.writev(file, [_flat(tile), _checksum(tile, key)])
             if written != tile.nbytes + _CRC_BYTES:
-                raise OSError("the disk took a part of a tile")
+                raise OSError("only a part of a tile was written")
         finally:
             os.close(file)
         Path(name).rename(path)
@@ -74,12 +74,12 @@ def write_tile(path: Path, key: TileKey, tile: Planar, *, beside: Path) -> None:
 
 
 def blocks_of(tile: Planar) -> int:
-    """How many blocks its file takes."""
+    """Return the number of blocks of the file of a tile."""
     return -(-(tile.nbytes + _CRC_BYTES) // BLOCK)
 
 
 def append(path: Path, num_bytes: int) -> None:
-    """Makes a file longer, or makes it: of several processes that do so at once none undoes another's."""
+    """Append bytes to a file, which is created if missing; several processes may append at the same time."""
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         os.write(file, bytes(num_bytes))
@@ -88,26 +88,26 @@ def append(path: Path, num_bytes: int) -> None:
 
 
 def make_private(folder: Path) -> None:
-    """A folder of this user alone.
+    """Create a folder that only this user can access.
 
     Raises:
-        PermissionError: It is somebody else's, or open to others.
+        PermissionError: The folder exists and belongs to another user, or other users can access it.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise PermissionError(f"{folder} is not a folder of this user alone")
+        raise PermissionError(f"{folder}: got a folder that other users can access; expected a private one")
 
 
 def lock_within(file: int, limit_s: float) -> None:
-    """Takes the lock of an open file, or leaves it to who holds it for so long."""
+    """Lock an open file; give up if another process holds the lock for ``limit_s``."""
     until = time.monotonic() + limit_s
     while time.monotonic() < until:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            time.sleep(_LOOK_AGAIN_S)
+            time.sleep(_POLL_S)
 
 
 def _read(path: str, content: Planar) -> int:
@@ -123,6 +123,6 @@ def _checksum(pixels: Planar, key: TileKey) -> bytes:
 
 
 def _flat(pixels: Planar) -> Any:
-    """The bytes of pixels, not copied, as what the libraries call a buffer."""
+    """Return the bytes of pixels as a memory view, without a copy."""
     flat: Any = pixels.reshape(-1).view(np.uint8)
     return memoryview(flat)

@@ -1,4 +1,4 @@
-"""Several published sets opened as one, each material once, and what they must agree on."""
+"""Opens several published sets as one data set, and checks that they are compatible and disjoint."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pbrlib.errors import DataError
 
 @dataclass(frozen=True)
 class _Part:
-    """A set, and the name that its materials count as; None: the sources are named as in the set."""
+    """A set, and the new name of its source, or None if its sources keep their names."""
 
     place: DataPlace
     opened: ShardSet
@@ -27,20 +27,18 @@ class _Part:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What orders the parts: the command line does not."""
+        """The sort key of the parts, which does not depend on the order in the command line."""
         return self.opened.fingerprint, self.source or ""
 
 
 def open_data(
     data: DataSpec, *, cache: TileCache | None = None, on_bad_sample: OnBadSample = "fail"
 ) -> DataSet:
-    """Opens the sets of a command as one; the order in which they are given changes nothing.
-
-    What a folder holds is read from the folder; there are shard sets.
+    """Open the sets of a command as one data set; the order of the sets does not matter.
 
     Raises:
-        DataError: A set cannot be opened (see `ShardSet.open`), several sources of a set are given one name,
-            or two sets hold the same material, one family in both splits, or tiles that do not go together.
+        DataError: A set cannot be opened (see `ShardSet.open`), several sources of a set get one name, or two
+            sets have the same material, one family in different splits, or different formats.
     """
     parts = []
     for place in data.places:
@@ -61,13 +59,13 @@ def open_data(
 
 
 def read_fingerprint(data: DataSpec) -> str:
-    """Returns the fingerprint that the data has once opened, from its manifests alone."""
+    """Return the fingerprint of the data from its manifests, without opening the sets."""
     known = [(place, load_manifest(place.location)) for place in data.places]
     return _fingerprint([(manifest.fingerprint, _name_of(place, manifest)) for place, manifest in known])
 
 
 def _fingerprint(parts: Sequence[tuple[str, str | None]]) -> str:
-    """That of the only set where its sources keep their names, else one over all sets with their names."""
+    """Return the fingerprint of a single set without a new name, else a hash over all sets and names."""
     if len(parts) == 1 and parts[0][1] is None:
         return parts[0][0]
     content = sorted((fingerprint, source or "") for fingerprint, source in parts)
@@ -75,21 +73,21 @@ def _fingerprint(parts: Sequence[tuple[str, str | None]]) -> str:
 
 
 def _name_of(place: DataPlace, manifest: Manifest) -> str | None:
-    """The name that the materials of a set are given; None where they have it already."""
+    """Return the new name of the source of a set, or None if the source has this name already."""
     sources = [*manifest.sources]
     if place.source is None or sources == [place.source]:
         return None
     if len(sources) > 1:
         raise DataError(
-            f"--data {place}: got one name for a set of {len(sources)} sources ({', '.join(sources)}). "
-            f"Leave {place.source}= out, and say which of them feeds it, as in --source "
-            f"{place.source}={sources[0]}."
+            f"--data {place}: got one name for a set of {len(sources)} sources ({', '.join(sources)}); "
+            f"expected a set of one source. Remove {place.source}=, and give a source for the name, such as "
+            f"--source {place.source}={sources[0]}."
         )
     return place.source
 
 
 def _rows(parts: Sequence[_Part]) -> Iterator[IndexRow]:
-    """The materials of all sets, their shards counted through."""
+    """Yield the materials of all sets, with shards numbered across the sets."""
     before = 0
     for part in parts:
         for row in part.opened.rows:
@@ -99,8 +97,8 @@ def _rows(parts: Sequence[_Part]) -> Iterator[IndexRow]:
         before += len(part.opened.shards)
 
 
-def _require_equal_formats(one: _Part, other: _Part) -> None:
-    first, second = one.opened.manifest, other.opened.manifest
+def _require_equal_formats(base: _Part, other: _Part) -> None:
+    first, second = base.opened.manifest, other.opened.manifest
     for what, left, right in (
         ("tiles", first.tile, second.tile),
         ("classes", ", ".join(first.class_pixels), ", ".join(second.class_pixels)),
@@ -109,13 +107,13 @@ def _require_equal_formats(one: _Part, other: _Part) -> None:
     ):
         if left != right:
             raise DataError(
-                f"--data {other.place}: got {what} of another form than {one.place} ({right}, and there "
-                f"{left}). Prepare both with one version of pbr."
+                f"--data {other.place}: got other {what} ({right}); expected those of {base.place} "
+                f"({left}). Prepare both with one version of pbr."
             )
 
 
 def _require_disjoint(parts: Sequence[_Part]) -> None:
-    """Raises DataError where two sets hold one material, or one trains on a family that another validates."""
+    """Raise DataError if two sets have the same material, or one family in different splits."""
     materials: dict[str, _Part] = {}
     families: dict[str, tuple[str, _Part]] = {}
     for part in parts:
@@ -123,16 +121,16 @@ def _require_disjoint(parts: Sequence[_Part]) -> None:
         if twice:
             more = f" and {len(twice) - 1} more" if len(twice) > 1 else ""
             raise DataError(
-                f"--data {part.place}: got {twice[0]}{more}, which {materials[twice[0]].place} holds too; "
-                "expected each material once. Leave one of the sets out, or prepare both sources into one "
-                "set under other ids."
+                f"--data {part.place}: got {twice[0]}{more}, which {materials[twice[0]].place} has too; "
+                "expected each material once. Leave out one of the sets, or prepare both sources into one "
+                "set with other ids."
             )
         materials |= {row.id: part for row in part.opened.rows}
         for row in part.opened.rows:
             split, owner = families.setdefault(row.family, (row.split, part))
             if split != row.split and owner is not part:
                 raise DataError(
-                    f"--data {part.place}: got the family {row.family} for {row.split}, and {owner.place} "
-                    f"has it for {split}; a family that is trained on validates nothing. Prepare both "
+                    f"--data {part.place}: got the family {row.family} for {row.split}, but {owner.place} "
+                    f"has it for {split}; expected each family in one split. Prepare both "
                     f"sources into one set, or one of them with --hold-out '{row.family}'."
                 )

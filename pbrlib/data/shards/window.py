@@ -1,4 +1,4 @@
-"""Windows of a texture: which tiles they touch, and how their crop is decoded and put together."""
+"""Finds the tiles of a window of a texture, and assembles its crop from decoded tiles."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from pbrlib.errors import DamageError
 from pbrlib.maps import MAPS, Stored
 
 DecodeTile: TypeAlias = Callable[[str, int, Blob | None], Planar | None]
-"""Name of a map, number of a tile and its blob to its pixels ``(C, h, w)``; None: decode what you need."""
+"""Returns the pixels ``(C, h, w)`` of a tile from the name of a map, the number of the tile and its blob.
+
+It returns None if the caller has to decode the needed part of the blob itself.
+"""
 
 
 @dataclass(frozen=True)
 class Window:
-    """A part of a texture, in pixels; may lie over the border of one that tiles."""
+    """A part of a texture, in pixels; in a tileable texture it may cross the border."""
 
     y: int
     x: int
@@ -29,7 +32,7 @@ class Window:
 
 @dataclass(frozen=True)
 class _Span:
-    """A run of pixels along one axis: where it lies in its tile and where it goes in the crop."""
+    """A range of pixels along one axis: its start in the tile, and its start (``target``) in the crop."""
 
     tile: int
     start: int
@@ -38,9 +41,10 @@ class _Span:
 
 
 def touched_tiles(window: Window, *, height: int, width: int, tileable: bool) -> list[int]:
-    """Numbers (``row * tiles across + column``) of the tiles under a window, ascending, each once.
+    """Return the sorted numbers (``row * tiles across + column``) of the tiles under a window.
 
-    Raises ValueError if the window leaves a texture that does not tile: the planner's mistake.
+    Raises ValueError if the window crosses the border of a texture that is not tileable, an error of the
+    plan.
     """
     _check(window, height, width, tileable)
     across = -(-width // TILE)
@@ -50,7 +54,7 @@ def touched_tiles(window: Window, *, height: int, width: int, tileable: bool) ->
 
 
 def tile_size(tile: int, row: IndexRow) -> tuple[int, int]:
-    """Height and width of a tile of a material."""
+    """Return the height and width of a tile of a material."""
     y, x = divmod(tile, -(-row.width // TILE))
     return min(TILE, row.height - y * TILE), min(TILE, row.width - x * TILE)
 
@@ -62,22 +66,22 @@ def assemble(
     row: IndexRow,
     decode: DecodeTile | None = None,
 ) -> dict[str, Stored]:
-    """Decodes the touched tiles of a window and puts its crop together.
+    """Decode the tiles of a window, and assemble its crop.
 
     Args:
-        blobs: For each map the tiles of ``touched_tiles``, in that order; None for a tile that ``decode`` has
-            from elsewhere.
-        window: The window; over the border of a texture that tiles it wraps around.
+        blobs: For each map the blobs of the tiles of ``touched_tiles``, in that order; None for a tile that
+            ``decode`` has cached.
+        window: The window; it wraps around the border of a tileable texture.
         row: The material.
-        decode: Has whole tiles, or decodes them; without it no more than the window is decoded.
+        decode: Returns decoded tiles, for example from a cache; None decodes only the part in the window.
 
     Returns:
-        For each map its stored crop ``(height, width, C)``, a view of planar memory: turning it to
-        ``(C, height, width)`` copies nothing.
+        For each map its stored crop ``(height, width, C)``, a view of planar memory, so that a transposition
+        to ``(C, height, width)`` copies nothing.
 
     Raises:
-        DamageError: A tile is damaged; names the material and the map.
-        ValueError: As for ``touched_tiles``.
+        DamageError: A tile is damaged.
+        ValueError: The window is invalid, as for ``touched_tiles``.
     """
     tiles = touched_tiles(window, height=row.height, width=row.width, tileable=row.tileable)
     parts = _parts(window, row)
@@ -87,9 +91,9 @@ def assemble(
         crop = np.empty((kind.channels, window.height, window.width), kind.dtype)
         try:
             for tile, blob in zip(tiles, given, strict=True):
-                whole = None if decode is None else decode(name, tile, blob)
-                if whole is not None:
-                    _paste(whole, crop, parts=parts[tile])
+                pixels = None if decode is None else decode(name, tile, blob)
+                if pixels is not None:
+                    _paste(pixels, crop, parts=parts[tile])
                 else:
                     assert blob is not None
                     _decode(blob, crop, parts=parts[tile], shape=(*tile_size(tile, row), kind.channels))
@@ -101,10 +105,12 @@ def assemble(
 
 def _check(window: Window, height: int, width: int, tileable: bool) -> None:
     if window.height < 1 or window.width < 1:
-        raise ValueError(f"{window} is empty")
+        raise ValueError(f"got an empty window: {window}")
     inside = 0 <= window.y <= height - window.height and 0 <= window.x <= width - window.width
     if not (inside or tileable):
-        raise ValueError(f"{window} leaves a texture of {height} x {width} that does not tile")
+        raise ValueError(
+            f"{window} crosses the border of a texture of {height} x {width}, which is not tileable"
+        )
 
 
 def _spans(start: int, length: int, size: int) -> Iterator[_Span]:

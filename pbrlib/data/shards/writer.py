@@ -1,8 +1,8 @@
-"""Materials into shard files, and shard files into a published version of a set.
+"""Writes materials to shard files, and publishes shard files as a version of a set.
 
-A shard is a Parquet file: one row a tile, one binary column a map, no compression, dictionary or
-statistics on pixels, checksums on pages. Files of a set that no manifest names do not belong to it, so
-an interrupted run leaves the version before it as it was.
+A shard is a Parquet file with one row per tile and one binary column per map, with checksums of pages, and
+without compression, dictionaries or statistics of pixels. Files that are not in the manifest do not belong to
+the set, so that an interrupted run does not change the previous version.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pbrlib import storage
 from pbrlib.data.materials.material import Material
 from pbrlib.data.shards.cells import count_cells, pack_cells
 from pbrlib.data.shards.codec import TILE, encode_tile
-from pbrlib.data.shards.duplicates import HASHED, perceptual_hash
+from pbrlib.data.shards.duplicates import HASHED_MAPS, perceptual_hash
 from pbrlib.data.shards.index import IndexRow, Split, tile_order, to_table
 from pbrlib.data.shards.manifest import (
     FILE_NAME,
@@ -47,9 +47,9 @@ SCHEMA = pa.schema(
 
 
 def shard_name(*, version: int, ordinal: int) -> str:
-    """Where the n-th shard of a version lies below the folder of its set.
+    """Return the path of the n-th shard of a version, relative to the folder of the set.
 
-    Versions never share a name, so writing a new one cannot touch the files of an older one.
+    Names contain the version, so that writing a new version does not change files of an older one.
     """
     return f"{SHARD_FOLDER}/{version:04d}-{ordinal:05d}.parquet"
 
@@ -57,19 +57,19 @@ def shard_name(*, version: int, ordinal: int) -> str:
 def write_shard(
     path: Path, materials: Iterable[Material], *, split_for: Callable[[Material], Split]
 ) -> tuple[ShardInfo, list[IndexRow]]:
-    """Writes materials, one at a time, to a shard file ``DIR/shards/NAME``, whole or not at all.
+    """Write materials, one at a time, to a shard file ``DIR/shards/NAME``, which appears only when complete.
 
     Args:
-        path: The file (local or S3), from ``shard_name`` below the folder of the set.
-        materials: At least one.
-        split_for: The split of a material, see ``split_of``.
+        path: The file (local or S3): the path of ``shard_name`` in the folder of the set.
+        materials: At least one material.
+        split_for: Returns the split of a material.
 
     Returns:
-        What the manifest says of the file, and the index rows of its materials in order; their ``shard``
-        is 0 until ``publish`` gives it.
+        The entry of the manifest, and the index rows of the materials in order; ``publish`` sets their
+        ``shard``, which is 0 before.
 
     Raises:
-        DataError: The file cannot be written, or there was no material.
+        DataError: The file cannot be written, or there is no material.
     """
     rows: list[IndexRow] = []
     with storage.staged(path) as partial:
@@ -79,7 +79,7 @@ def write_shard(
                 file.write(ordinal, material)
                 rows.append(_index_row(material, split=split_for(material), first_row=first_row))
         if not rows:
-            raise DataError(f"{path}: no material to write. Check what the source lists.")
+            raise DataError(f"{path}: got no material; expected at least one. Check the source.")
         info = ShardInfo(
             file="/".join(path.parts[-2:]),
             rows=file.num_rows,
@@ -97,24 +97,23 @@ def publish(
     rows: Sequence[Sequence[IndexRow]],
     previous: Manifest | None,
 ) -> Manifest:
-    """Makes written shards a version of the set below ``root``; before this they do not exist for readers.
+    """Publish written shards as a version of the set in ``root``; readers do not see them before.
 
     Args:
-        root: Folder of the set.
+        root: The folder of the set.
         shards: The new shards.
-        rows: The index rows of each of them, as ``write_shard`` gave them.
-        previous: The version to append to, or None for a new set. It stays readable as
-            ``manifest.v<N>.json`` beside the new one.
+        rows: The index rows of each shard that ``write_shard`` returned.
+        previous: The version to append to, or None for a new set. Its manifest is kept as
+            ``manifest.v<N>.json``.
 
     Returns:
-        The new manifest, which is in force when this returns.
+        The new manifest, which has been written.
 
     Raises:
-        DataError: An id occurs twice, ``previous`` is not the version in force, or a file cannot be
-            written.
+        DataError: An id occurs twice, ``previous`` is not the current version, or a file cannot be written.
     """
     root = storage.to_path(root)
-    _check_in_force(root, previous)
+    _check_current(root, previous)
     old_rows: tuple[IndexRow, ...] = () if previous is None else read_index(root, manifest=previous)
     old_shards = () if previous is None else previous.shards
     version = 1 if previous is None else previous.version + 1
@@ -123,7 +122,7 @@ def publish(
         for position, of_shard in enumerate(rows)
         for row in of_shard
     ]
-    assert len(rows) == len(shards), "one list of rows a shard"
+    assert len(rows) == len(shards), "expected one list of rows per shard"
     all_rows = [*old_rows, *new_rows]
     _check_ids(root, all_rows)
     index_file = f"index-{version:04d}.parquet"
@@ -144,7 +143,7 @@ def publish(
 
 
 class _ShardFile:
-    """A Parquet file of tiles; row groups fill up across materials, so that row n is in group n // size."""
+    """A Parquet file of tiles; row groups continue across materials, so that row n is in group n // size."""
 
     def __init__(self, path: Path) -> None:
         self.num_rows = 0
@@ -156,7 +155,7 @@ class _ShardFile:
             use_dictionary=False,
             write_statistics=False,
             write_page_checksum=True,
-            data_page_size=1 << 30,  # one page a column and row group: one checksum, one read
+            data_page_size=1 << 30,  # one page per column and row group, with one checksum and one read
         )
 
     def __enter__(self) -> _ShardFile:
@@ -225,12 +224,12 @@ def _index_row(material: Material, *, split: Split, first_row: int) -> IndexRow:
 
 
 def _phash(material: Material) -> int | None:
-    hashed = next((material.maps[name] for name in HASHED if name in material.maps), None)
+    hashed = next((material.maps[name] for name in HASHED_MAPS if name in material.maps), None)
     return None if hashed is None else perceptual_hash(hashed)
 
 
 def _class_statistics(material: Material) -> tuple[tuple[int, ...], bytes]:
-    """Pixels by class, and where they are."""
+    """Return the pixels by class, and the packed counts by cell."""
     height, width = material.size
     if "mask" in material.maps:
         counts = count_cells(material.maps["mask"])
@@ -256,13 +255,13 @@ def _statistics(rows: Sequence[IndexRow]) -> dict[str, Any]:
     }
 
 
-def _check_in_force(root: Path, previous: Manifest | None) -> None:
+def _check_current(root: Path, previous: Manifest | None) -> None:
     found = load_manifest(root) if (root / FILE_NAME).is_file() else None
     if found == previous:
         return
     if previous is None:
-        raise DataError(f"{root}: holds a shard set already. Append to it, or choose a new folder.")
-    raise DataError(f"{root}: its manifest changed meanwhile. Let one run end, then append again.")
+        raise DataError(f"{root}: got a folder with a shard set. Append to it, or choose a new folder.")
+    raise DataError(f"{root}: another run changed the manifest. Wait until it has ended, then append again.")
 
 
 def _check_ids(root: Path, rows: Sequence[IndexRow]) -> None:
@@ -270,8 +269,8 @@ def _check_ids(root: Path, rows: Sequence[IndexRow]) -> None:
     if twice:
         named = ", ".join(sorted(twice)[:3])
         raise DataError(
-            f"{root}: {len(twice)} materials would be in the set twice, such as {named}. "
-            f"Append other materials, or prepare into a new folder."
+            f"{root}: got {len(twice)} materials that the set has already, such as {named}; expected each id "
+            "once. Append other materials, or prepare into a new folder."
         )
 
 

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pbrlib.data.draws.balance import (
-    MOST_WEIGHT,
+    MAX_WEIGHT,
     balance_statistics,
     capped_classes,
     class_weights,
     describe_capped,
-    merged,
+    merge_classes,
     minority_classes,
     minority_tiles,
     sampler_weights,
@@ -85,7 +85,7 @@ def test_class_weights_are_inverse_roots_with_mean_one_over_the_classes_present(
 def test_one_very_rare_class_leaves_the_others_their_weight() -> None:
     weights = class_weights([100_000] * 6 + [6])
     assert weights.mean() == pytest.approx(1.0)
-    assert weights.max() / weights.min() == pytest.approx(MOST_WEIGHT)
+    assert weights.max() / weights.min() == pytest.approx(MAX_WEIGHT)
     assert weights[:6].min() > 0.4
     assert capped_classes([100_000] * 6 + [6]) == (6,)
     assert describe_capped([100_000] * 6 + [6]) is not None
@@ -100,7 +100,7 @@ def test_no_class_weighs_more_than_the_most_and_only_a_rare_one_is_capped(pixels
         assert capped == ()
         return
     assert weights[present].mean() == pytest.approx(1.0)
-    assert weights[present].max() <= weights[present].min() * MOST_WEIGHT * (1 + 1e-9)
+    assert weights[present].max() <= weights[present].min() * MAX_WEIGHT * (1 + 1e-9)
     if not capped:
         inverse = 1.0 / np.sqrt(np.asarray(pixels)[present])
         assert weights[present] == pytest.approx(inverse / inverse.mean())
@@ -236,7 +236,7 @@ def test_a_crop_smaller_than_its_tile_lies_anywhere_inside_it() -> None:
 def test_merged_classes_count_as_the_class_that_takes_them() -> None:
     mask = np.random.default_rng(0).choice([CERAMIC, METAL, STONE, IGNORE], (200, 150)).astype(np.uint8)
     uniform = painted(1, np.full((70, 70), CERAMIC, np.uint8), label="ceramic")
-    rows = merged([painted(0, mask), uniform], {"ceramic": "stone", "wood": "metal"})
+    rows = merge_classes([painted(0, mask), uniform], {"ceramic": "stone", "wood": "metal"})
     expected = count_cells(np.where(mask == CERAMIC, STONE, mask)[..., None])
     np.testing.assert_array_equal(cells_of(rows[0]), expected)
     assert rows[0].class_pixels == tuple(expected.sum(axis=(1, 2)))
@@ -250,7 +250,7 @@ def test_merged_classes_count_as_the_class_that_takes_them() -> None:
 def test_classes_that_become_one_texture_wide_keep_their_cells() -> None:
     mask = np.full((100, 100), STONE, np.uint8)
     mask[:30] = CERAMIC
-    (row,) = merged([painted(0, mask)], {"ceramic": "stone"})
+    (row,) = merge_classes([painted(0, mask)], {"ceramic": "stone"})
     assert row.cells == b""
     assert cells_of(row)[STONE].sum() == 100 * 100
 

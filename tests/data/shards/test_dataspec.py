@@ -30,18 +30,18 @@ def test_a_name_stands_before_the_place_and_no_path_is_taken_for_one(
 
 
 def test_a_record_gives_the_places_and_names_back_and_that_of_one_place_is_its_text() -> None:
-    one = DataSpec.of("/data/a")
+    one = DataSpec.from_location("/data/a")
     assert one.record() == "/data/a"
     two = DataSpec((DataPlace("/data/a"), DataPlace("s3://b/c", "skyrim")), {"matsynth": "materials"})
     kept = json.loads(json.dumps({"data": two.record(), "sources": two.renamed}))
-    assert DataSpec.recorded(kept["data"], kept["sources"]) == two
+    assert DataSpec.from_record(kept["data"], kept["sources"]) == two
     for wrong in (5, None, [], [5], {"a": "b"}):
-        assert DataSpec.recorded(wrong) is None
+        assert DataSpec.from_record(wrong) is None
 
 
 def test_whole_paths_are_for_folders_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    found = DataSpec.given([DataPlace("a", "skyrim"), DataPlace("s3://b/c")]).resolved()
+    found = DataSpec.from_options([DataPlace("a", "skyrim"), DataPlace("s3://b/c")]).resolved()
     assert [one.location for one in found.places] == [str(tmp_path / "a"), "s3://b/c"]
 
 
@@ -50,6 +50,6 @@ def test_a_set_that_is_given_twice_and_a_name_with_two_sources_are_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=r"--data: got \./a twice"):
-        DataSpec.given([DataPlace("a"), DataPlace("./a", "x")])
+        DataSpec.from_options([DataPlace("a"), DataPlace("./a", "x")])
     with pytest.raises(ConfigError, match=r"--source skyrim: got several sources \(a, b\).*skyrim=PATH"):
-        DataSpec.given([DataPlace("a")], [("skyrim", "a"), ("skyrim", "b")])
+        DataSpec.from_options([DataPlace("a")], [("skyrim", "a"), ("skyrim", "b")])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pbrlib.data.shards.duplicates import NEAR, across_splits, distance, perceptual_hash
+from pbrlib.data.shards.duplicates import MAX_DISTANCE, distance, pairs_across_splits, perceptual_hash
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.sources.generated import GeneratedSource
 from pbrlib.maps import Stored
@@ -51,19 +51,19 @@ def row(name: str, split: str, phash: int | None) -> IndexRow:
 
 
 def test_block_compression_leaves_a_picture_near_itself(albedos: list[Stored]) -> None:
-    assert max(distance(hashed(one), hashed(compressed(one))) for one in albedos) <= NEAR
+    assert max(distance(hashed(one), hashed(compressed(one))) for one in albedos) <= MAX_DISTANCE
 
 
 def test_half_the_size_leaves_a_picture_near_itself(albedos: list[Stored]) -> None:
     for one in albedos:
         half = one.reshape(64, 2, 64, 2, 3).mean(axis=(1, 3)).astype(np.uint8)
-        assert distance(hashed(one), hashed(half)) <= NEAR
+        assert distance(hashed(one), hashed(half)) <= MAX_DISTANCE
 
 
 def test_no_two_materials_are_near_each_other(albedos: list[Stored]) -> None:
     hashes = [hashed(one) for one in albedos]
     pairs = [distance(a, b) for i, a in enumerate(hashes) for b in hashes[:i]]
-    assert min(pairs) > NEAR
+    assert min(pairs) > MAX_DISTANCE
     assert 28 < np.mean(pairs) < 36
 
 
@@ -72,7 +72,7 @@ def test_no_two_materials_are_near_each_other(albedos: list[Stored]) -> None:
 def test_another_exposure_leaves_a_picture_near_itself(seed: int, gain: float, offset: int) -> None:
     picture = clouds(seed)
     other = np.rint(picture * gain + offset).clip(0, 255).astype(np.uint8)
-    assert distance(hashed(picture), hashed(other)) <= NEAR
+    assert distance(hashed(picture), hashed(other)) <= MAX_DISTANCE
 
 
 def test_the_hash_of_a_picture_never_changes() -> None:
@@ -103,6 +103,6 @@ def test_only_pairs_across_the_splits_are_reported_nearest_bits_and_all() -> Non
         row("e", "val", 2**64 - 2 - 2**63),
         row("flat", "val", None),
     ]
-    found = {(held.id, seen.id): apart for held, seen, apart in across_splits(rows)}
+    found = {(held.id, seen.id): apart for held, seen, apart in pairs_across_splits(rows)}
     assert found == {("c", "a"): 1, ("d", "a"): 8, ("e", "b"): 2}
-    assert list(across_splits([one for one in rows if one.split == "val"])) == []
+    assert list(pairs_across_splits([one for one in rows if one.split == "val"])) == []

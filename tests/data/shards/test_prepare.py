@@ -13,15 +13,15 @@ from pbrlib.data.shards.index import IndexRow
 from pbrlib.data.shards.prepare import (
     MATERIALS_PER_SHARD,
     Group,
-    Listed,
-    Written,
-    apart_from_relatives,
-    grouped,
+    SourceEntry,
+    WrittenShard,
+    exclude_split_blends,
+    from_job_result,
+    group_entries,
     list_left_out,
     list_sources,
     near_duplicates,
-    read_written,
-    result_of,
+    to_job_result,
     with_relief,
     write_group,
 )
@@ -46,8 +46,8 @@ def test_a_blend_of_families_of_both_splits_is_left_out_and_said() -> None:
         Entry("bricks and snow", "b", relatives=("m", "s")),
         Entry("bricks and what is not here", "b", relatives=("x",)),
     ]
-    listed = [Listed(source, entry) for entry in entries]
-    kept, notes = apart_from_relatives(listed, splits={"b": "train", "m": "train", "s": "val"})
+    listed = [SourceEntry(source, entry) for entry in entries]
+    kept, notes = exclude_split_blends(listed, splits={"b": "train", "m": "train", "s": "val"})
     assert [one.entry.id for one in kept] == ["bricks", "snow", "bricks and moss", entries[4].id]
     assert [(n.material, n.severity, n.message) for n in notes] == [
         ("bricks and snow", "note", "of b (train) and of s (val); left out")
@@ -59,10 +59,10 @@ def test_whatever_is_kept_no_family_is_on_both_sides(drawn: list[tuple[str, set[
     source = GeneratedSource(count=1, size=16, seed=0)
     splits = assign_splits([Entry(f, f) for f in "abc"], val_share=0, hold_out=["c"])
     listed = [
-        Listed(source, Entry(str(i), family, relatives=tuple(sorted(others))))
+        SourceEntry(source, Entry(str(i), family, relatives=tuple(sorted(others))))
         for i, (family, others) in enumerate(drawn)
     ]
-    kept, notes = apart_from_relatives(listed, splits=splits)
+    kept, notes = exclude_split_blends(listed, splits=splits)
     assert len(kept) + len(notes) == len(listed)
     for one in kept:
         assert len({splits[f] for f in (one.entry.family, *one.entry.relatives)}) == 1
@@ -101,8 +101,8 @@ def test_of_an_id_in_two_sources_the_first_is_taken_and_the_other_named(tmp_path
 
 @given(st.integers(0, 100))
 def test_groups_are_even_and_complete(count: int) -> None:
-    listed = [Listed(GeneratedSource(count=1, size=16, seed=0), entry) for entry in ENTRIES * 3][:count]
-    groups = grouped(listed)
+    listed = [SourceEntry(GeneratedSource(count=1, size=16, seed=0), entry) for entry in ENTRIES * 3][:count]
+    groups = group_entries(listed)
     sizes = [len(group) for group in groups]
     assert [one for group in groups for one in group] == listed
     assert all(1 <= size <= MATERIALS_PER_SHARD for size in sizes)
@@ -125,9 +125,9 @@ def test_what_was_written_is_the_same_behind_json(tmp_path: Path) -> None:
     families = dict.fromkeys((one.entry.family for one in listed), "train")
     written = write_group(Group("shards/0001-00000.parquet", tuple(listed), families), out=tmp_path / "out")
     assert {finding.severity for finding in written.findings} >= {"error", "warning"}
-    assert read_written(json.loads(json.dumps(result_of(written)))) == written
-    nothing = Written(None, (), written.findings)
-    assert read_written(json.loads(json.dumps(result_of(nothing)))) == nothing
+    assert from_job_result(json.loads(json.dumps(to_job_result(written)))) == written
+    nothing = WrittenShard(None, (), written.findings)
+    assert from_job_result(json.loads(json.dumps(to_job_result(nothing)))) == nothing
 
 
 def test_a_group_without_a_fit_material_writes_no_shard(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_columns_that_are_not_read_may_be_missing(tmp_path: Path) -> None:
 def test_other_types_of_columns_are_refused(tmp_path: Path) -> None:
     record = row("a", "wood") | {"category": 0.5}
     path = write(tmp_path / "a.parquet", record, schema=with_type("category", pa.float32()))
-    assert "column category is float" in problem_of(path)
+    assert "column category: got float" in problem_of(path)
     for column in ("normal", "height"):
         paths = pa.struct([("path", pa.string())])
         record = row("a", "wood") | {column: {"path": "normal.png"}}
@@ -94,12 +94,12 @@ def test_a_category_out_of_range_is_named(tmp_path: Path, category: int | None) 
     [
         (b"PAR1 nothing", "got a truncated file"),
         (b"PAR1 nothing PAR1", "cannot be read as Parquet"),
-        (b"", "is empty"),
+        (b"", "got an empty file"),
         (b"<!DOCTYPE html>", "got the response of a web server"),
         (b'{"error": "gated"}', "got the response of a web server"),
         (b"version https://git-lfs.github.com/spec/v1", "got a pointer of git-lfs"),
-        (b"\x1f\x8b\x08", "is no Parquet file"),
-        (b"\n", "is no Parquet file"),
+        (b"\x1f\x8b\x08", "got a file that starts with"),
+        (b"\n", "got a file that starts with"),
     ],
 )
 def test_what_is_no_parquet_file_gets_advice_that_fits(tmp_path: Path, content: bytes, said: str) -> None:

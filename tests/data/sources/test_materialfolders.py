@@ -186,7 +186,7 @@ def test_a_bad_entry_of_the_manifest_costs_its_material_alone(tmp_path: Path) ->
     assert "id: Field required" in said["entry 1", "manifest"]
     assert "Did you mean wood?" in said["ash", "class"]
     assert "opacity are not read" in said["ash", "manifest maps"]
-    assert "outside of the folder" in said["elm", "manifest"]
+    assert "expected a file inside the folder" in said["elm", "manifest"]
 
 
 def test_a_diffuse_beside_modern_maps_is_warned_of(tmp_path: Path) -> None:

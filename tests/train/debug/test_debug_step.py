@@ -114,7 +114,7 @@ def trained(
 
 
 def asked(run: Path, *, step: int | None = None, data: Path | None = None) -> StepInQuestion:
-    moved = None if data is None else DataSpec.of(data)
+    moved = None if data is None else DataSpec.from_location(data)
     return StepInQuestion(run, phase=None, step=step, data=moved, device=None)
 
 
