@@ -114,7 +114,7 @@ def test_the_record_of_a_run_of_every_format_names_its_best_checkpoint(tmp_path:
 
 @pytest.mark.parametrize("version", range(1, SHARDS))
 def test_an_older_shard_set_is_refused_with_the_command_that_makes_it_anew(version: int) -> None:
-    with pytest.raises(DataError, match=f"format version {version}, .* pbr prepare SOURCE... --out FOLDER"):
+    with pytest.raises(DataError, match=f"format version {version}; .* pbr prepare SOURCE... --out FOLDER"):
         ShardSet.open(FORMATS / f"shards-v{version}")
 
 

@@ -75,7 +75,7 @@ def test_a_set_without_validation_is_not_published(
     (classes / "oak" / "albedo.png").write_bytes(b"")
     result = run(classes, "--out", tmp_path / "out", *options)
     assert result.exit_code == 2
-    assert "Nothing published: no material to validate" in words(result)
+    assert "Nothing published: no material for validation" in words(result)
     assert "--hold-out" in words(result)
     assert not (tmp_path / "out").exists() or not any((tmp_path / "out").rglob("*.*"))
 
@@ -126,7 +126,7 @@ def test_bad_files_and_rows_of_the_hub_are_lines_of_the_report(tmp_path: Path) -
     errors = {f["material"]: f["message"] for f in json.loads(report.read_text())["findings"]}
     for material, advice in [
         ("b.parquet", "got a truncated file; expected its end. Resume its download"),
-        ("c.parquet", "an answer of a web server"),
+        ("c.parquet", "got the response of a web server"),
         ("d.parquet", "git lfs pull"),
         ("e.parquet", "got an empty file"),
         ("acg_oak_001 (again)", "Rename the other row"),

@@ -146,7 +146,7 @@ def test_an_id_in_two_sources_is_left_out_the_second_time(tmp_path: Path) -> Non
     write_material(tmp_path / "b", "rock", seed=1)
     result = run(tmp_path / "a", tmp_path / "b", "--out", tmp_path / "out")
     assert result.exit_code == 1
-    assert "planks: in a and again in b" in " ".join(result.output.split())
+    assert "planks: got the id in a and in b" in " ".join(result.output.split())
     found = {row.id: row.source for row in ShardSet.open(tmp_path / "out").rows}
     assert found == {"planks": "a", "rock": "b"}
 

@@ -253,5 +253,5 @@ def _seams(material: Material) -> Iterable[Finding]:
 
 def _unknowns(material: Material) -> Iterable[Finding]:
     if material.label == "metal" and "metallic" not in material.maps:
-        message = "a metal without a metallic map; left out of the training and scores of metallic"
+        message = "a metal without a metallic map: unknown, not used to train or score it"
         yield Finding(material.id, "metallic", "unknown", "note", message)

@@ -138,8 +138,8 @@ def _walk(root: Path, found: FoundMaterials) -> Iterator[tuple[Path, _Scan]]:
         try:
             scan = _scan(folder)
         except OSError as error:
-            reason = f"cannot be listed ({error.strerror}). Check its permissions"
-            found.stray.append(UnreadFile(folder, "not listed", reason))
+            problem = f"cannot be listed ({error.strerror}). Check its permissions"
+            found.stray.append(UnreadFile(folder, "not listed", problem))
             scan = _Scan({}, [], [])
         yield folder, scan
         for below in reversed(scan.folders):

@@ -172,7 +172,7 @@ def test_runtime_file_is_checked_the_same_way(write: Write) -> None:
 
 
 def test_the_tile_cache_has_its_address_and_is_on_in_the_files_of_the_product(write: Write) -> None:
-    with pytest.raises(ConfigError, match=r"tile_cache\.folder: .*tiles is not an absolute path"):
+    with pytest.raises(ConfigError, match=r"tile_cache\.folder: .*tiles; expected an absolute path"):
         load_runtime(write("tile_cache: {folder: tiles}\n"))
     with pytest.raises(ConfigError, match=r"tile_cache\.gib: "):
         load_runtime(write("tile_cache: {gib: 0}\n"))

@@ -122,7 +122,7 @@ def test_minority_tiles_stay_whole() -> None:
 
 
 def test_shares_over_one_are_refused() -> None:
-    with pytest.raises(ValidationError, match=r"1\.2 together, more than all draws"):
+    with pytest.raises(ValidationError, match=r"two \+ four: got 1\.2; expected at most 1"):
         MosaicSpec(sources=("a",), two=0.7, four=0.5)
 
 

@@ -95,7 +95,7 @@ def test_any_bytes_as_a_manifest_are_refused(root: Path, content: bytes) -> None
     before = file.read_bytes()
     file.write_bytes(content)
     with pytest.raises(
-        DataError, match=r"manifest\.json: (not JSON|format version|is of a folder of materials)"
+        DataError, match=r"manifest\.json: (not JSON|got format version|got the manifest of a folder)"
     ):
         load_manifest(root)
     file.write_bytes(before)
@@ -204,26 +204,26 @@ def test_a_row_with_any_figures_is_usable_or_refused(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"shard": 2}, "m1: shard 2, the set has 2"),
-        ({"shard": -1}, "m1: shard -1, the set has 2"),
-        ({"first_row": -1}, "m1: first_row -1 with 1 tiles, its shard has 5 rows"),
-        ({"first_row": 5}, "m1: first_row 5 with 1 tiles, its shard has 5 rows"),
-        ({"first_row": 2**62}, "m1: first_row"),
-        ({"height": 0}, "m1: 0 x 200 pixels"),
-        ({"height": 2**31 - 1, "width": 2**31 - 1}, "m1: 2147483647 x 2147483647 pixels, sides are 1..65536"),
-        ({"height": 60_000, "width": 60_000}, "m1: first_row 4 with 55225 tiles, its shard has 5 rows"),
-        ({"split": "test"}, "m1: split 'test', there are train and val"),
-        ({"label": "gold"}, "m1: class 'gold'"),
-        ({"maps": ("albedo", "secret"), "means": {}}, "m1: maps albedo, secret"),
-        ({"maps": ("albedo", "albedo")}, "m1: maps albedo, albedo"),
-        ({"class_pixels": (1, 2)}, "m1: class_pixels are not 7 counts"),
-        ({"class_pixels": (-1,) * 7}, "m1: class_pixels are not 7 counts"),
-        ({"class_pixels": (2**62,) * 7}, "m1: class_pixels are"),
-        ({"class_pixels": (None,) * 7}, "m1: class_pixels are not 7 counts"),
-        ({"means": {"albedo": (0.5,)}}, "m1: means of albedo"),
-        ({"means": {"height": (float("nan"),)}}, "m1: means of height"),
-        ({"means": {"ao": (0.5,)}}, "m1: means of ao"),
-        ({"height_range": (0.0, float("inf"))}, "m1: height_range"),
+        ({"shard": 2}, "m1: got shard 2; expected 0..1"),
+        ({"shard": -1}, "m1: got shard -1; expected 0..1"),
+        ({"first_row": -1}, "m1: got first_row -1 with 1 tiles; expected tiles within the 5 rows"),
+        ({"first_row": 5}, "m1: got first_row 5 with 1 tiles; expected tiles within the 5 rows"),
+        ({"first_row": 2**62}, "m1: got first_row"),
+        ({"height": 0}, "m1: got 0 x 200 pixels"),
+        ({"height": 2**31 - 1, "width": 2**31 - 1}, "m1: got 2147483647 x 2147483647 pixels; expected sides"),
+        ({"height": 60_000, "width": 60_000}, "m1: got first_row 4 with 55225 tiles; expected"),
+        ({"split": "test"}, "m1: got the split 'test'; expected train or val"),
+        ({"label": "gold"}, "m1: got the class 'gold'"),
+        ({"maps": ("albedo", "secret"), "means": {}}, "m1: got the maps albedo, secret"),
+        ({"maps": ("albedo", "albedo")}, "m1: got the maps albedo, albedo"),
+        ({"class_pixels": (1, 2)}, "m1: got invalid class_pixels; expected 7 counts"),
+        ({"class_pixels": (-1,) * 7}, "m1: got invalid class_pixels; expected 7 counts"),
+        ({"class_pixels": (2**62,) * 7}, f"m1: got {7 * 2**62} class_pixels; expected at most"),
+        ({"class_pixels": (None,) * 7}, "m1: got invalid class_pixels; expected 7 counts"),
+        ({"means": {"albedo": (0.5,)}}, "m1: got invalid means of albedo"),
+        ({"means": {"height": (float("nan"),)}}, "m1: got invalid means of height"),
+        ({"means": {"ao": (0.5,)}}, "m1: got invalid means of ao"),
+        ({"height_range": (0.0, float("inf"))}, "m1: got an invalid height_range"),
     ],
 )
 def test_a_row_that_points_out_of_the_set_is_refused_by_its_field(
@@ -261,7 +261,7 @@ def test_a_small_index_that_stands_for_gigabytes_is_refused_in_little_memory(
     pool, before = pa.proxy_memory_pool(pa.system_memory_pool()), pa.default_memory_pool()
     pa.set_memory_pool(pool)
     try:
-        with pytest.raises(DataError, match="bytes that stand for more than"):
+        with pytest.raises(DataError, match="bytes that unpack to more than"):
             read_as_index(root, opened, content)
     finally:
         pa.set_memory_pool(before)
@@ -275,7 +275,7 @@ def test_an_index_of_thousands_of_like_rows_is_read(root: Path, opened: ShardSet
 
 def test_counts_by_cell_are_not_unpacked_beyond_their_size(opened: ShardSet) -> None:
     row = replace(opened.rows[1], cells=zlib.compress(bytes(100 << 20)))
-    with pytest.raises(DataError, match="m1: cells of the index are not 56 bytes"):
+    with pytest.raises(DataError, match="m1: got damaged cells in the index; expected 56 bytes"):
         cells_of(row)
     with pytest.raises(DataError, match="m1: cells of the index are damaged"):
         cells_of(replace(row, cells=b"none"))

@@ -27,7 +27,7 @@ def test_rows_survive_the_table() -> None:
 
 
 def test_a_table_of_other_columns_is_a_data_error() -> None:
-    with pytest.raises(DataError, match="index: its columns are"):
+    with pytest.raises(DataError, match="index: got the columns"):
         from_table(to_table([index_row(size=(1, 1))]).drop_columns(["means"]))
 
 

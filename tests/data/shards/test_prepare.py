@@ -78,7 +78,7 @@ def test_near_duplicates_across_the_splits_are_warned_of_by_both_names_once_one_
     fresh = [hashed("new", "val", 0b111), hashed("far", "val", 2**40 - 1)]
     (found,) = near_duplicates(earlier, fresh)
     assert (found.material, found.map, found.severity) == ("new", "diffuse", "warning")
-    assert "new is to validate and old to train on (1 of 64 bits" in found.message
+    assert "new is for validation and old for training (1 of 64 bits" in found.message
 
 
 def test_sources_that_choose_say_what_they_leave_out(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_of_an_id_in_two_sources_the_first_is_taken_and_the_other_named(tmp_path
         ("ash (again)", "twice", "error"),
         ("oak (again)", "twice", "error"),
     ]
-    assert "in one and again in other" in findings[0].message
+    assert "got the id in one and in other" in findings[0].message
 
 
 @given(st.integers(0, 100))

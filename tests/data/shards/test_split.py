@@ -62,7 +62,7 @@ def test_families_of_an_earlier_version_keep_their_split() -> None:
 
 def test_what_was_trained_on_cannot_be_held_out() -> None:
     earlier = [replace(index_row(size=(8, 8)), id="old", family="f3", split="train")]
-    with pytest.raises(DataError, match="f3 is for training"):
+    with pytest.raises(DataError, match="got f3, which is for training"):
         split(hold_out=["m3"], earlier=earlier)
 
 
@@ -140,7 +140,7 @@ def test_without_a_share_only_what_is_held_out_validates() -> None:
 def test_a_set_without_validation_is_refused_with_the_options_that_help() -> None:
     said = validation_problem(["train", "train"])
     assert said is not None
-    for part in ("no material to validate", "--hold-out", "--val-share"):
+    for part in ("no material for validation", "--hold-out", "--val-share"):
         assert part in said
     assert validation_problem(["train", "val"]) is None
 

@@ -158,7 +158,7 @@ def test_one_name_for_a_set_of_several_sources_is_refused_with_the_option_that_h
 
 def test_a_material_in_two_sets_is_refused(sets: list[Path], tmp_path: Path) -> None:
     copy = made(tmp_path / "copy", *map(material, (9, 1, 2)))
-    with pytest.raises(DataError, match=rf"--data {copy}: got m1 and 1 more, which {sets[0]} holds too"):
+    with pytest.raises(DataError, match=rf"--data {copy}: got m1 and 1 more, which {sets[0]} has too"):
         open_data(spec(*sets, copy))
 
 
@@ -166,7 +166,7 @@ def test_a_family_that_one_set_trains_on_and_another_validates_is_refused(
     sets: list[Path], tmp_path: Path
 ) -> None:
     kin = made(tmp_path / "kin", material(10), replace(material(11), family="family1"), split="val")
-    with pytest.raises(DataError, match=rf"{kin}: got the family family1 for val, and {sets[0]} has it"):
+    with pytest.raises(DataError, match=rf"{kin}: got the family family1 for val, but {sets[0]} has it"):
         open_data(spec(*sets, kin))
 
 
@@ -183,5 +183,5 @@ def test_sets_that_do_not_mean_the_same_are_refused(
     content[field] = dict(reversed(value.items())) if isinstance(value, dict) else f"not {value}"
     del content["sha256"]
     (other / "manifest.json").write_text(json.dumps(content))
-    with pytest.raises(DataError, match=rf"--data {other}: got {words}.*Prepare both with one version"):
+    with pytest.raises(DataError, match=rf"--data {other}: got other {words}.*Prepare both with one version"):
         open_data(spec(sets[0], other))

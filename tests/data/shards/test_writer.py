@@ -60,7 +60,7 @@ def test_a_source_that_fails_leaves_no_shard(tmp_path: Path) -> None:
 
 
 def test_no_material_is_a_data_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no material to write"):
+    with pytest.raises(DataError, match="got no material; expected at least one"):
         write_shard(tmp_path / "shards" / "one.parquet", [], split_for=split_for)
 
 
@@ -128,17 +128,17 @@ def test_appending_moves_no_material_between_splits(tmp_path: Path) -> None:
 
 def test_an_id_cannot_be_in_a_set_twice(tmp_path: Path) -> None:
     first = add_version(tmp_path, [[material(0)]])
-    with pytest.raises(DataError, match="1 materials would be in the set twice, such as m0"):
+    with pytest.raises(DataError, match="got 1 materials that the set has already, such as m0"):
         add_version(tmp_path, [[material(0)]], previous=first)
     assert load_manifest(tmp_path) == first
 
 
 def test_a_set_is_neither_overwritten_nor_appended_to_twice_at_once(tmp_path: Path) -> None:
     first = add_version(tmp_path, [[material(0)]])
-    with pytest.raises(DataError, match="holds a shard set already"):
+    with pytest.raises(DataError, match="got a folder with a shard set"):
         add_version(tmp_path, [[material(1)]])
     add_version(tmp_path, [[material(1)]], previous=first)
-    with pytest.raises(DataError, match="its manifest changed meanwhile"):
+    with pytest.raises(DataError, match="another run changed the manifest"):
         publish(tmp_path, shards=[], rows=[], previous=first)
     assert ids(ShardSet.open(tmp_path)) == ["m0", "m1"]
 
