@@ -12,7 +12,7 @@ import numpy as np
 
 from pbrlib.data.materials.diffuse import albedo_match, is_metal, value_span
 from pbrlib.data.materials.material import Entry, Material, Source
-from pbrlib.data.materials.pictures import CONSTANT_SPAN, seam_over_quantile
+from pbrlib.data.materials.pictures import CONSTANT_SPAN, seam_ratio
 from pbrlib.errors import DataError, printable
 from pbrlib.maps import DIFFUSE, MAPS, SEAM_MAPS, Stored
 
@@ -244,7 +244,7 @@ def _seams(material: Material) -> Iterable[Finding]:
         return
     for name in SEAM_MAPS:
         stored = material.maps.get(name)
-        if stored is not None and (ratio := seam_over_quantile(stored, quantile=1.0)) > SEAM:
+        if stored is not None and (ratio := seam_ratio(stored, quantile=1.0)) > SEAM:
             message = (
                 f"listed as tileable, but the step across its border is {ratio:.1f} times the largest inside"
             )

@@ -14,9 +14,9 @@ from pbrlib.maps import Stored
 class Entry:
     """A listed material of a source that is not read yet.
 
-    ``relatives`` are further families that a blended material has parts of. ``place`` is the source's own
-    locator of the material, so that a task can load it without listing all materials. ``label`` is its class,
-    or None if it is unknown before reading or there are several.
+    ``relatives`` are the other families of a blended material. ``place`` is a locator of the source, so that
+    a task can load the material without listing all materials. ``label`` is the class, or None if it is
+    unknown before reading or there are several.
     """
 
     id: str
@@ -61,11 +61,11 @@ class Source(Protocol):
         ...
 
     def entries(self) -> Iterable[Entry]:
-        """List the materials, cheaply, in a stable order; raises DataError if there is no such source."""
+        """List the materials cheaply in a stable order; raises DataError if the source does not exist."""
         ...
 
     def load(self, entry: Entry) -> Material:
-        """Read one material; raises DataError naming the file and what is wrong with it."""
+        """Read one material; raises DataError with the file and the problem."""
         ...
 
     def stamp(self, entry: Entry) -> str:

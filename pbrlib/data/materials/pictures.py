@@ -50,15 +50,15 @@ The chroma noise of JPEG stays below 2.
 def to_stored(
     pixels: Pixels, kind: MapType, *, size: int | tuple[int, int], convention: Convention = "opengl"
 ) -> Stored:
-    """Convert decoded pixels to the stored form of a map, scaled down to at most ``size`` px a side.
+    """Convert decoded pixels to the stored form of a map, and resize them.
 
-    Colours are averaged in linear light, normals averaged and renormalised, masks taken from the nearest
-    pixel. If ``size`` is an upper bound, smaller maps are not enlarged.
+    Colours are averaged in linear light, normals are averaged and normalised, masks get the nearest pixel. If
+    ``size`` is an int, smaller maps are not enlarged.
 
     Args:
-        pixels: From ``read_pixels``, or a stored map that is to be reduced.
+        pixels: Pixels of ``read_pixels``, or a stored map to reduce.
         kind: The map.
-        size: Upper bound of the longer side, or a height and width.
+        size: The maximum of the longer side in pixels, or a height and width.
         convention: The direction of the green channel of a normal map.
 
     Raises:
@@ -66,23 +66,23 @@ def to_stored(
     """
     target = limit_size(pixels.shape[:2], max_side=size) if isinstance(size, int) else size
     if kind is MASK:
-        return _resized(_labels(pixels), target, by="NEAREST")
+        return _resize(_labels(pixels), target, by="NEAREST")
     if kind is NORMAL:
-        vectors = without_gaps(raw_vectors(pixels))
+        vectors = replace_gaps(raw_vectors(pixels))
         if convention == "directx":
             vectors[..., 1] = -vectors[..., 1]
-        return kind.quantise(unit_vectors(_resized(vectors, target, by="BOX")))
-    values = _with_channels(pixels, kind)
+        return kind.quantise(unit_vectors(_resize(vectors, target, by="BOX")))
+    values = _match_channels(pixels, kind)
     if values.shape[:2] == target and values.dtype == np.dtype(kind.dtype):
         return values
     if kind.encoding is Encoding.SRGB and values.shape[:2] != target:
-        return kind.quantise(linear_to_srgb(_resized(_to_linear(values), target, by="BOX")))
-    averaged = _resized(_to_float(values), target, by="BOX")
+        return kind.quantise(linear_to_srgb(_resize(_to_linear(values), target, by="BOX")))
+    averaged = _resize(_to_float(values), target, by="BOX")
     return kind.quantise(averaged * 2.0 - 1.0 if kind.encoding is Encoding.SIGNED else averaged)
 
 
 def limit_size(size: tuple[int, int], *, max_side: int) -> tuple[int, int]:
-    """Scale a height and width down, such that the longer side is at most ``max_side`` px."""
+    """Scale a height and width down, so that the longer side is at most ``max_side`` px."""
     height, width = size
     scale = min(1.0, max_side / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
@@ -98,8 +98,8 @@ def raw_vectors(pixels: Pixels) -> Floats:
     """
     if pixels.shape[-1] != 3:
         raise DataError(
-            "got one channel; expected three of a normal map. If it is a bump or height map, name it as a "
-            "height map."
+            "got one channel; expected the three of a normal map. If it is a bump or height map, rename it "
+            "to height."
         )
     vectors = _to_float(pixels) * np.float32(2.0) - np.float32(1.0)
     if not pixels[..., 2].any():
@@ -108,8 +108,8 @@ def raw_vectors(pixels: Pixels) -> Floats:
     return vectors
 
 
-def without_gaps(vectors: Floats) -> Floats:
-    """Replace vectors ``(H, W, 3)`` that are no direction by the flat normal, as ``MapType.decode`` does.
+def replace_gaps(vectors: Floats) -> Floats:
+    """Replace vectors ``(H, W, 3)`` without a direction by the flat normal, as ``MapType.decode`` does.
 
     Call it before pixels are averaged, since the vector of a black pixel is longer than any normal.
     """
@@ -141,20 +141,17 @@ def with_rescaled_height(maps: Mapping[str, Stored]) -> tuple[dict[str, Stored],
     return {**maps, HEIGHT.name: full}, (low, high)
 
 
-def tiles(ratios: Iterable[float]) -> bool:
-    """Whether a material without a tileable flag is tileable.
-
-    ``ratios`` are those of ``seam_over_quantile`` of its pictures, with the quantile 0.95.
-    """
+def is_tileable(ratios: Iterable[float]) -> bool:
+    """Whether a material is tileable, by the seam ratios of its pictures (with the quantile 0.95)."""
     return bool(max(ratios, default=np.inf) < MAX_TILEABLE_RATIO)
 
 
 def constant_map(value: float, kind: MapType, *, size: tuple[int, int]) -> Stored:
-    """Return a map of a height and width that has one value in [0, 1] everywhere."""
+    """Return a map of the given height and width with one value in [0, 1] everywhere."""
     return kind.quantise(np.full((*size, kind.channels), value, np.float32))
 
 
-def seam_over_quantile(pixels: Pixels, *, quantile: float) -> float:
+def seam_ratio(pixels: Pixels, *, quantile: float) -> float:
     """Return the ratio of the step across the border to a quantile of the steps between neighbouring lines.
 
     A step is the mean absolute difference of two lines; the result is the larger ratio of the two axes. About
@@ -176,7 +173,7 @@ def seam_over_quantile(pixels: Pixels, *, quantile: float) -> float:
     return max(ratios)
 
 
-def _with_channels(pixels: Pixels, kind: MapType) -> Pixels:
+def _match_channels(pixels: Pixels, kind: MapType) -> Pixels:
     found = pixels.shape[-1]
     if found == kind.channels:
         return pixels
@@ -211,7 +208,7 @@ def _labels(pixels: Pixels) -> Stored:
     return labels[..., None]
 
 
-def _resized(values: Pixels, size: tuple[int, int], *, by: Literal["BOX", "NEAREST"]) -> Pixels:
+def _resize(values: Pixels, size: tuple[int, int], *, by: Literal["BOX", "NEAREST"]) -> Pixels:
     """Resize each channel to a height and width."""
     from PIL import Image
 

@@ -1,8 +1,8 @@
 """Tiles of maps as lossless blobs: planar, differences along x, zstd; 16-bit maps also byte-shuffled by row.
 
-The format combines filters of imagecodecs. A blob does not contain the shape and type of its tile: they are
-in the index and in `pbrlib.maps`. Every call makes its own zstd context, so many threads may call the
-functions at once; the native code releases the GIL.
+The format combines filters of imagecodecs. A blob does not contain the shape and type of its tile; they are
+in the index and in `pbrlib.maps`. The functions are thread-safe, since every call creates its own zstd
+context; the native code releases the GIL.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LEVEL = 1
 
 
 def encode_tile(tile: Stored) -> bytes:
-    """Encodes a stored tile ``(h, w, C)`` of uint8 or uint16."""
+    """Encode a stored tile ``(h, w, C)`` of uint8 or uint16."""
     planar = np.ascontiguousarray(np.moveaxis(tile, -1, 0))
     residuals = imagecodecs.delta_encode(planar, axis=-1)
     if planar.dtype.itemsize > 1:
@@ -34,7 +34,7 @@ def encode_tile(tile: Stored) -> bytes:
 
 
 def decode_tile(blob: Blob, *, shape: tuple[int, int, int], dtype: str) -> Planar:
-    """Decodes a blob to a planar tile ``(C, h, w)``; ``shape`` is the stored one, ``(h, w, C)``.
+    """Decode a blob to a planar tile ``(C, h, w)``; ``shape`` is the stored shape ``(h, w, C)``.
 
     Raises DamageError if the blob is damaged or has another size.
     """
@@ -47,7 +47,7 @@ def decode_tile(blob: Blob, *, shape: tuple[int, int, int], dtype: str) -> Plana
 def decode_part(
     blob: Blob, out: Planar, *, shape: tuple[int, int, int], rows: tuple[int, int], columns: tuple[int, int]
 ) -> None:
-    """Decodes the given rows and columns ``[from, to)`` of a tile into ``out``, ``(C, rows, columns)``.
+    """Decode the given rows and columns ``[from, to)`` of a tile into ``out``, ``(C, rows, columns)``.
 
     Reverses the filters of the requested part only. Raises the errors of ``decode_tile``.
     """

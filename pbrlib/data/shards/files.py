@@ -22,7 +22,7 @@ _NUM_OPEN_FILES = 64
 
 @dataclass(frozen=True)
 class ShardFile:
-    """Path and manifest entry of a shard."""
+    """The path and the manifest entry of a shard."""
 
     place: Path
     info: ShardInfo
@@ -42,9 +42,9 @@ class _OpenShard:
 
 
 class ShardFileCache:
-    """An LRU cache of open shard files and their parsed footers; safe for threads.
+    """A thread-safe LRU cache of open shard files and their parsed footers.
 
-    Every read creates its own ``ParquetFile``, since threads may not share one.
+    Every read creates its own ``ParquetFile``, since a ``ParquetFile`` is not thread-safe.
     """
 
     def __init__(self) -> None:
@@ -95,9 +95,9 @@ class ShardFileCache:
 
 
 def _rows_per_group(metadata: Any, *, rows: int) -> int:
-    """Number of rows of each group but the last.
+    """Return the number of rows of each group except the last one.
 
-    Wrong numbers in a damaged footer would return the tiles of another material, so they are checked.
+    The footer is checked, since wrong numbers of rows would return the tiles of another material.
     """
     sizes = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
     if sum(sizes) != rows or {*sizes[:-1]} - {sizes[0]} or not 0 < sizes[-1] <= sizes[0]:

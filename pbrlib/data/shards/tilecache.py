@@ -1,7 +1,8 @@
 """A disk cache of decoded tiles that all processes of a node share.
 
-Each tile of a map is one file. Its name is the SHA-256 of its shard, its map and its row in the shard, so all
-sets, phases, workers and trials of a node share one folder, and a changed set never reads old tiles.
+Each tile of a map is one file, whose name is the SHA-256 of its shard, its map and its row in the shard. All
+sets, phases, workers and trials of a node therefore share one folder, and a changed set never reads old
+tiles.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ _LOCK_TIMEOUT_S = 10.0
 
 
 class TileCache:
-    """A disk cache of decoded tiles that all processes of a node share; safe for threads and picklable.
+    """A disk cache of decoded tiles that all processes of a node share; thread-safe and picklable.
 
     Errors of the folder or the disk are not raised: a tile that cannot be read from the cache is decoded.
     A file is complete or does not exist, and has a checksum. All files together take at most ``max_bytes``,
@@ -85,7 +86,7 @@ class TileCache:
 
     @property
     def used_bytes(self) -> int:
-        """Bytes of the disk that the tiles take, in whole blocks."""
+        """The bytes of all tiles on the disk, in complete blocks."""
         usage = self._root / "usage"
         return usage.stat().st_size * BLOCK if usage.exists() else 0
 
@@ -95,7 +96,7 @@ class TileCache:
         return time.monotonic() >= self._paused_until
 
     def holds(self, key: TileKey) -> bool:
-        """Whether the cache has a file for a tile; before it is read, it may be evicted or damaged."""
+        """Whether the cache has a file for a tile, which may still be damaged, or evicted before a read."""
         return self._ensure_folders() and os.access(self._path(key), os.F_OK)
 
     def read(self, key: TileKey, *, shape: tuple[int, int, int], dtype: str) -> Planar | None:
@@ -114,22 +115,20 @@ class TileCache:
 
         If several processes need the same tile at once, one of them decodes it and the others wait.
         """
-        if (
-            not self.is_storing
-        ):  # a decoded tile would not be stored, so waiting for another process saves nothing
+        if not self.is_storing:  # no process stores tiles, so waiting for one saves nothing
             return decode()
         with self._tile_lock(key):
             tile = self.read(key, shape=shape, dtype=dtype)
             if tile is None:
                 tile = decode()
-                self._keep(key, tile)
+                self._store(key, tile)
         return tile
 
     def _folder(self, key: TileKey) -> Path:
         return self._root / "tiles" / f"{key.shard}.{key.map}"
 
     def _path(self, key: TileKey) -> str:
-        # Not a Path: building one takes as long as reading a tile.
+        # A string, since building a Path takes as long as reading a tile.
         return f"{self._root}/tiles/{key.shard}.{key.map}/{key.row}"
 
     def _touch(self, key: TileKey) -> None:
@@ -159,7 +158,7 @@ class TileCache:
             if file is not None:
                 os.close(file)
 
-    def _keep(self, key: TileKey, tile: Planar) -> None:
+    def _store(self, key: TileKey, tile: Planar) -> None:
         """Write a tile to a temporary file and rename it to its final name, if the cache has space for it."""
         blocks = blocks_of(tile)
         with self._ignoring_disk_errors():
@@ -216,23 +215,23 @@ class TileCache:
             except BlockingIOError:  # another process is evicting
                 return False
             self._evict(keep=(self._max_blocks() - blocks) * 9 // 10)
-        has_room = self._used() + blocks <= self._max_blocks()
-        if not has_room:
+        has_space = self._used() + blocks <= self._max_blocks()
+        if not has_space:
             full.touch()
             if self._free_blocks() < blocks:
                 self._warn_once(f"tile_cache.keep_free: less than {self.keep_free:.0%} of the disk is free")
-        return has_room
+        return has_space
 
     def _used(self) -> int:
-        """Number of blocks of all tiles: the size of ``usage``, to which writers append without a lock."""
+        """Return the number of blocks of all tiles: the size of ``usage``, which writers append to."""
         return (self._root / "usage").stat().st_size
 
     def _max_blocks(self) -> int:
-        """Maximum number of blocks of the cache, by ``max_bytes`` and by the free space of the disk."""
+        """Return the maximum number of blocks, from ``max_bytes`` and the free space of the disk."""
         return min(self.max_bytes // BLOCK, self._used() + self._free_blocks())
 
     def _free_blocks(self) -> int:
-        """Free blocks of the disk, without the share ``keep_free``."""
+        """Return the free blocks of the disk, without the share ``keep_free``."""
         disk = os.statvfs(self._root)
         return (disk.f_bavail - round(disk.f_blocks * self.keep_free)) * disk.f_frsize // BLOCK
 

@@ -65,7 +65,7 @@ class MaterialReader:
     def tileable(self) -> bool:
         """Whether the material is tileable: the manifest's statement, or measured at its borders."""
         listed = self._found.listed.tileable
-        return listed if listed is not None else pictures.tiles(self._seams)
+        return listed if listed is not None else pictures.is_tileable(self._seams)
 
     def _pixels(self, name: str, file: MapFile) -> Pixels:
         """Return the decoded pixels of a map; a file with several maps is decoded once."""
@@ -93,7 +93,7 @@ class MaterialReader:
         if name == NORMAL.name:
             self.findings += vector_findings(pixels, material=self._name, file=file.path)
         if name in SEAM_MAPS and self._found.listed.tileable is None:
-            self._seams.append(pictures.seam_over_quantile(pixels, quantile=0.95))
+            self._seams.append(pictures.seam_ratio(pixels, quantile=0.95))
         return stored
 
     def _convention(self, file: MapFile) -> Convention:

@@ -81,7 +81,7 @@ class MaterialReader:
 
     def tileable(self) -> bool:
         """Whether the material is tileable, measured at the borders of its pictures."""
-        return pictures.tiles(self._seams)
+        return pictures.is_tileable(self._seams)
 
     def label(self, maps: Mapping[str, Stored]) -> str | None:
         """Return the class of at least 99 % of the pixels of the mask, or None."""
@@ -96,7 +96,7 @@ class MaterialReader:
         self.findings += vector_findings(pixels["normal"], material=self._name, file=self._files["normal"])
         for name in SEAM_MAPS:
             if name in pixels:
-                self._seams.append(pictures.seam_over_quantile(pixels[name], quantile=0.95))
+                self._seams.append(pictures.seam_ratio(pixels[name], quantile=0.95))
         return not self._errors()
 
     def _target(self, pixels: Mapping[str, Pixels]) -> tuple[int, int] | None:

@@ -100,7 +100,7 @@ def largest_turn(a: Tensor, b: Tensor) -> float:
 @pytest.mark.parametrize("name", ["stone", "metal"])
 @given(seed=SEEDS, p=PROBABILITIES)
 @quick
-def test_stone_and_metal_never_change_their_hue(name: str, seed: int, p: float) -> None:
+def test_stone_and_metal_never_change_hue(name: str, seed: int, p: float) -> None:
     after, before = changed_and_plain(labelled(name, seed=seed), everything(p))
     for kind in ("albedo", "diffuse"):
         assert largest_turn(before.maps[kind], after.maps[kind]) < 1e-3
@@ -109,7 +109,9 @@ def test_stone_and_metal_never_change_their_hue(name: str, seed: int, p: float) 
 @pytest.mark.parametrize("name", ["wood", "ground", "ceramic"])
 @given(seed=SEEDS, p=PROBABILITIES)
 @quick
-def test_wood_ground_and_ceramic_never_turn_by_more_than_five_percent(name: str, seed: int, p: float) -> None:
+def test_hue_of_wood_ground_and_ceramic_changes_by_at_most_five_percent(
+    name: str, seed: int, p: float
+) -> None:
     after, before = changed_and_plain(labelled(name, seed=seed), everything(p))
     for kind in ("albedo", "diffuse"):
         assert largest_turn(before.maps[kind], after.maps[kind]) <= 0.05 + 1e-3
@@ -118,7 +120,7 @@ def test_wood_ground_and_ceramic_never_turn_by_more_than_five_percent(name: str,
 @pytest.mark.parametrize("name", ["fabric", "leather"])
 @given(seed=SEEDS)
 @quick
-def test_nothing_is_painted_over_fabric_and_leather(name: str, seed: int) -> None:
+def test_fabric_and_leather_get_no_specular_overlay(name: str, seed: int) -> None:
     """Their diffuse stays their albedo, so they see no specular sprite nor any other overlay."""
     raw = labelled(name, seed=seed)
     batch = augment(raw, EVERYTHING, device="cpu")
@@ -129,7 +131,7 @@ def test_nothing_is_painted_over_fabric_and_leather(name: str, seed: int) -> Non
 @pytest.mark.parametrize("name", [name for name in CLASSES if name != "fabric"])
 @given(seed=SEEDS)
 @quick
-def test_only_colours_change_where_nothing_is_warped(name: str, seed: int) -> None:
+def test_without_a_warp_only_colours_change(name: str, seed: int) -> None:
     after, before = changed_and_plain(labelled(name, seed=seed))
     for kind in set(before.maps) - {"diffuse", "albedo"}:
         assert torch.equal(after.maps[kind], before.maps[kind]), kind
@@ -138,7 +140,7 @@ def test_only_colours_change_where_nothing_is_warped(name: str, seed: int) -> No
 @pytest.mark.parametrize("name", ["wood", "stone", "metal", "ground", "ceramic"])
 @given(seed=SEEDS)
 @quick
-def test_overlays_are_never_ground_truth(name: str, seed: int) -> None:
+def test_overlays_do_not_change_the_albedo(name: str, seed: int) -> None:
     """Dirt and grain darken, a sprite whitens the diffuse; the albedo sees none of it."""
     raw = labelled(name, seed=seed)
     batch = augment(raw, EVERYTHING, device="cpu")
@@ -152,16 +154,14 @@ def test_overlays_are_never_ground_truth(name: str, seed: int) -> None:
         assert (diffuse <= albedo).all()
 
 
-def test_overlays_do_happen() -> None:
+def test_overlays_change_the_diffuse() -> None:
     for name in ("wood", "stone", "ground", "ceramic"):
         batch = augment(labelled(name, seed=5, num=16), EVERYTHING, device="cpu")
         assert not torch.equal(batch.maps["diffuse"][::2], batch.maps["albedo"][::2]), name
 
 
 @pytest.mark.parametrize(("name", "change", "limit"), PROHIBITED)
-def test_a_curriculum_that_allows_what_is_never_to_happen_is_refused(
-    name: str, change: str, limit: float
-) -> None:
+def test_a_change_over_the_limit_of_its_class_is_refused(name: str, change: str, limit: float) -> None:
     with pytest.raises(
         ValidationError, match=rf"may\.{name}\.{change}: got .*; expected (at most|no) .* for {name}"
     ):
@@ -170,12 +170,12 @@ def test_a_curriculum_that_allows_what_is_never_to_happen_is_refused(
         CategorySpec.model_validate({"p": 1.0, "confidence": 0.8, "may": {name: {change: limit}}})
 
 
-def test_an_unknown_class_is_refused_with_those_that_there_are() -> None:
+def test_an_unknown_class_is_refused_with_a_list_of_classes() -> None:
     with pytest.raises(ValidationError, match="got 'fur'; expected a class"):
         CategorySpec.model_validate({"p": 1.0, "confidence": 0.8, "may": {"fur": {"hue": 0.1}}})
 
 
-def test_the_changes_of_a_class_fill_their_ranges_and_never_leave_them() -> None:
+def test_drawn_changes_of_a_class_cover_their_ranges() -> None:
     for name, may in MAY.items():
         changes = draw_changes([class_id(name)] * 1000, seeds=range(1000), spec=SPEC)
         assert len(changes) == 1000
@@ -192,7 +192,7 @@ def test_the_changes_of_a_class_fill_their_ranges_and_never_leave_them() -> None
             assert {getattr(one, change) for one in changes.values()} == {may.get(change, 0.0)}
 
 
-def test_changes_happen_with_their_probability_and_to_known_classes_alone() -> None:
+def test_changes_have_their_probability_and_need_a_known_class() -> None:
     spec = SPEC.model_copy(update={"p": 0.3})
     classes = [class_id("wood"), IGNORE] * 1000
     changes = draw_changes(classes, seeds=range(2000), spec=spec)
@@ -200,7 +200,7 @@ def test_changes_happen_with_their_probability_and_to_known_classes_alone() -> N
     assert len(changes) / 1000 == pytest.approx(0.3, abs=0.05)
 
 
-def test_a_sample_of_unknown_class_keeps_its_hue_when_classes_have_prohibitions() -> None:
+def test_colour_jitter_of_an_unknown_class_uses_the_lowest_limits() -> None:
     after, before = changed_and_plain(labelled(None, seed=3, num=16))
     assert largest_turn(before.maps["albedo"], after.maps["albedo"]) < 1e-3
     assert not torch.equal(before.maps["albedo"], after.maps["albedo"])
@@ -208,7 +208,7 @@ def test_a_sample_of_unknown_class_keeps_its_hue_when_classes_have_prohibitions(
 
 @given(seed=SEEDS)
 @quick
-def test_diffuse_and_albedo_change_their_colour_alike(seed: int) -> None:
+def test_diffuse_and_albedo_get_the_same_change_of_colour(seed: int) -> None:
     raw = labelled("leather", seed=seed)
     after, before = changed_and_plain(raw)
     (change, *_) = draw_changes([class_id("leather")], seeds=raw.seeds.tolist()[:1], spec=SPEC).values()
@@ -219,7 +219,7 @@ def test_diffuse_and_albedo_change_their_colour_alike(seed: int) -> None:
     torch.testing.assert_close(measured, torch.full_like(measured, change.turn), atol=2e-3, rtol=0)
 
 
-def test_brightness_keeps_hue_and_saturation_even_where_it_is_cut() -> None:
+def test_brightness_keeps_hue_and_saturation_even_if_clipped() -> None:
     x = torch.tensor([0.95, 0.5, 0.1]).view(1, 3, 1, 1)
     brighter = scale_brightness(x, factor=torch.full((1, 1, 1, 1), 1.1))
     torch.testing.assert_close(brighter.flatten(), torch.tensor([1.0, 0.5 / 0.95, 0.1 / 0.95]))
@@ -227,7 +227,7 @@ def test_brightness_keeps_hue_and_saturation_even_where_it_is_cut() -> None:
     torch.testing.assert_close(darker, x * 0.9)
 
 
-def test_a_warp_moves_every_map_of_its_sample_alike() -> None:
+def test_a_warp_moves_every_map_of_a_sample_equally() -> None:
     """A height painted into every map shows after the warp as the same picture in each."""
     ramp = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     ramp = torch.nn.functional.interpolate(ramp, size=(64, 64), mode="bilinear", align_corners=True)
@@ -259,7 +259,7 @@ def test_the_normals_of_a_warped_sample_are_those_of_its_warped_height() -> None
 
 @given(num=st.integers(1, 5), parts=st.integers(1, 6), seed=SEEDS)
 @settings(max_examples=15)
-def test_a_batch_in_parts_equals_the_whole_bit_for_bit(num: int, parts: int, seed: int) -> None:
+def test_augmenting_a_batch_in_parts_gives_the_same_bits(num: int, parts: int, seed: int) -> None:
     spec = EVERYTHING.model_copy(
         update={"flip": True, "rotate90": True, "sky_photometric": SkyPhotometricSpec(p=0.5)}
     )
@@ -270,7 +270,7 @@ def test_a_batch_in_parts_equals_the_whole_bit_for_bit(num: int, parts: int, see
 
 
 @pytest.mark.gpu
-def test_changes_on_the_gpu_are_those_on_the_cpu() -> None:
+def test_changes_on_gpu_and_cpu_are_equal() -> None:
     """But for the grain, whose noise is drawn on the device."""
     may = {name: {k: v for k, v in changes.items() if k != "grain"} for name, changes in MAY.items()}
     category = CategorySpec.model_validate({"p": 0.7, "confidence": 0.8, "may": may})

@@ -31,7 +31,7 @@ def colours(*triples: tuple[float, float, float]) -> Tensor:
     return torch.tensor(triples).T.reshape(1, 3, 1, -1)
 
 
-def test_a_third_of_the_circle_takes_red_to_green() -> None:
+def test_a_third_of_the_colour_circle_turns_red_into_green() -> None:
     x = colours((1, 0, 0), (0, 1, 0), (0.5, 0.25, 0.25))
     turned = shift_colours(x, turn=scalar(1 / 3), saturation=scalar(1.0))
     expected = colours((0, 1, 0), (0, 0, 1), (0.25, 0.5, 0.25))
@@ -49,19 +49,19 @@ def test_half_the_saturation_halves_the_distance_to_grey_and_keeps_the_value() -
     factor=st.floats(0.95, 1.05),
 )
 @quick
-def test_every_colour_changes_as_the_standard_library_says(pixel, turn: float, factor: float) -> None:
+def test_changed_colours_equal_those_of_colorsys(pixel, turn: float, factor: float) -> None:
     hue, saturation, value = colorsys.rgb_to_hsv(*pixel)
     expected = colorsys.hsv_to_rgb((hue + turn) % 1.0, min(saturation * factor, 1.0), value)
     changed = shift_colours(colours(pixel), turn=scalar(turn), saturation=scalar(factor))
     assert changed.flatten().tolist() == pytest.approx(expected, abs=2e-5)
 
 
-def test_greys_stay_what_they_are() -> None:
+def test_greys_do_not_change() -> None:
     greys = colours((0.0, 0.0, 0.0), (0.3, 0.3, 0.3), (1.0, 1.0, 1.0))
     torch.testing.assert_close(shift_colours(greys, turn=scalar(0.05), saturation=scalar(1.05)), greys)
 
 
-def test_the_figures_fill_their_ranges_and_never_leave_them() -> None:
+def test_drawn_jitter_covers_its_ranges() -> None:
     turn, factor = draw_jitter(range(2000), bounds=[SPEC] * 2000)
     for drawn, middle in ((turn, 0.0), (factor, 1.0)):
         assert float((drawn - middle).abs().max()) <= 0.05 + 1e-6
@@ -71,7 +71,7 @@ def test_the_figures_fill_their_ranges_and_never_leave_them() -> None:
 
 @given(first=st.integers(0, 2**40))
 @quick
-def test_diffuse_and_albedo_of_a_modern_sample_get_the_same_figures(first: int) -> None:
+def test_diffuse_and_albedo_of_a_modern_sample_get_the_same_jitter(first: int) -> None:
     raw = raw_batch(3)
     raw = replace(raw, seeds=raw.seeds + first)
     plain = augment(raw, AugmentSpec(), device="cpu").maps
@@ -83,7 +83,7 @@ def test_diffuse_and_albedo_of_a_modern_sample_get_the_same_figures(first: int) 
         assert not torch.equal(changed[name][1:2], plain[name][1:2]), name
 
 
-def test_the_jitter_touches_diffuse_and_albedo_of_modern_samples_alone() -> None:
+def test_jitter_changes_only_diffuse_and_albedo_of_modern_samples() -> None:
     raw = raw_batch(6)
     plain = augment(raw, AugmentSpec(), device="cpu").maps
     changed = augment(raw, AugmentSpec(colour_jitter=SPEC), device="cpu").maps
@@ -93,14 +93,14 @@ def test_the_jitter_touches_diffuse_and_albedo_of_modern_samples_alone() -> None
         assert same == expected, name
 
 
-def test_a_batch_of_old_samples_without_an_albedo_passes() -> None:
+def test_a_batch_without_albedo_is_not_jittered() -> None:
     raw = raw_batch(2, names=("diffuse", "normal", "mask"))
     batch = augment(raw, AugmentSpec(colour_jitter=SPEC), device="cpu")
     assert set(batch.maps) == {"diffuse", "normal", "mask"}
 
 
 @pytest.mark.parametrize("given", [{"hue": 0.05}, {"saturation": 0.05}, {}])
-def test_the_figures_must_be_given(given: dict[str, float]) -> None:
+def test_hue_and_saturation_are_required(given: dict[str, float]) -> None:
     with pytest.raises(ValidationError, match="Field required"):
         ColourJitterSpec.model_validate(given)
 

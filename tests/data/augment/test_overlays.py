@@ -69,14 +69,14 @@ def test_perlin_noise_is_smooth_and_vanishes_at_its_nodes(seed: int) -> None:
 @pytest.mark.parametrize("name", COVERS)
 @given(seed=SEEDS, size=st.sampled_from([(16, 16), (33, 20)]))
 @quick
-def test_a_cover_lies_between_nothing_and_its_strength(name: str, seed: int, size: tuple[int, int]) -> None:
+def test_a_cover_is_between_zero_and_its_strength(name: str, seed: int, size: tuple[int, int]) -> None:
     cover = COVERS[name]([seed], strength=strengths(0.3), size=size)
     assert cover.shape == (1, 1, *size)
     assert float(cover.min()) >= 0.0 and float(cover.max()) <= 0.3 + 1e-6
 
 
 @pytest.mark.parametrize("name", COVERS)
-def test_a_cover_leaves_parts_free_and_comes_from_its_seed_alone(name: str) -> None:
+def test_a_cover_has_free_parts_and_depends_on_its_seed_only(name: str) -> None:
     together = COVERS[name]([1, 2, 1], strength=strengths(0.5, 0.5, 0.25), size=(64, 64))
     alone = COVERS[name]([2], strength=strengths(0.5), size=(64, 64))
     torch.testing.assert_close(together[1:2], alone, atol=1e-6, rtol=0)
@@ -95,7 +95,7 @@ def on_border(cover: Tensor) -> bool:
     return bool(rim.any())
 
 
-def test_a_sprite_has_its_alpha_in_the_centre_and_is_round() -> None:
+def test_a_highlight_is_round_and_has_its_alpha_in_the_centre() -> None:
     covers = [sprite_cover([s], strength=strengths(0.15), size=(101, 101))[0, 0] for s in range(60)]
     assert min(float(cover.max()) for cover in covers) > 0.14
     whole = [cover for cover in covers if not on_border(cover)]

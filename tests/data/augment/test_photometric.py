@@ -30,13 +30,13 @@ def scalar(value: float) -> Tensor:
     return torch.full((1, 1, 1, 1), value)
 
 
-def test_the_occlusion_tint_darkens_by_its_strength_where_no_sky_is_seen() -> None:
+def test_the_occlusion_tint_darkens_occluded_pixels_by_its_strength() -> None:
     ao = torch.tensor([0.0, 0.5, 1.0]).view(1, 1, 1, 3)
     tinted = occlusion_tint(torch.full((1, 3, 1, 3), 0.5), ao=ao, strength=scalar(0.2))
     torch.testing.assert_close(tinted[0, 0, 0], torch.tensor([0.4, 0.45, 0.5]))
 
 
-def test_the_cold_white_balance_multiplies_red_and_blue_alone() -> None:
+def test_the_cold_white_balance_multiplies_only_red_and_blue() -> None:
     cold = cold_white_balance(grey(), red=scalar(0.9), blue=scalar(1.1))
     torch.testing.assert_close(cold[0, :, 3, 3], torch.tensor([0.45, 0.5, 0.55]))
 
@@ -49,18 +49,18 @@ def test_the_vignette_leaves_the_centre_and_darkens_the_corner_to_its_edge_gain(
     assert float(result[0, 0, 0, 4]) == pytest.approx(0.925)
 
 
-def test_the_light_tint_has_a_gain_a_channel() -> None:
+def test_the_light_tint_has_a_gain_per_channel() -> None:
     tinted = light_tint(grey(), gain=torch.tensor([1.1, 1.0, 0.8]).view(1, 3, 1, 1))
     torch.testing.assert_close(tinted[0, :, 0, 0], torch.tensor([0.55, 0.5, 0.4]))
 
 
-def test_gamma_bends_the_middle_keeps_the_ends_and_cuts_what_lies_beyond() -> None:
+def test_gamma_changes_middle_tones_and_clips_its_input() -> None:
     x = torch.tensor([-0.5, 0.0, 0.25, 1.0, 1.5]).view(1, 1, 1, 5)
     bent = gamma(x, exponent=scalar(0.5))
     torch.testing.assert_close(bent.flatten(), torch.tensor([0.0, 0.0, 0.5, 1.0, 1.0]))
 
 
-def test_grain_is_grey_and_as_strong_as_its_sigma() -> None:
+def test_grain_is_grey_and_has_the_given_sigma() -> None:
     noise = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
     added = grain(grey(64), noise=noise, sigma=scalar(0.02)) - 0.5
     assert torch.equal(added[:, 0], added[:, 1]) and torch.equal(added[:, 0], added[:, 2])
@@ -97,7 +97,7 @@ def test_rev7_draws_within_its_ranges(seed: int) -> None:
     assert 0.005 * 0.95 <= float(low.std(dim=(1, 2)).mean()) <= 0.025 * 1.05
 
 
-def test_a_preset_uses_the_whole_of_its_ranges() -> None:
+def test_a_preset_covers_its_ranges() -> None:
     seeds = list(range(400))
     x = photometric(grey(3, num=400), ao=torch.zeros(400, 1, 3, 3), seeds=seeds, preset="v4")
     cold = x[:, 0, 1, 1] / x[:, 1, 1, 1]
@@ -106,7 +106,7 @@ def test_a_preset_uses_the_whole_of_its_ranges() -> None:
     assert float(darkened.min()) < 0.11 and float(darkened.max()) > 0.24
 
 
-def test_v4_without_an_occlusion_map_leaves_its_tint_out() -> None:
+def test_v4_without_an_occlusion_map_has_no_occlusion_tint() -> None:
     x = photometric(grey(), ao=None, seeds=[4], preset="v4")
     assert float(x[0, 1, 4, 4]) == 0.5
 

@@ -49,7 +49,7 @@ def raw_batch(num: int = 5, *, size: int = 16, seed: int = 0, names: tuple[str, 
 @pytest.mark.parametrize("preset", ["rev7", "v4"])
 @given(num=st.integers(1, 6), parts=st.integers(1, 7), size=st.sampled_from([7, 16, 33]))
 @settings(max_examples=15)
-def test_a_batch_in_parts_equals_the_whole_bit_for_bit(preset, num, parts, size):
+def test_augmenting_a_batch_in_parts_gives_the_same_bits(preset, num, parts, size):
     spec = EVERYTHING.model_copy(update={"sky_photometric": SkyPhotometricSpec(p=0.7, preset=preset)})
     raw = raw_batch(num, size=size)
     whole = augment(raw, spec, device="cpu")
@@ -57,7 +57,7 @@ def test_a_batch_in_parts_equals_the_whole_bit_for_bit(preset, num, parts, size)
     assert sample_hashes(Batch.concatenate(split)) == sample_hashes(whole)
 
 
-def test_a_sample_is_the_same_at_any_position():
+def test_a_sample_does_not_depend_on_its_position():
     raw = raw_batch(4)
     order = [2, 0, 3, 1]
     shuffled = RawBatch(
@@ -72,7 +72,7 @@ def test_a_sample_is_the_same_at_any_position():
         assert torch.equal(x[order], mixed.maps[name]), name
 
 
-def test_another_seed_gives_another_sample_and_the_same_seed_the_same():
+def test_a_sample_depends_on_its_seed():
     raw = raw_batch(6)
     first = augment(raw, EVERYTHING, device="cpu")
     assert sample_hashes(augment(raw, EVERYTHING, device="cpu")) == sample_hashes(first)
@@ -110,7 +110,7 @@ def test_a_baked_sample_counts_as_having_a_diffuse_and_a_gloss():
     assert batch.present["diffuse"].all() and batch.present["gloss"].all()
 
 
-def test_a_sample_that_lacks_a_target_says_so_and_holds_its_fill():
+def test_a_missing_target_is_not_present_and_has_its_fill_value():
     raw = raw_batch(2)
     raw.present["ao"][1] = False
     raw.maps["ao"][1] = AO.fill
@@ -119,7 +119,7 @@ def test_a_sample_that_lacks_a_target_says_so_and_holds_its_fill():
     assert batch.maps["ao"][1].unique().tolist() == [1.0]
 
 
-def test_every_map_turns_alike():
+def test_all_maps_get_the_same_orientation():
     raw = raw_batch(24)
     turned = augment(raw, AugmentSpec(rotate90=True), device="cpu")
     still = augment(raw, AugmentSpec(), device="cpu")
@@ -169,7 +169,7 @@ def test_flips_alone_never_rotate():
 
 
 @pytest.mark.parametrize("preset", ["rev7", "v4"])
-def test_sky_photometric_touches_the_diffuse_of_old_textures_alone(preset):
+def test_sky_photometric_changes_only_the_diffuse_of_old_textures(preset):
     raw = raw_batch(6)
     plain = augment(raw, AugmentSpec(), device="cpu")
     spec = AugmentSpec(sky_photometric=SkyPhotometricSpec(p=1.0, preset=preset))
@@ -180,7 +180,7 @@ def test_sky_photometric_touches_the_diffuse_of_old_textures_alone(preset):
         assert same == expected, name
 
 
-def test_sky_photometric_happens_with_its_probability():
+def test_sky_photometric_has_its_probability():
     raw = raw_batch(200, size=2)
     plain = augment(raw, AugmentSpec(), device="cpu").maps["diffuse"]
     spec = AugmentSpec(sky_photometric=SkyPhotometricSpec(p=0.3))
@@ -204,7 +204,7 @@ def test_a_sample_of_unknown_roughness_is_not_baked_as_a_mirror():
     assert float(gloss.mean()) < 0.6
 
 
-def test_samples_without_an_albedo_keep_what_they_have():
+def test_samples_without_an_albedo_are_not_baked():
     raw = raw_batch(2, names=("diffuse", "normal", "mask"))
     batch = augment(raw, EVERYTHING, device="cpu")
     assert set(batch.maps) == {"diffuse", "normal", "mask"}
@@ -222,14 +222,14 @@ def test_ignored_pixels_stay_ignored():
     assert augment(raw, EVERYTHING, device="cpu").maps["mask"].unique().tolist() == [IGNORE]
 
 
-def test_parts_are_consecutive_and_nearly_equal():
+def test_split_gives_consecutive_parts_of_nearly_equal_size():
     parts = raw_batch(7).split(3)
     assert [len(part) for part in parts] == [3, 2, 2]
     assert sum((part.ids for part in parts), ()) == raw_batch(7).ids
     assert [len(part) for part in raw_batch(2).split(3)] == [1, 1, 0]
 
 
-def test_the_hashes_see_a_changed_pixel_a_changed_name_and_a_changed_order():
+def test_hashes_depend_on_pixels_names_and_order():
     batch = augment(raw_batch(2), AugmentSpec(), device="cpu")
     pixel = batch.maps["albedo"].clone()
     pixel[0, 0, 0, 0] += 1e-6

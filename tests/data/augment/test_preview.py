@@ -35,7 +35,7 @@ def painted(colour: tuple[float, float, float], num: int = 2) -> Batch:
     return replace(batch, maps=batch.maps | {"albedo": albedo})
 
 
-def test_each_map_stands_before_and_after_in_its_own_columns() -> None:
+def test_each_map_has_a_column_before_and_after() -> None:
     shown = cells(painted((1.0, 1.0, 0.0)), painted((0.0, 0.0, 1.0)), maps=("mask", "albedo"))
     assert shown.shape[:2] == (2, 4)
     for row in shown:
@@ -44,7 +44,7 @@ def test_each_map_stands_before_and_after_in_its_own_columns() -> None:
         assert len(np.unique(row[0].reshape(-1, 3), axis=0)) > 5  # the colours of the classes
 
 
-def test_a_map_that_a_sample_lacks_stays_grey() -> None:
+def test_the_cell_of_a_missing_map_is_grey() -> None:
     before, after = painted((1.0, 1.0, 0.0)), painted((0.0, 0.0, 1.0))
     before = replace(before, present=before.present | {"albedo": torch.tensor([True, False])})
     shown = cells(before, after, maps=("albedo",))
@@ -54,7 +54,7 @@ def test_a_map_that_a_sample_lacks_stays_grey() -> None:
         assert 200 < grey < 255
 
 
-def test_parts_of_a_mosaic_and_pixels_that_do_not_count_are_outlined_after_alone() -> None:
+def test_only_the_picture_after_outlines_parts_and_invalid_pixels() -> None:
     plain = painted((0.0, 0.0, 1.0))
     regions = torch.zeros(2, 1, 64, 64, dtype=torch.uint8)
     regions[0, :, :, 32:] = 1

@@ -61,7 +61,7 @@ def same(batch: RawBatch, *, place: int, of: RawBatch, at: int) -> bool:
     return bool((batch.maps["albedo"][place] == of.maps["albedo"][at]).all())
 
 
-def test_by_default_a_damaged_tile_ends_it_and_names_the_material(root: Path) -> None:
+def test_by_default_a_damaged_tile_is_an_error_with_the_material(root: Path) -> None:
     damage(root, 5)
     with pytest.raises(DamageError, match="m5") as caught:
         batch_of(root, table(0, 5), "fail")
@@ -70,7 +70,7 @@ def test_by_default_a_damaged_tile_ends_it_and_names_the_material(root: Path) ->
     assert (str(again), again.material) == (str(caught.value), "m5"), "so it travels from a task"
 
 
-def test_a_damaged_draw_is_replaced_by_the_nearest_whole_one_and_the_batch_keeps_its_size(root: Path) -> None:
+def test_a_damaged_draw_is_replaced_by_the_nearest_intact_one(root: Path) -> None:
     whole = batch_of(root, table(0, 1, 5, 3, 2))
     assert whole.replaced == ()
     damage(root, 5)
@@ -87,7 +87,7 @@ def test_a_damaged_draw_is_replaced_by_the_nearest_whole_one_and_the_batch_keeps
     assert all(same(again, place=place, of=batch, at=place) for place in range(5))
 
 
-def test_every_draw_of_a_missing_or_cut_shard_is_replaced(root: Path) -> None:
+def test_every_draw_of_a_missing_or_truncated_shard_is_replaced(root: Path) -> None:
     path = root / ShardSet.open(root).manifest.shards[1].file
     cut = path.read_bytes()[:-50]
     for harm in (lambda: path.write_bytes(cut), path.unlink):
@@ -99,13 +99,13 @@ def test_every_draw_of_a_missing_or_cut_shard_is_replaced(root: Path) -> None:
         assert sorted(name for name, _ in batch.replaced) == ["m3", "m4", "m5"]
 
 
-def test_a_batch_without_a_whole_draw_is_an_error(root: Path) -> None:
+def test_a_batch_without_an_intact_draw_is_an_error(root: Path) -> None:
     damage(root, 5)
     with pytest.raises(DamageError, match=r"all 2 draws of a batch are damaged\. .*m5"):
         batch_of(root, table(5, 5))
 
 
-def test_a_mosaic_with_a_damaged_partner_is_replaced_whole(root: Path) -> None:
+def test_a_mosaic_with_a_damaged_partner_is_replaced(root: Path) -> None:
     damage(root, 5)
     batch = batch_of(root, table(0, 1, 2, partners={0: 5, 2: 4}))
     assert batch.ids == ("m1", "m1", "m2", "m4")
@@ -128,7 +128,7 @@ def blobs(shards: ShardSet, draws: pa.Table, damaged: int, blob: bytes) -> pa.Ta
     [b"", b"nonsense", imagecodecs.zstd_encode(b"too short"), imagecodecs.zstd_encode(bytes(10**6))],
     ids=["empty", "no frame", "short", "long"],
 )
-def test_a_tile_that_decodes_to_nonsense_is_a_bad_sample_too(root: Path, blob: bytes) -> None:
+def test_a_tile_with_a_wrong_size_is_a_bad_sample(root: Path, blob: bytes) -> None:
     shards = ShardSet.open(root, on_bad_sample="skip")
     batch = collate(blobs(shards, table(0, 1, 2), 1, blob), shards, maps=["albedo"])
     assert batch.ids == ("m0", "m0", "m2")
@@ -149,13 +149,13 @@ def out_of_reach(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
-def test_what_cannot_be_reached_now_is_not_skipped(root: Path, out_of_reach: None) -> None:
+def test_a_transient_error_is_not_skipped(root: Path, out_of_reach: None) -> None:
     with pytest.raises(DataError, match="Connection timed out") as caught:
         batch_of(root, table(0, 1))
     assert not isinstance(caught.value, DamageError)
 
 
-def test_whole_materials_are_never_replaced(root: Path) -> None:
+def test_read_whole_raises_an_error_for_damage(root: Path) -> None:
     damage(root, 5)
     shards = ShardSet.open(root, on_bad_sample="skip")
     with pytest.raises(DamageError, match="m5"):

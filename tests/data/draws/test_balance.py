@@ -62,9 +62,7 @@ def blobs(size: tuple[int, int], seed: int) -> Stored:
     exponent=st.floats(0.05, 3),
     floor=st.floats(0.01, 1),
 )
-def test_sampler_weights_have_mean_one_and_none_is_below_its_floor(
-    weights: list[int], exponent: float, floor: float
-) -> None:
+def test_sampler_weights_have_mean_one_and_a_floor(weights: list[int], exponent: float, floor: float) -> None:
     rows = [row(n, class_pixels=(part, 0, 0, 0, 0, 7 - part, 0)) for n, part in enumerate(weights)]
     found = sampler_weights(rows, spec=SamplerSpec(exponent=exponent, floor=floor), minority=[CERAMIC])
     wanted = [max((part / 7) ** exponent, floor) for part in weights]
@@ -82,7 +80,7 @@ def test_class_weights_are_inverse_roots_with_mean_one_over_the_classes_present(
     assert weights[1] == 1.0
 
 
-def test_one_very_rare_class_leaves_the_others_their_weight() -> None:
+def test_a_very_rare_class_does_not_take_the_weight_of_others() -> None:
     weights = class_weights([100_000] * 6 + [6])
     assert weights.mean() == pytest.approx(1.0)
     assert weights.max() / weights.min() == pytest.approx(MAX_WEIGHT)
@@ -92,7 +90,7 @@ def test_one_very_rare_class_leaves_the_others_their_weight() -> None:
 
 
 @given(st.lists(st.integers(0, 10**12), min_size=7, max_size=7))
-def test_no_class_weighs_more_than_the_most_and_only_a_rare_one_is_capped(pixels: list[int]) -> None:
+def test_only_weights_of_rare_classes_are_capped(pixels: list[int]) -> None:
     weights, capped = class_weights(pixels), capped_classes(pixels)
     present = np.asarray(pixels) > 0
     assert (weights[~present] == 1.0).all()
@@ -107,7 +105,7 @@ def test_no_class_weighs_more_than_the_most_and_only_a_rare_one_is_capped(pixels
         assert describe_capped(pixels) is None
 
 
-def test_ceramic_is_the_minority_of_the_recipe() -> None:
+def test_ceramic_is_the_minority_class_of_the_recipe() -> None:
     by_name = {"stone": 36, "metal": 18, "wood": 17, "fabric": 10, "ground": 9, "leather": 7, "ceramic": 2}
     assert minority_classes([by_name[name] for name in CLASSES]) == (CERAMIC,)
 
@@ -119,7 +117,7 @@ def test_ceramic_is_the_minority_of_the_recipe() -> None:
     crop=st.sampled_from([64, 128, 160, 256, 300]),
     seed=st.integers(0, 1000),
 )
-def test_every_minority_tile_really_holds_three_percent_of_minority_pixels(
+def test_every_minority_tile_has_three_percent_of_minority_pixels(
     height: int, width: int, crop: int, seed: int
 ) -> None:
     mask = blobs((height, width), seed)
@@ -133,7 +131,7 @@ def test_every_minority_tile_really_holds_three_percent_of_minority_pixels(
 
 @settings(max_examples=30)
 @given(height=st.integers(100, 600), width=st.integers(100, 600), seed=st.integers(0, 1000))
-def test_at_the_crops_of_the_recipe_no_minority_tile_is_missed(height: int, width: int, seed: int) -> None:
+def test_all_minority_tiles_are_found_for_the_crops_of_the_recipe(height: int, width: int, seed: int) -> None:
     mask = blobs((height, width), seed)
     tiles = minority_tiles([painted(0, mask)], crop=256, minority=[CERAMIC])
     corners = [(y, x) for y in range(0, height - 255, 128) for x in range(0, width - 255, 128)]
@@ -143,14 +141,14 @@ def test_at_the_crops_of_the_recipe_no_minority_tile_is_missed(height: int, widt
     assert set(zip(tiles.y.tolist(), tiles.x.tolist(), strict=True)) == wanted
 
 
-def test_tiles_are_never_built_from_validation_textures() -> None:
+def test_validation_textures_have_no_minority_tiles() -> None:
     mask = np.full((256, 256), CERAMIC, np.uint8)
     rows = [painted(n, mask, split=split) for n, split in enumerate(["train", "val", "train", "val"])]
     tiles = minority_tiles(rows, crop=128, minority=[CERAMIC])
     assert Counter(tiles.row.tolist()) == {0: 9, 2: 9}
 
 
-def test_a_texture_smaller_than_a_tile_has_none() -> None:
+def test_a_texture_smaller_than_a_tile_has_no_minority_tile() -> None:
     small = painted(0, np.full((100, 400), CERAMIC, np.uint8), tileable=True)
     assert len(minority_tiles([small], crop=64, minority=[CERAMIC])) == 0
     assert len(minority_tiles([], crop=64, minority=[CERAMIC])) == 0
@@ -168,7 +166,7 @@ RARE = [row(n, source="c", height=192, width=192, class_pixels=(192**2, 0, 0, 0,
     sampler=st.sampled_from([None, SamplerSpec()]),
     part=st.floats(0.1, 0.9),
 )
-def test_tile_draws_come_at_exactly_the_declared_share_of_each_source(
+def test_each_source_has_the_declared_share_of_tile_draws(
     share: float, batch: int, sampler: SamplerSpec | None, part: float
 ) -> None:
     balance = BalanceSpec(sampler=sampler, minority=("ceramic",), minority_tiles=share)
@@ -193,7 +191,7 @@ def test_tile_draws_change_neither_the_size_of_an_epoch_nor_the_mix() -> None:
         assert Counter(rows[sample].source for sample in samples) == {"a": 15, "c": 5}
 
 
-def test_a_source_without_minority_tiles_is_drawn_as_ever() -> None:
+def test_a_source_without_minority_tiles_has_ordinary_draws() -> None:
     rows = [*MIXED, *OTHER]
     plan = make_plan(rows, request(mix={"a": 0.5, "b": 0.5}, crop=128, batch=8, epochs=5, balance=TILES))
     drawn = plan.table.to_pylist()
@@ -201,7 +199,7 @@ def test_a_source_without_minority_tiles_is_drawn_as_ever() -> None:
     assert sum(draw["minority"] for draw in drawn) == 5 * round(0.3 * 12)
 
 
-def test_every_minority_draw_shows_three_percent_of_minority_in_the_crop_itself(tmp_path: Path) -> None:
+def test_the_crop_of_every_minority_draw_has_three_percent_of_minority_pixels(tmp_path: Path) -> None:
     materials = [material(n, size=(300, 280), maps=("normal", "mask"), label=None) for n in range(6)]
     for number, one in enumerate(materials):
         one.maps["mask"][..., 0] = blobs((300, 280), number)
@@ -219,7 +217,7 @@ def test_every_minority_draw_shows_three_percent_of_minority_in_the_crop_itself(
         assert (mask == CERAMIC).mean() >= 0.03
 
 
-def test_a_crop_smaller_than_its_tile_lies_anywhere_inside_it() -> None:
+def test_a_crop_smaller_than_its_tile_is_anywhere_inside_of_it() -> None:
     mask = np.full((256, 256), STONE, np.uint8)
     mask[64:128, 64:128] = CERAMIC
     plan = make_plan([painted(0, mask)], request(crop=64, batch=1, epochs=60, balance=TILES))
@@ -233,7 +231,7 @@ def test_a_crop_smaller_than_its_tile_lies_anywhere_inside_it() -> None:
         assert len(set(values.tolist())) > 40
 
 
-def test_merged_classes_count_as_the_class_that_takes_them() -> None:
+def test_pixels_of_merged_classes_count_for_their_target_class() -> None:
     mask = np.random.default_rng(0).choice([CERAMIC, METAL, STONE, IGNORE], (200, 150)).astype(np.uint8)
     uniform = painted(1, np.full((70, 70), CERAMIC, np.uint8), label="ceramic")
     rows = merge_classes([painted(0, mask), uniform], {"ceramic": "stone", "wood": "metal"})
@@ -247,7 +245,7 @@ def test_merged_classes_count_as_the_class_that_takes_them() -> None:
     assert weights[CERAMIC] == 1.0
 
 
-def test_classes_that_become_one_texture_wide_keep_their_cells() -> None:
+def test_merging_to_a_single_class_keeps_the_counts_by_cell() -> None:
     mask = np.full((100, 100), STONE, np.uint8)
     mask[:30] = CERAMIC
     (row,) = merge_classes([painted(0, mask)], {"ceramic": "stone"})
@@ -255,7 +253,7 @@ def test_classes_that_become_one_texture_wide_keep_their_cells() -> None:
     assert cells_of(row)[STONE].sum() == 100 * 100
 
 
-def test_statistics_are_those_of_the_training_textures() -> None:
+def test_balance_statistics_use_training_textures_only() -> None:
     rows = [row(n, label=label) for n, label in enumerate(["stone"] * 8 + ["wood"] * 6 + ["ceramic"])]
     rows += [row(30 + n, label="metal", split="val") for n in range(9)]
     rows.append(painted(50, np.full((256, 256), CERAMIC, np.uint8), split="val"))

@@ -57,7 +57,7 @@ def test_fetched_draws_crop_to_the_pixels_of_their_windows(shards: ShardSet) -> 
             np.testing.assert_array_equal(pixels, wrapped(one.maps[name], window))
 
 
-def test_the_parts_of_a_draw_are_fetched_together_and_split_again(shards: ShardSet) -> None:
+def test_parts_of_a_draw_are_fetched_together(shards: ShardSet) -> None:
     maps = ("height", "albedo")
     partners = [[(1, 9, 9), (3, 5, 6), (0, 250, 500)], [], [(1, 0, 0)], [(2, 600, 0)]]
     windows = [(0, 200, 250, 80), (3, 7, 8, 80), (1, 3, 3, 80), (3, 250, 250, 80)]
@@ -73,7 +73,7 @@ def test_the_parts_of_a_draw_are_fetched_together_and_split_again(shards: ShardS
                 )
 
 
-def test_fetch_holds_the_touched_tiles_and_nothing_for_a_missing_map(shards: ShardSet) -> None:
+def test_fetch_returns_the_touched_tiles_and_none_for_a_missing_map(shards: ShardSet) -> None:
     fetched = fetch(draws((0, 0, 250, 20), (1, 0, 0, 8)), shards, ["height"])
     assert fetched.schema.field("tiles.height").type == pa.list_(pa.binary())
     first, second = fetched["tiles.height"].to_pylist()
@@ -81,7 +81,7 @@ def test_fetch_holds_the_touched_tiles_and_nothing_for_a_missing_map(shards: Sha
     assert second == []
 
 
-def test_draws_of_one_shard_share_one_read(shards: ShardSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draws_in_one_shard_share_a_read(shards: ShardSet, monkeypatch: pytest.MonkeyPatch) -> None:
     reads = []
     really_read = shards._files.read
     monkeypatch.setattr(shards._files, "read", lambda *given: reads.append(given) or really_read(*given))

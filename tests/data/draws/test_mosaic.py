@@ -51,7 +51,7 @@ REGIONS = {
     steps=st.integers(1, 20),
     part=st.floats(0.1, 0.9),
 )
-def test_mosaics_come_at_exactly_the_declared_shares_of_their_sources(
+def test_mosaics_have_the_declared_shares_of_their_sources(
     two: float, four: float, batch: int, steps: int, part: float
 ) -> None:
     plan = make_plan(
@@ -76,14 +76,14 @@ def test_mosaics_come_at_exactly_the_declared_shares_of_their_sources(
         assert all(len(draw["partners"]) == Layout(draw["layout"]).parts - 1 for draw in of_epoch)
 
 
-def test_halves_lie_side_by_side_or_above_each_other_equally_often() -> None:
+def test_halves_are_side_by_side_or_stacked_equally_often() -> None:
     spec = MosaicSpec(sources=("a",), two=1.0, four=0.0)
     layouts = Counter(make_plan(ROWS, request(epochs=100, mosaic=spec)).table["layout"].to_pylist())
     assert set(layouts) == {Layout.SIDE_BY_SIDE, Layout.STACKED}
     assert min(layouts.values()) > 0.44 * sum(layouts.values())
 
 
-def test_partners_come_evenly_from_the_usable_training_textures_of_the_sources() -> None:
+def test_partners_are_drawn_evenly_from_usable_training_textures() -> None:
     rows = [*ROWS, row(0, source="c"), row(1, source="c", split="val"), row(2, source="c", maps=("normal",))]
     spec = MosaicSpec(sources=("b", "c"), two=0.0, four=1.0)
     mix = {"a": 0.2, "b": 0.6, "c": 0.2}
@@ -96,14 +96,14 @@ def test_partners_come_evenly_from_the_usable_training_textures_of_the_sources()
     assert min(corners) == 0 and max(corners) == 64 - 32
 
 
-def test_every_part_has_a_seed_of_its_own() -> None:
+def test_every_part_has_its_own_seed() -> None:
     draws = make_plan(ROWS, request(mix=BOTH, epochs=20, mosaic=SPEC)).table.to_pylist()
     seeds = [part["seed"] for draw in draws for part in (draw, *draw["partners"])]
     assert len(seeds) > len(draws)
     assert len(set(seeds)) == len(seeds)
 
 
-def test_mosaics_change_nothing_else_in_a_plan() -> None:
+def test_mosaics_change_no_other_column_of_a_plan() -> None:
     plain = make_plan(ROWS, request(mix=BOTH)).table
     mixed = make_plan(ROWS, request(mix=BOTH, mosaic=SPEC)).table
     columns = [name for name in plain.column_names if name not in ("layout", "partners")]
@@ -112,7 +112,7 @@ def test_mosaics_change_nothing_else_in_a_plan() -> None:
     assert make_plan(ROWS, request(mix=BOTH, mosaic=SPEC)).table.equals(mixed)
 
 
-def test_minority_tiles_stay_whole() -> None:
+def test_minority_tiles_do_not_become_mosaics() -> None:
     rows = [row(n, height=128, width=128, class_pixels=(128**2, 0, 0, 0, 0, 0, 0)) for n in range(5)]
     balance = BalanceSpec(minority=("ceramic",), minority_tiles=0.4)
     spec = MosaicSpec(sources=("a",), two=0.3, four=0.3)
@@ -134,7 +134,7 @@ def mosaic_batch(*layouts: Layout, size: int = 16) -> RawBatch:
 ALL = (Layout.QUARTERS, Layout.SINGLE, Layout.STACKED, Layout.SIDE_BY_SIDE)
 
 
-def test_a_mosaic_shows_each_part_as_it_would_be_alone() -> None:
+def test_each_part_of_a_mosaic_equals_its_single_crop() -> None:
     raw = mosaic_batch(*ALL)
     batch = augment(raw, EVERYTHING, device="cpu")
     alone = augment(replace(raw, layouts=None), EVERYTHING, device="cpu")
@@ -150,7 +150,7 @@ def test_a_mosaic_shows_each_part_as_it_would_be_alone() -> None:
         first += layout.parts
 
 
-def test_a_mosaic_goes_by_its_parts_together() -> None:
+def test_a_mosaic_has_maps_and_class_of_all_its_parts() -> None:
     raw = mosaic_batch(*ALL)
     raw.present["height"][[1, 4]] = False
     raw.classes[:] = torch.tensor([3, 3, 3, 3, 1, 2, 2, 2, 5])
@@ -170,7 +170,9 @@ def test_a_mosaic_goes_by_its_parts_together() -> None:
     parts=st.integers(1, 7),
     size=st.sampled_from([16, 33]),
 )
-def test_a_draw_is_the_same_beside_any_others(layouts: list[Layout], parts: int, size: int) -> None:
+def test_a_draw_does_not_depend_on_other_draws_of_the_batch(
+    layouts: list[Layout], parts: int, size: int
+) -> None:
     raw = mosaic_batch(*layouts, size=size)
     split = [augment(part, EVERYTHING, device="cpu") for part in raw.split(parts)]
     assert [len(batch) for batch in split] == [len(part) for part in raw.split(parts)]
@@ -179,7 +181,7 @@ def test_a_draw_is_the_same_beside_any_others(layouts: list[Layout], parts: int,
     assert sample_hashes(Batch.concatenate([batch for batch in split if len(batch)])) == whole
 
 
-def test_a_whole_crop_has_the_same_hash_beside_mosaics_as_without() -> None:
+def test_the_hash_of_a_crop_does_not_depend_on_mosaics_in_the_batch() -> None:
     raw = mosaic_batch(Layout.QUARTERS, Layout.SINGLE)
     beside = sample_hashes(augment(raw, EVERYTHING, device="cpu"))[1]
     (part,) = replace(raw, layouts=None).split(5)[4:]
@@ -187,7 +189,7 @@ def test_a_whole_crop_has_the_same_hash_beside_mosaics_as_without() -> None:
     assert sample_hashes(augment(part, EVERYTHING, device="cpu")) == [beside]
 
 
-def test_the_hash_sees_where_the_seams_are() -> None:
+def test_the_hash_depends_on_the_regions() -> None:
     raw = mosaic_batch(Layout.STACKED)
     for x in raw.maps.values():
         x[:] = x[:1, :, :1, :1]
@@ -198,7 +200,7 @@ def test_the_hash_sees_where_the_seams_are() -> None:
     assert sample_hashes(batch) != sample_hashes(moved)
 
 
-def test_planned_mosaics_arrive_as_planned(tmp_path: Path) -> None:
+def test_collated_mosaics_equal_the_plan(tmp_path: Path) -> None:
     shards = make_set(tmp_path, [material(n, size=(96, 80)) for n in range(6)])
     spec = MosaicSpec(sources=("test",), two=0.4, four=0.4)
     plan = make_plan(shards.rows, request(mix={"test": 1.0}, maps=("normal",), batch=5, crop=32, mosaic=spec))
@@ -217,7 +219,7 @@ def test_planned_mosaics_arrive_as_planned(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("world", [2, 3, 5])
-def test_any_number_of_workers_sees_the_same_global_batches(tmp_path: Path, world: int) -> None:
+def test_global_batches_do_not_depend_on_the_number_of_workers(tmp_path: Path, world: int) -> None:
     names = ("normal", "albedo", "roughness", "metallic", "ao", "mask")
     shards = make_set(tmp_path, [material(n, size=(160, 160), maps=names) for n in range(8)])
     balance = BalanceSpec(sampler=SamplerSpec(), minority=("metal",), minority_tiles=0.2)
@@ -238,7 +240,7 @@ def test_any_number_of_workers_sees_the_same_global_batches(tmp_path: Path, worl
     assert [list(chain(*parts)) for parts in zip(*ranks, strict=True)] == hashes(0, 1)
 
 
-def test_a_batch_of_whole_crops_knows_no_layouts(tmp_path: Path) -> None:
+def test_a_batch_without_mosaics_has_no_layouts(tmp_path: Path) -> None:
     shards = make_set(tmp_path, [material(n, size=(40, 40)) for n in range(6)])
     plan = make_plan(shards.rows, request(mix={"test": 1.0}, maps=("normal",), batch=2, crop=32))
     raw = collate(fetch(plan.table.slice(0, 2), shards, ("normal",)), shards, maps=("normal",))

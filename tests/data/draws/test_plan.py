@@ -67,7 +67,7 @@ TILED = [
 BALANCE = BalanceSpec(sampler=SamplerSpec(), minority=("ceramic",), minority_tiles=0.3)
 
 
-def test_an_epoch_is_the_training_textures_rounded_up_to_whole_batches() -> None:
+def test_an_epoch_has_all_training_textures_rounded_up_to_batches() -> None:
     plan = make_plan(ROWS, request())
     assert plan.steps_per_epoch == 3  # 10 textures of source a, batches of 4
     assert plan.total_steps == 9
@@ -90,7 +90,7 @@ def test_the_mix_is_exact_in_every_epoch() -> None:
         assert counts == {"a": per_epoch * 3 // 4, "b": per_epoch // 4}
 
 
-def test_epochs_differ_and_the_same_request_repeats_itself() -> None:
+def test_epochs_differ_and_plans_are_reproducible() -> None:
     plan, again = make_plan(ROWS, request()), make_plan(ROWS, request())
     assert plan.table.equals(again.table)
     samples = plan.table["sample"].to_pylist()
@@ -105,7 +105,7 @@ def test_every_draw_has_its_own_seed() -> None:
 
 
 @given(world=st.integers(1, 4), first=st.integers(0, 9), tiles=st.booleans())
-def test_ranks_together_hold_every_global_batch_in_order(world: int, first: int, tiles: bool) -> None:
+def test_ranks_together_have_every_global_batch_in_order(world: int, first: int, tiles: bool) -> None:
     plan = make_plan(TILED if tiles else ROWS, request(balance=BALANCE if tiles else BalanceSpec()))
     assert any(plan.table["minority"].to_pylist()) == tiles
     parts = [plan.rows_of(rank=rank, world=world, first_step=first) for rank in range(world)]
@@ -116,7 +116,7 @@ def test_ranks_together_hold_every_global_batch_in_order(world: int, first: int,
         assert part.num_rows == (9 - first) * (stop - start)
 
 
-def test_windows_stay_inside_textures_that_do_not_tile() -> None:
+def test_windows_are_inside_of_textures_that_are_not_tileable() -> None:
     table = make_plan(ROWS, request(crop=48, epochs=20)).table
     for axis in ("y", "x"):
         values = np.asarray(table[axis])
@@ -125,21 +125,21 @@ def test_windows_stay_inside_textures_that_do_not_tile() -> None:
         assert len(set(values.tolist())) > 8
 
 
-def test_windows_of_tiling_textures_start_anywhere() -> None:
+def test_windows_of_tileable_textures_start_anywhere() -> None:
     rows = [replace(one, tileable=True) for one in ROWS]
     values = np.asarray(make_plan(rows, request(crop=48, epochs=40)).table["y"])
     assert values.max() > 64 - 48
     assert values.max() < 64
 
 
-def test_small_textures_wrap_where_they_tile_and_are_counted_out_elsewhere() -> None:
+def test_small_textures_are_usable_only_if_tileable() -> None:
     rows = [row(0), row(1, tileable=True), row(2, maps=("normal",)), row(3, split="val")]
     plan = make_plan(rows, request(crop=128))
     assert set(plan.table["sample"].to_pylist()) == {1}
     assert plan.left_out == {"smaller than 128 px and not tileable": 1, "no albedo": 1}
 
 
-def test_a_source_without_a_usable_texture_is_an_error_that_says_why() -> None:
+def test_a_source_without_a_usable_texture_is_an_error_with_reasons() -> None:
     with pytest.raises(DataError, match=r"phases\.A1\.data\.c: no usable training texture.*a, b"):
         make_plan(ROWS, request(mix={"c": 1.0}))
 
@@ -158,9 +158,7 @@ def test_the_sampler_draws_rare_classes_more_often() -> None:
     total=st.integers(0, 500),
     shares=st.dictionaries(st.text(min_size=1), st.floats(0.01, 10), min_size=1, max_size=6),
 )
-def test_apportioned_counts_sum_to_the_total_and_miss_the_share_by_less_than_one(
-    total: int, shares: dict[str, float]
-) -> None:
+def test_apportioned_counts_sum_to_the_total(total: int, shares: dict[str, float]) -> None:
     counts = apportion(total, shares)
     assert sum(counts.values()) == total
     for name, count in counts.items():

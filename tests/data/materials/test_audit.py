@@ -41,7 +41,7 @@ def test_generated_materials_are_clean() -> None:
         ]
 
 
-def test_a_flipped_green_channel_is_a_warning_and_the_manifest_mends_it(tmp_path: Path) -> None:
+def test_an_inverted_green_channel_is_a_warning_that_the_manifest_resolves(tmp_path: Path) -> None:
     write_material(tmp_path, "planks", normal=bumps(convention="directx"))
     assert read(tmp_path)[1] == {("normal", "green"): "warning"}
     write_manifest(tmp_path, {"id": "planks", "normal_convention": "directx"})
@@ -65,7 +65,7 @@ def test_vectors_of_wrong_length_are_counted(tmp_path: Path, share: float, sever
 
 
 @pytest.mark.parametrize(("name", "found"), [("height", True), ("ao", True), ("metallic", False)])
-def test_constant_maps_are_warned_of_but_a_dielectric_is_not(tmp_path: Path, name: str, found: bool) -> None:
+def test_constant_maps_are_warnings_except_metallic(tmp_path: Path, name: str, found: bool) -> None:
     grey = np.full((32, 32), 100, np.uint8)
     grey[0, 0] = 101  # as JPEG leaves it
     write_material(tmp_path, "planks", **{name: grey})
@@ -88,7 +88,9 @@ def lit(albedo: np.ndarray) -> np.ndarray:
         ((colours(0) * 0.8).astype(np.uint8), "is the albedo times 0.80, 0.80, 0.80; left out"),
     ],
 )
-def test_a_diffuse_that_is_the_albedo_is_set_aside(tmp_path: Path, diffuse: np.ndarray, message: str) -> None:
+def test_a_diffuse_that_equals_the_albedo_is_dropped(
+    tmp_path: Path, diffuse: np.ndarray, message: str
+) -> None:
     write_material(tmp_path, "planks", diffuse=diffuse)
     source = FolderSource(str(tmp_path))
     material, findings = read_audited(source, source.entries()[0])
@@ -100,7 +102,7 @@ def test_a_diffuse_that_is_the_albedo_is_set_aside(tmp_path: Path, diffuse: np.n
     ]
 
 
-def test_a_diffuse_with_light_in_it_is_kept(tmp_path: Path) -> None:
+def test_a_diffuse_with_painted_light_is_kept(tmp_path: Path) -> None:
     write_material(tmp_path, "planks", diffuse=lit(colours(0)))
     material, findings = read(tmp_path)
     assert material is not None
@@ -110,7 +112,7 @@ def test_a_diffuse_with_light_in_it_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("value", "check"), [(0, "black"), (90, "plain")])
 @pytest.mark.parametrize(("metallic", "severity"), [(255, "note"), (0, "warning")])
-def test_a_diffuse_of_one_colour_is_right_for_a_bare_metal_and_a_mistake_elsewhere(
+def test_a_plain_diffuse_is_a_note_for_bare_metal_and_a_warning_otherwise(
     tmp_path: Path, value: int, check: str, metallic: int, severity: str
 ) -> None:
     plain, metal = np.full((32, 32, 3), value, np.uint8), np.full((32, 32), metallic, np.uint8)
@@ -141,7 +143,7 @@ def test_without_an_albedo_a_black_diffuse_is_an_error_and_a_plain_one_is_not(
     assert (material is None) is (found[1] == "error")
 
 
-def test_a_seam_contradicts_the_word_that_a_material_tiles(tmp_path: Path) -> None:
+def test_a_seam_of_a_tileable_material_is_a_warning(tmp_path: Path) -> None:
     ramp = np.repeat(np.tile(np.linspace(0, 250, 32).astype(np.uint8), (32, 1))[..., None], 3, axis=-1)
     write_material(tmp_path, "planks", albedo=ramp)
     write_manifest(tmp_path, {"id": "planks", "tileable": True})
@@ -159,7 +161,7 @@ def test_an_undecodable_map_excludes_the_material(tmp_path: Path) -> None:
     assert read(tmp_path) == (None, {("albedo", "undecodable"): "error"})
 
 
-def test_maps_of_another_shape_than_the_vocabulary_are_an_error() -> None:
+def test_maps_of_a_wrong_shape_are_an_error() -> None:
     source = GeneratedSource(count=1, size=32, seed=0)
     material = source.load(source.entries()[0])
     wrong = replace(material, maps={**material.maps, "ao": material.maps["ao"][:16]})
@@ -168,7 +170,7 @@ def test_maps_of_another_shape_than_the_vocabulary_are_an_error() -> None:
     ]
 
 
-def test_the_report_lists_what_is_excluded_and_reads_back() -> None:
+def test_the_report_lists_excluded_materials() -> None:
     findings = (
         Finding("b", "ao", "constant", "warning", "the same everywhere"),
         Finding("a", "", "unreadable", "error", "a[0].png: broken"),

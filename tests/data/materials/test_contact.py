@@ -17,7 +17,7 @@ def test_every_map_becomes_a_picture() -> None:
         assert picture.dtype == np.uint8
 
 
-def test_sixteen_bits_span_the_greys_and_labels_take_their_colours() -> None:
+def test_sixteen_bits_become_greys_and_labels_palette_colours() -> None:
     assert as_picture(np.full((1, 1, 1), 65535, np.uint16), HEIGHT).tolist() == [[[255, 255, 255]]]
     two = np.stack((np.full((1, 1), 65535), np.full((1, 1), 0)), axis=-1).astype(np.uint16)
     assert as_picture(two, RELIEF).tolist() == [[[255, 255, 255]]]
@@ -25,7 +25,7 @@ def test_sixteen_bits_span_the_greys_and_labels_take_their_colours() -> None:
     assert as_picture(labels, MASK).tolist() == [[list(CLASS_COLOURS[class_id("wood")]), [0, 0, 0]]]
 
 
-def test_the_sheet_shows_every_picture_in_its_place() -> None:
+def test_every_picture_is_in_its_cell_of_the_sheet() -> None:
     red, blue = (np.tile(np.array(c, np.uint8), (40, 20, 1)) for c in ((255, 0, 0), (0, 0, 255)))
     rows = [("first", {"albedo": red, "normal": blue}), ("zweites ä", {"normal": red[:4, :4]})]
     sheet = np.asarray(

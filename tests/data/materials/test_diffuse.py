@@ -42,7 +42,7 @@ def same(diffuse: Stored, material: Material) -> str | None:
 
 @settings(max_examples=20)
 @given(gains=st.tuples(*[st.floats(0.7, 1.1)] * 3))
-def test_a_compressed_albedo_is_known_again_at_any_exposure(
+def test_a_compressed_albedo_is_detected_at_any_exposure(
     bricks: Material, gains: tuple[float, float, float]
 ) -> None:
     exposed = np.rint(bricks.maps["albedo"] * np.array(gains)).clip(0, 255).astype(np.uint8)
@@ -50,20 +50,20 @@ def test_a_compressed_albedo_is_known_again_at_any_exposure(
 
 
 @pytest.mark.parametrize("family", ["stone/brick", "ground/gravel", "leather/scaled", "ceramic/roof"])
-def test_baked_light_is_no_albedo(family: str) -> None:
+def test_a_baked_diffuse_does_not_match_the_albedo(family: str) -> None:
     material = load(family)
     assert [same(baked(material, seed), material) for seed in range(4)] == [None] * 4
 
 
-def test_half_of_the_albedo_is_how_bare_metal_is_painted(bricks: Material) -> None:
+def test_half_of_the_albedo_does_not_match_the_albedo(bricks: Material) -> None:
     assert same(bricks.maps["albedo"] // 2, bricks) is None
 
 
-def test_another_picture_is_no_albedo(bricks: Material) -> None:
+def test_another_picture_does_not_match_the_albedo(bricks: Material) -> None:
     assert same(np.roll(bricks.maps["albedo"], 37, axis=1), bricks) is None
 
 
-def test_faint_light_is_told_from_compression_by_the_relief(bricks: Material) -> None:
+def test_faint_painted_light_is_distinguished_from_compression(bricks: Material) -> None:
     """A shade of two steps of 255, less than compression leaves, is a light where it follows the normals."""
     albedo = np.full_like(bricks.maps["albedo"], 120)
     albedo[::8] = 128
@@ -85,7 +85,7 @@ def test_a_picture_below_the_size_of_a_block_is_compared_pixel_by_pixel() -> Non
     assert albedo_match(albedo // 2, albedo, normal=normal) is None
 
 
-def test_a_metal_is_told_by_its_map_then_its_mask_then_its_class(bricks: Material) -> None:
+def test_metal_is_detected_by_map_then_mask_then_class(bricks: Material) -> None:
     ones = np.full((128, 128, 1), 255, np.uint8)
     metal_mask = np.full((128, 128, 1), 4, np.uint8)
     without = {name: bricks.maps[name] for name in ("albedo", "normal")}

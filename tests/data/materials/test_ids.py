@@ -62,13 +62,13 @@ ORDINARY = (
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=ascii)
-def test_an_id_that_could_leave_its_folder_or_fit_no_file_system_is_refused(name: str) -> None:
+def test_an_unsafe_id_is_refused(name: str) -> None:
     problem = id_problem(name)
     assert problem is not None and "expected" in problem
 
 
 @pytest.mark.parametrize("name", ORDINARY)
-def test_ordinary_ids_are_admitted(name: str) -> None:
+def test_ordinary_ids_are_valid(name: str) -> None:
     assert id_problem(name) is None
 
 
@@ -89,7 +89,7 @@ class Hostile:
         return self.inner.stamp(entry)
 
 
-def test_a_refused_id_is_a_line_of_the_report_that_steers_no_terminal() -> None:
+def test_a_refused_id_is_reported_without_control_characters() -> None:
     findings = invalid_ids(Hostile())  # type: ignore[arg-type]
     assert len(findings) == len(HOSTILE) and {one.severity for one in findings} == {"error"}
     for one in findings:
@@ -97,7 +97,7 @@ def test_a_refused_id_is_a_line_of_the_report_that_steers_no_terminal() -> None:
     assert [one.id for one in valid_entries(Hostile())] == ["ceramic-square-0000"]  # type: ignore[arg-type]
 
 
-def test_baking_writes_nothing_outside_and_bakes_the_rest(tmp_path: Path) -> None:
+def test_baking_skips_unsafe_ids_and_bakes_the_rest(tmp_path: Path) -> None:
     out = tmp_path / "here" / "out"
     found = bake_tree(Hostile(), output=out)  # type: ignore[arg-type]
     assert found.baked == ("ceramic-square-0000",)
@@ -123,7 +123,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_manifest_with_hostile_ids_is_baked_without_them(tree: Path, tmp_path: Path) -> None:
+def test_unsafe_ids_of_a_manifest_are_not_baked(tree: Path, tmp_path: Path) -> None:
     source = materials(tmp_path / "source", tree, ["../../../escaped", "/abs", "m"])
     out = tmp_path / "a" / "b" / "out"
     done = CliRunner().invoke(main, ["bake", str(source), "--out", str(out)])
@@ -133,7 +133,7 @@ def test_a_manifest_with_hostile_ids_is_baked_without_them(tree: Path, tmp_path:
     assert written and all(path.is_relative_to(out) for path in written)
 
 
-def test_hostile_rows_of_parquet_are_left_out_of_a_set(tmp_path: Path) -> None:
+def test_parquet_rows_with_unsafe_ids_are_left_out(tmp_path: Path) -> None:
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     columns = {
         name: pa.nulls(2, image) for name in ("basecolor", "normal", "roughness", "metallic", "height")
@@ -147,7 +147,7 @@ def test_hostile_rows_of_parquet_are_left_out_of_a_set(tmp_path: Path) -> None:
     assert [one.material for one in list_left_out([source]) if one.check == "id"] == ["../../../hostile_out"]
 
 
-def test_every_command_lists_sources_through_the_check() -> None:
+def test_every_command_checks_the_ids_of_sources() -> None:
     root = Path(__file__).parents[3]
     files = [*(root / "pbrlib").rglob("*.py"), *(root / "ray_jobs").rglob("*.py")]
     callers = {
@@ -159,7 +159,7 @@ def test_every_command_lists_sources_through_the_check() -> None:
     assert callers == {"pbrlib/data/materials/ids.py"}
 
 
-def test_an_output_is_not_left_through_a_link_or_a_path(tmp_path: Path) -> None:
+def test_no_output_is_written_outside_of_its_folder(tmp_path: Path) -> None:
     out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
     out.mkdir()
     elsewhere.mkdir()
@@ -170,7 +170,7 @@ def test_an_output_is_not_left_through_a_link_or_a_path(tmp_path: Path) -> None:
     assert not list(elsewhere.iterdir()) and not (tmp_path / "a.dds").exists()
 
 
-def test_a_link_in_place_of_a_file_is_replaced_and_not_followed(tmp_path: Path) -> None:
+def test_a_link_at_an_output_path_is_replaced(tmp_path: Path) -> None:
     out, precious = tmp_path / "out", tmp_path / "precious"
     out.mkdir()
     precious.write_text("mine")
@@ -188,7 +188,7 @@ def test_an_index_that_names_files_outside_of_its_folder_is_an_error(place: str,
         read_index(index)
 
 
-def test_what_a_file_says_steers_no_terminal() -> None:
+def test_texts_of_files_are_printed_without_control_characters() -> None:
     assert printable("a\x1b]0;b\x07\nc\udcff") == "a\\x1b]0;b\\x07\nc\\udcff"
     report = AuditReport(
         1, (Finding("a\x1bb", "", "x", "error", "c\x1bd"), Finding("e\x1b", "", "y", "note", "f"))
@@ -197,6 +197,6 @@ def test_what_a_file_says_steers_no_terminal() -> None:
     assert all("\x1b" not in str(cell) for cell in cells)
 
 
-def test_a_manifest_s_hostile_id_reads_no_folder_either(tree: Path, tmp_path: Path) -> None:
+def test_an_unsafe_id_of_a_manifest_reads_no_folder(tree: Path, tmp_path: Path) -> None:
     source = FolderSource(str(materials(tmp_path / "source", tree, ["..", "m"])))
     assert [entry.id for entry in valid_entries(source)] == ["m"]

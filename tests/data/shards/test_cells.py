@@ -28,7 +28,7 @@ def test_a_cell_counts_exactly_its_own_pixels(height: int, width: int, seed: int
 
 
 @pytest.mark.parametrize("kind", ["mixed", "one class and ignored pixels", "one class", "nothing known"])
-def test_the_index_of_a_set_knows_where_the_classes_are(tmp_path: Path, kind: str) -> None:
+def test_the_index_has_the_class_counts_by_cell(tmp_path: Path, kind: str) -> None:
     one = material(0, size=(200, 130), maps=("normal", "mask"))
     mask = one.maps["mask"]
     if kind != "mixed":
@@ -41,7 +41,7 @@ def test_the_index_of_a_set_knows_where_the_classes_are(tmp_path: Path, kind: st
     assert (row.cells == b"") == (kind in ("one class", "nothing known"))
 
 
-def test_a_material_without_a_mask_is_its_class_everywhere(tmp_path: Path) -> None:
+def test_a_material_without_a_mask_has_its_class_in_all_cells(tmp_path: Path) -> None:
     labelled = material(0, size=(100, 70), maps=("normal",), label="fabric")
     unknown = material(1, size=(100, 70), maps=("normal",), label=None)
     known, other = (cells_of(row) for row in make_set(tmp_path, [labelled, unknown]).rows)

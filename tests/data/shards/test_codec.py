@@ -22,7 +22,9 @@ def smooth_tile(dtype: str) -> Stored:
 
 
 @given(sides, sides, st.integers(1, 3), st.sampled_from(["uint8", "uint16"]), st.integers(0, 2**32))
-def test_decoding_undoes_encoding(height: int, width: int, channels: int, dtype: str, seed: int) -> None:
+def test_decoded_tiles_equal_the_encoded_ones(
+    height: int, width: int, channels: int, dtype: str, seed: int
+) -> None:
     shape = (height, width, channels)
     tile = np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
     decoded = decode_tile(encode_tile(tile), shape=shape, dtype=dtype)
@@ -31,14 +33,14 @@ def test_decoding_undoes_encoding(height: int, width: int, channels: int, dtype:
 
 
 @pytest.mark.parametrize("name", MAPS)
-def test_every_map_survives_a_full_tile(name: str) -> None:
+def test_a_full_tile_of_every_map_is_lossless(name: str) -> None:
     tile = random_map(name, (TILE, TILE), np.random.default_rng(0))
     decoded = decode_tile(memoryview(encode_tile(tile)), shape=tile.shape, dtype=MAPS[name].dtype)
     np.testing.assert_array_equal(decoded, tile.transpose(2, 0, 1))
 
 
 @given(sides, sides, st.sampled_from(["uint8", "uint16"]), st.data())
-def test_a_part_equals_the_part_of_the_whole(
+def test_a_decoded_part_equals_the_part_of_the_tile(
     height: int, width: int, dtype: str, data: st.DataObject
 ) -> None:
     top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
@@ -52,7 +54,7 @@ def test_a_part_equals_the_part_of_the_whole(
 
 
 @pytest.mark.parametrize(("dtype", "share"), [("uint8", 0.2), ("uint16", 0.55)])
-def test_smooth_maps_shrink(dtype: str, share: float) -> None:
+def test_smooth_maps_are_compressed(dtype: str, share: float) -> None:
     """Of 16-bit slopes the lower byte is nearly noise, so that half of the bytes stay."""
     tile = smooth_tile(dtype)
     assert len(encode_tile(tile)) < share * tile.nbytes

@@ -21,15 +21,13 @@ from pbrlib.errors import ConfigError
         ("a/b=c", "a/b=c", None),
     ],
 )
-def test_a_name_stands_before_the_place_and_no_path_is_taken_for_one(
-    text: str, location: str, source: str | None
-) -> None:
+def test_places_are_parsed_with_and_without_a_source(text: str, location: str, source: str | None) -> None:
     place = DataPlace.parse(text)
     assert (place.location, place.source) == (location, source)
     assert DataPlace.parse(str(place)) == place
 
 
-def test_a_record_gives_the_places_and_names_back_and_that_of_one_place_is_its_text() -> None:
+def test_a_record_restores_places_and_names() -> None:
     one = DataSpec.from_location("/data/a")
     assert one.record() == "/data/a"
     two = DataSpec((DataPlace("/data/a"), DataPlace("s3://b/c", "skyrim")), {"matsynth": "materials"})
@@ -39,15 +37,13 @@ def test_a_record_gives_the_places_and_names_back_and_that_of_one_place_is_its_t
         assert DataSpec.from_record(wrong) is None
 
 
-def test_whole_paths_are_for_folders_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_folders_become_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     found = DataSpec.from_options([DataPlace("a", "skyrim"), DataPlace("s3://b/c")]).resolved()
     assert [one.location for one in found.places] == [str(tmp_path / "a"), "s3://b/c"]
 
 
-def test_a_set_that_is_given_twice_and_a_name_with_two_sources_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_repeated_sets_and_names_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=r"--data: got \./a twice"):
         DataSpec.from_options([DataPlace("a"), DataPlace("./a", "x")])

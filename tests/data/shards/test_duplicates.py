@@ -50,17 +50,17 @@ def row(name: str, split: str, phash: int | None) -> IndexRow:
     return replace(index_row(size=(64, 64)), id=name, split=split, phash=phash)
 
 
-def test_block_compression_leaves_a_picture_near_itself(albedos: list[Stored]) -> None:
+def test_a_block_compressed_picture_is_a_near_duplicate(albedos: list[Stored]) -> None:
     assert max(distance(hashed(one), hashed(compressed(one))) for one in albedos) <= MAX_DISTANCE
 
 
-def test_half_the_size_leaves_a_picture_near_itself(albedos: list[Stored]) -> None:
+def test_a_picture_of_half_the_size_is_a_near_duplicate(albedos: list[Stored]) -> None:
     for one in albedos:
         half = one.reshape(64, 2, 64, 2, 3).mean(axis=(1, 3)).astype(np.uint8)
         assert distance(hashed(one), hashed(half)) <= MAX_DISTANCE
 
 
-def test_no_two_materials_are_near_each_other(albedos: list[Stored]) -> None:
+def test_different_materials_are_no_near_duplicates(albedos: list[Stored]) -> None:
     hashes = [hashed(one) for one in albedos]
     pairs = [distance(a, b) for i, a in enumerate(hashes) for b in hashes[:i]]
     assert min(pairs) > MAX_DISTANCE
@@ -69,13 +69,13 @@ def test_no_two_materials_are_near_each_other(albedos: list[Stored]) -> None:
 
 @settings(max_examples=30)
 @given(st.integers(0, 1000), st.floats(0.6, 1.3), st.integers(-20, 20))
-def test_another_exposure_leaves_a_picture_near_itself(seed: int, gain: float, offset: int) -> None:
+def test_a_picture_at_another_exposure_is_a_near_duplicate(seed: int, gain: float, offset: int) -> None:
     picture = clouds(seed)
     other = np.rint(picture * gain + offset).clip(0, 255).astype(np.uint8)
     assert distance(hashed(picture), hashed(other)) <= MAX_DISTANCE
 
 
-def test_the_hash_of_a_picture_never_changes() -> None:
+def test_the_hash_of_a_picture_is_fixed() -> None:
     """A known value: with another hash, what is appended to a set would be compared with it in vain."""
     rows, cols = np.mgrid[0:64, 0:64] / 64
     waves = np.sin(9 * rows + 4 * cols**2) * np.cos(17 * cols - 8 * rows * cols) + rows * cols
@@ -88,12 +88,12 @@ def test_a_plain_colour_has_no_hash(value: int) -> None:
     assert perceptual_hash(np.full((64, 64, 3), value, np.uint8)) is None
 
 
-def test_stripes_have_no_hash_since_only_rounding_would_tell_them_apart() -> None:
+def test_stripes_have_no_hash() -> None:
     stripes = np.tile(np.repeat([60, 180], 8).astype(np.uint8), (64, 4))[..., None].repeat(3, axis=-1)
     assert perceptual_hash(stripes) is None
 
 
-def test_only_pairs_across_the_splits_are_reported_nearest_bits_and_all() -> None:
+def test_only_pairs_across_splits_are_reported_with_their_distance() -> None:
     rows = [
         row("a", "train", 0b1111),
         row("b", "train", 2**64 - 1),

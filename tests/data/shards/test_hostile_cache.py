@@ -32,7 +32,7 @@ def flipped(content: bytes, position: int) -> bytes:
 
 
 @given(st.binary(max_size=80), st.integers(0, TILE.nbytes + 3))
-def test_a_file_that_was_changed_is_not_taken_for_a_tile(folder: Path, content: bytes, position: int) -> None:
+def test_a_changed_cache_file_is_not_read_as_a_tile(folder: Path, content: bytes, position: int) -> None:
     cache, file = kept(folder)
     whole = file.read_bytes()
     for changed in (content, flipped(whole, position), whole[:position], whole + content[:1] + b"x"):
@@ -44,7 +44,7 @@ def test_a_file_that_was_changed_is_not_taken_for_a_tile(folder: Path, content: 
     assert np.array_equal(read, TILE)
 
 
-def test_a_file_longer_than_a_tile_is_not_read_whole(folder: Path) -> None:
+def test_a_too_long_cache_file_is_not_read_completely(folder: Path) -> None:
     cache, file = kept(folder)
     with file.open("r+b") as sparse:
         sparse.truncate(1 << 40)

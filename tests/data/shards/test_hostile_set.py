@@ -77,7 +77,7 @@ def check_usable(root: Path, opened: ShardSet, rows: tuple[IndexRow, ...]) -> No
 
 
 @given(st.sampled_from(sorted(Manifest.model_fields)), JSON)
-def test_a_manifest_with_anything_in_a_field_is_one_or_refused(root: Path, name: str, value: object) -> None:
+def test_a_manifest_with_arbitrary_values_is_valid_or_refused(root: Path, name: str, value: object) -> None:
     file = root / "manifest.json"
     content = json.loads(file.read_text())
     file.write_text(json.dumps({**content, name: value}))
@@ -90,7 +90,7 @@ def test_a_manifest_with_anything_in_a_field_is_one_or_refused(root: Path, name:
 
 
 @given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
-def test_any_bytes_as_a_manifest_are_refused(root: Path, content: bytes) -> None:
+def test_arbitrary_bytes_as_a_manifest_are_refused(root: Path, content: bytes) -> None:
     file = root / "manifest.json"
     before = file.read_bytes()
     file.write_bytes(content)
@@ -112,16 +112,14 @@ def test_any_bytes_as_a_manifest_are_refused(root: Path, content: bytes) -> None
         ({"version": -1}, "version"),
     ],
 )
-def test_a_manifest_that_names_what_no_set_has_is_refused(
-    root: Path, changes: dict[str, Any], words: str
-) -> None:
+def test_a_manifest_with_invalid_values_is_refused(root: Path, changes: dict[str, Any], words: str) -> None:
     file = root / "manifest.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
     with pytest.raises(DataError, match=rf"manifest\.json: {words}: "):
         load_manifest(root)
 
 
-def test_a_manifest_nested_without_end_is_refused(root: Path) -> None:
+def test_a_deeply_nested_manifest_is_refused(root: Path) -> None:
     (root / "manifest.json").write_text("[" * 100_000)
     with pytest.raises(DataError, match=r"manifest\.json: not JSON"):
         load_manifest(root)
@@ -134,7 +132,7 @@ def test_a_manifest_that_is_a_folder_is_refused(tmp_path: Path) -> None:
 
 
 @given(data=st.data())
-def test_a_changed_index_file_is_usable_or_refused(root: Path, opened: ShardSet, data: st.DataObject) -> None:
+def test_a_changed_index_file_is_valid_or_refused(root: Path, opened: ShardSet, data: st.DataObject) -> None:
     content = bytearray(file_of(to_table(opened.rows)))
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
@@ -149,7 +147,7 @@ def test_a_changed_index_file_is_usable_or_refused(root: Path, opened: ShardSet,
 @settings(max_examples=60)
 @pytest.mark.parametrize("name", ["manifest.json", "index-0001.parquet", "shards/0001-00001.parquet"])
 @given(data=st.data())
-def test_a_set_of_which_a_file_was_changed_is_read_as_it_was_or_the_file_is_named(
+def test_a_changed_file_of_a_set_is_harmless_or_an_error_with_its_name(
     root: Path, opened: ShardSet, name: str, data: st.DataObject
 ) -> None:
     whole = (root / name).read_bytes()
@@ -181,7 +179,7 @@ FIGURES = st.integers(-(2**31), 2**31 - 1) | st.integers(-3, 600)
     maps=st.none() | st.lists(st.sampled_from(["albedo", "normal", "height", "ao", "x", ""]), max_size=4),
     cells=st.none() | st.binary(max_size=30) | st.binary(max_size=300).map(zlib.compress),
 )
-def test_a_row_with_any_figures_is_usable_or_refused(
+def test_a_row_with_arbitrary_numbers_is_valid_or_refused(
     root: Path,
     opened: ShardSet,
     figures: dict[str, int],
@@ -226,7 +224,7 @@ def test_a_row_with_any_figures_is_usable_or_refused(
         ({"height_range": (0.0, float("inf"))}, "m1: got an invalid height_range"),
     ],
 )
-def test_a_row_that_points_out_of_the_set_is_refused_by_its_field(
+def test_an_invalid_row_is_refused_with_its_field(
     root: Path, opened: ShardSet, changes: dict[str, Any], words: str
 ) -> None:
     row = replace(opened.rows[1], **changes)
@@ -253,7 +251,7 @@ def many_rows(opened: ShardSet) -> Any:
 
 
 @pytest.mark.parametrize("bomb", [repeated_text, long_list, many_rows])
-def test_a_small_index_that_stands_for_gigabytes_is_refused_in_little_memory(
+def test_a_small_index_that_unpacks_to_gigabytes_is_refused(
     root: Path, opened: ShardSet, bomb: Callable[[ShardSet], Any]
 ) -> None:
     content = file_of(bomb(opened))
@@ -268,12 +266,12 @@ def test_a_small_index_that_stands_for_gigabytes_is_refused_in_little_memory(
     assert pool.max_memory() < MOST_BYTES
 
 
-def test_an_index_of_thousands_of_like_rows_is_read(root: Path, opened: ShardSet) -> None:
+def test_an_index_of_thousands_of_equal_rows_is_read(root: Path, opened: ShardSet) -> None:
     rows = tuple(replace(opened.rows[0], id=f"m{n}", family=f"m{n}", cells=b"") for n in range(5_000))
     assert read_as_index(root, opened, file_of(to_table(rows))) == rows
 
 
-def test_counts_by_cell_are_not_unpacked_beyond_their_size(opened: ShardSet) -> None:
+def test_packed_cells_are_inflated_only_to_their_expected_size(opened: ShardSet) -> None:
     row = replace(opened.rows[1], cells=zlib.compress(bytes(100 << 20)))
     with pytest.raises(DataError, match="m1: got damaged cells in the index; expected 56 bytes"):
         cells_of(row)
@@ -281,7 +279,7 @@ def test_counts_by_cell_are_not_unpacked_beyond_their_size(opened: ShardSet) -> 
         cells_of(replace(row, cells=b"none"))
 
 
-def test_a_map_that_a_shard_does_not_hold_is_named(root: Path, opened: ShardSet) -> None:
+def test_a_map_that_is_missing_in_a_shard_is_an_error_with_its_name(root: Path, opened: ShardSet) -> None:
     row = replace(opened.rows[1], maps=("ao",), means={})
     shards = ShardSet(str(root), manifest=opened.manifest, rows=(row,))
     with pytest.raises(DataError, match=r"0001-00000\.parquet: ao: row 4 has no tile"):
@@ -291,13 +289,13 @@ def test_a_map_that_a_shard_does_not_hold_is_named(root: Path, opened: ShardSet)
 
 
 @pytest.mark.parametrize("first_row", [5, 6, 700])
-def test_rows_that_a_shard_does_not_hold_are_named(root: Path, opened: ShardSet, first_row: int) -> None:
+def test_rows_that_are_missing_in_a_shard_are_an_error(root: Path, opened: ShardSet, first_row: int) -> None:
     row = replace(opened.rows[1], first_row=first_row)
     with pytest.raises(DataError, match=r"0001-00000\.parquet: m1: albedo: damaged"):
         ShardSet(str(root), manifest=opened.manifest, rows=(row,)).read_whole(row, ["albedo"])
 
 
-def test_a_shard_without_rows_is_named(root: Path, opened: ShardSet) -> None:
+def test_a_shard_without_rows_is_an_error(root: Path, opened: ShardSet) -> None:
     file = root / opened.manifest.shards[1].file
     whole = file.read_bytes()
     pq.write_table(pq.read_table(file).slice(0, 0), file)

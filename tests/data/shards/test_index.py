@@ -11,7 +11,7 @@ from pbrlib.errors import DataError
 from tests.data.shards.materials import index_row
 
 
-def test_rows_survive_the_table() -> None:
+def test_rows_equal_those_of_their_table() -> None:
     full = dataclasses.replace(
         index_row(size=(300, 500), maps=("albedo", "ao")),
         label="metal",
@@ -32,11 +32,11 @@ def test_a_table_of_other_columns_is_a_data_error() -> None:
 
 
 @given(st.integers(1, 20), st.integers(1, 20))
-def test_tile_order_holds_every_tile_once(down: int, across: int) -> None:
+def test_tile_order_has_every_tile_once(down: int, across: int) -> None:
     order = tile_order(down, across)
     assert sorted(order) == list(range(down * across))
     assert [order[rank] for rank in tile_ranks(down, across)] == list(range(down * across))
 
 
-def test_four_neighbours_lie_together() -> None:
+def test_four_neighbouring_tiles_are_consecutive() -> None:
     assert tile_order(4, 4)[:8] == (0, 1, 4, 5, 2, 3, 6, 7)

@@ -26,14 +26,14 @@ def write(root: Path, **changes: object) -> None:
     (root / "manifest.json").write_text(json.dumps(content))
 
 
-def test_a_manifest_survives_its_file(tmp_path: Path) -> None:
+def test_a_written_manifest_is_read_back(tmp_path: Path) -> None:
     write(tmp_path)
     loaded = load_manifest(tmp_path)
     assert loaded == MANIFEST
     assert loaded.fingerprint == MANIFEST.fingerprint
 
 
-def test_an_empty_folder_says_how_to_make_a_set(tmp_path: Path) -> None:
+def test_an_empty_folder_is_an_error_with_the_command_to_prepare(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         load_manifest(tmp_path)
     assert str(caught.value) == (
@@ -42,7 +42,7 @@ def test_an_empty_folder_says_how_to_make_a_set(tmp_path: Path) -> None:
     )
 
 
-def test_a_set_from_before_classes_were_counted_keeps_its_fingerprint(tmp_path: Path) -> None:
+def test_an_older_set_without_classes_keeps_its_fingerprint(tmp_path: Path) -> None:
     """The fingerprint of runs that were trained on such a set, and the sum in its file."""
     assert MANIFEST.classes is None
     assert MANIFEST.fingerprint == "ce60c56920068fe13fcbc459243bfa4fd78a372b20d1d5387951908bf10a54e2"
@@ -62,26 +62,26 @@ def test_a_set_from_before_classes_were_counted_keeps_its_fingerprint(tmp_path: 
         ("\xff", "not JSON"),
     ],
 )
-def test_a_manifest_of_another_form_is_a_data_error(tmp_path: Path, text: str, said: str) -> None:
+def test_an_invalid_manifest_is_a_data_error(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "manifest.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(DataError, match=said) as caught:
         load_manifest(tmp_path)
     assert str(caught.value).startswith(f"{tmp_path}/manifest.json: ")
 
 
-def test_an_unknown_key_is_named(tmp_path: Path) -> None:
+def test_an_unknown_key_is_an_error_with_its_name(tmp_path: Path) -> None:
     write(tmp_path, colour="blue")
     with pytest.raises(DataError, match="colour: Extra inputs"):
         load_manifest(tmp_path)
 
 
-def test_the_fingerprint_tells_any_change() -> None:
+def test_the_fingerprint_changes_with_every_value() -> None:
     changed = MANIFEST.model_copy(update={"splits": {"train": 0, "val": 1}})
     assert changed.fingerprint != MANIFEST.fingerprint
     assert MANIFEST.model_copy(deep=True).fingerprint == MANIFEST.fingerprint
 
 
-def test_no_flipped_bit_of_a_published_manifest_goes_unnoticed(tmp_path: Path) -> None:
+def test_every_flipped_bit_of_a_manifest_is_detected(tmp_path: Path) -> None:
     make_set(tmp_path, [material(1, size=(8, 8))])
     path = tmp_path / "manifest.json"
     whole, wanted = path.read_bytes(), load_manifest(tmp_path)

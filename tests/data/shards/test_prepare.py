@@ -37,7 +37,7 @@ from tests.data.sources.hub_files import row, write
 ENTRIES = [Entry(f"m{i}", f"f{i}") for i in range(40)]
 
 
-def test_a_blend_of_families_of_both_splits_is_left_out_and_said() -> None:
+def test_a_blend_across_splits_is_left_out_with_a_note() -> None:
     source = GeneratedSource(count=1, size=16, seed=0)
     entries = [
         Entry("bricks", "b"),
@@ -55,7 +55,7 @@ def test_a_blend_of_families_of_both_splits_is_left_out_and_said() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sets(st.sampled_from("abc"))), max_size=20))
-def test_whatever_is_kept_no_family_is_on_both_sides(drawn: list[tuple[str, set[str]]]) -> None:
+def test_no_family_of_the_remaining_entries_is_in_both_splits(drawn: list[tuple[str, set[str]]]) -> None:
     source = GeneratedSource(count=1, size=16, seed=0)
     splits = assign_splits([Entry(f, f) for f in "abc"], val_share=0, hold_out=["c"])
     listed = [
@@ -73,7 +73,7 @@ def hashed(name: str, split: str, phash: int) -> IndexRow:
     return replace(row, id=name, split=split, phash=phash)
 
 
-def test_near_duplicates_across_the_splits_are_warned_of_by_both_names_once_one_is_new() -> None:
+def test_new_near_duplicates_across_splits_are_warnings() -> None:
     earlier = [hashed("old", "train", 0b11), hashed("known", "val", 0b1)]
     fresh = [hashed("new", "val", 0b111), hashed("far", "val", 2**40 - 1)]
     (found,) = near_duplicates(earlier, fresh)
@@ -81,13 +81,13 @@ def test_near_duplicates_across_the_splits_are_warned_of_by_both_names_once_one_
     assert "new is for validation and old for training (1 of 64 bits" in found.message
 
 
-def test_sources_that_choose_say_what_they_leave_out(tmp_path: Path) -> None:
+def test_sources_report_what_they_leave_out(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", row("a", "wood"), row("b", "plastic"))
     sources = [GeneratedSource(count=1, size=16, seed=0), MatSynthSource(str(path))]
     assert [(n.material, n.severity) for n in list_left_out(sources)] == [("b", "note")]
 
 
-def test_of_an_id_in_two_sources_the_first_is_taken_and_the_other_named(tmp_path: Path) -> None:
+def test_a_repeated_id_is_an_error_and_the_first_entry_is_used(tmp_path: Path) -> None:
     for name in ("oak", "ash"):
         write_material(tmp_path, name)
     listed, findings = list_sources([FolderSource(str(tmp_path), name=name) for name in ("one", "other")])
@@ -117,7 +117,7 @@ def test_relief_is_added_once() -> None:
     assert with_relief(material) is material
 
 
-def test_what_was_written_is_the_same_behind_json(tmp_path: Path) -> None:
+def test_a_written_shard_is_restored_from_json_values(tmp_path: Path) -> None:
     write_material(tmp_path / "in", "planks", height=np.full((32, 32), 9, np.uint8))
     (write_material(tmp_path / "in", "rock") / "normal.png").unlink()
     sources = [FolderSource(str(tmp_path / "in")), GeneratedSource(count=8, size=32, seed=1)]
@@ -130,7 +130,7 @@ def test_what_was_written_is_the_same_behind_json(tmp_path: Path) -> None:
     assert from_job_result(json.loads(json.dumps(to_job_result(nothing)))) == nothing
 
 
-def test_a_group_without_a_fit_material_writes_no_shard(tmp_path: Path) -> None:
+def test_a_group_without_a_valid_material_writes_no_shard(tmp_path: Path) -> None:
     (write_material(tmp_path / "in", "planks") / "normal.png").unlink()
     source = FolderSource(str(tmp_path / "in"))
     group = Group("shards/0001-00000.parquet", tuple(list_sources([source])[0]), {"planks": "train"})

@@ -44,7 +44,7 @@ def offset_of(path: Path, *, column: str, row_group: int = 0) -> int:
     return int(chunk.data_page_offset + chunk.total_compressed_size // 2)
 
 
-def test_whole_maps_come_back_exactly(shared_root: Path) -> None:
+def test_whole_maps_equal_the_written_ones(shared_root: Path) -> None:
     shards = ShardSet.open(shared_root)
     for row in shards.rows:
         one = TINY if row.id == "m8" else material(int(row.id[1:]), size=(row.height, row.width), maps=MAPS)
@@ -55,7 +55,7 @@ def test_whole_maps_come_back_exactly(shared_root: Path) -> None:
             np.testing.assert_array_equal(whole[name], pixels)
 
 
-def test_tiles_are_those_that_were_written(shared_root: Path) -> None:
+def test_tiles_equal_the_written_ones(shared_root: Path) -> None:
     shards = ShardSet.open(shared_root)
     row, one = shards.rows[1], material(1, size=SIZES[1], maps=MAPS)
     tiles = shards.read_columns([row], [[5, 0, 4]], ["height", "ao"])
@@ -75,7 +75,7 @@ def test_a_crop_reads_only_the_row_groups_it_touches(root: Path) -> None:
 
 
 @pytest.mark.parametrize("column", ["albedo", "height"])
-def test_a_flipped_byte_is_found_and_named(root: Path, column: str) -> None:
+def test_a_flipped_byte_is_detected_with_its_material_and_map(root: Path, column: str) -> None:
     shards = ShardSet.open(root)
     path = root / shards.manifest.shards[1].file
     flip(path, offset_of(path, column=column))
@@ -89,7 +89,7 @@ def test_a_flipped_byte_is_found_and_named(root: Path, column: str) -> None:
         shards.verify()
 
 
-def test_every_flipped_byte_is_found_by_verify_or_reading(root: Path) -> None:
+def test_every_flipped_byte_is_detected(root: Path) -> None:
     shards = ShardSet.open(root)
     path = root / shards.manifest.shards[3].file
     whole = path.read_bytes()
@@ -110,7 +110,7 @@ def test_every_flipped_byte_is_found_by_verify_or_reading(root: Path) -> None:
                 np.testing.assert_array_equal(read[name], pixels)
 
 
-def test_a_damaged_footer_names_the_shard(root: Path) -> None:
+def test_a_damaged_footer_is_an_error_with_the_shard(root: Path) -> None:
     path = root / ShardSet.open(root).manifest.shards[0].file
     whole = path.read_bytes()
     footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
@@ -126,7 +126,7 @@ def test_a_damaged_footer_names_the_shard(root: Path) -> None:
             assert str(caught.value).startswith(str(path))
 
 
-def test_no_flipped_bit_of_a_footer_leads_to_the_tiles_of_another_material(tmp_path: Path) -> None:
+def test_a_flipped_bit_of_a_footer_never_returns_tiles_of_another_material(tmp_path: Path) -> None:
     materials = [material(number, size=(12, 10)) for number in range(5)]
     shards = make_set(tmp_path, materials)
     path = tmp_path / shards.manifest.shards[0].file
@@ -151,7 +151,7 @@ def test_no_flipped_bit_of_a_footer_leads_to_the_tiles_of_another_material(tmp_p
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3])
-def test_a_shard_of_other_row_groups_than_were_written_is_damaged(tmp_path: Path, rows: int) -> None:
+def test_a_shard_with_other_row_groups_is_damaged(tmp_path: Path, rows: int) -> None:
     materials = [material(number, size=(12, 10)) for number in range(3)]
     shards = make_set(tmp_path, materials)
     path = tmp_path / shards.manifest.shards[0].file
@@ -168,7 +168,7 @@ def test_a_shard_of_other_row_groups_than_were_written_is_damaged(tmp_path: Path
         np.testing.assert_array_equal(damaged.read_whole(row, ["albedo"])["albedo"], one.maps["albedo"])
 
 
-def test_a_truncated_shard_is_found_when_the_set_is_opened(root: Path) -> None:
+def test_a_truncated_shard_is_detected_on_opening(root: Path) -> None:
     path = sorted((root / "shards").iterdir())[2]
     size = path.stat().st_size
     path.write_bytes(path.read_bytes()[:-1000])
@@ -176,7 +176,7 @@ def test_a_truncated_shard_is_found_when_the_set_is_opened(root: Path) -> None:
         ShardSet.open(root)
 
 
-def test_a_missing_file_of_the_set_is_named(root: Path) -> None:
+def test_a_missing_file_of_a_set_is_an_error_with_its_name(root: Path) -> None:
     manifest = ShardSet.open(root).manifest
     index = root / manifest.index.file
     index.rename(index.with_suffix(".away"))
@@ -194,7 +194,7 @@ def test_an_index_that_was_changed_is_refused(root: Path) -> None:
         ShardSet.open(root)
 
 
-def test_a_map_that_the_material_lacks_is_named(shared_root: Path) -> None:
+def test_a_missing_map_of_a_material_is_an_error_with_its_name(shared_root: Path) -> None:
     shards = ShardSet.open(shared_root)
     with pytest.raises(DataError, match=r"m8: no map ao, only albedo, normal, height\."):
         shards.read_whole(shards.rows[3], ["ao"])
@@ -210,7 +210,7 @@ def test_a_pickled_set_reads_the_same(shared_root: Path) -> None:
     )
 
 
-def test_threads_share_a_set(shared_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_can_share_a_set(shared_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pbrlib.data.shards.files._NUM_OPEN_FILES", 1)  # files come and go meanwhile
     shards = ShardSet.open(shared_root)
     expected = [shards.read_whole(row, ["normal", "height"]) for row in shards.rows]
@@ -224,7 +224,7 @@ def test_threads_share_a_set(shared_root: Path, monkeypatch: pytest.MonkeyPatch)
         assert all(pool.map(right, range(120)))
 
 
-def test_the_reader_starts_without_torch_and_ray() -> None:
+def test_the_reader_imports_neither_torch_nor_ray() -> None:
     code = (
         "import sys, pbrlib.data.draws.fetch, pbrlib.data.shards.reader, pbrlib.data.shards.writer\n"
         "sys.exit(bool({'torch', 'ray', 'boto3'} & set(sys.modules)))"

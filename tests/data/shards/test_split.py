@@ -38,7 +38,7 @@ def by_class(entries: list[Entry], splits: dict[str, str]) -> dict[str | None, l
     return {label: [splits[e.family] for e in entries if e.label == label] for label in labels}
 
 
-def test_adding_materials_moves_none_between_splits() -> None:
+def test_added_materials_do_not_change_splits() -> None:
     fewer = assign_splits(ENTRIES[:11], val_share=0.3, hold_out=())
     assert fewer.items() <= split().items()
     assert set(split().values()) == {"train", "val"}
@@ -60,7 +60,7 @@ def test_families_of_an_earlier_version_keep_their_split() -> None:
     assert split(val_share=0, earlier=earlier)["f3"] == "val"
 
 
-def test_what_was_trained_on_cannot_be_held_out() -> None:
+def test_a_training_family_of_an_earlier_version_cannot_be_held_out() -> None:
     earlier = [replace(index_row(size=(8, 8)), id="old", family="f3", split="train")]
     with pytest.raises(DataError, match="got f3, which is for training"):
         split(hold_out=["m3"], earlier=earlier)
@@ -100,7 +100,7 @@ def test_a_class_of_several_families_trains_and_validates(
 
 
 @given(ANY, st.floats(0.01, 0.99))
-def test_beyond_the_share_a_class_gives_no_more_than_one_family(
+def test_step_four_changes_at_most_one_family_of_a_class(
     pairs: list[tuple[int, str | None]], share: float
 ) -> None:
     entries = entries_of(pairs)
@@ -110,7 +110,7 @@ def test_beyond_the_share_a_class_gives_no_more_than_one_family(
 
 
 @given(ANY, ANY)
-def test_what_is_appended_moves_no_family_of_the_set(one: list, other: list) -> None:
+def test_appended_materials_do_not_change_the_splits_of_a_set(one: list, other: list) -> None:
     before = assign_splits(entries_of(one), val_share=0.2, hold_out=())
     earlier = [
         replace(index_row(size=(8, 8)), id=e.id, family=e.family, label=e.label, split=before[e.family])
@@ -120,19 +120,19 @@ def test_what_is_appended_moves_no_family_of_the_set(one: list, other: list) -> 
     assert before.items() <= after.items()
 
 
-def test_a_class_without_validation_gets_it_from_what_is_appended() -> None:
+def test_an_appended_family_validates_a_class_without_validation() -> None:
     earlier = [replace(index_row(size=(8, 8)), id="a", family="oak", label="wood", split="train")]
     splits = assign_splits([Entry("b", "elm", label="wood")], val_share=0.01, hold_out=(), earlier=earlier)
     assert splits == {"oak": "train", "elm": "val"}
 
 
-def test_a_class_that_is_held_out_gives_no_family_besides() -> None:
+def test_a_class_with_a_held_out_family_gives_no_other_family() -> None:
     entries = [Entry(f"w{i}", f"wood{i}", label="wood") for i in range(6)]
     splits = assign_splits(entries, val_share=0.001, hold_out=["wood3"])
     assert [family for family, split in splits.items() if split == "val"] == ["wood3"]
 
 
-def test_without_a_share_only_what_is_held_out_validates() -> None:
+def test_without_a_share_only_held_out_families_validate() -> None:
     assert set(split(val_share=0).values()) == {"train"}
     assert set(split(val_share=1).values()) == {"val"}
 

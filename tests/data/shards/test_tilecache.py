@@ -98,7 +98,7 @@ def num_decoded(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     return asked
 
 
-def test_crops_are_the_same_without_a_cache_and_with_a_cold_a_warm_and_a_holed_one(
+def test_crops_do_not_depend_on_the_cache(
     folder: Path, tmp_path: Path, num_decoded: Callable[[], int]
 ) -> None:
     wanted = delivered(ShardSet.open(folder))
@@ -127,7 +127,7 @@ def test_whole_maps_come_through_the_cache_too(
     assert num_decoded() == 0
 
 
-def test_cached_tiles_are_neither_read_from_the_shards_nor_sent(
+def test_cached_tiles_are_not_read_from_shards(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shards = cached(folder, tmp_path)
@@ -143,7 +143,7 @@ def test_cached_tiles_are_neither_read_from_the_shards_nor_sent(
     assert delivered(warm) == delivered(ShardSet.open(folder))
 
 
-def test_only_the_maps_that_are_missing_are_read(folder: Path, tmp_path: Path) -> None:
+def test_only_missing_maps_are_read(folder: Path, tmp_path: Path) -> None:
     shards = cached(folder, tmp_path)
     crops_from_fetched(fetch(DRAWS.slice(0, 1), shards, ["normal"]).to_pylist()[0], shards, ["normal"])
     fetched = fetch(DRAWS.slice(0, 1), shards, ["normal", "height"]).to_pylist()[0]
@@ -151,9 +151,7 @@ def test_only_the_maps_that_are_missing_are_read(folder: Path, tmp_path: Path) -
     assert None not in fetched["tiles.height"]
 
 
-def test_a_tile_that_is_lost_after_it_was_not_fetched_comes_from_its_shard(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_a_tile_that_was_evicted_after_the_fetch_is_read_from_its_shard(folder: Path, tmp_path: Path) -> None:
     shards = cached(folder, tmp_path)
     wanted = delivered(shards)
     fetched = fetch(DRAWS, shards, MAPS)
@@ -187,7 +185,7 @@ def damage_of_another(file: Path, other: Path) -> None:
 @pytest.mark.parametrize(
     "damage", [damage_cut, damage_emptied, damage_grown, damage_flipped, damage_of_another]
 )
-def test_a_damaged_file_is_seen_and_decoded_anew(
+def test_a_damaged_cache_file_is_detected_and_decoded_again(
     folder: Path, tmp_path: Path, num_decoded: Callable[[], int], damage: Callable[[Path, Path], None]
 ) -> None:
     shards = cached(folder, tmp_path)
@@ -202,7 +200,7 @@ def test_a_damaged_file_is_seen_and_decoded_anew(
     assert num_decoded() == 0, "the damaged file has been replaced"
 
 
-def test_another_content_at_the_same_place_never_meets_tiles_of_the_old(tmp_path: Path) -> None:
+def test_a_changed_set_does_not_read_old_tiles(tmp_path: Path) -> None:
     place, folder = tmp_path / "cache", tmp_path / "set"
     make_set(folder, MATERIALS[:1])
     before = delivered(cached(folder, place), DRAWS.slice(0, 1))
@@ -253,9 +251,7 @@ def race(
     results.put(({delivered(shards) for _ in range(rounds)}, len(calls)))
 
 
-def test_processes_that_race_for_tiles_decode_each_once_and_read_the_same_pixels(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_concurrent_processes_decode_each_tile_once(folder: Path, tmp_path: Path) -> None:
     found = in_processes(3, race, folder, tmp_path, 2**30, MIN_IDLE_S, 3)
     wanted = delivered(ShardSet.open(folder))
     assert [pixels for pixels, _ in found] == [{wanted}] * 3
@@ -263,7 +259,7 @@ def test_processes_that_race_for_tiles_decode_each_once_and_read_the_same_pixels
     assert len(tile_files(tmp_path)) == NUM_TILES
 
 
-def test_eviction_while_others_read_keeps_pixels_and_bounds(folder: Path, tmp_path: Path) -> None:
+def test_eviction_during_reads_keeps_pixels_and_limits(folder: Path, tmp_path: Path) -> None:
     bound, tile = 2**20, 200 * 2**10
     found = in_processes(2, race, folder, tmp_path, bound, 0.0, 3)
     wanted = delivered(ShardSet.open(folder))
@@ -273,7 +269,7 @@ def test_eviction_while_others_read_keeps_pixels_and_bounds(folder: Path, tmp_pa
 
 
 @pytest.mark.parametrize("fault", ["no space", "half of it"])
-def test_a_full_disk_is_said_once_and_tiles_are_decoded(
+def test_a_full_disk_is_one_warning_and_tiles_are_decoded(
     folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -300,7 +296,7 @@ def test_a_full_disk_is_said_once_and_tiles_are_decoded(
     assert len(tile_files(tmp_path)) == NUM_TILES, "once there is room, tiles are kept again"
 
 
-def test_a_place_without_permission_is_no_error(
+def test_a_cache_folder_without_permission_is_no_error(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -308,7 +304,7 @@ def test_a_place_without_permission_is_no_error(
     assert len(caplog.records) == 1
 
 
-def test_tiles_that_others_could_have_written_are_not_read(
+def test_a_cache_folder_of_other_users_is_not_read(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     wanted = delivered(cached(folder, tmp_path))

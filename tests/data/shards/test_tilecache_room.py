@@ -30,7 +30,7 @@ TEN = 10 * 17 * 4096
 """Bytes that ten tiles with their checksums take, in blocks."""
 
 
-def test_what_is_in_use_stays_and_the_rest_of_a_larger_set_is_decoded_each_time(tmp_path: Path) -> None:
+def test_tiles_in_use_are_not_evicted(tmp_path: Path) -> None:
     cache = TileCache(tmp_path, max_bytes=TEN, keep_free=0)
     kept = keys(cache, "a", range(10))
     others = keys(cache, "b", range(5))
@@ -39,7 +39,7 @@ def test_what_is_in_use_stays_and_the_rest_of_a_larger_set_is_decoded_each_time(
     assert cache.used_bytes == TEN
 
 
-def test_a_process_that_hangs_with_a_tile_is_not_waited_for_long(
+def test_a_hanging_process_blocks_a_tile_only_for_the_timeout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pbrlib.data.shards.tilecache._LOCK_TIMEOUT_S", 0.05)
@@ -51,7 +51,7 @@ def test_a_process_that_hangs_with_a_tile_is_not_waited_for_long(
     np.testing.assert_array_equal(given, ones)
 
 
-def test_processes_do_not_wait_for_each_other_where_nothing_is_kept(tmp_path: Path) -> None:
+def test_processes_do_not_wait_for_tiles_that_are_not_stored(tmp_path: Path) -> None:
     cache = TileCache(tmp_path, max_bytes=4096, keep_free=0)
     keys(cache, "a", [0])  # finds the cache full
     key, ones = TileKey("a", "ao", 1), np.ones((1, 256, 256), np.uint8)
@@ -60,7 +60,7 @@ def test_processes_do_not_wait_for_each_other_where_nothing_is_kept(tmp_path: Pa
     np.testing.assert_array_equal(given, ones)
 
 
-def test_what_rested_longest_makes_room_a_shard_at_a_time(tmp_path: Path) -> None:
+def test_least_recently_used_tiles_are_evicted_by_shard(tmp_path: Path) -> None:
     cache = TileCache(tmp_path, max_bytes=TEN, min_idle_s=600, keep_free=0)
     a, b, c = (keys(cache, shard, range(3)) for shard in "abc")
     ages = {"a": 5000, "b": 9000, "c": 0}
@@ -84,7 +84,7 @@ def test_reading_counts_as_use(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.25])
-def test_a_share_of_the_disk_stays_free_and_the_end_of_room_is_said_once(
+def test_a_share_of_the_disk_stays_free_with_one_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, share: float
 ) -> None:
     disk = os.statvfs(tmp_path)
@@ -107,7 +107,7 @@ def test_a_share_of_the_disk_stays_free_and_the_end_of_room_is_said_once(
     assert f"tile_cache.keep_free: less than {share:.0%} of the disk is free" in said
 
 
-def test_a_cache_that_is_full_of_its_own_says_nothing(
+def test_a_cache_at_its_maximum_size_gives_no_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache = TileCache(tmp_path, max_bytes=TEN, keep_free=0)
@@ -128,7 +128,7 @@ cache.decode_once(TileKey("a", "ao", 1), lambda: tile, shape=(256, 256, 1), dtyp
 """
 
 
-def test_a_writer_that_is_killed_leaves_no_tile_and_no_lock(tmp_path: Path) -> None:
+def test_a_killed_writer_leaves_no_tile_and_no_lock(tmp_path: Path) -> None:
     run = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], timeout=60, check=False)
     assert run.returncode == -signal.SIGKILL
     assert len(list(tmp_path.glob("*/*/beside/*"))) == 1

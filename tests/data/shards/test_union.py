@@ -87,9 +87,7 @@ def batches(data: DataSet, *, world: int) -> list[RawBatch]:
     return [batch for step in zip(*ranks, strict=True) for batch in step]
 
 
-def test_every_material_reads_as_from_its_own_set_with_and_without_a_cache(
-    sets: list[Path], tmp_path: Path
-) -> None:
+def test_materials_equal_those_of_their_own_sets(sets: list[Path], tmp_path: Path) -> None:
     alone = {id_: maps for folder in sets for id_, maps in by_id(ShardSet.open(folder)).items()}
     cache = TileCache(tmp_path, max_bytes=2**30, keep_free=0)
     data = open_data(spec(*sets), cache=cache)
@@ -116,7 +114,7 @@ def test_draws_of_several_sets_in_one_read_keep_their_order(sets: list[Path]) ->
         assert blobs == own.read_columns([its], [[0, 1]], ["albedo"])["albedo"].to_pylist()[0]
 
 
-def test_neither_the_order_of_the_sets_nor_the_number_of_workers_changes_a_draw(sets: list[Path]) -> None:
+def test_draws_do_not_depend_on_the_order_of_sets_or_workers(sets: list[Path]) -> None:
     wanted = open_data(spec(*sets))
     for places in itertools.permutations(sets):
         found = open_data(spec(*places))
@@ -129,7 +127,7 @@ def test_neither_the_order_of_the_sets_nor_the_number_of_workers_changes_a_draw(
         assert torch.equal(whole, torch.cat([batch.maps[name] for batch in two]))
 
 
-def test_one_set_has_the_fingerprint_of_its_manifest_and_a_name_or_another_set_changes_it(
+def test_the_fingerprint_depends_on_names_and_sets(
     sets: list[Path],
 ) -> None:
     own = load_manifest(sets[0]).fingerprint
@@ -150,7 +148,7 @@ def test_a_name_is_the_source_of_all_materials_of_a_set(sets: list[Path]) -> Non
     }
 
 
-def test_one_name_for_a_set_of_several_sources_is_refused_with_the_option_that_helps(tmp_path: Path) -> None:
+def test_one_name_for_a_set_of_several_sources_is_refused(tmp_path: Path) -> None:
     both = made(tmp_path / "both", material(0), replace(material(1), source="other"))
     with pytest.raises(DataError, match=r"a set of 2 sources \(other, test\).*--source skyrim=other"):
         open_data(spec(DataPlace(str(both), "skyrim")))
@@ -162,9 +160,7 @@ def test_a_material_in_two_sets_is_refused(sets: list[Path], tmp_path: Path) -> 
         open_data(spec(*sets, copy))
 
 
-def test_a_family_that_one_set_trains_on_and_another_validates_is_refused(
-    sets: list[Path], tmp_path: Path
-) -> None:
+def test_a_family_in_both_splits_of_two_sets_is_refused(sets: list[Path], tmp_path: Path) -> None:
     kin = made(tmp_path / "kin", material(10), replace(material(11), family="family1"), split="val")
     with pytest.raises(DataError, match=rf"{kin}: got the family family1 for val, but {sets[0]} has it"):
         open_data(spec(*sets, kin))
@@ -174,7 +170,7 @@ def test_a_family_that_one_set_trains_on_and_another_validates_is_refused(
     ("field", "words"),
     [("class_pixels", "classes"), ("normal_convention", "normals"), ("colour_space", "colour")],
 )
-def test_sets_that_do_not_mean_the_same_are_refused(
+def test_sets_of_different_formats_are_refused(
     sets: list[Path], tmp_path: Path, field: str, words: str
 ) -> None:
     other = made(tmp_path / "other", material(10), material(11))

@@ -36,7 +36,7 @@ def crop(name: str, pixels: Stored, window: Window, *, tileable: bool) -> Stored
 
 @settings(max_examples=60)
 @given(side, side, start, start, side, side, st.sampled_from(["albedo", "height"]))
-def test_a_crop_of_a_texture_that_tiles_wraps(
+def test_a_crop_of_a_tileable_texture_wraps(
     height: int, width: int, y: int, x: int, tall: int, wide: int, name: str
 ) -> None:
     pixels = random_map(name, (height, width), np.random.default_rng(0))
@@ -48,7 +48,7 @@ def test_a_crop_of_a_texture_that_tiles_wraps(
 
 @settings(max_examples=40)
 @given(side, side, st.data())
-def test_a_crop_inside_any_texture_is_plain_indexing(height: int, width: int, data: st.DataObject) -> None:
+def test_a_crop_inside_of_a_texture_equals_indexing(height: int, width: int, data: st.DataObject) -> None:
     y, x = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
     tall, wide = data.draw(st.integers(1, height - y)), data.draw(st.integers(1, width - x))
     pixels = random_map("relief", (height, width), np.random.default_rng(0))
@@ -68,7 +68,7 @@ def test_touched_tiles_are_exactly_those_under_the_window(
 
 
 @given(side, side, start, start, side, side)
-def test_a_window_outside_a_texture_that_does_not_tile_is_the_planners_mistake(
+def test_a_window_across_the_border_of_a_texture_that_is_not_tileable_is_a_value_error(
     height: int, width: int, y: int, x: int, tall: int, wide: int
 ) -> None:
     assume(min(y, x) < 0 or y + tall > height or x + wide > width)
@@ -76,7 +76,7 @@ def test_a_window_outside_a_texture_that_does_not_tile_is_the_planners_mistake(
         touched_tiles(Window(y, x, tall, wide), height=height, width=width, tileable=False)
 
 
-def test_an_empty_window_is_the_planners_mistake() -> None:
+def test_an_empty_window_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="got an empty window"):
         touched_tiles(Window(0, 0, 0, 5), height=9, width=9, tileable=True)
 
@@ -86,7 +86,7 @@ def test_a_crop_is_planar_in_memory() -> None:
     assert found.transpose(2, 0, 1).flags.c_contiguous
 
 
-def test_a_damaged_tile_names_material_and_map() -> None:
+def test_a_damaged_tile_is_an_error_with_material_and_map() -> None:
     row = index_row(size=(100, 100), maps=("ao",))
     with pytest.raises(DataError, match="m: ao: damaged tile"):
         assemble({"ao": [b"not zstd"]}, Window(0, 0, 10, 10), row=row)

@@ -22,7 +22,7 @@ def ids(shards: ShardSet) -> list[str]:
     return [row.id for row in shards.rows]
 
 
-def test_nothing_exists_before_the_manifest(tmp_path: Path) -> None:
+def test_a_set_does_not_exist_before_its_manifest(tmp_path: Path) -> None:
     write_shard(tmp_path / shard_name(version=1, ordinal=0), [material(0)], split_for=split_for)
     with pytest.raises(DataError, match="no finished shard set"):
         ShardSet.open(tmp_path)
@@ -42,7 +42,7 @@ def test_pixel_columns_are_neither_compressed_nor_summarised(tmp_path: Path) -> 
     assert [tuple(place.values()) for place in places] == [(0, 0, 0), (0, 0, 1), (0, 1, 0), (0, 1, 1)]
 
 
-def test_a_map_that_a_material_lacks_is_null(tmp_path: Path) -> None:
+def test_a_missing_map_of_a_material_is_null(tmp_path: Path) -> None:
     path = tmp_path / "shards" / "one.parquet"
     write_shard(path, [material(0), material(1, maps=("normal",))], split_for=split_for)
     nulls = pq.read_table(path)["albedo"].is_null().to_pylist()
@@ -64,7 +64,7 @@ def test_no_material_is_a_data_error(tmp_path: Path) -> None:
         write_shard(tmp_path / "shards" / "one.parquet", [], split_for=split_for)
 
 
-def test_a_full_disk_is_a_data_error_and_leaves_no_file(tmp_path: Path) -> None:
+def test_a_full_disk_is_a_data_error_without_a_partial_file(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
     try:
@@ -90,7 +90,7 @@ def test_the_manifest_counts_what_is_in_the_set(tmp_path: Path) -> None:
     assert [info.rows for info in manifest.shards] == [5, 1]
 
 
-def test_the_index_knows_means_in_units_of_the_largest_value(tmp_path: Path) -> None:
+def test_the_index_has_means_relative_to_the_maximum(tmp_path: Path) -> None:
     one = material(0, maps=("normal", "albedo", "height", "mask"))
     one.maps["albedo"][...] = (255, 0, 51)
     one.maps["height"][...] = 65535
@@ -100,7 +100,7 @@ def test_the_index_knows_means_in_units_of_the_largest_value(tmp_path: Path) -> 
     assert "mask" not in row.means
 
 
-def test_appending_keeps_the_version_before(tmp_path: Path) -> None:
+def test_appending_keeps_the_previous_version(tmp_path: Path) -> None:
     first = add_version(tmp_path, [[material(0), material(1)]])
     second = add_version(tmp_path, [[material(2)], [material(3)]], previous=first)
     shards = ShardSet.open(tmp_path)
@@ -117,7 +117,7 @@ def test_appending_keeps_the_version_before(tmp_path: Path) -> None:
     assert ids(ShardSet.open(tmp_path)) == ["m0", "m1"]
 
 
-def test_appending_moves_no_material_between_splits(tmp_path: Path) -> None:
+def test_appending_does_not_change_splits(tmp_path: Path) -> None:
     first = add_version(tmp_path, [[material(n, size=(8, 8)) for n in range(6)]])
     before = {row.id: row.split for row in ShardSet.open(tmp_path).rows}
     add_version(tmp_path, [[material(n, size=(8, 8)) for n in range(6, 20)]], previous=first)
@@ -133,7 +133,7 @@ def test_an_id_cannot_be_in_a_set_twice(tmp_path: Path) -> None:
     assert load_manifest(tmp_path) == first
 
 
-def test_a_set_is_neither_overwritten_nor_appended_to_twice_at_once(tmp_path: Path) -> None:
+def test_a_set_is_not_overwritten_or_appended_concurrently(tmp_path: Path) -> None:
     first = add_version(tmp_path, [[material(0)]])
     with pytest.raises(DataError, match="got a folder with a shard set"):
         add_version(tmp_path, [[material(1)]])
@@ -144,7 +144,7 @@ def test_a_set_is_neither_overwritten_nor_appended_to_twice_at_once(tmp_path: Pa
 
 
 @pytest.mark.parametrize("writes", [0, 1, 2])
-def test_a_crash_while_publishing_leaves_the_version_before(
+def test_a_crash_while_publishing_keeps_the_previous_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
 ) -> None:
     first = add_version(tmp_path, [[material(0)]])

@@ -38,7 +38,7 @@ from pbrlib.maps import MAPS, PACKED
         ("wall_diffuse", "diffuse", "wall"),
     ],
 )
-def test_a_name_says_the_map_and_what_it_is_of(stem: str, maps: str, prefix: str) -> None:
+def test_a_name_gives_the_map_and_the_material(stem: str, maps: str, prefix: str) -> None:
     name = parse_name(stem)
     assert name is not None
     assert (name.maps, name.prefix) == ((maps,), prefix)
@@ -46,21 +46,21 @@ def test_a_name_says_the_map_and_what_it_is_of(stem: str, maps: str, prefix: str
 
 
 @pytest.mark.parametrize("stem", ["x_NormalGL", "x_nor_gl_2k", "x-normal-ogl", "x_Normal_OpenGL"])
-def test_a_name_that_says_opengl_is_believed(stem: str) -> None:
+def test_an_opengl_name_is_recognised(stem: str) -> None:
     name = parse_name(stem)
     assert name is not None
     assert (name.maps, name.is_opengl, name.is_inverted) == (("normal",), True, False)
 
 
 @pytest.mark.parametrize("stem", ["x_NormalDX", "x_nor_dx_2k", "x-normal-dx", "x_Normal_DirectX"])
-def test_a_name_that_says_directx_is_the_opposite(stem: str) -> None:
+def test_a_directx_name_is_inverted(stem: str) -> None:
     name = parse_name(stem)
     assert name is not None
     assert (name.maps, name.is_opengl, name.is_inverted) == (("normal",), False, True)
 
 
 @pytest.mark.parametrize("stem", ["gloss", "Wall_Glossiness", "wall_smoothness_2k"])
-def test_gloss_is_the_opposite_of_roughness(stem: str) -> None:
+def test_gloss_is_inverted_roughness(stem: str) -> None:
     name = parse_name(stem)
     assert name is not None
     assert (name.maps, name.is_inverted) == (("roughness",), True)
@@ -77,7 +77,7 @@ def test_gloss_is_the_opposite_of_roughness(stem: str) -> None:
         ("wall_metallicRoughness", (None, "roughness", "metallic")),
     ],
 )
-def test_a_packed_name_says_the_map_of_each_channel(stem: str, maps: tuple[str | None, ...]) -> None:
+def test_a_packed_name_gives_the_map_of_each_channel(stem: str, maps: tuple[str | None, ...]) -> None:
     name = parse_name(stem)
     assert name is not None
     assert (name.maps, name.is_packed) == (maps, True)
@@ -86,23 +86,23 @@ def test_a_packed_name_says_the_map_of_each_channel(stem: str, maps: tuple[str |
 @pytest.mark.parametrize(
     "stem", ["", "...", "Bark014", "rockalbedo", "wall_mask", "wall_opacity", "wall_Specular_4K", "abnormal"]
 )
-def test_other_names_are_of_no_map(stem: str) -> None:
+def test_other_names_give_no_map(stem: str) -> None:
     assert parse_name(stem) is None
 
 
-def test_what_is_known_and_not_read_is_named() -> None:
+def test_recognised_unread_maps_are_described() -> None:
     assert describe_unread_map("wall_Specular_4K") == "the specular workflow"
     assert describe_unread_map("World_Space_Normal") == "other normals"
     assert describe_unread_map("wall") is None
 
 
 @given(st.text(max_size=40))
-def test_any_name_is_read_or_not(stem: str) -> None:
+def test_arbitrary_names_are_parsed_without_an_error(stem: str) -> None:
     name = parse_name(stem)
     assert name is None or (stem.startswith(name.prefix) and set(name.maps) <= {None, *MAPS})
 
 
-def test_no_name_stands_for_two_maps() -> None:
+def test_no_name_belongs_to_two_maps() -> None:
     names = [
         name
         for kind in MAPS.values()

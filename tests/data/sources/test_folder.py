@@ -24,7 +24,7 @@ def load(root: Path, name: str = "planks", *, size: int = 1024) -> Material:
     return source.load(entry)
 
 
-def test_maps_come_in_stored_form_with_a_label_for_every_pixel(tmp_path: Path) -> None:
+def test_maps_are_stored_with_a_class_for_every_pixel(tmp_path: Path) -> None:
     folder = write_material(tmp_path, "planks", ao=colours(1)[..., 0])
     write(folder / "height.png", np.full((32, 32), 65535, np.uint16))
     write_manifest(
@@ -40,7 +40,7 @@ def test_maps_come_in_stored_form_with_a_label_for_every_pixel(tmp_path: Path) -
     assert (material.maps["height"] == 65535).all()
 
 
-def test_a_height_spans_all_of_its_range_and_its_own_extremes_are_kept(tmp_path: Path) -> None:
+def test_a_height_is_rescaled_and_its_original_range_is_returned(tmp_path: Path) -> None:
     folder = write_material(tmp_path, "planks")
     ramp = (np.arange(32 * 32, dtype=np.uint16) * 32 + 16384).reshape(32, 32)
     write(folder / "height.png", ramp)
@@ -51,20 +51,20 @@ def test_a_height_spans_all_of_its_range_and_its_own_extremes_are_kept(tmp_path:
     assert material.height_range == pytest.approx((16384 / 65535, (16384 + 1023 * 32) / 65535))
 
 
-def test_a_height_that_is_the_same_everywhere_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_constant_height_is_not_rescaled(tmp_path: Path) -> None:
     write_material(tmp_path, "planks", height=np.full((32, 32), 127, np.uint8))
     material = load(tmp_path)
     assert set(np.unique(material.maps["height"])) == {127 * 257}
     assert material.height_range == (127 / 255, 127 / 255)
 
 
-def test_eight_bit_heights_span_the_whole_range(tmp_path: Path) -> None:
+def test_eight_bit_heights_are_rescaled_to_the_full_range(tmp_path: Path) -> None:
     write_material(tmp_path, "planks", height=np.tile(np.array([0, 255], np.uint8), (32, 16)))
     assert sorted(np.unique(load(tmp_path).maps["height"])) == [0, 65535]
 
 
 @pytest.mark.parametrize("block", [Block.BC1, Block.BC3, Block.BC7])
-def test_a_diffuse_may_be_of_a_games_format(tmp_path: Path, block: Block) -> None:
+def test_a_dds_diffuse_is_read(tmp_path: Path, block: Block) -> None:
     folder = write_material(tmp_path, "planks")
     picture = np.full((32, 32, 4), (200, 100, 50, 255), np.uint8)
     (folder / "diffuse.dds").write_bytes(dds(picture, block=block, srgb=True))
@@ -72,7 +72,7 @@ def test_a_diffuse_may_be_of_a_games_format(tmp_path: Path, block: Block) -> Non
     assert np.abs(diffuse - (200, 100, 50)).max() <= 255 / 31  # a step of BC1's five bits
 
 
-def test_a_normal_of_two_channels_gets_its_third(tmp_path: Path) -> None:
+def test_a_two_channel_normal_gets_its_third_channel(tmp_path: Path) -> None:
     folder = write_material(tmp_path, "planks")
     straight = load(tmp_path).maps["normal"].astype(int)
     picture = np.dstack((bumps(), np.full((32, 32), 255, np.uint8)))
@@ -89,7 +89,7 @@ def test_directx_normals_become_opengl(tmp_path: Path) -> None:
     assert np.abs(flipped - straight).max() <= 1
 
 
-def test_short_vectors_are_brought_to_unit_length(tmp_path: Path) -> None:
+def test_short_vectors_are_normalised(tmp_path: Path) -> None:
     short = np.rint((bumps().astype(float) - 127.5) * 0.6 + 127.5).astype(np.uint8)
     write_material(tmp_path, "planks", normal=short)
     vectors = load(tmp_path).maps["normal"].astype(float) / 127.5 - 1
@@ -122,7 +122,7 @@ def test_reduced_normals_have_unit_length_and_masks_keep_their_ids(tmp_path: Pat
     assert set(np.unique(material.maps["mask"])) == {class_id("metal"), class_id("wood")}
 
 
-def test_nothing_is_enlarged_and_long_sides_are_bounded(tmp_path: Path) -> None:
+def test_maps_are_reduced_but_not_enlarged(tmp_path: Path) -> None:
     write_material(tmp_path, "planks")
     wide = {"albedo": colours(0)[:16], "normal": bumps()[:16], "roughness": colours(1)[:16, :, 0]}
     write_material(tmp_path, "wide", **wide)
@@ -139,7 +139,7 @@ def test_palette_masks_become_class_ids(tmp_path: Path) -> None:
     assert [int(label) for label in labels[:, 0][:8]] == [*range(7), IGNORE]
 
 
-def test_metallic_constant_fills_what_is_known_and_leaves_the_unknown_out(tmp_path: Path) -> None:
+def test_metallic_constant_gives_a_metallic_map(tmp_path: Path) -> None:
     write_material(tmp_path, "planks")
     write_material(tmp_path, "sheet")
     write_manifest(
@@ -151,7 +151,7 @@ def test_metallic_constant_fills_what_is_known_and_leaves_the_unknown_out(tmp_pa
     assert "metallic" not in load(tmp_path, "sheet").maps
 
 
-def test_the_class_is_that_of_the_folder_above(tmp_path: Path) -> None:
+def test_the_parent_folder_gives_the_class(tmp_path: Path) -> None:
     write_material(tmp_path / "metal", "sheet")
     write_material(tmp_path, "thing")
     assert load(tmp_path, "sheet").label == "metal"
@@ -159,7 +159,7 @@ def test_the_class_is_that_of_the_folder_above(tmp_path: Path) -> None:
     assert (load(tmp_path, "thing").maps["mask"] == IGNORE).all()
 
 
-def test_tiling_is_measured_where_nobody_says(tmp_path: Path) -> None:
+def test_tileability_is_measured_without_a_manifest(tmp_path: Path) -> None:
     ramp = np.repeat(np.tile(np.linspace(0, 250, 32).astype(np.uint8), (32, 1))[..., None], 3, axis=-1)
     wave = np.rint(np.sin(np.arange(32) * 2 * np.pi / 32) * 90 + 120).astype(np.uint8)
     waves = np.repeat(np.tile(wave, (32, 1))[..., None], 3, axis=-1)
@@ -183,7 +183,7 @@ def test_tiling_is_measured_where_nobody_says(tmp_path: Path) -> None:
         ("roof tiles", "roof tiles"),
     ],
 )
-def test_variants_of_one_original_are_a_family(name: str, family: str) -> None:
+def test_variants_of_one_original_have_one_family(name: str, family: str) -> None:
     assert family_of(name) == family
 
 
@@ -231,7 +231,7 @@ def absurd_dds(path: Path) -> None:
         (absurd_dds, "does not decode"),
     ],
 )
-def test_a_hostile_file_is_named_and_nothing_else_happens(tmp_path: Path, damage, words: str) -> None:
+def test_a_hostile_file_is_an_error_with_its_name(tmp_path: Path, damage, words: str) -> None:
     folder = write_material(tmp_path, "planks")
     damage(folder / "albedo.png")
     with pytest.raises(DataError, match=words) as caught:
@@ -239,7 +239,7 @@ def test_a_hostile_file_is_named_and_nothing_else_happens(tmp_path: Path, damage
     assert str(folder / "albedo.png") in str(caught.value)
 
 
-def test_all_that_is_wrong_with_a_material_is_said_at_once(tmp_path: Path) -> None:
+def test_all_errors_of_a_material_are_reported(tmp_path: Path) -> None:
     write(tmp_path / "planks" / "roughness.png", colours(0))
     with pytest.raises(DataError) as caught:
         load(tmp_path)
@@ -267,7 +267,7 @@ def test_object_space_normals_are_refused(tmp_path: Path) -> None:
         ('{"shards": [], "format_version": 3}', "got a prepared shard set; expected a folder"),
     ],
 )
-def test_a_manifest_that_is_none_is_refused_with_its_place(tmp_path: Path, content: str, words: str) -> None:
+def test_an_invalid_manifest_is_refused_with_its_path(tmp_path: Path, content: str, words: str) -> None:
     write_material(tmp_path, "planks")
     (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(DataError, match=words) as caught:

@@ -34,7 +34,7 @@ def decoded_normal(stored: Material) -> torch.Tensor:
     return NORMAL.decode(torch.from_numpy(stored.maps["normal"].transpose(2, 0, 1)[None].copy()))
 
 
-def test_one_seed_gives_one_set_of_bytes_even_through_pickling() -> None:
+def test_one_seed_gives_equal_bytes_also_after_pickling() -> None:
     source = GeneratedSource(count=9, size=48, seed=4, mixed_share=0.5)
     twin = pickle.loads(pickle.dumps(source))
     for entry in source.entries():
@@ -53,7 +53,7 @@ def test_sources_of_two_names_share_neither_ids_nor_materials() -> None:
     assert GeneratedSource(count=1, size=48, seed=4).entries()[0].id == "ceramic-square-0000"
 
 
-def test_old_materials_come_with_a_diffuse_and_a_gloss_of_their_own() -> None:
+def test_old_materials_have_a_diffuse_and_a_gloss() -> None:
     settings = "generated:count=7,size=48,seed=4"
     plain, old = GeneratedSource.parse(settings), GeneratedSource.parse(f"{settings},old=true")
     drawn = []
@@ -84,7 +84,7 @@ def test_another_seed_and_another_number_give_other_materials() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.7])
-def test_asking_for_more_changes_no_earlier_entry(share: float) -> None:
+def test_a_larger_count_changes_no_earlier_entry(share: float) -> None:
     many = GeneratedSource(count=150, size=32, seed=1, mixed_share=share).entries()
     for count in (1, 7, 8, 40):
         assert GeneratedSource(count=count, size=32, seed=1, mixed_share=share).entries() == many[:count]
@@ -99,7 +99,7 @@ def test_a_material_depends_on_its_id_not_on_the_rest_of_the_set() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.9])
-def test_seven_entries_hold_all_classes(share: float) -> None:
+def test_the_first_seven_entries_have_all_classes(share: float) -> None:
     entries = GeneratedSource(count=7, size=32, seed=1, mixed_share=share).entries()
     assert {entry.family.partition("/")[0] for entry in entries} == set(CLASSES)
 
@@ -148,7 +148,7 @@ def test_no_class_covers_nearly_all_of_a_mixed_texture(every_family: dict[str, M
             assert counts.max() < 0.97 * counts.sum(), family
 
 
-def test_maps_wrap_as_smoothly_as_they_run(every_family: dict[str, Material]) -> None:
+def test_maps_have_no_seam_at_the_border(every_family: dict[str, Material]) -> None:
     ranks: list[float] = []
     for family, made in every_family.items():
         for name in ("albedo", "normal", "roughness", "metallic", "ao", "height"):
@@ -269,11 +269,11 @@ def test_parse_reads_every_setting() -> None:
         ("generated:count=1,size=64,seed=1,families=wood/plonk", "got the family wood/plonk"),
     ],
 )
-def test_a_mistake_in_the_settings_is_named(text: str, complaint: str) -> None:
+def test_an_error_in_the_settings_is_reported(text: str, complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         GeneratedSource.parse(text)
 
 
-def test_a_foreign_entry_is_refused() -> None:
+def test_an_entry_of_another_source_is_refused() -> None:
     with pytest.raises(DataError, match="marble-1: got the family scanned/marble"):
         GeneratedSource(count=1, size=32, seed=1).load(Entry("marble-1", "scanned/marble"))

@@ -32,14 +32,14 @@ def problem_of(path: Path) -> str:
 
 
 @pytest.mark.parametrize("column", ["name", "category", "basecolor", "normal"])
-def test_a_missing_column_is_named(tmp_path: Path, column: str) -> None:
+def test_a_missing_column_is_an_error_with_its_name(tmp_path: Path, column: str) -> None:
     record = {k: v for k, v in row("a", "wood").items() if k != column}
     path = write(tmp_path / "a.parquet", record, schema=without(column))
     assert re.search(rf"a\.parquet: no column {column}, only .* on the hub", problem_of(path))
 
 
 @pytest.mark.parametrize("column", ["metadata", "roughness", "metallic", "height"])
-def test_a_file_may_lack_columns_that_a_material_can_do_without(tmp_path: Path, column: str) -> None:
+def test_optional_columns_may_be_missing(tmp_path: Path, column: str) -> None:
     record = {k: v for k, v in row("a", "wood").items() if k != column}
     source = MatSynthSource(str(write(tmp_path / "a.parquet", record, schema=without(column))))
     (entry,) = source.entries()
@@ -84,7 +84,7 @@ def test_other_names_of_categories_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("category", [13, -1, None])
-def test_a_category_out_of_range_is_named(tmp_path: Path, category: int | None) -> None:
+def test_a_category_out_of_range_is_an_error(tmp_path: Path, category: int | None) -> None:
     path = write(tmp_path / "a.parquet", row("a", category))
     assert f"a.parquet#0/0: a: got category {category}; expected 0..12" in problem_of(path)
 
@@ -102,7 +102,9 @@ def test_a_category_out_of_range_is_named(tmp_path: Path, category: int | None) 
         (b"\n", "got a file that starts with"),
     ],
 )
-def test_what_is_no_parquet_file_gets_advice_that_fits(tmp_path: Path, content: bytes, said: str) -> None:
+def test_a_file_that_is_not_parquet_is_an_error_with_a_remedy(
+    tmp_path: Path, content: bytes, said: str
+) -> None:
     (tmp_path / "a.parquet").write_bytes(content)
     assert f"a.parquet: {said}" in problem_of(tmp_path / "a.parquet")
 

@@ -62,7 +62,7 @@ def test_a_set_of_poly_haven_is_read_from_its_folder_of_textures_and_unpacked(tm
         assert (material.maps[name][..., 0] == arm[..., channel]).all(), name
 
 
-def test_a_map_of_its_own_comes_before_a_packed_one(tmp_path: Path) -> None:
+def test_a_single_map_is_preferred_to_a_packed_one(tmp_path: Path) -> None:
     folder = write_material(tmp_path, "wall", roughness=grey(5))
     write(folder / "orm.png", np.dstack((grey(1), grey(2), grey(3))))
     material, _ = survey(tmp_path, "wall")
@@ -70,7 +70,7 @@ def test_a_map_of_its_own_comes_before_a_packed_one(tmp_path: Path) -> None:
     assert (material.maps["metallic"][..., 0] == grey(3)).all()
 
 
-def test_gloss_becomes_roughness_and_a_directx_name_is_turned(tmp_path: Path) -> None:
+def test_gloss_becomes_roughness_and_directx_becomes_opengl(tmp_path: Path) -> None:
     write(tmp_path / "wall" / "albedo.png", colours(0))
     write(tmp_path / "wall" / "wall_NormalDX.png", bumps(convention="directx"))
     write(tmp_path / "wall" / "Glossiness.png", grey(1))
@@ -80,7 +80,7 @@ def test_gloss_becomes_roughness_and_a_directx_name_is_turned(tmp_path: Path) ->
     assert "opposite" in [finding.check for finding in findings]
 
 
-def test_a_manifest_that_contradicts_a_name_is_warned_of(tmp_path: Path) -> None:
+def test_a_manifest_that_contradicts_a_name_is_a_warning(tmp_path: Path) -> None:
     write(tmp_path / "wall" / "albedo.png", colours(0))
     write(tmp_path / "wall" / "normal_gl.png", bumps())
     write_manifest(tmp_path, {"id": "wall", "normal_convention": "directx"})
@@ -89,7 +89,7 @@ def test_a_manifest_that_contradicts_a_name_is_warned_of(tmp_path: Path) -> None
     assert [f.severity for f in findings if f.check == "convention"] == ["warning"]
 
 
-def test_pictures_of_several_materials_in_one_folder_are_told_apart(tmp_path: Path) -> None:
+def test_pictures_of_several_materials_in_one_folder_are_separated(tmp_path: Path) -> None:
     for number, name in enumerate(("oak", "ash")):
         write(tmp_path / f"{name}_albedo.png", colours(number))
         write(tmp_path / f"{name}_normal.png", bumps())
@@ -97,18 +97,18 @@ def test_pictures_of_several_materials_in_one_folder_are_told_apart(tmp_path: Pa
     assert (survey(tmp_path, "ash")[0].maps["albedo"] == colours(1)).all()
 
 
-def test_one_material_in_the_root_is_called_like_it(tmp_path: Path) -> None:
+def test_a_single_material_in_the_root_has_its_name(tmp_path: Path) -> None:
     assert ids(write_material(tmp_path, "planks")) == ["planks"]
 
 
-def test_pictures_above_the_materials_are_none_and_named(tmp_path: Path) -> None:
+def test_pictures_above_the_materials_are_reported(tmp_path: Path) -> None:
     write_material(tmp_path, "oak")
     write(tmp_path / "overview_color.png", colours(0))
     assert ids(tmp_path) == ["oak"]
     assert [f.material for f in FolderSource(str(tmp_path)).left_out()] == ["overview_color.png"]
 
 
-def test_the_class_is_that_of_any_folder_above_in_any_case(tmp_path: Path) -> None:
+def test_any_parent_folder_gives_the_class_in_any_case(tmp_path: Path) -> None:
     write_material(tmp_path / "Metal" / "pack", "sheet")
     assert survey(tmp_path, "sheet")[0].label == "metal"
 
@@ -128,7 +128,7 @@ def test_a_map_in_a_format_that_is_not_read_is_a_warning(tmp_path: Path, suffix:
 @pytest.mark.parametrize(
     ("suffix", "said"), [(".zip", "Unpack it"), (".bsa", "BSA Browser"), (".7z", "Unpack it")]
 )
-def test_archives_are_named_with_the_way_out(tmp_path: Path, suffix: str, said: str) -> None:
+def test_archives_are_reported_with_a_remedy(tmp_path: Path, suffix: str, said: str) -> None:
     (tmp_path / f"pack{suffix}").write_bytes(b"?")
     with pytest.raises(DataError, match=said):
         ids(tmp_path)
@@ -161,7 +161,7 @@ def test_a_folder_whose_pictures_are_all_unknown_is_a_warning(tmp_path: Path) ->
     assert "no picture is read: a1.png and 1 more" in found[0].message
 
 
-def test_an_id_that_comes_twice_costs_the_second(tmp_path: Path) -> None:
+def test_the_second_material_of_a_repeated_id_is_an_error(tmp_path: Path) -> None:
     for above in ("one", "other"):
         write_material(tmp_path / above, "oak")
     assert ids(tmp_path) == ["oak"]
@@ -170,7 +170,7 @@ def test_an_id_that_comes_twice_costs_the_second(tmp_path: Path) -> None:
     ]
 
 
-def test_a_bad_entry_of_the_manifest_costs_its_material_alone(tmp_path: Path) -> None:
+def test_an_invalid_entry_of_the_manifest_excludes_only_its_material(tmp_path: Path) -> None:
     for name in ("oak", "ash", "elm"):
         write_material(tmp_path, name)
     write_manifest(
@@ -189,7 +189,7 @@ def test_a_bad_entry_of_the_manifest_costs_its_material_alone(tmp_path: Path) ->
     assert "expected a file inside the folder" in said["elm", "manifest"]
 
 
-def test_a_diffuse_beside_modern_maps_is_warned_of(tmp_path: Path) -> None:
+def test_a_diffuse_with_modern_maps_is_a_warning(tmp_path: Path) -> None:
     folder = write_material(tmp_path, "wall")
     (folder / "albedo.png").rename(folder / "Wall_Diffuse.png")
     _, findings = survey(tmp_path, "wall")
@@ -197,7 +197,7 @@ def test_a_diffuse_beside_modern_maps_is_warned_of(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["tif", "tga", "bmp", "webp"])
-def test_further_formats_are_read_to_the_bit(tmp_path: Path, suffix: str) -> None:
+def test_other_formats_are_read_without_loss(tmp_path: Path, suffix: str) -> None:
     folder = write_material(tmp_path, "wall")
     (folder / "albedo.png").unlink()
     options = {"lossless": True} if suffix == "webp" else {}
@@ -222,7 +222,7 @@ def survey_error(root: Path) -> None:
     source.load(source.entries()[0])
 
 
-def test_exif_and_gamma_are_honoured_for_colours_and_named(tmp_path: Path) -> None:
+def test_exif_and_gamma_are_applied_to_colours_with_a_note(tmp_path: Path) -> None:
     folder = write_material(tmp_path, "wall")
     turned = Image.Exif()
     turned[0x0112] = 6

@@ -53,11 +53,11 @@ def test_maps_come_in_stored_form_with_attribution_and_a_label_for_every_pixel(t
     assert (material.licence, material.attribution) == ("CC-BY", "A, B, https://here")
 
 
-def test_sixteen_bits_of_height_survive(planks: Path) -> None:
+def test_sixteen_bits_of_height_are_kept(planks: Path) -> None:
     assert (load(planks, "acg_planks_023_a").maps["height"][..., 0] == mound()).all()
 
 
-def test_occlusion_does_not_depend_on_the_part_of_its_range_that_a_height_spends(
+def test_occlusion_does_not_depend_on_the_range_of_the_height(
     tmp_path: Path,
 ) -> None:
     shallow = (mound().astype(np.uint32) // 10 + 29000).astype(np.uint16)
@@ -69,7 +69,7 @@ def test_occlusion_does_not_depend_on_the_part_of_its_range_that_a_height_spends
     assert low.height_range == pytest.approx((29000 / 65535, (29000 + 6553) / 65535))
 
 
-def test_normals_that_are_none_are_found(tmp_path: Path) -> None:
+def test_invalid_normals_are_an_error(tmp_path: Path) -> None:
     inward, short = bumps().astype(int), (bumps().astype(int) - 128) // 2 + 128
     inward[..., 2] = 255 - inward[..., 2]
     path = write(
@@ -85,7 +85,7 @@ def test_normals_that_are_none_are_found(tmp_path: Path) -> None:
     assert "length" in [f.check for f in found["short"][1]]
 
 
-def test_the_diffuse_of_the_other_workflow_is_never_read(tmp_path: Path) -> None:
+def test_the_diffuse_of_the_specular_workflow_is_not_read(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", row("a", "metal", diffuse=b"broken", specular=b"broken"))
     assert "diffuse" not in load(path, "a").maps
 
@@ -104,7 +104,7 @@ def test_large_images_are_reduced(tmp_path: Path) -> None:
         *((name, None) for name in ("misc", "plaster", "plastic", "terracotta")),
     ],
 )
-def test_categories_become_classes_or_are_dropped(tmp_path: Path, category: str, label: str | None) -> None:
+def test_categories_become_classes_or_are_left_out(tmp_path: Path, category: str, label: str | None) -> None:
     path = write(tmp_path / "a.parquet", row("a", category))
     source = MatSynthSource(str(path))
     assert [entry.id for entry in source.entries()] == ([] if label is None else ["a"])
@@ -113,7 +113,7 @@ def test_categories_become_classes_or_are_dropped(tmp_path: Path, category: str,
         assert load(path, "a").label == label
 
 
-def test_kept_marble_is_of_no_class_and_trains_no_segmentation(tmp_path: Path) -> None:
+def test_kept_marble_has_no_class(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", row("a", "marble"))
     material = load(path, "a", keep_marble=True)
     assert material.label is None
@@ -121,7 +121,7 @@ def test_kept_marble_is_of_no_class_and_trains_no_segmentation(tmp_path: Path) -
     assert "albedo" in material.maps
 
 
-def test_the_licence_filter_takes_any_version_of_a_licence_and_no_other(tmp_path: Path) -> None:
+def test_the_licence_filter_accepts_any_version_of_a_licence(tmp_path: Path) -> None:
     licences = ["CC0", "CC0 1.0", "CC-BY", "CC BY 4.0", "CC-BY-SA 4.0", None]
     rows = [row(f"m{i}", "wood", licence=licence) for i, licence in enumerate(licences)]
     path = write(tmp_path / "a.parquet", *rows)
@@ -138,7 +138,7 @@ def test_the_licence_filter_takes_any_version_of_a_licence_and_no_other(tmp_path
 
 
 @given(st.text(max_size=12))
-def test_the_kind_of_a_licence_has_no_version_left_to_take_away(text: str) -> None:
+def test_the_kind_of_a_licence_has_no_version(text: str) -> None:
     assert licence_kind(licence_kind(text)) == licence_kind(text)
 
 
@@ -168,7 +168,7 @@ def test_families_of_names_as_they_are(name: str, family: str) -> None:
     assert family_of(name) == family
 
 
-def test_a_blend_is_of_its_first_parents_family_and_a_relative_of_the_second(tmp_path: Path) -> None:
+def test_a_blend_has_the_family_of_its_first_parent(tmp_path: Path) -> None:
     path = write(
         tmp_path / "a.parquet",
         row("acg_bricks_005", "stone"),
@@ -186,7 +186,7 @@ def test_a_blend_is_of_its_first_parents_family_and_a_relative_of_the_second(tmp
     assert found["ms_moss_001__plaster_001"] == ("moss", ())
 
 
-def test_listing_never_touches_an_image(tmp_path: Path) -> None:
+def test_listing_reads_no_image(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", *(row(f"m{i}", "wood") for i in range(3)))
     listed = MatSynthSource(str(path)).entries()
     content = bytearray(path.read_bytes())
@@ -204,7 +204,7 @@ def test_listing_never_touches_an_image(tmp_path: Path) -> None:
         source.load(listed[0])
 
 
-def test_every_row_of_every_group_and_file_is_found_again(tmp_path: Path) -> None:
+def test_every_row_of_all_files_is_read(tmp_path: Path) -> None:
     for part in range(2):
         rows = [row(f"m{part}{i}", "wood", seed=10 * part + i) for i in range(5)]
         write(tmp_path / f"train-{part}.parquet", *rows, group=2)
@@ -218,7 +218,7 @@ def test_every_row_of_every_group_and_file_is_found_again(tmp_path: Path) -> Non
     assert MatSynthSource(str(tmp_path / "train-1.parquet")).entries() == entries[5:]
 
 
-def test_a_source_travels_without_its_listing(planks: Path) -> None:
+def test_a_pickled_source_has_no_listing(planks: Path) -> None:
     source = MatSynthSource(str(planks))
     before = len(pickle.dumps(source))
     source.entries()
@@ -232,7 +232,7 @@ def test_a_source_travels_without_its_listing(planks: Path) -> None:
         *((column, png(mound())[:-40], "does not decode") for column in COLUMNS.values()),
     ],
 )
-def test_a_missing_or_broken_image_is_named(
+def test_a_missing_or_broken_image_is_an_error_with_its_place(
     tmp_path: Path, column: str, image: bytes | None, said: str
 ) -> None:
     path = write(
@@ -261,7 +261,7 @@ def test_an_entry_of_another_file_is_refused(planks: Path) -> None:
 
 
 @pytest.mark.parametrize("steepness", [1.0, 0.3])
-def test_occlusion_darkens_dents_by_as_much_as_the_normals_are_steep(steepness: float) -> None:
+def test_occlusion_of_dents_depends_on_the_slopes_of_the_normals(steepness: float) -> None:
     """The bumps rise by 0.3 radians either way, 64 px to a turn; the height, of [0, 1], does not say so."""
     vectors = bumps(64).astype(float) / 127.5 - 1
     vectors[..., :2] *= steepness

@@ -13,7 +13,7 @@ def read(text: str) -> dict[str, object]:
     return read_settings(text, readers=READERS, example=EXAMPLE)
 
 
-def test_values_are_read_by_key_whatever_they_contain() -> None:
+def test_values_are_parsed_by_key() -> None:
     assert read("kind:path=/a:b=c/*.x, size=3,share=0.5,keep=TRUE,names=a+b") == {
         "path": "/a:b=c/*.x",
         "size": 3,
@@ -36,6 +36,6 @@ def test_values_are_read_by_key_whatever_they_contain() -> None:
         ("kind:size=3", r"got no path; expected a source like kind:path=/data\."),
     ],
 )
-def test_a_mistake_is_named_with_a_way_out(text: str, said: str) -> None:
+def test_an_invalid_setting_is_an_error_with_a_remedy(text: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         read(text)

@@ -117,25 +117,25 @@ def test_directx_normals_become_opengl_and_the_new_normal_is_not_read(tree: Path
     assert apart(load(tree).maps["normal"], bumps()) <= 6
 
 
-def test_of_the_diffuse_only_colour_is_kept(tree: Path) -> None:
+def test_the_alpha_of_a_diffuse_is_dropped(tree: Path) -> None:
     save(tree / "textures/stone/wall01.dds", picture(SIZE, SIZE, alpha=0))
     assert apart(load(tree).maps["diffuse"], picture(SIZE, SIZE)[..., :3]) <= 6
 
 
-def test_a_normal_of_two_channels_has_no_gloss_and_gets_its_blue(tree: Path) -> None:
+def test_a_two_channel_normal_has_no_gloss_and_gets_blue(tree: Path) -> None:
     save(tree / "textures/stone/wall01_n.dds", old_normal(), block=Block.BC5)
     material = load(tree)
     assert "gloss" not in material.maps
     assert apart(material.maps["normal"], bumps()) <= 6
 
 
-def test_an_opaque_alpha_of_the_normal_is_no_gloss(tree: Path) -> None:
+def test_an_opaque_alpha_of_a_normal_is_no_gloss(tree: Path) -> None:
     save(tree / "textures/stone/wall01_n.dds", old_normal(gloss=None))
     assert "gloss" not in load(tree).maps
 
 
 @pytest.mark.parametrize("form", ["ids", "palette"])
-def test_masks_are_ids_or_the_palette_and_lie_in_any_tree(tree: Path, form: str) -> None:
+def test_masks_have_ids_or_palette_colours_and_are_found_in_both_trees(tree: Path, form: str) -> None:
     ids = labels(class_id("stone"), class_id("wood"), 200, class_id("metal"))
     colours = np.array([*CLASS_COLOURS, (1, 2, 3)], np.uint8)[np.minimum(ids, 7)]
     places = [tree / "textures/stone", tree / "textures/PBR/stone", tree / "painted/stone"]
@@ -149,14 +149,14 @@ def test_masks_are_ids_or_the_palette_and_lie_in_any_tree(tree: Path, form: str)
 
 
 @pytest.mark.parametrize(("others", "label"), [(0, "fabric"), (1, "fabric"), (2, None), (20, None)])
-def test_a_mask_of_nearly_one_class_is_a_label(tree: Path, others: int, label: str | None) -> None:
+def test_a_mask_of_nearly_one_class_gives_the_class(tree: Path, others: int, label: str | None) -> None:
     ids = np.full(SIZE * SIZE, class_id("fabric"), np.uint8)
     ids[: others * SIZE * SIZE // 128] = IGNORE
     save(tree / "textures/stone/wall01_mask.png", ids.reshape(SIZE, SIZE))
     assert load(tree).label == label
 
 
-def test_a_pair_with_a_mask_alone_trains_segmentation(tmp_path: Path) -> None:
+def test_a_pair_with_only_a_mask_is_listed(tmp_path: Path) -> None:
     save_old(tmp_path, "wall")
     save(tmp_path / "wall_mask.png", labels(5))
     material = load(tmp_path, "wall")
@@ -164,7 +164,7 @@ def test_a_pair_with_a_mask_alone_trains_segmentation(tmp_path: Path) -> None:
     assert material.label == "stone"
 
 
-def test_a_pair_with_neither_is_left_out_and_said(tree: Path) -> None:
+def test_a_pair_without_new_set_and_mask_is_left_out_with_a_note(tree: Path) -> None:
     save_old(tree / "textures", "stone/floor")
     save(tree / "textures/stone/lonely.dds", picture())
     save_new(tree / "textures/PBR", "stone/stray")
@@ -177,7 +177,7 @@ def test_a_pair_with_neither_is_left_out_and_said(tree: Path) -> None:
     }
 
 
-def test_a_tree_without_anything_to_learn_from_is_an_error_with_a_way_out(tmp_path: Path) -> None:
+def test_a_tree_without_targets_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     save_old(tmp_path / "old", "wall")
     with pytest.raises(DataError, match=r"1 old pairs, none with a new set, since there is no textures/PBR"):
         SkyrimSource(str(tmp_path / "old")).entries()
