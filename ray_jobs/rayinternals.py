@@ -77,12 +77,6 @@ ATTRIBUTES = {
 }
 """Private attributes that are overridden or read: class -> names."""
 
-SNAPSHOT_FIELDS = ("checkpoint_results", "checkpoint_report_indices", "latest_checkpoint_result")
-"""The fields of Ray Train's record of checkpoints that `ray_jobs.fit.recorded` reads and writes.
-
-A record that is damaged, or that names checkpoints that are gone, keeps Ray from resuming.
-"""
-
 CHATTY_LOGGERS = (
     "ray._private.runtime_env.packaging",
     "ray._private.runtime_env.working_dir",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from pbrlib.runs.jsonfile import read_strictly
 from pbrlib.runs.phasefolder import PhaseFolder
 from pbrlib.runs.record import QUIET_S, Run, find_runs
 from pbrlib.train.checkpoint.state import STATE, UNFINISHED, checkpoints
-from pbrlib.train.record.rundirectory import MODEL, SNAPSHOT
+from pbrlib.train.record.rundirectory import MODEL
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,7 @@ def plan_pruning(root: Path, *, now: float) -> Pruning:
 
 
 def delete(pruning: Pruning) -> None:
-    """Remove the folders of a plan; raises DataError if one cannot be removed.
-
-    A folder that loses all of its checkpoints loses Ray's list of them too, so that the phase, should it be
-    asked for again, begins anew rather than in vain.
-    """
+    """Remove the folders of a plan; raises DataError if one cannot be removed."""
     for found in pruning.goes:
         try:
             storage.remove_folder(found.path, first=STATE)
@@ -82,9 +78,6 @@ def delete(pruning: Pruning) -> None:
             raise DataError(
                 f"{found.path}: cannot be removed ({error.strerror}). Look at its owner; what is left stays."
             ) from error
-        folder = found.path.parent
-        if not checkpoints(folder):
-            (folder / SNAPSHOT).unlink(missing_ok=True)
 
 
 def _verdicts(
@@ -96,14 +89,13 @@ def _verdicts(
         yield from ((path, (True, "the phase is training")) for path in every)
         return
     partial = [path for path in folder.path.glob("checkpoint_*") if path.is_dir() and path not in every]
-    listed = _listed(folder.path)
     for path in (*folder.path.glob(f"{UNFINISHED}*"), *partial):
-        if path.name not in listed:
-            yield path, (False, "was never finished")
+        yield path, (False, "was never finished")
     keep = {path for path in (_best(run, folder), *every[-1:]) if path is not None}
     prints = {_state(path).get("fingerprint") for path in every}
     if not _superseded(run, folder):
-        kept = keep | {path for path in every if path.name in listed and folder.done is None}
+        # The newest checkpoint of an unfinished phase may prove damaged, so the one before it is kept too.
+        kept = keep if folder.done is not None else keep | {*every[-2:]}
         yield from ((path, None if path in kept else (False, "neither best nor last")) for path in every)
     elif prints & set(used):
         yield from (
@@ -182,11 +174,6 @@ def _named_paths(runs: Sequence[Run]) -> set[Path]:
             if isinstance(donor := parse_donor(str(reference)), CheckpointPath):
                 found.add(Path(donor.path))
     return found
-
-
-def _listed(folder: Path) -> set[str]:
-    results: list[Mapping[str, Any]] = read_strictly(folder / SNAPSHOT).get("checkpoint_results", [])
-    return {one["checkpoint_dir_name"] for one in results if "checkpoint_dir_name" in one}
 
 
 def _state(path: Path) -> dict[str, Any]:

@@ -119,15 +119,8 @@ def open_arrow(path: Path) -> Any:
 
 
 def arrow_filesystem(path: Path) -> tuple[Any, str]:
-    """Return a ``pyarrow.fs.FileSystem`` and the key of the path in it; `path_in_arrow` is the inverse."""
+    """Return a ``pyarrow.fs.FileSystem`` and the key of the path in it."""
     return store_of(path).arrow_filesystem(path)
-
-
-def path_in_arrow(filesystem: Any, key: str) -> Path:
-    """Return the path of a ``key`` in a file system of ``arrow_filesystem``."""
-    from pbrlib.storage.arrow import bucket_filesystem, from_key
-
-    return from_key(key) if filesystem == bucket_filesystem() else Path(key)
 
 
 def append_lines(path: Path, text: str) -> None:

@@ -8,7 +8,7 @@ the same newest checkpoint.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,20 +22,12 @@ _log = logging.getLogger(__name__)
 Done = TypeVar("Done")
 
 
-def retry_without_damaged(
-    directory: Path,
-    attempt: Callable[[], Done],
-    *,
-    candidates: Callable[[Path], Sequence[Path]] = checkpoints,
-    forget: Callable[[Path, Sequence[str]], None] = lambda directory, names: None,
-) -> Done:
+def retry_without_damaged(directory: Path, attempt: Callable[[], Done]) -> Done:
     """Train a phase; if one of its checkpoints is damaged, set the checkpoint aside and try again.
 
     Args:
         directory: The folder of the phase.
         attempt: Trains the phase from its newest checkpoint.
-        candidates: Lists the checkpoints of the phase, the oldest first.
-        forget: Removes checkpoints, by name, from other lists of them.
 
     Raises:
         CheckpointError: All checkpoints are damaged; nothing is changed.
@@ -45,18 +37,17 @@ def retry_without_damaged(
         try:
             return attempt()
         except DamagedCheckpointError:
-            damaged, whole = _damaged_among(candidates(directory), directory=directory)
+            damaged, whole = _damaged_among(directory)
             if not damaged:
                 raise
         _report_fallback(directory, damaged, whole=whole)
-        forget(directory, [folder.name for folder in damaged])
         for folder in damaged:
             _set_aside(folder)
 
 
-def _damaged_among(found: Sequence[Path], *, directory: Path) -> tuple[Mapping[Path, str], Path]:
+def _damaged_among(directory: Path) -> tuple[Mapping[Path, str], Path]:
     """Return the damaged checkpoints with their errors, the newest first, and the newest undamaged one."""
-    damaged: dict[Path, str] = {}
+    found, damaged = checkpoints(directory), dict[Path, str]()
     for folder in reversed(found):
         try:
             verify(folder)

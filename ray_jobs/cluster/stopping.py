@@ -6,7 +6,6 @@ the job or the cluster says otherwise) and kills it.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
@@ -19,7 +18,7 @@ from types import FrameType
 import click
 
 from pbrlib.errors import DataError
-from pbrlib.train.record.rundirectory import SNAPSHOT
+from pbrlib.train.checkpoint.state import checkpoints
 
 WAIT = "RAY_JOB_STOP_WAIT_TIME_S"
 """Ray's variable: how long it waits for the command of a stopped job. `pbr submit` sets it for its jobs."""
@@ -113,9 +112,8 @@ def _patience_s() -> float:
 
 
 def _committed(directory: Path) -> str | None:
-    """The name of the checkpoint that Ray committed last."""
+    """Return the name of the newest complete checkpoint."""
     try:
-        latest = json.loads((directory / SNAPSHOT).read_text())["latest_checkpoint_result"]
-    except (OSError, ValueError, KeyError, DataError):
+        return max((folder.name for folder in checkpoints(directory)), default=None)
+    except (OSError, DataError):
         return None
-    return None if latest is None else str(latest["checkpoint_dir_name"])

@@ -21,6 +21,7 @@ from pbrlib.train.checkpoint.state import checkpoints, step_of_checkpoint
 from pbrlib.train.failures import most_telling_failure
 from pbrlib.train.fallback import retry_without_damaged
 from pbrlib.train.record.incidents import FAILURE, note_incident
+from pbrlib.train.record.rundirectory import SNAPSHOT
 from ray_jobs.cluster.stopping import stopping_after_checkpoint
 from ray_jobs.fit.capacity import scaling_of, start_watch
 from ray_jobs.fit.failures import (
@@ -35,7 +36,6 @@ from ray_jobs.fit.failures import (
 from ray_jobs.fit.gauges import PhaseGauges
 from ray_jobs.fit.placement import write_placement
 from ray_jobs.fit.raystorage import storage_of
-from ray_jobs.fit.recorded import forget_checkpoints, repair_record, resumable
 from ray_jobs.fit.runtime import RayRuntime
 from ray_jobs.fit.starting import StartStages
 from ray_jobs.fit.trainer import ProcessGroupConfig, Trainer
@@ -59,12 +59,7 @@ def launch_on_ray(
     goes on from the one before. Raises the worker's PbrError, as the one it was, when that is what stopped
     it, and RepeatedError when an attempt ended where one before it had ended.
     """
-    return retry_without_damaged(
-        job.directory,
-        lambda: _fit(job, callbacks=callbacks, work=work),
-        candidates=resumable,
-        forget=forget_checkpoints,
-    )
+    return retry_without_damaged(job.directory, lambda: _fit(job, callbacks=callbacks, work=work))
 
 
 def launch_for_command(job: PhaseJob) -> Path:
@@ -141,7 +136,8 @@ def _committed(job: PhaseJob) -> int:
 def _one_fit(
     job: PhaseJob, *, callbacks: Sequence[RayTrainCallback], work: RankWork, max_failures: int
 ) -> Path:
-    repair_record(job.directory)
+    # An older version left Ray's list of checkpoints there, and Ray requires each that is on it.
+    (job.directory / SNAPSHOT).unlink(missing_ok=True)
     try:
         with stopping_after_checkpoint(job.directory):
             _trainer(job, callbacks=callbacks, work=work, max_failures=max_failures).fit()
@@ -173,8 +169,7 @@ def _trainer(
             name=job.title,
             callbacks=[*callbacks],  # type: ignore[list-item]
             **storage_of(job.runs),
-            # Looks for a place have the limit of StartWatch. Of checkpoints Ray keeps all: rank 0 removes
-            # them (pbrlib.train.checkpoint.keeping).
+            # Searches for resources are limited by StartWatch.
             failure_config=FailureConfig(max_failures=max_failures, controller_failure_limit=-1),
         ),
     )
@@ -213,6 +208,7 @@ def train_worker(config: Mapping[str, Any]) -> None:
         runtime = RayRuntime(
             shards, job.runtime, selection=job.selection, directory=job.directory, gauges=gauges
         )
+        runtime.begin()
         if runtime.rank == 0:
             write_placement(job.directory)
         work(job, runtime)

@@ -21,25 +21,31 @@ from pbrlib.train.runtimespec import Selection
 PLACE = "place.json"
 """The file in a phase's folder that names the placement group of its newest fit."""
 
+PHASE = "phase_folder"
+"""In a report: the folder of the phase that a worker trains."""
+
 VALIDATED = "validated"
 """In a report: whether it has figures, or is one of the checkpoints that are written when a node will go."""
 
 
 def figures_of(metrics: Mapping[str, float], selection: Selection) -> dict[str, object]:
-    """The figures of a checkpoint as a sweep and Ray's record take them: all finite, the worst for none."""
+    """Return the metrics of a checkpoint for a report: all finite, the worst value for a missing one."""
     return {**metrics, selection.metric: selection.comparable(metrics), VALIDATED: bool(metrics)}
 
 
 class SweepReportCallback(TuneReportCallback):
     """Report metrics to the sweep, with a handle of the fit's controller, which outlives a stopped trial."""
 
+    _step = 0
+
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        """Report metrics from the controller actor of the fit; skip a report without figures."""
-        if not metrics[0][VALIDATED]:
+        """Report metrics from the controller of the fit; skip a report that has none or repeats a step."""
+        if not metrics[0][VALIDATED] or metrics[0]["step"] <= self._step:
             return
+        self._step = metrics[0]["step"]
         own = ray.get_runtime_context().current_actor
         controller = ray.cloudpickle.dumps(own).hex()  # type: ignore[no-untyped-call]
         super().after_report(run_context, [{**metrics[0], "controller": controller}], checkpoint)

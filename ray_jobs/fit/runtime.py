@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 
 import ray.train
@@ -12,11 +11,12 @@ import ray.train.torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from pbrlib import storage
 from pbrlib.data.draws.batch import RawBatch
 from pbrlib.data.draws.plan import DrawPlan, share
 from pbrlib.data.shards.dataset import DataSet
 from pbrlib.train.checkpoint.keeping import remove_others
-from pbrlib.train.checkpoint.state import checkpoints, name_of_checkpoint, read_state
+from pbrlib.train.checkpoint.state import STATE, checkpoints, name_of_checkpoint, read_state
 from pbrlib.train.collectives import ProcessGroup
 from pbrlib.train.record.incidents import note_incident
 from pbrlib.train.runtime import translate_move_errors
@@ -24,8 +24,7 @@ from pbrlib.train.runtimespec import RuntimeSpec, Selection
 from pbrlib.train.stall import PatientStream
 from ray_jobs.fit.datasets import stream, waiting_for
 from ray_jobs.fit.gauges import PhaseGauges
-from ray_jobs.fit.placement import figures_of, placement
-from ray_jobs.fit.raystorage import checkpoint_at, path_of, sending_to
+from ray_jobs.fit.placement import PHASE, figures_of, placement
 
 
 class RayRuntime(ProcessGroup):
@@ -47,6 +46,7 @@ class RayRuntime(ProcessGroup):
         self._selection = selection
         self._batches: PatientStream | None = None
         self._preempted: ray.train.PreemptionInfo | None = None
+        self._begins_at: Path | None = None
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """DDP; batch norms are synchronised on GPUs, the only place where torch can."""
@@ -98,25 +98,42 @@ class RayRuntime(ProcessGroup):
             waits_for=waits_for,
         )
 
-    def report(self, metrics: Mapping[str, float], *, checkpoint: Path | None, step: int) -> None:
-        """A barrier over the ranks; the checkpoint moves to its place and into Ray's record.
+    def begin(self) -> None:
+        """Find the checkpoint from which this attempt begins, and report it; a barrier over the ranks.
 
-        Rank 0 then removes those that are not kept. Ray would keep the best ones beside the newest, so a
-        damaged newest one could cost many segments.
+        All ranks have to find the same one, so rank 0 looks. The report names the phase to the callbacks of
+        the fit before anything can fail, and repeats the figures that a fault kept from them.
+        """
+        found = [folder.name for folder in checkpoints(self._directory)[-1:]] if self.rank == 0 else []
+        (names, *_) = self.gather(found)
+        if not names:
+            self._report({}, step=0)
+            return
+        self._begins_at = self._directory / names[0]
+        state = read_state(self._begins_at)
+        self._report(state.metrics, step=state.step)
+
+    def latest_checkpoint(self) -> Path | None:
+        """Return the newest that was complete when the attempt began, on every rank."""
+        return self._begins_at
+
+    def report(self, metrics: Mapping[str, float], *, checkpoint: Path | None, step: int) -> None:
+        """Move the checkpoint into the folder of the phase and report it; a barrier over the ranks.
+
+        Rank 0 then removes the checkpoints that are not kept. Ray is given no checkpoint: the folder is the
+        only list of them (docs/adr/0034-checkpoints-without-ray.md).
         """
         with translate_move_errors(step):
-            ray.train.report(
-                self._told(metrics, step=step),
-                checkpoint=None if checkpoint is None else checkpoint_at(checkpoint),
-                checkpoint_dir_name=name_of_checkpoint(step),
-                checkpoint_upload_fn=sending_to(self._directory),
-            )
+            if checkpoint is not None:
+                # ``state.json`` makes a folder a checkpoint, so it is moved last.
+                storage.move_folder(checkpoint, self._directory / name_of_checkpoint(step), last=STATE)
+            self._report(metrics, step=step)
         if checkpoint is not None:
             remove_others(self._directory, self._selection)
 
-    def _told(self, metrics: Mapping[str, float], *, step: int) -> dict[str, object]:
-        """What Ray hears of a checkpoint."""
-        return {**figures_of(metrics, self._selection), "step": step, **placement()}
+    def _report(self, metrics: Mapping[str, float], *, step: int) -> None:
+        figures = figures_of(metrics, self._selection)
+        ray.train.report({**figures, "step": step, PHASE: str(self._directory), **placement()})
 
     def is_preempted(self) -> bool:
         """True once for each notice that Ray was given of its workers' nodes, such as a spot instance's."""
@@ -132,34 +149,3 @@ class RayRuntime(ProcessGroup):
     def publish(self, values: Mapping[str, object], *, step: int) -> None:
         """Sets the gauges that Ray's metrics agent of this node serves."""
         self._gauges.set(values, step=step)
-
-    def latest_checkpoint(self) -> Path | None:
-        """The newest that was complete when the attempt began, on every rank."""
-        return self._begins_at
-
-    @cached_property
-    def _begins_at(self) -> Path | None:
-        """Asked for once: all ranks have to find out together, and only rank 0's Ray knows what is entered.
-
-        Ray's controller records a checkpoint up to two seconds after it was written. Those that a fault kept
-        out of the record are entered now: they are not trained again, and can be the best.
-        """
-        known = ray.train.get_checkpoint()
-        newest = None if known is None else path_of(known)
-        found = [folder.name for folder in checkpoints(self._directory)] if self.rank == 0 else []
-        (names, *_) = self.gather(found)
-        for name in names:
-            if newest is None or name > newest.name:
-                newest = self._directory / name
-                self._enter(newest)
-        return newest
-
-    def _enter(self, folder: Path) -> None:
-        """Reports a checkpoint that lies in its place already; a barrier over the ranks."""
-        state = read_state(folder)
-        ray.train.report(
-            self._told(state.metrics, step=state.step),
-            checkpoint=checkpoint_at(folder) if self.rank == 0 else None,
-            checkpoint_dir_name=folder.name,
-            checkpoint_upload_mode=ray.train.CheckpointUploadMode.NO_UPLOAD,
-        )

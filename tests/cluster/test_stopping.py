@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
@@ -9,16 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from pbrlib.train.record.rundirectory import SNAPSHOT
+from pbrlib.train.checkpoint.state import STATE
 from ray_jobs.cluster.stopping import WAIT, answering_sigterm, stopping_after_checkpoint
 
 pytestmark = pytest.mark.timeout(60)
 
 
 def commit(directory: Path, name: str) -> None:
-    directory.mkdir(exist_ok=True)
-    record = {"latest_checkpoint_result": {"checkpoint_dir_name": name}}
-    (directory / SNAPSHOT).write_text(json.dumps(record))
+    (directory / name).mkdir(parents=True)
+    (directory / name / STATE).touch()
 
 
 def ask() -> None:

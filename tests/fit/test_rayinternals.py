@@ -11,7 +11,7 @@ import pytest
 import ray
 
 from ray_jobs import rayinternals
-from ray_jobs.rayinternals import ATTRIBUTES, CHATTY_LOGGERS, REASONS, SNAPSHOT_FIELDS, VERSION
+from ray_jobs.rayinternals import ATTRIBUTES, CHATTY_LOGGERS, REASONS, VERSION
 
 ROOT = Path(__file__).parents[2] / "ray_jobs"
 
@@ -64,11 +64,6 @@ def _assigned(found: type) -> set[str]:
 
 def _is_self(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) and node.id == "self"
-
-
-def test_the_record_of_checkpoints_has_the_fields_that_are_written() -> None:
-    manager = import_module("ray.train.v2._internal.execution.checkpoint.checkpoint_manager")
-    assert set(SNAPSHOT_FIELDS) <= set(manager._CheckpointManagerState.model_fields)
 
 
 def test_loggers_are_called_as_modules_that_are_there() -> None:

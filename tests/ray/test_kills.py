@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import ray
+from ray_jobs.fit.recorded import recorded
 
 from pbrlib import storage
 from pbrlib.curriculum.run import PhaseJob, run_phase
@@ -25,7 +26,6 @@ from pbrlib.train.learner import Learner
 from pbrlib.train.record.incidents import INCIDENTS
 from pbrlib.train.runtime import Runtime
 from ray_jobs.fit.fit import launch_on_ray
-from ray_jobs.fit.recorded import recorded
 from tests.faults.training import batches_in
 from tests.ray.test_datasets import assert_plain, planned, streamed
 from tests.train.phases import job_of

@@ -20,7 +20,8 @@ from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.run import carry_out, launch_local, resolve
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import GateError
-from pbrlib.train.record.rundirectory import SNAPSHOT, RunDirectory
+from pbrlib.train.checkpoint.state import STATE, step_of_checkpoint
+from pbrlib.train.record.rundirectory import RunDirectory
 from pbrlib.train.runtimespec import RuntimeSpec
 from tests.conftest import SEGFORMER
 from tests.ray.head import Head, head_node
@@ -159,11 +160,10 @@ def test_ray_itself_submits_the_training_as_a_module(user: User, shard_folder: P
 
 
 def committed(runs: Path) -> int:
-    """The step of the newest checkpoint that Ray has committed; 0 without one."""
-    for record in runs.glob(f"segformer/S0-*/{SNAPSHOT}"):
-        latest = json.loads(record.read_text())["latest_checkpoint_result"]
-        return 0 if latest is None else int(latest["checkpoint_dir_name"].rpartition("_")[2])
-    return 0
+    """The step of the newest complete checkpoint; 0 without one."""
+    return max(
+        (step_of_checkpoint(file.parent) for file in runs.glob(f"segformer/S0-*/*/{STATE}")), default=0
+    )
 
 
 def trained_steps(runs: Path) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from pbrlib.errors import DataError
-from pbrlib.runs.prune import SNAPSHOT, delete, plan_pruning
+from pbrlib.runs.prune import delete, plan_pruning
 from pbrlib.train.record.rundirectory import RunDirectory
 from ray_jobs.cli import main
 from tests.runs.trees import NOW, albedo_of, declare, finish, phase, write_ladder
@@ -59,11 +58,9 @@ def test_a_superseded_phase_loses_its_checkpoints_and_keeps_its_journal(
     tmp_path: Path, pruned: Callable[[], set[str]]
 ) -> None:
     old = trained(tmp_path, fingerprint=OLD, age_s=7200)
-    (old / SNAPSHOT).write_text(json.dumps({"checkpoint_results": []}))
     trained(tmp_path, fingerprint=NEW, age_s=3600)
     assert pruned() == {"A1-1/4", "A1-1/8"}
     assert (old / "metrics.jsonl").exists()
-    assert not (old / SNAPSHOT).exists(), "Ray would ask for the checkpoints that it names"
 
 
 def test_a_superseded_donor_in_use_keeps_best_and_last(
@@ -121,13 +118,11 @@ def test_a_phase_that_trains_is_left_alone_and_so_is_what_it_may_have_begun_from
     assert pruned() == expected | {"A1-1/4", "A1-1/8"}
 
 
-def test_an_unfinished_phase_keeps_what_ray_needs_to_resume_it(
+def test_an_unfinished_phase_keeps_its_best_and_its_two_newest(
     tmp_path: Path, pruned: Callable[[], set[str]]
 ) -> None:
     run = declare(tmp_path, albedo_of("A1"))
     folder = phase(run, "A1", fingerprint=NEW, errors=ERRORS, age_s=7200, total=100)
-    listed = [{"checkpoint_dir_name": "checkpoint_00000006"}]
-    (folder / SNAPSHOT).write_text(json.dumps({"checkpoint_results": listed}))
     (folder / ".checkpoint-x").mkdir()
     (folder / "checkpoint_00000010").mkdir()
     assert pruned() == {"A1-1/4", "A1-1/6", "A1-1/8"}

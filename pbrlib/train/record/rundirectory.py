@@ -24,7 +24,7 @@ CURRICULUM = "curriculum.yaml"
 """Name of the resolved curriculum in a run's folder, overrides included."""
 
 SNAPSHOT = "checkpoint_manager_snapshot.json"
-"""Ray Train's list of checkpoints in the phase's folder; to resume, each listed checkpoint must exist."""
+"""Ray Train's list of checkpoints, which older versions left in a phase's folder."""
 
 LADDER = "ladder.json"
 """Name of the file with the state of every phase of a ladder, in the runs directory."""
