@@ -55,6 +55,9 @@ REASONS = {
 }
 """Why each part is used; the controller's states go with ``ControllerCallback``."""
 
+NODE_LABEL = "ray.io/node-id"
+"""Ray's own label of every node."""
+
 VERSION = "2.60.0"
 """The version of Ray in which every part was read and tried."""
 

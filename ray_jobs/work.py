@@ -11,7 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from pbrlib.curriculum.ladder import Ladder, LadderEntry
-    from pbrlib.curriculum.run import Launcher, PhaseJob
+    from pbrlib.curriculum.run import Launcher, Launching, PhaseJob
     from pbrlib.curriculum.spec import Curriculum
     from pbrlib.data.shards.dataset import DataSet
     from pbrlib.data.shards.dataspec import DataSpec
@@ -51,12 +51,12 @@ class Work:
             yield
 
     def train(
-        self, launch: Launcher, *, room: Callable[[], int] = lambda: 1, force: str | None = None
+        self, launching: Launching, *, room: Callable[[], int] = lambda: 1, force: str | None = None
     ) -> None:
-        """Climbs the ladder with ``launch``; what is finished is named and skipped.
+        """Train the phases of the ladder; finished ones are named and skipped.
 
         Args:
-            launch: Runs a phase.
+            launching: Returns the launcher of a curriculum's phases.
             room: How many phases may train at once.
             force: A reason to go on past gates that say no.
 
@@ -75,8 +75,10 @@ class Work:
         progress = Progress(overview, runs=self.runs)
         with advising(progress.advice), progress:
 
-            def carry(curriculum: Curriculum, phase: str) -> None:
-                self._carry(curriculum, phase, launch, shards=shards, progress=progress, force=force)
+            def carry(curriculum: Curriculum, phases: Iterator[str]) -> None:
+                with launching(curriculum) as launch:
+                    for phase in phases:
+                        self._carry(curriculum, phase, launch, shards=shards, progress=progress, force=force)
 
             climb(self.ladder, carry, phases=self.phases, room=room)
 

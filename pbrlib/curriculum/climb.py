@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from pbrlib.curriculum.ladder import Ladder
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.train.runtimespec import RuntimeSpec
 
-Carry = Callable[[Curriculum, str], None]
-"""A function that trains one phase of a curriculum to its end; an exception ends the ladder."""
+Carry = Callable[[Curriculum, Iterator[str]], None]
+"""A function that trains phases of a curriculum in order; an exception ends the ladder.
+
+It takes the next phase when the one before is at its end: there may be none, after a failure elsewhere.
+"""
 
 
 def climb(
@@ -24,7 +27,7 @@ def climb(
 
     Args:
         ladder: The curricula, in waves.
-        carry: Trains one phase; called in one thread per curriculum if several train in parallel.
+        carry: Called once per curriculum, in a thread of its own if several train in parallel.
         phases: The phases of each curriculum, by its name.
         room: Returns how many curricula may train in parallel; called when a wave of several starts.
     """
@@ -35,8 +38,7 @@ def climb(
             _train_in_parallel(curricula, carry, phases=phases, most=most)
             continue
         for curriculum in curricula:
-            for phase in phases[curriculum.name]:
-                carry(curriculum, phase)
+            carry(curriculum, iter(phases[curriculum.name]))
 
 
 def _train_in_parallel(
@@ -44,15 +46,18 @@ def _train_in_parallel(
 ) -> None:
     places, failures = threading.Semaphore(most), list[BaseException]()
 
+    def until_a_failure(names: Sequence[str]) -> Iterator[str]:
+        for name in names:
+            if failures:
+                return
+            yield name
+
     def train(curriculum: Curriculum) -> None:
         with places:
-            for phase in phases[curriculum.name]:
-                if failures:
-                    return
-                try:
-                    carry(curriculum, phase)
-                except BaseException as error:
-                    failures.append(error)
+            try:
+                carry(curriculum, until_a_failure(phases[curriculum.name]))
+            except BaseException as error:
+                failures.append(error)
 
     # Daemon threads, so that an interrupted command does not wait for running phases.
     threads = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -194,6 +194,15 @@ RankWork = Callable[[PhaseJob, Runtime], object]
 
 Launcher = Callable[[PhaseJob], Path]
 """A function that runs a phase to its end and returns its best checkpoint in the phase's folder."""
+
+
+Launching = Callable[[Curriculum], AbstractContextManager[Launcher]]
+"""A function that returns the launcher of a curriculum's phases, for use in a ``with`` block around them."""
+
+
+def one_by_one(launch: Launcher) -> Launching:
+    """Launch every phase by itself."""
+    return lambda curriculum: nullcontext(launch)
 
 
 def launch_local(job: PhaseJob, *, work: RankWork = run_phase) -> Path:

@@ -15,7 +15,7 @@ from pbrlib.runs.walltime import Sheet, read_sheet
 from pbrlib.train.badsamples import describe_bad_samples
 from pbrlib.train.checkpoint.state import STATE, checkpoints, is_complete
 from pbrlib.train.record.environment import ENVIRONMENT
-from pbrlib.train.record.incidents import FAILURE, INCIDENTS
+from pbrlib.train.record.incidents import FAILURE, read_incidents
 from pbrlib.train.record.journal import FALLBACK, METRICS, TRACKER
 from pbrlib.train.record.rundirectory import FinishedPhase
 from pbrlib.train.record.timesheet import TIME_SHEET
@@ -68,7 +68,7 @@ class PhaseFolder:
     @property
     def incidents(self) -> list[dict[str, Any]]:
         """The incidents of the phase, the oldest first."""
-        return storage.read_records(self.path / INCIDENTS)
+        return read_incidents(self.path)
 
     @property
     def history(self) -> tuple[Point, ...]:

@@ -54,7 +54,8 @@ class PatientStream(Iterator[RawBatch]):
         threading.Thread(
             target=_serve, args=(open_stream, self._asked, self._given), name="input", daemon=True
         ).start()
-        weakref.finalize(self, self._asked.put, _OVER)
+        self.close = weakref.finalize(self, self._asked.put, _OVER)
+        """Ends the stream, when it is called or its owner has gone."""
 
     def __next__(self) -> RawBatch:
         """Return the next batch; raises StalledError if it takes too long, or the stream's own error."""

@@ -85,10 +85,10 @@ def command(
     check_space(work.ladder, phases=work.phases, runs=work.runs)
     with work.alone():
         if local:
-            from pbrlib.curriculum.run import launch_local
+            from pbrlib.curriculum.run import launch_local, one_by_one
 
             with answering_sigterm():
-                work.train(launch_local, force=force)
+                work.train(one_by_one(launch_local), force=force)
                 if work.leaves_model:
                     work.release(local=True)
             return
@@ -103,8 +103,12 @@ def _train_on_ray(work: Work, *, address: str | None, force: str | None) -> None
     with ray_session(address=address, num_cpus=cpus, worker_output=work.runtime.ray_logs):
         # Ray reads its environment, which the session sets, when it is imported.
         from ray_jobs.fit.capacity import phases_in_cluster
-        from ray_jobs.fit.fit import launch_for_command
+        from ray_jobs.fit.chain import chained
 
-        work.train(launch_for_command, room=lambda: phases_in_cluster(work.runtime), force=force)
+        work.train(
+            lambda curriculum: chained(work.phases[curriculum.name]),
+            room=lambda: phases_in_cluster(work.runtime),
+            force=force,
+        )
         if work.leaves_model:
             work.release(local=False)

@@ -10,6 +10,7 @@ import ray.train
 from pbrlib.curriculum.climb import phases_on_nodes
 from pbrlib.train.runtimespec import RuntimeSpec
 from ray_jobs.cluster.session import is_local
+from ray_jobs.fit.currentphase import CurrentPhase
 from ray_jobs.fit.starting import StartWatch
 
 WHERE_IN_USE_S, WHERE_NODES_MAY_COME_S, WHERE_NONE_COME_S = 24 * 3600.0, 20 * 60.0, 3 * 60.0
@@ -29,12 +30,13 @@ def _room(runtime: RuntimeSpec) -> int:
     return phases_on_nodes([node["Resources"] for node in nodes if node["Alive"]], runtime)
 
 
-def start_watch(runtime: RuntimeSpec, *, title: str) -> StartWatch:
+def start_watch(runtime: RuntimeSpec, *, current: CurrentPhase) -> StartWatch:
     """Limits the search of a fit for its place; warns where none of the nodes that are up could be it."""
     place = _place(runtime)
     return StartWatch(
-        patience_s=_patience_s(runtime, title=title, place=place),
-        complaint=f"{title}: the cluster had no place for {place}. Add nodes, or set fewer workers or "
+        patience_s=_patience_s(runtime, title=current.title, place=place),
+        current=current,
+        complaint=f"the cluster had no place for {place}. Add nodes, or set fewer workers or "
         "data_cpus in the runtime file; `ray status` says what is taken. The same command resumes.",
     )
 

@@ -17,15 +17,13 @@ from ray.data.collate_fn import ArrowBatchCollateFn
 from pbrlib.data.draws.fetch import fetch
 from pbrlib.data.shards.dataset import DataSet
 from ray_jobs.fit.pace import Pace
+from ray_jobs.rayinternals import NODE_LABEL
 
 if TYPE_CHECKING:
     from pbrlib.data.draws.batch import RawBatch
 
 DRAWS_PER_BLOCK = 32
 """Draws that one data task fetches: some 30 MB of compressed tiles."""
-
-NODE_LABEL = "ray.io/node-id"
-"""Ray's own label of every node."""
 
 _SHOWN = 3
 """Shards that a message names."""

@@ -16,7 +16,8 @@ from ray.train import UserCallback
 
 from pbrlib import errors, storage
 from pbrlib.train.failures import Cause, Failures, RankFailure, most_telling_failure
-from pbrlib.train.record.incidents import FAILURE, note_incident
+from pbrlib.train.record.incidents import FAILURE, note_incident, read_incidents
+from ray_jobs.fit.currentphase import CurrentPhase
 
 _SHOWN = 300
 """Characters of an error's message that are kept: of an unexpected one it may be a whole log."""
@@ -29,6 +30,10 @@ _FULL_DEVICE = re.compile(r"CUDA error: out of memory|CU(BLAS|DNN|SOLVER)_STATUS
 
 _MEMORY = "running low on memory"
 """What Ray's memory monitor writes into the death of an actor."""
+
+
+RETRIED = "retried"
+"""The verdict on a failure that another attempt follows."""
 
 
 class WorkerFailedError(Exception):
@@ -85,23 +90,37 @@ def raise_failure(directory: Path) -> None:
         raise kind(note["message"])
 
 
-class FailureWatch(UserCallback):
-    """Hears of every failed attempt in the controller: writes it down, and ends what would come again.
+def retries_spent(directory: Path, *, since: float) -> int | None:
+    """Return how many retries a phase has spent; None unless the last failure since a time was retried."""
+    failures = [
+        line for line in read_incidents(directory) if line["kind"] == "failed" and line["at"] >= since
+    ]
+    if not failures or failures[-1]["verdict"] != RETRIED:
+        return None
+    return int(failures[-1]["retries_spent"])
 
-    ``committed`` is the step of the checkpoint from which the fit begins, ``counted`` how many of the retries
-    are spent.
+
+class FailureWatch(UserCallback):
+    """Writes every failed attempt down in the controller, and stops a phase whose failure would repeat.
+
+    ``committed`` is the step of the checkpoint from which the fit begins, ``counted`` the number of retries
+    of the current phase that are spent.
     """
 
     counted = 0
 
-    def __init__(self, directory: Path, *, phase: str, max_failures: int, committed: int = 0) -> None:
-        self._directory, self._max_failures = directory, max_failures
-        self._failures, self._committed = Failures(phase), committed
+    def __init__(self, current: CurrentPhase, *, max_failures: int, committed: int = 0) -> None:
+        self._current, self._max_failures = current, max_failures
+        self._directory, self._failures = current.directory, Failures(current.name)
+        self._committed = committed
         self._seen: set[str] = set()
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        """Keeps the step of the last checkpoint: a process that dies without a word died behind it."""
-        self._committed = metrics[0].get("step", self._committed)
+        """Keep the step of the newest checkpoint; with another phase the retries count anew."""
+        if self._current.directory != self._directory:
+            self._directory, self._failures = self._current.directory, Failures(self._current.name)
+            self.counted = 0
+        self._committed = metrics[0]["step"]
 
     def after_exception(self, run_context: Any, worker_exceptions: Mapping[int, Exception]) -> None:
         """Runs before Ray decides; Ray may ask more than once about the same dead workers."""
@@ -121,7 +140,7 @@ class FailureWatch(UserCallback):
         # A node that is taken away costs none of the retries.
         self.counted += not any(one.preempted for one in attempt)
         repeated = self._failures.judge(attempt, committed=self._committed)
-        verdict = "retried"
+        verdict = RETRIED
         if self._stops(repeated):
             verdict = "stops: it would come again"
         elif self.counted > self._max_failures:
@@ -136,8 +155,9 @@ class FailureWatch(UserCallback):
             error=failure.error,
             message=failure.message,
             verdict=verdict,
+            retries_spent=self.counted,
         )
-        return verdict == "retried"
+        return verdict == RETRIED
 
     def _stops(self, repeated: errors.RepeatedError | None) -> bool:
         """Whether the next attempt is told to end; where nothing can be written it has to find out again."""

@@ -1,15 +1,17 @@
-"""One phase as one TorchTrainer fit."""
+"""Train a phase as a TorchTrainer fit, which may have trained other phases before."""
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import ray
 import ray.train
+import torch
 from ray import exceptions as lost
 from ray.train import ControllerError, TrainingFailedError, UserCallback, WorkerGroupError
 
@@ -24,6 +26,7 @@ from pbrlib.train.record.incidents import FAILURE, note_incident
 from pbrlib.train.record.rundirectory import SNAPSHOT
 from ray_jobs.cluster.stopping import stopping_after_checkpoint
 from ray_jobs.fit.capacity import scaling_of, start_watch
+from ray_jobs.fit.currentphase import CurrentPhase
 from ray_jobs.fit.failures import (
     FailureWatch,
     failed,
@@ -31,11 +34,13 @@ from ray_jobs.fit.failures import (
     pbr_error_in,
     raise_failure,
     rank_failure,
+    retries_spent,
     write_failure,
 )
 from ray_jobs.fit.gauges import PhaseGauges
 from ray_jobs.fit.placement import write_placement
 from ray_jobs.fit.raystorage import storage_of
+from ray_jobs.fit.relay import ControllerToRelay, jobs_of
 from ray_jobs.fit.runtime import RayRuntime
 from ray_jobs.fit.starting import StartStages
 from ray_jobs.fit.trainer import ProcessGroupConfig, Trainer
@@ -45,27 +50,48 @@ _LOST_IN_START = ("host memory", "lost", "outage", "peer")
 """Causes of a failed start that another start may cure."""
 
 
+MakeTrainer: TypeAlias = Callable[[Any], Trainer]
+"""A function that makes the trainer of a fit, given a relay, or None for a fit of one phase."""
+
+RunFit: TypeAlias = Callable[[PhaseJob, MakeTrainer], None]
+"""A function that has a phase trained in a fit; raises the error with which the fit ended."""
+
+
 class LostControllerError(errors.OutageError):
     """The process that leads a fit is gone: it was ended from outside, or died, or its node was lost."""
 
 
-def launch_on_ray(
-    job: PhaseJob, *, callbacks: Sequence[UserCallback] = (), work: RankWork = run_phase
-) -> Path:
-    """Trains a phase as one TorchTrainer fit, ``work`` on every rank, and returns its best checkpoint.
+def run_alone(job: PhaseJob, make: MakeTrainer) -> None:
+    """Train a phase in a fit of its own, in this thread."""
+    make(None).fit()
 
-    Where the nodes could hold it, it waits for its place, since other runs and sweeps may be in it.
-    ``callbacks`` are told of every report. A checkpoint that proves damaged is set aside, and another fit
-    goes on from the one before. Raises the worker's PbrError, as the one it was, when that is what stopped
-    it, and RepeatedError when an attempt ended where one before it had ended.
+
+def launch_on_ray(
+    job: PhaseJob,
+    *,
+    callbacks: Sequence[UserCallback] = (),
+    work: RankWork = run_phase,
+    run: RunFit = run_alone,
+) -> Path:
+    """Train a phase, ``work`` on every rank, and return its best checkpoint.
+
+    If the nodes could hold its workers but are in use, the fit waits, since other runs and sweeps end.
+    ``callbacks`` receive every report. A damaged checkpoint is set aside, and another fit continues from the
+    one before. Raises the PbrError of the worker that stopped the phase, and RepeatedError when an attempt
+    ended as an earlier one.
     """
-    return retry_without_damaged(job.directory, lambda: _fit(job, callbacks=callbacks, work=work))
+    return retry_without_damaged(job.directory, lambda: _fit(job, callbacks=callbacks, work=work, run=run))
 
 
 def launch_for_command(job: PhaseJob) -> Path:
-    """``launch_on_ray``, where retries that were spent on no error of the program end in a message."""
+    """Train a phase in a fit of its own; raises as ``explain_retries`` does."""
+    return explain_retries(job, lambda: launch_on_ray(job))
+
+
+def explain_retries(job: PhaseJob, launch: Callable[[], Path]) -> Path:
+    """Launch a phase; raises OutageError if its last retry ended without an error of the program."""
     try:
-        return launch_on_ray(job)
+        return launch()
     except TrainingFailedError as error:
         last = [rank_failure(cause, rank=number) for number, cause in enumerate(causes(error))]
         if not last or any(failure.cause == "error" for failure in last):
@@ -93,30 +119,36 @@ def _lost(job: PhaseJob, error: BaseException) -> LostControllerError:
     )
 
 
-def _fit(job: PhaseJob, *, callbacks: Sequence[UserCallback], work: RankWork) -> Path:
-    """One fit, or several, and the best checkpoint after them.
+def _fit(job: PhaseJob, *, callbacks: Sequence[UserCallback], work: RankWork, run: RunFit) -> Path:
+    """Train a phase in one fit, or several, and return its best checkpoint.
 
-    Ray replaces workers that are lost while they train. Where they are lost while they start, or cannot join
+    Ray replaces workers that are lost while they train. If they are lost while they start, or cannot join
     each other, the fit ends, and another fit is made, which counts as a retry.
     """
     job.directory.mkdir(parents=True, exist_ok=True)
     (job.directory / FAILURE).unlink(missing_ok=True)
-    watch = FailureWatch(
-        job.directory, phase=job.phase, max_failures=job.runtime.max_failures, committed=_committed(job)
-    )
+    # An older version left Ray's list of checkpoints there, and Ray requires each that is on it.
+    (job.directory / SNAPSHOT).unlink(missing_ok=True)
+    began = time.time()
+    current = CurrentPhase(job.directory)
+    watch = FailureWatch(current, max_failures=job.runtime.max_failures, committed=_committed(job))
+
+    def make(relay: Any) -> Trainer:
+        own = [current, watch, start_watch(job.runtime, current=current), StartStages(current)]
+        if relay is not None:
+            own.append(ControllerToRelay(relay))
+        left = job.runtime.max_failures - watch.counted
+        return _trainer(job, callbacks=[*own, *callbacks], work=work, max_failures=left, relay=relay)
+
     while True:
         try:
-            return _one_fit(
-                job,
-                callbacks=[
-                    watch,
-                    start_watch(job.runtime, title=job.title),
-                    StartStages(job.directory),
-                    *callbacks,
-                ],
-                work=work,
-                max_failures=job.runtime.max_failures - watch.counted,
-            )
+            return _one_fit(job, make=make, run=run)
+        except WorkerGroupError:
+            # Ray counts the failures of all phases of a fit together, and this phase may have retries left.
+            spent = retries_spent(job.directory, since=began)
+            if spent is None:
+                raise
+            watch.counted = spent
         except ControllerError as error:
             failure = error.controller_failure
             if rank_failure(failure).cause not in _LOST_IN_START:
@@ -133,14 +165,10 @@ def _committed(job: PhaseJob) -> int:
     return step_of_checkpoint(found[-1]) if found else 0
 
 
-def _one_fit(
-    job: PhaseJob, *, callbacks: Sequence[RayTrainCallback], work: RankWork, max_failures: int
-) -> Path:
-    # An older version left Ray's list of checkpoints there, and Ray requires each that is on it.
-    (job.directory / SNAPSHOT).unlink(missing_ok=True)
+def _one_fit(job: PhaseJob, *, make: MakeTrainer, run: RunFit) -> Path:
     try:
         with stopping_after_checkpoint(job.directory):
-            _trainer(job, callbacks=callbacks, work=work, max_failures=max_failures).fit()
+            run(job, make)
     except TrainingFailedError as error:
         raise_failure(job.directory)
         # What kept a worker from leaving word, or the controller from keeping its record, such as S3.
@@ -155,12 +183,12 @@ def _one_fit(
 
 
 def _trainer(
-    job: PhaseJob, *, callbacks: Sequence[RayTrainCallback], work: RankWork, max_failures: int
+    job: PhaseJob, *, callbacks: Sequence[RayTrainCallback], work: RankWork, max_failures: int, relay: Any
 ) -> Trainer:
     runtime = job.runtime
     return Trainer(
         train_worker,
-        train_loop_config={"job": job, "work": work, **_about(job)},
+        train_loop_config={"job": job, "work": work, "relay": relay, **_about(job)},
         torch_config=ProcessGroupConfig(
             backend="nccl" if runtime.device == "cuda" else "gloo", timeout_s=runtime.collective_timeout_s
         ),
@@ -195,11 +223,17 @@ def _about(job: PhaseJob) -> dict[str, str]:
 
 
 def train_worker(config: Mapping[str, Any]) -> None:
-    """What every rank runs."""
-    job: PhaseJob = config["job"]
-    work: RankWork = config["work"]
-    if (job.directory / FAILURE).exists():
-        return
+    """Train the job of the configuration on a rank, or those of its relay until one has failed for good."""
+    work, relay = config["work"], config["relay"]
+    for job in [config["job"]] if relay is None else jobs_of(relay):
+        if (job.directory / FAILURE).exists():
+            return
+        _train(job, work)
+        _release_memory()
+
+
+def _train(job: PhaseJob, work: RankWork) -> None:
+    """Train a phase on this rank."""
     began, runtime = time.time(), None
     try:
         cache = None if job.runtime.tile_cache is None else TileCache.of(job.runtime.tile_cache)
@@ -221,3 +255,14 @@ def train_worker(config: Mapping[str, Any]) -> None:
         rank = ray.train.get_context().get_world_rank()
         step = None if runtime is None else runtime.step
         raise failed(error, rank=rank, step=step, began=began) from error
+    finally:
+        if runtime is not None:
+            runtime.close()
+
+
+def _release_memory() -> None:
+    """Free what a finished phase has left, and begin a new peak of GPU memory."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()

@@ -26,6 +26,7 @@ from pbrlib.rehearsal.checks import Check, Talk, data_readable, storage_shared
 from pbrlib.rehearsal.node import DRIVERS_TOKEN, NodeFacts, inspect_node, read_token, write_token
 from pbrlib.train.runtimespec import RuntimeSpec
 from ray_jobs.fit.capacity import scaling_of, start_watch
+from ray_jobs.fit.currentphase import CurrentPhase
 from ray_jobs.fit.fit import causes
 from ray_jobs.fit.raystorage import storage_of
 from ray_jobs.fit.trainer import Trainer
@@ -54,7 +55,7 @@ def check_collectives(runtime: RuntimeSpec, *, scratch: Path, gradient_bytes: in
         run_config=ray.train.RunConfig(
             name="talk",
             **storage_of(scratch),
-            callbacks=[start_watch(runtime, title="talk")],  # type: ignore[list-item]
+            callbacks=[start_watch(runtime, current=CurrentPhase(Path("rehearsal/talk")))],  # type: ignore[list-item]
             failure_config=FailureConfig(max_failures=0, controller_failure_limit=-1),
         ),
     )

@@ -135,6 +135,11 @@ class RayRuntime(ProcessGroup):
         figures = figures_of(metrics, self._selection)
         ray.train.report({**figures, "step": step, PHASE: str(self._directory), **placement()})
 
+    def close(self) -> None:
+        """End the stream of batches."""
+        if self._batches is not None:
+            self._batches.close()
+
     def is_preempted(self) -> bool:
         """True once for each notice that Ray was given of its workers' nodes, such as a spot instance's."""
         info = ray.train.get_preemption_info()

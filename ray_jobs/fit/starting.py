@@ -6,13 +6,13 @@ The controller of the fit, a process of its own, imports this module, so it impo
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 from ray.train import ControllerError
 
 from pbrlib.errors import OutageError
 from pbrlib.train.record.timesheet import enter_stage
+from ray_jobs.fit.currentphase import CurrentPhase
 from ray_jobs.fit.failures import WorkerFailedError, rank_failure
 from ray_jobs.rayinternals import (
     ControllerCallback,
@@ -39,11 +39,12 @@ class StartWatch(ControllerCallback):
 
     Args:
         patience_s: How long one search may last, from the start of the fit or the loss of its workers.
-        complaint: What its end says.
+        current: The phase that the fit trains.
+        complaint: What the error says after the title of the phase.
     """
 
-    def __init__(self, *, patience_s: float, complaint: str) -> None:
-        self._patience_s, self._complaint = patience_s, complaint
+    def __init__(self, *, patience_s: float, current: CurrentPhase, complaint: str) -> None:
+        self._patience_s, self._current, self._complaint = patience_s, current, complaint
         self._searches_since: float | None = None
 
     def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:
@@ -76,7 +77,7 @@ class StartWatch(ControllerCallback):
         if self._searches_since is None:
             self._searches_since = now
         if now - self._searches_since > self._patience_s:
-            raise OutageError(self._complaint)
+            raise OutageError(f"{self._current.title}: {self._complaint}")
         if is_same:
             time.sleep(_PAUSE_S)
 
@@ -108,13 +109,13 @@ class PlaceOfFailedStart(ControllerCallback, WorkerGroupCallback):
 class StartStages(WorkerGroupCallback):
     """Enters into the time sheet of a phase what its workers are doing before they run our code."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, current: CurrentPhase) -> None:
+        self._current = current
 
     def before_worker_group_start(self, worker_group_context: Any) -> None:
         """Runs when the resources of the workers are asked for."""
-        enter_stage(self._directory, "workers")
+        enter_stage(self._current.directory, "workers")
 
     def after_worker_group_start(self, worker_group: Any) -> None:
         """Runs when the workers are joined to a group, and before they load the train function."""
-        enter_stage(self._directory, "program")
+        enter_stage(self._current.directory, "program")

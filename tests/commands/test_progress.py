@@ -18,7 +18,7 @@ import ray_jobs.progress
 from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.describe.overview import overview_of
 from pbrlib.curriculum.ladder import Ladder, LadderEntry
-from pbrlib.curriculum.run import PhaseJob, resolve
+from pbrlib.curriculum.run import PhaseJob, one_by_one, resolve
 from pbrlib.data.shards.dataspec import DataSpec
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import CheckpointError, DataError, GateError
@@ -131,7 +131,7 @@ def test_ladder_json_is_true_at_every_moment(
         return trained(job)
 
     work = work_of([[curriculum("one")]], data=shard_folder, runs=tmp_path)
-    work.train(launch)
+    work.train(one_by_one(launch))
     assert moments == [
         {"one/A1": "training", "one/A2": "waiting"},
         {"one/A1": "finished", "one/A2": "training"},
@@ -148,7 +148,7 @@ def test_ladder_json_is_true_at_every_moment(
     assert "one/A1  epoch 0.5  step 4/8  loss 0.5000" in said
     assert "2 of 2 phases, 100 % of all samples" in said
 
-    work_of([[curriculum("one")]], data=shard_folder, runs=tmp_path).train(never)
+    work_of([[curriculum("one")]], data=shard_folder, runs=tmp_path).train(one_by_one(never))
     assert set(states(tmp_path).values()) == {"finished before"}
     assert "one/A2: finished before," in capsys.readouterr().out
 
@@ -181,7 +181,7 @@ def test_a_start_says_what_it_does_where_that_lasts(
         return trained(job)
 
     one = curriculum("one").partition("  A2:")[0]
-    work_of([[one]], data=shard_folder, runs=tmp_path).train(launch)
+    work_of([[one]], data=shard_folder, runs=tmp_path).train(one_by_one(launch))
     (line,) = [line for line in "".join(said).splitlines() if "step 1/8" in line]
     assert line.endswith("input stall 0 %"), "no time is left to be said yet"
 
@@ -199,7 +199,7 @@ def test_a_failed_attempt_and_a_stall_are_said_in_a_line_each(
         return trained(job)
 
     one = curriculum("one").partition("  A2:")[0]
-    work_of([[one]], data=shard_folder, runs=tmp_path).train(launch)
+    work_of([[one]], data=shard_folder, runs=tmp_path).train(one_by_one(launch))
     lines = "".join(said).splitlines()
     assert "one/A1: step 3, rank 1: ActorDiedError: gone; retried" in lines
     assert "one/A1: step 3: rank 0 has waited 60 s for its input: shard-1.parquet" in lines
@@ -218,7 +218,7 @@ def test_the_next_command_corrects_what_a_killed_one_left(shard_folder: Path, tm
         raise _Killed(left)
 
     with pytest.raises(_Killed) as caught:
-        work.train(killed)
+        work.train(one_by_one(killed))
     (tmp_path / "ladder.json").write_text(str(caught.value))
     seen = []
 
@@ -226,7 +226,7 @@ def test_the_next_command_corrects_what_a_killed_one_left(shard_folder: Path, tm
         seen.append(states(tmp_path))
         return trained(job)
 
-    work_of([[curriculum("one")]], data=shard_folder, runs=tmp_path).train(launch)
+    work_of([[curriculum("one")]], data=shard_folder, runs=tmp_path).train(one_by_one(launch))
     assert seen[0] == {"one/A1": "training", "one/A2": "waiting"}
     assert set(states(tmp_path).values()) == {"finished"}
 
@@ -241,7 +241,7 @@ def test_the_stamp_is_renewed_while_nothing_changes(shard_folder: Path, tmp_path
         eventually(lambda: (tmp_path / "ladder.json").stat().st_ino != before)
         return trained(job)
 
-    work_of([[curriculum("one")]], data=shard_folder, runs=tmp_path).train(launch)
+    work_of([[curriculum("one")]], data=shard_folder, runs=tmp_path).train(one_by_one(launch))
 
 
 def test_families_side_by_side_are_all_shown_as_training(shard_folder: Path, tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_families_side_by_side_are_all_shown_as_training(shard_folder: Path, tmp
         "A2": {"A1": "finished", "A2": "training"},
     }
     work = work_of([[curriculum("a"), curriculum("b")]], data=shard_folder, runs=tmp_path)
-    work.train(launch, room=lambda: 2)
+    work.train(one_by_one(launch), room=lambda: 2)
     assert set(states(tmp_path).values()) == {"finished"}
 
 
@@ -278,7 +278,7 @@ def test_a_failure_is_told_when_it_happens_and_the_others_go_on_to_their_end(
 
     waves = [[curriculum("a"), curriculum("b")], [curriculum("c")]]
     with pytest.raises(DataError, match="shard 3"):
-        work_of(waves, data=shard_folder, runs=tmp_path).train(launch, room=lambda: 2)
+        work_of(waves, data=shard_folder, runs=tmp_path).train(one_by_one(launch), room=lambda: 2)
     assert "a/A1: stopped. shard 3 is damaged." in said[0]
     assert record(tmp_path)["state"] == "stopped"
     assert states(tmp_path) == {
@@ -298,11 +298,11 @@ def test_a_failure_is_told_when_it_happens_and_the_others_go_on_to_their_end(
 def test_a_closed_gate_leaves_the_figures_and_what_it_said(shard_folder: Path, tmp_path: Path) -> None:
     work = work_of([[curriculum("one", gate=True)]], data=shard_folder, runs=tmp_path)
     with pytest.raises(GateError):
-        work.train(trained)
+        work.train(one_by_one(trained))
     second = record(tmp_path)["phases"][1]
     assert (second["state"], second["gate"], second["best"]) == ("stopped", "closed", 0.25)
     assert "did not pass its gate" in second["error"]
-    work.train(never, force="toy data")
+    work.train(one_by_one(never), force="toy data")
     second = record(tmp_path)["phases"][1]
     assert (second["state"], second["gate"], second["error"]) == ("finished before", "forced", None)
 
@@ -324,7 +324,7 @@ def test_an_interrupt_ends_the_command_at_once_and_says_so(shard_folder: Path, t
 
     work = work_of([[curriculum("a"), curriculum("b")]], data=shard_folder, runs=tmp_path)
     with pytest.raises(KeyboardInterrupt) as caught:
-        work.train(launch, room=lambda: 2)
+        work.train(one_by_one(launch), room=lambda: 2)
     assert str(caught.value) == (
         "resume with the same command (a/A1 goes on at step 8 of 8, b/A1 goes on at step 0 of 8)"
     )
@@ -362,7 +362,7 @@ def test_a_narrow_window_shows_whole_columns(
     shard_set: ShardSet, shard_folder: Path, tmp_path: Path, width: int, last: str
 ) -> None:
     work = work_of([[curriculum("albedo")]], data=shard_folder, runs=tmp_path)
-    work.train(trained)
+    work.train(one_by_one(trained))
     text = io.StringIO()
     console = Console(file=text, force_terminal=True, color_system=None, width=width, _environ={})
     overview = overview_of(work.ladder, phases=work.phases, rows=shard_set.rows)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from pbrlib.curriculum.climb import climb, phases_on_nodes
+from pbrlib.curriculum.climb import Carry, climb, phases_on_nodes
 from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.ladder import Ladder, LadderEntry
 from pbrlib.curriculum.spec import Curriculum
@@ -57,6 +57,16 @@ class Log:
         return [event.split()[0] for event in self.events if event.endswith("begins")]
 
 
+def each(carry: Callable[[Curriculum, str], None]) -> Carry:
+    """Carries out the phases of a curriculum one by one."""
+
+    def all_of(curriculum: Curriculum, phases: Iterator[str]) -> None:
+        for phase in phases:
+            carry(curriculum, phase)
+
+    return all_of
+
+
 def phases_of(ladder: Ladder) -> dict[str, tuple[str, ...]]:
     return {curriculum.name: ("0", "1") for curriculum in ladder.curricula}
 
@@ -66,7 +76,7 @@ def test_two_families_of_a_wave_train_at_the_same_time_where_there_is_room() -> 
     # Each first phase ends only when the other has begun.
     climb(
         ladder,
-        lambda curriculum, phase: log.carry(curriculum, phase, lambda name: both.wait() and None),
+        each(lambda curriculum, phase: log.carry(curriculum, phase, lambda name: both.wait() and None)),
         phases=phases_of(ladder),
         room=lambda: 2,
     )
@@ -84,7 +94,7 @@ def test_no_more_train_at_once_than_there_is_room_for(room: int, expected: int) 
         first = curriculum.name in "abcd"[:expected] and phase == "0"
         log.carry(curriculum, phase, lambda name: (full.wait() if first else time.sleep(0.01)) and None)
 
-    climb(ladder, carry, phases=phases_of(ladder), room=lambda: room)
+    climb(ladder, each(carry), phases=phases_of(ladder), room=lambda: room)
     assert log.most == expected
     assert len(log.begun()) == 8
     for name in "abcd":
@@ -96,8 +106,10 @@ def test_without_room_families_come_in_their_order_and_in_this_thread() -> None:
     ladder, log, threads = ladder_of("ab", "c"), Log(), set()
     climb(
         ladder,
-        lambda curriculum, phase: log.carry(
-            curriculum, phase, lambda name: threads.add(threading.current_thread())
+        each(
+            lambda curriculum, phase: log.carry(
+                curriculum, phase, lambda name: threads.add(threading.current_thread())
+            )
         ),
         phases=phases_of(ladder),
         room=lambda: 1,
@@ -111,8 +123,10 @@ def test_a_wave_waits_for_the_whole_of_the_one_before() -> None:
     slow = {"a1", "b1", "c0"}
     climb(
         ladder,
-        lambda curriculum, phase: log.carry(
-            curriculum, phase, lambda name: time.sleep(0.1 if name in slow else 0.0)
+        each(
+            lambda curriculum, phase: log.carry(
+                curriculum, phase, lambda name: time.sleep(0.1 if name in slow else 0.0)
+            )
         ),
         phases=phases_of(ladder),
         room=lambda: 2,
@@ -142,7 +156,7 @@ def test_after_a_failure_what_runs_beside_ends_and_nothing_else_begins() -> None
     with pytest.raises(GateError, match="a0 is not good enough"):
         climb(
             ladder,
-            lambda curriculum, phase: log.carry(curriculum, phase, act),
+            each(lambda curriculum, phase: log.carry(curriculum, phase, act)),
             phases=phases_of(ladder),
             room=lambda: 2,
         )
@@ -157,7 +171,7 @@ def test_room_is_asked_when_a_wave_of_several_begins() -> None:
         asked.append(len(log.begun()))
         return 1
 
-    climb(ladder, log.carry, phases=phases_of(ladder), room=room)
+    climb(ladder, each(log.carry), phases=phases_of(ladder), room=room)
     assert asked == [2, 8]
 
 

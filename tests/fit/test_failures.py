@@ -19,7 +19,9 @@ from pbrlib.errors import DataError, OutageError, RepeatedError
 from pbrlib.storage.s3errors import translated_errors
 from pbrlib.train.record.incidents import INCIDENTS, format_incident
 from pbrlib.train.stall import StalledError
+from ray_jobs.fit.currentphase import CurrentPhase
 from ray_jobs.fit.failures import FailureWatch, failed, pbr_error_in, raise_failure, rank_failure
+from ray_jobs.fit.placement import PHASE
 from ray_jobs.fit.trainer import ProcessGroupConfig
 
 PEER = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:{}"
@@ -31,11 +33,17 @@ class Fit:
 
     def __init__(self, directory: Path, *, max_failures: int = 9) -> None:
         self.directory, self.attempts = directory, 0
-        self.watch = FailureWatch(directory, phase="A1", max_failures=max_failures)
+        self.current = CurrentPhase(directory)
+        self.watch = FailureWatch(self.current, max_failures=max_failures)
 
     def fails(self, errors: Mapping[int, Exception], *, committed: int = 0) -> None:
-        self.watch.after_report(None, [{"step": committed}], None)
+        self.reports(self.current.directory, step=committed)
         self.watch.after_exception(None, errors)
+
+    def reports(self, directory: Path, *, step: int) -> None:
+        """Hand the report of a phase to the callbacks, as the controller does."""
+        for callback in (self.current, self.watch):
+            callback.after_report(None, [{"step": step, PHASE: str(directory)}], None)
 
     def worker(self, error: Exception, *, step: int | None, rank: int = 0) -> Exception:
         """The error of a worker, as it arrives from another process."""
@@ -57,7 +65,9 @@ class Fit:
 
 @pytest.fixture
 def fit(tmp_path: Path) -> Fit:
-    return Fit(tmp_path)
+    folder = tmp_path / "A1-0"
+    folder.mkdir()
+    return Fit(folder)
 
 
 ACTORS = itertools.count()

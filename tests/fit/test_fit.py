@@ -52,7 +52,7 @@ def fits(monkeypatch: pytest.MonkeyPatch, budgets: list[int]) -> list[Any]:
         return Trainer()
 
     monkeypatch.setattr(fit, "_trainer", trainer)
-    monkeypatch.setattr(fit, "start_watch", lambda runtime, title: None)
+    monkeypatch.setattr(fit, "start_watch", lambda runtime, current: None)
     return ends
 
 

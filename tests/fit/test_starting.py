@@ -30,9 +30,11 @@ from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 from pbrlib import storage
 from pbrlib.errors import OutageError
 from pbrlib.train.record.timesheet import TIME_SHEET
+from ray_jobs.fit.currentphase import CurrentPhase
 from ray_jobs.fit.failures import WorkerFailedError
 from ray_jobs.fit.starting import StartStages, StartWatch
 
+CURRENT = CurrentPhase(Path("runs/albedo/A1-0"))
 IN_VAIN = ReschedulingState(ControllerError(WorkerGroupStartupTimeoutError(2)))
 SEARCH = SchedulingState(NoopDecision())
 LOST = RestartingState(WorkerGroupError("lost", {0: lost.RayActorError(error_msg="died")}))
@@ -58,7 +60,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 @pytest.fixture
 def visit() -> Visit:
     """Brings the controller into a state, as Ray does."""
-    watch, states = StartWatch(patience_s=100.0, complaint="A1: no place."), [InitializingState()]
+    watch, states = (
+        StartWatch(patience_s=100.0, current=CURRENT, complaint="no place."),
+        [InitializingState()],
+    )
 
     def visit(state: Any) -> None:
         states.append(state)
@@ -73,7 +78,7 @@ def test_looks_in_vain_end_a_fit_once_its_time_is_over(clock: SimpleNamespace, v
     visit(IN_VAIN)
     visit(SEARCH)
     clock.now += 2
-    with pytest.raises(OutageError, match="A1: no place"):
+    with pytest.raises(OutageError, match="albedo/A1-0: no place"):
         visit(IN_VAIN)
     assert clock.paused == 0.0
 
@@ -96,7 +101,7 @@ def test_a_search_that_never_leaves_its_state_pauses_and_ends(clock: SimpleNames
         visit(LOST)
     assert clock.paused == pytest.approx(1.0)
     clock.now += 101
-    with pytest.raises(OutageError, match="A1: no place"):
+    with pytest.raises(OutageError, match="albedo/A1-0: no place"):
         visit(LOST)
 
 
@@ -115,7 +120,7 @@ def test_a_worker_that_dies_in_its_start_ends_the_fit(visit: Visit) -> None:
 
 
 def test_the_time_sheet_says_when_workers_start_and_when_they_are_joined(tmp_path: Path) -> None:
-    stages = StartStages(tmp_path)
+    stages = StartStages(CurrentPhase(tmp_path))
     stages.before_worker_group_start(None)
     stages.after_worker_group_start(None)
     lines = storage.read_records(tmp_path / TIME_SHEET)
@@ -127,4 +132,4 @@ def test_the_time_sheet_says_when_workers_start_and_when_they_are_joined(tmp_pat
 
 def test_a_start_does_not_depend_on_its_time_sheet(tmp_path: Path) -> None:
     (tmp_path / TIME_SHEET).mkdir()
-    StartStages(tmp_path).before_worker_group_start(None)
+    StartStages(CurrentPhase(tmp_path)).before_worker_group_start(None)

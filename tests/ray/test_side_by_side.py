@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pbrlib.curriculum.config.load import load_ladder
-from pbrlib.curriculum.run import PhaseJob, launch_local
+from pbrlib.curriculum.run import PhaseJob, launch_local, one_by_one
 from pbrlib.data.shards.dataspec import DataSpec
 from pbrlib.train.checkpoint.players import weights_file
 from pbrlib.train.record.rundirectory import RunDirectory
@@ -76,7 +76,7 @@ def test_two_fits_at_once_train_the_same_networks_as_one_process_alone(
             runtime=runtime,
             phases={one.name: tuple(one.phases) for one in ladder.curricula},
         )
-        work.train(launch if room == 2 else launch_local, room=lambda room=room: room)
+        work.train(one_by_one(launch if room == 2 else launch_local), room=lambda room=room: room)
         assert {state for state, _ in states(runs)} == {"finished"}
         weights.append([weights_file(RunDirectory(runs, name=name).best()[0]).read_bytes() for name in NAMES])
     assert weights[0] == weights[1]

@@ -34,6 +34,11 @@ def note_incident(directory: Path, incident: Incident, **values: Any) -> None:
         storage.append_lines(directory / INCIDENTS, json.dumps(line) + "\n")
 
 
+def read_incidents(directory: Path) -> list[dict[str, Any]]:
+    """Return the lines of a phase's file, the oldest first."""
+    return storage.read_records(directory / INCIDENTS)
+
+
 def format_incident(line: Mapping[str, Any]) -> str:
     """Format a line of the file as a sentence."""
     where = "" if line.get("step") is None else f"step {line['step']}"
