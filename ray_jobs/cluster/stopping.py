@@ -18,7 +18,7 @@ from types import FrameType
 import click
 
 from pbrlib.errors import DataError
-from pbrlib.train.checkpoint.state import checkpoints
+from pbrlib.train.checkpoint.state import newest_step
 
 WAIT = "RAY_JOB_STOP_WAIT_TIME_S"
 """Ray's variable: how long it waits for the command of a stopped job. `pbr submit` sets it for its jobs."""
@@ -96,8 +96,8 @@ def _watch(directory: Path, ended: threading.Event) -> None:
     while not _asked.wait(timeout=0.5):
         if ended.is_set():
             return
-    before, limit = _committed(directory), time.monotonic() + _patience_s()
-    while _committed(directory) == before and time.monotonic() < limit:
+    before, limit = _newest_step(directory), time.monotonic() + _patience_s()
+    while _newest_step(directory) <= before and time.monotonic() < limit:
         if ended.wait(timeout=0.2):
             return
     with _lock:
@@ -111,9 +111,8 @@ def _patience_s() -> float:
     return max(float(os.environ.get(WAIT, _RAYS_WAIT_S)) - _ENDING_S, 0.0)
 
 
-def _committed(directory: Path) -> str | None:
-    """Return the name of the newest complete checkpoint."""
+def _newest_step(directory: Path) -> int:
     try:
-        return max((folder.name for folder in checkpoints(directory)), default=None)
+        return newest_step(directory)
     except (OSError, DataError):
-        return None
+        return 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import ray.exceptions as lost
 from ray.train import UserCallback
 
 from pbrlib import errors, storage
+from pbrlib.train.checkpoint.state import newest_step
 from pbrlib.train.failures import Cause, Failures, RankFailure, most_telling_failure
 from pbrlib.train.record.incidents import FAILURE, note_incident, read_incidents
 from ray_jobs.fit.currentphase import CurrentPhase
@@ -103,24 +105,22 @@ def retries_spent(directory: Path, *, since: float) -> int | None:
 class FailureWatch(UserCallback):
     """Writes every failed attempt down in the controller, and stops a phase whose failure would repeat.
 
-    ``committed`` is the step of the checkpoint from which the fit begins, ``counted`` the number of retries
-    of the current phase that are spent.
+    ``counted`` is the number of retries of the current phase that are spent.
     """
 
     counted = 0
 
-    def __init__(self, current: CurrentPhase, *, max_failures: int, committed: int = 0) -> None:
+    def __init__(self, current: CurrentPhase, *, max_failures: int) -> None:
         self._current, self._max_failures = current, max_failures
         self._directory, self._failures = current.directory, Failures(current.name)
-        self._committed = committed
+        self._committed = 0
         self._seen: set[str] = set()
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        """Keep the step of the newest checkpoint; with another phase the retries count anew."""
+        """Count the retries anew when the workers begin another phase."""
         if self._current.directory != self._directory:
             self._directory, self._failures = self._current.directory, Failures(self._current.name)
-            self.counted = 0
-        self._committed = metrics[0]["step"]
+            self.counted = self._committed = 0
 
     def after_exception(self, run_context: Any, worker_exceptions: Mapping[int, Exception]) -> None:
         """Runs before Ray decides; Ray may ask more than once about the same dead workers."""
@@ -129,14 +129,15 @@ class FailureWatch(UserCallback):
         if not is_known:
             self._judge([rank_failure(error, rank=rank) for rank, error in worker_exceptions.items()])
 
-    def failed_to_start(self, error: Exception, *, committed: int) -> bool:
+    def failed_to_start(self, error: Exception) -> bool:
         """Of a worker that never trained, told in the command, after its fit; whether to try again."""
-        self._committed = committed
         return self._judge([rank_failure(error)])
 
     def _judge(self, attempt: Sequence[RankFailure]) -> bool:
         """Writes an attempt's failure down; whether another one may follow."""
         failure = most_telling_failure(attempt)
+        with suppress(OSError, errors.DataError):  # what was known before has to do
+            self._committed = newest_step(self._directory)
         # A node that is taken away costs none of the retries.
         self.counted += not any(one.preempted for one in attempt)
         repeated = self._failures.judge(attempt, committed=self._committed)

@@ -19,7 +19,7 @@ from pbrlib import errors
 from pbrlib.curriculum.run import PhaseJob, RankWork, best_of, run_phase
 from pbrlib.data.shards.tilecache import TileCache
 from pbrlib.data.shards.union import open_data
-from pbrlib.train.checkpoint.state import checkpoints, step_of_checkpoint
+from pbrlib.train.checkpoint.state import newest_step
 from pbrlib.train.failures import most_telling_failure
 from pbrlib.train.fallback import retry_without_damaged
 from pbrlib.train.record.incidents import FAILURE, note_incident
@@ -107,7 +107,7 @@ def _lost(job: PhaseJob, error: BaseException) -> LostControllerError:
     note_incident(
         job.directory,
         "failed",
-        committed=_committed(job),
+        committed=newest_step(job.directory),
         cause="lost",
         error=type(error).__name__,
         message=message_of(error),
@@ -131,7 +131,7 @@ def _fit(job: PhaseJob, *, callbacks: Sequence[UserCallback], work: RankWork, ru
     (job.directory / SNAPSHOT).unlink(missing_ok=True)
     began = time.time()
     current = CurrentPhase(job.directory)
-    watch = FailureWatch(current, max_failures=job.runtime.max_failures, committed=_committed(job))
+    watch = FailureWatch(current, max_failures=job.runtime.max_failures)
 
     def make(relay: Any) -> Trainer:
         own = [current, watch, start_watch(job.runtime, current=current), StartStages(current)]
@@ -153,16 +153,10 @@ def _fit(job: PhaseJob, *, callbacks: Sequence[UserCallback], work: RankWork, ru
             failure = error.controller_failure
             if rank_failure(failure).cause not in _LOST_IN_START:
                 raise
-            again = watch.failed_to_start(failure, committed=_committed(job))
+            again = watch.failed_to_start(failure)
             raise_failure(job.directory)
             if not again:
                 raise
-
-
-def _committed(job: PhaseJob) -> int:
-    """The step of the newest checkpoint of a phase."""
-    found = checkpoints(job.directory)
-    return step_of_checkpoint(found[-1]) if found else 0
 
 
 def _one_fit(job: PhaseJob, *, make: MakeTrainer, run: RunFit) -> Path:

@@ -31,9 +31,9 @@ def test_a_run_that_is_asked_to_stop_goes_on_until_its_next_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(WAIT, "40")
-    commit(tmp_path, "checkpoint_1")
+    commit(tmp_path, "checkpoint_00000001")
     after(0.2, ask)
-    after(2.0, commit, tmp_path, "checkpoint_2")
+    after(2.0, commit, tmp_path, "checkpoint_00000002")
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt), answering_sigterm(), stopping_after_checkpoint(tmp_path):
         time.sleep(30)
@@ -55,8 +55,8 @@ def test_of_two_phases_side_by_side_both_get_their_checkpoint(
         for directory in (first, second):
             threading.Thread(target=train, args=(directory,), daemon=True).start()
         after(0.5, ask)
-        after(1.5, commit, first, "checkpoint_1")
-        after(3.0, commit, second, "checkpoint_1")
+        after(1.5, commit, first, "checkpoint_00000001")
+        after(3.0, commit, second, "checkpoint_00000001")
         started = time.monotonic()
         try:
             time.sleep(30)

@@ -17,6 +17,7 @@ from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
 from pbrlib.errors import DataError, OutageError, RepeatedError
 from pbrlib.storage.s3errors import translated_errors
+from pbrlib.train.checkpoint.state import STATE, name_of_checkpoint
 from pbrlib.train.record.incidents import INCIDENTS, format_incident
 from pbrlib.train.stall import StalledError
 from ray_jobs.fit.currentphase import CurrentPhase
@@ -37,13 +38,16 @@ class Fit:
         self.watch = FailureWatch(self.current, max_failures=max_failures)
 
     def fails(self, errors: Mapping[int, Exception], *, committed: int = 0) -> None:
-        self.reports(self.current.directory, step=committed)
+        folder = self.directory / name_of_checkpoint(committed)
+        if committed:
+            folder.mkdir(exist_ok=True)
+            (folder / STATE).touch()
         self.watch.after_exception(None, errors)
 
-    def reports(self, directory: Path, *, step: int) -> None:
+    def reports(self, directory: Path) -> None:
         """Hand the report of a phase to the callbacks, as the controller does."""
         for callback in (self.current, self.watch):
-            callback.after_report(None, [{"step": step, PHASE: str(directory)}], None)
+            callback.after_report(None, [{PHASE: str(directory)}], None)
 
     def worker(self, error: Exception, *, step: int | None, rank: int = 0) -> Exception:
         """The error of a worker, as it arrives from another process."""

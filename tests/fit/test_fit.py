@@ -16,7 +16,7 @@ from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import OutageError, RepeatedError
 from pbrlib.train.record.incidents import INCIDENTS
-from ray_jobs.fit import fit
+from ray_jobs.fit import failures, fit
 from ray_jobs.fit.failures import WorkerFailedError, rank_failure
 from tests.train.phases import job_of
 
@@ -86,8 +86,8 @@ def test_memory_that_runs_out_in_two_starts_stops_with_its_remedy(job: PhaseJob,
 def test_memory_that_runs_out_after_another_checkpoint_is_another_failure(
     job: PhaseJob, fits: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    committed = iter([0, 0, 40])
-    monkeypatch.setattr(fit, "_committed", lambda job: next(committed))
+    committed = iter([0, 40])
+    monkeypatch.setattr(failures, "newest_step", lambda directory: next(committed))
     fits += [out_of_memory(1), out_of_memory(2), tmp_path / "best"]
     assert fit.launch_on_ray(job) == tmp_path / "best"
 
@@ -95,8 +95,8 @@ def test_memory_that_runs_out_after_another_checkpoint_is_another_failure(
 def test_the_last_start_that_memory_ends_is_written_down_too(
     job: PhaseJob, fits: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    committed = iter([0, 0, 40, 80])
-    monkeypatch.setattr(fit, "_committed", lambda job: next(committed))
+    committed = iter([0, 40, 80])
+    monkeypatch.setattr(failures, "newest_step", lambda directory: next(committed))
     fits += [out_of_memory(1), out_of_memory(2), out_of_memory(3)]
     with pytest.raises(OutageError, match=r"max_failures is 2.*The same command resumes"):
         fit.launch_for_command(job)

@@ -9,13 +9,11 @@ import itertools
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
-from ray_jobs.fit.recorded import recorded
 
 from pbrlib import storage
 from pbrlib.curriculum.run import PhaseJob, run_phase
@@ -37,16 +35,6 @@ ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 SEGMENT, AT = 4, 6
 
-RECORDED_S = 60.0
-
-
-def _wait_for_record(directory: Path) -> None:
-    """Returns when Ray's controller has recorded a checkpoint: it asks the workers every second or so."""
-    limit = time.monotonic() + RECORDED_S
-    while not recorded(directory):
-        assert time.monotonic() < limit
-        time.sleep(0.05)
-
 
 def killed_once(job: PhaseJob, runtime: Runtime) -> None:
     """Trains the phase; rank 1 is killed in the middle of its second segment, the first time."""
@@ -55,7 +43,6 @@ def killed_once(job: PhaseJob, runtime: Runtime) -> None:
 
     def updating(self: Learner) -> None:
         if runtime.rank == 1 and next(steps) == AT and not killed.exists():
-            _wait_for_record(job.directory)
             killed.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         update(self)

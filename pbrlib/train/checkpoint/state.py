@@ -102,6 +102,11 @@ def checkpoints(directory: Path) -> list[Path]:
     return sorted(folder for folder in directory.glob("checkpoint_*") if is_complete(folder))
 
 
+def newest_step(directory: Path) -> int:
+    """Return the step of the newest complete checkpoint in the folder of a phase; 0 without one."""
+    return max(map(step_of_checkpoint, checkpoints(directory)), default=0)
+
+
 def write_state(folder: Path, state: State) -> None:
     """Write ``state.json`` with its own checksum; raises OSError."""
     content = asdict(state)
