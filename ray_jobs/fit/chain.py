@@ -53,7 +53,7 @@ class Chain:
 
     def launch(self, job: PhaseJob) -> Path:
         """Train a phase to its end, and return its best checkpoint; raises as ``launch_for_command`` does."""
-        return explain_retries(job, lambda: launch_on_ray(job, run=self._run))
+        return explain_retries(job, lambda: launch_on_ray(job, run=self.run))
 
     def end(self) -> None:
         """Let the workers end, and wait for the end of their fit."""
@@ -67,7 +67,7 @@ class Chain:
         if fit is not None:
             fit.abort()
 
-    def _run(self, job: PhaseJob, make: MakeTrainer) -> None:
+    def run(self, job: PhaseJob, make: MakeTrainer) -> None:
         """Train a job in the fit that waits, or in a new one."""
         if self._fit is None or not self._fit.is_running():
             self._fit = _RunningFit(make)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from ray.util.metrics import Gauge
@@ -31,7 +32,7 @@ SERVED = tuple(f"ray_{name}" for name, _ in (*_PLAIN.values(), _PROGRESS, _LOSS,
 
 
 class PhaseGauges:
-    """The gauges of one phase on the process of rank 0; Ray serves them until some seconds after its end."""
+    """The gauges of one phase on the process of rank 0; Ray serves them until that process has ended."""
 
     def __init__(self, *, curriculum: str, phase: str, run: str) -> None:
         self._labels = {"curriculum": curriculum, "phase": phase, "run": run}
@@ -39,6 +40,7 @@ class PhaseGauges:
         self._progress = Gauge(*_PROGRESS, tag_keys=LABELS)
         self._loss = Gauge(*_LOSS, tag_keys=(*LABELS, "term"))
         self._validation = Gauge(*_VALIDATION, tag_keys=(*LABELS, "metric"))
+        self._served: set[tuple[Gauge, frozenset[tuple[str, str]]]] = set()
 
     def set(self, values: Mapping[str, object], *, step: int) -> None:
         """Set the gauges of the given journal values; ignore values that have no gauge."""
@@ -47,13 +49,23 @@ class PhaseGauges:
                 continue
             family, _, rest = name.partition("/")
             if name == "total_steps":
-                self._progress.set(step / value, self._labels)
+                self._set(self._progress, step / value)
             elif name in self._plain:
-                self._plain[name].set(value, self._labels)
+                self._set(self._plain[name], value)
             elif family == "train":
-                self._loss.set(value, {**self._labels, "term": _term(rest)})
+                self._set(self._loss, value, term=_term(rest))
             elif family == "val":
-                self._validation.set(value, {**self._labels, "metric": rest})
+                self._set(self._validation, value, metric=rest)
+
+    def clear(self) -> None:
+        """Set every gauge to NaN, which no chart draws: the process may train other phases after this one."""
+        for gauge, labels in self._served:
+            gauge.set(math.nan, dict(labels))
+
+    def _set(self, gauge: Gauge, value: float, **labels: str) -> None:
+        tags = {**self._labels, **labels}
+        self._served.add((gauge, frozenset(tags.items())))
+        gauge.set(value, tags)
 
 
 def _term(name: str) -> str:

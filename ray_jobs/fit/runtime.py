@@ -136,9 +136,10 @@ class RayRuntime(ProcessGroup):
         ray.train.report({**figures, "step": step, PHASE: str(self._directory), **placement()})
 
     def close(self) -> None:
-        """End the stream of batches."""
+        """End the stream of batches, and clear the gauges of the phase."""
         if self._batches is not None:
             self._batches.close()
+        self._gauges.clear()
 
     def is_preempted(self) -> bool:
         """True once for each notice that Ray was given of its workers' nodes, such as a spot instance's."""

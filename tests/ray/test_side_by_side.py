@@ -83,14 +83,19 @@ def test_two_fits_at_once_train_the_same_networks_as_one_process_alone(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("families", [2, 1])
+@pytest.mark.parametrize(("curricula", "earlier"), [(2, 0), (1, 0), (1, 1)])
 def test_an_interrupted_command_ends_soon_and_the_same_command_resumes(
-    shard_folder: Path, trained_runs: Path, tmp_path: Path, families: int
+    shard_folder: Path, trained_runs: Path, tmp_path: Path, curricula: int, earlier: int
 ) -> None:
-    """Ctrl-C while two fits run, each in its thread, and while one runs in the main thread."""
+    """Ctrl-C while two fits run, while one runs in the main thread, and in the second phase of one."""
     runs, runtime = tmp_path / "runs", tmp_path / "runtime.yaml"
     runtime.write_text("workers: 1\n")
-    chosen = files(tmp_path, runs=trained_runs, epochs=12)[:families]
+    chosen = files(tmp_path, runs=trained_runs, epochs=12)[:curricula]
+    if earlier:
+        head, _, phase = chosen[0].read_text().partition("  A1:\n")
+        short = phase.replace("epochs: 12", "epochs: 1")
+        chosen[0].write_text(f"{head}  A1:\n{short}  A2:\n    starts_from: A1\n{phase}")
+    before = ["finished"] * earlier
     command = [sys.executable, "-m", "ray_jobs", "train", *map(str, chosen), "--runtime", str(runtime)]
     command += ["--data", str(shard_folder), "--runs", str(runs)]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
@@ -101,7 +106,7 @@ def test_an_interrupted_command_ends_soon_and_the_same_command_resumes(
     # Past the first checkpoint, and all of them at once.
     while [state for state, step in states(runs) if state == "training" and step > 6] != [
         "training"
-    ] * families:
+    ] * curricula:
         assert process.poll() is None and time.monotonic() < limit, log.read_text()
         time.sleep(0.1)
     asked = time.monotonic()
@@ -109,8 +114,10 @@ def test_an_interrupted_command_ends_soon_and_the_same_command_resumes(
     code = process.wait(timeout=60)
     print(f"ended after {time.monotonic() - asked:.1f} s")
     assert code == 130, log.read_text()
-    assert [state for state, _ in states(runs)] == ["stopped"] * families
+    assert [state for state, _ in states(runs)] == before + ["stopped"] * curricula
     assert "pbr: interrupted" in log.read_text()
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=180)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [state for state, _ in states(runs)] == ["finished"] * families
+    assert [state for state, _ in states(runs)] == [f"{one} before" for one in before] + [
+        "finished"
+    ] * curricula
