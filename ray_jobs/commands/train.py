@@ -103,10 +103,10 @@ def _train_on_ray(work: Work, *, address: str | None, force: str | None) -> None
     with ray_session(address=address, num_cpus=cpus, worker_output=work.runtime.ray_logs):
         # Ray reads its environment, which the session sets, when it is imported.
         from ray_jobs.fit.capacity import phases_in_cluster
-        from ray_jobs.fit.chain import chained
+        from ray_jobs.fit.sharedfit import shared_fit
 
         work.train(
-            lambda curriculum: chained(work.phases[curriculum.name]),
+            lambda curriculum: shared_fit(work.phases[curriculum.name]),
             room=lambda: phases_in_cluster(work.runtime),
             force=force,
         )

@@ -26,7 +26,7 @@ _END_S = 60.0
 
 
 @contextmanager
-def chained(phases: Sequence[str]) -> Iterator[Launcher]:
+def shared_fit(phases: Sequence[str]) -> Iterator[Launcher]:
     """Launch the phases of a curriculum in the block, all in one fit where nothing forbids it.
 
     A phase for which another attempt has to be launched, after a failure in its start or a damaged
@@ -35,18 +35,18 @@ def chained(phases: Sequence[str]) -> Iterator[Launcher]:
     if len(phases) == 1:
         yield launch_for_command
         return
-    chain = Chain()
+    fit = SharedFit()
     try:
-        yield chain.launch
+        yield fit.launch
     except KeyboardInterrupt:
-        chain.abort()
+        fit.abort()
         raise
     finally:
-        chain.end()
+        fit.end()
 
 
-class Chain:
-    """Launches phases with the same runtime one after the other; not for two threads."""
+class SharedFit:
+    """Launches the phases of a curriculum one after the other in one fit; not for two threads."""
 
     def __init__(self) -> None:
         self._fit: _RunningFit | None = None

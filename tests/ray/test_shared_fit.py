@@ -29,8 +29,8 @@ from pbrlib.train.record.incidents import read_incidents
 from pbrlib.train.record.timesheet import TIME_SHEET
 from pbrlib.train.runtime import Runtime
 from pbrlib.train.runtimespec import RuntimeSpec
-from ray_jobs.fit.chain import Chain, chained
 from ray_jobs.fit.fit import LostControllerError, launch_on_ray
+from ray_jobs.fit.sharedfit import SharedFit, shared_fit
 from tests.conftest import SEGFORMER
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
@@ -88,8 +88,8 @@ def make_runs(curriculum: Curriculum, shard_set: ShardSet, tmp_path: Path) -> Ca
     return make
 
 
-def launcher(chain: Chain, work: RankWork) -> Launcher:
-    return lambda job: launch_on_ray(job, run=chain.run, work=work)
+def launcher(fit: SharedFit, work: RankWork) -> Launcher:
+    return lambda job: launch_on_ray(job, run=fit.run, work=work)
 
 
 def note_process(job: PhaseJob, runtime: Runtime) -> None:
@@ -109,14 +109,14 @@ def cpus_are_free(within_s: float = 30.0) -> bool:
     return False
 
 
-def test_a_chain_trains_the_networks_of_single_phases_in_one_process(
+def test_a_shared_fit_trains_the_networks_of_single_phases_in_one_process(
     ray_cluster: None, make_runs: Callable[..., Runs]
 ) -> None:
     alone, together = make_runs("alone"), make_runs("together")
     wanted = alone.train(launch_local)
-    chain = Chain()
-    found = together.train(launcher(chain, note_process))
-    chain.end()
+    fit = SharedFit()
+    found = together.train(launcher(fit, note_process))
+    fit.end()
     assert found == wanted
     assert together.job("S1").run_directory.phases()["S1"].stopped == PLATEAU
     notes = [json.loads((together.job(phase).directory / "process-0.json").read_text()) for phase in PHASES]
@@ -133,7 +133,7 @@ def test_workers_do_not_outlive_a_gate_that_refuses(
     ray_cluster: None, make_runs: Callable[..., Runs]
 ) -> None:
     runs = make_runs("refused")
-    with pytest.raises(GateError), chained(PHASES) as launch:
+    with pytest.raises(GateError), shared_fit(PHASES) as launch:
         runs.train_one(launch, "S0")
         raise GateError("S0 is not good enough")
     assert cpus_are_free()
@@ -168,12 +168,12 @@ def test_a_worker_that_is_killed_in_every_phase_costs_each_phase_one_retry(
     """Ray counts the failures of all phases together: with one retry a phase, another fit goes on."""
     wanted = make_runs("undisturbed", workers=2).train(launch_on_ray)
     runs = make_runs("killed", workers=2, max_failures=max_failures)
-    chain, found = Chain(), {}
+    fit, found = SharedFit(), {}
     for phase in PHASES:
         if phase != "S1":
             mark(runs.job(phase))
-        found[phase] = runs.train_one(launcher(chain, killed_once), phase)
-    chain.end()
+        found[phase] = runs.train_one(launcher(fit, killed_once), phase)
+    fit.end()
     assert found == wanted
     lines = {phase: read_incidents(runs.job(phase).directory) for phase in PHASES}
     verdicts = {
@@ -205,19 +205,19 @@ def controller_killed(job: PhaseJob, runtime: Runtime) -> None:
 
 
 @pytest.mark.slow
-def test_a_lost_controller_ends_a_chain_and_the_same_command_resumes(
+def test_a_lost_controller_ends_a_shared_fit_and_the_same_command_resumes(
     ray_cluster: None, make_runs: Callable[..., Runs]
 ) -> None:
     wanted = make_runs("undisturbed").train(launch_local)
     runs = make_runs("lost")
-    chain = Chain()
-    found: Mapping[str, bytes] = {"S0": runs.train_one(launcher(chain, controller_killed), "S0")}
+    fit = SharedFit()
+    found: Mapping[str, bytes] = {"S0": runs.train_one(launcher(fit, controller_killed), "S0")}
     mark(runs.job("S1"))
     with pytest.raises(LostControllerError, match=r"segformer/S1-.*The same command resumes"):
-        runs.train_one(launcher(chain, controller_killed), "S1")
-    chain.end()
+        runs.train_one(launcher(fit, controller_killed), "S1")
+    fit.end()
     assert cpus_are_free()
-    with chained(PHASES) as launch:
+    with shared_fit(PHASES) as launch:
         found = {**found, **runs.train(launch, phases=("S1", "S2"))}
     assert found == wanted
     (line,) = read_incidents(runs.job("S1").directory)
