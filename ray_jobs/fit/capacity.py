@@ -1,4 +1,4 @@
-"""The room that fits take in a cluster: how many it holds, and how long one looks for its place."""
+"""The resources of fits in a cluster: how many run at once, and how long one searches for resources."""
 
 from __future__ import annotations
 
@@ -14,48 +14,49 @@ from ray_jobs.fit.currentphase import CurrentPhase
 from ray_jobs.fit.starting import StartWatch
 
 WHERE_IN_USE_S, WHERE_NODES_MAY_COME_S, WHERE_NONE_COME_S = 24 * 3600.0, 20 * 60.0, 3 * 60.0
-"""How long a fit looks for its place where the nodes that are up could hold it, but others may be there;
-where they could not, but an autoscaler may bring some; and in a local cluster, which stays as it is."""
+"""Time limits of a fit's search for resources: if the nodes that are up could hold it but may be in use; if
+they could not, but an autoscaler may add some; and in a local cluster, which does not grow."""
 
 _log = logging.getLogger(__name__)
 
 
 def phases_in_cluster(runtime: RuntimeSpec) -> int:
-    """How many fits the nodes that are up hold at once, whoever uses them now; at least one."""
-    return max(1, _room(runtime))
+    """Return how many fits the nodes that are up could hold at once if they were free; at least one."""
+    return max(1, _num_fits(runtime))
 
 
-def _room(runtime: RuntimeSpec) -> int:
+def _num_fits(runtime: RuntimeSpec) -> int:
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     return phases_on_nodes([node["Resources"] for node in nodes if node["Alive"]], runtime)
 
 
 def start_watch(runtime: RuntimeSpec, *, current: CurrentPhase) -> StartWatch:
-    """Limits the search of a fit for its place; warns where none of the nodes that are up could be it."""
-    place = _place(runtime)
+    """Return the callback that limits a fit's search; warn if the nodes that are up could not hold it."""
+    workers = _describe_workers(runtime)
     return StartWatch(
-        patience_s=_patience_s(runtime, title=current.title, place=place),
+        patience_s=_patience_s(runtime, title=current.title, workers=workers),
         current=current,
-        complaint=f"the cluster had no place for {place}. Add nodes, or set fewer workers or "
-        "data_cpus in the runtime file; `ray status` says what is taken. The same command resumes.",
+        complaint=f"got no free resources for {workers}; expected nodes that have them. Add nodes, or set "
+        "fewer workers or data_cpus in the runtime file; `ray status` shows what is used. The same command "
+        "resumes.",
     )
 
 
-def _patience_s(runtime: RuntimeSpec, *, title: str, place: str) -> float:
-    if _room(runtime.at_fewest()):
+def _patience_s(runtime: RuntimeSpec, *, title: str, workers: str) -> float:
+    if _num_fits(runtime.at_fewest()):
         return WHERE_IN_USE_S
     if is_local():
         return WHERE_NONE_COME_S
     _log.warning(
-        "%s: the nodes that are up have no place for %s; it looks for one for %g minutes",
+        "%s: the nodes that are up cannot hold %s; waiting for other nodes for %g minutes",
         title,
-        place,
+        workers,
         WHERE_NODES_MAY_COME_S / 60,
     )
     return WHERE_NODES_MAY_COME_S
 
 
-def _place(runtime: RuntimeSpec) -> str:
+def _describe_workers(runtime: RuntimeSpec) -> str:
     fewest = runtime.at_fewest()
     workers = "a worker" if fewest.workers == 1 else f"{fewest.workers} workers, each"
     gpu = " and a GPU" if fewest.device == "cuda" else ""
@@ -63,10 +64,10 @@ def _place(runtime: RuntimeSpec) -> str:
 
 
 def scaling_of(runtime: RuntimeSpec) -> ray.train.ScalingConfig:
-    """The places of a fit's workers."""
+    """Return the number of a fit's workers and the resources of each."""
     gpu = {"GPU": 1.0} if runtime.device == "cuda" else {}
     return ray.train.ScalingConfig(
-        # Ray types it as that of its first version, which knew no elastic training.
+        # Ray types the class of its first version, which had no elastic training.
         num_workers=_num_workers(runtime),  # type: ignore[arg-type]
         elastic_resize_monitor_interval_s=runtime.resize_check_s,  # type: ignore[call-arg]
         use_gpu=runtime.device == "cuda",

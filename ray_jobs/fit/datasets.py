@@ -1,7 +1,7 @@
-"""The draw plan as one Ray Data execution per phase and rank.
+"""Turn a draw plan into batches with one Ray Data execution per phase and rank.
 
-The processes of the fetch tasks import this module, so it imports no torch: that would be most of their
-start-up, once for each process that Ray gives a task to, in the middle of a stream too.
+The processes of the fetch tasks import this module, so the module imports no torch: that would be most of
+their start-up, also for processes that start in the middle of a stream.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from pbrlib.data.draws.batch import RawBatch
 
 DRAWS_PER_BLOCK = 32
-"""Draws that one data task fetches: some 30 MB of compressed tiles."""
+"""Draws that one data task fetches: about 30 MB of compressed tiles."""
 
 _SHOWN = 3
-"""Shards that a message names."""
+"""Number of shards that a message names."""
 
 STORE_BYTES = 512 * 2**20
 """Compressed tiles that one rank's stream may hold in the object store."""
@@ -43,10 +43,10 @@ class _Fetch:
 
 
 class _Collate(ArrowBatchCollateFn):
-    """Decodes, crops and stacks in the worker's threads: compressed bytes travel, pixels do not.
+    """Decodes, crops and stacks tiles in threads of the worker, since compressed tiles are smaller to send.
 
-    Tiles that the cache held when they were to be fetched have not travelled. The cache has them here too,
-    or, where another node has fetched, their shard.
+    Tiles that were in the cache of the fetching node are not sent; they are read from the cache here, or
+    from their shard if another node fetched.
     """
 
     def __init__(self, shards: DataSet, maps: Sequence[str]) -> None:
@@ -59,7 +59,7 @@ class _Collate(ArrowBatchCollateFn):
 
 
 def waiting_for(draws: pa.Table, shards: DataSet) -> str:
-    """What the batch of these draws hangs on, as its worker sees it: the data tasks, and what they read."""
+    """Describe what the batch of these draws waits for: the data tasks, and the shards that they read."""
     numbers = {shards.rows[sample].shard for sample in draws["sample"].to_pylist()}
     files = [str(shards.shards[number].place) for number in sorted(numbers)]
     source = ", ".join(files[:_SHOWN]) + (f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else "")
@@ -75,18 +75,18 @@ def waiting_for(draws: pa.Table, shards: DataSet) -> str:
 def stream(
     draws: pa.Table, shards: DataSet, *, maps: Sequence[str], batch: int, cpus: float, prefetch: int
 ) -> Iterator[RawBatch]:
-    """Batches of ``batch`` consecutive draws, in their order, from one execution.
+    """Return batches of ``batch`` consecutive draws, in order, from one execution.
 
-    As many fetch tasks run at once as ``cpus`` says. They ask Ray for no CPU: the worker whose stream this
-    is holds theirs, so that fits which share a cluster never wait for each other half placed. They run on
-    its node, where those CPUs are and the tiles that are cached, which they leave out; on another one where
-    it takes no more tasks, since it is to be taken away. ``prefetch`` batches are collated ahead.
+    ``cpus`` fetch tasks run at once. They request no CPU from Ray, because the worker of this stream has
+    reserved theirs: fits that share a cluster never wait for each other with half of their resources. They
+    run on the worker's node, which has those CPUs and the tile cache, or on another one if that node accepts
+    no tasks because it will be preempted. ``prefetch`` batches are collated ahead.
     """
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_options.preserve_order = True
-    # A damaged shard should arrive as the DataError that it is.
+    # The DataError of a damaged shard is raised unchanged.
     context.raise_original_map_exception = True
     context.custom_execution_callback_classes = [Pace]
     context.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(

@@ -1,6 +1,6 @@
-"""How the attempts of a fit end, as Ray tells it: what is retried, what stops it, and who hears of it.
+"""Classify how the attempts of a fit end, decide whether another one follows, and record it.
 
-The controller of the fit, a process of its own, imports this module, so it imports no torch.
+The controller of the fit, a separate process, imports this module, so the module imports no torch.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from pbrlib.train.record.incidents import FAILURE, note_incident, read_incidents
 from ray_jobs.fit.currentphase import CurrentPhase
 
 _SHOWN = 300
-"""Characters of an error's message that are kept: of an unexpected one it may be a whole log."""
+"""Characters of a message that are kept, since the message of an unknown error may be a whole log."""
 
 _PEER = re.compile(r"(closed|reset) by peer|broken pipe|remote process exited", re.IGNORECASE)
-"""How the backends of torch.distributed say that another rank is gone."""
+"""Messages of the backends of torch.distributed when another rank is gone."""
 
 _FULL_DEVICE = re.compile(r"CUDA error: out of memory|CU(BLAS|DNN|SOLVER)_STATUS_ALLOC_FAILED")
-"""How CUDA and its libraries say what torch's allocator calls OutOfMemoryError."""
+"""Messages of CUDA and its libraries for what torch's allocator raises as OutOfMemoryError."""
 
 _MEMORY = "running low on memory"
-"""What Ray's memory monitor writes into the death of an actor."""
+"""The part of an actor's error that says that Ray's memory monitor killed it."""
 
 
 RETRIED = "retried"
@@ -39,9 +39,9 @@ RETRIED = "retried"
 
 
 class WorkerFailedError(Exception):
-    """How a worker has ended, in values that survive the way to the controller.
+    """The failure of a worker, in values that can be pickled on the way to the controller.
 
-    ``began`` tells the attempts of one rank apart.
+    ``began``, a time, distinguishes the attempts of one rank.
     """
 
     def __init__(self, failure: RankFailure, began: float) -> None:
@@ -54,12 +54,12 @@ class WorkerFailedError(Exception):
 
 
 def failed(error: BaseException, *, rank: int, step: int | None, began: float) -> WorkerFailedError:
-    """What ended a worker; called there."""
+    """Return the error that a worker raises to its controller."""
     return WorkerFailedError(_failure(error, rank=rank, step=step), began)
 
 
-def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what it was caused by; Ray wraps the errors of tasks and of dead workers."""
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and its causes; Ray wraps the errors of tasks and of dead workers."""
     while error is not None:
         yield error
         inner = getattr(error, "cause", None) or getattr(error, "health_check_failure", None)
@@ -67,8 +67,8 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def pbr_error_in(error: BaseException | None) -> errors.PbrError | None:
-    """The PbrError that an error is or was caused by; Ray Data wraps those of its tasks."""
-    for one in chain(error):
+    """Return the PbrError among an error and its causes, or None; Ray Data wraps those of its tasks."""
+    for one in causes_of(error):
         if isinstance(one, errors.PbrError) and type(one).__module__ == errors.__name__:
             return one
         if isinstance(one, WorkerFailedError) and hasattr(errors, one.failure.error):
@@ -77,14 +77,14 @@ def pbr_error_in(error: BaseException | None) -> errors.PbrError | None:
     return None
 
 
-def write_failure(directory: Path, mistake: errors.PbrError) -> None:
-    """Leaves what stops a phase, so that the next attempt ends at once; raises DataError."""
-    note = {"kind": type(mistake).__name__, "message": str(mistake)}
+def write_failure(directory: Path, error: errors.PbrError) -> None:
+    """Write the error that stops a phase, so that its next attempt ends at once; raises DataError."""
+    note = {"kind": type(error).__name__, "message": str(error)}
     storage.write_atomic(directory / FAILURE, json.dumps(note))
 
 
 def raise_failure(directory: Path) -> None:
-    """Raises the PbrError that stops a phase, if one was left."""
+    """Raise the PbrError that stops a phase, if there is one."""
     path = directory / FAILURE
     if path.exists():
         note = json.loads(path.read_text())
@@ -123,18 +123,18 @@ class FailureWatch(UserCallback):
             self.counted = self._committed = 0
 
     def after_exception(self, run_context: Any, worker_exceptions: Mapping[int, Exception]) -> None:
-        """Runs before Ray decides; Ray may ask more than once about the same dead workers."""
+        """Judge a failed attempt before Ray decides; Ray may call this twice for the same dead workers."""
         names = {repr(error) + str(error) for error in worker_exceptions.values()}
         is_known, self._seen = bool(names & self._seen), self._seen | names
         if not is_known:
             self._judge([rank_failure(error, rank=rank) for rank, error in worker_exceptions.items()])
 
     def failed_to_start(self, error: Exception) -> bool:
-        """Of a worker that never trained, told in the command, after its fit; whether to try again."""
+        """Judge a failed start, in the command after its fit; return whether another attempt may follow."""
         return self._judge([rank_failure(error)])
 
     def _judge(self, attempt: Sequence[RankFailure]) -> bool:
-        """Writes an attempt's failure down; whether another one may follow."""
+        """Record the failure of an attempt; return whether another attempt may follow."""
         failure = most_telling_failure(attempt)
         with suppress(OSError, errors.DataError):  # what was known before has to do
             self._committed = newest_step(self._directory)
@@ -161,7 +161,7 @@ class FailureWatch(UserCallback):
         return verdict == RETRIED
 
     def _stops(self, repeated: errors.RepeatedError | None) -> bool:
-        """Whether the next attempt is told to end; where nothing can be written it has to find out again."""
+        """Return whether the next attempt has to end; False if the error that says so cannot be written."""
         try:
             if repeated is not None:
                 write_failure(self._directory, repeated)
@@ -171,23 +171,23 @@ class FailureWatch(UserCallback):
 
 
 def rank_failure(error: BaseException, *, rank: int | None = None) -> RankFailure:
-    """How a rank ended, from what the controller knows of it; of a start it does not say which rank."""
-    for one in chain(error):
+    """Return how a rank ended, by the error that the controller has; in a start its rank is unknown."""
+    for one in causes_of(error):
         if isinstance(one, WorkerFailedError):
             return one.failure
     return _failure(error, rank=rank)
 
 
 def _failure(error: BaseException, *, rank: int | None, step: int | None = None) -> RankFailure:
-    told = next((one for one in chain(error) if _cause(one) != "error"), error)
-    preempted = any(isinstance(one, lost.RayActorError) and one.preempted for one in chain(error))
-    return RankFailure(_cause(told), type(told).__name__, message_of(told), rank, step, preempted)
+    telling = next((one for one in causes_of(error) if _cause(one) != "error"), error)
+    preempted = any(isinstance(one, lost.RayActorError) and one.preempted for one in causes_of(error))
+    return RankFailure(_cause(telling), type(telling).__name__, message_of(telling), rank, step, preempted)
 
 
 def _cause(error: BaseException) -> Cause:
     match error:
         case lost.RayTaskError():
-            return "error"  # what it was caused by tells more
+            return "error"  # its cause says more
         case errors.OutageError():
             return "outage"
         case errors.PbrError():
@@ -209,7 +209,7 @@ def _cause(error: BaseException) -> Cause:
 
 
 def message_of(error: BaseException) -> str:
-    """All that an error of ours says; of another one the first line, without its full stop."""
+    """Return the whole message of a PbrError, the first line of another error without its full stop."""
     if isinstance(error, errors.PbrError):
         return str(error)
     return errors.first_line(error)[:_SHOWN].rstrip(".")

@@ -1,4 +1,4 @@
-"""The loop's surroundings on a Ray Train worker."""
+"""The runtime of the training loop on a Ray Train worker."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ray_jobs.fit.placement import PHASE, figures_of, placement
 
 
 class RayRuntime(ProcessGroup):
-    """One rank of a TorchTrainer: DDP, one Ray Data execution, checkpoints through ``ray.train.report``."""
+    """The runtime of one rank of a TorchTrainer: DDP, one Ray Data execution per phase, and reports."""
 
     def __init__(
         self,
@@ -49,14 +49,14 @@ class RayRuntime(ProcessGroup):
         self._begins_at: Path | None = None
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """DDP; batch norms are synchronised on GPUs, the only place where torch can."""
+        """Wrap a module in DDP; batch norms are synchronised on GPUs, since torch cannot on CPUs."""
         if self.device.type == "cuda":
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
             return DistributedDataParallel(module, device_ids=[self.device])
         return DistributedDataParallel(module)
 
     def batches(self, plan: DrawPlan, *, maps: Sequence[str], first_step: int) -> Iterator[RawBatch]:
-        """This rank's part of every batch, from one Ray Data execution."""
+        """Return this rank's part of every batch, from one Ray Data execution."""
         start, stop = share(plan.batch, rank=self.rank, world=self.world_size)
         draws = plan.rows_of(rank=self.rank, world=self.world_size, first_step=first_step)
 
@@ -85,7 +85,7 @@ class RayRuntime(ProcessGroup):
 
     @property
     def step(self) -> int | None:
-        """The step that this rank is at; None before its first one."""
+        """The step of this rank; None before the first one."""
         return None if self._batches is None else self._batches.step
 
     def _stalled(self, step: int, seconds: float, waits_for: str) -> None:
@@ -142,7 +142,7 @@ class RayRuntime(ProcessGroup):
         self._gauges.clear()
 
     def is_preempted(self) -> bool:
-        """True once for each notice that Ray was given of its workers' nodes, such as a spot instance's."""
+        """Return True once for each notice that the node of a worker will be preempted."""
         info = ray.train.get_preemption_info()
         if info is None or info == self._preempted:
             return False
@@ -153,5 +153,5 @@ class RayRuntime(ProcessGroup):
         return True
 
     def publish(self, values: Mapping[str, object], *, step: int) -> None:
-        """Sets the gauges that Ray's metrics agent of this node serves."""
+        """Set the gauges that Ray's metrics agent of this node serves."""
         self._gauges.set(values, step=step)

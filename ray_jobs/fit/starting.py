@@ -1,6 +1,6 @@
-"""How the workers of a fit start: how long it looks for their place, and who judges a start that fails.
+"""Callbacks for the start of a fit's workers: the limit of its search for resources, and failed starts.
 
-The controller of the fit, a process of its own, imports this module, so it imports no torch.
+The controller of the fit, a separate process, imports this module, so the module imports no torch.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from ray_jobs.rayinternals import (
 )
 
 _PAUSE_S = 0.5
-"""Between two looks for the place of workers whose number may vary: Ray looks again at once."""
+"""Seconds between two searches if the number of workers may vary; Ray itself does not pause."""
 
 
 class StartWatch(ControllerCallback):
-    """Ends a fit that finds no place, or in whose start a worker died; its command judges that.
+    """Ends a fit that finds no resources for its workers, or in whose start a worker died.
 
-    Ray has no limit for a search where the number of workers may vary. Otherwise it counts the looks of all
+    Ray has no limit for a search if the number of workers may vary. Otherwise it counts the attempts of all
     searches in the life of a fit together, and the deaths in a start with them.
 
     Args:
-        patience_s: How long one search may last, from the start of the fit or the loss of its workers.
+        patience_s: Time limit of one search, from the start of the fit or the loss of its workers.
         current: The phase that the fit trains.
         complaint: What the error says after the title of the phase.
     """
@@ -48,7 +48,7 @@ class StartWatch(ControllerCallback):
         self._searches_since: float | None = None
 
     def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:
-        """Runs in the controller after every look; raising is its end.
+        """Check the state of the controller after every search; an error raised here ends the fit.
 
         Raises:
             WorkerFailedError: A worker died in its start.
@@ -83,39 +83,39 @@ class StartWatch(ControllerCallback):
 
 
 class PlaceOfFailedStart(ControllerCallback, WorkerGroupCallback):
-    """Gives the place of workers back that were lost after they had it and before they trained.
+    """Frees the placement group of workers that were lost after they were placed and before they trained.
 
-    Ray has forgotten those by then, and their place would stay taken until the command ends: another fit of
-    the command would wait for it. To hear of the place it has to be the first of all callbacks.
+    Ray does not free it, so another fit of the command would wait for it until the command ends. This
+    callback has to be the first one: Ray calls none after one that fails, such as that of the process group.
     """
 
     def __init__(self) -> None:
-        self._place: Any = None
+        self._group: Any = None
 
     def after_worker_group_start(self, worker_group: Any) -> None:
-        """Runs when all workers are there, before they are joined to a group."""
-        self._place = worker_group.get_worker_group_state().placement_group_handle
+        """Store the placement group when all workers are there, before they form a process group."""
+        self._group = worker_group.get_worker_group_state().placement_group_handle
 
     def after_worker_group_shutdown(self, worker_group_context: Any) -> None:
-        """Of these workers Ray knew, and has given their place back."""
-        self._place = None
+        """Forget a placement group that Ray has freed."""
+        self._group = None
 
     async def before_controller_shutdown(self) -> None:
-        """Runs at the end of the fit, however it ends."""
-        if self._place is not None:
-            self._place.shutdown()
+        """Free the placement group at the end of the fit, if Ray has not."""
+        if self._group is not None:
+            self._group.shutdown()
 
 
 class StartStages(WorkerGroupCallback):
-    """Enters into the time sheet of a phase what its workers are doing before they run our code."""
+    """Writes the stages of a start before the train function into the time sheet of the phase."""
 
     def __init__(self, current: CurrentPhase) -> None:
         self._current = current
 
     def before_worker_group_start(self, worker_group_context: Any) -> None:
-        """Runs when the resources of the workers are asked for."""
+        """Write the stage in which workers are placed and started."""
         enter_stage(self._current.directory, "workers")
 
     def after_worker_group_start(self, worker_group: Any) -> None:
-        """Runs when the workers are joined to a group, and before they load the train function."""
+        """Write the stage in which workers load the train function."""
         enter_stage(self._current.directory, "program")

@@ -1,4 +1,4 @@
-"""TorchTrainer as commands want it, and its process group as dead workers want it."""
+"""A TorchTrainer that handles Ctrl-C, failed starts and workers that died without memory."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ _log = logging.getLogger(__name__)
 
 
 class ProcessGroupConfig(TorchConfig):
-    """A TorchConfig whose process group may be left by a worker that Ray's memory monitor has ended."""
+    """A TorchConfig whose process group can end after Ray's memory monitor killed a worker."""
 
     @property
     def backend_cls(self) -> Any:
-        """How a process group begins and ends."""
+        """The class that begins and ends the process group."""
         return _ProcessGroup
 
 
 class _ProcessGroup(torch_backend()):  # type: ignore[misc]
     def on_shutdown(self, worker_group: Any, backend_config: Any) -> None:
-        """Asks every worker to leave the group; the controller knows that dead ones do not answer.
+        """Have every worker leave the group, and ignore the error of one that ran out of memory.
 
-        But of one without memory it takes the answer for an error of its own, which ends the fit and leaves
-        the place of its workers taken (Ray 2.60).
+        Ray 2.60 ignores the errors of other dead workers. This one would end the fit, and the resources of
+        its workers would stay reserved.
         """
         try:
             super().on_shutdown(worker_group, backend_config)
@@ -47,17 +47,16 @@ class _ProcessGroup(torch_backend()):  # type: ignore[misc]
 
 
 class Trainer(TorchTrainer):
-    """A TorchTrainer that ends with Ctrl-C, and gives back the place of workers that failed to start.
+    """A TorchTrainer that ends with Ctrl-C, and frees the resources of workers that failed to start.
 
-    In a local cluster it starts no PlacementGroupCleaner, which gives the workers' place back when the
-    controller of a fit is killed. Whether that one lives it asks the state API, at the address that the
-    machine's last ``ray start`` has left in a file: never a local cluster's. So it asks another cluster, or
-    one that is gone, and every fit waits 12 s for it at its end. A local cluster ends with its command, and
-    its places with it.
+    In a local cluster it starts no PlacementGroupCleaner, an actor that frees the resources of a fit whose
+    controller was killed. That actor asks the state API at the address that the machine's last ``ray start``
+    wrote to a file, which is never a local cluster's, and every fit would wait 12 s for it at its end. A
+    local cluster ends with its command, and its resources with it.
     """
 
     def fit(self) -> Any:
-        """Trains, as TorchTrainer does. Ctrl-C is a KeyboardInterrupt, as everywhere else."""
+        """Train as TorchTrainer does; Ctrl-C raises KeyboardInterrupt."""
         if threading.current_thread() is not threading.main_thread():
             return super().fit()
         handler = signal.getsignal(signal.SIGINT)
@@ -67,9 +66,9 @@ class Trainer(TorchTrainer):
             signal.signal(signal.SIGINT, handler)
 
     def _register_sigint_handler(self, controller: Any) -> None:
-        """Ctrl-C ends the controller in order, and by force where it does not answer.
+        """Have Ctrl-C end the controller in order, and by force if it does not answer.
 
-        It hears nothing while it looks for a place, and Ray's own handler waits for it without a limit.
+        A controller does not answer while it searches for resources, and Ray's handler waits without a limit.
         """
 
         def on_sigint(number: int, frame: FrameType | None) -> None:
