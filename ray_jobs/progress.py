@@ -27,7 +27,7 @@ from pbrlib.curriculum.describe.overview import COLUMNS, Overview, Rung
 from pbrlib.curriculum.describe.phrases import duration
 from pbrlib.curriculum.run import PhaseJob
 from pbrlib.errors import DataError, PbrError
-from pbrlib.train.checkpoint.state import checkpoints, step_of_checkpoint
+from pbrlib.train.checkpoint.state import newest_step
 from pbrlib.train.record.incidents import INCIDENTS, format_incident
 from pbrlib.train.record.journal import METRICS, total_losses
 from pbrlib.train.record.rundirectory import LADDER, FinishedPhase
@@ -102,7 +102,7 @@ class Progress:
         """How to go on after an interrupt: with the same command, and from which step."""
         with self._lock:
             reached = [
-                f"{rung.name} goes on at step {_committed(followed.directory)} of {rung.total_steps}"
+                f"{rung.name} goes on at step {_resume_step(followed.directory)} of {rung.total_steps}"
                 for rung in self.overview.rungs
                 if (followed := self._followed.get(rung.name))
             ]
@@ -209,11 +209,10 @@ class Progress:
         return Text(self.overview.sentence(datetime.now(UTC)), style="bold")
 
 
-def _committed(directory: Path) -> int:
-    """The step of the newest checkpoint in the folder of a phase, from which the phase is resumed."""
+def _resume_step(directory: Path) -> int:
+    """Return the step from which a phase is resumed."""
     with suppress(OSError, DataError):
-        if found := checkpoints(directory):
-            return step_of_checkpoint(found[-1])
+        return newest_step(directory)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What this machine offers a training, checked without importing torch or starting Ray."""
+"""Examine this machine for training, without importing torch or starting Ray."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ CREDENTIALS = {
     "Weights & Biases": (("WANDB_API_KEY",), (".netrc",)),
     "MLflow": (("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN"), ()),
 }
-"""Whose credentials may be there: environment variables, and files of the home folder. No value is read."""
+"""Environment variables and files of the home folder that hold credentials. No value is read."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of one thing, in a sentence; one that is not good has a way out in it."""
+    """The result of one check as a sentence; a warning or an error includes its remedy."""
 
     thing: str
     state: State
@@ -66,7 +66,7 @@ def _python() -> Finding:
 
 
 def _packages() -> Iterator[Finding]:
-    """Whether all that the product requires is installed, and in the versions that are pinned."""
+    """Check that all required packages are installed, in the pinned versions."""
     pinned = pinned_versions(Path(CODE) / "constraints.txt")
     missing, other = [], []
     for name in _required():
@@ -91,9 +91,9 @@ def _packages() -> Iterator[Finding]:
 
 
 def pinned_versions(file: Path) -> dict[str, list[str]]:
-    """The versions of a constraints file by name; empty where there is none, as in an installed package.
+    """Return the versions in a constraints file by name; empty without a file, as in an installed package.
 
-    A library may have several, for different versions of Python.
+    A library can have several, for different versions of Python.
     """
     if not file.is_file():
         return {}
@@ -104,7 +104,7 @@ def pinned_versions(file: Path) -> dict[str, list[str]]:
 
 
 def _required() -> list[str]:
-    """The names of what the package requires, without extras."""
+    """Return the names of the required packages, without extras."""
     try:
         lines = requires("pbrlib") or []
     except PackageNotFoundError:
@@ -125,7 +125,7 @@ def _gpu() -> Finding:
 
 
 def _cuda_of_torch() -> str | None:
-    """The version of CUDA that torch was built with, out of its file: an import would take two seconds."""
+    """Return torch's CUDA version, read from its file, since an import would take two seconds."""
     try:
         file = distribution("torch").locate_file("torch/version.py")
         text = Path(str(file)).read_text()
@@ -157,7 +157,7 @@ def _disks() -> Iterator[Finding]:
         text = f"{folder}: {free / 2**30:.1f} GiB free"
         if free < ENOUGH_DISK_BYTES:
             wanted = ENOUGH_DISK_BYTES // 2**30
-            yield Finding(thing, "warning", f"{text}; expected {wanted}. Make room, or use another disk.")
+            yield Finding(thing, "warning", f"{text}; expected {wanted}. Free space, or use another disk.")
         else:
             yield Finding(thing, "good", text)
 
@@ -173,14 +173,14 @@ def _shared_memory() -> Finding:
 
 
 def _ray() -> Iterator[Finding]:
-    """What a Ray of this machine would be refused for."""
+    """Check what would prevent a start of Ray on this machine."""
     for thing, check in (("environment", check_environment), ("Ray's folder", check_temporary_folder)):
         try:
             check()
         except PbrError as error:
             yield Finding(thing, "error", str(error))
         else:
-            yield Finding(thing, "good", "nothing stands against Ray")
+            yield Finding(thing, "good", "nothing prevents a start of Ray")
 
 
 def _ports() -> Iterator[Finding]:

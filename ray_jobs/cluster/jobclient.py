@@ -1,4 +1,4 @@
-"""A job of a cluster as seen from here: asked for and followed, and nothing waited for without a limit."""
+"""Query and follow a job on a cluster; every wait has a time limit."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from ray.job_submission import JobDetails, JobSubmissionClient
 from pbrlib.errors import ConfigError, OutageError, first_line
 
 ANSWER_S = 120.0
-"""How long the dashboard may keep silent over a request; it takes tens of seconds while a cluster starts."""
+"""Time limit of a request to the dashboard, which needs tens of seconds while a cluster starts."""
 
 QUIET_S = 600.0
-"""How long a job may write nothing before its state is asked for and the connection to its output made anew.
+"""Seconds without output after which the state of a job is queried and the connection is made again.
 
-The cluster keeps the old connection until the job writes again, so that this is not short.
+The cluster keeps the old connection until the job writes again, so the time is long.
 """
 
 FAILED, INTERRUPTED, STOPPED = 1, 130, 143
-"""Exit codes where the command itself gave none: Ray lost it, Ctrl-C here, ``ray job stop`` anywhere."""
+"""Exit codes if the command has none: Ray lost it, Ctrl-C here, or ``ray job stop``."""
 
 _RECONNECTS = 5
 
 
 class JobClient(JobSubmissionClient):
-    """Ray's client, whose requests wait for ever for a tunnel that takes them and has no other end."""
+    """Ray's client with a time limit for requests, which otherwise wait forever for a broken tunnel."""
 
     def _do_request(
         self, method: str, endpoint: str, *, data: bytes | None = None, **more: Any
     ) -> requests.Response:
-        # Of a stream each piece has the limit for itself; bytes would have to be uploaded within it.
+        # The limit applies to each piece of a stream, but to bytes as a whole.
         body: Any = None if data is None else io.BytesIO(data)
         try:
             return super()._do_request(method, endpoint, data=body, timeout=ANSWER_S, **more)
@@ -44,13 +44,13 @@ class JobClient(JobSubmissionClient):
             if not _is_silence(error):
                 raise
             raise OutageError(
-                f"{self.get_address()}: the dashboard has been silent for {ANSWER_S:g} s. Is the tunnel to "
-                "it still up? Jobs go on without it; `pbr submit --follow ID` comes back to one."
+                f"{self.get_address()}: got no answer of the dashboard in {ANSWER_S:g} s; expected one. "
+                "Check the tunnel. Jobs continue without it; `pbr submit --follow ID` follows one again."
             ) from error
 
 
 def _is_silence(error: requests.RequestException) -> bool:
-    """Whether a limit has ended a request; while something is sent, urllib3 calls that a lost connection."""
+    """Return whether a time limit ended a request; urllib3 reports a lost connection if it was sending."""
     one: BaseException | None = error
     while one is not None and not isinstance(one, requests.Timeout | TimeoutError):
         one = one.__cause__ or one.__context__
@@ -58,9 +58,9 @@ def _is_silence(error: requests.RequestException) -> bool:
 
 
 def follow(client: JobSubmissionClient, job: str) -> int:
-    """Shows the output of a job from its beginning until it ends; returns its exit code.
+    """Show the output of a job from the beginning until the job ends; return its exit code.
 
-    Ctrl-C ends the following, not the job.
+    Ctrl-C stops following; the job continues.
     """
     try:
         _show_output(client, job)
@@ -68,22 +68,22 @@ def follow(client: JobSubmissionClient, job: str) -> int:
     except KeyboardInterrupt:
         address = client.get_address()
         click.echo(
-            f"\npbr: {job} goes on.\n"
-            f"  back to it:  pbr submit --address {address} --follow {job}\n"
-            f"  its state:   ray job status --address {address} {job}\n"
-            f"  end it:      ray job stop --address {address} {job}",
+            f"\npbr: {job} continues.\n"
+            f"  follow it:   pbr submit --address {address} --follow {job}\n"
+            f"  show state:  ray job status --address {address} {job}\n"
+            f"  stop it:     ray job stop --address {address} {job}",
             err=True,
         )
         return INTERRUPTED
 
 
 def _show_output(client: JobSubmissionClient, job: str) -> None:
-    """Writes the output; a connection that is cut or quiet is made again and continues where it stopped."""
+    """Write the output; after a lost or quiet connection, continue over a new one where it stopped."""
     output, cuts = _Output(), 0
     while cuts <= _RECONNECTS:
         shown, ended = output.shown, _has_ended(client, job)
         try:
-            # Only this: Ctrl-C would not interrupt a request that is made within the loop of events.
+            # Other requests are made outside of the event loop, where Ctrl-C can interrupt them.
             asyncio.run(output.show(client, job))
         except TimeoutError:
             if ended:
@@ -91,7 +91,7 @@ def _show_output(client: JobSubmissionClient, job: str) -> None:
             cuts = 0
             continue
         except (OSError, RuntimeError, aiohttp.ClientError):
-            pass  # Whether the job is at its end, or known at all, is asked next.
+            pass  # The state of the job is queried next.
         if ended or _has_ended(client, job):
             return
         if output.shown > shown:
@@ -99,19 +99,19 @@ def _show_output(client: JobSubmissionClient, job: str) -> None:
         time.sleep(2.0**cuts)
         cuts += 1
     raise ConfigError(
-        f"{job}: the connection to its output was cut {cuts} times without a word between; the job goes on. "
-        f"Come back with `pbr submit --follow {job}`."
+        f"{job}: got {cuts} lost connections in a row; expected its output. The job continues. Follow it "
+        f"again with `pbr submit --follow {job}`."
     )
 
 
 class _Output:
-    """What a job has written. Each connection brings it from its beginning; it is shown once."""
+    """The output of a job. Each connection sends it from the beginning; every part is shown once."""
 
     def __init__(self) -> None:
         self.shown = 0
 
     async def show(self, client: JobSubmissionClient, job: str) -> None:
-        """Writes what is new over one connection; raises TimeoutError when it is quiet for too long."""
+        """Write new output from one connection; raise TimeoutError after a long time without output."""
         now, passed = asyncio.get_running_loop().time, 0
         async with asyncio.timeout(QUIET_S) as limit:
             async for text in client.tail_job_logs(job):
@@ -129,19 +129,19 @@ def _has_ended(client: JobSubmissionClient, job: str) -> bool:
 
 
 def _details(client: JobSubmissionClient, job: str) -> JobDetails:
-    """What the cluster knows of a job; raises ConfigError when it knows none of this id."""
+    """Return the details of a job; raise ConfigError for an unknown id."""
     try:
         return client.get_job_info(job)
     except (OSError, RuntimeError) as error:
         raise ConfigError(
-            f"{job}: the cluster at {client.get_address()} does not know this job "
-            f"({first_line(error)}). `ray job list` shows those that it knows. The command of a job that is "
-            "lost can be submitted again: it resumes."
+            f"{job}: got no job of this id from the cluster at {client.get_address()} ({first_line(error)}); "
+            "expected one. `ray job list` shows all jobs. The command of a lost job can be submitted again: "
+            "it resumes."
         ) from error
 
 
 def _exit_code(client: JobSubmissionClient, job: str) -> int:
-    """The exit code of an ended job's command, as a shell would give it."""
+    """Return the exit code of an ended job's command, as a shell would."""
     details = _details(client, job)
     code = details.driver_exit_code
     if details.status == "STOPPED":

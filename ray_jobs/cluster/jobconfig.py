@@ -1,4 +1,4 @@
-"""What a driver tells Ray's workers about where Python code lies."""
+"""The folders from which Ray's workers import Python code, without those that could replace a library."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from pbrlib.errors import ConfigError
 from ray_jobs.safepath import CODE
 
 _OF_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-"""The environment variable, of this odd name, in which a job finds its own configuration."""
+"""The environment variable in which a job finds its own configuration; Ray named it so."""
 
 
 class SafeJobConfig(JobConfig):
-    """Passes on no folder to import from, other than the checkout that this code itself lies in.
+    """A job configuration that lets workers import from the checkout of this code, but no other folder here.
 
     Ray adds the driver's current folder and its script's, and every worker puts them before the standard
     library: a ``numpy.py`` beside the textures would run in place of the library.
     """
 
     def _get_proto_job_config(self) -> Any:
-        """Ray's own, without those folders; the last thing that is asked before the workers get it."""
+        """Return Ray's own message without those folders; Ray calls this last before it sends the message."""
         self._py_driver_sys_path = [
             folder for folder in self._py_driver_sys_path if os.path.realpath(folder) == CODE
         ]
@@ -34,7 +34,7 @@ class SafeJobConfig(JobConfig):
 
 
 def refuse_shadows() -> None:
-    """Raise ConfigError for files in a job's upload that its workers would import in place of libraries.
+    """Raise ConfigError for uploaded files of a job that its workers would import in place of libraries.
 
     Ray puts the upload before the standard library in every process of a job. ``pbr submit`` uploads no such
     file, ``ray job submit`` uploads all.

@@ -1,4 +1,4 @@
-"""What this machine must have before a Ray starts on it, checked in the first second."""
+"""Check within a second what this machine needs before Ray starts on it."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from pbrlib.errors import ConfigError
 if TYPE_CHECKING:
     from pbrlib.train.runtimespec import RuntimeSpec
 
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # where plasma lies, not a file of ours
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # the memory of Ray's object store, no file of ours
 LEAST_STORE_BYTES = 2**28
-"""Of an object store, which lies in the shared memory where that is as large."""
+"""Least size of an object store; it is in shared memory if that is at least as large."""
 
 _TRIED_BYTES = 2**20
-"""Written to see whether a disk takes anything: a full one does not."""
+"""Bytes that are written as a test whether a disk is full."""
 
 _TRAIN_VERSION = "RAY_TRAIN_V2_ENABLED"
 _OF_SOCKETS = len("/ray/session_2027-01-02_03-04-05_678901_1234567/sockets/plasma_store")
 _MOST_OF_A_SOCKET = 107
-"""Bytes of the path of a Unix socket, which the kernel limits."""
+"""The kernel's limit for the path of a Unix socket, in bytes."""
 
 _GPU_DEVICES = ("nvidia[0-9]*", "dxg", "kfd", "nvmap")
-"""Files of /dev: NVIDIA's, that of Windows' Linux, AMD's, those of Jetson boards."""
+"""Device files of NVIDIA GPUs, GPUs under WSL, AMD GPUs, and Jetson boards."""
 
 
 def check_environment() -> None:
-    """Raise ConfigError for environment variables with which no Ray of ours works."""
+    """Raise ConfigError for environment variables that prevent this product from using Ray."""
     given = os.environ.get(_TRAIN_VERSION, "1")
     if given.lower() not in ("1", "true"):
         raise ConfigError(
@@ -42,9 +42,9 @@ def check_environment() -> None:
 
 
 def check_temporary_folder() -> None:
-    """Raise ConfigError where Ray cannot put its session: the path is too long, or not to be written.
+    """Raise ConfigError if Ray cannot make its session folder: the path is too long, or cannot be written.
 
-    Warns where the shared memory is too small for an object store.
+    Warns if the shared memory is too small for an object store.
     """
     name = next((one for one in ("RAY_TMPDIR", "TMPDIR") if os.environ.get(one)), "RAY_TMPDIR")
     folder = os.environ.get(name) or "/tmp"  # noqa: S108  # Ray's own choice
@@ -56,7 +56,7 @@ def check_temporary_folder() -> None:
         )
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        # Ray makes its folder itself, open to all users; what is tried is the innermost that is there.
+        # Ray makes its folder with permissions for all users, so the innermost existing folder is tested.
         of_ray = Path(folder) / "ray"
         with tempfile.TemporaryFile(dir=of_ray if of_ray.is_dir() else folder) as file:
             file.write(bytes(_TRIED_BYTES))
@@ -75,7 +75,7 @@ def check_temporary_folder() -> None:
 
 
 def check_runtime_file(file: Path | None, *, address: str | None, processes: int | None = None) -> None:
-    """Do as `check_machine` for a runtime file, before curricula and data are read; None is the default."""
+    """Call `check_machine` for a runtime file, before curricula and data are read; None is the default."""
     from pbrlib.curriculum.config.load import load_runtime
     from pbrlib.train.runtimespec import RuntimeSpec
 
@@ -84,12 +84,12 @@ def check_runtime_file(file: Path | None, *, address: str | None, processes: int
 
 
 def check_machine(runtime: RuntimeSpec, *, address: str | None, processes: int | None = None) -> None:
-    """Raise ConfigError for a runtime that a Ray of this machine alone can never give; warn of crowding.
+    """Raise ConfigError for a runtime that this machine alone cannot offer; warn if workers share CPUs.
 
     Args:
-        runtime: What is to train.
-        address: The cluster that is joined instead, about which this machine says nothing.
-        processes: How many train without Ray, in place of the runtime's workers.
+        runtime: The runtime of the training.
+        address: Address of a cluster to join; then nothing is checked here.
+        processes: Number of processes without Ray, in place of the runtime's workers.
     """
     if processes is None and (address or os.environ.get("RAY_ADDRESS")):
         return

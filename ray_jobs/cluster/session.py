@@ -1,4 +1,4 @@
-"""One way into Ray for every command: joins the cluster that is there, or starts a quiet local one."""
+"""Connect a command to Ray: join a running cluster, or start a local one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ray_jobs.cluster.machine import (
 from ray_jobs.cluster.stopping import answering_sigterm
 
 MIN_LOGICAL_CPUS = 4
-"""With fewer, two workers and a data stream on a two-core machine wait for each other for ever."""
+"""With fewer, two workers and a data stream on a two-core machine would deadlock."""
 
 _GIB = 2**30
 _LAST_PORT = 2**16 - 1
@@ -33,41 +33,43 @@ _ON_THIS_MACHINE = (
 )
 
 KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
-"""glibc gives what torch frees back to the kernel, and every step faults it in again: kept, a step of a small
-network on a CPU costs an eighth less. It has to stand in the environment before a process starts."""
+"""Settings with which glibc keeps memory that torch frees: otherwise every step maps it again, and a step of
+a small network on a CPU costs an eighth more. They are read when a process starts."""
 
 BARRIER = {"RAY_TRAIN_COLLECTIVE_TIMEOUT_S": "900"}
-"""So long a rank waits in ``ray.train.report`` for another that hangs; Ray's default is for ever."""
+"""Time limit of a rank in ``ray.train.report`` for another one that hangs; Ray's default has no limit."""
 
 _INHERITED = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     **BARRIER,
 }
-"""``ray.train.report`` returns when the controller has looked, by default every two seconds. Nobody takes the
-machine of a local cluster away, so no fit needs a process that watches for it: two seconds of CPU a start.
+"""Environment variables that the processes of a local cluster inherit.
 
-Only while a local cluster starts: its processes inherit it. Where it stands in the driver's environment when
-a fit begins, it is set for each worker apart, and Ray starts new processes in place of those that wait.
+A controller polls its workers every two seconds by default, and ``ray.train.report`` can wait that long. The
+machine of a local cluster is not preempted; a watcher would cost two seconds of CPU per start of a fit.
+
+They are set only while the local cluster starts. If they were set when a fit begins, Ray would set them for
+each worker, and would start new processes in place of idle ones.
 """
 
 _WATCHED = {"RAY_TRAIN_ENABLE_STATE_TRACKING": "1", **BARRIER}
-"""What the dashboard says of fits comes from this record.
+"""Environment variables of a fit if there is a dashboard, which shows the record of Ray's state actor.
 
-Only where there is a dashboard: it takes a process with torch in it, and, like ``_INHERITED``, new workers
-for each fit. ``BARRIER`` too: the processes of a joined cluster do not inherit from this one.
+That actor costs a process with torch, and the variables cost new worker processes for each fit. ``BARRIER``
+is set here too, since the processes of a joined cluster do not inherit from this one.
 """
 
 _LOCAL = {"PBR_LOCAL_CLUSTER": "1"}
-"""Stands in every process of a local cluster while it is up."""
+"""Environment variable that marks the processes of a local cluster."""
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "1",
-    # Ray hides the GPUs from tasks that ask for none, and warns that it will stop doing so.
+    # Ray hides GPUs from tasks that request none, and warns that a later version will not.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    # Train's workers would change their directory, and relative paths in a curriculum would point elsewhere.
+    # Ray Train's workers would change their directory, and relative paths in a curriculum would be wrong.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # Under `uv run` Ray would upload the current folder, and workers would import from it.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
@@ -76,7 +78,7 @@ ENVIRONMENT = {
     "RAY_idle_worker_killing_time_threshold_ms": "60000",
     **KEPT_MEMORY,
 }
-"""What a Ray of ours starts with, where the environment does not say otherwise."""
+"""Defaults of environment variables for every Ray that a command starts or joins."""
 
 
 @contextmanager
@@ -87,11 +89,11 @@ def ray_session(
     dashboard: bool = False,
     worker_output: bool = False,
 ) -> Iterator[None]:
-    """Runs the block inside a Ray cluster, and stops what it has started.
+    """Run the block inside a Ray cluster, and stop the cluster if the block started it.
 
-    A Ray that this process has already initialised is used as it is. Else ``address``, or
-    ``RAY_ADDRESS``, is joined (``ray job submit`` sets it). Else a local cluster starts, with token
-    authentication: Ray's own ports listen on every interface.
+    If this process has already initialised Ray, nothing changes. Otherwise ``address``, or ``RAY_ADDRESS``
+    (which ``ray job submit`` sets), is joined. Otherwise a local cluster starts, with token authentication,
+    because Ray's ports listen on every interface.
 
     Args:
         num_cpus: Logical CPUs of a local cluster; None: the machine's, at least ``MIN_LOGICAL_CPUS``.
@@ -136,18 +138,18 @@ def ray_session(
 
 
 def describe_start(address: str | None) -> str:
-    """Return what ``ray_session`` is about to do: it takes seconds, and minutes on a busy machine."""
+    """Return a line that says what ``ray_session`` does next, which can take minutes on a busy machine."""
     joined = address or os.environ.get("RAY_ADDRESS")
     return "starting Ray on this machine" if joined is None else f"joining the Ray cluster at {joined}"
 
 
 def local_cpus(wanted: float = 0.0) -> int:
-    """Logical CPUs of a local cluster: those of the machine, or as many as are wanted; a few at least."""
+    """Return the logical CPUs of a local cluster: the machine's, the wanted ones, or the least number."""
     return max(math.ceil(wanted), len(os.sched_getaffinity(0)), MIN_LOGICAL_CPUS)
 
 
 def is_local() -> bool:
-    """Whether this process belongs to a cluster that ends with its command."""
+    """Return whether this process belongs to a local cluster, which ends with its command."""
     return _LOCAL.items() <= os.environ.items()
 
 
@@ -168,7 +170,7 @@ def _join(address: str, **options: Any) -> None:
 
 @contextmanager
 def _starting(sentence: str) -> Iterator[None]:
-    """Turns what Ray raises while it starts into an OutageError; slips in a call of ours stay as they are."""
+    """Turn errors of Ray's start into an OutageError, but not those that a bug in the call would raise."""
     try:
         yield
     except (PbrError, ConnectionError, TypeError, AttributeError, NameError, ImportError):
@@ -179,7 +181,7 @@ def _starting(sentence: str) -> Iterator[None]:
 
 @contextmanager
 def _also_in_environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Adds what is not set already, for the time of the block."""
+    """Set environment variables that are not set, for the duration of the block."""
     added = {name: value for name, value in values.items() if name not in os.environ}
     os.environ.update(added)
     try:
@@ -190,19 +192,19 @@ def _also_in_environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def _knock(address: str, *, timeout_s: float = 10.0) -> None:
-    """Opens and closes a connection: Ray itself goes on knocking at a dead address for many minutes."""
+    """Open and close a connection, because Ray itself retries a dead address for many minutes."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if not host or not port.isdecimal():
-        raise ConfigError(f"{address}: not the address of a Ray cluster. Write host:port, or auto.")
+        raise ConfigError(f"--address: got {address}; expected host:port of a Ray cluster, or auto.")
     if int(port) > _LAST_PORT:
         raise ConfigError(f"{address}: got port {port}; expected at most {_LAST_PORT}. Ray's own is 6379.")
     socket.create_connection((host.strip("[]"), int(port)), timeout=timeout_s).close()
 
 
 def _local(*, num_cpus: int | None) -> dict[str, Any]:
-    """The arguments of ``ray.init`` for a cluster of this machine alone."""
+    """Return the arguments of ``ray.init`` for a local cluster."""
     if num_cpus is not None and num_cpus < 1:
-        raise ConfigError(f"num_cpus: {num_cpus} is not a number of CPUs. Use {MIN_LOGICAL_CPUS} or more.")
+        raise ConfigError(f"num_cpus: got {num_cpus}; expected 1 or more. Use {MIN_LOGICAL_CPUS} or more.")
     _ensure_token()
     return {
         "address": "local",
@@ -213,7 +215,7 @@ def _local(*, num_cpus: int | None) -> dict[str, Any]:
 
 
 def _ensure_token() -> None:
-    """Gives this process's cluster a token of its own, unless the user has one.
+    """Give the local cluster a token of its own, unless the user has one.
 
     Ray would write a new token to ``~/.ray/auth_token``, readable by others and lasting; one in the
     environment reaches exactly this process and its children.
@@ -224,7 +226,7 @@ def _ensure_token() -> None:
 
 
 def has_token_at_home() -> bool:
-    """Whether Ray would find a token in the user's home; False too for a user without a home to read."""
+    """Return whether Ray would find a token in the user's home; False without a readable home."""
     try:
         return (Path.home() / ".ray" / "auth_token").exists()
     except (OSError, RuntimeError):  # Python raises the latter for a user whom the system does not know
@@ -232,7 +234,7 @@ def has_token_at_home() -> bool:
 
 
 def _object_store_bytes() -> int:
-    """An eighth of the memory, at most 4 GiB and four fifths of the free shared memory, at least 256 MiB."""
+    """Return an eighth of the memory, limited to 4 GiB and 80 % of free shared memory; at least 256 MiB."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limits = [memory // 8, 4 * _GIB]
     if SHARED_MEMORY.is_dir():

@@ -1,4 +1,4 @@
-"""Whether the checkpoints of a training fit on the disk, by the sizes of its networks alone."""
+"""Check that the checkpoints of a training fit on the disk, by the sizes of its networks."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from pbrlib.curriculum.ladder import Ladder
 
 BYTES_OF_A_PARAMETER = 12
-"""Of a checkpoint: the weight and Adam's two moments, in fp32."""
+"""Bytes of a parameter in a checkpoint: the weight and Adam's two moments, in fp32."""
 
 
 def check_space(ladder: Ladder, *, phases: Mapping[str, Sequence[str]], runs: Path) -> None:
-    """Raise ConfigError where not even the largest checkpoint fits; warn where those of all phases do not.
+    """Raise ConfigError if the largest checkpoint does not fit; warn if those of all phases do not.
 
-    A phase keeps its best and its last checkpoint, and one is written and copied beside them. Phases that are
-    finished need nothing more.
+    A phase keeps its best and newest checkpoints, while another one is written and copied. Finished phases
+    need no more space.
 
     Args:
-        ladder: What is to train.
-        phases: Its phases by curriculum.
-        runs: The directory of all runs.
+        ladder: The curricula.
+        phases: The phases that train, by curriculum.
+        runs: The runs directory.
     """
     from pbrlib import storage
     from pbrlib.curriculum.describe.description import parameters_of
@@ -47,13 +47,13 @@ def check_space(ladder: Ladder, *, phases: Mapping[str, Sequence[str]], runs: Pa
     most, whole = IN_FLIGHT * max(ahead), KEPT * sum(ahead) + IN_FLIGHT * max(ahead)
     if free < most:
         raise ConfigError(
-            f"--runs: {runs} has {_gib(free)} free; expected {_gib(most)} for the largest checkpoint "
-            "and its copy. Make room there, or name another place."
+            f"--runs: got {runs} with {_gib(free)} free; expected {_gib(most)} for the largest checkpoint "
+            "and its copy. Free space there, or name another folder."
         )
     if free < whole:
         click.echo(
             f"pbr: {runs} has {_gib(free)} free; the checkpoints of {len(ahead)} phases take about "
-            f"{_gib(whole)}. `pbr runs prune` removes those of before.",
+            f"{_gib(whole)}. `pbr runs prune` removes old ones.",
             err=True,
         )
 

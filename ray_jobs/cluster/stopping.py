@@ -1,4 +1,4 @@
-"""How a run ends when it is asked to: after the next checkpoint of what it trains, if that comes in time.
+"""Stop a run on request: after the next checkpoint of each running phase, if these come in time.
 
 ``ray job stop`` sends SIGTERM to the command of a job, waits RAY_JOB_STOP_WAIT_TIME_S seconds (three unless
 the job or the cluster says otherwise) and kills it.
@@ -21,11 +21,11 @@ from pbrlib.errors import DataError
 from pbrlib.train.checkpoint.state import newest_step
 
 WAIT = "RAY_JOB_STOP_WAIT_TIME_S"
-"""Ray's variable: how long it waits for the command of a stopped job. `pbr submit` sets it for its jobs."""
+"""Ray's variable for the seconds between SIGTERM and SIGKILL of a job; `pbr submit` sets it."""
 
 _RAYS_WAIT_S = 3.0
 _ENDING_S = 10.0
-"""What it takes to leave Ray once the checkpoint is there; taken off the wait."""
+"""Seconds that a command needs to leave Ray after the checkpoint; subtracted from the wait."""
 
 
 _asked = threading.Event()
@@ -35,9 +35,9 @@ _lock = threading.Lock()
 
 @contextmanager
 def advising(advice: Callable[[], str]) -> Iterator[None]:
-    """Adds advice to an interrupt of the block, Ctrl-C or SIGTERM, which has none yet.
+    """Add advice to an interrupt of the block, Ctrl-C or SIGTERM, that has none.
 
-    ``advice`` is asked when the interrupt comes. The ``pbr`` command prints it: ``pbr: interrupted; ADVICE``.
+    ``advice`` is called at the interrupt. The ``pbr`` command prints it: ``pbr: interrupted; ADVICE``.
     """
     try:
         yield
@@ -49,9 +49,10 @@ def advising(advice: Callable[[], str]) -> Iterator[None]:
 
 @contextmanager
 def answering_sigterm() -> Iterator[None]:
-    """Turns SIGTERM into an interrupt of the block: at once, or once every phase in it has a checkpoint more.
+    """Turn SIGTERM into an interrupt of the block, after each phase in it has written another checkpoint.
 
-    A second SIGTERM interrupts at once. Outside the main thread, where no handler can be set, does nothing.
+    It interrupts at once if no phase trains, if there is no time, or if it is the second SIGTERM. Outside of
+    the main thread, where no handler can be set, nothing happens.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -73,9 +74,9 @@ def _on_sigterm(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def stopping_after_checkpoint(directory: Path) -> Iterator[None]:
-    """Trains a phase in the block; ``directory`` is the phase's folder.
+    """Declare that the block trains the phase in a folder, so that SIGTERM waits for its checkpoint.
 
-    Raises KeyboardInterrupt when the run was asked to stop before the block begins.
+    Raises KeyboardInterrupt if SIGTERM came before the block.
     """
     if _asked.is_set():
         raise KeyboardInterrupt
@@ -92,7 +93,7 @@ def stopping_after_checkpoint(directory: Path) -> Iterator[None]:
 
 
 def _watch(directory: Path, ended: threading.Event) -> None:
-    """Waits for the wish to stop, then for a checkpoint; the last phase that has one interrupts the run."""
+    """Wait for SIGTERM, then for a checkpoint; the last phase that has written one interrupts the run."""
     while not _asked.wait(timeout=0.5):
         if ended.is_set():
             return

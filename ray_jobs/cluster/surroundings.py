@@ -1,4 +1,4 @@
-"""Errors of the machine that a command runs on, as sentences: a full disk, a limit, a missing permission."""
+"""Describe errors of the machine in sentences: a full disk, a limit, a missing permission."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import errno
 import os
 import sys
 
-_NO_PLACE = "Name a folder of a disk that this user may write to."
+_READ_ONLY = "Name a folder that this user can write to."
 _WAYS_OUT = {
-    errno.ENOSPC: "Make room there, or name a place on another disk.",
-    errno.EDQUOT: "Make room there, or name a place on another disk.",
-    errno.EFBIG: "Name a place on another disk.",
-    errno.EROFS: _NO_PLACE,
-    errno.EACCES: "Name a place of this user, or have its owner changed.",
-    errno.EPERM: "Name a place of this user, or have its owner changed.",
-    errno.EEXIST: "Name a place where nothing else stands.",
-    errno.ENOTDIR: "Name a folder, not what lies below a file.",
+    errno.ENOSPC: "Free space there, or name a folder on another disk.",
+    errno.EDQUOT: "Free space there, or name a folder on another disk.",
+    errno.EFBIG: "Name a folder on another disk.",
+    errno.EROFS: _READ_ONLY,
+    errno.EACCES: "Name a folder of this user, or have its owner changed.",
+    errno.EPERM: "Name a folder of this user, or have its owner changed.",
+    errno.EEXIST: "Name another path.",
+    errno.ENOTDIR: "Name a path in a folder, not below a file.",
     errno.EISDIR: "Name a file, not a folder.",
     errno.ENAMETOOLONG: "Use a shorter name.",
     errno.ELOOP: "Remove the link that leads to itself.",
@@ -28,14 +28,14 @@ _WAYS_OUT = {
     errno.EADDRINUSE: "Close other programs: no port is free.",
     errno.EADDRNOTAVAIL: "Close other programs: no port is free.",
 }
-"""Numbers of an OSError that say something of the machine and nothing of this program."""
+"""Numbers of an OSError that the machine causes, not this program, and the remedies."""
 
 _NO_TEMPORARY = "No usable temporary directory"
-"""How Python's own error begins; it has the number of a missing file."""
+"""Beginning of Python's error for a missing temporary folder, whose number is that of a missing file."""
 
 
 def sentence_about(error: BaseException) -> str | None:
-    """Describe an error of the surroundings and its way out; None for what may be a bug of this program."""
+    """Describe an error of the machine and its remedy; None for one that may be a bug of this program."""
     if isinstance(error, MemoryError) or _is_out_of_device_memory(error):
         where = "this machine" if isinstance(error, MemoryError) else "the GPU"
         return f"{where}: out of memory. Close other programs, or use smaller sizes and fewer workers."

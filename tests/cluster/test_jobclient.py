@@ -167,7 +167,7 @@ def test_a_submission_that_gets_no_answer_ends_and_says_what_the_job_would_be(
     monkeypatch.setattr(jobclient, "ANSWER_S", 0.5)
     with (
         Dashboard(answers=answers) as dashboard,
-        pytest.raises(OutageError, match=r"silent for 0\.5 s\. Is the tunnel .* that is ladder-2"),
+        pytest.raises(OutageError, match=r"no answer of the dashboard in 0\.5 s; .* that is ladder-2"),
     ):
         submit(JobClient(dashboard.url), ["runs"], working_dir=tmp_path, metadata={"job_name": "ladder"})
 
@@ -181,7 +181,7 @@ def test_following_ends_with_2_and_a_sentence_where_a_dashboard_falls_silent(
     with Dashboard(answers=answers) as dashboard:
         done = CliRunner().invoke(main, ["submit", "--address", dashboard.url, "--follow", "ladder-1"])
     assert done.exit_code == 2
-    assert done.stderr.startswith(f"pbr: {dashboard.url}: the dashboard has been silent for 0.5 s.")
+    assert done.stderr.startswith(f"pbr: {dashboard.url}: got no answer of the dashboard in 0.5 s;")
 
 
 @pytest.mark.parametrize("answers", [CONNECTED, CONNECTED + 1], ids=["state", "output"])
@@ -198,7 +198,7 @@ def test_an_upload_of_which_nothing_more_is_taken_is_silence(monkeypatch: pytest
     monkeypatch.setattr(jobclient, "ANSWER_S", 0.5)
     with Dashboard(answers=CONNECTED) as dashboard:
         client = JobClient(dashboard.url)
-        with pytest.raises(OutageError, match=r"silent for 0\.5 s"):
+        with pytest.raises(OutageError, match=r"no answer of the dashboard in 0\.5 s"):
             client._do_request("PUT", "/api/packages/gcs/large.zip", data=bytes(2000 * PIECE))
 
 

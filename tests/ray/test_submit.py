@@ -230,7 +230,7 @@ def test_a_job_outlives_ctrl_c_stops_with_a_checkpoint_and_is_resumed_when_it_wa
 
 def test_a_job_that_nobody_knows_is_said_to_be_lost(user: User) -> None:
     output = finish(user.submit("--follow", "segformer-S0-lost"), code=2)
-    assert "does not know this job" in output and "resumes" in output
+    assert "got no job of this id" in output and "resumes" in output
 
 
 def test_nobody_comes_in_without_the_token(user: User) -> None:
