@@ -1,4 +1,4 @@
-"""Checkpoints of one player, as tests write them and look into them."""
+"""Writes and reads checkpoints of one player for tests."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ NET = "net"
 """The name of the player."""
 
 DECLARED: dict[str, dict[str, object]] = {NET: {}}
-"""What its state says of it where nobody rebuilds it."""
+"""The declaration of the player in the state, for tests that do not rebuild the network."""
 
 
 def learned(network: nn.Module, optimizer: Optimizer) -> dict[str, Learned]:
-    """What is saved of it, or restored into."""
+    """Return the learned state of the player, to save or to restore into."""
     return {NET: Learned(network, optimizer)}
 
 
 def files_of(player: str) -> tuple[str, str]:
-    """Where the weights and the optimizer of a player lie in a checkpoint."""
+    """Return the files of the weights and the optimizer of a player in a checkpoint."""
     return f"{PLAYERS}/{player}/{WEIGHTS}", f"{PLAYERS}/{player}/{OPTIMIZER}"
 
 
 def as_written_by(version: int, folder: Path) -> None:
-    """Leaves of a checkpoint of one player what an earlier format has."""
+    """Convert a checkpoint of one player to an earlier format."""
     if version == FORMAT_VERSION:
         return
     fields = json.loads((folder / STATE).read_text())

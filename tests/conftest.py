@@ -1,4 +1,4 @@
-"""What many tests share: a small real shard set, tiny curricula, torch on one thread."""
+"""Fixtures for many tests: a small real shard set, tiny curricula, torch on one thread."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ S3_CREDENTIALS = {
     "AWS_SESSION_TOKEN": "sessionTokenOfTheTests",
     "AWS_DEFAULT_REGION": "us-east-1",
 }
-"""Values that can be found again where they must not be."""
+"""Recognisable values, to search for in places that must not contain them."""
 
 METALLIC = """
 name: metallic
@@ -100,12 +100,12 @@ phases:
 
 
 def pytest_sessionstart() -> None:
-    """Ctrl-C interrupts, in the processes of xdist too, which ignore it: tests press it."""
+    """Restore the handler of SIGINT, which processes of xdist ignore, since tests send it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start Ray come first, in one process, each with a limit: Ray hangs rather than raises."""
+    """Run tests of Ray first, in one process, each with a timeout, since Ray hangs instead of raising."""
     for item in items:
         if item.get_closest_marker("ray"):
             item.add_marker(pytest.mark.xdist_group(RAY))
@@ -115,13 +115,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneRay:
-    """How ``-n 2`` deals the tests out."""
+    """Return the scheduler of ``-n 2``."""
     return OneRay(config, log)
 
 
 @pytest.fixture(scope="session")
 def ray_cluster(s3: FaultyServer) -> Iterator[None]:
-    """A local Ray, which takes seconds to start; every ``ray_session`` inside a test joins it.
+    """Start a local Ray once, since a start takes seconds; every ``ray_session`` of a test joins it.
 
     Its processes know the S3 server of the tests, and ask it three times at most.
     """
@@ -148,14 +148,14 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def own_folder() -> Iterator[None]:
-    """A command that runs in this process leaves no environment in which `python -c` misses ``tests``."""
+    """Remove PYTHONSAFEPATH, which a command in this process sets, so that `python -c` finds ``tests``."""
     yield
     os.environ.pop("PYTHONSAFEPATH", None)
 
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[FaultyServer]:
-    """An S3 server on loopback, before which a test may put faults."""
+    """An S3 server on loopback; a test can inject faults."""
     from tests.s3_server import s3_server
 
     with s3_server() as server:
@@ -164,7 +164,7 @@ def s3() -> Iterator[FaultyServer]:
 
 @pytest.fixture
 def bucket(s3: FaultyServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    """An empty bucket; the environment is all that points boto3 to the server."""
+    """An empty bucket; only the environment directs boto3 to the server."""
     import boto3
 
     for variable, value in {"AWS_ENDPOINT_URL": s3.url, **S3_CREDENTIALS}.items():

@@ -1,4 +1,4 @@
-"""What a failing disk does to a file."""
+"""Damages files as a failing disk does."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pbrlib.data.shards.reader import ShardSet
 
 
 def flip(path: Path, position: int | None = None) -> None:
-    """Flips a bit of a byte, of the one in the middle where no position is given."""
+    """Flip a bit of a byte, by default of the byte in the middle."""
     data = bytearray(path.read_bytes())
     data[len(data) // 2 if position is None else position] ^= 0x10
     path.write_bytes(data)
 
 
 def flip_tile(root: Path, row: IndexRow, name: str) -> None:
-    """Flips a bit of the first tile of a material; all materials of its page are damaged with it."""
+    """Flip a bit of the first tile of a material; this damages all materials of the page."""
     path = root / ShardSet.open(root).manifest.shards[row.shard].file
     file = pq.ParquetFile(path)
     size = file.metadata.row_group(0).num_rows

@@ -1,4 +1,4 @@
-"""Several ranks on this machine: processes that share a gloo process group."""
+"""Runs several ranks on this machine, as processes with a gloo process group."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import torch.multiprocessing as mp
 
 WORLD = 2
 LOADED = ["pbrlib.curriculum.run", "pbrlib.metrics.sums", "torchvision.ops"]
-"""What ranks have imported before they begin, once for all of them."""
+"""The modules that are imported once, before the ranks are forked."""
 
 
 def run_ranks(main: Callable[..., None], *given: Any) -> None:
-    """Calls ``main(rank, *given)`` in a process for each of two ranks, and waits for their ends.
+    """Call ``main(rank, *given)`` in a process for each of two ranks, and wait until they end.
 
-    They are copies of one process that has torch and starts no thread. It keeps the environment in which the
-    first ranks began.
+    The ranks are forked from a server process that has imported torch and started no thread. The server keeps
+    the environment of the first call.
     """
     multiprocessing.set_forkserver_preload(LOADED)
     mp.start_processes(main, args=given, nprocs=WORLD, start_method="forkserver")  # type: ignore[no-untyped-call]
@@ -31,7 +31,7 @@ def run_ranks(main: Callable[..., None], *given: Any) -> None:
 
 @contextmanager
 def gloo_rank(rank: int, *, folder: Path, world: int = WORLD) -> Iterator[None]:
-    """Makes this process one of them, with one thread, for the block; they meet in ``folder``."""
+    """Make this process a rank with one thread inside the block; the ranks rendezvous in ``folder``."""
     torch.set_num_threads(1)
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     store, limit = f"file://{folder}/store", timedelta(seconds=60)

@@ -1,4 +1,4 @@
-"""What hypothesis puts in the place of a file of ours, or of a value in it."""
+"""Hypothesis strategies for hostile files and values."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ JSON = st.recursive(
     lambda some: st.lists(some, max_size=3) | st.dictionaries(st.text(max_size=5), some, max_size=3),
     max_leaves=8,
 )
-"""Any small value."""
+"""Arbitrary small values."""
 
 
 def changed(whole: bytes) -> st.SearchStrategy[bytes]:
-    """Other bytes: one of these is flipped, or some at the end are missing, or others stand behind them."""
+    """Return changed bytes: with a flipped byte, a truncated end, or appended bytes."""
     places = st.integers(0, len(whole) - 1)
     flipped = st.builds(
         lambda place, mask: whole[:place] + bytes([whole[place] ^ mask]) + whole[place + 1 :],

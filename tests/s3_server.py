@@ -1,4 +1,4 @@
-"""An S3 server on loopback, moto's, before which faults can be put."""
+"""An S3 server (moto) on loopback with a proxy that injects faults."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 Answer = Callable[[App, dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-"""Answers a request in place of the server, which it may ask."""
+"""Answers a request instead of the server; it may forward the request."""
 
 
 def refusing(status: str, code: str) -> Answer:
-    """An error of S3's, such as ``500 Internal Server Error`` with the code ``InternalError``."""
+    """Return an S3 error, such as ``500 Internal Server Error`` with the code ``InternalError``."""
 
     def answer(app: App, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
@@ -35,7 +35,7 @@ BUSY = refusing("503 Slow Down", "SlowDown")
 
 
 def cut_after(length: int) -> Answer:
-    """The true answer, of which only so many bytes arrive."""
+    """Return the response of the server, truncated after some bytes."""
 
     def answer(app: App, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         return [b"".join(app(environ, start))[:length]]
@@ -44,13 +44,13 @@ def cut_after(length: int) -> Answer:
 
 
 def hanging_up(app: App, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-    """No answer: the connection is closed, whatever was still to be sent."""
+    """Close the connection without a response."""
     environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
     return []
 
 
 def silent_for(seconds: float) -> Answer:
-    """The true answer, much too late."""
+    """Return the response of the server after a delay."""
 
     def answer(app: App, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         time.sleep(seconds)
@@ -60,7 +60,7 @@ def silent_for(seconds: float) -> Answer:
 
 
 def trickling(pieces: int, *, pause_s: float) -> Answer:
-    """The true answer in pieces, with pauses between."""
+    """Return the response of the server in pieces, with pauses."""
 
     def answer(app: App, environ: dict[str, Any], start: Callable[..., Any]) -> Iterator[bytes]:
         whole = b"".join(app(environ, start))
@@ -83,7 +83,7 @@ class _Fault:
 
 @dataclass
 class FaultyServer:
-    """Passes requests on to moto, but for those that a fault waits for."""
+    """A proxy that forwards requests to moto, except those with an injected fault."""
 
     app: App = field(default_factory=lambda: DomainDispatcherApplication(create_backend_app))
     url: str = ""
@@ -104,7 +104,7 @@ class FaultyServer:
     def failing(
         self, method: str, key: str, answer: Answer, *, times: float = float("inf")
     ) -> Iterator[_Fault]:
-        """Within the block, requests of a method whose path holds ``key`` get the answer, so many times."""
+        """Inside the block, answer up to ``times`` requests with ``key`` in the path by ``answer``."""
         fault = _Fault(method, key, answer, times)
         self._faults.append(fault)
         try:
@@ -119,12 +119,12 @@ def _meets(fault: _Fault, method: str, place: str) -> bool:
 
 class _Quiet(WSGIRequestHandler):
     def log_request(self, *given: Any) -> None:
-        """Says nothing of requests."""
+        """Do not log requests."""
 
 
 @contextmanager
 def s3_server() -> Iterator[FaultyServer]:
-    """A server on a free port of loopback."""
+    """Start a server on a free port of loopback."""
     faulty = FaultyServer()
     server = make_server("127.0.0.1", 0, faulty, threaded=True, request_handler=_Quiet)
     faulty.url = f"http://127.0.0.1:{server.server_port}"

@@ -1,15 +1,15 @@
-"""How several processes share the tests: one has all that starts Ray, on one cluster; a file stays whole."""
+"""Scheduler of pytest-xdist: all tests that start Ray run in one process, other tests by file."""
 
 from __future__ import annotations
 
 from xdist.scheduler import LoadScopeScheduling
 
 RAY = "ray"
-"""The group of the tests that start Ray; ``--dist loadgroup`` writes it behind their names."""
+"""The group of the tests that start Ray; ``--dist loadgroup`` appends it to their names."""
 
 
 class OneRay(LoadScopeScheduling):
-    """A file at a time, so that its fixtures are made once; the tests of Ray together, in one process."""
+    """Schedules complete files, so that fixtures are made once, and all tests of Ray in one process."""
 
     def _split_scope(self, nodeid: str) -> str:
         return RAY if nodeid.endswith(f"@{RAY}") else nodeid.partition("::")[0]

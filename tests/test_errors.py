@@ -1,4 +1,4 @@
-"""What a later attempt may not meet is an outage, which is retried; all else is a mistake, which is not."""
+"""Transient errors are outages, which are retried; other errors are not."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def refusing(number: int) -> Any:
 
 
 @pytest.mark.parametrize(("number", "kind"), [(PASSING, OutageError), (STAYING, DataError)])
-def test_a_shard_that_cannot_be_read_now(
+def test_an_unreadable_shard_is_an_outage_or_damage(
     shard_set: ShardSet, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[PbrError]
 ) -> None:
     monkeypatch.setattr(ShardFileCache, "read", refusing(number))
@@ -43,7 +43,7 @@ def test_a_shard_that_cannot_be_read_now(
     ("number", "kind"),
     [(PASSING, OutageError), (STAYING, CheckpointError), (errno.EIO, DamagedCheckpointError)],
 )
-def test_a_checkpoint_that_cannot_be_read(
+def test_an_unreadable_checkpoint_is_an_outage_or_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[PbrError]
 ) -> None:
     monkeypatch.setattr(Path, "read_text", refusing(number))
@@ -53,7 +53,7 @@ def test_a_checkpoint_that_cannot_be_read(
 
 
 @pytest.mark.parametrize(("number", "kind"), [(PASSING, OutageError), (errno.ENOSPC, CheckpointError)])
-def test_a_checkpoint_that_cannot_be_written(
+def test_an_unwritable_checkpoint_is_an_outage_or_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[PbrError]
 ) -> None:
     monkeypatch.setattr(players, "save_file", refusing(number))
@@ -67,7 +67,7 @@ def test_a_checkpoint_that_cannot_be_written(
 
 
 @pytest.mark.parametrize(("number", "kind"), [(PASSING, OutageError), (errno.ENOSPC, DataError)])
-def test_a_record_that_cannot_be_written(
+def test_an_unwritable_record_is_an_outage_or_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[PbrError]
 ) -> None:
     monkeypatch.setattr(Path, "write_bytes", refusing(number))

@@ -40,7 +40,7 @@ FORMATS = Path(__file__).parent / "formats"
 
 
 def network() -> nn.Module:
-    """What the checkpoints hold, once it has made a step with AdamW."""
+    """Return the network of the checkpoints after a step with AdamW."""
     torch.manual_seed(1)
     return nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2))
 
@@ -53,7 +53,7 @@ def trained() -> nn.Module:
     return net
 
 
-def test_there_is_a_fixture_of_every_format() -> None:
+def test_every_format_has_a_fixture() -> None:
     wanted = {
         "checkpoint": {*READABLE, CHECKPOINTS},
         "run": {*READABLE, CHECKPOINTS},
@@ -64,7 +64,7 @@ def test_there_is_a_fixture_of_every_format() -> None:
         assert {int(path.name.split("-v")[1]) for path in FORMATS.glob(f"{what}-v*")} == versions, what
 
 
-def test_the_newest_fixture_has_every_field_that_is_written_today() -> None:
+def test_the_newest_fixture_has_every_written_field() -> None:
     state = json.loads((FORMATS / f"checkpoint-v{CHECKPOINTS}" / STATE).read_text())
     assert state.keys() - {OWN_SUM} == {field.name for field in fields(State)}
     (phase,) = json.loads((FORMATS / f"run-v{CHECKPOINTS}" / RECORD).read_text())["phases"].values()
@@ -91,7 +91,7 @@ def test_a_checkpoint_of_every_format_is_restored(version: int) -> None:
 
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("name", [WEIGHTS, OPTIMIZER])
-def test_a_cut_checkpoint_without_sums_is_damaged_too(tmp_path: Path, version: int, name: str) -> None:
+def test_a_truncated_checkpoint_without_checksums_is_damaged(tmp_path: Path, version: int, name: str) -> None:
     folder = shutil.copytree(FORMATS / f"checkpoint-v{version}", tmp_path / "c")
     (folder / name).write_bytes((folder / name).read_bytes()[:-9])
     with pytest.raises(DamagedCheckpointError, match=name):
@@ -100,7 +100,7 @@ def test_a_cut_checkpoint_without_sums_is_damaged_too(tmp_path: Path, version: i
 
 
 @pytest.mark.parametrize("version", READABLE)
-def test_the_record_of_a_run_of_every_format_names_its_best_checkpoint(tmp_path: Path, version: int) -> None:
+def test_the_run_record_of_every_format_gives_the_best_checkpoint(tmp_path: Path, version: int) -> None:
     shutil.copytree(FORMATS / f"run-v{version}", tmp_path / "albedo")
     best = tmp_path / "albedo" / "A1-ffffffff" / "checkpoint_00000004"
     shutil.copytree(FORMATS / f"checkpoint-v{version}", best)
@@ -113,12 +113,12 @@ def test_the_record_of_a_run_of_every_format_names_its_best_checkpoint(tmp_path:
 
 
 @pytest.mark.parametrize("version", range(1, SHARDS))
-def test_an_older_shard_set_is_refused_with_the_command_that_makes_it_anew(version: int) -> None:
+def test_an_older_shard_set_is_refused_with_the_command_to_prepare_it(version: int) -> None:
     with pytest.raises(DataError, match=f"format version {version}; .* pbr prepare SOURCE... --out FOLDER"):
         ShardSet.open(FORMATS / f"shards-v{version}")
 
 
-def test_a_shard_set_of_this_format_from_before_its_manifest_had_a_sum_opens() -> None:
+def test_a_shard_set_without_a_manifest_checksum_opens() -> None:
     shards = ShardSet.open(FORMATS / f"shards-v{SHARDS}")
     assert shards.manifest.sha256 is None
     assert shards.fingerprint == "f22b6dfd37774368ae46fb9d84e7867550b3e3cac40b972d2afc667bf517fca6", (
@@ -133,7 +133,7 @@ def test_a_shard_set_of_this_format_from_before_its_manifest_had_a_sum_opens() -
         np.testing.assert_array_equal(shards.read_whole(row, [name])[name], wanted)
 
 
-def test_the_networks_of_a_model_folder_open() -> None:
+def test_the_networks_of_a_model_folder_can_be_opened() -> None:
     found = trained_in(FORMATS / "model-v1")
     assert [one.role for one in found] == ["segmentation", "albedo"]
     for one in found:

@@ -1,4 +1,4 @@
-"""The dashboard shows what is served, all of it; tests/ray/test_monitoring.py runs its queries."""
+"""The dashboard shows exactly the served gauges; tests/ray/test_monitoring.py runs its queries."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ray_jobs.fit.gauges import SERVED
 DASHBOARD = Path(__file__).parents[1] / "configs" / "grafana" / "training.json"
 
 
-def test_the_dashboard_has_a_panel_for_every_gauge_and_none_for_others() -> None:
+def test_the_dashboard_has_exactly_one_panel_for_every_gauge() -> None:
     board = json.loads(DASHBOARD.read_text())
     queries = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
     shown = [name for query in queries for name in re.findall(r"ray_\w+", query)]
     assert sorted(shown) == sorted(SERVED)
 
 
-def test_panels_lie_beside_each_other_and_have_a_title_a_unit_and_the_chosen_source() -> None:
+def test_panels_do_not_overlap_and_have_title_unit_and_source() -> None:
     panels = json.loads(DASHBOARD.read_text())["panels"]
     places = {(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels}
     assert len(places) == len({panel["id"] for panel in panels}) == len(panels)

@@ -1,4 +1,4 @@
-"""The entries of all maps agree with each other and with what is on disks already."""
+"""Tests that the entries of all maps are consistent, and compatible with existing files."""
 
 from itertools import combinations
 
@@ -12,7 +12,7 @@ from pbrlib.data.materials.pictures import to_stored
 from pbrlib.maps import MAPS, NORMAL, SEAM_MAPS, TARGETS, TRUE_PBR, Encoding
 
 
-def test_the_columns_of_shards_keep_their_order() -> None:
+def test_the_order_of_shard_columns_is_fixed() -> None:
     known = (
         "diffuse",
         "gloss",
@@ -29,7 +29,7 @@ def test_the_columns_of_shards_keep_their_order() -> None:
 
 
 @pytest.mark.parametrize("name", MAPS)
-def test_an_entry_agrees_with_itself(name: str) -> None:
+def test_an_entry_is_consistent(name: str) -> None:
     kind = MAPS[name]
     assert kind.name == name
     assert len(kind.fills) == kind.channels
@@ -41,12 +41,12 @@ def test_an_entry_agrees_with_itself(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_what_goes_through_a_sigmoid_lies_between_0_and_1_and_comes_from_a_folder(name: str) -> None:
+def test_targets_with_a_sigmoid_are_in_zero_to_one_and_have_a_file(name: str) -> None:
     assert MAPS[name].encoding in (Encoding.SRGB, Encoding.LINEAR)
     assert MAPS[name].file is not None
 
 
-def test_no_two_maps_take_one_file_or_one_channel_of_true_pbr() -> None:
+def test_no_two_maps_share_a_file_or_a_true_pbr_channel() -> None:
     files = [kind.file for kind in MAPS.values() if kind.file is not None]
     assert len(files) == len(set(files))
     channels = {
@@ -56,11 +56,11 @@ def test_no_two_maps_take_one_file_or_one_channel_of_true_pbr() -> None:
     assert not any(channels[one] & channels[other] for one, other in combinations(channels, 2))
 
 
-def test_a_conversion_needs_only_what_a_network_answers() -> None:
+def test_every_true_pbr_map_has_a_network() -> None:
     assert set(TRUE_PBR) <= set(TARGETS)
 
 
-def test_colours_and_normals_show_whether_a_material_tiles() -> None:
+def test_seams_are_tested_on_colours_and_normals() -> None:
     assert set(SEAM_MAPS) == {"diffuse", "albedo", "normal"}
 
 
@@ -68,7 +68,7 @@ GREY, BLACK, WHITE = (128,) * 3, (0,) * 3, (255,) * 3
 
 
 @pytest.mark.parametrize("pixel", [GREY, (127,) * 3, (127, 128, 127), BLACK, WHITE, (2, 1, 0), (255, 0, 0)])
-def test_a_pixel_of_a_normal_map_that_holds_no_direction_is_flat(pixel: tuple[int, ...]) -> None:
+def test_a_normal_pixel_without_a_direction_is_flat(pixel: tuple[int, ...]) -> None:
     raw = torch.tensor([pixel, (200, 128, 230)], dtype=torch.uint8).T.reshape(1, 3, 1, 2)
     decoded = NORMAL.decode(raw)[0, :, 0].T
     assert decoded[0].tolist() == [0.0, 0.0, 1.0]
@@ -79,7 +79,7 @@ def test_a_pixel_of_a_normal_map_that_holds_no_direction_is_flat(pixel: tuple[in
 
 @pytest.mark.parametrize("axis", range(3))
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_every_direction_that_8_bits_hold_is_kept(axis: int, sign: int) -> None:
+def test_every_8_bit_direction_is_kept(axis: int, sign: int) -> None:
     tilted = torch.randn(500, 3, generator=torch.Generator().manual_seed(axis))
     tilted[:, axis] = sign * (1.0 + tilted[:, axis].abs())
     unit = F.normalize(torch.cat((tilted, torch.full((1, 3), float(sign)))), dim=1)
@@ -88,20 +88,20 @@ def test_every_direction_that_8_bits_hold_is_kept(axis: int, sign: int) -> None:
     torch.testing.assert_close(decoded, unit, atol=0.01, rtol=0)
 
 
-def test_gaps_of_a_normal_map_do_not_bend_what_is_averaged_with_them() -> None:
+def test_gaps_of_a_normal_map_do_not_change_averaged_neighbours() -> None:
     pixels = np.array([[BLACK, (128, 128, 255)], [WHITE, GREY]], np.uint8)
     assert to_stored(pixels, NORMAL, size=1)[0, 0].tolist() == [128, 128, 255]
 
 
 @pytest.mark.parametrize("pixel", [(220, 128, 255), (220, 200, 255), (36, 36, 255)])
-def test_a_normal_that_is_not_of_unit_length_is_no_gap(pixel: tuple[int, ...]) -> None:
+def test_a_normal_without_unit_length_is_no_gap(pixel: tuple[int, ...]) -> None:
     raw = torch.tensor(pixel, dtype=torch.uint8).view(1, 3, 1, 1)
     expected = F.normalize(raw.float() * (2 / 255) - 1, dim=1)
     torch.testing.assert_close(NORMAL.decode(raw), expected)
 
 
 @pytest.mark.parametrize("name", MAPS)
-def test_a_map_that_a_material_lacks_is_its_fill_in_every_channel(name: str) -> None:
+def test_a_missing_map_has_its_fill_value_in_every_channel(name: str) -> None:
     kind, other = MAPS[name], "roughness" if name == "normal" else "normal"
     crop = {other: np.zeros((2, 3, MAPS[other].channels), MAPS[other].dtype)}
     raw = stack([crop], rows=[], seeds=[0], maps=[name])

@@ -1,4 +1,4 @@
-"""The tree shows the layers: small folders, small files, and one name for one thing in a layer."""
+"""Tests of the source tree: layers, size of folders and modules, unique names of modules."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ MOST_FILES, MOST_LINES = 18, 300
 
 
 def modules(*folders: str) -> list[Path]:
-    """The modules below some folders of the product, without those that make a folder a package."""
+    """Return the modules below some folders, without ``__init__.py``."""
     return [file for folder in folders for file in (ROOT / folder).rglob("*.py") if file.stem != "__init__"]
 
 
 def layers() -> list[list[str]]:
-    """The folders of each layer, as the contract of import-linter names them."""
+    """Return the folders of each layer of the import-linter contract."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     (named,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
     return [[f"pbrlib/{name.strip()}" for name in layer.split("|")] for layer in named] + [["ray_jobs"]]
@@ -32,17 +32,17 @@ def test_every_package_belongs_to_a_layer() -> None:
 
 
 @pytest.mark.parametrize("layer", layers(), ids=", ".join)
-def test_no_two_modules_of_a_layer_have_one_name(layer: list[str]) -> None:
+def test_modules_of_a_layer_have_different_names(layer: list[str]) -> None:
     names = Counter(file.stem for file in modules(*layer))
     assert [name for name, count in names.items() if count > 1] == []
 
 
-def test_no_folder_holds_more_modules_than_one_can_take_in() -> None:
+def test_no_folder_has_too_many_modules() -> None:
     counts = Counter(str(file.parent.relative_to(ROOT)) for file in modules("pbrlib", "ray_jobs"))
     assert {folder: count for folder, count in counts.items() if count > MOST_FILES} == {}
 
 
-def test_no_module_is_longer_than_one_can_take_in() -> None:
+def test_no_module_is_too_long() -> None:
     lengths = {
         str(file.relative_to(ROOT)): len(file.read_text().splitlines())
         for file in modules("pbrlib", "ray_jobs")

@@ -154,14 +154,14 @@ def local_folder(folder: Path) -> Path:
     return store_of(folder).local_folder(folder)
 
 
-def make_unfinished(beside: Path, *, prefix: str) -> Path:
-    """Create an empty local folder; ``move_folder`` moves it next to ``beside`` once it is complete."""
-    return store_of(beside).make_unfinished(beside, prefix=prefix)
+def make_unfinished(parent: Path, *, prefix: str) -> Path:
+    """Create an empty local folder; ``move_folder`` moves it next to ``parent`` once it is complete."""
+    return store_of(parent).make_unfinished(parent, prefix=prefix)
 
 
-def remove_unfinished(beside: Path, *, prefix: str) -> None:
+def remove_unfinished(parent: Path, *, prefix: str) -> None:
     """Remove the folders of ``make_unfinished`` that killed processes left."""
-    for folder in store_of(beside).unfinished(beside, prefix=prefix):
+    for folder in store_of(parent).unfinished(parent, prefix=prefix):
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -157,18 +157,18 @@ def local_folder(folder: Path) -> Path:
     return Path(tempfile.gettempdir())
 
 
-def make_unfinished(beside: Path, *, prefix: str) -> Path:
+def make_unfinished(parent: Path, *, prefix: str) -> Path:
     """Create a folder in the folder of temporary files."""
-    return Path(tempfile.mkdtemp(prefix=_local_prefix(beside, prefix)))
+    return Path(tempfile.mkdtemp(prefix=_local_prefix(parent, prefix)))
 
 
-def unfinished(beside: Path, *, prefix: str) -> list[Path]:
-    """Return the folders of ``make_unfinished`` for ``beside`` in the folder of temporary files."""
-    return list(Path(tempfile.gettempdir()).glob(f"{_local_prefix(beside, prefix)}*"))
+def unfinished(parent: Path, *, prefix: str) -> list[Path]:
+    """Return the folders of ``make_unfinished`` for ``parent`` in the folder of temporary files."""
+    return list(Path(tempfile.gettempdir()).glob(f"{_local_prefix(parent, prefix)}*"))
 
 
-def _local_prefix(beside: Path, prefix: str) -> str:
-    return f"{prefix}{hashlib.sha256(str(beside).encode()).hexdigest()[:16]}-"
+def _local_prefix(parent: Path, prefix: str) -> str:
+    return f"{prefix}{hashlib.sha256(str(parent).encode()).hexdigest()[:16]}-"
 
 
 @contextmanager

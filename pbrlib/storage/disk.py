@@ -141,16 +141,16 @@ def local_folder(folder: Path) -> Path:
     return folder
 
 
-def make_unfinished(beside: Path, *, prefix: str) -> Path:
-    """Create a folder in ``beside``, so that it can be renamed."""
-    made = Path(tempfile.mkdtemp(prefix=prefix, dir=beside))
+def make_unfinished(parent: Path, *, prefix: str) -> Path:
+    """Create a folder in ``parent``, so that it can be renamed."""
+    made = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     made.chmod(0o777 & ~_umask())
     return made
 
 
-def unfinished(beside: Path, *, prefix: str) -> list[Path]:
-    """Return the folders of ``make_unfinished`` in ``beside``."""
-    return list(beside.glob(f"{prefix}*"))
+def unfinished(parent: Path, *, prefix: str) -> list[Path]:
+    """Return the folders of ``make_unfinished`` in ``parent``."""
+    return list(parent.glob(f"{prefix}*"))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Normals turn with their picture, and fields of normals give back what they were made from."""
+"""Tests of orientation, slopes, Poisson height, curvature and occlusion of normal maps."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ seeds = st.integers(0, 2**31)
 
 
 def smooth_height(seed: int, *, size: int = 32, num_waves: int = 5) -> Tensor:
-    """A periodic height of a few low waves, in pixels."""
+    """Return a periodic height of a few low-frequency waves, in pixels."""
     generator = torch.Generator().manual_seed(seed)
     y = torch.arange(size, dtype=torch.float32).view(-1, 1) * (2.0 * math.pi / size)
     x = y.view(1, -1)
@@ -67,7 +67,7 @@ TURNS = {
 @pytest.mark.parametrize("tileable", [True, False])
 @given(seed=seeds)
 @quick
-def test_turning_a_height_then_deriving_its_normal_equals_turning_the_normal(name, tileable, seed):
+def test_the_normal_of_a_rotated_height_equals_the_rotated_normal(name, tileable, seed):
     height, turn = smooth_height(seed), TURNS[name]
     derived_last = normal_from_height(turn(height, normal=False), scale_px=1.5, tileable=tileable)
     derived_first = turn(normal_from_height(height, scale_px=1.5, tileable=tileable), normal=True)
@@ -77,7 +77,7 @@ def test_turning_a_height_then_deriving_its_normal_equals_turning_the_normal(nam
 @pytest.mark.parametrize("name", TURNS)
 @given(seed=seeds)
 @quick
-def test_relief_turns_like_a_picture(name, seed):
+def test_relief_of_a_rotated_normal_equals_the_rotated_relief(name, seed):
     normal = normal_from_height(smooth_height(seed, size=64), scale_px=1.0, tileable=True)
     turn = TURNS[name]
     turned_last = turn(relief(normal, tileable=True), normal=False)
@@ -88,7 +88,7 @@ def test_relief_turns_like_a_picture(name, seed):
 
 @given(seed=seeds, normal=st.booleans())
 @quick
-def test_four_quarter_turns_are_the_identity_and_flips_undo_themselves(seed, normal):
+def test_four_quarter_turns_and_double_flips_are_the_identity(seed, normal):
     x = torch.rand(2, 3, 5, 7, generator=torch.Generator().manual_seed(seed)) * 2.0 - 1.0
     turned = x
     for _ in range(4):
@@ -104,7 +104,7 @@ def test_four_quarter_turns_are_the_identity_and_flips_undo_themselves(seed, nor
         assert torch.equal(rotate90(x, turns=turns, normal=normal), expected)
 
 
-def test_a_normal_facing_right_faces_up_after_a_quarter_turn_and_left_after_a_mirror():
+def test_normal_vectors_are_rotated_and_mirrored():
     right = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
     up, left = torch.tensor([0.0, 1.0, 0.0]), torch.tensor([-1.0, 0.0, 0.0])
     assert torch.equal(rotate90(right, turns=1, normal=True).flatten(), up)
@@ -119,7 +119,7 @@ def test_a_normal_facing_right_faces_up_after_a_quarter_turn_and_left_after_a_mi
     flips=st.integers(0, 3),
 )
 @quick
-def test_an_orientation_equals_its_turns_and_flips_one_after_another(seed, turns, normal, flips):
+def test_an_orientation_equals_its_turns_and_flips_in_sequence(seed, turns, normal, flips):
     generator = torch.Generator().manual_seed(seed)
     x = torch.randint(0, 256, (len(turns), 3, 6, 6), generator=generator, dtype=torch.uint8)
     horizontal = torch.tensor([bool((flips + i) & 1) for i in range(len(turns))])
@@ -145,7 +145,7 @@ def sixteen_bits(channels: int) -> Tensor:
 
 
 @pytest.mark.parametrize("normal", [True, False])
-def test_sixteen_bits_turn_like_the_same_numbers_in_more_bits(normal):
+def test_orienting_uint16_equals_orienting_larger_integers(normal):
     x = sixteen_bits(3)
     turned = every_orientation().apply(x, normal=normal)
     wide = x.double() * 2.0 - 65535.0
@@ -155,7 +155,7 @@ def test_sixteen_bits_turn_like_the_same_numbers_in_more_bits(normal):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize(("channels", "normal"), [(1, False), (2, False), (3, True)])
-def test_sixteen_bits_turn_on_the_gpu_as_on_the_cpu(channels, normal):
+def test_orienting_uint16_is_equal_on_gpu_and_cpu(channels, normal):
     x, orientation = sixteen_bits(channels), every_orientation()
     for some in (slice(None), slice(0, 1), slice(3, 4), slice(4, 6)):  # all, none, one, or some samples turn
         part = Orientation(
@@ -166,13 +166,13 @@ def test_sixteen_bits_turn_on_the_gpu_as_on_the_cpu(channels, normal):
 
 
 @pytest.mark.parametrize("name", TURNS)
-def test_integers_turn_to_what_their_decoded_vectors_turn_to(name):
+def test_oriented_integers_decode_to_oriented_vectors(name):
     raw = torch.randint(0, 256, (2, 3, 8, 8), generator=torch.Generator().manual_seed(3), dtype=torch.uint8)
     decoded_last = NORMAL.decode(TURNS[name](raw, normal=True))
     torch.testing.assert_close(decoded_last, TURNS[name](NORMAL.decode(raw), normal=True))
 
 
-def test_slopes_are_the_gradient_of_the_height_and_are_cut_at_ten():
+def test_slopes_are_the_gradient_of_the_height_clipped_at_ten():
     columns, rows = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="xy")
     plane = (0.5 * columns - 2.0 * rows).view(1, 1, 8, 8)
     p, q = slopes(normal_from_height(plane, scale_px=1.0, tileable=False))
@@ -184,7 +184,7 @@ def test_slopes_are_the_gradient_of_the_height_and_are_cut_at_ten():
 
 @given(seed=seeds)
 @quick
-def test_the_poisson_solve_recovers_a_periodic_height(seed):
+def test_the_poisson_solver_recovers_a_periodic_height(seed):
     height = smooth_height(seed, size=64) - smooth_height(seed, size=64).mean()
     solved = integrated_height(normal_from_height(height, scale_px=1.0, tileable=True), tileable=True)
     assert float((solved - height).abs().max()) < 0.03 * float(height.abs().max()) + 1e-3
@@ -192,7 +192,7 @@ def test_the_poisson_solve_recovers_a_periodic_height(seed):
 
 @given(seed=seeds)
 @quick
-def test_the_mirrored_solve_recovers_a_height_that_does_not_tile(seed):
+def test_the_mirrored_solver_recovers_a_height_that_is_not_tileable(seed):
     height = smooth_height(seed, size=96)[..., 10:58, 5:77]
     solved = integrated_height(normal_from_height(height, scale_px=1.0, tileable=False), tileable=False)
     columns = torch.arange(72.0).expand(48, 72).flatten()
@@ -203,21 +203,21 @@ def test_the_mirrored_solve_recovers_a_height_that_does_not_tile(seed):
     assert float(rest.std()) < 0.1 * float(height.std()) + 1e-3
 
 
-def test_a_constant_offset_of_stored_normals_raises_no_roof_over_a_texture_that_does_not_tile():
+def test_a_constant_offset_of_normals_does_not_change_a_mirrored_height():
     normal = normal_from_height(bump(), scale_px=1.0, tileable=False)
     biased = torch.nn.functional.normalize(normal + torch.tensor([0.05, 0.05, 0.0]).view(1, 3, 1, 1), dim=1)
     assert correlation(poisson_height(biased, tileable=False), bump()) > 0.95
 
 
 @pytest.mark.parametrize("tileable", [True, False])
-def test_poisson_height_of_a_bump_is_high_in_the_middle_and_spans_the_range(tileable):
+def test_poisson_height_of_a_bump_is_highest_in_the_middle(tileable):
     result = poisson_height(normal_from_height(bump(), scale_px=1.0, tileable=tileable), tileable=tileable)
     assert correlation(result, bump()) > 0.97
     assert float(result.max()) == pytest.approx(1.0, abs=0.1)
     assert float(result[..., 32, 32]) > 0.8 > -0.5 > float(result[..., 0, 0])
 
 
-def test_a_flipped_green_channel_ruins_the_poisson_height():
+def test_an_inverted_green_channel_gives_a_wrong_poisson_height():
     normal = normal_from_height(smooth_height(1, size=64), scale_px=1.0, tileable=True)
     assert correlation(poisson_height(flip_green(normal), tileable=True), smooth_height(1, size=64)) < 0.6
 
@@ -228,7 +228,7 @@ def test_the_relief_of_a_flat_texture_is_zero_everywhere():
     assert relief(flat, tileable=True).shape == (1, 2, 32, 48)
 
 
-def test_curvature_is_positive_on_a_bump_negative_in_a_dent_and_bounded():
+def test_curvature_is_positive_on_bumps_negative_in_dents_and_bounded():
     on_bump = mean_curvature(normal_from_height(bump(), scale_px=1.0, tileable=False), tileable=False)
     in_dent = mean_curvature(normal_from_height(-bump(), scale_px=1.0, tileable=False), tileable=False)
     assert float(on_bump[..., 32, 32]) > 0.5
@@ -238,13 +238,13 @@ def test_curvature_is_positive_on_a_bump_negative_in_a_dent_and_bounded():
 
 @given(seed=seeds)
 @quick
-def test_the_verdict_tells_the_convention_of_a_surface(seed):
+def test_the_verdict_gives_the_convention_of_a_surface(seed):
     normal = normal_from_height(smooth_height(seed, num_waves=12), scale_px=1.0, tileable=True)
     assert green_channel_verdict(normal, tileable=True) != "directx"
     assert green_channel_verdict(flip_green(normal), tileable=True) != "opengl"
 
 
-def test_the_verdict_decides_on_a_bump_and_abstains_on_flatness_noise_and_grooves():
+def test_the_verdict_is_undecided_for_flat_noisy_and_grooved_surfaces():
     normal = normal_from_height(bump(), scale_px=1.0, tileable=False)
     assert green_channel_verdict(normal, tileable=False) == "opengl"
     assert green_channel_verdict(flip_green(normal), tileable=False) == "directx"
@@ -257,21 +257,21 @@ def test_the_verdict_decides_on_a_bump_and_abstains_on_flatness_noise_and_groove
     assert green_channel_verdict(grooved, tileable=False) == "undecided"
 
 
-def test_occlusion_is_one_on_flat_ground_and_low_at_the_bottom_of_a_pit():
+def test_occlusion_is_one_on_a_flat_surface_and_low_in_a_pit():
     assert ao_from_height(torch.zeros(1, 1, 16, 16), scale_px=5.0, tileable=True).unique().tolist() == [1.0]
     pit = ao_from_height(-bump(), scale_px=4.0, tileable=False, radius_px=32)
     assert float(pit[..., 32, 32]) < 0.4 < 0.9 < float(pit[..., 0, 0])
     assert float(pit.min()) >= 0.0 and float(pit.max()) <= 1.0
 
 
-def test_occlusion_of_a_trench_is_known():
+def test_occlusion_of_a_trench_has_its_known_value():
     trench = torch.full((1, 1, 9, 9), 2.0)
     trench[..., 4] = 0.0
     result = ao_from_height(trench, scale_px=1.0, tileable=False, directions=4, radius_px=1)
     assert float(result[0, 0, 4, 4]) == pytest.approx((1.0 + 1.0 + 0.2 + 0.2) / 4.0)
 
 
-def test_occlusion_wraps_where_the_texture_tiles():
+def test_occlusion_wraps_in_a_tileable_texture():
     height = smooth_height(5)
     moved = ao_from_height(height.roll(7, -1), scale_px=2.0, tileable=True, radius_px=50)
     torch.testing.assert_close(
@@ -286,7 +286,7 @@ def test_percentile_is_an_order_statistic_of_each_sample():
 
 
 @pytest.mark.parametrize("tileable", [True, False])
-def test_a_blur_keeps_the_mean_and_reaches_over_a_border_that_tiles(tileable):
+def test_a_blur_keeps_the_mean_and_wraps_in_a_tileable_texture(tileable):
     point = torch.zeros(1, 1, 16, 16)
     point[..., 8, 0] = 1.0
     blurred = gaussian_blur(point, sigma_px=1.5, tileable=tileable)
@@ -295,7 +295,7 @@ def test_a_blur_keeps_the_mean_and_reaches_over_a_border_that_tiles(tileable):
 
 
 def dithered(*, bits: int, side: int = 128) -> torch.Tensor:
-    """A flat normal map of 8 bits whose x and y are as often one value as the next."""
+    """Return a flat 8-bit normal map whose x and y have two neighbouring values equally often."""
     generator = torch.Generator().manual_seed(bits)
     flat = torch.full((1, 3, side, side), 128)
     flat[:, :2] -= torch.randint(0, bits + 1, (1, 2, side, side), generator=generator)
@@ -304,7 +304,7 @@ def dithered(*, bits: int, side: int = 128) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("tileable", [True, False])
-def test_one_bit_of_dither_is_no_relief(tileable):
+def test_one_bit_of_dither_gives_almost_no_relief(tileable):
     for bits, most in ((0, 0.0), (1, 0.2)):
         found = relief(dithered(bits=bits), tileable=tileable)
         assert found.abs().max() <= most
@@ -312,7 +312,7 @@ def test_one_bit_of_dither_is_no_relief(tileable):
 
 
 @pytest.mark.parametrize("tileable", [True, False])
-def test_relief_that_8_bits_resolve_is_scaled_to_the_whole_range(tileable):
+def test_relief_above_the_minimum_is_scaled_to_the_full_range(tileable):
     columns = torch.arange(128.0) * (2 * math.pi / 128)
     height = (columns.sin()[None, :] * columns.cos()[:, None])[None, None]
     found = poisson_height(normal_from_height(height, scale_px=1.0, tileable=True), tileable=tileable)

@@ -1,4 +1,4 @@
-"""Elastic warps: normals follow the surface, labels stay labels, the border stays where it is."""
+"""Tests of elastic warps of heights, normals and labels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def degrees(a: Tensor, b: Tensor) -> Tensor:
 
 @given(seed=SEEDS)
 @quick
-def test_warping_a_height_then_deriving_its_normal_equals_warping_the_normal(seed: int) -> None:
+def test_the_normal_of_a_warped_height_equals_the_warped_normal(seed: int) -> None:
     size = 192
     height = smooth_height(seed, size=size) * 8.0
     field = displacement(seed, size=size)
@@ -41,8 +41,8 @@ def test_warping_a_height_then_deriving_its_normal_equals_warping_the_normal(see
     assert float(error.mean()) < 0.4 * float(degrees(derived_last, only_moved)[:, 2:-2, 2:-2].mean())
 
 
-def test_a_stretched_slope_flattens_and_a_sheared_one_turns() -> None:
-    """Known values: columns ``x -> 1.5 x`` and ``x -> x + 0.5 row`` of a plane that rises along columns."""
+def test_slopes_of_stretched_and_sheared_planes_have_known_values() -> None:
+    """Uses the columns ``x -> 1.5 x`` and ``x -> x + 0.5 row`` of a plane that rises along columns."""
     plane = torch.arange(9.0).expand(1, 1, 9, 9)
     normal = normal_from_height(plane, scale_px=1.0, tileable=False)
     centre = torch.arange(9.0) - 4.0
@@ -55,7 +55,7 @@ def test_a_stretched_slope_flattens_and_a_sheared_one_turns() -> None:
 
 @given(seed=SEEDS)
 @quick
-def test_warped_normals_are_unit_vectors_and_nothing_folds(seed: int) -> None:
+def test_warped_normals_are_unit_vectors_and_warps_do_not_fold(seed: int) -> None:
     field = displacement(seed)
     normal = normal_from_height(bump(), scale_px=3.0, tileable=False)
     lengths = warp_normal(normal, displacement=field).norm(dim=1)
@@ -72,7 +72,7 @@ def test_warped_normals_are_unit_vectors_and_nothing_folds(seed: int) -> None:
 
 @given(seed=SEEDS)
 @quick
-def test_the_border_stays_and_no_displacement_changes_nothing(seed: int) -> None:
+def test_a_warp_keeps_the_border_and_zero_displacement_changes_nothing(seed: int) -> None:
     x = torch.rand(1, 2, 64, 64, generator=torch.Generator().manual_seed(seed))
     warped = warp(x, displacement=displacement(seed))
     for edge in ((0, slice(None)), (-1, slice(None)), (slice(None), 0), (slice(None), -1)):
@@ -82,7 +82,7 @@ def test_the_border_stays_and_no_displacement_changes_nothing(seed: int) -> None
 
 @given(seed=SEEDS)
 @quick
-def test_labels_move_with_the_picture_and_no_new_one_appears(seed: int) -> None:
+def test_warped_labels_are_labels_of_the_source(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     patches = torch.randint(0, 7, (1, 8, 8), generator=generator).repeat_interleave(8, 1)
     labels = patches.repeat_interleave(8, 2)

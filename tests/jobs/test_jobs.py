@@ -25,7 +25,7 @@ def records(root: Path) -> list[Path]:
     return sorted((root / RECORDS).iterdir())
 
 
-def test_jobs_run_in_order_and_a_second_run_calls_none(tmp_path: Path) -> None:
+def test_jobs_run_in_order_and_a_second_run_reuses_them(tmp_path: Path) -> None:
     jobs = [writing(tmp_path, name) for name in ("c", "a", "b")]
     first, second = run(tmp_path, *jobs), run(tmp_path, *jobs)
     assert calls(tmp_path) == ["c", "a", "b"]
@@ -34,7 +34,7 @@ def test_jobs_run_in_order_and_a_second_run_calls_none(tmp_path: Path) -> None:
     assert second == [Success(name, result, reused=True) for name in "cab"]
 
 
-def test_jobs_are_taken_one_at_a_time(tmp_path: Path) -> None:
+def test_jobs_are_read_from_the_iterable_one_at_a_time(tmp_path: Path) -> None:
     taken: list[int] = []
 
     def jobs():
@@ -47,7 +47,7 @@ def test_jobs_are_taken_one_at_a_time(tmp_path: Path) -> None:
     assert taken == [0]
 
 
-def test_another_fingerprint_is_done_again(tmp_path: Path) -> None:
+def test_a_job_with_another_fingerprint_is_repeated(tmp_path: Path) -> None:
     run(tmp_path, writing(tmp_path, "a"))
     assert run(tmp_path, writing(tmp_path, "a", text="other", fingerprint="2"))[0] == Success(
         "a", {"length": 5, "parts": [1, 2]}
@@ -65,13 +65,13 @@ def cut(file: Path) -> None:
 
 
 def alter(file: Path) -> None:
-    """As long as before, and written later."""
+    """Rewrite a file with other content of the same length, at a later time."""
     file.write_text("tex!")
     os.utime(file, (0, 0))
 
 
 @pytest.mark.parametrize("damage", [remove, cut, alter])
-def test_a_file_that_is_gone_or_differs_is_written_again(
+def test_a_job_with_a_missing_or_changed_file_is_repeated(
     tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     jobs = [writing(tmp_path, name) for name in ("a", "b")]
@@ -81,8 +81,8 @@ def test_a_file_that_is_gone_or_differs_is_written_again(
     assert (tmp_path / "out/a.txt").read_text() == "text"
 
 
-def test_a_copied_tree_stands(tmp_path: Path) -> None:
-    """Copying changes the times of files, not what is in them."""
+def test_a_copied_tree_is_reused(tmp_path: Path) -> None:
+    """Copying changes the modification times of files, but not their content."""
     run(tmp_path, writing(tmp_path, "a"))
     os.utime(tmp_path / "out/a.txt", (0, 0))
     assert isinstance(finished_outcome(writing(tmp_path, "a"), root=tmp_path), Success)
@@ -90,7 +90,7 @@ def test_a_copied_tree_stands(tmp_path: Path) -> None:
 
 @settings(max_examples=30)
 @given(position=st.integers(0, 10_000), flip=st.integers(1, 255))
-def test_a_record_with_any_byte_changed_is_none_or_says_the_same(
+def test_a_record_with_a_changed_byte_is_ignored_or_equal(
     tmp_path_factory: pytest.TempPathFactory, position: int, flip: int
 ) -> None:
     root = tmp_path_factory.mktemp("damaged")
@@ -106,18 +106,18 @@ def test_a_record_with_any_byte_changed_is_none_or_says_the_same(
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"content": {}, "sha256": 3}'])
-def test_what_is_no_record_is_done_again(tmp_path: Path, text: str) -> None:
+def test_a_job_with_an_invalid_record_is_repeated(tmp_path: Path, text: str) -> None:
     run(tmp_path, writing(tmp_path, "a"))
     records(tmp_path)[0].write_text(text)
     assert run(tmp_path, writing(tmp_path, "a"))[0].reused is False
 
 
-def test_a_job_killed_before_its_record_is_done_again(tmp_path: Path) -> None:
+def test_a_job_killed_before_its_record_is_repeated(tmp_path: Path) -> None:
     write(tmp_path, "a", "text")
     assert run(tmp_path, writing(tmp_path, "a"))[0].reused is False
 
 
-def test_a_failure_costs_its_job_and_is_tried_again(tmp_path: Path) -> None:
+def test_a_failure_affects_only_its_job_and_is_repeated(tmp_path: Path) -> None:
     jobs = [
         writing(tmp_path, "a"),
         job("bad", partial(refuse, "bad.png: cut short. Replace it.")),
@@ -133,7 +133,7 @@ def test_a_failure_costs_its_job_and_is_tried_again(tmp_path: Path) -> None:
     assert calls(tmp_path) == ["a", "odd", "b", "odd"]
 
 
-def test_failures_are_listed_with_tracebacks_of_defects_alone(tmp_path: Path) -> None:
+def test_only_failures_by_defects_are_listed_with_tracebacks(tmp_path: Path) -> None:
     failures = run(tmp_path, job("bad", partial(refuse, "cut short")), job("odd", lambda: 1 / 0))
     text = describe_failures(failures)
     assert text.startswith("left out: bad: cut short\nleft out: odd: ZeroDivisionError: division by zero\n")
@@ -142,12 +142,12 @@ def test_failures_are_listed_with_tracebacks_of_defects_alone(tmp_path: Path) ->
     assert isinstance(failures[1].error(), DefectError)
 
 
-def test_a_job_that_names_a_file_it_did_not_write_is_a_defect(tmp_path: Path) -> None:
+def test_a_job_that_lists_an_unwritten_file_is_a_defect(tmp_path: Path) -> None:
     (found,) = run(tmp_path, job("liar", lambda: JobOutput(("nothing.txt",), {})))
     assert (found.kind, records_of(tmp_path)) == ("defect", [])
 
 
-def test_a_result_that_json_cannot_hold_is_a_defect(tmp_path: Path) -> None:
+def test_a_result_that_is_not_json_is_a_defect(tmp_path: Path) -> None:
     (found,) = run(tmp_path, job("nan", lambda: JobOutput((), {"x": float("nan")})))
     assert (found.kind, records_of(tmp_path)) == ("defect", [])
 
@@ -167,7 +167,7 @@ def test_an_interrupt_ends_the_run(tmp_path: Path) -> None:
 
 @settings(max_examples=30)
 @given(names=st.lists(st.text(min_size=1), unique=True, max_size=6))
-def test_any_names_have_records_of_their_own(
+def test_jobs_of_any_names_have_separate_records(
     tmp_path_factory: pytest.TempPathFactory, names: list[str]
 ) -> None:
     root = tmp_path_factory.mktemp("names")
@@ -182,7 +182,7 @@ def test_a_name_as_long_as_a_path_has_a_record(tmp_path: Path) -> None:
     assert isinstance(run(tmp_path, job(name, lambda: JobOutput((), {})))[0], Success)
 
 
-def test_records_are_json_that_a_person_can_read(tmp_path: Path) -> None:
+def test_records_are_indented_json(tmp_path: Path) -> None:
     run(tmp_path, writing(tmp_path, "wall 01"))
     (file,) = records(tmp_path)
     assert file.name.startswith("wall_01-")
@@ -190,13 +190,13 @@ def test_records_are_json_that_a_person_can_read(tmp_path: Path) -> None:
     assert (content["name"], content["files"][0]["path"]) == ("wall 01", "out/wall 01.txt")
 
 
-def test_removed_records_let_every_job_run_again(tmp_path: Path) -> None:
+def test_jobs_without_records_are_repeated(tmp_path: Path) -> None:
     run(tmp_path, writing(tmp_path, "a"))
     remove_records(tmp_path)
     assert run(tmp_path, writing(tmp_path, "a"))[0].reused is False
 
 
-def test_jobs_leave_their_files_and_records_on_s3(bucket: str) -> None:
+def test_jobs_write_files_and_records_to_s3(bucket: str) -> None:
     place = storage.to_path(f"{bucket}/out")
 
     def put() -> JobOutput:
@@ -212,12 +212,12 @@ def test_jobs_leave_their_files_and_records_on_s3(bucket: str) -> None:
     assert finished_outcome(one, root=place) is None
 
 
-def test_fingerprints_tell_parts_apart() -> None:
+def test_fingerprints_depend_on_every_part() -> None:
     prints = [fingerprint("a", "b"), fingerprint("ab"), fingerprint(["a", "b"]), fingerprint("a", 1)]
     assert len(set(prints)) == len(prints)
     assert fingerprint({"x": 1, "y": 2}) == fingerprint({"y": 2, "x": 1})
 
 
-def test_outcomes_pickle(tmp_path: Path) -> None:
+def test_outcomes_can_be_pickled(tmp_path: Path) -> None:
     outcomes = run(tmp_path, writing(tmp_path, "a"), job("odd", lambda: 1 / 0))
     assert pickle.loads(pickle.dumps(outcomes)) == outcomes

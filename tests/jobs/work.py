@@ -1,4 +1,4 @@
-"""Jobs for tests; here, so that Ray's workers can import what they run."""
+"""Jobs for tests, in a module that Ray's workers can import."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def writing(root: Path, name: str, *, text: str = "text", fingerprint: str = "1"
 
 
 def write(root: Path, name: str, text: str) -> JobOutput:
-    """Leaves a file, and a line in ``calls``, which no job owns."""
+    """Write a file of the job, and append a line to ``calls``, which belongs to no job."""
     with (root / "calls").open("a") as calls:
         calls.write(f"{name}\n")
     file = f"out/{name}.txt"
@@ -47,7 +47,7 @@ def divide(root: Path, name: str) -> JobOutput:
 
 
 def die(root: Path, name: str, times: int, by: int = signal.SIGKILL) -> JobOutput:
-    """Kills its process the first few times, as a decoder with a bug or a lost node does."""
+    """Kill the process in the first calls, as a decoder with a bug or a lost node does."""
     write(root, name, "half")
     if calls(root).count(name) <= times:
         os.kill(os.getpid(), by)
@@ -55,7 +55,7 @@ def die(root: Path, name: str, times: int, by: int = signal.SIGKILL) -> JobOutpu
 
 
 def write_slowly(root: Path, name: str, seconds: float) -> JobOutput:
-    """Adds a line to its file every tenth of a second."""
+    """Append a line to the file every tenth of a second."""
     file = root / f"{name}.txt"
     for number in range(round(seconds * 10)):
         with file.open("a") as lines:
@@ -69,7 +69,7 @@ def leave_nothing() -> JobOutput:
 
 
 def leave_resources() -> JobOutput:
-    """What Ray has given to the process."""
+    """Return the resources that Ray assigned to the process."""
     import ray
 
     return JobOutput((), ray.get_runtime_context().get_assigned_resources())

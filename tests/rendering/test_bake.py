@@ -1,4 +1,4 @@
-"""The old-style bake paints light, and depends on a sample's seed alone."""
+"""Tests of the old-style bake."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PLAIN = BakeSpec(
     gloss_constant_share=0.0,
     gloss_unrelated_share=0.0,
 )
-"""Every effect off."""
+"""A spec with every effect disabled."""
 
 
 def material(num: int = 1, *, size: int = 32, seed: int = 0) -> dict[str, Tensor]:
@@ -59,7 +59,7 @@ def test_with_every_effect_off_the_diffuse_is_the_albedo_and_gloss_one_minus_rou
     torch.testing.assert_close(gloss, 1.0 - maps["roughness"])
 
 
-def test_parameters_of_a_sample_depend_on_its_seed_alone():
+def test_parameters_of_a_sample_depend_on_its_seed_only():
     together = draw_params(torch.tensor([5, 6, 7]), spec=BakeSpec())
     alone = draw_params(torch.tensor([6]), spec=BakeSpec())
     for field in fields(BakeParams):
@@ -67,7 +67,7 @@ def test_parameters_of_a_sample_depend_on_its_seed_alone():
     assert not torch.equal(together.direction[0], together.direction[1])
 
 
-def test_all_parameters_lie_in_their_ranges():
+def test_all_parameters_are_in_their_ranges():
     spec = BakeSpec()
     params = draw_params(torch.arange(300), spec=spec)
     for name in ("light", "occlusion", "cavity", "cavity_gain", "specular", "exposure", "contrast", "cast"):
@@ -82,7 +82,7 @@ def test_all_parameters_lie_in_their_ranges():
     assert unrelated == pytest.approx(spec.gloss_unrelated_share, abs=0.06)
 
 
-def test_the_side_that_faces_the_light_is_brighter_than_the_side_that_faces_away():
+def test_the_side_towards_the_light_is_brighter():
     maps = material() | {"albedo": torch.full((1, 3, 32, 32), 0.5)}
     params = draw_params(torch.tensor([3]), spec=PLAIN.model_copy(update={"light": (0.8, 0.8)}))
     diffuse = bake(maps, params=params).diffuse
@@ -115,26 +115,26 @@ def test_each_effect_changes_the_diffuse_and_stays_in_range(effect):
     assert float(diffuse.min()) >= 0.0 and float(diffuse.max()) <= 1.0
 
 
-def test_metals_come_out_darker_than_their_albedo_and_others_do_not():
+def test_only_metals_are_darker_than_their_albedo():
     metal = material() | {"metallic": torch.ones(1, 1, 32, 32)}
     assert float((baked_with(maps=metal, metal_darkening=(0.5, 0.5)) / metal["albedo"]).max()) < 0.8
     other = material()
     assert torch.equal(baked_with(maps=other, metal_darkening=(0.5, 0.5)), baked_with(maps=other))
 
 
-def test_glossy_surfaces_get_the_stronger_highlight():
+def test_glossy_surfaces_have_a_stronger_highlight():
     rough, glossy = (material() | {"roughness": torch.full((1, 1, 32, 32), r)} for r in (0.9, 0.1))
     gains = [baked_with(maps=m, specular=(0.2, 0.2)) - baked_with(maps=m) for m in (rough, glossy)]
     assert float(gains[1].mean()) > 3.0 * float(gains[0].mean()) > 0.0
 
 
-def test_occlusion_darkens_what_is_occluded():
+def test_occlusion_darkens_occluded_pixels():
     maps = material()
     darker = baked_with(maps=maps, occlusion=(1.0, 1.0)) < baked_with(maps=maps) - 1e-3
     assert bool(darker[(maps["ao"] < 0.9).expand_as(darker)].all())
 
 
-def test_gloss_can_be_constant_or_follow_the_brightness_of_the_diffuse():
+def test_gloss_can_be_constant_or_the_brightness_of_the_diffuse():
     maps = material()
     constant = PLAIN.model_copy(update={"gloss_constant_share": 1.0})
     assert len(bake(maps, params=draw_params(torch.tensor([1]), spec=constant)).gloss.unique()) == 1
@@ -146,7 +146,7 @@ def test_gloss_can_be_constant_or_follow_the_brightness_of_the_diffuse():
     )
 
 
-def test_the_light_comes_from_the_same_side_in_every_picture_of_a_seed():
+def test_the_direction_of_the_light_depends_only_on_the_seed():
     dome, pit = material()["normal"], material()["normal"] * torch.tensor([-1.0, -1.0, 1.0]).view(1, 3, 1, 1)
     maps = material() | {"albedo": torch.full((1, 3, 32, 32), 0.5)}
     of_dome = baked_with(maps=maps | {"normal": dome}, light=(0.6, 0.6))
@@ -154,7 +154,7 @@ def test_the_light_comes_from_the_same_side_in_every_picture_of_a_seed():
     torch.testing.assert_close(of_pit, of_dome.flip(-1, -2), atol=1e-4, rtol=0)
 
 
-def test_the_bake_reads_the_maps_it_names():
+def test_the_bake_reads_exactly_its_declared_inputs():
     maps = material(2)
     params = draw_params(torch.tensor([1, 2]), spec=BakeSpec())
     diffuse, gloss = bake({name: maps[name] for name in BAKE_INPUTS}, params=params)
@@ -162,7 +162,7 @@ def test_the_bake_reads_the_maps_it_names():
     assert bool(diffuse.isfinite().all() and gloss.isfinite().all())
 
 
-def test_a_range_the_wrong_way_round_is_refused_with_advice():
+def test_a_reversed_range_is_refused_with_a_remedy():
     with pytest.raises(ValidationError, match="Put the smaller bound first"):
         BakeSpec(light=(0.9, 0.1))
     with pytest.raises(ValidationError, match="cavity_gain"):

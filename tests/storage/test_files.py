@@ -22,7 +22,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return storage.to_path(f"{request.getfixturevalue('bucket')}/some/folder")
 
 
-def test_what_is_written_can_be_read(folder: Path) -> None:
+def test_written_files_can_be_read(folder: Path) -> None:
     place = folder / "sub" / "file.bin"
     assert not place.exists()
     storage.write_atomic(place, b"first")
@@ -33,14 +33,14 @@ def test_what_is_written_can_be_read(folder: Path) -> None:
     assert storage.sha256(place) == "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882"
 
 
-def test_listing_names_the_files_of_a_folder_and_not_those_below(folder: Path) -> None:
+def test_file_sizes_lists_only_files_directly_in_the_folder(folder: Path) -> None:
     assert storage.file_sizes(folder) == {}
     for name, length in (("b", 2), ("a", 1), ("below/c", 3)):
         storage.write_atomic(folder / name, b"x" * length)
     assert list(storage.file_sizes(folder).items()) == [("a", 1), ("b", 2)]
 
 
-def test_a_missing_file_is_not_found(folder: Path) -> None:
+def test_a_missing_file_raises_file_not_found(folder: Path) -> None:
     place = folder / "none"
     for read in (
         lambda path: path.read_bytes(),
@@ -52,7 +52,7 @@ def test_a_missing_file_is_not_found(folder: Path) -> None:
             read(place)
 
 
-def test_a_file_opens_for_arrow(folder: Path) -> None:
+def test_a_file_can_be_opened_by_arrow(folder: Path) -> None:
     place = folder / "file.bin"
     storage.write_atomic(place, bytes(range(100)))
     file = storage.open_arrow(place)
@@ -64,7 +64,7 @@ def test_a_file_opens_for_arrow(folder: Path) -> None:
     assert file.read_at(0, 3) == b""
 
 
-def test_a_failed_write_leaves_what_was_there(folder: Path) -> None:
+def test_a_failed_write_keeps_the_previous_file(folder: Path) -> None:
     place = folder / "file.bin"
     storage.write_atomic(place, b"old")
     with pytest.raises(KeyError), storage.staged(place) as partial:
@@ -74,19 +74,19 @@ def test_a_failed_write_leaves_what_was_there(folder: Path) -> None:
     assert list(storage.file_sizes(folder)) == ["file.bin"]
 
 
-def test_a_place_that_cannot_be_written_is_a_data_error(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_a_data_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="file/below: cannot be written"):
         storage.write_atomic(tmp_path / "file" / "below", b"")
 
 
-def test_written_files_have_the_permissions_of_any_new_file(tmp_path: Path) -> None:
+def test_written_files_have_default_permissions(tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
     storage.write_atomic(tmp_path / "written", b"")
     assert (tmp_path / "written").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-def test_an_address_without_bucket_says_how_to_write_one() -> None:
+def test_an_address_without_a_bucket_is_an_error_with_the_expected_form() -> None:
     with pytest.raises(DataError, match="s3:///folder: got no bucket"):
         storage.to_path("s3:///folder")
 
@@ -106,7 +106,7 @@ def test_missing_credentials_are_a_data_error(bucket: str, monkeypatch: pytest.M
         s3client._client_for.cache_clear()
 
 
-def test_a_shard_set_lives_on_s3_as_on_disk(bucket: str) -> None:
+def test_a_shard_set_on_s3_equals_one_on_disk(bucket: str) -> None:
     root = storage.to_path(f"{bucket}/sets/one")
     with pytest.raises(DataError, match="no such folder"):
         ShardSet.open(root)
@@ -121,7 +121,7 @@ def test_a_shard_set_lives_on_s3_as_on_disk(bucket: str) -> None:
     shards.verify()
 
 
-def test_a_crop_on_s3_asks_for_a_part_of_the_shard(bucket: str, s3: FaultyServer) -> None:
+def test_a_crop_on_s3_requests_a_part_of_the_shard(bucket: str, s3: FaultyServer) -> None:
     root = storage.to_path(f"{bucket}/sets/two")
     path = root / shard_name(version=1, ordinal=0)
     info, rows = write_shard(path, [material(0, size=(1024, 1024))], split_for=lambda _: "train")
@@ -137,7 +137,7 @@ def test_a_crop_on_s3_asks_for_a_part_of_the_shard(bucket: str, s3: FaultyServer
     assert last - first < info.bytes / 10
 
 
-def test_what_a_killed_process_left_unfinished_is_removed_and_that_of_others_is_not(
+def test_only_own_unfinished_folders_are_removed(
     folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -152,7 +152,7 @@ def test_what_a_killed_process_left_unfinished_is_removed_and_that_of_others_is_
     assert list(folder.iterdir()) == []
 
 
-def test_a_finished_folder_stands_whole_in_the_place_of_another(folder: Path) -> None:
+def test_a_finished_folder_replaces_another_completely(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for put in (storage.move_folder, storage.replace_folder):
         for content in ("one", "two"):
@@ -166,7 +166,7 @@ def test_a_finished_folder_stands_whole_in_the_place_of_another(folder: Path) ->
             assert sorted(found) == [f"model/below/{content}", "model/last"]
 
 
-def test_pieces_of_a_folder_that_was_not_sent_to_its_end_are_removed(
+def test_an_incomplete_upload_of_a_folder_is_removed(
     bucket: str, s3: FaultyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
@@ -184,7 +184,7 @@ def test_pieces_of_a_folder_that_was_not_sent_to_its_end_are_removed(
     assert storage.file_sizes(target.parent) == {}, "no mark is left"
 
 
-def test_files_of_work_that_fails_go_from_a_disk_and_those_that_are_kept_stay(tmp_path: Path) -> None:
+def test_provisional_files_are_removed_from_a_disk_after_a_failure(tmp_path: Path) -> None:
     done, failed = tmp_path / "done", tmp_path / "failed"
     with storage.provisional(tmp_path) as files:
         files.add(done)
@@ -200,7 +200,7 @@ def test_files_of_work_that_fails_go_from_a_disk_and_those_that_are_kept_stay(tm
     assert list(tmp_path.iterdir()) == [done]
 
 
-def test_files_of_work_that_fails_stay_on_s3_where_a_manifest_may_name_them(bucket: str) -> None:
+def test_provisional_files_on_s3_are_kept_after_a_failure(bucket: str) -> None:
     file = storage.to_path(f"{bucket}/set/shard")
     with pytest.raises(KeyError), storage.provisional(file.parent) as files:
         files.add(file)

@@ -1,4 +1,4 @@
-"""A lease on S3: renewed by who lives, taken from who does not."""
+"""Tests of the lease on S3: renewal, expiry and takeover."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from tests.s3_server import BROKEN, FaultyServer
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server counts whole seconds."""
+    """Use short times; the server counts in seconds."""
     monkeypatch.setattr(lease, "LEASE_S", 3.0)
     monkeypatch.setattr(lease, "RENEW_S", 0.5)
 
 
 def left_behind(address: str) -> None:
-    """What a command leaves that was killed."""
+    """Write the lease of a killed command."""
     s3writing.write(address, json.dumps({"owner": "process 7 on lost", "token": "x"}).encode())
 
 
-def test_a_second_writer_of_a_bucket_is_refused_while_the_first_renews_its_lease(bucket: str) -> None:
+def test_a_second_writer_is_refused_while_the_first_renews_its_lease(bucket: str) -> None:
     run = storage.to_path(f"{bucket}/runs/albedo")
     with storage.sole_writer(run, option="--runs"):
         with (
@@ -54,7 +54,7 @@ def test_the_lease_of_a_dead_command_is_taken_once_it_has_expired(bucket: str) -
         assert json.loads(content)["owner"] != "process 7 on lost"
 
 
-def test_a_lease_in_a_bucket_that_is_not_there_is_refused(bucket: str) -> None:
+def test_a_lease_in_a_missing_bucket_is_an_error(bucket: str) -> None:
     with (
         pytest.raises(DataError, match=r"s3://nowhere-at-all/runs/writer.lock: no such bucket"),
         storage.sole_writer(storage.to_path("s3://nowhere-at-all/runs"), option="--runs"),
@@ -62,9 +62,7 @@ def test_a_lease_in_a_bucket_that_is_not_there_is_refused(bucket: str) -> None:
         pass
 
 
-def test_a_server_that_refuses_every_put_of_a_free_lease_is_asked_so_often_and_no_more(
-    bucket: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_attempts_to_take_a_refused_lease_are_limited(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "_ATTEMPTS", 3)
     asked: list[str | None] = []
     monkeypatch.setattr(s3writing, "write_if", lambda address, content, *, etag: asked.append(etag))
@@ -76,7 +74,7 @@ def test_a_server_that_refuses_every_put_of_a_free_lease_is_asked_so_often_and_n
     assert asked == [None] * 3
 
 
-def test_of_two_who_take_an_expired_lease_one_gets_it(bucket: str) -> None:
+def test_only_one_of_two_processes_takes_an_expired_lease(bucket: str) -> None:
     address = f"{bucket}/runs/writer.lock"
     left_behind(address)
     (_, etag, _) = s3reading.read_dated(address) or (b"", "", 0)
@@ -95,7 +93,7 @@ def test_of_two_who_take_an_expired_lease_one_gets_it(bucket: str) -> None:
 @pytest.mark.parametrize(
     "before", [signal.default_int_handler, signal.SIG_IGN], ids=["", "in the background"]
 )
-def test_a_writer_whose_lease_is_taken_is_interrupted_and_told(bucket: str, before: Any) -> None:
+def test_a_writer_whose_lease_was_taken_is_interrupted_with_an_error(bucket: str, before: Any) -> None:
     signal.signal(signal.SIGINT, before)
     run = storage.to_path(f"{bucket}/runs/albedo")
     with (
@@ -108,7 +106,7 @@ def test_a_writer_whose_lease_is_taken_is_interrupted_and_told(bucket: str, befo
     assert json.loads(content)["owner"] == "process 7 on lost"
 
 
-def test_a_lease_that_somebody_has_taken_is_not_given_back(
+def test_a_lease_taken_by_another_process_is_not_released(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "RENEW_S", 60.0)  # as of a machine that stood still and has noticed nothing
@@ -118,7 +116,7 @@ def test_a_lease_that_somebody_has_taken_is_not_given_back(
     assert s3reading.read_dated(f"{run}/writer.lock") is not None
 
 
-def test_what_ends_a_writer_is_told_even_when_the_lease_cannot_be_given_back(
+def test_the_error_of_a_writer_is_raised_although_the_lease_cannot_be_released(
     bucket: str, s3: FaultyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
@@ -132,7 +130,7 @@ def test_what_ends_a_writer_is_told_even_when_the_lease_cannot_be_given_back(
     assert fault.met
 
 
-def test_an_outage_while_the_lease_is_renewed_is_survived(
+def test_a_lease_survives_an_outage_during_renewal(
     bucket: str,
     s3: FaultyServer,
     monkeypatch: pytest.MonkeyPatch,
@@ -146,7 +144,7 @@ def test_an_outage_while_the_lease_is_renewed_is_survived(
         time.sleep(1)
 
 
-def test_a_put_whose_answer_was_lost_counts_as_ours(bucket: str) -> None:
+def test_a_put_with_a_lost_response_takes_the_lease(bucket: str) -> None:
     mine = lease._Lease(f"{bucket}/writer.lock", owner="me")
     assert mine._put(None)
     assert mine._put(None)  # as a client that asks again: now something is there, and it is ours

@@ -1,4 +1,4 @@
-"""Files of lines: what is added stays, whoever adds at the same time."""
+"""Tests of files to which several processes append lines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pbrlib.errors import OutageError
 from pbrlib.storage import s3writing
 
 
-def test_a_line_that_was_cut_short_spoils_no_other(tmp_path: Path) -> None:
+def test_a_truncated_line_does_not_damage_other_lines(tmp_path: Path) -> None:
     path = tmp_path / "lines"
     storage.append_lines(path, "first\n")
     storage.append_lines(path, "seco")
@@ -20,7 +20,7 @@ def test_a_line_that_was_cut_short_spoils_no_other(tmp_path: Path) -> None:
     assert path.read_text().split("\n") == ["first", "seco", "third", ""]
 
 
-def test_lines_of_several_writers_all_stay(bucket: str) -> None:
+def test_lines_of_several_writers_are_all_kept(bucket: str) -> None:
     path = storage.to_path(f"{bucket}/lines")
 
     def write(name: str) -> None:
@@ -35,7 +35,7 @@ def test_lines_of_several_writers_all_stay(bucket: str) -> None:
     assert sorted(path.read_text().split()) == [f"{name}{number}" for name in "abc" for number in range(3)]
 
 
-def test_a_line_is_there_once_where_the_answer_to_its_put_was_lost(
+def test_a_line_is_appended_once_although_the_response_was_lost(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, put = storage.to_path(f"{bucket}/lines"), s3writing.write_if
@@ -49,9 +49,7 @@ def test_a_line_is_there_once_where_the_answer_to_its_put_was_lost(
     assert path.read_text() == "first\nsecond\n"
 
 
-def test_lines_that_others_never_let_through_are_an_error(
-    bucket: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lines_that_cannot_be_appended_are_an_error(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3writing, "write_if", lambda *arguments, etag: None)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     with pytest.raises(OutageError, match="has refused 8 puts, since other processes append lines"):
@@ -59,7 +57,7 @@ def test_lines_that_others_never_let_through_are_an_error(
 
 
 @pytest.mark.parametrize("where", ["local", "s3"])
-def test_lines_of_an_opened_file_are_added_to_those_of_before(
+def test_open_lines_appends_to_existing_lines(
     request: pytest.FixtureRequest, tmp_path: Path, where: str
 ) -> None:
     path = tmp_path / "lines"

@@ -25,7 +25,7 @@ with storage.sole_writer(Path(sys.argv[1]), option="--out"):
 """
 
 
-def test_a_second_writer_is_told_who_the_first_is_and_a_killed_one_leaves_nothing_behind(
+def test_a_second_writer_is_refused_and_a_killed_writer_releases_its_lock(
     tmp_path: Path,
 ) -> None:
     command = [sys.executable, "-c", HOLD, str(tmp_path / "sweep")]
@@ -43,7 +43,7 @@ def test_a_second_writer_is_told_who_the_first_is_and_a_killed_one_leaves_nothin
         assert f"process {os.getpid()} " in (tmp_path / "sweep" / "writer.lock").read_text()
 
 
-def test_a_writer_that_is_done_or_fails_makes_room_for_the_next(tmp_path: Path) -> None:
+def test_a_writer_that_ends_or_fails_releases_its_lock(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), storage.sole_writer(tmp_path, option="--out"):
         raise RuntimeError
     with (
@@ -54,7 +54,7 @@ def test_a_writer_that_is_done_or_fails_makes_room_for_the_next(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
-def test_a_file_system_without_locks_is_an_error_and_not_a_lock_that_outlives_its_process(
+def test_a_file_system_without_locks_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     def refuse(file: object, operation: int) -> None:

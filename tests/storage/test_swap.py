@@ -1,4 +1,4 @@
-"""A folder takes the place of another, whatever happens meanwhile."""
+"""Tests of replacing a folder, with kills in between."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def no_exchange(one: Path, other: Path) -> bool:
 
 
 @pytest.mark.parametrize("exchange", [swap.exchange, no_exchange])
-def test_the_new_folder_stands_and_nothing_of_the_old_one(
+def test_a_swap_leaves_only_the_new_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: object
 ) -> None:
     monkeypatch.setattr(swap, "exchange", exchange)
@@ -37,7 +37,7 @@ def test_two_folders_exchange_their_names(tmp_path: Path) -> None:
     assert ((one / "file").read_text(), (other / "file").read_text()) == ("2", "1")
 
 
-def test_a_kill_between_two_renames_is_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_between_two_renames_is_repaired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     new, target = folder(tmp_path / "new", "new"), folder(tmp_path / "model", "old")
     rename = Path.rename
 
@@ -57,7 +57,7 @@ def test_a_kill_between_two_renames_is_mended(tmp_path: Path, monkeypatch: pytes
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "new"]
 
 
-def test_a_kill_before_the_old_folder_is_gone_is_mended(tmp_path: Path) -> None:
+def test_a_kill_before_the_old_folder_is_removed_is_repaired(tmp_path: Path) -> None:
     target = folder(tmp_path / "model", "new")
     folder(tmp_path / ".model.old", "old")
     swap.finish_swap(target)

@@ -169,7 +169,7 @@ class TileCache:
                 return
             folder = self._folder(key)
             folder.mkdir(mode=0o700, exist_ok=True)
-            write_tile(folder / str(key.row), key, tile, beside=self._root / "beside")
+            write_tile(folder / str(key.row), key, tile, temp_folder=self._root / "beside")
             append(folder / _USED, blocks)
             append(self._root / "usage", blocks)
 

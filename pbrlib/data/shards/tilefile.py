@@ -53,13 +53,13 @@ def read_tile(path: str, key: TileKey, *, shape: tuple[int, int, int], dtype: st
     return pixels.view(dtype).reshape(channels, height, width)
 
 
-def write_tile(path: Path, key: TileKey, tile: Planar, *, beside: Path) -> None:
-    """Write a planar tile to the folder ``beside`` on the same disk, and rename it to ``path``.
+def write_tile(path: Path, key: TileKey, tile: Planar, *, temp_folder: Path) -> None:
+    """Write a planar tile to a file in ``temp_folder`` on the same disk, and rename it to ``path``.
 
     Raises:
         OSError: The file cannot be written; no incomplete file remains.
     """
-    file, name = tempfile.mkstemp(dir=beside)
+    file, name = tempfile.mkstemp(dir=temp_folder)
     try:
         try:
             written = os.writev(file, [_flat(tile), _checksum(tile, key)])

@@ -1,4 +1,4 @@
-"""What each class may see, and that what it never sees never happens."""
+"""Tests of category-selective augmentation and the limits of each class."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MAY = {
     "ground": {"brightness": 0.10, "dirt": 0.3},
     "ceramic": {"brightness": 0.10, "dirt": 0.3},
 }
-"""The table of the recipe; what it leaves open (strength of grain, dirt and warp) by eye."""
+"""The changes of the recipe; strengths of grain, dirt and warp, which it does not give, are chosen by eye."""
 
 PROHIBITED = [
     ("wood", "hue", 0.05),
@@ -57,7 +57,7 @@ quick = settings(max_examples=20)
 
 
 def everything(p: float) -> AugmentSpec:
-    """Category changes with that probability, and the jitter for what they leave."""
+    """Return a spec with category changes of a probability, and colour jitter for other samples."""
     return AugmentSpec(
         category=SPEC.model_copy(update={"p": p}), colour_jitter=ColourJitterSpec(hue=0.05, saturation=0.05)
     )
@@ -87,7 +87,7 @@ def changed_and_plain(raw: RawBatch, spec: AugmentSpec = EVERYTHING) -> tuple[Ba
 
 
 def hues(x: Tensor) -> Tensor:
-    """As shares of the colour circle."""
+    """Return hues as shares of the colour circle."""
     return rgb_to_hsv(x)[:, 0] / (2.0 * math.pi)
 
 
@@ -121,7 +121,7 @@ def test_hue_of_wood_ground_and_ceramic_changes_by_at_most_five_percent(
 @given(seed=SEEDS)
 @quick
 def test_fabric_and_leather_get_no_specular_overlay(name: str, seed: int) -> None:
-    """Their diffuse stays their albedo, so they see no specular sprite nor any other overlay."""
+    """Their diffuse stays equal to the albedo, so no overlay was painted."""
     raw = labelled(name, seed=seed)
     batch = augment(raw, EVERYTHING, device="cpu")
     for position in raw.present["diffuse"].nonzero().flatten().tolist():
@@ -141,7 +141,7 @@ def test_without_a_warp_only_colours_change(name: str, seed: int) -> None:
 @given(seed=SEEDS)
 @quick
 def test_overlays_do_not_change_the_albedo(name: str, seed: int) -> None:
-    """Dirt and grain darken, a sprite whitens the diffuse; the albedo sees none of it."""
+    """Dirt and grain darken the diffuse, a highlight whitens it; the albedo does not change."""
     raw = labelled(name, seed=seed)
     batch = augment(raw, EVERYTHING, device="cpu")
     old = raw.present["diffuse"]
@@ -228,7 +228,7 @@ def test_brightness_keeps_hue_and_saturation_even_if_clipped() -> None:
 
 
 def test_a_warp_moves_every_map_of_a_sample_equally() -> None:
-    """A height painted into every map shows after the warp as the same picture in each."""
+    """All maps contain the same height; after the warp they are still equal."""
     ramp = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     ramp = torch.nn.functional.interpolate(ramp, size=(64, 64), mode="bilinear", align_corners=True)
     maps = {
@@ -271,7 +271,7 @@ def test_augmenting_a_batch_in_parts_gives_the_same_bits(num: int, parts: int, s
 
 @pytest.mark.gpu
 def test_changes_on_gpu_and_cpu_are_equal() -> None:
-    """But for the grain, whose noise is drawn on the device."""
+    """Grain is excluded, since its noise is drawn on the device."""
     may = {name: {k: v for k, v in changes.items() if k != "grain"} for name, changes in MAY.items()}
     category = CategorySpec.model_validate({"p": 0.7, "confidence": 0.8, "may": may})
     spec = EVERYTHING.model_copy(update={"category": category})

@@ -1,4 +1,4 @@
-"""Hue and saturation: known colours, and one pair of figures for diffuse and albedo of a sample."""
+"""Tests of the colour jitter: known colours, ranges, and equal changes of diffuse and albedo."""
 
 from __future__ import annotations
 

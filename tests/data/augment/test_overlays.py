@@ -1,4 +1,4 @@
-"""Grain, dirt and highlights: known values, ranges, and that each comes from its own seed."""
+"""Tests of grain, dirt and highlights: known values, ranges and seeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The light of old textures: what each primitive does to known pixels, and what a preset draws."""
+"""Tests of the photometric changes: known pixels, and the ranges of presets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the device makes of a raw batch, and that it depends on each draw's own seed alone."""
+"""Tests of the augmentation of raw batches, which depends only on the seed of each draw."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EVERYTHING = AugmentSpec(flip=True, rotate90=True, sky_photometric=SkyPhotometri
 
 
 def raw_batch(num: int = 5, *, size: int = 16, seed: int = 0, names: tuple[str, ...] = NAMES) -> RawBatch:
-    """Random maps; samples with an even number have a diffuse of their own."""
+    """Return a batch of random maps; samples with even numbers have a diffuse."""
     generator = torch.Generator().manual_seed(seed)
     maps = {}
     for name in names:
@@ -138,7 +138,7 @@ def test_all_maps_get_the_same_orientation():
 @given(seed=st.integers(0, 2**40), tileable=st.booleans())
 @settings(max_examples=30)
 def test_augmenting_then_deriving_the_normal_equals_deriving_then_augmenting(seed, tileable):
-    """Through the integers of the shards, with every flip and turn; no other map is needed for it."""
+    """Compares the maps as stored integers, for all flips and rotations."""
     heights = torch.cat([smooth_height(seed + i) for i in range(8)])
     stored = ((heights - heights.min()) / (heights.max() - heights.min()) * 65535).round()
     normal = normal_from_height(stored / 65535, scale_px=12.0, tileable=tileable)

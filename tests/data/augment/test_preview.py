@@ -17,7 +17,7 @@ CAPTION = 14
 
 
 def cells(before: Batch, after: Batch, *, maps: tuple[str, ...]) -> np.ndarray:
-    """The pictures of the sheet by row and column, without captions."""
+    """Return the pictures of the sheet by row and column, without captions."""
     sheet = np.asarray(
         Image.open(
             io.BytesIO(preview_sheet(before, after, maps=maps, captions=[f"draw {i}" for i in before.ids]))

@@ -1,4 +1,4 @@
-"""Draws of damaged tiles: an error by default, a whole draw of the same batch in their place where asked."""
+"""Tests of draws of damaged tiles: an error by default, or replacement by an intact draw."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def table(*samples: int, partners: dict[int, int] | None = None) -> pa.Table:
-    """Draws of these materials; ``partners`` makes halves of one with another's."""
+    """Return draws of these materials; ``partners`` makes a draw a mosaic of two halves."""
     draws: list[dict[str, Any]] = []
     for place, sample in enumerate(samples):
         own = {"sample": sample, "y": 8 * place, "x": place, "seed": 100 + place}
@@ -53,7 +53,7 @@ def batch_of(root: Path, draws: pa.Table, on_bad_sample: OnBadSample = "skip") -
 
 
 def damage(root: Path, number: int) -> None:
-    """Flips a bit of the albedo of a material."""
+    """Flip a bit of the albedo of a material."""
     flip_tile(root, ShardSet.open(root).rows[number], "albedo")
 
 
@@ -115,7 +115,7 @@ def test_a_mosaic_with_a_damaged_partner_is_replaced(root: Path) -> None:
 
 
 def blobs(shards: ShardSet, draws: pa.Table, damaged: int, blob: bytes) -> pa.Table:
-    """Fetched draws, with other bytes for the tile of one."""
+    """Return fetched draws with replaced bytes for the tile of one draw."""
     fetched = fetch(draws, shards, ["albedo"])
     tiles = fetched["tiles.albedo"].to_pylist()
     tiles[damaged] = [blob]
@@ -140,7 +140,7 @@ def test_a_tile_with_a_wrong_size_is_a_bad_sample(root: Path, blob: bytes) -> No
 
 @pytest.fixture
 def out_of_reach(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A share that does not answer, as a file of it says."""
+    """A file of a network share that does not respond."""
 
     def refuse(*given: object, **named: object) -> None:
         raise TimeoutError(110, "Connection timed out")

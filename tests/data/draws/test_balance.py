@@ -33,7 +33,7 @@ TILES = BalanceSpec(minority=("ceramic",), minority_tiles=0.3)
 
 
 def painted(number: int, mask: Stored, **changes: object) -> IndexRow:
-    """The index row of a texture with a mask ``(H, W)``."""
+    """Return the index row of a texture with a mask ``(H, W)``."""
     height, width = mask.shape
     counts = count_cells(mask[..., None])
     return row(
@@ -47,7 +47,7 @@ def painted(number: int, mask: Stored, **changes: object) -> IndexRow:
 
 
 def blobs(size: tuple[int, int], seed: int) -> Stored:
-    """Stone with some rectangles of ceramic, and of no class."""
+    """Return a mask of stone with rectangles of ceramic and of no class."""
     rng = np.random.default_rng(seed)
     mask = np.full(size, STONE, np.uint8)
     for label in (CERAMIC, IGNORE, CERAMIC, CERAMIC):

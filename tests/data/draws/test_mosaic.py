@@ -1,4 +1,4 @@
-"""Mosaics: which draws become one, where their parts come from, and what becomes of each part."""
+"""Tests of mosaics: the selection of draws, the origin of parts, and their assembly."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ def test_global_batches_do_not_depend_on_the_number_of_workers(tmp_path: Path, w
     )
 
     def hashes(rank: int, of: int) -> list[list[str]]:
-        """Of each step the samples of one rank, after augmentation."""
+        """Return the samples of one rank for each step, after augmentation."""
         table = plan.rows_of(rank=rank, world=of, first_step=0)
         steps = [table.filter(pc.field("step") == step) for step in range(plan.total_steps)]
         raws = [collate(fetch(draws, shards, names), shards, maps=names) for draws in steps]

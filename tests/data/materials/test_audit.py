@@ -17,7 +17,7 @@ from tests.data.sources.folders import bumps, colours, write_manifest, write_mat
 
 
 def read(root: Path, name: str = "planks") -> tuple[Material | None, dict[tuple[str, str], str]]:
-    """The audited material, and the severity of each (map, check) found."""
+    """Return the audited material, and the severity of each finding by map and check."""
     source = FolderSource(str(root))
     entry = next(entry for entry in source.entries() if entry.id == name)
     material, findings = read_audited(source, entry)
@@ -75,7 +75,7 @@ def test_constant_maps_are_warnings_except_metallic(tmp_path: Path, name: str, f
 
 
 def lit(albedo: np.ndarray) -> np.ndarray:
-    """An old diffuse: the albedo under a light from the left, on the surface of ``bumps``."""
+    """Return an old diffuse: the albedo under light from the left on the surface of ``bumps``."""
     facing = bumps()[..., :1].astype(float) / 127.5 - 1
     return np.rint(albedo * (0.8 - 0.5 * facing)).clip(0, 255).astype(np.uint8)
 

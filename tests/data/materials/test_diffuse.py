@@ -64,7 +64,7 @@ def test_another_picture_does_not_match_the_albedo(bricks: Material) -> None:
 
 
 def test_faint_painted_light_is_distinguished_from_compression(bricks: Material) -> None:
-    """A shade of two steps of 255, less than compression leaves, is a light where it follows the normals."""
+    """A shade of two steps of 255, less than compression noise, is light if it correlates with normals."""
     albedo = np.full_like(bricks.maps["albedo"], 120)
     albedo[::8] = 128
     facing = bricks.maps["normal"][..., :1].astype(float) / 127.5 - 1

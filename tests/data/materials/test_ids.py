@@ -1,4 +1,4 @@
-"""Ids that come from files of others, and what they may not do."""
+"""Tests of unsafe ids in files of materials."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_baking_skips_unsafe_ids_and_bakes_the_rest(tmp_path: Path) -> None:
 
 
 def materials(folder: Path, tree: Path, names: list[str]) -> Path:
-    """A folder with one set of pictures that a manifest calls by several names."""
+    """Create a folder with one set of pictures for which a manifest has several names."""
     (picture,) = (tree / "materials").glob("ceramic*")
     shutil.copytree(picture, folder / "m")
     maps = {path.stem: {"file": f"m/{path.name}"} for path in (folder / "m").glob("*.png")}

@@ -48,7 +48,7 @@ def split_for(one: Material) -> str:
 
 
 def add_version(root: Path, groups: list[list[Material]], previous: Manifest | None = None) -> Manifest:
-    """Publishes a version with one shard a group."""
+    """Publish a version with one shard per group."""
     version = 1 if previous is None else previous.version + 1
     written = [
         write_shard(root / shard_name(version=version, ordinal=n), group, split_for=split_for)

@@ -51,7 +51,7 @@ def test_a_material_without_a_mask_has_its_class_in_all_cells(tmp_path: Path) ->
 
 
 def test_the_counts_of_a_painted_texture_are_small(tmp_path: Path) -> None:
-    """Every task that reads a shard set holds the whole index."""
+    """The index must be small, since every task that reads a shard set has it in memory."""
     one = material(0, size=(2048, 2048), maps=("normal", "mask"))
     ys, xs = np.mgrid[:2048, :2048]
     one.maps["mask"][..., 0] = np.where(np.hypot(ys - 900, xs - 700) < 500, 4, np.where(xs > 1500, 5, 6))

@@ -55,7 +55,7 @@ def test_a_decoded_part_equals_the_part_of_the_tile(
 
 @pytest.mark.parametrize(("dtype", "share"), [("uint8", 0.2), ("uint16", 0.55)])
 def test_smooth_maps_are_compressed(dtype: str, share: float) -> None:
-    """Of 16-bit slopes the lower byte is nearly noise, so that half of the bytes stay."""
+    """The lower bytes of 16-bit slopes are nearly noise, so that half of the bytes remain."""
     tile = smooth_tile(dtype)
     assert len(encode_tile(tile)) < share * tile.nbytes
 

@@ -18,7 +18,7 @@ from tests.data.shards.materials import index_row
 
 @pytest.fixture(scope="module")
 def albedos() -> list[Stored]:
-    """One of every class and some mixed ones."""
+    """Return a material of every class and some mixed ones."""
     source = GeneratedSource(count=21, size=128, seed=11)
     return [source.load(entry).maps["albedo"] for entry in source.entries()]
 
@@ -30,7 +30,7 @@ def hashed(colours: Stored) -> int:
 
 
 def compressed(colours: Stored) -> Stored:
-    """Through BC1 and back."""
+    """Compress to BC1 and decompress."""
     height, width = colours.shape[:2]
     opaque = np.ascontiguousarray(np.dstack((colours, np.full((height, width), 255, np.uint8))))
     data = etcpak.compress_bc1(opaque.tobytes(), width, height)
@@ -38,7 +38,7 @@ def compressed(colours: Stored) -> Stored:
 
 
 def clouds(seed: int, size: int = 64) -> Stored:
-    """A soft picture whose darkest and brightest values leave room for a gain."""
+    """Return a soft picture whose values allow a gain without clipping."""
     spectrum = np.random.default_rng(seed).normal(size=(3, size, size)) + 0j
     spectrum[:, 8:-7] = 0
     spectrum[:, :, 8:-7] = 0
@@ -76,7 +76,7 @@ def test_a_picture_at_another_exposure_is_a_near_duplicate(seed: int, gain: floa
 
 
 def test_the_hash_of_a_picture_is_fixed() -> None:
-    """A known value: with another hash, what is appended to a set would be compared with it in vain."""
+    """With another hash, appended materials could not be compared with those of existing sets."""
     rows, cols = np.mgrid[0:64, 0:64] / 64
     waves = np.sin(9 * rows + 4 * cols**2) * np.cos(17 * cols - 8 * rows * cols) + rows * cols
     picture = np.rint(waves * 50 + 110).astype(np.uint8)[..., None].repeat(3, axis=-1)

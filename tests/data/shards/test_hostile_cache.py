@@ -20,7 +20,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def kept(folder: Path) -> tuple[TileCache, Path]:
-    """A cache that holds the tile, and its file there."""
+    """Return a cache with the tile, and the file of the tile."""
     cache = TileCache(folder, max_bytes=1 << 20, keep_free=0)
     cache.decode_once(KEY, lambda: TILE, shape=(3, 5, 2), dtype="uint16")
     (file,) = folder.glob("*/*/tiles/*/7")

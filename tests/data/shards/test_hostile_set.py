@@ -1,4 +1,4 @@
-"""A manifest and an index as anyone may have written them: a set that can be read, or one DataError."""
+"""Tests of untrusted manifests and indexes: the set can be read, or a DataError is raised."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.data.shards.materials import make_set, material
 from tests.hostile import JSON, changed
 
 MOST_BYTES = 64 << 20
-"""What a small index may take of Arrow's memory."""
+"""The maximum Arrow memory for reading a small index."""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def as_it_was(root: Path, opened: ShardSet) -> Iterator[None]:
 
 
 def read_as_index(root: Path, opened: ShardSet, content: bytes) -> tuple[IndexRow, ...]:
-    """Reads the index of a manifest that names this content."""
+    """Read the index with this content."""
     index = opened.manifest.index.model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
     (root / index.file).write_bytes(content)
     return read_index(root, manifest=opened.manifest.model_copy(update={"index": index}))
@@ -65,7 +65,7 @@ def file_of(table: Any) -> bytes:
 
 
 def check_usable(root: Path, opened: ShardSet, rows: tuple[IndexRow, ...]) -> None:
-    """What an accepted index names can be read, or a DataError says why not."""
+    """Read everything in an accepted index; only DataError may be raised."""
     shards = ShardSet(str(root), manifest=opened.manifest, rows=rows)
     for row in rows:
         try:

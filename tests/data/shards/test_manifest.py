@@ -43,7 +43,7 @@ def test_an_empty_folder_is_an_error_with_the_command_to_prepare(tmp_path: Path)
 
 
 def test_an_older_set_without_classes_keeps_its_fingerprint(tmp_path: Path) -> None:
-    """The fingerprint of runs that were trained on such a set, and the sum in its file."""
+    """Checks the fingerprint, which runs on such a set have recorded, and the checksum of the file."""
     assert MANIFEST.classes is None
     assert MANIFEST.fingerprint == "ce60c56920068fe13fcbc459243bfa4fd78a372b20d1d5387951908bf10a54e2"
     counted = MANIFEST.model_copy(update={"classes": {"wood": {"train": 1, "val": 0}}})

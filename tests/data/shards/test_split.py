@@ -1,4 +1,4 @@
-"""What trains and what validates: in every class, and the same however the set grows."""
+"""Tests of the splits: both in every class, and stable if a set grows."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_larger_share_keeps_the_families_of_a_smaller_one(family: str, one: fl
 
 
 def test_the_split_of_a_family_never_changes() -> None:
-    """Known values: another hash would move materials of existing sets between train and validation."""
+    """Another hash would change the splits of existing sets."""
     found = [split_of(f"family{n}", val_share=0.5) for n in range(8)]
     assert found == ["train", "train", "train", "val", "train", "val", "train", "val"]
 

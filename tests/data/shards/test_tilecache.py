@@ -1,4 +1,4 @@
-"""Pixels through a cache are those of the shards. None keeps anything free, however full the disk is."""
+"""Tests that pixels of the cache equal those of the shards. All caches have ``keep_free`` 0."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ DRAWS = draws(
     (0, 200, 250, 80), (1, 9, 9, 200), (2, 5, 6, 64), (0, -20, 500, 90), (2, 250, 250, 128), (0, 200, 250, 80)
 )
 NUM_TILES = 6 * 3 + 1 * 2 + 4 * 3
-"""Of the three materials, in all their maps; the draws touch each."""
+"""The number of tiles of the three materials in all maps; the draws touch every tile."""
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def cached(folder: Path, place: Path, *, max_bytes: int = 2**30, min_idle_s: flo
 
 
 def delivered(shards: ShardSet, table: pa.Table = DRAWS) -> str:
-    """A hash of every crop of the draws, fetched and decoded as the stream does it."""
+    """Return a hash of every crop of the draws, fetched and decoded as in training."""
     return digest(crops_of(fetch(table, shards, MAPS), shards))
 
 
@@ -70,7 +70,7 @@ def digest(crops: Sequence[dict[str, Any]]) -> str:
 
 
 def num_sent(fetched: pa.Table) -> int:
-    """Tiles that travel compressed."""
+    """Return the number of fetched compressed tiles."""
     columns = [fetched[TILES_PREFIX + name].combine_chunks().flatten() for name in MAPS]
     return sum(len(column) - column.null_count for column in columns)
 
@@ -85,7 +85,7 @@ def size_on_disk(place: Path) -> int:
 
 @pytest.fixture
 def num_decoded(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """How many tiles have been decoded through caches since the last question."""
+    """Return the number of tiles that caches have decoded since the last call."""
     calls: list[object] = []
     really = dataset.decode_tile
     monkeypatch.setattr(dataset, "decode_tile", lambda *a, **k: calls.append(a) or really(*a, **k))
@@ -226,7 +226,7 @@ def test_a_set_that_grows_keeps_its_tiles(tmp_path: Path, num_decoded: Callable[
 
 
 def in_processes(count: int, run: Callable[..., None], *given: object) -> list[Any]:
-    """What as many processes put into a queue; they begin at the same moment."""
+    """Return the results of several processes that start at the same moment."""
     context = multiprocessing.get_context("spawn")
     results, start = context.Queue(), context.Barrier(count)
     processes = [context.Process(target=run, args=(results, start, *given)) for _ in range(count)]

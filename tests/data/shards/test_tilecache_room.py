@@ -1,4 +1,4 @@
-"""How much a cache of tiles keeps, and who makes room. Only what says so depends on how full the disk is."""
+"""Tests of the size limit and eviction of the tile cache. One test depends on the free space of the disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pbrlib.data.shards.tilefile import TileKey
 
 
 def keys(cache: TileCache, shard: str, rows: Sequence[int]) -> list[TileKey]:
-    """Tiles of 64 KiB of a shard, put into a cache, in so far as it keeps them."""
+    """Put tiles of 64 KiB of a shard into a cache, which may not store all of them."""
     found = [TileKey(shard, "ao", row) for row in rows]
     for key in found:
         pixels = np.full((1, 256, 256), key.row, np.uint8)
@@ -27,7 +27,7 @@ def keys(cache: TileCache, shard: str, rows: Sequence[int]) -> list[TileKey]:
 
 
 TEN = 10 * 17 * 4096
-"""Bytes that ten tiles with their checksums take, in blocks."""
+"""The bytes of ten tiles with their checksums, in blocks."""
 
 
 def test_tiles_in_use_are_not_evicted(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Several sets as one: the same pixels as from each, in an order that no command line decides."""
+"""Tests of several sets opened as one: equal pixels, in an order that does not depend on the command line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MAPS = ("albedo", "height")
 
 
 def made(root: Path, *materials: Material, split: str = "train") -> Path:
-    """A set of two shards: the first material alone, the others together."""
+    """Write a set of two shards: the first material in one, the others in the other."""
     shards = [
         write_shard(root / shard_name(version=1, ordinal=n), group, split_for=lambda one: split)
         for n, group in enumerate((materials[:1], materials[1:]))
@@ -44,7 +44,7 @@ def made(root: Path, *materials: Material, split: str = "train") -> Path:
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Three sets with a source each, of materials of several sizes; the shards of all have the same names."""
+    """Write three sets with one source each and several sizes; their shards have the same names."""
     root = tmp_path_factory.mktemp("sets")
     return [
         made(root / name, *(replace(material(n), source=name) for n in numbers))
@@ -61,7 +61,7 @@ def by_id(data: DataSet) -> dict[str, dict[str, np.ndarray]]:
 
 
 def batches(data: DataSet, *, world: int) -> list[RawBatch]:
-    """The batches of all ranks, one rank after the other in each step."""
+    """Return the batches of all ranks, in the order of ranks for each step."""
     request = PlanRequest(
         mix={"a": 0.5, "b": 0.25, "c": 0.25},
         crop=64,

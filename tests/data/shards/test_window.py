@@ -16,7 +16,7 @@ start = st.integers(-1000, 1000)
 
 
 def wrapped(pixels: Stored, window: Window) -> Stored:
-    """The truth: plain indexing of the whole map, modulo its size."""
+    """Return the expected crop by indexing the whole map modulo its size."""
     rows = np.take(pixels, range(window.y, window.y + window.height), axis=0, mode="wrap")
     return np.take(rows, range(window.x, window.x + window.width), axis=1, mode="wrap")
 

@@ -1,4 +1,4 @@
-"""Sources that fail in the middle or say what they read; here, so that Ray's workers can import them."""
+"""Sources that fail or log what they read, in a module that Ray's workers can import."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Deadly:
 
 @dataclass(frozen=True)
 class Defective:
-    """A source with a bug in its second half."""
+    """A source that raises in its second half."""
 
     root: str
     name: str = "defective"
@@ -52,7 +52,7 @@ class Defective:
 
 @dataclass(frozen=True)
 class Logged:
-    """A source that leaves a line for every material that is read."""
+    """A source that writes a line for every material that is read."""
 
     root: str
     log: str

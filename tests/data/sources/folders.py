@@ -13,7 +13,7 @@ SIZE = 32
 
 
 def bumps(size: int = SIZE, *, convention: str = "opengl") -> np.ndarray:
-    """A normal map ``(size, size, 3)`` uint8 of a smooth bumpy surface that tiles."""
+    """Return a normal map ``(size, size, 3)`` uint8 of a smooth tileable surface with bumps."""
     rows, cols = np.meshgrid(*[np.arange(size) * 2 * np.pi / size] * 2, indexing="ij")
     slope_x, slope_row = 0.6 * np.cos(2 * cols) * np.cos(rows), -0.3 * np.sin(2 * cols) * np.sin(rows)
     green = slope_row if convention == "opengl" else -slope_row
@@ -23,7 +23,7 @@ def bumps(size: int = SIZE, *, convention: str = "opengl") -> np.ndarray:
 
 
 def colours(seed: int, size: int = SIZE) -> np.ndarray:
-    """Noise ``(size, size, 3)`` uint8."""
+    """Return noise ``(size, size, 3)`` uint8."""
     return np.random.default_rng(seed).integers(30, 220, (size, size, 3), dtype=np.uint8)
 
 
@@ -33,7 +33,7 @@ def write(path: Path, pixels: np.ndarray) -> None:
 
 
 def write_material(root: Path, name: str, *, seed: int = 0, size: int = SIZE, **maps: np.ndarray) -> Path:
-    """A material with albedo, normal, roughness and whatever else is given; returns its folder."""
+    """Write a material with albedo, normal, roughness and other given maps; return its folder."""
     albedo = colours(seed, size)
     pictures = {"albedo": albedo, "normal": bumps(size), "roughness": albedo[..., 0], **maps}
     for kind, pixels in pictures.items():

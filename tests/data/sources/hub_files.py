@@ -1,4 +1,4 @@
-"""Small Parquet files of exactly MatSynth's schema."""
+"""Writes small Parquet files with the schema of MatSynth."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def mound(size: int = 32) -> np.ndarray:
-    """The height of ``bumps``, 16 bits ``(size, size)``."""
+    """Return the height of ``bumps``, 16 bits ``(size, size)``."""
     rows, cols = np.meshgrid(*[np.arange(size) * 2 * np.pi / size] * 2, indexing="ij")
     return np.rint((np.sin(2 * cols) * np.cos(rows) * 0.5 + 0.5) * 65535).astype(np.uint16)
 
@@ -75,7 +75,7 @@ def row(
     link: str | None = None,
     **images: np.ndarray | bytes | None,
 ) -> dict[str, Any]:
-    """A row whose images are small; what is given replaces an image, None leaves it out."""
+    """Return a row with small images; an argument replaces an image, None omits it."""
     pictures: dict[str, np.ndarray | bytes | None] = {
         "basecolor": colours(seed, size),
         "diffuse": np.zeros((size, size, 3), np.uint8),  # as of a metal in the other workflow
@@ -110,7 +110,7 @@ def write(
     schema: pa.Schema = SCHEMA,
     names: Sequence[str] | None = CATEGORIES,
 ) -> Path:
-    """A file of rows in groups of ``group``, with the hub's note of what the categories are called."""
+    """Write a file of rows in groups of ``group``, with the names of the categories in its metadata."""
     if names is not None:
         features = {"category": {"names": list(names), "_type": "ClassLabel"}}
         schema = schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})

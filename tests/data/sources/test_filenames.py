@@ -1,4 +1,4 @@
-"""Names of pictures as ambientCG, Poly Haven, Quixel and others write them."""
+"""Tests of names of pictures of ambientCG, Poly Haven, Quixel and others."""
 
 from __future__ import annotations
 

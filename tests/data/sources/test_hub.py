@@ -1,4 +1,4 @@
-"""Files that are not of MatSynth's schema, as the source that lists them meets them."""
+"""Tests of files with another schema than MatSynth's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def with_type(name: str, kind: pa.DataType) -> pa.Schema:
 
 
 def problem_of(path: Path) -> str:
-    """What is wrong with the one file of a source, whose rows are all left out."""
+    """Return the error of the only file of a source, whose rows are all left out."""
     source = MatSynthSource(str(path))
     assert source.entries() == []
     (finding,) = source.left_out()

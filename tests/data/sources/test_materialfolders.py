@@ -1,4 +1,4 @@
-"""Folders as they are published: which pictures are read as what, and what is said of the rest."""
+"""Tests of folders of publishers: which pictures are read as which map, and findings on the others."""
 
 from __future__ import annotations
 

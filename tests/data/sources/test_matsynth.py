@@ -262,7 +262,7 @@ def test_an_entry_of_another_file_is_refused(planks: Path) -> None:
 
 @pytest.mark.parametrize("steepness", [1.0, 0.3])
 def test_occlusion_of_dents_depends_on_the_slopes_of_the_normals(steepness: float) -> None:
-    """The bumps rise by 0.3 radians either way, 64 px to a turn; the height, of [0, 1], does not say so."""
+    """The bumps have slopes up to 0.3 radians and a period of 64 px; the height in [0, 1] has no scale."""
     vectors = bumps(64).astype(float) / 127.5 - 1
     vectors[..., :2] *= steepness
     normal = np.rint((vectors / np.linalg.norm(vectors, axis=-1, keepdims=True) * 0.5 + 0.5) * 255)

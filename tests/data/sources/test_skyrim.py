@@ -23,7 +23,7 @@ SIZE = 32
 
 
 def save(path: Path, pixels: np.ndarray, *, block: Block = Block.BC7) -> Path:
-    """A DDS or a PNG, by the suffix."""
+    """Save a DDS or a PNG, according to the suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix.lower() == ".png":
         Image.fromarray(pixels).save(path)
@@ -38,7 +38,7 @@ def rgba(pixels: np.ndarray, alpha: int | np.ndarray = 255) -> np.ndarray:
 
 
 def old_normal(size: int = SIZE, *, gloss: int | None = 90) -> np.ndarray:
-    """DirectX, with gloss in alpha that varies a little."""
+    """Return a DirectX normal map with slightly varying gloss in its alpha."""
     alpha = np.full((size, size), 255 if gloss is None else gloss, np.uint8)
     if gloss is not None:
         alpha[: size // 2] += 20
@@ -59,13 +59,13 @@ def save_new(root: Path, name: str, *, size: int = SIZE) -> None:
 
 
 def labels(*rows: int, size: int = SIZE) -> np.ndarray:
-    """A mask of ids in equal stripes."""
+    """Return a mask of ids in equal stripes."""
     return np.repeat(np.array(rows, np.uint8), size // len(rows))[:, None].repeat(size, axis=1)
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A data folder with one pair, its new set and no mask."""
+    """Create a data folder with one pair, its new set and no mask."""
     save_old(tmp_path / "textures", "stone/wall01", alpha=30)
     save_new(tmp_path / "textures/PBR", "stone/wall01")
     return tmp_path
@@ -83,7 +83,7 @@ def load(root: Path, name: str = "stone/wall01", **options) -> Material:
 
 
 def apart(one: Stored, other: np.ndarray) -> float:
-    """On average, of 255; block compression of these small waves leaves up to 5."""
+    """Return the mean difference, of 255; block compression of these small waves gives up to 5."""
     return float(np.abs(one.astype(int) - other.astype(int)).mean())
 
 

@@ -28,7 +28,7 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
 
 
 def touch(file: Path) -> None:
-    """As if it were written again at another time, with as many bytes."""
+    """Change the modification time of a file and keep its size."""
     os.utime(file, ns=(0, file.stat().st_mtime_ns + 1))
 
 
