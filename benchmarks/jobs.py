@@ -40,7 +40,7 @@ def in_order(root: Path, jobs: list[Job]) -> None:
 
 def on_ray(root: Path, jobs: list[Job]) -> None:
     """Jobs as Ray tasks."""
-    from ray_jobs.many import run_on_ray
+    from ray_jobs.jobtasks import run_on_ray
 
     for _ in run_on_ray(jobs, root=root):
         pass

@@ -53,7 +53,7 @@ from pbrlib.tasks.taskspec import AlbedoSpec, maps_read, maps_required
 from pbrlib.train.loop import train_phase
 from pbrlib.train.phase import PhaseRun, PlayerRun
 from pbrlib.train.runtimespec import RuntimeSpec, Selection
-from ray_jobs.cluster.session import KEPT_MEMORY
+from ray_jobs.cluster.session import MALLOC_SETTINGS
 
 WORKERS = 2
 WARM_UP = 8
@@ -328,7 +328,7 @@ def run_side(side: str, setting: Setting) -> Step:
         capture_output=True,
         text=True,
         timeout=900,
-        env=os.environ | EQUAL_PRIORITY | KEPT_MEMORY | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | EQUAL_PRIORITY | MALLOC_SETTINGS | {"OMP_NUM_THREADS": "1"},
     )
     if done.returncode:
         sys.exit(f"{side} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")

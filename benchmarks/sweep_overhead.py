@@ -165,14 +165,14 @@ def timed(command: Sequence[str]) -> list[tuple[float, str]]:
 def train_in_one_process(setting: Setting, out: Path) -> None:
     """What the process of :func:`one_process` does: ``pbr train`` without its own Ray, n times."""
     from ray_jobs.cluster.session import ray_session
-    from ray_jobs.work import open_work
+    from ray_jobs.trainingrequest import open_request
 
     with ray_session(num_cpus=max(4, len(os.sched_getaffinity(0)))):
         from ray_jobs.fit.fit import launch_on_ray
 
         print(READY)
         for number, rate in enumerate(setting.rates):
-            work = open_work(
+            work = open_request(
                 [setting.root / "segformer.yaml"],
                 data=DataSpec.from_location(setting.root / "shards"),
                 runs=out / str(number),

@@ -44,7 +44,7 @@ class Console(rich.console.Console):
 
 
 @contextmanager
-def counted(what: str, *, console: Console | None = None) -> Iterator[Callable[[int, int], None]]:
+def show_progress(what: str, *, console: Console | None = None) -> Iterator[Callable[[int, int], None]]:
     """Shows progress while the block runs; yields the function that takes the done and the total number."""
     console = console or Console(stderr=True, quiet=is_quiet())
     if console.is_terminal:

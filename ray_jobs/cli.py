@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from pbrlib.errors import GateError, PbrError, printable
-from ray_jobs.cluster.surroundings import sentence_about
+from ray_jobs.cluster.machineerrors import describe_machine_error
 from ray_jobs.invocation import is_verbose, refuse_misspelled, respell, set_verbosity, with_verbosity
 from ray_jobs.safepath import leave_current_folder
 
@@ -119,7 +119,7 @@ class LazyGroup(click.Group):
             click.echo(f"pbr: {printable(error)}", err=True)
             ctx.exit(GATE_CLOSED if isinstance(error, GateError) else INPUT_ERROR)
         except (OSError, MemoryError, RuntimeError) as error:  # torch's of a full GPU is a RuntimeError
-            if (sentence := sentence_about(error)) is None:
+            if (sentence := describe_machine_error(error)) is None:
                 raise
             click.echo(f"pbr: {printable(sentence)}", err=True)
             ctx.exit(INPUT_ERROR)

@@ -203,7 +203,7 @@ class _Shards:
         self, groups: Sequence[Group], ended: Callable[[Group], None]
     ) -> tuple[dict[str, WrittenShard], list[tuple[Group, Failure]]]:
         """What was written by file, and the groups that killed their process; errors as of `write`."""
-        from ray_jobs.many import run_on_ray
+        from ray_jobs.jobtasks import run_on_ray
 
         by_file = {group.file: group for group in groups}
         written: dict[str, WrittenShard] = {}

@@ -98,7 +98,7 @@ class Progress:
         self.console.print(_table(self.overview.rungs, self.console))
         self.console.print(self._whole())
 
-    def advice(self) -> str:
+    def resume_advice(self) -> str:
         """How to go on after an interrupt: with the same command, and from which step."""
         with self._lock:
             reached = [

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from pbrlib.rehearsal.ladder import Rehearsed
     from pbrlib.rehearsal.node import NodeFacts
     from pbrlib.rehearsal.table import Rehearsal
-    from ray_jobs.work import Work
+    from ray_jobs.trainingrequest import TrainingRequest
 
 
-def rehearse_work(work: Work, *, scratch: Path) -> Rehearsal:
+def rehearse_request(work: TrainingRequest, *, scratch: Path) -> Rehearsal:
     """Run the checks of the cluster, then rehearse every phase; requires a Ray session."""
     from pbrlib.data.shards.union import open_data
     from pbrlib.rehearsal.checks import check_talk
@@ -64,7 +64,7 @@ def rehearse_work(work: Work, *, scratch: Path) -> Rehearsal:
         room=room,
         seconds=time.monotonic() - began,
         device=runtime.device,
-        leaves_model=work.leaves_model,
+        writes_model=work.writes_model,
     )
 
 
@@ -98,7 +98,7 @@ def _say(one: Rehearsed) -> None:
     )
 
 
-def _gradient_bytes(work: Work) -> int:
+def _gradient_bytes(work: TrainingRequest) -> int:
     """Return the bytes of the gradient of the largest network, in fp32."""
     from pbrlib.curriculum.check.curriculum import networks_of
 
@@ -106,7 +106,7 @@ def _gradient_bytes(work: Work) -> int:
     return max(sum(4 * parameter.numel() for parameter in network.parameters()) for network in networks)
 
 
-def _whole(work: Work, phases: Sequence[Rehearsed], *, room: int) -> Whole:
+def _whole(work: TrainingRequest, phases: Sequence[Rehearsed], *, room: int) -> Whole:
     from pbrlib.rehearsal.estimate import whole
 
     by_curriculum: dict[str, dict[str, PhaseEstimate | None]] = {name: {} for name in work.phases}
@@ -118,12 +118,17 @@ def _whole(work: Work, phases: Sequence[Rehearsed], *, room: int) -> Whole:
         by_curriculum,
         workers=work.runtime.workers,
         room=room,
-        model_bytes=sum(last.values()) if work.leaves_model else 0,
+        model_bytes=sum(last.values()) if work.writes_model else 0,
     )
 
 
 def _checks_after_phases(
-    work: Work, phases: Sequence[Rehearsed], nodes: Sequence[NodeFacts], *, most_bytes: int, shards: DataSet
+    work: TrainingRequest,
+    phases: Sequence[Rehearsed],
+    nodes: Sequence[NodeFacts],
+    *,
+    most_bytes: int,
+    shards: DataSet,
 ) -> list[Check]:
     """Return the checks that need the figures of the phases."""
     from pbrlib.rehearsal import checks
@@ -161,7 +166,7 @@ def _space(runs: Path, *, needed: int) -> list[Check]:
     return [] if free is None else [space(free, needed=needed, place=str(runs))]
 
 
-def _store_need(work: Work, one: Rehearsed, *, shards: DataSet) -> int:
+def _store_need(work: TrainingRequest, one: Rehearsed, *, shards: DataSet) -> int:
     """Return the bytes that one worker's data stream keeps in the object store during a phase."""
     from pbrlib.rehearsal.checks import store_need
     from ray_jobs.fit.datasets import DRAWS_PER_BLOCK, STORE_BYTES

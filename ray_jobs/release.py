@@ -32,7 +32,7 @@ def release(
     from pbrlib.data.shards.union import open_data
     from pbrlib.evaluate.evaluationreport import FILE
     from pbrlib.train.record.rundirectory import MODEL
-    from ray_jobs.bar import counted
+    from ray_jobs.bar import show_progress
     from ray_jobs.output import print_evaluation
 
     shards = open_data(data, on_bad_sample=runtime.on_bad_sample)
@@ -40,7 +40,7 @@ def release(
     if runtime.device == "cuda" and not local:
         done = write_as_task(runs, curricula=curricula, shards=shards, device="cuda", num_gpus=1)
     else:
-        with counted("evaluate") as watch:
+        with show_progress("evaluate") as watch:
             done = _write(runs, curricula, shards, runtime.device, watch)
     if done.evaluation is None:
         click.echo(f"Model: {done.folder}, of these very networks and data already")

@@ -22,13 +22,15 @@ def leave_current_folder() -> None:
     os.environ[SAFE_PATH] = "1"
     given = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
     named = [part for part in given if not os.path.isabs(part)]  # noqa: PTH117
-    left = {_whole(part) for part in ("", *named)} - {CODE}
-    sys.path[:] = [part for part in sys.path if _whole(part) not in left]
+    left = {_absolute(part) for part in ("", *named)} - {CODE}
+    sys.path[:] = [part for part in sys.path if _absolute(part) not in left]
     if "PYTHONPATH" in os.environ:
-        os.environ["PYTHONPATH"] = os.pathsep.join(_whole(part) for part in given if _whole(part) not in left)
+        os.environ["PYTHONPATH"] = os.pathsep.join(
+            _absolute(part) for part in given if _absolute(part) not in left
+        )
 
 
-def _whole(part: str) -> str:
+def _absolute(part: str) -> str:
     try:
         return os.path.realpath(part)
     except OSError:  # the current folder is gone, so nothing can be imported from it

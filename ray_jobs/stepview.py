@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pbrlib.curriculum.debugstep import StepInQuestion, TurnLook
 
 
-def introduction(asked: StepInQuestion) -> Iterator[str]:
+def start_lines(asked: StepInQuestion) -> Iterator[str]:
     """What is replayed from where."""
     ranks = f"{asked.world_size} rank{'s' if asked.world_size > 1 else ''} in one process"
     yield f"phase {asked.phase}, step {asked.step}, {ranks}"
@@ -24,14 +24,14 @@ def introduction(asked: StepInQuestion) -> Iterator[str]:
     yield f"from {place}: takes {between} step{'s' if between != 1 else ''} before it"
 
 
-def findings(seen: TurnLook) -> Iterator[str]:
+def turn_lines(seen: TurnLook) -> Iterator[str]:
     """Terms, gradients and layers of a turn, and whether they are what training had."""
     if seen.player is not None:
         yield f"the turn of {seen.player}"
     for name, value in seen.figures.items():
         label = {"total": "loss", "norm": "norm of the gradient"}.get(name, f"term {name}")
         yield f"{label:28} {value:.9g}{'' if math.isfinite(value) else '   not finite'}"
-    yield from reproduction(seen)
+    yield from comparison_lines(seen)
     if seen.layers:
         more = f", and {len(seen.layers) - 1} behind it" if len(seen.layers) > 1 else ""
         yield f"the first layer whose answer is not finite: {seen.layers[0]}{more}"
@@ -45,7 +45,7 @@ def findings(seen: TurnLook) -> Iterator[str]:
             yield f"group {group.name}: weights not finite before the step: {shown}"
 
 
-def reproduction(seen: TurnLook) -> Iterator[str]:
+def comparison_lines(seen: TurnLook) -> Iterator[str]:
     """How the replay compares with the step as it was taken."""
     if seen.recorded is None:
         return
@@ -72,7 +72,7 @@ def samples_table(seen: TurnLook) -> Table:
     return table
 
 
-def inputs(seen: TurnLook) -> Iterator[str]:
+def range_lines(seen: TurnLook) -> Iterator[str]:
     """The range of every map over the samples, and each sample in which one is not finite."""
     for name in seen.samples[0].ranges if seen.samples else ():
         ranges = [one.ranges[name] for one in seen.samples]

@@ -1,4 +1,4 @@
-"""A ``pbr`` command as a job of a cluster: checked here, as the job will see it, and handed in."""
+"""A ``pbr`` command as a job of a cluster: checked here as the job will parse it, then submitted."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _ID = re.compile(r"[^A-Za-z0-9_.-]+")
 """What does not belong in a job's id, which stands in addresses, file names and commands."""
 
 
-def checked(arguments: Sequence[str], *, working_dir: Path) -> click.Context:
+def check_command(arguments: Sequence[str], *, working_dir: Path) -> click.Context:
     """Parses the command as the job will, and checks that its paths mean something there.
 
     Raises:
@@ -92,7 +92,7 @@ def _require_upload(file: Path, working_dir: Path) -> None:
         )
 
 
-def described(subcommand: click.Context, *, working_dir: Path) -> dict[str, str]:
+def job_metadata(subcommand: click.Context, *, working_dir: Path) -> dict[str, str]:
     """What a person finds beside the job: its places, and ``job_name``: ``segformer/S1``, ``ladder``."""
     values = subcommand.params
     files: Sequence[Path] = values.get("files") or ((values["file"],) if "file" in values else ())
@@ -174,7 +174,7 @@ def submit(
     }
     patient_until = time.monotonic() + _YOUNG_S
     try:
-        while not _taken(client, given, is_last=time.monotonic() > patient_until):
+        while not _try_submit(client, given, is_last=time.monotonic() > patient_until):
             time.sleep(_YOUNG_PAUSE_S)
     except OutageError as error:
         raise OutageError(f"{error} If it took this one, that is {job}.") from error
@@ -205,7 +205,7 @@ def excludes(working_dir: Path) -> list[str]:
     return list(_PYTHON)
 
 
-def _taken(client: JobSubmissionClient, given: Mapping[str, Any], *, is_last: bool) -> bool:
+def _try_submit(client: JobSubmissionClient, given: Mapping[str, Any], *, is_last: bool) -> bool:
     """Whether the cluster took the job; False while it is so young that it has nobody to take one."""
     try:
         client.submit_job(**given)

@@ -1,4 +1,4 @@
-"""Runs jobs one after another in this process; `ray_jobs.many` runs them on a cluster with equal results."""
+"""Run jobs one after another in this process; `ray_jobs.jobtasks` runs them on Ray with equal results."""
 
 from __future__ import annotations
 

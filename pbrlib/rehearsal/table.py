@@ -33,7 +33,7 @@ class Rehearsal:
         workers: Of each phase; ``room`` is how many phases the cluster holds at once.
         seconds: That the rehearsal itself took.
         device: On which the workers train: ``cuda`` or ``cpu``.
-        leaves_model: Whether the ladder ends with a model folder, whose evaluation is not in the hours.
+        writes_model: Whether the ladder ends with a model folder, whose evaluation is not in the hours.
     """
 
     checks: tuple[Check, ...]
@@ -43,7 +43,7 @@ class Rehearsal:
     room: int
     seconds: float
     device: str
-    leaves_model: bool
+    writes_model: bool
 
     @property
     def problems(self) -> list[str]:
@@ -157,7 +157,7 @@ def sentences(rehearsal: Rehearsal) -> list[str]:
         *_grounds(known),
     ]
     left_out = "faults, waiting for room" + (
-        ", the evaluation of RUNS/model" if rehearsal.leaves_model else ""
+        ", the evaluation of RUNS/model" if rehearsal.writes_model else ""
     )
     said.append(f"At most, since a plateau may end a phase early. Not in it: {left_out}.")
     said.append(f"Rehearsed in {duration(rehearsal.seconds)}.")

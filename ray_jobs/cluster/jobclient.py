@@ -15,10 +15,10 @@ from ray.job_submission import JobDetails, JobSubmissionClient
 
 from pbrlib.errors import ConfigError, OutageError, first_line
 
-ANSWER_S = 120.0
+REQUEST_TIMEOUT_S = 120.0
 """Time limit of a request to the dashboard, which needs tens of seconds while a cluster starts."""
 
-QUIET_S = 600.0
+RECONNECT_AFTER_S = 600.0
 """Seconds without output after which the state of a job is queried and the connection is made again.
 
 The cluster keeps the old connection until the job writes again, so the time is long.
@@ -39,17 +39,18 @@ class JobClient(JobSubmissionClient):
         # The limit applies to each piece of a stream, but to bytes as a whole.
         body: Any = None if data is None else io.BytesIO(data)
         try:
-            return super()._do_request(method, endpoint, data=body, timeout=ANSWER_S, **more)
+            return super()._do_request(method, endpoint, data=body, timeout=REQUEST_TIMEOUT_S, **more)
         except (requests.Timeout, requests.ConnectionError) as error:
-            if not _is_silence(error):
+            if not _is_timeout(error):
                 raise
             raise OutageError(
-                f"{self.get_address()}: got no answer of the dashboard in {ANSWER_S:g} s; expected one. "
-                "Check the tunnel. Jobs continue without it; `pbr submit --follow ID` follows one again."
+                f"{self.get_address()}: got no answer of the dashboard in {REQUEST_TIMEOUT_S:g} s; "
+                "expected one. Check the tunnel. Jobs continue without it; `pbr submit --follow ID` follows "
+                "one again."
             ) from error
 
 
-def _is_silence(error: requests.RequestException) -> bool:
+def _is_timeout(error: requests.RequestException) -> bool:
     """Return whether a time limit ended a request; urllib3 reports a lost connection if it was sending."""
     one: BaseException | None = error
     while one is not None and not isinstance(one, requests.Timeout | TimeoutError):
@@ -113,9 +114,9 @@ class _Output:
     async def show(self, client: JobSubmissionClient, job: str) -> None:
         """Write new output from one connection; raise TimeoutError after a long time without output."""
         now, passed = asyncio.get_running_loop().time, 0
-        async with asyncio.timeout(QUIET_S) as limit:
+        async with asyncio.timeout(RECONNECT_AFTER_S) as limit:
             async for text in client.tail_job_logs(job):
-                limit.reschedule(now() + QUIET_S)
+                limit.reschedule(now() + RECONNECT_AFTER_S)
                 new = text[max(self.shown - passed, 0) :]
                 passed += len(text)
                 if new:

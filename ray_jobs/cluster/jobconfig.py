@@ -14,7 +14,7 @@ from ray.job_config import JobConfig
 from pbrlib.errors import ConfigError
 from ray_jobs.safepath import CODE
 
-_OF_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+_JOB_CONFIG_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """The environment variable in which a job finds its own configuration; Ray named it so."""
 
 
@@ -39,7 +39,7 @@ def refuse_shadows() -> None:
     Ray puts the upload before the standard library in every process of a job. ``pbr submit`` uploads no such
     file, ``ray job submit`` uploads all.
     """
-    job = json.loads(os.environ.get(_OF_JOB, "{}"))
+    job = json.loads(os.environ.get(_JOB_CONFIG_VARIABLE, "{}"))
     if "working_dir" not in (job.get("runtime_env") or {}):
         return
     known = {*sys.stdlib_module_names, *packages_distributions()} - {"pbrlib", "ray_jobs"}

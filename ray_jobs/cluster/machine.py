@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from pbrlib.train.runtimespec import RuntimeSpec
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # the memory of Ray's object store, no file of ours
-LEAST_STORE_BYTES = 2**28
+MIN_STORE_BYTES = 2**28
 """Least size of an object store; it is in shared memory if that is at least as large."""
 
-_TRIED_BYTES = 2**20
+_TEST_BYTES = 2**20
 """Bytes that are written as a test whether a disk is full."""
 
 _TRAIN_VERSION = "RAY_TRAIN_V2_ENABLED"
-_OF_SOCKETS = len("/ray/session_2027-01-02_03-04-05_678901_1234567/sockets/plasma_store")
-_MOST_OF_A_SOCKET = 107
+_SOCKET_PATH_BYTES = len("/ray/session_2027-01-02_03-04-05_678901_1234567/sockets/plasma_store")
+_MAX_SOCKET_PATH_BYTES = 107
 """The kernel's limit for the path of a Unix socket, in bytes."""
 
 _GPU_DEVICES = ("nvidia[0-9]*", "dxg", "kfd", "nvmap")
@@ -48,7 +48,7 @@ def check_temporary_folder() -> None:
     """
     name = next((one for one in ("RAY_TMPDIR", "TMPDIR") if os.environ.get(one)), "RAY_TMPDIR")
     folder = os.environ.get(name) or "/tmp"  # noqa: S108  # Ray's own choice
-    most = _MOST_OF_A_SOCKET - _OF_SOCKETS
+    most = _MAX_SOCKET_PATH_BYTES - _SOCKET_PATH_BYTES
     if (length := len(os.fsencode(folder))) > most:
         raise ConfigError(
             f"{name}: got {folder}, {length} bytes; expected at most {most}, since Ray's sockets lie below "
@@ -59,16 +59,16 @@ def check_temporary_folder() -> None:
         # Ray makes its folder with permissions for all users, so the innermost existing folder is tested.
         of_ray = Path(folder) / "ray"
         with tempfile.TemporaryFile(dir=of_ray if of_ray.is_dir() else folder) as file:
-            file.write(bytes(_TRIED_BYTES))
+            file.write(bytes(_TEST_BYTES))
     except OSError as error:
         raise ConfigError(
             f"{name}: got {folder}, where Ray cannot make its session ({error.strerror}). Set RAY_TMPDIR to "
             "a short folder of this user on a disk."
         ) from error
-    free = shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else LEAST_STORE_BYTES
-    if free < LEAST_STORE_BYTES:
+    free = shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else MIN_STORE_BYTES
+    if free < MIN_STORE_BYTES:
         click.echo(
-            f"pbr: {SHARED_MEMORY} has {free >> 20} MiB free; expected {LEAST_STORE_BYTES >> 20}. Ray keeps "
+            f"pbr: {SHARED_MEMORY} has {free >> 20} MiB free; expected {MIN_STORE_BYTES >> 20}. Ray keeps "
             f"objects in {folder}/ray, which is slower. In Docker use --shm-size=2g.",
             err=True,
         )

@@ -15,12 +15,12 @@ from typing import Any
 
 from pbrlib.errors import ConfigError, OutageError, PbrError, first_line
 from ray_jobs.cluster.machine import (
-    LEAST_STORE_BYTES,
+    MIN_STORE_BYTES,
     SHARED_MEMORY,
     check_environment,
     check_temporary_folder,
 )
-from ray_jobs.cluster.stopping import answering_sigterm
+from ray_jobs.cluster.stopping import handle_sigterm
 
 MIN_LOGICAL_CPUS = 4
 """With fewer, two workers and a data stream on a two-core machine would deadlock."""
@@ -32,17 +32,17 @@ _ON_THIS_MACHINE = (
     "slow machine RAY_raylet_start_wait_time_s=120 gives it more time"
 )
 
-KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
+MALLOC_SETTINGS = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
 """Settings with which glibc keeps memory that torch frees: otherwise every step maps it again, and a step of
 a small network on a CPU costs an eighth more. They are read when a process starts."""
 
-BARRIER = {"RAY_TRAIN_COLLECTIVE_TIMEOUT_S": "900"}
+BARRIER_TIMEOUT = {"RAY_TRAIN_COLLECTIVE_TIMEOUT_S": "900"}
 """Time limit of a rank in ``ray.train.report`` for another one that hangs; Ray's default has no limit."""
 
-_INHERITED = {
+_INHERITED_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    **BARRIER,
+    **BARRIER_TIMEOUT,
 }
 """Environment variables that the processes of a local cluster inherit.
 
@@ -53,14 +53,14 @@ They are set only while the local cluster starts. If they were set when a fit be
 each worker, and would start new processes in place of idle ones.
 """
 
-_WATCHED = {"RAY_TRAIN_ENABLE_STATE_TRACKING": "1", **BARRIER}
+_DASHBOARD_ENVIRONMENT = {"RAY_TRAIN_ENABLE_STATE_TRACKING": "1", **BARRIER_TIMEOUT}
 """Environment variables of a fit if there is a dashboard, which shows the record of Ray's state actor.
 
-That actor costs a process with torch, and the variables cost new worker processes for each fit. ``BARRIER``
-is set here too, since the processes of a joined cluster do not inherit from this one.
+That actor costs a process with torch, and the variables cost new worker processes for each fit.
+``BARRIER_TIMEOUT`` is set here too, since the processes of a joined cluster do not inherit from this one.
 """
 
-_LOCAL = {"PBR_LOCAL_CLUSTER": "1"}
+_LOCAL_MARKER = {"PBR_LOCAL_CLUSTER": "1"}
 """Environment variable that marks the processes of a local cluster."""
 
 ENVIRONMENT = {
@@ -76,7 +76,7 @@ ENVIRONMENT = {
     # Ray ends idle processes beyond the number of free CPUs after a second, and training holds all CPUs:
     # where a fetch comes every few seconds each would begin a process (benchmarks/idle_workers.py).
     "RAY_idle_worker_killing_time_threshold_ms": "60000",
-    **KEPT_MEMORY,
+    **MALLOC_SETTINGS,
 }
 """Defaults of environment variables for every Ray that a command starts or joins."""
 
@@ -108,7 +108,7 @@ def ray_session(
     """
     check_environment()
     address = address or os.environ.get("RAY_ADDRESS")
-    watched = _WATCHED if dashboard or address is not None else {}
+    watched = _DASHBOARD_ENVIRONMENT if dashboard or address is not None else {}
     for name, value in (ENVIRONMENT | watched).items():
         os.environ.setdefault(name, value)
     import ray
@@ -122,16 +122,16 @@ def ray_session(
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": worker_output}
     if address is None or "://" not in address:  # a Ray client has no current folder on the cluster
         quiet["job_config"] = SafeJobConfig()
-    with _also_in_environment(_LOCAL if address is None else {}):
+    with _default_environment(_LOCAL_MARKER if address is None else {}):
         if address is None:
             check_temporary_folder()
-            with _also_in_environment(_INHERITED), _starting(_ON_THIS_MACHINE):
-                ray.init(**_local(num_cpus=num_cpus), include_dashboard=dashboard, **quiet)
+            with _default_environment(_INHERITED_ENVIRONMENT), _start_errors_as_outage(_ON_THIS_MACHINE):
+                ray.init(**_local_options(num_cpus=num_cpus), include_dashboard=dashboard, **quiet)
         else:
             _join(address, **quiet)
         try:
             # After ray.init, which sets a handler of its own: one that ends the process where it stands.
-            with answering_sigterm():
+            with handle_sigterm():
                 yield
         finally:
             ray.shutdown()
@@ -150,7 +150,7 @@ def local_cpus(wanted: float = 0.0) -> int:
 
 def is_local() -> bool:
     """Return whether this process belongs to a local cluster, which ends with its command."""
-    return _LOCAL.items() <= os.environ.items()
+    return _LOCAL_MARKER.items() <= os.environ.items()
 
 
 def _join(address: str, **options: Any) -> None:
@@ -158,8 +158,10 @@ def _join(address: str, **options: Any) -> None:
 
     try:
         if address != "auto":
-            _knock(address)
-        with _starting(f"{address}: the cluster cannot be joined. Its Ray, Python and token must be ours"):
+            _check_reachable(address)
+        with _start_errors_as_outage(
+            f"{address}: the cluster cannot be joined. Its Ray, Python and token must be ours"
+        ):
             ray.init(address=address, **options)
     except OSError as error:
         raise ConfigError(
@@ -169,7 +171,7 @@ def _join(address: str, **options: Any) -> None:
 
 
 @contextmanager
-def _starting(sentence: str) -> Iterator[None]:
+def _start_errors_as_outage(sentence: str) -> Iterator[None]:
     """Turn errors of Ray's start into an OutageError, but not those that a bug in the call would raise."""
     try:
         yield
@@ -180,7 +182,7 @@ def _starting(sentence: str) -> Iterator[None]:
 
 
 @contextmanager
-def _also_in_environment(values: Mapping[str, str]) -> Iterator[None]:
+def _default_environment(values: Mapping[str, str]) -> Iterator[None]:
     """Set environment variables that are not set, for the duration of the block."""
     added = {name: value for name, value in values.items() if name not in os.environ}
     os.environ.update(added)
@@ -191,7 +193,7 @@ def _also_in_environment(values: Mapping[str, str]) -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-def _knock(address: str, *, timeout_s: float = 10.0) -> None:
+def _check_reachable(address: str, *, timeout_s: float = 10.0) -> None:
     """Open and close a connection, because Ray itself retries a dead address for many minutes."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if not host or not port.isdecimal():
@@ -201,7 +203,7 @@ def _knock(address: str, *, timeout_s: float = 10.0) -> None:
     socket.create_connection((host.strip("[]"), int(port)), timeout=timeout_s).close()
 
 
-def _local(*, num_cpus: int | None) -> dict[str, Any]:
+def _local_options(*, num_cpus: int | None) -> dict[str, Any]:
     """Return the arguments of ``ray.init`` for a local cluster."""
     if num_cpus is not None and num_cpus < 1:
         raise ConfigError(f"num_cpus: got {num_cpus}; expected 1 or more. Use {MIN_LOGICAL_CPUS} or more.")
@@ -239,4 +241,4 @@ def _object_store_bytes() -> int:
     limits = [memory // 8, 4 * _GIB]
     if SHARED_MEMORY.is_dir():
         limits.append(shutil.disk_usage(SHARED_MEMORY).free * 4 // 5)
-    return max(min(limits), LEAST_STORE_BYTES)
+    return max(min(limits), MIN_STORE_BYTES)

@@ -34,7 +34,7 @@ _lock = threading.Lock()
 
 
 @contextmanager
-def advising(advice: Callable[[], str]) -> Iterator[None]:
+def interrupt_advice(advice: Callable[[], str]) -> Iterator[None]:
     """Add advice to an interrupt of the block, Ctrl-C or SIGTERM, that has none.
 
     ``advice`` is called at the interrupt. The ``pbr`` command prints it: ``pbr: interrupted; ADVICE``.
@@ -48,7 +48,7 @@ def advising(advice: Callable[[], str]) -> Iterator[None]:
 
 
 @contextmanager
-def answering_sigterm() -> Iterator[None]:
+def handle_sigterm() -> Iterator[None]:
     """Turn SIGTERM into an interrupt of the block, after each phase in it has written another checkpoint.
 
     It interrupts at once if no phase trains, if there is no time, or if it is the second SIGTERM. Outside of
@@ -66,10 +66,12 @@ def answering_sigterm() -> Iterator[None]:
 
 
 def _on_sigterm(number: int, frame: FrameType | None) -> None:
-    if _asked.is_set() or not _training or not _patience_s():
+    if _asked.is_set() or not _training or not _seconds_to_wait():
         raise KeyboardInterrupt
     _asked.set()
-    click.echo(f"pbr: asked to stop; ends with the next checkpoint, or in {_patience_s():.0f} s.", err=True)
+    click.echo(
+        f"pbr: asked to stop; ends with the next checkpoint, or in {_seconds_to_wait():.0f} s.", err=True
+    )
 
 
 @contextmanager
@@ -97,7 +99,7 @@ def _watch(directory: Path, ended: threading.Event) -> None:
     while not _asked.wait(timeout=0.5):
         if ended.is_set():
             return
-    before, limit = _newest_step(directory), time.monotonic() + _patience_s()
+    before, limit = _newest_step(directory), time.monotonic() + _seconds_to_wait()
     while _newest_step(directory) <= before and time.monotonic() < limit:
         if ended.wait(timeout=0.2):
             return
@@ -108,7 +110,7 @@ def _watch(directory: Path, ended: threading.Event) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _patience_s() -> float:
+def _seconds_to_wait() -> float:
     return max(float(os.environ.get(WAIT, _RAYS_WAIT_S)) - _ENDING_S, 0.0)
 
 

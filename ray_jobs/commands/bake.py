@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ray_jobs.commands.paramtypes import LocalPlace
+from ray_jobs.commands.paramtypes import LocalPath
 
 INCOMPLETE = 1
 
@@ -17,7 +17,7 @@ INCOMPLETE = 1
     "--out",
     metavar="DIR",
     required=True,
-    type=LocalPlace(file_okay=False, why="textures are files of this machine."),
+    type=LocalPath(file_okay=False, why="textures are files of this machine."),
     help="Output folder.",
 )
 @click.option(
@@ -49,9 +49,9 @@ def command(ctx: click.Context, *, source: str, out: Path, size: int, hold_out: 
     from pbrlib.convert.oldtree import bake_tree
     from pbrlib.errors import printable
     from pbrlib.jobs.job import describe_failures
-    from ray_jobs.bar import counted
+    from ray_jobs.bar import show_progress
 
-    with counted("bake") as watch:
+    with show_progress("bake") as watch:
         tree = bake_tree(materials, output=out, hold_out=hold_out, watch=watch)
     kept = f" ({tree.num_kept} stood before)" if tree.num_kept else ""
     click.echo(f"{len(tree.baked)} textures in {out}/textures{kept}, their truth in {out}/materials")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pbrlib.errors import DataError
-from ray_jobs.commands.paramtypes import LocalPlace, Place
+from ray_jobs.commands.paramtypes import LocalOrS3Path, LocalPath
 
 if TYPE_CHECKING:
     from pbrlib.convert.conversionreport import Report
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pbrlib.textures.pairs import Listing
     from ray_jobs.bar import Console
 
-_TEXTURES = LocalPlace(file_okay=False, why="textures are files of this machine. Copy them.")
+_TEXTURES = LocalPath(file_okay=False, why="textures are files of this machine. Copy them.")
 _GLOSS = "gloss"
 
 
@@ -43,7 +43,7 @@ class _Specular(click.ParamType[Any]):
 
 
 @click.command("convert")
-@click.argument("run", metavar="MODEL", type=Place(file_okay=False))
+@click.argument("run", metavar="MODEL", type=LocalOrS3Path(file_okay=False))
 @click.argument("source", metavar="INPUT", type=_TEXTURES)
 @click.argument("output", type=_TEXTURES)
 @click.option(
@@ -94,7 +94,7 @@ def command(
     from pbrlib.convert.inputs import require_maps
     from pbrlib.convert.runner import convert_tree, refuse_overlap
     from pbrlib.inference.chain import Chain
-    from ray_jobs.bar import Console, counted
+    from ray_jobs.bar import Console, show_progress
     from ray_jobs.device import parse_device
 
     where = parse_device(device)
@@ -112,7 +112,7 @@ def command(
         seen.update(listing.left_out)
         _print_listing(console, listing)
 
-    with counted("convert") as watch:
+    with show_progress("convert") as watch:
         report = convert_tree(
             open_networks,
             source=source,

@@ -7,14 +7,14 @@ from pathlib import Path
 import click
 
 from pbrlib.data.shards.dataspec import DataPlace, DataSpec
-from ray_jobs.commands.paramtypes import DataPlaceParam, Place
+from ray_jobs.commands.paramtypes import DataPlaceParam, LocalOrS3Path
 
 NOT_FINITE = 4
 """The exit code of a step that is not finite: found as asked, neither a mistake nor a success."""
 
 
 @click.command("debug-step")
-@click.argument("run", metavar="RUN", type=Place())
+@click.argument("run", metavar="RUN", type=LocalOrS3Path())
 @click.option("--phase", help="Phase of the run. Default: the one whose loss or gradient was not finite.")
 @click.option(
     "--step",
@@ -55,23 +55,23 @@ def command(
     phase = phase or locate(run).phase
     run = run_at(run, usage="pbr debug-step")
     from pbrlib.curriculum.debugstep import StepInQuestion
-    from ray_jobs.bar import counted
-    from ray_jobs.stepview import findings, inputs, introduction, samples_table
+    from ray_jobs.bar import show_progress
+    from ray_jobs.stepview import range_lines, samples_table, start_lines, turn_lines
 
     moved = DataSpec.from_options(data) if data else None
     asked = StepInQuestion(run, phase=phase, step=step, data=moved, device=device)
-    for line in introduction(asked):
+    for line in start_lines(asked):
         click.echo(line)
-    with counted("steps before it") as watch:
+    with show_progress("steps before it") as watch:
         seen = asked.replay(watch=watch)
     console = Console()
     if not console.is_terminal:
         console.width = 160
     for turn in seen.turns:
-        for line in findings(turn):
+        for line in turn_lines(turn):
             click.echo(line)
         if turn.samples:
             console.print(samples_table(turn))
-        for line in inputs(turn):
+        for line in range_lines(turn):
             click.echo(line)
     context.exit(0 if seen.is_finite else NOT_FINITE)

@@ -10,12 +10,12 @@ import click
 from pbrlib.data.shards.dataspec import DataPlace, DataSpec
 from pbrlib.errors import ConfigError
 from ray_jobs.commands import options
-from ray_jobs.commands.paramtypes import Place
+from ray_jobs.commands.paramtypes import LocalOrS3Path
 
 if TYPE_CHECKING:
     from pbrlib.evaluate.scores import Lpips
 
-_FOLDER = Place(file_okay=False)
+_FOLDER = LocalOrS3Path(file_okay=False)
 
 
 @click.command("evaluate")
@@ -74,13 +74,13 @@ def command(
     from pbrlib.evaluate.evaluationreport import FILE
     from pbrlib.evaluate.measure import checkpoints_of, evaluate
     from pbrlib.inference.chain import Chain
-    from ray_jobs.bar import counted
+    from ray_jobs.bar import show_progress
     from ray_jobs.device import parse_device
     from ray_jobs.output import print_evaluation
 
     chain = Chain.open(run, device=parse_device(device))
     lpips = None if weights is None else _lpips(lpips_net, weights)
-    with counted("evaluate") as watch:
+    with show_progress("evaluate") as watch:
         evaluation = evaluate(
             chain,
             shards=shards,

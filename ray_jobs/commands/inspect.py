@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ray_jobs.commands.paramtypes import Place
+from ray_jobs.commands.paramtypes import LocalOrS3Path
 
 
 @click.group("shards")
@@ -19,7 +19,7 @@ def shards() -> None:
 @click.option(
     "--contact-sheet",
     metavar="PNG",
-    type=Place(dir_okay=False),
+    type=LocalOrS3Path(dir_okay=False),
     help="Save a picture of sample materials to this file.",
 )
 @click.option(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ray_jobs.commands.paramtypes import DataPlaceParam, Place, RenamedSource, YamlFile
+from ray_jobs.commands.paramtypes import DataPlaceParam, LocalOrS3Path, RenamedSource, YamlFile
 
 FILES = click.argument("files", metavar="FILE...", nargs=-1, required=True, type=YamlFile())
 
@@ -42,7 +42,9 @@ SOURCES = click.option(
     help="Use the data of SOURCE where curricula name the source NAME; may be repeated.",
 )
 
-RUNS = click.option("--runs", required=True, type=Place(), help="Directory of all runs, local or s3://.")
+RUNS = click.option(
+    "--runs", required=True, type=LocalOrS3Path(), help="Directory of all runs, local or s3://."
+)
 
 RUNTIME = click.option(
     "--runtime",

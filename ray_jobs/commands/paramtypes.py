@@ -12,7 +12,7 @@ from pbrlib.data.shards.dataspec import DataPlace
 from pbrlib.errors import ConfigError
 
 
-class Place(click.Path):
+class LocalOrS3Path(click.Path):
     """A folder or file of this machine, or an s3:// address."""
 
     def __init__(self, **given: Any) -> None:
@@ -24,7 +24,7 @@ class Place(click.Path):
         return path if isinstance(path, storage.S3Path) else super().convert(value, param, ctx)
 
 
-class LocalPlace(click.Path):
+class LocalPath(click.Path):
     """A folder or file of this machine; ``why`` it cannot be on S3 ends the error."""
 
     def __init__(self, *, why: str, **given: Any) -> None:

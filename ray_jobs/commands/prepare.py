@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ray_jobs.commands.paramtypes import Place
+from ray_jobs.commands.paramtypes import LocalOrS3Path
 from ray_jobs.output import check_file, write_file
 
 if TYPE_CHECKING:
@@ -23,7 +23,11 @@ REFUSED = 2
 @click.command("prepare")
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @click.option(
-    "--out", metavar="SHARDS", required=True, type=Place(), help="Folder or s3:// address of the shard set."
+    "--out",
+    metavar="SHARDS",
+    required=True,
+    type=LocalOrS3Path(),
+    help="Folder or s3:// address of the shard set.",
 )
 @click.option(
     "--size",
@@ -50,7 +54,7 @@ REFUSED = 2
 )
 @click.option("--strict", is_flag=True, help="Treat warnings of the audit as errors: publish nothing.")
 @click.option("--name", help="Source name of the materials in folders. Default: the name of the folder.")
-@click.option("--report", metavar="FILE", type=Place(dir_okay=False), help="Write the audit as JSON.")
+@click.option("--report", metavar="FILE", type=LocalOrS3Path(dir_okay=False), help="Write the audit as JSON.")
 @click.option("--num-cpus", type=click.IntRange(1), help="Logical CPUs of the local Ray cluster.")
 @click.pass_context
 def command(
@@ -81,8 +85,8 @@ def command(
     left out. 2: nothing was published.
     """  # noqa: D301 (click reads the control character)
     from pbrlib import storage
-    from ray_jobs.bar import counted
-    from ray_jobs.cluster.stopping import advising
+    from ray_jobs.bar import show_progress
+    from ray_jobs.cluster.stopping import interrupt_advice
     from ray_jobs.preparation import prepare
     from ray_jobs.source import parse_source
 
@@ -90,8 +94,8 @@ def command(
     if report is not None:
         check_file(report, option="--report")
     with (
-        advising(lambda: f"nothing was published in {out}; the same command begins anew"),
-        counted("prepare") as watch,
+        interrupt_advice(lambda: f"nothing was published in {out}; the same command begins anew"),
+        show_progress("prepare") as watch,
     ):
         result = prepare(
             [parse_source(text, size=size, name=name) for text in sources],

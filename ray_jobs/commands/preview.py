@@ -8,7 +8,7 @@ import click
 
 from pbrlib.data.shards.dataspec import DataPlace, DataSpec
 from ray_jobs.commands import options
-from ray_jobs.commands.paramtypes import Place
+from ray_jobs.commands.paramtypes import LocalOrS3Path
 
 RECIPE = Path("configs/rev7")
 """The folder that is searched for a phase when no curriculum is named."""
@@ -29,7 +29,7 @@ RECIPE = Path("configs/rev7")
 @click.option(
     "--out",
     metavar="PNG",
-    type=Place(dir_okay=False),
+    type=LocalOrS3Path(dir_okay=False),
     help="Output picture. Default: augment-PHASE.png.",
 )
 @click.option("--count", default=12, show_default=True, type=click.IntRange(1), help="Number of samples.")
@@ -70,7 +70,7 @@ def command(
     asked = DataSpec.from_options(data, sources)
     out = out or Path(f"augment-{phase}.png")
     check_file(out, option="--out")
-    place = file or curriculum_with(phase, folder=RECIPE)
+    place = file or find_curriculum(phase, folder=RECIPE)
     curriculum = load_curriculum(place, overrides=overrides)
     require_named([curriculum], asked.renamed)
     curriculum = rename_sources(curriculum, asked.renamed)
@@ -87,7 +87,7 @@ def command(
     click.echo(f"{place}, phase {phase}: {out}")
 
 
-def curriculum_with(phase: str, *, folder: Path) -> Path:
+def find_curriculum(phase: str, *, folder: Path) -> Path:
     """The one curriculum file of a folder with a phase of that name; ConfigError for none or several."""
     from pbrlib.curriculum.config.yamlfile import read_yaml
     from pbrlib.errors import ConfigError

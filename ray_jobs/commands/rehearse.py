@@ -57,9 +57,9 @@ def command(
     check_runtime_file(runtime_file, address=address)
     if report is not None:
         check_file(report, option="--report")
-    from ray_jobs.work import open_work
+    from ray_jobs.trainingrequest import open_request
 
-    work = open_work(
+    work = open_request(
         files,
         data=DataSpec.from_options(data, sources),
         runs=runs,
@@ -69,8 +69,8 @@ def command(
     )
     from pbrlib.rehearsal.scratch import scratch_runs
     from ray_jobs.cluster.session import describe_start, local_cpus, ray_session
-    from ray_jobs.cluster.stopping import advising
-    from ray_jobs.rehearsing import rehearse_work
+    from ray_jobs.cluster.stopping import interrupt_advice
+    from ray_jobs.rehearsing import rehearse_request
 
     # With fewer workers each has more to do and to hold: what they can, more can.
     work.runtime = work.runtime.at_fewest()
@@ -79,13 +79,13 @@ def command(
     left = "what it wrote stays" if keep else "nothing of it stays in --runs"
     # The scratch place goes last: the workers, which Ray ends, write into it.
     with (
-        advising(lambda: f"{left}; the same command begins anew"),
+        interrupt_advice(lambda: f"{left}; the same command begins anew"),
         scratch_runs(work.runs, keep=keep) as scratch,
         ray_session(address=address, num_cpus=cpus, worker_output=work.runtime.ray_logs),
     ):
         if keep:
             click.echo(f"What the rehearsal leaves: {scratch}")
-        rehearsal = rehearse_work(work, scratch=scratch)
+        rehearsal = rehearse_request(work, scratch=scratch)
     _show(rehearsal)
     if report is not None:
         content = json.dumps(rehearsal.as_data(), indent=1).encode()

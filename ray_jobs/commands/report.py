@@ -7,15 +7,15 @@ from pathlib import Path
 
 import click
 
-from ray_jobs.commands.paramtypes import Place
+from ray_jobs.commands.paramtypes import LocalOrS3Path
 
 
 @click.command("report")
-@click.argument("run", metavar="RUN", type=Place())
+@click.argument("run", metavar="RUN", type=LocalOrS3Path())
 @click.option(
     "--out",
     metavar="HTML",
-    type=Place(dir_okay=False),
+    type=LocalOrS3Path(dir_okay=False),
     help="Output file. Default: report.html in RUN.",
 )
 def command(run: Path, out: Path | None) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from ray_jobs.commands.paramtypes import Place
+from ray_jobs.commands.paramtypes import LocalOrS3Path
 from ray_jobs.invocation import refuse_misspelled
 
-_FOLDER = Place()
+_FOLDER = LocalOrS3Path()
 _WIDTH = 150
 
 
@@ -83,7 +83,7 @@ def _print(*parts: object) -> None:
     metavar="PNG",
     default=Path("compare.png"),
     show_default=True,
-    type=Place(dir_okay=False),
+    type=LocalOrS3Path(dir_okay=False),
     help="Output picture.",
 )
 def compare(first: Path, second: Path, out: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from pbrlib.errors import DataError
-from ray_jobs.commands.paramtypes import Place
+from ray_jobs.commands.paramtypes import LocalOrS3Path
 from ray_jobs.output import check_file, print_evaluation
 
 _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
@@ -39,7 +39,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 @click.option(
     "--out",
     metavar="FILE",
-    type=Place(dir_okay=False),
+    type=LocalOrS3Path(dir_okay=False),
     help="Output JSON file; pictures are written beside it. Default: CONVERTED/evaluation.json.",
 )
 def command(
@@ -53,13 +53,13 @@ def command(
     from pbrlib.evaluate.converted import score_converted
     from pbrlib.evaluate.evaluationreport import FILE
     from pbrlib.textures.decode import read_picture
-    from ray_jobs.bar import counted
+    from ray_jobs.bar import show_progress
 
     @cache
     def source(size: int) -> FolderSource:
         return FolderSource(str(materials), size=size)
 
-    with counted("score") as watch:
+    with show_progress("score") as watch:
         evaluation = score_converted(
             converted,
             index=index,

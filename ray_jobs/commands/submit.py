@@ -41,12 +41,12 @@ def command(
         raise ConfigError(
             "pbr submit: give a command, as in `pbr submit -- train FILE...`, or --follow ID; one of the two."
         )
-    from ray_jobs.submission import checked, connect, described, submit
+    from ray_jobs.submission import check_command, connect, job_metadata, submit
 
     if job is None:
-        subcommand = checked(arguments, working_dir=working_dir)
+        subcommand = check_command(arguments, working_dir=working_dir)
         client = connect(address)
-        metadata = described(subcommand, working_dir=working_dir)
+        metadata = job_metadata(subcommand, working_dir=working_dir)
         job = submit(client, arguments, working_dir=working_dir, metadata=metadata)
     else:
         client = connect(address)

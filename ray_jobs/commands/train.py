@@ -12,7 +12,7 @@ from pbrlib.data.shards.dataspec import DataPlace, DataSpec
 from ray_jobs.commands import options
 
 if TYPE_CHECKING:
-    from ray_jobs.work import Work
+    from ray_jobs.trainingrequest import TrainingRequest
 
 
 @click.command("train")
@@ -61,14 +61,14 @@ def command(
         check_environment()
     storage.check_writable(runs, option="--runs")
     check_runtime_file(runtime_file, address=None if local else address, processes=1 if local else None)
-    from ray_jobs.cluster.stopping import answering_sigterm
-    from ray_jobs.work import open_work
+    from ray_jobs.cluster.stopping import handle_sigterm
+    from ray_jobs.trainingrequest import open_request
 
     if force is not None and not force.strip():
         raise errors.ConfigError(
             '--force: got no reason; expected one. Write why: --force "one texture is broken".'
         )
-    work = open_work(
+    work = open_request(
         files,
         data=DataSpec.from_options(data, sources),
         runs=runs,
@@ -87,15 +87,15 @@ def command(
         if local:
             from pbrlib.curriculum.run import launch_local, one_by_one
 
-            with answering_sigterm():
+            with handle_sigterm():
                 work.train(one_by_one(launch_local), force=force)
-                if work.leaves_model:
+                if work.writes_model:
                     work.release(local=True)
             return
         _train_on_ray(work, address=address, force=force)
 
 
-def _train_on_ray(work: Work, *, address: str | None, force: str | None) -> None:
+def _train_on_ray(work: TrainingRequest, *, address: str | None, force: str | None) -> None:
     from ray_jobs.cluster.session import describe_start, local_cpus, ray_session
 
     cpus = local_cpus(work.runtime.logical_cpus)
@@ -110,5 +110,5 @@ def _train_on_ray(work: Work, *, address: str | None, force: str | None) -> None
             room=lambda: phases_in_cluster(work.runtime),
             force=force,
         )
-        if work.leaves_model:
+        if work.writes_model:
             work.release(local=False)

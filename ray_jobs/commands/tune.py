@@ -9,10 +9,10 @@ import click
 from pbrlib import storage
 from pbrlib.data.shards.dataspec import DataPlace, DataSpec
 from ray_jobs.commands import options
-from ray_jobs.commands.paramtypes import LocalPlace, YamlFile
+from ray_jobs.commands.paramtypes import LocalPath, YamlFile
 from ray_jobs.invocation import refuse_misspelled
 
-_SWEEP = LocalPlace(
+_SWEEP = LocalPath(
     file_okay=False,
     why="its study is an SQLite file, which needs a file system. Name a folder that every node sees; "
     "--data and --runs may be on S3.",

@@ -57,7 +57,7 @@ def begin_sweep(work: Sweep) -> SweepStudy:
 def train_sweep(study: SweepStudy, work: Sweep, *, address: str | None) -> None:
     """Train what is left of a sweep, in a Ray session of its own."""
     from ray_jobs.cluster.session import describe_start, local_cpus, ray_session
-    from ray_jobs.cluster.stopping import advising
+    from ray_jobs.cluster.stopping import interrupt_advice
 
     def advice() -> str:
         ended = len(study.configurations()) - len(study.unfinished())
@@ -65,7 +65,7 @@ def train_sweep(study: SweepStudy, work: Sweep, *, address: str | None) -> None:
 
     click.echo(describe_start(address))
     with (
-        advising(advice),
+        interrupt_advice(advice),
         ray_session(
             address=address,
             num_cpus=local_cpus(work.runtime.logical_cpus),

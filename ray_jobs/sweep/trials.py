@@ -23,7 +23,7 @@ from ray_jobs.fit.placement import read_placement, release
 from ray_jobs.sweep.sweepjobs import Sweep
 from ray_jobs.sweep.trial import read_outcome, train_trial
 
-NEXT_TO_NOTHING = {"memory": 1.0}
+TRIAL_RESOURCES = {"memory": 1.0}
 """What a trial's own process holds, in bytes: it only waits for its fit. Tune takes no empty demand, and a
 share of a CPU would keep the last fit that a cluster has room for from being placed."""
 
@@ -176,7 +176,7 @@ def run_trials(study: SweepStudy, sweep: Sweep, *, room: int, announce: Announce
     scheduler = StudyScheduler(study, searcher)
     attempts = len(list((sweep.out / "tune").glob("attempt-*")))
     tuner = tune.Tuner(
-        tune.with_resources(train_trial, NEXT_TO_NOTHING),
+        tune.with_resources(train_trial, TRIAL_RESOURCES),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,

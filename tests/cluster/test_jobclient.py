@@ -72,7 +72,7 @@ def test_a_connection_that_is_cut_continues_where_it_stopped(capsys: pytest.Capt
 def test_a_job_that_is_quiet_is_followed_on_and_no_connection_counts_as_cut(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobclient, "QUIET_S", 0.05)
+    monkeypatch.setattr(jobclient, "RECONNECT_AFTER_S", 0.05)
     quiet = [["one\n", SILENCE]] * (jobclient._RECONNECTS + 3)
     began = time.monotonic()
     assert followed(Output(*quiet, ["one\n", "two\n"])) == 0
@@ -83,7 +83,7 @@ def test_a_job_that_is_quiet_is_followed_on_and_no_connection_counts_as_cut(
 def test_a_job_that_ended_unheard_is_asked_for_the_rest_of_its_output_once(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobclient, "QUIET_S", 0.05)
+    monkeypatch.setattr(jobclient, "RECONNECT_AFTER_S", 0.05)
     client = Output(["one\n", SILENCE], ["one\ntwo\n", SILENCE])
     states = chain(["RUNNING"], repeat("FAILED"))
     monkeypatch.setattr(
@@ -164,7 +164,7 @@ CONNECTED = 2
 def test_a_submission_that_gets_no_answer_ends_and_says_what_the_job_would_be(
     answers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobclient, "ANSWER_S", 0.5)
+    monkeypatch.setattr(jobclient, "REQUEST_TIMEOUT_S", 0.5)
     with (
         Dashboard(answers=answers) as dashboard,
         pytest.raises(OutageError, match=r"no answer of the dashboard in 0\.5 s; .* that is ladder-2"),
@@ -176,8 +176,8 @@ def test_a_submission_that_gets_no_answer_ends_and_says_what_the_job_would_be(
 def test_following_ends_with_2_and_a_sentence_where_a_dashboard_falls_silent(
     answers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobclient, "ANSWER_S", 0.5)
-    monkeypatch.setattr(jobclient, "QUIET_S", 0.5)
+    monkeypatch.setattr(jobclient, "REQUEST_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(jobclient, "RECONNECT_AFTER_S", 0.5)
     with Dashboard(answers=answers) as dashboard:
         done = CliRunner().invoke(main, ["submit", "--address", dashboard.url, "--follow", "ladder-1"])
     assert done.exit_code == 2
@@ -191,11 +191,11 @@ def test_ctrl_c_ends_the_following_of_a_silent_dashboard_at_once(answers: int) -
         dashboard.on_silence = lambda: os.kill(os.getpid(), signal.SIGINT)
         began = time.monotonic()
         assert follow(client, "ladder-1") == INTERRUPTED
-    assert time.monotonic() - began < jobclient.ANSWER_S / 2
+    assert time.monotonic() - began < jobclient.REQUEST_TIMEOUT_S / 2
 
 
 def test_an_upload_of_which_nothing_more_is_taken_is_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobclient, "ANSWER_S", 0.5)
+    monkeypatch.setattr(jobclient, "REQUEST_TIMEOUT_S", 0.5)
     with Dashboard(answers=CONNECTED) as dashboard:
         client = JobClient(dashboard.url)
         with pytest.raises(OutageError, match=r"no answer of the dashboard in 0\.5 s"):
@@ -210,11 +210,11 @@ def test_a_dashboard_that_refuses_is_not_called_silent(monkeypatch: pytest.Monke
 
 
 def test_an_upload_may_take_longer_than_a_dashboard_may_be_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobclient, "ANSWER_S", 1.5)
+    monkeypatch.setattr(jobclient, "REQUEST_TIMEOUT_S", 1.5)
     with Dashboard(answers=math.inf) as dashboard:
         client = JobClient(dashboard.url)
         began = time.monotonic()
         response = client._do_request("PUT", "/api/packages/gcs/large.zip", data=bytes(60 * PIECE))
     assert response.status_code == 200
     assert dashboard.received == 60 * PIECE
-    assert time.monotonic() - began > jobclient.ANSWER_S
+    assert time.monotonic() - began > jobclient.REQUEST_TIMEOUT_S

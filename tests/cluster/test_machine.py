@@ -17,8 +17,8 @@ from pbrlib.train.runtimespec import RuntimeSpec
 from ray_jobs import cli
 from ray_jobs.cluster import machine
 from ray_jobs.cluster.machine import check_environment, check_machine, check_temporary_folder, count_gpus
+from ray_jobs.cluster.machineerrors import describe_machine_error
 from ray_jobs.cluster.session import has_token_at_home, ray_session
-from ray_jobs.cluster.surroundings import sentence_about
 
 Usage = namedtuple("Usage", ["total", "used", "free"])
 
@@ -48,7 +48,7 @@ def test_a_temporary_folder_too_long_for_sockets_is_named_with_its_length(
 def test_rays_longest_socket_fits_where_the_check_lets_it_pass() -> None:
     session = "session_2027-01-02_03-04-05_678901_4194304"  # pids have seven digits at most
     longest = max(f"/ray/{session}/sockets/{name}" for name in ("plasma_store", "raylet"))
-    most = machine._MOST_OF_A_SOCKET - machine._OF_SOCKETS
+    most = machine._MAX_SOCKET_PATH_BYTES - machine._SOCKET_PATH_BYTES
     assert most + len(longest) <= 107 < most + 1 + len(f"/ray/{session}/sockets/plasma_store")
 
 
@@ -94,7 +94,7 @@ def test_a_ray_that_does_not_start_is_a_sentence(error: Exception, monkeypatch: 
     monkeypatch.setattr("ray.init", init)
     with pytest.raises(OutageError, match="Ray does not start on this machine"), ray_session():
         pass
-    monkeypatch.setattr("ray_jobs.cluster.session._knock", lambda address: None)
+    monkeypatch.setattr("ray_jobs.cluster.session._check_reachable", lambda address: None)
     joined = "cannot be joined|no Ray cluster answers"
     with pytest.raises((OutageError, ConfigError), match=joined), ray_session(address="10.0.0.1:6379"):
         pass
@@ -198,7 +198,7 @@ def test_what_may_be_a_bug_of_ours_keeps_its_traceback(
 
 
 def test_memory_that_runs_out_is_a_sentence() -> None:
-    assert "out of memory" in (sentence_about(MemoryError()) or "")
+    assert "out of memory" in (describe_machine_error(MemoryError()) or "")
 
 
 def test_a_current_folder_that_is_gone_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +206,7 @@ def test_a_current_folder_that_is_gone_is_a_sentence(tmp_path: Path, monkeypatch
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    assert "current folder is gone" in (sentence_about(FileNotFoundError(2, "No such file")) or "")
+    assert "current folder is gone" in (describe_machine_error(FileNotFoundError(2, "No such file")) or "")
     done = CliRunner().invoke(cli.main, ["plan", "none.yaml"])
     assert done.exit_code == 2 and done.stderr.startswith("pbr: the current folder is gone"), done.output
 

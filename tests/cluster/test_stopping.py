@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pbrlib.train.checkpoint.state import STATE
-from ray_jobs.cluster.stopping import WAIT, answering_sigterm, stopping_after_checkpoint
+from ray_jobs.cluster.stopping import WAIT, handle_sigterm, stopping_after_checkpoint
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -35,7 +35,7 @@ def test_a_run_that_is_asked_to_stop_goes_on_until_its_next_checkpoint(
     after(0.2, ask)
     after(2.0, commit, tmp_path, "checkpoint_00000002")
     started = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), answering_sigterm(), stopping_after_checkpoint(tmp_path):
+    with pytest.raises(KeyboardInterrupt), handle_sigterm(), stopping_after_checkpoint(tmp_path):
         time.sleep(30)
     assert 2.0 <= time.monotonic() - started < 15.0
 
@@ -51,7 +51,7 @@ def test_of_two_phases_side_by_side_both_get_their_checkpoint(
         with stopping_after_checkpoint(directory):
             over.wait(timeout=30)
 
-    with pytest.raises(KeyboardInterrupt), answering_sigterm():
+    with pytest.raises(KeyboardInterrupt), handle_sigterm():
         for directory in (first, second):
             threading.Thread(target=train, args=(directory,), daemon=True).start()
         after(0.5, ask)
@@ -70,7 +70,7 @@ def test_without_time_to_wait_it_ends_soon(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.delenv(WAIT, raising=False)  # Ray kills after three seconds
     after(0.2, ask)
     started = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), answering_sigterm(), stopping_after_checkpoint(tmp_path):
+    with pytest.raises(KeyboardInterrupt), handle_sigterm(), stopping_after_checkpoint(tmp_path):
         time.sleep(30)
     assert time.monotonic() - started < 2.5
 
@@ -79,7 +79,7 @@ def test_a_second_wish_ends_it_at_once_and_no_phase_begins_after_the_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(WAIT, "400")
-    with answering_sigterm():
+    with handle_sigterm():
         with pytest.raises(KeyboardInterrupt), stopping_after_checkpoint(tmp_path):
             ask()
             time.sleep(0.2)
@@ -91,7 +91,7 @@ def test_a_second_wish_ends_it_at_once_and_no_phase_begins_after_the_first(
 
 def test_where_nothing_trains_it_ends_at_once() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), answering_sigterm():
+    with pytest.raises(KeyboardInterrupt), handle_sigterm():
         ask()
         time.sleep(30)
     assert signal.getsignal(signal.SIGTERM) is before

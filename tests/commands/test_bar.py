@@ -9,7 +9,7 @@ from rich.text import Text
 
 import ray_jobs
 from ray_jobs import bar
-from ray_jobs.bar import Console, counted
+from ray_jobs.bar import Console, show_progress
 
 
 def log() -> Console:
@@ -23,7 +23,7 @@ def lines(console: Console) -> list[str]:
 
 def test_a_log_has_a_line_with_the_total_and_then_one_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     console = log()
-    with counted("convert", console=console) as watch:
+    with show_progress("convert", console=console) as watch:
         watch(0, 4)
         for done in (1, 2, 3):
             watch(done, 4)
@@ -33,7 +33,7 @@ def test_a_log_has_a_line_with_the_total_and_then_one_a_minute(monkeypatch: pyte
 def test_a_line_comes_also_while_one_thing_takes_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bar, "LINE_EVERY_S", 0.02)
     console = log()
-    with counted("convert", console=console) as watch:
+    with show_progress("convert", console=console) as watch:
         watch(2, 4)
         deadline = time.monotonic() + 20
         while len(lines(console)) < 3 and time.monotonic() < deadline:
@@ -45,7 +45,7 @@ def test_a_line_comes_also_while_one_thing_takes_longer(monkeypatch: pytest.Monk
 def test_before_the_total_is_known_the_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bar, "LINE_EVERY_S", 0.02)
     console = log()
-    with counted("convert", console=console):
+    with show_progress("convert", console=console):
         deadline = time.monotonic() + 20
         while not lines(console) and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -54,7 +54,7 @@ def test_before_the_total_is_known_the_line_says_so(monkeypatch: pytest.MonkeyPa
 
 def test_on_a_terminal_a_bar_shows_the_total() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=60)
-    with counted("convert", console=console) as watch:
+    with show_progress("convert", console=console) as watch:
         watch(1, 4)
         time.sleep(0.2)
     assert "1/4" in console.file.getvalue()  # type: ignore[attr-defined]

@@ -15,7 +15,7 @@ from pbrlib.data.shards.union import open_data
 from pbrlib.data.shards.writer import publish, shard_name, write_shard
 from pbrlib.data.sources.generated import GeneratedSource
 from ray_jobs.cli import main
-from ray_jobs.submission import checked, described
+from ray_jobs.submission import check_command, job_metadata
 from ray_jobs.sweep.sweeprun import begin_sweep, open_sweep
 from tests.conftest import SEGFORMER
 from tests.sweep.sweeps import write_search
@@ -173,7 +173,9 @@ def test_submitted_data_is_looked_for_place_by_place_and_stands_beside_the_job(
         "--source",
         "matsynth=b",
     ]
-    seen = described(checked([*words, "--data", "s3://bucket/b"], working_dir=tmp_path), working_dir=tmp_path)
+    seen = job_metadata(
+        check_command([*words, "--data", "s3://bucket/b"], working_dir=tmp_path), working_dir=tmp_path
+    )
     assert (seen["data"], seen["sources"]) == ("skyrim=/mnt/a, s3://bucket/b", "matsynth=b")
     with pytest.raises(Exception, match="--data: b is a path inside the job's upload"):
-        checked([*words, "--data", "matsynth=b"], working_dir=tmp_path)
+        check_command([*words, "--data", "matsynth=b"], working_dir=tmp_path)

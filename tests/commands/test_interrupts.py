@@ -14,14 +14,14 @@ import pbrlib.curriculum.run
 import ray_jobs.preparation
 from pbrlib.curriculum.run import PhaseJob
 from ray_jobs.cli import INTERRUPTED, main
-from ray_jobs.cluster.stopping import advising
+from ray_jobs.cluster.stopping import interrupt_advice
 from tests.conftest import SEGFORMER
 from tests.train.phases import kill_at
 
 
 def test_advice_is_that_of_the_innermost_block() -> None:
     inner = pytest.raises(KeyboardInterrupt, match=r"^inner$")
-    with inner, advising(lambda: "outer"), advising(lambda: "inner"):
+    with inner, interrupt_advice(lambda: "outer"), interrupt_advice(lambda: "inner"):
         raise KeyboardInterrupt
 
 

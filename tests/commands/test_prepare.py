@@ -25,7 +25,7 @@ def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
         yield
 
     monkeypatch.setattr("ray_jobs.cluster.session.ray_session", session)
-    monkeypatch.setattr("ray_jobs.many.run_on_ray", run_in_order)
+    monkeypatch.setattr("ray_jobs.jobtasks.run_on_ray", run_in_order)
 
 
 def run(*arguments: object) -> Result:

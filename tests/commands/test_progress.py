@@ -28,7 +28,7 @@ from pbrlib.train.record.journal import METRICS
 from pbrlib.train.record.timesheet import enter_stage, enter_time
 from pbrlib.train.runtimespec import RuntimeSpec
 from ray_jobs.progress import Progress
-from ray_jobs.work import Work
+from ray_jobs.trainingrequest import TrainingRequest
 from tests.conftest import ALBEDO
 
 WAIT_S = 20.0
@@ -43,13 +43,13 @@ def curriculum(name: str, *, gate: bool = False) -> str:
     return first + second + (GATE if gate else "")
 
 
-def work_of(waves: Sequence[Sequence[str]], *, data: Path, runs: Path) -> Work:
+def work_of(waves: Sequence[Sequence[str]], *, data: Path, runs: Path) -> TrainingRequest:
     """Of curricula in waves, given as texts."""
     ladder = Ladder(
         tuple(tuple(LadderEntry(Path("x.yaml"), parse_curriculum(text)) for text in wave) for wave in waves)
     )
     phases = {one.name: tuple(one.phases) for one in ladder.curricula}
-    return Work(
+    return TrainingRequest(
         ladder, data=DataSpec.from_location(data), runs=runs, runtime=RuntimeSpec(workers=1), phases=phases
     )
 

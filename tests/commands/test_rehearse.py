@@ -16,8 +16,8 @@ import ray_jobs.rehearsing
 from pbrlib.errors import ConfigError
 from pbrlib.rehearsal.table import Rehearsal
 from ray_jobs.cli import main
-from ray_jobs.submission import checked, described
-from ray_jobs.work import Work
+from ray_jobs.submission import check_command, job_metadata
+from ray_jobs.trainingrequest import TrainingRequest
 from tests.conftest import SEGFORMER
 from tests.rehearsal.test_table import BAD, phase, rehearsal
 
@@ -38,7 +38,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> list[Rehearsal]:
     def no_session(**_: Any) -> Iterator[None]:
         yield
 
-    def rehearse_work(work: Work, *, scratch: Path) -> Rehearsal:
+    def rehearse_request(work: TrainingRequest, *, scratch: Path) -> Rehearsal:
         assert scratch.parent == work.runs
         (scratch / "segformer").mkdir()
         if not results:
@@ -46,7 +46,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> list[Rehearsal]:
         return results[-1]
 
     monkeypatch.setattr(ray_jobs.cluster.session, "ray_session", no_session)
-    monkeypatch.setattr(ray_jobs.rehearsing, "rehearse_work", rehearse_work)
+    monkeypatch.setattr(ray_jobs.rehearsing, "rehearse_request", rehearse_request)
     return results
 
 
@@ -98,8 +98,10 @@ def test_mistakes_are_found_before_anything_is_written(
 
 def test_a_rehearsal_can_be_a_job(file: Path) -> None:
     places = ["--data", "/mnt/pbr/shards", "--runs", "/mnt/pbr/runs"]
-    context = checked(["rehearse", "segformer.yaml", *places], working_dir=file.parent)
-    told = described(context, working_dir=file.parent)
+    context = check_command(["rehearse", "segformer.yaml", *places], working_dir=file.parent)
+    told = job_metadata(context, working_dir=file.parent)
     assert (told["command"], told["job_name"]) == ("rehearse", "segformer")
     with pytest.raises(ConfigError, match=r"--report: out\.json is a path inside the job's upload"):
-        checked(["rehearse", "segformer.yaml", *places, "--report", "out.json"], working_dir=file.parent)
+        check_command(
+            ["rehearse", "segformer.yaml", *places, "--report", "out.json"], working_dir=file.parent
+        )

@@ -10,7 +10,7 @@ from ray.job_submission import JobSubmissionClient
 
 from pbrlib.errors import ConfigError
 from ray_jobs.cli import main
-from ray_jobs.submission import checked, connect, described
+from ray_jobs.submission import check_command, connect, job_metadata
 from ray_jobs.submission import submit as hand_in
 from tests.conftest import ALBEDO, SEGFORMER
 
@@ -42,8 +42,8 @@ def test_a_job_is_named_by_what_it_trains(
     checkout: Path, files: tuple[str, ...], more: tuple[str, ...], name: str
 ) -> None:
     given = [f"configs/{file}.yaml" for file in files]
-    context = checked(["train", *given, *PLACES, *more], working_dir=checkout)
-    told = described(context, working_dir=checkout)
+    context = check_command(["train", *given, *PLACES, *more], working_dir=checkout)
+    told = job_metadata(context, working_dir=checkout)
     assert told["job_name"] == name
     assert told["runs"] == "/mnt/pbr/runs" and told["files"] == " ".join(given)
 
@@ -51,7 +51,7 @@ def test_a_job_is_named_by_what_it_trains(
 def test_a_sweep_is_named_by_its_search_file(checkout: Path) -> None:
     (checkout / "configs" / "gamma.yaml").write_text("curriculum: segformer.yaml\n")
     arguments = ["tune", "configs/gamma.yaml", *PLACES, "--out", "/mnt/pbr/sweeps/gamma"]
-    told = described(checked(arguments, working_dir=checkout), working_dir=checkout)
+    told = job_metadata(check_command(arguments, working_dir=checkout), working_dir=checkout)
     assert (told["job_name"], told["command"]) == ("gamma", "tune")
     assert told["files"] == "configs/gamma.yaml"
 
@@ -76,12 +76,12 @@ def test_what_no_job_could_do_is_refused_before_anything_is_uploaded(
     checkout: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        checked(arguments, working_dir=checkout)
+        check_command(arguments, working_dir=checkout)
 
 
 def test_an_absolute_curriculum_is_refused_since_no_node_has_it(checkout: Path) -> None:
     with pytest.raises(ConfigError, match="and nothing else of this machine"):
-        checked(["train", str(checkout / "configs/segformer.yaml"), *PLACES], working_dir=checkout)
+        check_command(["train", str(checkout / "configs/segformer.yaml"), *PLACES], working_dir=checkout)
 
 
 def test_options_of_the_command_are_checked_as_the_job_would() -> None:

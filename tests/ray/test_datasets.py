@@ -29,7 +29,7 @@ BATCH = 6
 
 def test_processes_that_need_no_torch_start_without_it() -> None:
     """Fetch tasks, the controller of a fit and prepare tasks: torch would be over half of their start-up."""
-    modules = "ray_jobs.fit.datasets, ray_jobs.fit.placement, ray_jobs.many"
+    modules = "ray_jobs.fit.datasets, ray_jobs.fit.placement, ray_jobs.jobtasks"
     program = f"import {modules}, sys; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 

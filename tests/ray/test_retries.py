@@ -24,7 +24,7 @@ from pbrlib.train.checkpoint.players import weights_file
 from pbrlib.train.learner import Learner
 from pbrlib.train.record.incidents import INCIDENTS
 from pbrlib.train.runtime import Runtime
-from ray_jobs.cluster.session import BARRIER
+from ray_jobs.cluster.session import BARRIER_TIMEOUT
 from ray_jobs.fit.fit import launch_on_ray
 from tests.faults.training import batches_in
 from tests.train.phases import job_of
@@ -149,7 +149,7 @@ def test_a_rank_that_never_reports_ends_the_attempt_when_its_time_is_over(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (name,) = BARRIER
+    (name,) = BARRIER_TIMEOUT
     monkeypatch.setenv(name, "15")
     places = {"shards": shard_set, "donors": trained_runs, "runs": tmp_path}
     job = job_of(albedo_curriculum, "A1", **places, workers=2, data_cpus=0.3)  # type: ignore[arg-type]

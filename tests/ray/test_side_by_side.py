@@ -21,7 +21,7 @@ from pbrlib.train.record.rundirectory import RunDirectory
 from pbrlib.train.runtimespec import RuntimeSpec
 from ray_jobs.fit.capacity import phases_in_cluster
 from ray_jobs.fit.fit import launch_on_ray
-from ray_jobs.work import Work
+from ray_jobs.trainingrequest import TrainingRequest
 from tests.conftest import ALBEDO, METALLIC
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(480)]
@@ -69,7 +69,7 @@ def test_two_fits_at_once_train_the_same_networks_as_one_process_alone(
 
     weights = []
     for runs, room in ((tmp_path / "ray", 2), (tmp_path / "local", 1)):
-        work = Work(
+        work = TrainingRequest(
             ladder,
             data=DataSpec.from_location(shard_folder),
             runs=runs,

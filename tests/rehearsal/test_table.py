@@ -34,7 +34,7 @@ def rehearsal(*phases: Rehearsed, checks: tuple[Check, ...] = (GOOD,), **changes
         "room": 1,
         "seconds": 300.0,
         "device": "cpu",
-        "leaves_model": True,
+        "writes_model": True,
     }
     return Rehearsal(**{**given, **changes})
 

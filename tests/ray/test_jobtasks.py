@@ -15,7 +15,7 @@ from pbrlib.errors import DataError
 from pbrlib.jobs.inorder import run_in_order
 from pbrlib.jobs.job import Failure, Job, Resources, Success
 from pbrlib.jobs.record import RECORDS
-from ray_jobs.many import AHEAD, RETRIES, _carry_out, run_on_ray
+from ray_jobs.jobtasks import MAX_DEMAND, RETRIES, _run_task, run_on_ray
 from tests.conftest import NUM_CPUS
 from tests.jobs.work import (
     calls,
@@ -92,7 +92,7 @@ def test_jobs_in_flight_are_bounded_by_the_cluster_and_by_what_they_ask_for(
         for count in range(40):
             next(ended)
             in_flight.append(taken - count)
-    most = AHEAD * NUM_CPUS / num_cpus
+    most = MAX_DEMAND * NUM_CPUS / num_cpus
     # Beside them one job has just ended, and one waits for room.
     assert max(in_flight) == most + 1
 
@@ -174,7 +174,7 @@ def wait_for(file: Path, *, timeout_s: float = 60) -> None:
 def test_jobs_of_which_none_ends_are_an_error_that_says_where_to_look(tmp_path: Path) -> None:
     greedy = Job("greedy", "1", leave_nothing, Resources(num_cpus=1000))
     with pytest.raises(DataError, match=r"none of 1 jobs has ended within 1 s.*ray status"):
-        list(run_on_ray([greedy], root=tmp_path, silence_s=1))
+        list(run_on_ray([greedy], root=tmp_path, idle_timeout_s=1))
 
 
 def test_a_job_runs_with_the_resources_that_it_asks_for(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_a_job_runs_with_the_resources_that_it_asks_for(tmp_path: Path) -> None:
 def test_a_job_that_ray_would_retry_without_end_ends_as_a_failure(tmp_path: Path) -> None:
     """Out-of-memory kills do not count as retries in Ray; here more retries than ours stand in for them."""
     poison = job("poison", partial(die, tmp_path, "poison", 99))
-    failure = ray.get(ray.remote(_carry_out).options(max_retries=50).remote(poison, tmp_path))
+    failure = ray.get(ray.remote(_run_task).options(max_retries=50).remote(poison, tmp_path))
     assert isinstance(failure, Failure)
     assert "out of memory" in failure.reason
     assert calls(tmp_path).count("poison") == 1 + RETRIES

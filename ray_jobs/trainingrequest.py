@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from ray_jobs.progress import Progress
 
 
-class Work:
+class TrainingRequest:
     """What one ``pbr train`` is to do, checked whole before anything starts.
 
-    ``leaves_model``: whether it ends with the model folder, being all of a ladder file that trains at least a
+    ``writes_model``: whether it ends with the model folder, being all of a ladder file that trains at least a
     segmentation and an albedo.
     """
 
@@ -35,10 +35,10 @@ class Work:
         runs: Path,
         runtime: RuntimeSpec,
         phases: Mapping[str, Sequence[str]],
-        leaves_model: bool = False,
+        writes_model: bool = False,
     ) -> None:
         self.ladder, self.data, self.runs, self.runtime = ladder, data, runs, runtime
-        self.phases, self.leaves_model = phases, leaves_model
+        self.phases, self.writes_model = phases, writes_model
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -66,14 +66,14 @@ class Work:
         from pbrlib.curriculum.climb import climb
         from pbrlib.curriculum.describe.overview import overview_of
         from pbrlib.data.shards.union import open_data
-        from ray_jobs.cluster.stopping import advising
+        from ray_jobs.cluster.stopping import interrupt_advice
         from ray_jobs.progress import Progress
 
         shards = open_data(self.data, on_bad_sample=self.runtime.on_bad_sample)
         click.echo(f"data: {self.data.describe()}")
         overview = overview_of(self.ladder, phases=self.phases, rows=shards.rows)
         progress = Progress(overview, runs=self.runs)
-        with advising(progress.advice), progress:
+        with interrupt_advice(progress.resume_advice), progress:
 
             def carry(curriculum: Curriculum, phases: Iterator[str]) -> None:
                 with launching(curriculum) as launch:
@@ -84,10 +84,12 @@ class Work:
 
     def release(self, *, local: bool) -> None:
         """Leaves the networks of the finished ladder and their evaluation as ``RUNS/model``."""
-        from ray_jobs.cluster.stopping import advising
+        from ray_jobs.cluster.stopping import interrupt_advice
         from ray_jobs.release import release
 
-        with advising(lambda: "resume with the same command (all phases are finished, the model is not)"):
+        with interrupt_advice(
+            lambda: "resume with the same command (all phases are finished, the model is not)"
+        ):
             release(
                 self.runs, curricula=self.ladder.curricula, data=self.data, runtime=self.runtime, local=local
             )
@@ -149,7 +151,7 @@ def finished(job: PhaseJob) -> FinishedPhase | None:
     return job.run_directory.finished(job.phase, fingerprint=job.fingerprint)
 
 
-def open_work(
+def open_request(
     files: Sequence[Path],
     *,
     data: DataSpec,
@@ -157,7 +159,7 @@ def open_work(
     runtime_file: Path | None,
     overrides: Sequence[str],
     phases: str | None,
-) -> Work:
+) -> TrainingRequest:
     """Reads and checks everything; raises with all mistakes before a worker starts."""
     from pbrlib.curriculum.config.load import is_ladder, load_ladder, load_runtime
     from pbrlib.curriculum.config.yamlfile import read_yaml
@@ -200,13 +202,13 @@ def open_work(
         before.append(curriculum.name)
     roles = {curriculum.task.kind for curriculum in ladder.curricula}
     is_whole = phases is None and is_ladder(read_yaml(files[0]))
-    return Work(
+    return TrainingRequest(
         ladder,
         data=data.resolved(),
         runs=runs.resolve(),
         runtime=runtime,
         phases=chosen,
-        leaves_model=is_whole and roles >= {"segmentation", "albedo"},
+        writes_model=is_whole and roles >= {"segmentation", "albedo"},
     )
 
 

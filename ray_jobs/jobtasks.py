@@ -23,11 +23,11 @@ from pbrlib.jobs.record import finished_outcome, run_job
 RETRIES = 2
 """Of a job whose process or node is lost. What its function raises is an outcome, and is not retried."""
 
-AHEAD = 2.0
+MAX_DEMAND = 2.0
 """Jobs in flight ask for at most this many times what the cluster has: no worker waits for the driver, and an
 autoscaler sees that more is wanted."""
 
-LEAST_IN_FLIGHT = 8
+MIN_IN_FLIGHT = 8
 """However small the cluster is now: one that scales from nothing has to see a demand."""
 
 REFRESH_S = 5.0
@@ -35,14 +35,14 @@ REFRESH_S = 5.0
 
 CANCEL_TIMEOUT_S = 30.0
 
-SILENCE_S = 3600.0
+IDLE_TIMEOUT_S = 3600.0
 """Of all jobs together: those of today take seconds, and minutes where textures are large."""
 
 _LOST = (WorkerCrashedError, NodeDiedError, OutOfMemoryError, ObjectLostError)
 
 
 def run_on_ray(
-    jobs: Iterable[Job], *, root: Path, silence_s: float = SILENCE_S
+    jobs: Iterable[Job], *, root: Path, idle_timeout_s: float = IDLE_TIMEOUT_S
 ) -> Generator[Outcome, None, None]:
     """Carries out what does not stand as Ray tasks, and yields the outcome of every job as it ends.
 
@@ -53,19 +53,19 @@ def run_on_ray(
     Args:
         jobs: With names that differ; taken from as there is room, so that there may be any number.
         root: The folder that their files and records lie below; on a cluster, one that every node sees.
-        silence_s: How long to wait for the next of the jobs in flight to end.
+        idle_timeout_s: How long to wait for the next of the jobs in flight to end.
 
     Raises:
-        DataError: No job has ended for ``silence_s``, or S3 refuses the reading of a record.
+        DataError: No job has ended for ``idle_timeout_s``, or S3 refuses the reading of a record.
     """
-    flight = _Flight(root, silence_s=silence_s)
+    flight = _Flight(root, idle_timeout_s=idle_timeout_s)
     try:
         for job in jobs:
             stands = finished_outcome(job, root=root)
             if stands is not None:
                 yield stands
                 continue
-            while not flight.has_room_for(job.resources):
+            while not flight.can_start(job.resources):
                 yield flight.next_outcome()
             flight.start(job)
         while flight.jobs:
@@ -77,17 +77,17 @@ def run_on_ray(
 class _Flight:
     """The tasks that were given to Ray and have not ended; ``jobs`` by the reference of their outcome."""
 
-    def __init__(self, root: Path, *, silence_s: float) -> None:
+    def __init__(self, root: Path, *, idle_timeout_s: float) -> None:
         self.jobs: dict[ray.ObjectRef[Any], Job] = {}
-        self._root, self._silence_s = root, silence_s
-        self._task = ray.remote(_carry_out)
+        self._root, self._idle_timeout_s = root, idle_timeout_s
+        self._task = ray.remote(_run_task)
         self._asked: Counter[str] = Counter()
         self._cluster: dict[str, float] = {}
         self._cluster_known_at = -REFRESH_S
 
-    def has_room_for(self, resources: Resources) -> bool:
+    def can_start(self, resources: Resources) -> bool:
         """Whether a job that asks for ``resources`` may be given to Ray now."""
-        if len(self.jobs) < LEAST_IN_FLIGHT:
+        if len(self.jobs) < MIN_IN_FLIGHT:
             return True
         now = time.monotonic()
         if now - self._cluster_known_at >= REFRESH_S:
@@ -95,7 +95,7 @@ class _Flight:
             self._cluster_known_at = now
         asked = _as_ray_names(resources)
         return all(
-            self._asked[name] + amount <= AHEAD * self._cluster.get(name, 0.0)
+            self._asked[name] + amount <= MAX_DEMAND * self._cluster.get(name, 0.0)
             for name, amount in asked.items()
         )
 
@@ -113,11 +113,11 @@ class _Flight:
         self._asked.update(_as_ray_names(asked))
 
     def next_outcome(self) -> Outcome:
-        """Waits until a job ends; raises DataError after ``silence_s``."""
-        ended, _ = ray.wait(list(self.jobs), num_returns=1, timeout=self._silence_s)
+        """Waits until a job ends; raises DataError after ``idle_timeout_s``."""
+        ended, _ = ray.wait(list(self.jobs), num_returns=1, timeout=self._idle_timeout_s)
         if not ended:
             raise DataError(
-                f"none of {len(self.jobs)} jobs has ended within {self._silence_s:.0f} s. Look with "
+                f"none of {len(self.jobs)} jobs has ended within {self._idle_timeout_s:.0f} s. Look with "
                 "`ray status` whether the cluster has what they ask for, and at the storage."
             )
         job = self.jobs.pop(ended[0])
@@ -136,15 +136,15 @@ class _Flight:
             ray.wait(list(self.jobs), num_returns=len(self.jobs), timeout=CANCEL_TIMEOUT_S)
 
 
-def _carry_out(job: Job, root: Path) -> Outcome:
+def _run_task(job: Job, root: Path) -> Outcome:
     """The task."""
-    attempt = _attempt()
+    attempt = _lost_attempts()
     if attempt > RETRIES:
         return _killed(job, attempt, "out of memory, or its node was taken away")
     return run_job(job, root=root)
 
 
-def _attempt() -> int:
+def _lost_attempts() -> int:
     """How many processes the running task has lost.
 
     As soon as a task has a retry, Ray 2.60 repeats it without end when its memory monitor kills it

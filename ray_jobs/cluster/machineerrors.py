@@ -34,7 +34,7 @@ _NO_TEMPORARY = "No usable temporary directory"
 """Beginning of Python's error for a missing temporary folder, whose number is that of a missing file."""
 
 
-def sentence_about(error: BaseException) -> str | None:
+def describe_machine_error(error: BaseException) -> str | None:
     """Describe an error of the machine and its remedy; None for one that may be a bug of this program."""
     if isinstance(error, MemoryError) or _is_out_of_device_memory(error):
         where = "this machine" if isinstance(error, MemoryError) else "the GPU"
