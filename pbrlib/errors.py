@@ -6,7 +6,7 @@ import errno
 
 
 class PbrError(Exception):
-    """An error that a user can act on: the message has the place, what was found and what to do."""
+    """An expected error; its message has the place, the problem and the remedy."""
 
 
 class ConfigError(PbrError):
@@ -14,7 +14,7 @@ class ConfigError(PbrError):
 
 
 class DataError(PbrError):
-    """A texture, shard or shard set that cannot be read, or lacks what is requested."""
+    """A texture, shard or shard set that cannot be read, or does not contain what is requested."""
 
 
 class DamageError(DataError):

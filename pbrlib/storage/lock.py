@@ -11,7 +11,7 @@ from pbrlib.errors import ConfigError
 
 @contextmanager
 def locked(path: Path, *, owner: str, option: str) -> Iterator[None]:
-    """Hold the lock of a file while the block runs; the file stays and contains its last owner.
+    """Hold the lock of a file while the block runs; the file is kept and contains the last owner.
 
     Args:
         path: The file.

@@ -1,4 +1,4 @@
-"""Replaces a folder by a finished one; a kill leaves the old folder or the new one."""
+"""Replaces a folder by a finished one; after a kill, either the old folder or the new one exists."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".tga", ".bmp", "
 """The suffixes that are read; of files with one name, the earlier suffix is preferred."""
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
-"""The formats that Pillow decodes; `pbrlib.textures` reads DDS, since Pillow lacks block formats."""
+"""The formats that Pillow decodes; `pbrlib.textures` reads DDS, since Pillow decodes few block formats."""
 
 _BY_SUFFIX = {".tga": ("TGA",)}
 """TGA has no magic number, so it is tried only for files with its suffix."""
@@ -37,7 +37,7 @@ class Picture:
 
 
 def use_of(kind: MapType) -> Use:
-    """Return what the pixels of a map are: colours, directions or numbers."""
+    """Return how the pixels of a map are used: as colours, normals or data."""
     match kind.encoding:
         case Encoding.SRGB:
             return "colour"
@@ -64,7 +64,7 @@ def read_pixels(path: Path, *, use: Use) -> Picture:
 
 
 def decode_pixels(file: Path | BinaryIO, *, place: str, use: Use) -> Picture:
-    """Decodes a picture to ``(H, W, C)``: uint8 with one or three channels, or uint16 with one.
+    """Decode a picture to ``(H, W, C)``: uint8 with one or three channels, or uint16 with one.
 
     Alpha is dropped, palette colours are looked up, the orientation of EXIF is applied, and colours with an
     ICC profile or gAMA are converted to sRGB.
@@ -72,7 +72,7 @@ def decode_pixels(file: Path | BinaryIO, *, place: str, use: Use) -> Picture:
     Args:
         file: The path of the picture, or an open binary file.
         place: The name of the picture in error messages.
-        use: What the pixels are read for.
+        use: How the pixels are used, which decides the conversions.
 
     Raises:
         DataError: The picture is missing, damaged, of another format or mode, or absurdly large.
@@ -82,7 +82,7 @@ def decode_pixels(file: Path | BinaryIO, *, place: str, use: Use) -> Picture:
     formats = _BY_SUFFIX.get(file.suffix.lower(), FORMATS) if isinstance(file, Path) else FORMATS
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # decoders warn of damage that they can skip
+            warnings.simplefilter("ignore")  # decoders warn of damage that they skip
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file, formats=formats) as picture:
                 upright, notes = apply_metadata(picture, use=use)
@@ -101,7 +101,7 @@ def decode_pixels(file: Path | BinaryIO, *, place: str, use: Use) -> Picture:
 
 
 def _message(error: Exception) -> str:
-    """The message of a decoder, without the address of a stream in memory."""
+    """Return the message of a decoder, without memory addresses of streams."""
     reason = re.sub(r" '?<_io\.\w+ object at 0x[0-9a-f]+>'?", "", str(error))
     return reason or type(error).__name__
 

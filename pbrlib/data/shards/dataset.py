@@ -192,7 +192,10 @@ class DataSet:
                 for place in needed:
                     blob = table[name].slice(found[place], 1).chunk(0)
                     if blob.null_count:
-                        raise DataError(f"{self._shard(shard)}: {name}: row {place} has no tile. {REMEDY}")
+                        raise DataError(
+                            f"{self._shard(shard)}: {name}: got no tile in row {place}; expected one. "
+                            f"{REMEDY}"
+                        )
                     blobs[name, shard, place] = blob
         return blobs
 

@@ -260,7 +260,10 @@ def _check_current(root: Path, previous: Manifest | None) -> None:
     if found == previous:
         return
     if previous is None:
-        raise DataError(f"{root}: got a folder with a shard set. Append to it, or choose a new folder.")
+        raise DataError(
+            f"{root}: got a folder with a shard set; expected a new folder. Append to the set, or give "
+            "another folder."
+        )
     raise DataError(f"{root}: another run changed the manifest. Wait until it has ended, then append again.")
 
 

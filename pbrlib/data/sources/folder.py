@@ -136,7 +136,7 @@ def family_of(name: str) -> str:
 def _list(root: Path) -> _Listing:
     if not root.is_dir():
         what = "got a file" if root.exists() else "no such folder"
-        raise DataError(f"{root}: {what}; expected a folder with a subfolder for each material.")
+        raise DataError(f"{root}: {what}; expected a folder with a subfolder per material. Give one.")
     manifest = read_folder_manifest(root)
     found = find_materials(root)
     findings = [*manifest.findings, *found.findings]

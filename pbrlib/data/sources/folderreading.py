@@ -143,7 +143,8 @@ class MaterialReader:
     def _check_sizes(self, sizes: Mapping[str, tuple[int, int]]) -> None:
         if len(set(sizes.values())) > 1:
             listing = ", ".join(f"{name} {width}x{height}" for name, (height, width) in sizes.items())
-            message = f"{self._root / self._name}: got maps of different size: {listing}; expected one size."
+            place = self._root / self._name
+            message = f"{place}: got maps of different size: {listing}; expected one size. Resize them."
             self._add("", "size", message)
 
     def _add(self, name: str, check: str, message: str, *, severity: Severity = "error") -> None:

@@ -40,12 +40,14 @@ def read_settings(text: str, *, readers: Mapping[str, Reader], example: str) -> 
         except ValueError:
             wanted = {parse_flag: "true or false", int: "a whole number", float: "a number"}.get(readers[key])
             raise ConfigError(
-                f"{text}: {key}: got {value!r}; expected {wanted or 'another value'}."
+                f"{text}: {key}: got {value!r}; expected {wanted or 'another value'}. Correct the value."
             ) from None
     missing = [part.partition("=")[0] for part in example.partition(":")[2].split(",")]
     missing = [key for key in missing if key not in values]
     if missing:
-        raise ConfigError(f"{text}: got no {', '.join(missing)}; expected a source like {example}.")
+        raise ConfigError(
+            f"{text}: got no {', '.join(missing)}; expected a source like {example}. Add what is missing."
+        )
     return values
 
 

@@ -282,9 +282,9 @@ def test_packed_cells_are_inflated_only_to_their_expected_size(opened: ShardSet)
 def test_a_map_that_is_missing_in_a_shard_is_an_error_with_its_name(root: Path, opened: ShardSet) -> None:
     row = replace(opened.rows[1], maps=("ao",), means={})
     shards = ShardSet(str(root), manifest=opened.manifest, rows=(row,))
-    with pytest.raises(DataError, match=r"0001-00000\.parquet: ao: row 4 has no tile"):
+    with pytest.raises(DataError, match=r"0001-00000\.parquet: ao: got no tile in row 4"):
         shards.read_whole(row, ["ao"])
-    with pytest.raises(DataError, match="ao: row 4 has no tile"):
+    with pytest.raises(DataError, match="ao: got no tile in row 4"):
         shards.read_columns([row], [[0]], ["ao"])
 
 

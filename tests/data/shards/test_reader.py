@@ -47,20 +47,21 @@ def offset_of(path: Path, *, column: str, row_group: int = 0) -> int:
 def test_whole_maps_equal_the_written_ones(shared_root: Path) -> None:
     shards = ShardSet.open(shared_root)
     for row in shards.rows:
-        one = TINY if row.id == "m8" else material(int(row.id[1:]), size=(row.height, row.width), maps=MAPS)
-        whole = shards.read_whole(row, row.maps)
-        assert set(whole) == set(one.maps)
-        for name, pixels in one.maps.items():
-            assert whole[name].dtype == pixels.dtype
-            np.testing.assert_array_equal(whole[name], pixels)
+        size = (row.height, row.width)
+        written = TINY if row.id == "m8" else material(int(row.id[1:]), size=size, maps=MAPS)
+        read = shards.read_whole(row, row.maps)
+        assert set(read) == set(written.maps)
+        for name, pixels in written.maps.items():
+            assert read[name].dtype == pixels.dtype
+            np.testing.assert_array_equal(read[name], pixels)
 
 
 def test_tiles_equal_the_written_ones(shared_root: Path) -> None:
     shards = ShardSet.open(shared_root)
-    row, one = shards.rows[1], material(1, size=SIZES[1], maps=MAPS)
+    row, written = shards.rows[1], material(1, size=SIZES[1], maps=MAPS)
     tiles = shards.read_columns([row], [[5, 0, 4]], ["height", "ao"])
     for name in ("height", "ao"):
-        pixels = one.maps[name]
+        pixels = written.maps[name]
         expected = [pixels[256:, 512:], pixels[:256, :256], pixels[256:, 256:512]]
         assert tiles[name].to_pylist() == [[encode_tile(tile) for tile in expected]]
 
@@ -101,12 +102,12 @@ def test_every_flipped_byte_is_detected(root: Path) -> None:
         with pytest.raises(DataError):
             damaged.verify()
         for row in damaged.rows[3:]:
-            one = TINY if row.id == "m8" else LAST
+            written = TINY if row.id == "m8" else LAST
             try:
                 read = damaged.read_whole(row, row.maps)
             except DataError:
                 continue
-            for name, pixels in one.maps.items():
+            for name, pixels in written.maps.items():
                 np.testing.assert_array_equal(read[name], pixels)
 
 
@@ -134,20 +135,20 @@ def test_a_flipped_bit_of_a_footer_never_returns_tiles_of_another_material(tmp_p
     footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
     groups = pq.read_metadata(path).num_row_groups
     assert groups == 3
-    # Every place that may hold the rows of a group as Thrift writes 1 and 2, and others far apart.
-    small = [place for place in range(footer, len(whole)) if whole[place] in (2, 4)]
+    # Bytes that may encode the number of rows of a group (1 or 2 in Thrift), and some others.
+    small = [position for position in range(footer, len(whole)) if whole[position] in (2, 4)]
     for position in (*small[:: max(1, len(small) // 100)], *range(footer, len(whole), 97)):
         for mask in (0x02, 0x04, 0x40):
             data = bytearray(whole)
             data[position] ^= mask
             path.write_bytes(data)
             damaged = ShardSet.open(tmp_path)
-            for row, one in zip(damaged.rows, materials, strict=True):
+            for row, written in zip(damaged.rows, materials, strict=True):
                 try:
                     read = damaged.read_whole(row, ["albedo"])
                 except DamageError:
                     continue
-                np.testing.assert_array_equal(read["albedo"], one.maps["albedo"])
+                np.testing.assert_array_equal(read["albedo"], written.maps["albedo"])
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3])
@@ -164,8 +165,8 @@ def test_a_shard_with_other_row_groups_is_damaged(tmp_path: Path, rows: int) -> 
         with pytest.raises(DamageError, match="row groups"):
             damaged.read_whole(damaged.rows[0], ["albedo"])
         return
-    for row, one in zip(damaged.rows, materials, strict=True):
-        np.testing.assert_array_equal(damaged.read_whole(row, ["albedo"])["albedo"], one.maps["albedo"])
+    for row, written in zip(damaged.rows, materials, strict=True):
+        np.testing.assert_array_equal(damaged.read_whole(row, ["albedo"])["albedo"], written.maps["albedo"])
 
 
 def test_a_truncated_shard_is_detected_on_opening(root: Path) -> None:
@@ -188,7 +189,7 @@ def test_a_missing_file_of_a_set_is_an_error_with_its_name(root: Path) -> None:
         ShardSet.open(root)
 
 
-def test_an_index_that_was_changed_is_refused(root: Path) -> None:
+def test_a_changed_index_is_refused(root: Path) -> None:
     flip(root / "index-0001.parquet", 100)
     with pytest.raises(DataError, match=r"index-0001\.parquet: got another SHA-256 than in the manifest"):
         ShardSet.open(root)
@@ -200,7 +201,7 @@ def test_a_missing_map_of_a_material_is_an_error_with_its_name(shared_root: Path
         shards.read_whole(shards.rows[3], ["ao"])
 
 
-def test_a_pickled_set_reads_the_same(shared_root: Path) -> None:
+def test_a_pickled_set_returns_the_same_maps(shared_root: Path) -> None:
     shards = ShardSet.open(shared_root)
     shards.read_whole(shards.rows[0], ["ao"])
     copy = pickle.loads(pickle.dumps(shards))
@@ -211,17 +212,17 @@ def test_a_pickled_set_reads_the_same(shared_root: Path) -> None:
 
 
 def test_threads_can_share_a_set(shared_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pbrlib.data.shards.files._NUM_OPEN_FILES", 1)  # files come and go meanwhile
+    monkeypatch.setattr("pbrlib.data.shards.files._NUM_OPEN_FILES", 1)  # files are closed while threads read
     shards = ShardSet.open(shared_root)
     expected = [shards.read_whole(row, ["normal", "height"]) for row in shards.rows]
 
-    def right(number: int) -> bool:
-        row, wanted = shards.rows[number % 5], expected[number % 5]
-        found = shards.read_whole(row, ["normal", "height"])
-        return all(np.array_equal(found[name], wanted[name]) for name in wanted)
+    def is_read_correctly(number: int) -> bool:
+        row, written = shards.rows[number % 5], expected[number % 5]
+        read = shards.read_whole(row, ["normal", "height"])
+        return all(np.array_equal(read[name], written[name]) for name in written)
 
     with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(right, range(120)))
+        assert all(pool.map(is_read_correctly, range(120)))
 
 
 def test_the_reader_imports_neither_torch_nor_ray() -> None:

@@ -262,7 +262,7 @@ def test_parse_reads_every_setting() -> None:
         ("generated", "got no count, size, seed"),
         ("generated:count=many,size=256,seed=1", "count: got 'many'"),
         ("generated:count=1,size=256,seed=1,colour=2", "got colour; expected a setting"),
-        ("generated:count=0,size=256,seed=1", "count: got 0; expected at least 1"),
+        ("generated:count=0,size=256,seed=1", "count: got 0; expected 1 or more"),
         ("generated:count=1,size=8,seed=1", "size: got 8 px"),
         ("generated:count=1,size=64,seed=1,mixed_share=1.5", "mixed_share: got 1.5"),
         ("generated:count=1,size=64,seed=1,mixed_share=nan", "mixed_share: got nan"),

@@ -56,9 +56,9 @@ def square(canvas: Canvas) -> Surface:
     tiles = courses(canvas, rows=columns * rows_per_column, columns=columns, shift=bond)
     first, second = canvas.colour(_GLAZES), canvas.colour(_GLAZES)
     row, column = tiles.index // columns, tiles.index % columns
-    other = (row + column) % 2 if canvas.chance(0.35) else (tiles.index < 0).long()
+    is_second = (row + column) % 2 if canvas.chance(0.35) else (tiles.index < 0).long()
     amount = canvas.uniform(0.04, 0.16)
-    glaze = blend(first, second, other.float())
+    glaze = blend(first, second, is_second.float())
     glaze = glaze * canvas.vary_colour(
         torch.ones_like(first), index=tiles.index, count=tiles.count, amount=amount
     )
@@ -123,13 +123,13 @@ def roof(canvas: Canvas) -> Surface:
     tiles = courses(
         canvas, rows=rows, columns=columns, shift=canvas.choice((0.0, 0.5)), jitter=0.08, warp=(sway, sway)
     )
-    lift = canvas.table(3, tiles.count)
+    offsets = canvas.table(3, tiles.count)
     depth = tiles.y + 0.5  # from the upper to the lower end of a tile
     barrel = (1.0 - (2.0 * tiles.x).square()).clamp_min(0.0).sqrt()
     lip = ramp(1.0 - depth, 0.0, 0.04)
     grain = noise(canvas, low=16, high=200, slope=0.8)
-    height = barrel * 0.28 / columns + depth * lip * (0.10 + 0.04 * lift[0][tiles.index]) / rows
-    elevation = height + 0.012 * (lift[1][tiles.index] - 0.5) / columns + grain * 0.00015
+    height = barrel * 0.28 / columns + depth * lip * (0.10 + 0.04 * offsets[0][tiles.index]) / rows
+    elevation = height + 0.012 * (offsets[1][tiles.index] - 0.5) / columns + grain * 0.00015
     glazed = canvas.chance(0.3)
     palette = _GLAZES[2:6] if glazed else _CLAYS
     clay = canvas.vary_colour(canvas.colour(palette), index=tiles.index, count=tiles.count, amount=0.25)

@@ -154,9 +154,13 @@ class GeneratedSource:
 
     def __post_init__(self) -> None:
         if self.count < 1:
-            raise ConfigError(f"{self.name}: count: got {self.count}; expected at least 1 material.")
+            raise ConfigError(
+                f"{self.name}: count: got {self.count}; expected 1 or more. Use a larger count."
+            )
         if self.size < 16:
-            raise ConfigError(f"{self.name}: size: got {self.size} px; expected 16 or more.")
+            raise ConfigError(
+                f"{self.name}: size: got {self.size} px; expected 16 or more. Use a larger size."
+            )
         if not 0.0 <= self.mixed_share < 1.0:
             raise ConfigError(
                 f"{self.name}: mixed_share: got {self.mixed_share}; expected a share from 0 to below 1. For "
