@@ -24,10 +24,11 @@ _PLAIN = {
 """The name of a journal value -> the name and the description of its gauge."""
 
 _PROGRESS = ("pbr_progress_ratio", "Finished steps of all, in [0, 1].")
+_NORM = ("pbr_gradient_norm", "Norm of the gradient before it is clipped; of several players each.")
 _LOSS = ("pbr_loss", "Training loss, and its terms before their weights.")
 _VALIDATION = ("pbr_validation", "Metrics of the last validation.")
 
-SERVED = tuple(f"ray_{name}" for name, _ in (*_PLAIN.values(), _PROGRESS, _LOSS, _VALIDATION))
+SERVED = tuple(f"ray_{name}" for name, _ in (*_PLAIN.values(), _PROGRESS, _NORM, _LOSS, _VALIDATION))
 """The names of all gauges in Prometheus."""
 
 
@@ -38,6 +39,7 @@ class PhaseGauges:
         self._labels = {"curriculum": curriculum, "phase": phase, "run": run}
         self._plain = {name: Gauge(*gauge, tag_keys=LABELS) for name, gauge in _PLAIN.items()}
         self._progress = Gauge(*_PROGRESS, tag_keys=LABELS)
+        self._norm = Gauge(*_NORM, tag_keys=(*LABELS, "player"))
         self._loss = Gauge(*_LOSS, tag_keys=(*LABELS, "term"))
         self._validation = Gauge(*_VALIDATION, tag_keys=(*LABELS, "metric"))
         self._served: set[tuple[Gauge, frozenset[tuple[str, str]]]] = set()
@@ -47,14 +49,16 @@ class PhaseGauges:
         for name, value in values.items():
             if not isinstance(value, int | float):
                 continue
-            family, _, rest = name.partition("/")
+            kind, _, rest = name.partition("/")
             if name == "total_steps":
                 self._set(self._progress, step / value)
             elif name in self._plain:
                 self._set(self._plain[name], value)
-            elif family == "train":
+            elif name.rpartition("/")[2] == "gradient_norm":
+                self._set(self._norm, value, player=name.rpartition("/")[0])
+            elif kind == "train":
                 self._set(self._loss, value, term=_term(rest))
-            elif family == "val":
+            elif kind == "val":
                 self._set(self._validation, value, metric=rest)
 
     def clear(self) -> None:

@@ -22,15 +22,22 @@ def test_a_finished_phase_leaves_no_value_in_any_gauge(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(gauges, "Gauge", Gauge)
     first, second = (gauges.PhaseGauges(curriculum="albedo", phase=phase, run="0") for phase in ("A1", "A2"))
-    values = {"total_steps": 8, "step_s": 0.5, "train/loss": 1.0, "train/l1": 0.3, "val/all/albedo/l1": 0.2}
+    values = {
+        "total_steps": 8,
+        "step_s": 0.5,
+        "train/loss": 1.0,
+        "train/l1": 0.3,
+        "gradient_norm": 2.0,
+        "val/all/albedo/l1": 0.2,
+    }
     first.set(values, step=2)
     first.set({"step_s": 0.4}, step=4)
-    assert sorted(served.values()) == [0.2, 0.25, 0.3, 0.4, 1.0]
+    assert sorted(served.values()) == [0.2, 0.25, 0.3, 0.4, 1.0, 2.0]
     first.clear()
     second.set(values, step=4)
     left = {
         phase: [value for (_, tags), value in served.items() if ("phase", phase) in tags]
         for phase in ("A1", "A2")
     }
-    assert len(left["A1"]) == 5 and all(map(math.isnan, left["A1"]))
-    assert sorted(left["A2"]) == [0.2, 0.3, 0.5, 0.5, 1.0]
+    assert len(left["A1"]) == 6 and all(map(math.isnan, left["A1"]))
+    assert sorted(left["A2"]) == [0.2, 0.3, 0.5, 0.5, 1.0, 2.0]

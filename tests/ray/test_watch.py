@@ -25,7 +25,14 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(240)]
 # Every epoch ends with a report, which takes Ray half a second: the gauges of the first are served in time.
 LONG = ALBEDO.replace("epochs: 2", "epochs: 7")
 TERMS = {"total", "l1", "ms_ssim"}
-ALONE = ("samples_per_second", "step_seconds", "input_stall_ratio", "checkpoint_seconds", "progress_ratio")
+ALONE = (
+    "samples_per_second",
+    "step_seconds",
+    "input_stall_ratio",
+    "checkpoint_seconds",
+    "gradient_norm",
+    "progress_ratio",
+)
 
 
 class Watcher(threading.Thread):
