@@ -58,11 +58,12 @@ class Relay:
             await self._changed.wait_for(lambda: number < len(self._jobs) or self._is_closed)
             return self._jobs[number] if number < len(self._jobs) else None
 
-    async def finish(self, *, rank: int) -> None:
-        """Record that a rank has finished the newest job."""
+    async def finish(self, number: int, *, rank: int) -> None:
+        """Record that a rank has finished a job; workers that start anew may finish an old one again."""
         async with self._changed:
-            self._finished.add(rank)
-            self._changed.notify_all()
+            if number == len(self._jobs) - 1:
+                self._finished.add(rank)
+                self._changed.notify_all()
 
     async def wait_until_finished(self, number: int) -> None:
         """Wait until every rank has finished a job."""
@@ -112,7 +113,7 @@ def jobs_of(relay: Any) -> Iterator[PhaseJob]:
         assert number is not None
         while (job := ray.get(relay.job.remote(number))) is not None:
             yield ray.cloudpickle.loads(job)
-            ray.get(relay.finish.remote(rank=rank))
+            ray.get(relay.finish.remote(number, rank=rank))
             number += 1
     except RayActorError:
         # The command or its node is gone.
