@@ -54,7 +54,7 @@ def relief_scale(
     The scale is 0 for a flat height or flat normals, and negative if bumps of the height are dents of the
     normals.
     """
-    return fitted_scale(*slope_products(height, normal, tileable=tileable))
+    return fit_scale(*slope_products(height, normal, tileable=tileable))
 
 
 def slope_products(
@@ -67,7 +67,7 @@ def slope_products(
     return dx * p + dy * q, dx.square() + dy.square()
 
 
-def fitted_scale(
+def fit_scale(
     products: Float[Tensor, "n 1 h w"], squares: Float[Tensor, "n 1 h w"]
 ) -> Float[Tensor, "n 1 1 1"]:
     """Return the least-squares scale of each sample from its :func:`slope_products`; 0 without slopes."""

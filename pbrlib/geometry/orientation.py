@@ -17,7 +17,7 @@ from torch import Tensor
 def flip_green(normal: Shaped[Tensor, "n 3 h w"]) -> Shaped[Tensor, "n 3 h w"]:
     """Convert a normal map between OpenGL (Y up) and DirectX (Y down), in both directions."""
     x, y, z = normal.unbind(dim=1)
-    return torch.stack((x, _negated(y), z), dim=1)
+    return torch.stack((x, _negate(y), z), dim=1)
 
 
 def flip_horizontal(x: Shaped[Tensor, "n c h w"], *, normal: bool) -> Shaped[Tensor, "n c h w"]:
@@ -26,7 +26,7 @@ def flip_horizontal(x: Shaped[Tensor, "n c h w"], *, normal: bool) -> Shaped[Ten
     if not normal:
         return mirrored
     vx, vy, vz = mirrored.unbind(dim=1)
-    return torch.stack((_negated(vx), vy, vz), dim=1)
+    return torch.stack((_negate(vx), vy, vz), dim=1)
 
 
 def flip_vertical(x: Shaped[Tensor, "n c h w"], *, normal: bool) -> Shaped[Tensor, "n c h w"]:
@@ -42,7 +42,7 @@ def rotate90(x: Shaped[Tensor, "n c h w"], *, turns: int, normal: bool) -> Shape
         return rotated
     for _ in range(turns % 4):
         vx, vy, vz = rotated.unbind(dim=1)
-        rotated = torch.stack((_negated(vy), vx, vz), dim=1)
+        rotated = torch.stack((_negate(vy), vx, vz), dim=1)
     return rotated
 
 
@@ -74,7 +74,7 @@ class Orientation:
         if x.dtype == torch.uint16:
             # CUDA has few kernels for uint16. Moves and negations give the same bits for int16.
             return self.apply(x.view(torch.int16), normal=normal).view(torch.uint16)
-        x = _where(self.transposed, lambda: _transposed(x, normal=normal), x)
+        x = _where(self.transposed, lambda: _transpose(x, normal=normal), x)
         x = _where(self.mirrored_x, lambda: flip_horizontal(x, normal=normal), x)
         return _where(self.mirrored_y, lambda: flip_vertical(x, normal=normal), x)
 
@@ -88,16 +88,16 @@ def _where(chosen: Tensor, turned: Callable[[], Tensor], x: Tensor) -> Tensor:
     return torch.where(chosen.to(x.device).view(-1, 1, 1, 1), turned(), x)
 
 
-def _transposed(x: Tensor, *, normal: bool) -> Tensor:
+def _transpose(x: Tensor, *, normal: bool) -> Tensor:
     """Exchange rows and columns; vectors (x, y) become (-y, -x)."""
     exchanged = x.transpose(-2, -1)
     if not normal:
         return exchanged
     vx, vy, vz = exchanged.unbind(dim=1)
-    return torch.stack((_negated(vy), _negated(vx), vz), dim=1)
+    return torch.stack((_negate(vy), _negate(vx), vz), dim=1)
 
 
-def _negated(component: Tensor) -> Tensor:
+def _negate(component: Tensor) -> Tensor:
     if component.is_floating_point():
         return -component
     return ~component  # equals maximum - v for unsigned integers, also if their bits are read as signed

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from pbrlib.geometry.normals import fitted_scale, normal_from_height, slope_products
+from pbrlib.geometry.normals import fit_scale, normal_from_height, slope_products
 from pbrlib.losses.base import PixelTerm
 from pbrlib.losses.lossspec import NormalReprojSpec
 from pbrlib.losses.masks import windows
@@ -69,7 +69,7 @@ def fitted_relief(
 
 
 def _least_squares(products: Tensor, squares: Tensor, inside: Tensor) -> Float[Tensor, "n 1 1 1"]:
-    return fitted_scale(products * inside, squares * inside).clamp(*RELIEF_PX)
+    return fit_scale(products * inside, squares * inside).clamp(*RELIEF_PX)
 
 
 class NormalReproj(PixelTerm):

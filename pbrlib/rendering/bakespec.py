@@ -12,7 +12,7 @@ BAKE_INPUTS = ("albedo", "normal", "roughness", "metallic", "ao")
 """The maps that the bake reads."""
 
 
-def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
+def _check_order(bounds: tuple[float, float]) -> tuple[float, float]:
     if bounds[0] > bounds[1]:
         raise ValueError(
             f"got the empty range {list(bounds)}; expected [low, high]. Put the smaller bound first."
@@ -20,8 +20,8 @@ def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
     return bounds
 
 
-Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
-PositiveRange = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_ordered)]
+Range = Annotated[tuple[float, float], AfterValidator(_check_order)]
+PositiveRange = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_check_order)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from pbrlib.errors import DataError, outage_or
 from pbrlib.storage import s3listing, s3reading, s3writing
 from pbrlib.storage.growing import GrowingFolder, SentFolder
-from pbrlib.storage.lease import leased
+from pbrlib.storage.lease import hold_lease
 from pbrlib.storage.lines import LinesOnClose, LineTail, SentLineTail, append_to_object
 from pbrlib.storage.lock import wait_remedy
 
@@ -179,7 +179,7 @@ def provisional(folder: Path, *, takes_over: bool) -> Iterator[set[Path]]:
 
 def hold_lock(path: Path, *, owner: str, option: str) -> AbstractContextManager[None]:
     """Hold a lease."""
-    return leased(path, owner=owner, remedy=wait_remedy(option))
+    return hold_lease(path, owner=owner, remedy=wait_remedy(option))
 
 
 def try_to_write(folder: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from pbrlib.errors import DataError, outage_or
 from pbrlib.storage.growing import GrowingFolder
 from pbrlib.storage.lines import LineTail, open_for_lines
-from pbrlib.storage.lock import locked
+from pbrlib.storage.lock import hold_file_lock
 from pbrlib.storage.swap import finish_swap, swap_in
 
 _TEST_BYTES = 2**20
@@ -170,7 +170,7 @@ def provisional(folder: Path, *, takes_over: bool) -> Iterator[set[Path]]:
 
 def hold_lock(path: Path, *, owner: str, option: str) -> AbstractContextManager[None]:
     """Hold a file lock."""
-    return locked(path, owner=owner, option=option)
+    return hold_file_lock(path, owner=owner, option=option)
 
 
 def try_to_write(folder: Path) -> None:

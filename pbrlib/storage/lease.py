@@ -38,7 +38,7 @@ class _Holder:
 
 
 @contextmanager
-def leased(place: Path, *, owner: str, remedy: str) -> Iterator[None]:
+def hold_lease(place: Path, *, owner: str, remedy: str) -> Iterator[None]:
     """Hold the lease of the object at ``place`` while the block runs.
 
     If another process renews the lease, the error is raised at once; an unrenewed lease is taken when it

@@ -10,7 +10,7 @@ from pbrlib.errors import ConfigError
 
 
 @contextmanager
-def locked(path: Path, *, owner: str, option: str) -> Iterator[None]:
+def hold_file_lock(path: Path, *, owner: str, option: str) -> Iterator[None]:
     """Hold the lock of a file while the block runs; the file is kept and contains the last owner.
 
     Args:

@@ -28,8 +28,8 @@ def assemble_mosaics(parts: Batch, layouts: Sequence[Layout]) -> Batch:
     agree = (classes == classes[:, :1]).all(dim=1)
     return replace(
         parts,
-        maps={name: _joined(x, index, regions) for name, x in parts.maps.items()},
-        valid=_joined(parts.valid, index, regions),
+        maps={name: _join_regions(x, index, regions) for name, x in parts.maps.items()},
+        valid=_join_regions(parts.valid, index, regions),
         seeds=parts.seeds[rows[:, 0]],
         ids=tuple("+".join(parts.ids[row] for row in dict.fromkeys(draw)) for draw in rows.tolist()),
         classes=torch.where(agree, classes[:, 0], IGNORE),
@@ -60,7 +60,7 @@ def _rows(layouts: Sequence[Layout]) -> Int64[Tensor, "n p"]:
     return torch.tensor(rows, dtype=torch.int64).view(-1, max_parts)
 
 
-def _joined(x: Tensor, rows: Tensor, regions: Tensor) -> Tensor:
+def _join_regions(x: Tensor, rows: Tensor, regions: Tensor) -> Tensor:
     """Join the regions of the parts of each draw; ``x`` is ``(rows, c, h, w)`` or ``(rows, h, w)``."""
     joined = x.index_select(0, rows[:, 0])
     shown = regions if x.dim() == 4 else regions[:, 0]

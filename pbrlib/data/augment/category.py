@@ -108,11 +108,11 @@ def _change_colour(x: Tensor, changes: Mapping[int, Change]) -> Tensor:
     if chosen:
         turn = _column(x, [change.turn for change in chosen.values()])
         saturation = _column(x, [change.saturation for change in chosen.values()])
-        x = _replaced(x, chosen, shift_colours(_of(x, chosen), turn=turn, saturation=saturation))
+        x = _replace(x, chosen, shift_colours(_select(x, chosen), turn=turn, saturation=saturation))
     chosen = {i: change for i, change in changes.items() if change.brightness != 1.0}
     if chosen:
         factor = _column(x, [change.brightness for change in chosen.values()])
-        x = _replaced(x, chosen, scale_brightness(_of(x, chosen), factor=factor))
+        x = _replace(x, chosen, scale_brightness(_select(x, chosen), factor=factor))
     return x
 
 
@@ -127,7 +127,7 @@ def _add_overlays(x: Tensor, changes: Mapping[int, Change]) -> Tensor:
             seeds = [change.seed for change in chosen.values()]
             strength = _column(x, [getattr(change, name) for change in chosen.values()])
             cover = cover_of(seeds, strength=strength, size=(x.shape[-2], x.shape[-1]))
-            x = _replaced(x, chosen, paint(_of(x, chosen), cover=cover))
+            x = _replace(x, chosen, paint(_select(x, chosen), cover=cover))
     return x
 
 
@@ -141,7 +141,7 @@ def _warp_maps(maps: Maps, changes: Mapping[int, Change]) -> Maps:
     displacement = smooth_displacement(nodes, size=size)
     moved = {}
     for name, x in maps.items():
-        own = _of(x, chosen)
+        own = _select(x, chosen)
         match MAPS[name].encoding:
             case Encoding.LABEL:
                 moved[name] = warp_labels(own, displacement=displacement)
@@ -149,7 +149,7 @@ def _warp_maps(maps: Maps, changes: Mapping[int, Change]) -> Maps:
                 moved[name] = warp_normal(own, displacement=displacement)
             case _:
                 moved[name] = warp(own, displacement=displacement)
-    return {name: _replaced(x, chosen, moved[name]) for name, x in maps.items()}
+    return {name: _replace(x, chosen, moved[name]) for name, x in maps.items()}
 
 
 def _nodes(change: Change) -> Float[Tensor, "2 g g"]:
@@ -165,9 +165,9 @@ def _index(x: Tensor, chosen: Mapping[int, Change]) -> Tensor:
     return torch.tensor(list(chosen)).to(x.device)
 
 
-def _of(x: Tensor, chosen: Mapping[int, Change]) -> Tensor:
+def _select(x: Tensor, chosen: Mapping[int, Change]) -> Tensor:
     return x.index_select(0, _index(x, chosen))
 
 
-def _replaced(x: Tensor, chosen: Mapping[int, Change], values: Tensor) -> Tensor:
+def _replace(x: Tensor, chosen: Mapping[int, Change], values: Tensor) -> Tensor:
     return x.index_copy(0, _index(x, chosen), values.to(x.dtype))

@@ -49,7 +49,7 @@ def fetch(table: Any, shards: DataSet, maps: Sequence[str]) -> Any:
     if shards.on_bad_sample == "fail":
         return _with_tiles(table, shards, maps)
     try:
-        return _undamaged(_with_tiles(table, shards, maps))
+        return _mark_undamaged(_with_tiles(table, shards, maps))
     except DamageError:
         # Fetch each draw separately, to find the draws that are not damaged.
         return pa.concat_tables(
@@ -72,7 +72,7 @@ def _with_tiles(table: Any, shards: DataSet, maps: Sequence[str]) -> Any:
 def _fetch_draw(draw: Any, shards: DataSet, maps: Sequence[str]) -> Any:
     """Return a table of one draw with its tiles, or with its damage."""
     try:
-        return _undamaged(_with_tiles(draw, shards, maps))
+        return _mark_undamaged(_with_tiles(draw, shards, maps))
     except DamageError as error:
         material = error.material or shards.rows[draw["sample"][0].as_py()].id
         for name in maps:
@@ -80,7 +80,7 @@ def _fetch_draw(draw: Any, shards: DataSet, maps: Sequence[str]) -> Any:
         return draw.append_column(DAMAGE, pa.array([[material, str(error)]], _DAMAGE_TYPE))
 
 
-def _undamaged(table: Any) -> Any:
+def _mark_undamaged(table: Any) -> Any:
     return table.append_column(DAMAGE, pa.nulls(table.num_rows, _DAMAGE_TYPE))
 
 

@@ -172,7 +172,7 @@ def _epoch(sources: Mapping[str, _Source], request: PlanRequest, *, epoch: int, 
     for name, count in apportion(draws, request.mix).items():
         source = sources[name]
         in_tiles = _tile_draws(source, count, request.balance)
-        samples = _sampled(source, count - in_tiles, rng)
+        samples = _sample_textures(source, count - in_tiles, rng)
         parts.append(np.stack([samples, *np.full((2, len(samples)), -1)], axis=1))
         if source.tiles is not None and in_tiles:
             tile = rng.integers(len(source.tiles), size=in_tiles)
@@ -191,7 +191,7 @@ def _tile_draws(source: _Source, count: int, balance: BalanceSpec) -> int:
     return apportion(count, {"tile": balance.minority_tiles, "whole": 1.0 - balance.minority_tiles})["tile"]
 
 
-def _sampled(source: _Source, count: int, rng: np.random.Generator) -> np.ndarray:
+def _sample_textures(source: _Source, count: int, rng: np.random.Generator) -> np.ndarray:
     """Draw textures by weight with replacement, or without weights in random rounds. Shape (count,)."""
     if source.weights is not None:
         return rng.choice(source.pool, size=count, p=source.weights / source.weights.sum())

@@ -61,7 +61,7 @@ class Surveyor(Protocol):
         ...
 
 
-def loaded(material: Material | None, findings: Iterable[Finding]) -> Material:
+def require_material(material: Material | None, findings: Iterable[Finding]) -> Material:
     """Return the material of a survey; raises DataError with all errors if there is none."""
     if material is None:
         raise DataError("\n".join(f.message for f in findings if f.severity == "error"))

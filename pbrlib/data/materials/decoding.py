@@ -109,7 +109,7 @@ def _message(error: Exception) -> str:
 def _pixels_of(picture: Any, place: str) -> Pixels:
     mode = picture.mode
     if mode == "F":
-        return _quantised(np.asarray(picture), place)
+        return _quantise(np.asarray(picture), place)
     if mode.startswith("I"):  # 16-bit grey; Pillow decodes some of it to 32 bits
         wide = np.asarray(picture)
         if wide.min() < 0 or wide.max() > np.iinfo(np.uint16).max:
@@ -127,7 +127,7 @@ def _pixels_of(picture: Any, place: str) -> Pixels:
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
-def _quantised(values: Floats, place: str) -> Pixels:
+def _quantise(values: Floats, place: str) -> Pixels:
     """Convert floating-point values in [0, 1] to 16 bits, ``(H, W, 1)``."""
     if not (np.isfinite(values).all() and values.min() >= 0.0 and values.max() <= 1.0):
         raise DataError(

@@ -54,7 +54,7 @@ def albedo_match(diffuse: Stored, albedo: Stored, *, normal: Stored) -> str | No
     rest = wanted - gain * given
     if (
         np.abs(rest).mean() > MAX_BLOCK_DIFFERENCE
-        or _explained(rest, given * gain, _means(normal)) > RELIEF_SHARE
+        or _explained_share(rest, given * gain, _means(normal)) > RELIEF_SHARE
     ):
         return None
     return f"is the albedo times {', '.join(f'{value:.2f}' for value in gain)}"
@@ -84,7 +84,7 @@ def _means(pixels: Stored) -> Floats:
     return blocks.reshape(-1, 3) / np.float32(255)
 
 
-def _explained(rest: Floats, expected: Floats, normals: Floats) -> float:
+def _explained_share(rest: Floats, expected: Floats, normals: Floats) -> float:
     """Return the share of variance of the relative brightness difference that normals explain linearly."""
     relative = rest.mean(axis=1) / np.maximum(expected.mean(axis=1), 8 / 255)
     centred = (relative - relative.mean()).astype(np.float64)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pbrlib.data.materials import pictures
-from pbrlib.data.materials.audit import Finding, loaded
+from pbrlib.data.materials.audit import Finding, require_material
 from pbrlib.data.materials.material import Entry, Material, file_stamp
 from pbrlib.data.sources.foldermanifest import ListedMaterial, read_folder_manifest
 from pbrlib.data.sources.folderreading import FoundMaterial, MaterialReader
@@ -73,7 +73,7 @@ class FolderSource:
 
     def load(self, entry: Entry) -> Material:
         """Read a material; raises DataError with all of its errors."""
-        return loaded(*self.survey(entry))
+        return require_material(*self.survey(entry))
 
     def survey(self, entry: Entry) -> tuple[Material | None, tuple[Finding, ...]]:
         """Read a material, or None if it has errors, and return it with all findings."""

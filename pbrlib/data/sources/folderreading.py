@@ -60,7 +60,7 @@ class MaterialReader:
         self._check_sizes(sizes)
         if any(finding.severity == "error" for finding in self.findings):
             return None
-        return self._completed(stored)
+        return self._add_missing_maps(stored)
 
     def tileable(self) -> bool:
         """Whether the material is tileable: the manifest's statement, or measured at its borders."""
@@ -107,7 +107,7 @@ class MaterialReader:
             self._add(NORMAL.name, "convention", message, severity="warning")
         return named or listed or "opengl"
 
-    def _completed(self, stored: dict[str, Stored]) -> dict[str, Stored]:
+    def _add_missing_maps(self, stored: dict[str, Stored]) -> dict[str, Stored]:
         listed, size = self._found.listed, stored["normal"].shape[:2]
         if METALLIC.name not in stored and listed.metallic_constant is not None:
             stored[METALLIC.name] = pictures.constant_map(listed.metallic_constant, METALLIC, size=size)

@@ -109,7 +109,7 @@ def list_rows(file: str, *, required: Iterable[str], optional: Iterable[str]) ->
         DataError: The file is not Parquet, or has another schema.
     """
     rows, problems = [], []
-    with _opened(file) as parquet:
+    with _open(file) as parquet:
         schema = parquet.schema_arrow
         _check_schema(file, schema, required=required, optional=optional)
         for group in range(parquet.num_row_groups):
@@ -125,7 +125,7 @@ def list_rows(file: str, *, required: Iterable[str], optional: Iterable[str]) ->
 def read_row(place: str, *, name: str) -> HubRow:
     """Read the row at a place; raises DataError if there is no row or it has another name."""
     file, group, number = _parse_place(place)
-    with _opened(file) as parquet:
+    with _open(file) as parquet:
         found = None
         if group < parquet.num_row_groups and number < parquet.metadata.row_group(group).num_rows:
             found = _row(_read_records(parquet, group).slice(number, 1).to_pylist()[0], place=place)
@@ -141,7 +141,7 @@ def read_image(row: HubRow, column: str) -> io.BytesIO | None:
         DataError: The file cannot be read.
     """
     file, group, number = _parse_place(row.place)
-    with _opened(file) as parquet:
+    with _open(file) as parquet:
         if column not in parquet.schema_arrow.names:
             return None
         batches = parquet.iter_batches(
@@ -153,7 +153,7 @@ def read_image(row: HubRow, column: str) -> io.BytesIO | None:
 
 
 @contextmanager
-def _opened(file: str) -> Iterator[Any]:
+def _open(file: str) -> Iterator[Any]:
     try:
         with pq.ParquetFile(file, buffer_size=_BUFFER_BYTES, pre_buffer=False) as parquet:
             yield parquet

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from pbrlib.data.materials import pictures
-from pbrlib.data.materials.audit import Finding, loaded
+from pbrlib.data.materials.audit import Finding, require_material
 from pbrlib.data.materials.decoding import decode_pixels, use_of
 from pbrlib.data.materials.material import Entry, Material, file_stamp
 from pbrlib.data.sources.hub import HubRow, find_files, list_rows, read_image, read_row
@@ -100,7 +100,7 @@ class MatSynthSource:
             DataError: There is no file.
             ConfigError: No row has one of the accepted licences.
         """
-        offered = [row for row in self._listed()[0] if self._reason(row) is None]
+        offered = [row for row in self._list()[0] if self._reason(row) is None]
         originals: dict[str, list[str]] = defaultdict(list)
         for row in offered:
             if BLEND_SEPARATOR not in row.name:
@@ -110,7 +110,7 @@ class MatSynthSource:
 
     def left_out(self) -> list[Finding]:
         """Return a note on every excluded row, and an error on every file and row that cannot be listed."""
-        rows, problems = self._listed()
+        rows, problems = self._list()
         reasons = [(row, self._reason(row)) for row in rows]
         return [
             *problems,
@@ -119,7 +119,7 @@ class MatSynthSource:
 
     def load(self, entry: Entry) -> Material:
         """Read a row; raises DataError with all of its errors."""
-        return loaded(*self.survey(entry))
+        return require_material(*self.survey(entry))
 
     def survey(self, entry: Entry) -> tuple[Material | None, tuple[Finding, ...]]:
         """Read the images of a row, one at a time, and return the material, or None, and all findings.
@@ -159,7 +159,7 @@ class MatSynthSource:
         """Return the state without the listing, since an entry has the place of its row."""
         return {**self.__dict__, "_listing": None}
 
-    def _listed(self) -> tuple[list[HubRow], list[Finding]]:
+    def _list(self) -> tuple[list[HubRow], list[Finding]]:
         if self._listing is None:
             rows, problems = _list_files(find_files(self.path))
             _check_licences(self.licences, rows, path=self.path)

@@ -66,7 +66,7 @@ class MaterialReader:
                 ]
             except DataError as error:
                 self._add(part, "undecodable", str(error))
-        if self._errors() or not self._checked(pixels):
+        if self._errors() or not self._check_pictures(pixels):
             return None
         target = self._target(pixels)
         if target is None:
@@ -91,7 +91,7 @@ class MaterialReader:
         counts = np.bincount(mask.ravel(), minlength=len(CLASSES))[: len(CLASSES)]
         return CLASSES[int(counts.argmax())] if counts.max() >= MIN_CLASS_SHARE * mask.size else None
 
-    def _checked(self, pixels: Mapping[str, Pixels]) -> bool:
+    def _check_pictures(self, pixels: Mapping[str, Pixels]) -> bool:
         """Check the decoded pictures; returns False if an error was found."""
         self.findings += vector_findings(pixels["normal"], material=self._name, file=self._files["normal"])
         for name in SEAM_MAPS:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pbrlib.data.materials.audit import Finding, loaded
+from pbrlib.data.materials.audit import Finding, require_material
 from pbrlib.data.materials.material import Entry, Material, file_stamp
 from pbrlib.data.materials.pictures import with_rescaled_height
 from pbrlib.data.sources.folder import family_of
@@ -96,7 +96,7 @@ class SkyrimSource:
 
     def load(self, entry: Entry) -> Material:
         """Read a pair; raises DataError with all of its errors."""
-        return loaded(*self.survey(entry))
+        return require_material(*self.survey(entry))
 
     def survey(self, entry: Entry) -> tuple[Material | None, tuple[Finding, ...]]:
         """Read a pair, or None if it has errors, and return it with all findings."""
