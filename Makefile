@@ -1,4 +1,4 @@
-# Everything runs in .venv, which `install` makes; nothing else on the machine is touched.
+# Everything runs in .venv, which `install` creates. Nothing is installed outside of it.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 PYTHON ?= python3
@@ -6,8 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-# The demo is measured on families of materials that it does not train on, one a class; none of them is part of
-# a mixed texture either.
+# The families of materials that the demo is evaluated on, one per class. It does not train on them, and no mixed texture
+# contains them.
 HELD_OUT := ceramic/painted fabric/plaid ground/leaves leather/scaled metal/hammered stone/marble wood/floor
 TRAINED := ceramic/square ceramic/hexagon ceramic/mosaic ceramic/roof fabric/plain fabric/twill fabric/knit \
   fabric/burlap ground/gravel ground/soil ground/grass ground/mud leather/pebbled leather/cracked \
@@ -27,18 +27,18 @@ FAULTS_OF_ONE_NODE := $(addprefix tests/ray/test_,retries.py fallback.py startin
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 
-install: $(VENV)/.installed  ## Make .venv with the pinned versions, bytecode compiled
+install: $(VENV)/.installed  ## Create .venv with the pinned versions and compiled bytecode
 
 $(VENV)/.installed: constraints.txt pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 install")'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Makefile: got Python {sys.version.split()[0]}; expected 3.11 or newer. Run make PYTHON=python3.12 install.")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --compile --require-hashes -r constraints.txt
 	$(BIN)/python -m pip install --quiet --no-deps -e .
 	touch $@
 
-demo: install  ## Generate materials, train all six networks, evaluate, convert: minutes on two cores
+demo: install  ## Generate materials, train all six networks, evaluate and convert: takes minutes on two cores
 	rm -rf $(DEMO)
-	@echo "pbr prepare: 340 materials to train on, 14 of other families to measure by"
+	@echo "pbr prepare: 340 materials for training, 14 of other families for validation"
 	@$(BIN)/pbr prepare "$(TRAIN_SOURCE)" "$(TEST_SOURCE)" --out $(DEMO)/shards --val-share 0 \
 	  $(addprefix --hold-out ,$(HELD_OUT))
 	$(BIN)/pbr train configs/smoke/demo.yaml --data $(DEMO)/shards --runs $(DEMO)/runs --runtime configs/runtime/cpu.yaml
@@ -50,30 +50,30 @@ demo: install  ## Generate materials, train all six networks, evaluate, convert:
 test: install  ## Run the tests that take seconds, in two processes
 	$(BIN)/pytest -n 2 --dist loadgroup --durations 10
 
-test-slow: install  ## Run the tests that take minutes; one of them needs prometheus installed
+test-slow: install  ## Run the tests that take minutes; one of them needs the program prometheus
 	$(BIN)/pytest -m slow --ignore tests/faults
 
-test-faults: install  ## Kill processes and nodes of real clusters while they train: an hour to an hour and a half
+test-faults: install  ## Run the tests that kill processes and nodes during training: takes 60 to 90 minutes
 	$(BIN)/pytest tests/faults $(FAULTS_OF_ONE_NODE) -m "slow or not slow" -s -v
 
-soak: install  ## Train the smoke ladder under a random fault every 20 to 60 s, for half an hour and to its end
+soak: install  ## Train the smoke ladder with a random fault every 20 to 60 s during the first 30 minutes
 	$(BIN)/python -m tests.faults.soak
 
-fuzz: install  ## Try the texture reader and the tile codec with a million hostile files
+fuzz: install  ## Fuzz the texture reader and the tile codec with a million hostile files
 	$(BIN)/python -m tests.fuzz.run
 
-check: install  ## Format, lint, types, layers
+check: install  ## Check format, lint, types and import layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: install  ## Side-by-side measurements, printed as tables
+bench: install  ## Run all benchmarks and print their tables: takes about 50 minutes
 	for script in benchmarks/*.py; do $(BIN)/python $$script; done
 
-constraints:  ## Pin the newest versions that pyproject.toml admits (needs uv)
+constraints:  ## Pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 \
 	  --extra dev --extra fuzz --extra mlflow --extra wandb pyproject.toml -o constraints.txt
 
-clean:  ## Remove what make made, .venv too
+clean:  ## Remove everything that make created, including .venv
 	rm -rf $(VENV) $(DEMO) *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .fuzz
