@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pbrlib import storage
-from pbrlib.curriculum.describe.overview import COLUMNS, Overview, Rung
+from pbrlib.curriculum.describe.overview import COLUMNS, LadderProgress, PhaseProgress
 from pbrlib.curriculum.describe.phrases import duration
 from pbrlib.curriculum.run import PhaseJob
 from pbrlib.errors import DataError, PbrError
@@ -66,7 +66,7 @@ class _Followed:
 class Progress:
     """Keeps the overview of a command while the block runs; may be told of phases by several threads."""
 
-    def __init__(self, overview: Overview, *, runs: Path, console: Console | None = None) -> None:
+    def __init__(self, overview: LadderProgress, *, runs: Path, console: Console | None = None) -> None:
         self.overview, self.runs = overview, runs
         self.console = console or Console(quiet=is_quiet())
         self._live = Live(console=self.console, auto_refresh=False, transient=True)
@@ -95,26 +95,26 @@ class Progress:
         if not self.console.is_terminal:
             self.console.width = max(self.console.width, WIDTH)
         self.console.quiet = False  # the table at the end is the result
-        self.console.print(_table(self.overview.rungs, self.console))
+        self.console.print(_table(self.overview.phases, self.console))
         self.console.print(self._whole())
 
     def resume_advice(self) -> str:
         """How to go on after an interrupt: with the same command, and from which step."""
         with self._lock:
             reached = [
-                f"{rung.name} goes on at step {_resume_step(followed.directory)} of {rung.total_steps}"
-                for rung in self.overview.rungs
-                if (followed := self._followed.get(rung.name))
+                f"{entry.name} goes on at step {_resume_step(followed.directory)} of {entry.total_steps}"
+                for entry in self.overview.phases
+                if (followed := self._followed.get(entry.name))
             ]
-        done = f"{self.overview.num_finished} of {len(self.overview.rungs)} phases are finished"
+        done = f"{self.overview.num_finished} of {len(self.overview.phases)} phases are finished"
         return f"resume with the same command ({', '.join(reached) or done})"
 
     def started(self, job: PhaseJob) -> None:
         """A phase is about to train."""
         with self._lock:
-            rung = self.overview.rung(job.curriculum.name, job.phase)
-            self._followed[rung.name] = _Followed(job.directory)
-            self._enter(rung.started(job.fingerprint), f"{rung.name}: training into {job.directory}")
+            entry = self.overview.phase(job.curriculum.name, job.phase)
+            self._followed[entry.name] = _Followed(job.directory)
+            self._enter(entry.started(job.fingerprint), f"{entry.name}: training into {job.directory}")
 
     def note(self, job: PhaseJob, text: str) -> None:
         """Says something about a phase that is not training."""
@@ -123,26 +123,26 @@ class Progress:
 
     def finished(self, job: PhaseJob, done: FinishedPhase, *, before: bool) -> None:
         """A phase has come to its end, and passed its gate."""
-        rung = self.overview.rung(job.curriculum.name, job.phase).finished(done, before=before)
-        metric = rung.selection.metric
+        entry = self.overview.phase(job.curriculum.name, job.phase).finished(done, before=before)
+        metric = entry.selection.metric
         figures = f"{metric} {done.metrics[metric]:.4f} at step {done.step} ({done.seconds:.0f} s)"
-        self._enter(rung, f"{rung.name}: {rung.state}, {figures}{_ending(done)}")
+        self._enter(entry, f"{entry.name}: {entry.state}, {figures}{_ending(done)}")
 
     def stopped(self, curriculum: str, phase: str, error: Exception, *, done: FinishedPhase | None) -> None:
         """A phase ends here: with an error, or, if it is ``done``, at its gate."""
         with self._lock:
-            rung = self.overview.rung(curriculum, phase)
+            entry = self.overview.phase(curriculum, phase)
             if done is not None:
-                rung = rung.finished(done, before=False)
-            self._enter(rung.stopped(_sentence(error)), f"{rung.name}: stopped. {_sentence(error)}")
+                entry = entry.finished(done, before=False)
+            self._enter(entry.stopped(_sentence(error)), f"{entry.name}: stopped. {_sentence(error)}")
 
-    def _enter(self, rung: Rung, line: str) -> None:
+    def _enter(self, entry: PhaseProgress, line: str) -> None:
         with self._lock:
             if self._over.is_set():
                 return
-            if rung.state != "training":
-                self._followed.pop(rung.name, None)
-            self.overview = self.overview.having(rung)
+            if entry.state != "training":
+                self._followed.pop(entry.name, None)
+            self.overview = self.overview.with_phase(entry)
             self._say(line)
             self._write()
 
@@ -164,12 +164,12 @@ class Progress:
     def _follow(self, name: str, followed: _Followed) -> None:
         for line in followed.incidents.lines():
             self._say(f"{name}: {format_incident(line)}")
-        now, rung = time.monotonic(), self.overview.rung(*name.split("/"))
+        now, entry = time.monotonic(), self.overview.phase(*name.split("/"))
         for line in followed.sheet.lines():
             if line["kind"] in ("starting", "begun"):
-                rung = self._reach(rung, followed, stage=line.get("stage"))
+                entry = self._reach(entry, followed, stage=line.get("stage"))
         lines = followed.journal.lines()
-        self.overview = self.overview.having(rung.after(lines, seconds=now - followed.began))
+        self.overview = self.overview.with_phase(entry.with_journal(lines, seconds=now - followed.began))
         if followed.stage and not self._live.is_started and now - followed.stage_began >= STAGE_AFTER_S:
             self._say(f"{name}: {followed.stage}")
             followed.stage = None
@@ -181,11 +181,11 @@ class Progress:
             followed.said = now
             self._say(followed.line)
 
-    def _reach(self, rung: Rung, followed: _Followed, *, stage: Stage | None) -> Rung:
+    def _reach(self, entry: PhaseProgress, followed: _Followed, *, stage: Stage | None) -> PhaseProgress:
         """A stage of an attempt's start; None: its first batch. What an attempt before it said is over."""
         followed.stage = None if stage is None else DOES[stage]
         followed.stage_began, followed.line = time.monotonic(), ""
-        return rung.reached(followed.stage)
+        return entry.at_stage(followed.stage)
 
     def _write(self) -> None:
         self._written = time.monotonic()
@@ -200,10 +200,10 @@ class Progress:
         lines = [Text(line, no_wrap=True, overflow="ellipsis") for line in shown]
         # A table that is higher than the window would hide what moves: of many phases, those that train.
         room = self.console.height - len(lines) - 5
-        rungs = self.overview.rungs
-        if len(rungs) > room:
-            rungs = tuple(rung for rung in rungs if rung.state in ("training", "stopped"))
-        return Group(_table(rungs, self.console), *lines, self._whole())
+        phases = self.overview.phases
+        if len(phases) > room:
+            phases = tuple(entry for entry in phases if entry.state in ("training", "stopped"))
+        return Group(_table(phases, self.console), *lines, self._whole())
 
     def _whole(self) -> Text:
         return Text(self.overview.sentence(datetime.now(UTC)), style="bold")
@@ -216,14 +216,14 @@ def _resume_step(directory: Path) -> int:
     return 0
 
 
-def _table(rungs: Sequence[Rung], console: Console) -> Table:
+def _table(phases: Sequence[PhaseProgress], console: Console) -> Table:
     """As many of the columns, from the left, as the console has room for."""
     for count in range(len(COLUMNS), 0, -1):
         table = Table(box=None, pad_edge=False, header_style="bold")
         for name in COLUMNS[:count]:
             table.add_column(name, no_wrap=True)
-        for rung in rungs:
-            table.add_row(*map(Text, rung.row()[:count]))
+        for entry in phases:
+            table.add_row(*map(Text, entry.row()[:count]))
         if console.measure(table).maximum < console.width:
             break
     return table

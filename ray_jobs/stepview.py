@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from pbrlib.curriculum.debugstep import StepInQuestion, TurnLook
+    from pbrlib.curriculum.debugstep import ReplayableStep, TurnReport
 
 
-def start_lines(asked: StepInQuestion) -> Iterator[str]:
+def start_lines(asked: ReplayableStep) -> Iterator[str]:
     """What is replayed from where."""
     ranks = f"{asked.world_size} rank{'s' if asked.world_size > 1 else ''} in one process"
     yield f"phase {asked.phase}, step {asked.step}, {ranks}"
@@ -24,7 +24,7 @@ def start_lines(asked: StepInQuestion) -> Iterator[str]:
     yield f"from {place}: takes {between} step{'s' if between != 1 else ''} before it"
 
 
-def turn_lines(seen: TurnLook) -> Iterator[str]:
+def turn_lines(seen: TurnReport) -> Iterator[str]:
     """Terms, gradients and layers of a turn, and whether they are what training had."""
     if seen.player is not None:
         yield f"the turn of {seen.player}"
@@ -45,7 +45,7 @@ def turn_lines(seen: TurnLook) -> Iterator[str]:
             yield f"group {group.name}: weights not finite before the step: {shown}"
 
 
-def comparison_lines(seen: TurnLook) -> Iterator[str]:
+def comparison_lines(seen: TurnReport) -> Iterator[str]:
     """How the replay compares with the step as it was taken."""
     if seen.recorded is None:
         return
@@ -56,7 +56,7 @@ def comparison_lines(seen: TurnLook) -> Iterator[str]:
         yield f"differs: {name} was {before:.9g} in training, {now:.9g} here ({now - before:+.3g})"
 
 
-def samples_table(seen: TurnLook) -> Table:
+def samples_table(seen: TurnReport) -> Table:
     """A line for each sample: its terms as if it were alone."""
     from rich.table import Table
     from rich.text import Text
@@ -67,12 +67,12 @@ def samples_table(seen: TurnLook) -> Table:
         table.add_column(name)
     for one in seen.samples:
         values = (f"{value:.6g}" for value in one.terms.values())
-        ends = (str(one.ranges["network's input"]), str(one.ranges["network's answer"]))
+        ends = (str(one.ranges["network's input"]), str(one.ranges["network's output"]))
         table.add_row(*map(Text, (str(one.rank), one.id, *values, *ends)))
     return table
 
 
-def range_lines(seen: TurnLook) -> Iterator[str]:
+def range_lines(seen: TurnReport) -> Iterator[str]:
     """The range of every map over the samples, and each sample in which one is not finite."""
     for name in seen.samples[0].ranges if seen.samples else ():
         ranges = [one.ranges[name] for one in seen.samples]

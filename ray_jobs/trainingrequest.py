@@ -63,8 +63,8 @@ class TrainingRequest:
         Raises:
             GateError: A phase does not pass its gate, and no reason is given.
         """
-        from pbrlib.curriculum.climb import climb
         from pbrlib.curriculum.describe.overview import overview_of
+        from pbrlib.curriculum.waves import train_waves
         from pbrlib.data.shards.union import open_data
         from ray_jobs.cluster.stopping import interrupt_advice
         from ray_jobs.progress import Progress
@@ -80,7 +80,7 @@ class TrainingRequest:
                     for phase in phases:
                         self._carry(curriculum, phase, launch, shards=shards, progress=progress, force=force)
 
-            climb(self.ladder, carry, phases=self.phases, room=room)
+            train_waves(self.ladder, carry, phases=self.phases, capacity=room)
 
     def release(self, *, local: bool) -> None:
         """Leaves the networks of the finished ladder and their evaluation as ``RUNS/model``."""
@@ -131,18 +131,20 @@ class TrainingRequest:
 
     def _is_past(self, curriculum: Curriculum, phase: str, *, shards: DataSet) -> bool:
         """Whether nothing that this command trains needs the weights of a finished phase, which are gone."""
-        from pbrlib.curriculum.standing import without_need
+        from pbrlib.curriculum.phasestatus import phases_to_skip
 
         phases = self.phases[curriculum.name]
-        return phase in without_need(curriculum, phases, shards=shards, runs=self.runs, runtime=self.runtime)
+        return phase in phases_to_skip(
+            curriculum, phases, shards=shards, runs=self.runs, runtime=self.runtime
+        )
 
     def _pass_over(
         self, job: PhaseJob, done: FinishedPhase, *, progress: Progress, force: str | None
     ) -> None:
         """Sends a finished phase through its gate, which needs no weights."""
-        from pbrlib.curriculum.gate import pass_gate
+        from pbrlib.curriculum.gate import evaluate_gate
 
-        pass_gate(job.curriculum, job.phase, run=job.run_directory, force=force)
+        evaluate_gate(job.curriculum, job.phase, run=job.run_directory, force=force)
         progress.finished(job, done, before=True)
 
 
@@ -164,7 +166,7 @@ def open_request(
     from pbrlib.curriculum.config.load import is_ladder, load_ladder, load_runtime
     from pbrlib.curriculum.config.yamlfile import read_yaml
     from pbrlib.curriculum.ladder import chosen_phases
-    from pbrlib.curriculum.mistakes import every
+    from pbrlib.curriculum.mistakes import collect
     from pbrlib.train.record.trackers import require
     from pbrlib.train.runtimespec import RuntimeSpec
 
@@ -180,7 +182,7 @@ def open_request(
     ladder = whole.only(chosen)
     # Files and data with mistakes are answered before torch is imported.
     from pbrlib.curriculum.check.curriculum import check
-    from pbrlib.curriculum.check.donors import require_trunks
+    from pbrlib.curriculum.check.donors import require_lpips_weights
     from pbrlib.curriculum.outside import check_donors
 
     def check_one(entry: LadderEntry) -> None:
@@ -193,9 +195,9 @@ def open_request(
             curricula=whole.curricula,
             running=running,
         )
-        require_trunks(curriculum, place=place, running=running)
+        require_lpips_weights(curriculum, place=place, running=running)
 
-    every(check_one, ladder.entries)
+    collect(check_one, ladder.entries)
     before: list[str] = []
     for curriculum in ladder.curricula:
         check_donors(curriculum, runs=runs, trained_before=before)

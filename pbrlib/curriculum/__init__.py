@@ -1,1 +1,1 @@
-"""The plan of a run: declared, validated, described, carried out."""
+"""Curricula: specs, checks, descriptions, and the training of their phases."""

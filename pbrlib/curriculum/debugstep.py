@@ -13,7 +13,7 @@ import torch
 
 from pbrlib.curriculum.config.load import load_curriculum
 from pbrlib.curriculum.recorded import newest_environment, phase_to_replay, recorded_runtime, recorded_workers
-from pbrlib.curriculum.run import PhaseJob, resolve, set_up
+from pbrlib.curriculum.run import PhaseJob, build_phase, resolve
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.draws.batch import Batch
 from pbrlib.data.shards.dataspec import DataSpec
@@ -43,17 +43,20 @@ from pbrlib.train.runtimespec import RuntimeSpec
 from pbrlib.train.step import Learners
 
 Watch = Callable[[int, int], None]
-"""A function that is called before each step with the number of finished and of all steps."""
+"""A function that is called before each step, with the number of finished steps and of all steps."""
 
 
 @dataclass(frozen=True)
-class TurnLook:
+class TurnReport:
     """The results of examining one turn of a replayed step.
 
-    ``player`` is None where the phase has only one. ``figures`` are named as those of a
-    `pbrlib.train.failedstep.StepRecord`; ``recorded`` is the turn as training took it, where that was
-    kept; ``layers`` are those whose answer is not finite, in their order; ``samples`` are those of a player
-    that is supervised.
+    Attributes:
+        player: Name of the player; None if the phase has one player.
+        figures: Loss terms, total and gradient norm, named as in `pbrlib.train.failedstep.StepRecord`.
+        groups: Reports of the parameter groups.
+        layers: The layers whose output is not finite, in the order of the network.
+        samples: Reports of the samples; empty if the player is not supervised.
+        recorded: The turn as recorded in training; None without a record.
     """
 
     player: str | None
@@ -65,11 +68,11 @@ class TurnLook:
 
     @property
     def is_finite(self) -> bool:
-        """Whether training would go on behind it."""
+        """Whether training would continue after the turn."""
         return math.isfinite(self.figures["total"]) and math.isfinite(self.figures["norm"])
 
     def differences(self) -> dict[str, tuple[float, float]]:
-        """The figures that differ from the recorded ones: the recorded value and the replayed value."""
+        """Return the figures that differ from the record, each with its recorded and its replayed value."""
         before = {} if self.recorded is None else self.recorded.figures
         return {
             name: (value, self.figures[name])
@@ -79,65 +82,67 @@ class TurnLook:
 
 
 @dataclass(frozen=True)
-class StepLook:
+class StepReport:
     """The turns of a replayed step, up to the first one that is not finite."""
 
     step: int
-    turns: Sequence[TurnLook]
+    turns: Sequence[TurnReport]
 
     @property
     def is_finite(self) -> bool:
-        """Whether training would go on behind the step."""
+        """Whether training would continue after the step."""
         return all(turn.is_finite for turn in self.turns)
 
 
-class StepInQuestion:
-    """A step that can be replayed: its number, the state to start from, and its data.
+class ReplayableStep:
+    """A step that can be replayed: its number, the checkpoint to start from, and its data.
 
-    ``start`` is the checkpoint that the replay begins from, None for the phase's beginning, and
-    ``began_at`` its step.
+    ``start`` is the checkpoint from which the replay starts, None for the beginning of the phase.
+    ``began_at`` is the step of this checkpoint.
 
     Args:
         run: The folder of a run.
-        phase: Of its curriculum; None: the one with a step that was not finite.
-        step: None: the step that was not finite.
-        data: Where the shards lie now; None: where they lay.
-        device: To replay it on; None: that of the run.
+        phase: A phase of the curriculum; None is the phase with a step that was not finite.
+        step: The number of the step; None is the step that was not finite.
+        data: The location of the shards; None is the recorded location.
+        device: The device for the replay; None is that of the run.
 
     Raises:
-        PbrError: The run, the phase, the step, its data or its state cannot be had.
+        PbrError: The run, the phase, the step, its data or its checkpoint does not exist.
     """
 
     def __init__(
         self, run: Path, *, phase: str | None, step: int | None, data: DataSpec | None, device: str | None
     ) -> None:
         if not (run / CURRICULUM).is_file():
-            raise ConfigError(f"{run}: no run; there is no {CURRICULUM}. Name RUNS/<curriculum>.")
+            raise ConfigError(
+                f"{run}: got a folder without {CURRICULUM}; expected a run. Give RUNS/<curriculum>."
+            )
         curriculum = load_curriculum(run / CURRICULUM)
         self.phase = phase or phase_to_replay(curriculum, run)
         if self.phase not in curriculum.phases:
             raise ConfigError(
-                f"--phase {self.phase}: not a phase of {curriculum.name}. "
-                f"Phases: {', '.join(curriculum.phases)}."
+                f"--phase: got {self.phase}; expected a phase of {curriculum.name}. "
+                f"Use one of {', '.join(curriculum.phases)}."
             )
         known = newest_environment(run, self.phase)
         spec = recorded_runtime(known, run=run, phase=self.phase, device=device)
-        self._job = self._resolved(curriculum, known, spec, run=run, data=data)
+        self._job = self._resolve(curriculum, known, spec, run=run, data=data)
         failed = read_failed_step(self._job.directory)
         if step is None:
             if failed is None:
                 raise ConfigError(
-                    f"{self._job.directory}: every step that was taken was finite. "
-                    "Name one to replay: --step N."
+                    f"{self._job.directory}: got no step that was not finite; expected the step to replay. "
+                    "Give it with --step."
                 )
             step = failed.step
         self.step = step
         self.recorded = failed if failed is not None and failed.step == step else None
         self.world_size = self.recorded.world_size if self.recorded else recorded_workers(known, run=run)
-        self.start = self._start()
+        self.start = self._find_start()
         self.began_at = 0 if self.start is None else read_state(self.start).step
 
-    def _resolved(
+    def _resolve(
         self,
         curriculum: Curriculum,
         known: Mapping[str, Any],
@@ -149,38 +154,43 @@ class StepInQuestion:
         recorded = DataSpec.from_record(known.get("data"), known.get("sources"))
         data = data or recorded
         if data is None:
-            raise ConfigError(f"{run}: does not say where its shards lie. Name them: --data SHARDS.")
+            raise ConfigError(
+                f"{run}: got no recorded location of the data; expected one. Give it with --data."
+            )
         shards = open_data(data, on_bad_sample=spec.on_bad_sample)
         job = resolve(curriculum, self.phase, shards=shards, runs=run.parent, runtime=spec)
         if not job.directory.is_dir():
-            before = recorded or "data that is not recorded"
-            have = ", ".join(sorted(path.name for path in run.glob(f"{self.phase}-*"))) or "none"
+            trained_on = recorded or "data that is not recorded"
+            existing = ", ".join(sorted(path.name for path in run.glob(f"{self.phase}-*"))) or "none"
             raise CheckpointError(
-                f"{job.directory}: there is no such folder (of this phase: {have}). The curriculum, the data "
-                f"or a network before it is another now. It was trained on {before}: give --data with the "
-                "place of each of these sets, under the same names, or train the phase again."
+                f"{job.directory}: got other folders of this phase ({existing}); expected this one. The "
+                f"curriculum, the data or a donor has changed since the training on {trained_on}. Give the "
+                "location of each of these sets with --data, under the same names, or train the phase again."
             )
         return job
 
-    def _start(self) -> Path | None:
+    def _find_start(self) -> Path | None:
         if self.recorded is not None and is_complete(self._job.directory / FAILED_STEP):
             return self._job.directory / FAILED_STEP
-        before = [one for one in checkpoints(self._job.directory) if read_state(one).step <= self.step]
+        before = [
+            folder for folder in checkpoints(self._job.directory) if read_state(folder).step <= self.step
+        ]
         return before[-1] if before else None
 
-    def replay(self, *, watch: Watch = lambda done, total: None) -> StepLook:
-        """Replay the steps up to the chosen one and examine it; raises ConfigError past the end."""
-        runtime = _Surroundings(
+    def replay(self, *, watch: Watch = lambda done, total: None) -> StepReport:
+        """Replay the steps up to this step and examine it; raises ConfigError if there is no such step."""
+        runtime = _ReplayRuntime(
             shards=open_data(self._job.data, on_bad_sample=self._job.runtime.on_bad_sample),
             directory=self._job.directory,
             selection=self._job.curriculum.phases[self.phase].select,
             device=torch.device(self._job.runtime.device),
             start=self.start,
         )
-        run, task = set_up(self._job, runtime)
+        run, task = build_phase(self._job, runtime)
         if not 0 <= self.step < run.plan.total_steps:
             raise ConfigError(
-                f"--step {self.step}: phase {self.phase} has the steps 0 to {run.plan.total_steps - 1}."
+                f"--step: got {self.step}; expected 0 to {run.plan.total_steps - 1} in phase {self.phase}. "
+                "Use a step in this range."
             )
         set_arithmetic(run)
         learners = Learners(run, task, runtime)
@@ -190,7 +200,7 @@ class StepInQuestion:
             watch(step - self.began_at, self.step - self.began_at)
             for turn in replay_step(learners, self._parts(run, runtime, step), step=step):
                 turn.learner.clip()
-        return self._look(learners, self._parts(run, runtime, self.step))
+        return self._examine(learners, self._parts(run, runtime, self.step))
 
     def _parts(self, run: PhaseRun, runtime: LocalRuntime, step: int) -> list[list[Batch]]:
         """Return the micro-batches of every rank."""
@@ -208,27 +218,27 @@ class StepInQuestion:
             parts.append(micro_batches(run, raw, runtime.device))
         return parts
 
-    def _look(self, learners: Learners, parts: Sequence[Sequence[Batch]]) -> StepLook:
-        looks: list[TurnLook] = []
+    def _examine(self, learners: Learners, parts: Sequence[Sequence[Batch]]) -> StepReport:
+        reports: list[TurnReport] = []
         networks = [learner.player.network for learner in learners.by_name.values()]
         turns = replay_step(learners, parts, step=self.step)
-        while not looks or looks[-1].is_finite:
+        while not reports or reports[-1].is_finite:
             with ExitStack() as stack:
                 layers = [stack.enter_context(broken_layers(network)) for network in networks]
                 turn = next(turns, None)
             if turn is None:
                 break
             own = layers[networks.index(turn.learner.player.network)]
-            looks.append(self._look_at_turn(turn, parts, layers=own, several=len(networks) > 1))
-        return StepLook(self.step, looks)
+            reports.append(self._examine_turn(turn, parts, layers=own, several=len(networks) > 1))
+        return StepReport(self.step, reports)
 
-    def _look_at_turn(
+    def _examine_turn(
         self, turn: ReplayedTurn, parts: Sequence[Sequence[Batch]], *, layers: Sequence[str], several: bool
-    ) -> TurnLook:
+    ) -> TurnReport:
         groups, norm = examine_groups(turn.learner), turn.learner.clip()
         values = {"total": turn.report.total, "norm": norm, **turn.report.terms}
         known = self.recorded
-        return TurnLook(
+        return TurnReport(
             player=turn.learner.player.name if several else None,
             figures={name: float(value) for name, value in values.items()},
             groups=groups,
@@ -240,7 +250,7 @@ class StepInQuestion:
 
 @torch.no_grad()
 def examine_samples(turn: ReplayedTurn, parts: Sequence[Sequence[Batch]], *, step: int) -> list[SampleReport]:
-    """Examine every sample of a supervised player's turn; other players' examples cannot be split."""
+    """Examine every sample of a supervised player's turn; returns none for other players."""
     learner, found = turn.learner, list[SampleReport]()
     module = learner.player.module
     if not isinstance(module, LossOfNetwork):
@@ -259,13 +269,13 @@ def examine_samples(turn: ReplayedTurn, parts: Sequence[Sequence[Batch]], *, ste
                 ranges = {
                     **ranges_of(batch, place),
                     "network's input": range_of(example.x[place]),
-                    "network's answer": range_of(own),
+                    "network's output": range_of(own),
                 }
                 found.append(SampleReport(rank, sample, terms, ranges))
     return found
 
 
-class _Surroundings(LocalRuntime):
+class _ReplayRuntime(LocalRuntime):
     """A runtime of one process that starts from a given checkpoint."""
 
     def __init__(self, *, start: Path | None, **given: Any) -> None:

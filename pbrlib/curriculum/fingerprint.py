@@ -1,4 +1,4 @@
-"""Chained fingerprints of phases: an equal fingerprint means the same training, which can be resumed."""
+"""Computes fingerprints of phases: equal fingerprints mean the same training, which can be resumed."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ def phase_fingerprints(
     """Compute the fingerprint of every phase, in order.
 
     A fingerprint depends on the phase, the task, the seed, the donors' fingerprints, the shard manifest, the
-    precision and the number of micro-batches, but not on the number of workers, the curriculum's name, gates
-    or times. It uses scaled batches and rates. The revision of a formula counts if the phase uses it.
-    An edited phase changes its own fingerprint and those of the phases that start from it.
+    precision and the number of micro-batches. It does not depend on the number of workers, the name of the
+    curriculum, the gates or the time. Batches and rates are scaled first. The revision of a formula is
+    included if the phase uses the formula. An edited phase has a new fingerprint, and so have the phases
+    that start from it.
 
     Args:
         curriculum: The curriculum with the phases.
@@ -35,9 +36,9 @@ def phase_fingerprints(
         micro_batches: Phase -> number of micro-batches per step.
         donors: Reference as written (``segformer``, ``albedo.A2``, a path) -> fingerprint of that
             checkpoint, for every donor and frozen network from outside; see :func:`outside_donors`.
-        trained: Phase -> fingerprint with which it stands in the run's record. A phase descends from the
-            weights that are there, so these count in the chain before the phases as now declared.
-        capped: The phases of which a class is so rare that its weight is capped.
+        trained: Phase -> fingerprint in the run's record. A phase starts from these weights, so their
+            fingerprints take precedence over those of the phases as now declared.
+        capped: The phases with a class so rare that its weight is capped.
     """
     curriculum = scaled(curriculum)
     task = plain(curriculum.task)
@@ -70,7 +71,7 @@ def _revised_formulas(phase: PhaseSpec, *, is_capped: bool) -> dict[str, int]:
 
 
 def outside_donors(curriculum: Curriculum) -> tuple[str, ...]:
-    """The references of all weights that come from outside the curriculum, each once, in order."""
+    """Return the references of all weights from outside the curriculum, each once, in order."""
     references = list(frozen_networks(curriculum.task).values())
     for name, phase in curriculum.phases.items():
         if phase.starts_from is None:
@@ -89,6 +90,6 @@ def _donor(reference: str | None, prints: Mapping[str, str], donors: Mapping[str
 
 
 def _digest(content: Mapping[str, object]) -> str:
-    """SHA-256 of canonical JSON; keys keep their order, since the first matching rule counts."""
+    """Return the SHA-256 of compact JSON; keys keep their order, since the first matching rule applies."""
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

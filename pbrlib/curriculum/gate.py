@@ -17,8 +17,8 @@ from pbrlib.train.validation import validated
 
 
 @dataclass(frozen=True)
-class Figure:
-    """The error of one source before and after a phase; ``limit`` is the largest allowed error."""
+class SourceComparison:
+    """The error of one source in the earlier phase and in the finished one; ``limit`` is the maximum."""
 
     source: str
     before: float
@@ -33,15 +33,15 @@ class Verdict:
 
     against: str
     error: str
-    figures: tuple[Figure, ...]
+    figures: tuple[SourceComparison, ...]
     passed: bool
     forced: str | None = None
 
     def sentence(self, gate: GateSpec) -> str:
         """Format the figures as a sentence, failed ones first."""
         parts = [
-            f"{figure.source} {'passed' if figure.passed else 'failed'} with {figure.after:.4g} after "
-            f"{figure.before:.4g}, at most {gate.ratios[figure.source]:g} x = {figure.limit:.4g}"
+            f"{figure.source} {'passed' if figure.passed else 'failed'}: got {figure.after:.4g} after "
+            f"{figure.before:.4g}; expected at most {gate.ratios[figure.source]:g} x = {figure.limit:.4g}"
             for figure in sorted(self.figures, key=lambda figure: figure.passed)
         ]
         return f"{self.error}, mean of the last {gate.window} validations: {'; '.join(parts)}"
@@ -57,17 +57,21 @@ def error_of(task: TaskSpec, metrics: Mapping[str, float], *, source: str) -> fl
     return metrics.get(f"val/{source}/{task.kind}/l1", math.nan)
 
 
-def judge(
+def compare_phases(
     gate: GateSpec, task: TaskSpec, *, against: str, before: Sequence[Validated], after: Sequence[Validated]
 ) -> Verdict:
     """Compare two phases by their last validations; NaN does not pass."""
     figures = []
     for source, ratio in gate.ratios.items():
-        was, now = (
-            _mean([error_of(task, one.metrics, source=source) for one in history[-gate.window :]])
+        earlier, finished = (
+            _mean(
+                [error_of(task, validation.metrics, source=source) for validation in history[-gate.window :]]
+            )
             for history in (before, after)
         )
-        figures.append(Figure(source, was, now, ratio * was, passed=now <= ratio * was))
+        figures.append(
+            SourceComparison(source, earlier, finished, ratio * earlier, passed=finished <= ratio * earlier)
+        )
     return Verdict(
         against=against,
         error="1 - mIoU" if task.kind == "segmentation" else "L1",
@@ -76,7 +80,9 @@ def judge(
     )
 
 
-def pass_gate(curriculum: Curriculum, phase: str, *, run: RunDirectory, force: str | None) -> Verdict | None:
+def evaluate_gate(
+    curriculum: Curriculum, phase: str, *, run: RunDirectory, force: str | None
+) -> Verdict | None:
     """Evaluate the gate of a finished phase and record its verdict; None if it has no gate.
 
     The gate is evaluated at every call, so that a loosened gate passes a phase that failed before. A forced
@@ -95,10 +101,10 @@ def pass_gate(curriculum: Curriculum, phase: str, *, run: RunDirectory, force: s
     if gate is None:
         return None
     against = compared_with(curriculum, phase)
-    require_history(curriculum, phase, of=against, run=run)
-    require_history(curriculum, phase, of=phase, run=run)
+    require_validations(curriculum, phase, of=against, run=run)
+    require_validations(curriculum, phase, of=phase, run=run)
     known = run.phases()
-    verdict = judge(
+    verdict = compare_phases(
         gate, curriculum.task, against=against, before=known[against].history, after=known[phase].history
     )
     reason = force if force is not None else (known[phase].gate or {}).get("forced")
@@ -108,13 +114,13 @@ def pass_gate(curriculum: Curriculum, phase: str, *, run: RunDirectory, force: s
     if not verdict.passed and verdict.forced is None:
         raise GateError(
             f"{curriculum.name}/{phase}: did not pass its gate against {against}. {verdict.sentence(gate)}. "
-            f"Train it otherwise, loosen phases.{phase}.gate, or go on with --force "
+            f"Change the phase and train it again, loosen phases.{phase}.gate, or continue with --force "
             '"REASON", which is recorded.'
         )
     return verdict
 
 
-def enter(curriculum: Curriculum, phase: str, *, run: RunDirectory, force: str | None) -> None:
+def check_gates(curriculum: Curriculum, phase: str, *, run: RunDirectory, force: str | None) -> None:
     """Check that a phase may start: earlier gates have passed, and its own gate has a phase to compare with.
 
     Raises GateError otherwise.
@@ -122,23 +128,23 @@ def enter(curriculum: Curriculum, phase: str, *, run: RunDirectory, force: str |
     finished = run.phases()
     for earlier in curriculum.earlier(phase):
         if earlier in finished:
-            pass_gate(curriculum, earlier, run=run, force=force)
+            evaluate_gate(curriculum, earlier, run=run, force=force)
     if curriculum.phases[phase].gate is not None:
-        require_history(curriculum, phase, of=compared_with(curriculum, phase), run=run)
+        require_validations(curriculum, phase, of=compared_with(curriculum, phase), run=run)
 
 
-def require_history(curriculum: Curriculum, phase: str, *, of: str, run: RunDirectory) -> None:
+def require_validations(curriculum: Curriculum, phase: str, *, of: str, run: RunDirectory) -> None:
     """Raise GateError if the phase ``of``, which the gate of ``phase`` needs, has no recorded validations."""
     known = run.phases()
     if of not in known or not known[of].history:
         raise GateError(
-            f"{curriculum.name}/{phase}: its gate reads the validations of {of}, and {run.path / RECORD} has "
-            f"none. Train {of} first, or leave phases.{phase}.gate out."
+            f"{curriculum.name}/{phase}: got no validations of {of} in {run.path / RECORD}; expected some, "
+            f"which its gate compares. Train {of} first, or leave phases.{phase}.gate out."
         )
 
 
 def compared_with(curriculum: Curriculum, phase: str) -> str:
-    """Return the phase with which the gate of a phase compares."""
+    """Return the earlier phase that the gate of a phase compares with."""
     gate = curriculum.phases[phase].gate
     assert gate is not None
     return gate.against or curriculum.earlier(phase)[-1]
@@ -154,22 +160,24 @@ def gate_mistakes(
     address = f"phases.{phase}.gate"
     if not earlier:
         yield Mistake(
-            address, "this is the first phase, and a gate looks back to an earlier one. Leave it out."
+            address,
+            "got a gate in the first phase; expected an earlier phase to compare with. Remove the gate.",
         )
     elif gate.against is not None and gate.against not in earlier:
         yield Mistake(
-            f"{address}.against", f"{gate.against!r} is not earlier. {suggestion(gate.against, earlier)}"
+            f"{address}.against",
+            f"got {gate.against!r}; expected an earlier phase. {suggestion(gate.against, earlier)}",
         )
     required = maps_required(curriculum.task)
     held_out = sorted({row.source for row in validated(rows or (), required=required)})
-    there = {row.source for row in rows or ()}
+    present = {row.source for row in rows or ()}
     for source in gate.ratios:
-        if source in there and source not in held_out:
+        if source in present and source not in held_out:
             yield Mistake(
                 f"{address}.ratios.{source}",
-                "no validation texture of this source has what the task needs. "
-                f"{suggestion(source, held_out)} Leave it out, or prepare the set with such textures held "
-                "out.",
+                f"got {source}, without validation textures that have the maps of the task; expected a "
+                f"source with such textures. {suggestion(source, held_out)} Remove it, or prepare the set "
+                "with --hold-out.",
             )
 
 

@@ -1,4 +1,4 @@
-"""Ladders: the curricula of a recipe, in waves that train one after the other."""
+"""Defines ladders: the curricula of a recipe, in waves that train one after the other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from pbrlib.curriculum.fingerprint import outside_donors
-from pbrlib.curriculum.mistakes import Mistake
+from pbrlib.curriculum.mistakes import Mistake, suggestion
 from pbrlib.curriculum.references import OtherCurriculum, parse_donor
 from pbrlib.curriculum.spec import Curriculum, Slug
 from pbrlib.errors import ConfigError
@@ -18,7 +18,7 @@ from pbrlib.spec import Spec
 
 
 class LadderSpec(Spec):
-    """The file of a ladder.
+    """Spec of the file of a ladder.
 
     Attributes:
         waves: The waves in order; each maps names of curricula to their files, relative to the ladder's file.
@@ -98,7 +98,7 @@ def donors_of(curriculum: Curriculum) -> set[str]:
 def chosen_phases(ladder: Ladder, wanted: str | None) -> dict[str, tuple[str, ...]]:
     """Return the phases of each curriculum that ``A..B`` (inclusive) or a name selects; None selects all.
 
-    A curriculum without these phases is left out. Raises ConfigError if none has them, or in another order.
+    A curriculum without these phases is left out. Raises ConfigError if no curriculum has them in this order.
     """
     if wanted is None:
         return {curriculum.name: tuple(curriculum.phases) for curriculum in ladder.curricula}
@@ -107,9 +107,7 @@ def chosen_phases(ladder: Ladder, wanted: str | None) -> dict[str, tuple[str, ..
     known = dict.fromkeys(phase for curriculum in ladder.curricula for phase in curriculum.phases)
     for name in (first, last):
         if name not in known:
-            raise ConfigError(
-                f"--phases: got {name!r}; expected one of {', '.join(known)}. Use one of these."
-            )
+            raise ConfigError(f"--phases: got {name!r}; expected a phase. {suggestion(name, known)}")
     chosen = {}
     for curriculum in ladder.curricula:
         names = tuple(curriculum.phases)
@@ -121,7 +119,8 @@ def chosen_phases(ladder: Ladder, wanted: str | None) -> dict[str, tuple[str, ..
         chosen[curriculum.name] = names[start : stop + 1]
     if not chosen:
         raise ConfigError(
-            f"--phases: got {first}..{last} of different curricula; expected phases of one. Train them apart."
+            f"--phases: got {first}..{last} of different curricula; expected phases of one curriculum. "
+            "Train them with separate commands."
         )
     return chosen
 
@@ -135,7 +134,8 @@ def order_mistakes(ladder: Ladder) -> list[Mistake]:
         late = sorted(donor for donor in donors_of(curriculum) if wave_of.get(donor, -1) >= own)
         if late:
             message = (
-                f"got donors {', '.join(late)} in no earlier wave; expected an earlier one. Move it later."
+                f"got donors {', '.join(late)} in the same or a later wave; expected an earlier wave. "
+                f"Move {curriculum.name} to a later wave."
             )
             mistakes.append(Mistake(f"waves.{own}.{curriculum.name}", message))
     return mistakes

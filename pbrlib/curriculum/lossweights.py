@@ -14,7 +14,7 @@ from pbrlib.tasks.taskspec import TaskSpec, merged_classes
 
 
 def loss_weights(phase: PhaseSpec, rows: Sequence[IndexRow]) -> Tensor | None:
-    """Compute the class weights w_c from the training textures of a phase; None if they are switched off."""
+    """Compute the class weights w_c from the training textures of a phase; None if they are disabled."""
     if not phase.balance.class_weights:
         return None
     return torch.tensor(class_weights(_pixels(phase, rows)), dtype=torch.float32)

@@ -1,7 +1,7 @@
-"""Mistakes in configuration files, each with address, message and remedy, reported all at once.
+"""Collects the mistakes of configuration files and reports them all at once.
 
-The address of a value is one and the same string in YAML, in ``--set``, in an error and in a metric:
-``phases.S1.loss.focal.gamma.stone``.
+The address of a value, such as ``phases.S1.loss.focal.gamma.stone``, is the same in YAML, in ``--set`` and in
+errors.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Mistake:
         return text if self.line is None else f"{text} (line {self.line})"
 
 
-def refuse(place: str, mistakes: Sequence[Mistake]) -> None:
+def raise_mistakes(place: str, mistakes: Sequence[Mistake]) -> None:
     """Raise one ConfigError that lists all mistakes; do nothing if there are none."""
     if not mistakes:
         return
@@ -50,7 +50,7 @@ def refuse(place: str, mistakes: Sequence[Mistake]) -> None:
     raise ConfigError("\n  ".join([f"{len(lines)} {noun} in {place}:", *lines]))
 
 
-def every(action: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+def collect(action: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     """Apply an action to every item, such as a file, and collect their mistakes in one ConfigError."""
     results, errors = [], []
     for item in items:
@@ -64,7 +64,7 @@ def every(action: Callable[[Item], Result], items: Sequence[Item]) -> list[Resul
 
 
 def suggestion(word: object, known: Iterable[str]) -> str:
-    """Return ``Did you mean `x`? Known: a, b, x.`` for an unknown word; the guess only if one is similar."""
+    """Return ``Did you mean `x`? Known: a, b, x.`` for an unknown word; the question needs a similar name."""
     names = list(known)
     if not names:
         return ""
@@ -80,7 +80,7 @@ def explain(errors: Sequence[ErrorDetails], root: type[BaseModel]) -> list[Mista
     addresses = [address for _, address, _, _ in located]
     mistakes: dict[str, list[str]] = {}
     for error, address, parent, here in located:
-        # Of the members of a plain union, the one with the deeper error is most likely the intended one.
+        # In a union without tags, the member with the deeper error is most likely the intended one.
         deeper = any(other.startswith(f"{address}.") for other in addresses)
         if not (deeper and error["type"] in _WRONG_TYPES):
             mistakes.setdefault(address, []).append(_sentence(error, parent=parent, here=here))
@@ -100,7 +100,7 @@ _WRONG_TYPES = {
 
 
 def _joined(sentences: Sequence[str]) -> str:
-    """Merge the errors about one value into one sentence; every member of a plain union reports its own."""
+    """Merge the errors about one value into one sentence; each member of a union reports an error."""
     first, *others = dict.fromkeys(sentences)
     got, middle, wanted = first.partition("; expected ")
     start = got + middle
@@ -155,11 +155,11 @@ def _hint(value: object) -> str:
     if not isinstance(value, str):
         return ""
     if re.search(r"\$\{?\w+", value):
-        return " Variables of the environment are not read: change the value with --set."
+        return " Environment variables are not expanded: set the value with --set."
     if re.fullmatch(r"\d+(?::\d+)+", value):
         return " Write one number, without colons."
     if re.fullmatch(r"-?\d+,\d+", value):
-        return " Write a point, not a comma."
+        return " Write a decimal point instead of the comma."
     if percent := re.fullmatch(r"(\d+(?:\.\d+)?) ?%", value):
         return f" Write a share: {float(percent[1]) / 100:g}."
     if number := re.fullmatch(r"(-?\d[\d.]*) ?[a-zA-Z]+", value):
@@ -197,7 +197,7 @@ def _locate(loc: Sequence[int | str], root: type[BaseModel]) -> tuple[str, Any, 
         plain = _plain(here)
         if element == "[key]":
             continue
-        if _is_union(plain):  # pydantic names the member of a union that it tried
+        if _is_union(plain):  # pydantic adds the member of the union to the location
             here = _member(plain, str(element))
             continue
         parts.append(str(element))

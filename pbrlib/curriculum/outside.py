@@ -1,4 +1,4 @@
-"""Donors outside of a curriculum: finds their checkpoints and checks that they fit."""
+"""Finds the checkpoints of donors outside of a curriculum, and checks that they fit."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pbrlib.train.record.rundirectory import RunDirectory
 
 
 def check_donors(curriculum: Curriculum, *, runs: Path, trained_before: Collection[str]) -> None:
-    """Raise CheckpointError if an outside donor is neither trained nor trained before, or does not fit.
+    """Raise CheckpointError if a donor outside the curriculum is not trained or does not fit.
 
-    ``trained_before`` names the curricula that the same command trains first.
+    Donors in ``trained_before``, the curricula that the same command trains first, are not checked.
     """
     starts = {phase.starts_from: f"phases.{name}.starts_from" for name, phase in curriculum.phases.items()}
     for reference in outside_donors(curriculum):

@@ -1,4 +1,4 @@
-"""References to trained weights: where a phase starts, and the frozen networks of a task."""
+"""Parses references to trained weights: the donor of a phase, and the frozen networks of a task."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class OwnPhase:
 
 @dataclass(frozen=True)
 class OtherCurriculum:
-    """A donor: a curriculum in the same runs directory; phase None is its last one."""
+    """A donor: a phase of another curriculum in the same runs directory; None is its last phase."""
 
     curriculum: str
     phase: str | None
@@ -51,5 +51,5 @@ def parse_donor(reference: str, *, own_phases: tuple[str, ...] = ()) -> Donor:
 
 
 def frozen_networks(task: TaskSpec) -> dict[str, str]:
-    """Return the references of a task's frozen networks by field of the task."""
+    """Return the references of a task's frozen networks, by the name of the task's field."""
     return {name: getattr(task, name) for name in ("segformer", "albedo") if hasattr(task, name)}

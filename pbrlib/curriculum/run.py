@@ -13,14 +13,14 @@ import torch
 
 from pbrlib.curriculum.describe.tags import tags_of
 from pbrlib.curriculum.draws import phase_plan
-from pbrlib.curriculum.gate import enter, pass_gate
+from pbrlib.curriculum.gate import check_gates, evaluate_gate
 from pbrlib.curriculum.lossweights import capped_weights, loss_weights
 from pbrlib.curriculum.outside import outside_folders
+from pbrlib.curriculum.phasestatus import fingerprints_of
 from pbrlib.curriculum.references import OwnPhase, frozen_networks, parse_donor
 from pbrlib.curriculum.scale import scaled
 from pbrlib.curriculum.spec import Curriculum
-from pbrlib.curriculum.standing import fingerprints_of
-from pbrlib.curriculum.weights import from_own_weights, located
+from pbrlib.curriculum.weights import with_absolute_paths, without_pretrained
 from pbrlib.data.draws.balance import merge_classes
 from pbrlib.data.shards.dataset import DataSet
 from pbrlib.data.shards.dataspec import DataSpec
@@ -51,8 +51,8 @@ log = logging.getLogger(__name__)
 class PhaseJob:
     """One phase, resolved to plain values and paths that are valid on every node.
 
-    ``starts_from`` is a checkpoint folder; ``frozen`` are those of the networks before this one, by the
-    field of the task that names them.
+    ``starts_from`` is the checkpoint folder of the donor. ``frozen`` has the checkpoint folders of the frozen
+    networks, by the field of the task.
     """
 
     curriculum: Curriculum
@@ -65,12 +65,12 @@ class PhaseJob:
     frozen: Mapping[str, Path]
 
     def __str__(self) -> str:
-        """Return the title, which dashboards show."""
+        """Return the title, which the Ray dashboard shows."""
         return self.title
 
     @property
     def title(self) -> str:
-        """The name on the Ray dashboard, such as ``segformer/S1-5a1d33c0``: its path below ``runs``."""
+        """The path of the phase below ``runs``, such as ``segformer/S1-5a1d33c0``."""
         return str(self.directory.relative_to(self.runs))
 
     @property
@@ -104,11 +104,11 @@ def resolve(
         if not isinstance(donor, OwnPhase):
             starts_from = outside[reference]
         elif own.finished(phase, fingerprint=fingerprint) and donor.phase in (known := own.phases()):
-            starts_from = own.path / known[donor.phase].checkpoint  # there only if it is still needed
+            starts_from = own.path / known[donor.phase].checkpoint  # may be deleted: it is not needed
         else:
             starts_from = own.best(donor.phase)[0]
     return PhaseJob(
-        curriculum=located(curriculum),
+        curriculum=with_absolute_paths(curriculum),
         phase=phase,
         fingerprint=fingerprint,
         data=shards.data,
@@ -123,7 +123,7 @@ def run_phase(job: PhaseJob, runtime: Runtime) -> State:
     """Train the phase of a job on this rank, from its newest checkpoint or its donor."""
     if runtime.rank == 0:
         enter_stage(job.directory, "networks")
-    run, task = set_up(job, runtime)
+    run, task = build_phase(job, runtime)
     validation = load_validation(
         runtime.shards,
         maps=run.maps,
@@ -134,8 +134,8 @@ def run_phase(job: PhaseJob, runtime: Runtime) -> State:
     return train_phase(run, task, runtime, validation=validation)
 
 
-def set_up(job: PhaseJob, runtime: Runtime) -> tuple[PhaseRun, Task]:
-    """Build the settings of the phase for the loop, and its task with initial weights."""
+def build_phase(job: PhaseJob, runtime: Runtime) -> tuple[PhaseRun, Task]:
+    """Build the phase for the training loop, and its task with initial weights."""
     spec, shards = job.curriculum.phases[job.phase], runtime.shards
     seed = job.curriculum.seed
     torch.manual_seed(mix(seed, job.phase, "weights"))
@@ -147,8 +147,8 @@ def set_up(job: PhaseJob, runtime: Runtime) -> tuple[PhaseRun, Task]:
     is_fresh = job.starts_from is None and runtime.latest_checkpoint() is None
     names = players_of(declared)
     task = build_task(
-        declared if is_fresh else from_own_weights(declared),
-        losses={one.name_in(names): one.spec.loss for one in spec.by_player()},
+        declared if is_fresh else without_pretrained(declared),
+        losses={player.name_in(names): player.spec.loss for player in spec.by_player()},
         class_weights=None if weights is None else weights.to(runtime.device),
         mask_dropout=spec.balance.mask_dropout or {},
         category=spec.augment.category,
@@ -171,13 +171,13 @@ def set_up(job: PhaseJob, runtime: Runtime) -> tuple[PhaseRun, Task]:
         micro_batches=job.runtime.micro_batches(spec.batch),
         augment=spec.augment,
         players={
-            one.name_in(networks): PlayerRun(
-                one.spec.optimizer,
-                one.spec.schedule,
-                one.grad_clip,
-                start_step=one.spec.start_epoch * plan.steps_per_epoch,
+            player.name_in(networks): PlayerRun(
+                player.spec.optimizer,
+                player.spec.schedule,
+                player.grad_clip,
+                start_step=player.spec.start_epoch * plan.steps_per_epoch,
             )
-            for one in spec.by_player()
+            for player in spec.by_player()
         },
         selection=spec.select,
         start=start,
@@ -190,7 +190,7 @@ def set_up(job: PhaseJob, runtime: Runtime) -> tuple[PhaseRun, Task]:
 
 
 RankWork = Callable[[PhaseJob, Runtime], object]
-"""What every rank does of a phase, in a process of its own: :func:`run_phase`, or a rehearsal of it."""
+"""The function that every rank calls: :func:`run_phase`, or its rehearsal."""
 
 Launcher = Callable[[PhaseJob], Path]
 """A function that runs a phase to its end and returns its best checkpoint in the phase's folder."""
@@ -215,10 +215,10 @@ def launch_local(job: PhaseJob, *, work: RankWork = run_phase) -> Path:
         device=torch.device(job.runtime.device),
     )
     retry_without_damaged(job.directory, lambda: work(job, runtime))
-    return best_of(job)
+    return best_checkpoint_of(job)
 
 
-def best_of(job: PhaseJob) -> Path:
+def best_checkpoint_of(job: PhaseJob) -> Path:
     """Return the best checkpoint of a finished phase."""
     best = best_checkpoint(job.directory, job.selection)
     assert best is not None
@@ -234,20 +234,26 @@ def is_trained(job: PhaseJob) -> bool:
 def carry_out(job: PhaseJob, launch: Launcher, *, force: str | None = None) -> FinishedPhase:
     """Run a phase unless it is trained, record it in ``run.json``, and evaluate its gate.
 
-    Raises GateError, before it starts, when an earlier phase has not passed its gate, and after it has ended
-    when it does not pass its own; ``force``, a reason for the record, goes on all the same.
+    Args:
+        job: The resolved phase.
+        launch: Trains the phase.
+        force: The reason for continuing even if a gate fails, which is recorded.
+
+    Raises:
+        GateError: The gate of an earlier phase or of this phase fails, and ``force`` is None.
+        CheckpointError: The checkpoint of the donor does not exist any more.
     """
     run = job.run_directory
-    enter(job.curriculum, job.phase, run=run, force=force)
+    check_gates(job.curriculum, job.phase, run=run, force=force)
     if not is_trained(job):
         if job.starts_from is not None and not is_complete(job.starts_from):
             raise CheckpointError(
-                f"{job.starts_from}: phases.{job.phase} begins from this checkpoint, and it is gone. Train "
-                f"{job.curriculum.phases[job.phase].starts_from} again: --phases "
+                f"{job.starts_from}: got no checkpoint; expected the donor of phases.{job.phase}. Train "
+                f"{job.curriculum.phases[job.phase].starts_from} again with --phases "
                 f"{job.curriculum.phases[job.phase].starts_from}."
             )
         _train(job, launch)
-    pass_gate(job.curriculum, job.phase, run=run, force=force)
+    evaluate_gate(job.curriculum, job.phase, run=run, force=force)
     return run.phases()[job.phase]
 
 

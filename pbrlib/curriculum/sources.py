@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def rename_sources(curriculum: Curriculum, renamed: Mapping[str, str]) -> Curriculum:
     """Return the curriculum with the names in ``renamed`` replaced wherever a source is named.
 
-    Where two names become one, their shares in the draws add up, and of two ratios of a gate the smaller
-    counts.
+    If two names become the same name, their shares in the draws are added, and the smaller ratio of a gate
+    applies.
     """
     if not renamed:
         return curriculum
@@ -49,12 +49,12 @@ def rename_in_ladder(
 
 def require_named(curricula: Sequence[Curriculum], renamed: Mapping[str, str]) -> None:
     """Raise ConfigError if ``renamed`` has a name that no curriculum uses."""
-    known = dict.fromkeys(name for one in curricula for name in _named(one))
+    known = dict.fromkeys(name for curriculum in curricula for name in _named(curriculum))
     for name in renamed:
         if name not in known:
             raise ConfigError(
-                f"--source {name}={renamed[name]}: got {name!r}, which no phase names; expected "
-                f"NAME=SOURCE with a name of the curricula. {suggestion(name, sorted(known))}"
+                f"--source {name}={renamed[name]}: got {name!r}; expected NAME=SOURCE with a source that a "
+                f"phase uses. {suggestion(name, sorted(known))}"
             )
 
 
@@ -64,7 +64,7 @@ def require_sources(renamed: Mapping[str, str], rows: Sequence[IndexRow]) -> Non
     for name, source in renamed.items():
         if source not in known:
             raise ConfigError(
-                f"--source {name}={source}: got a source of which the data has no material. "
+                f"--source {name}={source}: got {source!r}; expected a source of the data. "
                 f"{suggestion(source, known)}"
             )
 
@@ -82,17 +82,17 @@ def source_of_metric(metric: str) -> str:
 
 
 def source_mistakes(curriculum: Curriculum, rows: Sequence[IndexRow]) -> Iterator[Mistake]:
-    """Return a mistake that lists the sources without material in the data, with the options to fix it."""
+    """Yield a mistake that lists the sources without material in the data, and options such as --source."""
     counts = Counter(row.source for row in rows)
-    absent = {name: place for name, place in _named(curriculum).items() if name not in counts}
+    absent = {name: address for name, address in _named(curriculum).items() if name not in counts}
     if not absent:
         return
     listed = ", ".join(f"{source} ({count} materials)" for source, count in sorted(counts.items()))
     options = " ".join(f"--source {name}={_nearest(name, counts)}" for name in sorted(absent))
     yield Mistake(
         next(iter(absent.values())),
-        f"got no material of {', '.join(sorted(absent))}; the data has {listed or 'no material'}. Feed "
-        f"{'each' if len(absent) > 1 else 'it'} from one of its sources, as in {options}, or add --data.",
+        f"got no material of {', '.join(sorted(absent))}; expected sources of the data: {listed or 'none'}. "
+        f"Use other sources, as in {options}, or add --data.",
     )
 
 
@@ -113,7 +113,7 @@ def _named(curriculum: Curriculum) -> dict[str, str]:
 def _nearest(name: str, counts: Mapping[str, int]) -> str:
     """Return the source with the most similar name, else the one with the most materials."""
     near = get_close_matches(name, counts, n=1)
-    return near[0] if near else max(sorted(counts), key=lambda one: counts[one], default="SOURCE")
+    return near[0] if near else max(sorted(counts), key=lambda source: counts[source], default="SOURCE")
 
 
 def _phase(phase: PhaseSpec, renamed: Mapping[str, str]) -> PhaseSpec:

@@ -33,13 +33,13 @@ Share: TypeAlias = Annotated[float, Field(gt=0)]
 class GateSpec(Spec):
     """The condition, relative to an earlier phase, that a phase must meet for training to continue.
 
-    The compared error (1 - mIoU, or L1) is that of whole validation textures of one source. A gate
-    decides on what follows and changes nothing of the phase, so it is no part of its fingerprint.
+    The compared error is 1 - mIoU or L1 over the validation textures of one source. A gate does not change
+    the training of its phase, so it is not part of the fingerprint.
 
     Attributes:
-        against: The phase compared with; None is the one before in the curriculum.
-        ratios: For each source the largest allowed share of that phase's error.
-        window: The last validations of each phase whose mean is compared; all of them where there are fewer.
+        against: The phase to compare with; None is the previous phase.
+        ratios: The maximum ratio of the errors of both phases, by source.
+        window: Number of last validations of each phase whose mean is compared; all if there are fewer.
     """
 
     against: str | None = None
@@ -51,8 +51,8 @@ class BatchScale(Spec):
     """A factor on the batches of all phases, for large machines.
 
     Attributes:
-        factor: Multiplies every batch.
-        learning_rate: How every rate follows: not at all, with the root of the factor, or in proportion.
+        factor: The factor on every batch.
+        learning_rate: How learning rates are scaled: not at all, by the square root, or linearly.
     """
 
     factor: int = Field(ge=1)
@@ -69,11 +69,11 @@ class PlayerSpec(Spec):
     """Spec of one player of a phase: optimizer, schedule and loss.
 
     Attributes:
-        optimizer: Rates and groups of parameters.
-        schedule: How the rates change with the steps in which the player is awake.
+        optimizer: Optimizer with learning rates and parameter groups.
+        schedule: Schedule of the learning rates over the steps in which the player trains.
         loss: Weights and settings of the loss terms.
-        grad_clip: Largest norm of the gradient; None takes that of the phase.
-        start_epoch: The epoch with which the player begins to learn; until then it sleeps.
+        grad_clip: Maximum norm of the gradient; None is that of the phase.
+        start_epoch: The first epoch in which the player trains.
     """
 
     optimizer: OptimizerSpec
@@ -85,7 +85,7 @@ class PlayerSpec(Spec):
 
 @dataclass(frozen=True)
 class PhasePlayer:
-    """A player and its name in a phase; the name is None if the phase itself has optimizer and loss."""
+    """A player of a phase with its name; the name is None if optimizer and loss are in the phase itself."""
 
     name: str | None
     spec: PlayerSpec
@@ -110,25 +110,25 @@ class PhaseSpec(Spec):
     Attributes:
         starts_from: None (fresh weights), an earlier phase of this curriculum, ``other.PHASE`` or ``other``
             (its last phase) for a curriculum in the same runs directory, or a path to a checkpoint.
-        epochs: An epoch is as many draws as there are usable training textures, in whole batches.
-        crop: Side of the square window, in pixels.
-        batch: Samples per optimizer step over all workers together.
-        data: Share of each source in the draws; written in any proportion, kept with sum 1.
-        balance: What counters the rarity of classes.
-        mosaic: Which draws are put together from several textures; None is none.
-        augment: What happens to a batch on the device.
-        players: How each player learns, by name, where the task has several.
-        optimizer: Rates and groups of parameters; like schedule and loss of a task with one player.
-        schedule: How the rates change with the steps.
-        loss: Weights and settings of the loss terms.
-        select: The validation metric that names the best checkpoint; by default the task's own.
+        epochs: Number of epochs; an epoch has one draw per usable training texture, in full batches.
+        crop: Side of the square crop, in pixels.
+        batch: Samples per optimizer step, over all workers.
+        data: Share of each source in the draws; normalised to sum 1.
+        balance: Measures against rare classes: class weights, minority tiles, mask dropout.
+        mosaic: Share of the draws composed of several textures; None disables mosaics.
+        augment: Augmentation of a batch on the device.
+        players: Spec of each player by name, for a task with several players.
+        optimizer: Optimizer with learning rates and parameter groups, for a task with one player.
+        schedule: Schedule of the learning rates, for a task with one player.
+        loss: Weights and settings of the loss terms, for a task with one player.
+        select: The validation metric that selects the best checkpoint; the default depends on the task.
         segment_steps: Steps between two validations, each with a checkpoint; None is one epoch.
-        steps_per_epoch: Bounds an epoch to that many steps whatever the number of textures, so that a
-            smoke run costs the same on any shard set.
-        grad_clip: Largest norm of the gradient.
-        plateau: Ends the phase at the first validation after that many epochs in which the selection metric
-            has not improved; None goes on to the last epoch.
-        gate: What the phase must reach for the next one to start.
+        steps_per_epoch: Fixed number of steps per epoch, independent of the number of textures, for short
+            test runs of equal cost.
+        grad_clip: Maximum norm of the gradient.
+        plateau: Number of epochs without a better selection metric after which the phase ends; None disables
+            this.
+        gate: The condition under which the next phase starts.
     """
 
     starts_from: str | None = None
@@ -154,14 +154,17 @@ class PhaseSpec(Spec):
     @classmethod
     def _in_one_form(cls, value: Spec | None, info: ValidationInfo) -> Spec | None:
         """Check that optimizer, schedule and loss are either in the phase itself or below ``players``."""
-        if "players" not in info.data:  # players is invalid and reported by itself
+        if "players" not in info.data:  # players is invalid, and its own error is reported
             return value
         has_players = info.data["players"] is not None
         if value is None and not has_players:
-            raise ValueError("missing. Set it, or use players instead of optimizer, schedule and loss.")
+            raise ValueError(
+                "missing; expected optimizer, schedule and loss, or players. Set it, or set players."
+            )
         if value is not None and has_players:
             raise ValueError(
-                f"got it beside players; expected one of both. Write players.NAME.{info.field_name}."
+                f"got {info.field_name} and players; expected only one of them. Write "
+                f"players.NAME.{info.field_name}."
             )
         return value
 
@@ -201,7 +204,7 @@ class PhaseSpec(Spec):
 class Curriculum(Spec):
     """Spec of a curriculum: a task and its phases in order; the name is the folder of the run.
 
-    Batches and rates stand as for ``batch_scale`` 1; `pbrlib.curriculum.scale.scaled` applies it.
+    Batches and rates are those before ``batch_scale``, which `pbrlib.curriculum.scale.scaled` applies.
     """
 
     name: Slug
@@ -228,9 +231,12 @@ class Curriculum(Spec):
 
     @field_validator("name")
     @classmethod
-    def _leaves_room_for_the_model(cls, name: str) -> str:
+    def _is_not_reserved(cls, name: str) -> str:
         if name == MODEL:
-            raise ValueError(f"{name} is the folder that a finished ladder leaves. Take another name.")
+            raise ValueError(
+                f"got {name}, the folder of the trained networks; expected another name. Rename the "
+                "curriculum."
+            )
         return name
 
     def earlier(self, phase: str) -> tuple[str, ...]:
@@ -249,8 +255,8 @@ def default_select(kind: str) -> Selection:
 def plain(value: Any) -> Any:
     """Convert a spec to plain mappings, lists and values with defaults; fields with default None are omitted.
 
-    So a term or option that a later version adds, and nobody sets, changes neither the resolved file nor
-    a fingerprint.
+    A new optional field of a later version therefore changes neither resolved files nor fingerprints,
+    unless it is set.
     """
     if isinstance(value, Spec):
         fields = (

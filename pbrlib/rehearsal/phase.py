@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pbrlib.curriculum.run import PhaseJob, set_up
+from pbrlib.curriculum.run import PhaseJob, build_phase
 from pbrlib.data.draws.batch import RawBatch
 from pbrlib.data.draws.plan import DrawPlan
 from pbrlib.data.shards.index import IndexRow
@@ -96,7 +96,7 @@ def _start(job: PhaseJob, runtime: Runtime, *, came_from: Path | None, again: bo
     if cuda:
         torch.cuda.reset_peak_memory_stats(runtime.device)
     shards = runtime.shards
-    run, task = set_up(job, runtime)
+    run, task = build_phase(job, runtime)
     own, share = _validation_rows(job, runtime)
     began = time.monotonic()
     textures = () if again else load_textures(shards, own, maps=run.maps)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pbrlib.curriculum.check.metricnames import metric_names
 from pbrlib.curriculum.config.load import load_curriculum, load_spec
-from pbrlib.curriculum.mistakes import Mistake, refuse, suggestion
+from pbrlib.curriculum.mistakes import Mistake, raise_mistakes, suggestion
 from pbrlib.curriculum.sources import rename_in_metric, rename_sources, require_named
 from pbrlib.curriculum.spec import Curriculum, plain
 from pbrlib.errors import ConfigError
@@ -72,13 +72,15 @@ def load_search(
     spec = load_spec(file, SearchSpec)
     curriculum_file = file.parent / spec.curriculum
     if not curriculum_file.is_file():
-        refuse(str(file), [Mistake("curriculum", f"there is no file {curriculum_file}. Name one from here.")])
+        raise_mistakes(
+            str(file), [Mistake("curriculum", f"there is no file {curriculum_file}. Name one from here.")]
+        )
     curriculum = load_curriculum(curriculum_file, overrides=overrides)
     if renamed:
         require_named([curriculum], renamed)
         curriculum, spec = rename_sources(curriculum, renamed), _renamed(spec, renamed)
     search = Search(file.stem, file, spec, curriculum_file, tuple(overrides), curriculum, renamed or {})
-    refuse(str(file), list(_mistakes(search)))
+    raise_mistakes(str(file), list(_mistakes(search)))
     return search
 
 

@@ -54,12 +54,12 @@ def command(
 
     phase = phase or locate(run).phase
     run = run_at(run, usage="pbr debug-step")
-    from pbrlib.curriculum.debugstep import StepInQuestion
+    from pbrlib.curriculum.debugstep import ReplayableStep
     from ray_jobs.bar import show_progress
     from ray_jobs.stepview import range_lines, samples_table, start_lines, turn_lines
 
     moved = DataSpec.from_options(data) if data else None
-    asked = StepInQuestion(run, phase=phase, step=step, data=moved, device=device)
+    asked = ReplayableStep(run, phase=phase, step=step, data=moved, device=device)
     for line in start_lines(asked):
         click.echo(line)
     with show_progress("steps before it") as watch:

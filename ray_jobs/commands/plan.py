@@ -42,7 +42,7 @@ def command(
     FILE is one ladder file, which lists curricula in the order of training, or one or more curriculum files.
     """
     from pbrlib.curriculum.config.load import load_ladder, load_runtime
-    from pbrlib.curriculum.mistakes import every
+    from pbrlib.curriculum.mistakes import collect
     from pbrlib.train.runtimespec import RuntimeSpec
 
     ladder = load_ladder(files, overrides=overrides)
@@ -59,7 +59,7 @@ def command(
     from pbrlib.curriculum.sources import rename_in_ladder
 
     ladder = rename_in_ladder(ladder, asked.renamed, rows=rows)
-    every(
+    collect(
         lambda entry: check(
             entry.curriculum, place=str(entry.file), runtime=machines, rows=rows, curricula=ladder.curricula
         ),

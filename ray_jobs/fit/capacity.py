@@ -7,7 +7,7 @@ import logging
 import ray
 import ray.train
 
-from pbrlib.curriculum.climb import phases_on_nodes
+from pbrlib.curriculum.waves import phases_on_nodes
 from pbrlib.train.runtimespec import RuntimeSpec
 from ray_jobs.cluster.session import is_local
 from ray_jobs.fit.currentphase import CurrentPhase

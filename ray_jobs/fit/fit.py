@@ -16,7 +16,7 @@ from ray import exceptions as lost
 from ray.train import ControllerError, TrainingFailedError, UserCallback, WorkerGroupError
 
 from pbrlib import errors
-from pbrlib.curriculum.run import PhaseJob, RankWork, best_of, run_phase
+from pbrlib.curriculum.run import PhaseJob, RankWork, best_checkpoint_of, run_phase
 from pbrlib.data.shards.tilecache import TileCache
 from pbrlib.data.shards.union import open_data
 from pbrlib.train.checkpoint.state import newest_step
@@ -173,7 +173,7 @@ def _one_fit(job: PhaseJob, *, make: MakeTrainer, run: RunFit) -> Path:
     except (lost.RayActorError, lost.OutOfMemoryError) as error:
         raise _lost(job, error) from error
     raise_failure(job.directory)
-    return best_of(job)
+    return best_checkpoint_of(job)
 
 
 def _trainer(

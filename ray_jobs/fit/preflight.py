@@ -19,7 +19,7 @@ from ray.train import TrainingFailedError
 from ray.train.torch import TorchConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from pbrlib.curriculum.climb import phases_on_nodes
+from pbrlib.curriculum.waves import phases_on_nodes
 from pbrlib.data.shards.dataspec import DataSpec
 from pbrlib.errors import OutageError, first_line
 from pbrlib.rehearsal.checks import Check, Talk, data_readable, storage_shared

@@ -33,13 +33,13 @@ def open_sweep(
 
     shards = open_data(data, on_bad_sample=runtime.on_bad_sample)
     # Files and data with mistakes are answered before torch is imported.
-    from pbrlib.curriculum.check.donors import require_trunks
+    from pbrlib.curriculum.check.donors import require_lpips_weights
     from pbrlib.curriculum.run import resolve
     from pbrlib.curriculum.sources import require_sources
 
     require_sources(data.renamed, shards.rows)
     check_search(search, runtime=runtime, rows=shards.rows)
-    require_trunks(search.curriculum, place=str(search.curriculum_file), running=[search.spec.phase])
+    require_lpips_weights(search.curriculum, place=str(search.curriculum_file), running=[search.spec.phase])
     resolve(search.curriculum, search.spec.phase, shards=shards, runs=runs.resolve(), runtime=runtime)
     return Sweep(search, data.resolved(), runs.resolve(), out.resolve(), runtime)
 

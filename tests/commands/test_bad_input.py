@@ -77,7 +77,9 @@ def test_2_unknown_loss_term_with_a_suggestion(train: Train) -> None:
 
 def test_3_crop_against_stride(train: Train) -> None:
     result = train(SEGFORMER, "--set", "phases.S0.crop=500")
-    refused(result, "phases.S0.crop: 500 is not a multiple of 32, the stride of segformer. Use 480 or 512.")
+    refused(
+        result, "phases.S0.crop: got 500; expected a multiple of 32, the stride of segformer. Use 480 or 512."
+    )
 
 
 def test_4_optimizer_rule_without_a_match(train: Train) -> None:

@@ -54,7 +54,10 @@ def test_a_plan_says_which_sources_there_are_and_which_options_feed_those_that_a
 ) -> None:
     refused = pbr("plan", curriculum, "--data", shard_folder)
     assert refused.exit_code == 2
-    assert "got no material of matsynth, skyrim; the data has generated (21 materials)." in refused.output
+    assert (
+        "got no material of matsynth, skyrim; expected sources of the data: generated (21 materials)."
+        in refused.output
+    )
     assert "--source matsynth=generated --source skyrim=generated" in refused.output
     named = pbr("plan", curriculum, "--data", f"skyrim={shard_folder}", "--data", f"matsynth={more}")
     assert named.exit_code == 0, named.output
@@ -105,7 +108,7 @@ def test_a_step_of_two_sets_is_replayed_where_they_lay_and_where_they_lie_now(
     assert there.output == replayed.output
     nameless = pbr("debug-step", runs / "segformer", "--step", "1", *data[:2], "--data", moved)
     assert nameless.exit_code == 2
-    assert f"It was trained on {', '.join(places)}: give --data" in nameless.output
+    assert f"has changed since the training on {', '.join(places)}. Give the location" in nameless.output
 
 
 def test_an_evaluation_measures_all_sets(

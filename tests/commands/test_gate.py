@@ -70,8 +70,8 @@ def test_the_ladder_stops_at_a_closed_gate_until_it_is_forced(two_sources: Path,
     stopped = train(tmp_path, curriculum(ratio=1e-6), data=two_sources)
     assert stopped.exit_code == 3, stopped.output
     assert "segformer/S1: did not pass its gate against S0. 1 - mIoU, mean of the last 3" in stopped.output
-    assert "skyrim failed with" in stopped.output
-    assert "matsynth passed with" in stopped.output
+    assert "skyrim failed: got" in stopped.output
+    assert "matsynth passed: got" in stopped.output
     assert '--force "REASON"' in stopped.output
     assert "S2: training" not in stopped.output
     assert list(record(tmp_path)) == ["S0", "S1"]
@@ -121,7 +121,7 @@ def test_a_gate_on_a_source_without_validation_textures_is_a_mistake_in_the_inpu
     data = write_set(tmp_path / "set", held_out=("matsynth",))
     refused = train(tmp_path, curriculum(ratio=1.0), data=data)
     assert refused.exit_code == 2
-    assert "phases.S1.gate.ratios.skyrim: no validation texture of this source" in refused.output
+    assert "phases.S1.gate.ratios.skyrim: got skyrim, without validation textures" in refused.output
     assert not (tmp_path / "runs").exists()
 
 

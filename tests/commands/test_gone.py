@@ -102,8 +102,8 @@ def test_a_phase_asked_for_alone_names_what_it_begins_from_and_the_advice_helps(
     lose(runs, "S1")
     refused = train(files["segformer"], "--phases", "S1", shards=shard_folder, runs=runs)
     assert refused.exit_code == 2
-    assert f"{gone}: phases.S1 begins from this checkpoint, and it is gone" in refused.output
-    assert "Train S0 again: --phases S0." in refused.output
+    assert f"{gone}: got no checkpoint; expected the donor of phases.S1." in refused.output
+    assert "Train S0 again with --phases S0." in refused.output
     assert train(files["segformer"], "--phases", "S0", shards=shard_folder, runs=runs).exit_code == 0
     assert train(files["segformer"], "--phases", "S1", shards=shard_folder, runs=runs).exit_code == 0
     assert is_there(runs, "S0") and is_there(runs, "S1")

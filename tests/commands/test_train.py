@@ -70,7 +70,7 @@ def test_overrides_of_several_curricula_begin_with_the_name_of_one(
     runs = tmp_path / "runs"
     refused = train(*files.values(), shards=shard_folder, runs=runs, more=("--set", "seed=1"))
     assert refused.exit_code == 2
-    assert "--set seed: of several curricula an address begins with the name of one" in refused.output
+    assert "--set seed: got seed; expected the name of a curriculum first" in refused.output
     assert not runs.exists()
     more = ("--set", "albedo.seed=1", "--set", "albedo.phases.A1.epochs=1", "--phases", "S0")
     done = train(*files.values(), shards=shard_folder, runs=runs, more=more)
@@ -88,7 +88,7 @@ def test_an_unknown_phase_range_names_the_phases(
 ) -> None:
     refused = train(files["segformer"], shards=shard_folder, runs=tmp_path, more=("--phases", "S0..S9"))
     assert refused.exit_code == 2
-    assert "--phases: got 'S9'; expected one of S0." in refused.output
+    assert "--phases: got 'S9'; expected a phase. Known: S0." in refused.output
 
 
 def test_missing_weights_of_lpips_are_found_before_anything_starts(
@@ -98,7 +98,7 @@ def test_missing_weights_of_lpips_are_found_before_anything_starts(
     files["albedo"].write_text(text)
     refused = train(*files.values(), shards=shard_folder, runs=tmp_path / "runs")
     assert refused.exit_code == 2
-    assert "phases.A1.loss.lpips.backbone: there is no file none.pth." in refused.output
+    assert "phases.A1.loss.lpips.backbone: got none.pth, which does not exist;" in refused.output
     assert not (tmp_path / "runs").exists()
     allowed = train(*files.values(), shards=shard_folder, runs=tmp_path / "runs", more=("--phases", "S0"))
     assert allowed.exit_code == 0, allowed.output

@@ -12,7 +12,7 @@ from pbrlib.curriculum.check.curriculum import check
 from pbrlib.curriculum.config.load import dump_yaml, parse_curriculum
 from pbrlib.curriculum.describe.description import describe
 from pbrlib.curriculum.describe.tables import render
-from pbrlib.curriculum.gate import enter, judge, pass_gate
+from pbrlib.curriculum.gate import check_gates, compare_phases, evaluate_gate
 from pbrlib.curriculum.spec import Curriculum, GateSpec
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.errors import ConfigError, GateError
@@ -69,19 +69,19 @@ def test_each_source_has_its_own_limit(
 ) -> None:
     train(run, skyrim=skyrim, matsynth=matsynth)
     if passes:
-        verdict = pass_gate(curriculum, "S1", run=run, force=None)
+        verdict = evaluate_gate(curriculum, "S1", run=run, force=None)
         assert verdict is not None
         assert verdict.passed
     else:
         with pytest.raises(GateError, match="did not pass its gate against S0"):
-            pass_gate(curriculum, "S1", run=run, force=None)
+            evaluate_gate(curriculum, "S1", run=run, force=None)
 
 
 def test_means_are_over_the_last_validations_of_each_phase() -> None:
     gate = GateSpec(ratios={"skyrim": 1.0}, window=3)
     task = parse_curriculum(SEGFORMER).task
     same = [0.0] * 5
-    verdict = judge(
+    verdict = compare_phases(
         gate,
         task,
         against="S0",
@@ -100,7 +100,7 @@ def test_a_map_is_judged_by_its_l1() -> None:
         [Validated(1, {"val/skyrim/roughness/l1": l1, "val/skyrim/roughness/ssim": 0.9})]
         for l1 in (0.2, 0.1001)
     )
-    verdict = judge(gate, parse_curriculum(ROUGHNESS).task, against="M0", before=before, after=after)
+    verdict = compare_phases(gate, parse_curriculum(ROUGHNESS).task, against="M0", before=before, after=after)
     assert not verdict.passed
     assert verdict.error == "L1"
 
@@ -111,8 +111,8 @@ def test_what_was_not_measured_does_not_pass(value: float | None) -> None:
     metrics = {} if value is None else {"val/skyrim/segmentation/miou": value}
     good = history([0.5], [0.5])
     task = parse_curriculum(SEGFORMER).task
-    assert not judge(gate, task, against="S0", before=good, after=[Validated(1, metrics)]).passed
-    assert not judge(gate, task, against="S0", before=[Validated(1, metrics)], after=good).passed
+    assert not compare_phases(gate, task, against="S0", before=good, after=[Validated(1, metrics)]).passed
+    assert not compare_phases(gate, task, against="S0", before=[Validated(1, metrics)], after=good).passed
 
 
 def test_a_closed_gate_names_figures_limits_and_the_ways_on(
@@ -120,12 +120,12 @@ def test_a_closed_gate_names_figures_limits_and_the_ways_on(
 ) -> None:
     train(run, skyrim=0.48, matsynth=0.3)
     with pytest.raises(GateError) as caught:
-        pass_gate(curriculum, "S1", run=run, force=None)
+        evaluate_gate(curriculum, "S1", run=run, force=None)
     message = str(caught.value)
     assert "segformer/S1: did not pass its gate against S0." in message
     assert "1 - mIoU, mean of the last 3 validations: " in message
-    assert "skyrim failed with 0.48 after 0.5, at most 0.95 x = 0.475" in message
-    assert "matsynth passed with 0.3 after 0.5, at most 1.1 x = 0.55" in message
+    assert "skyrim failed: got 0.48 after 0.5; expected at most 0.95 x = 0.475" in message
+    assert "matsynth passed: got 0.3 after 0.5; expected at most 1.1 x = 0.55" in message
     assert '--force "REASON"' in message
     noted = run.phases()["S1"].gate
     assert noted is not None
@@ -137,7 +137,7 @@ def test_a_forced_gate_is_recorded_with_reason_and_figures_and_stays_open(
     curriculum: Curriculum, run: RunDirectory
 ) -> None:
     train(run, skyrim=0.6, matsynth=0.6)
-    pass_gate(curriculum, "S1", run=run, force="one texture is broken")
+    evaluate_gate(curriculum, "S1", run=run, force="one texture is broken")
     noted = run.phases()["S1"].gate
     assert noted is not None
     assert noted["forced"] == "one texture is broken"
@@ -145,18 +145,18 @@ def test_a_forced_gate_is_recorded_with_reason_and_figures_and_stays_open(
     assert noted["figures"][0] == pytest.approx(
         {"source": "skyrim", "before": 0.5, "after": 0.6, "limit": 0.475, "passed": False}
     )
-    again = pass_gate(curriculum, "S1", run=run, force=None)
+    again = evaluate_gate(curriculum, "S1", run=run, force=None)
     assert again is not None
     assert again.forced == "one texture is broken"
-    # Trained anew it has to answer for itself.
+    # A retrained phase is not forced any more.
     train(run, skyrim=0.6, matsynth=0.6)
     with pytest.raises(GateError):
-        pass_gate(curriculum, "S1", run=run, force=None)
+        evaluate_gate(curriculum, "S1", run=run, force=None)
 
 
 def test_a_reason_is_not_recorded_where_nothing_was_forced(curriculum: Curriculum, run: RunDirectory) -> None:
     train(run, skyrim=0.1, matsynth=0.1)
-    verdict = pass_gate(curriculum, "S1", run=run, force="in a hurry")
+    verdict = evaluate_gate(curriculum, "S1", run=run, force="in a hurry")
     assert verdict is not None
     assert verdict.forced is None
 
@@ -164,10 +164,10 @@ def test_a_reason_is_not_recorded_where_nothing_was_forced(curriculum: Curriculu
 def test_a_loosened_gate_lets_through_what_it_had_stopped(curriculum: Curriculum, run: RunDirectory) -> None:
     train(run, skyrim=0.48, matsynth=0.3)
     with pytest.raises(GateError):
-        pass_gate(curriculum, "S1", run=run, force=None)
+        evaluate_gate(curriculum, "S1", run=run, force=None)
     loose = parse_curriculum(GATED.replace("skyrim: 0.95", "skyrim: 0.99"))
     assert prints(GATED.replace("skyrim: 0.95", "skyrim: 0.99")) == prints(GATED), "nothing is trained again"
-    assert pass_gate(loose, "S1", run=run, force=None)
+    assert evaluate_gate(loose, "S1", run=run, force=None)
 
 
 def test_a_later_phase_does_not_begin_behind_a_closed_gate(run: RunDirectory) -> None:
@@ -175,18 +175,18 @@ def test_a_later_phase_does_not_begin_behind_a_closed_gate(run: RunDirectory) ->
     longer = parse_curriculum(GATED + third)
     train(run, skyrim=0.6, matsynth=0.6)
     with pytest.raises(GateError, match="segformer/S1: did not pass"):
-        enter(longer, "S2", run=run, force=None)
-    enter(longer, "S1", run=run, force=None)
-    enter(longer, "S2", run=run, force="known")
+        check_gates(longer, "S2", run=run, force=None)
+    check_gates(longer, "S1", run=run, force=None)
+    check_gates(longer, "S2", run=run, force="known")
 
 
 def test_a_gate_without_the_figures_of_the_earlier_phase_stops_before_training(
     curriculum: Curriculum, tmp_path: Path
 ) -> None:
     empty = RunDirectory(tmp_path, name="segformer")
-    with pytest.raises(GateError, match=r"its gate reads the validations of S0, .*run\.json has none"):
-        enter(curriculum, "S1", run=empty, force=None)
-    enter(curriculum, "S0", run=empty, force=None)
+    with pytest.raises(GateError, match=r"got no validations of S0 in .*run\.json; expected some"):
+        check_gates(curriculum, "S1", run=empty, force=None)
+    check_gates(curriculum, "S0", run=empty, force=None)
 
 
 def complaint(text: str, **context: Any) -> str:
@@ -200,7 +200,7 @@ def test_a_source_that_is_not_validated_is_found_up_front(rows: list[IndexRow]) 
     assert "phases.S1.gate.ratios.skyrim: got no material of matsynth, skyrim;" in message
     trained = [replace(row, source="skyrim", split="train", id=f"{row.id}2") for row in rows]
     message = complaint(GATED, rows=[*rows, *trained])
-    assert "phases.S1.gate.ratios.skyrim: no validation texture of this source" in message
+    assert "phases.S1.gate.ratios.skyrim: got skyrim, without validation textures" in message
     assert "Known: generated." in message
     check(parse_curriculum(GATED), place="file.yaml")
     check(
@@ -212,9 +212,9 @@ def test_a_source_that_is_not_validated_is_found_up_front(rows: list[IndexRow]) 
 
 def test_a_gate_looks_back(rows: list[IndexRow]) -> None:
     first = SEGFORMER.replace("batch: 8", f"batch: 8\n    {GATE}")
-    assert "phases.S0.gate: this is the first phase" in complaint(first)
+    assert "phases.S0.gate: got a gate in the first phase" in complaint(first)
     onward = GATED.replace("window: 3", "window: 3, against: S1")
-    assert "phases.S1.gate.against: 'S1' is not earlier." in complaint(onward)
+    assert "phases.S1.gate.against: got 'S1'; expected an earlier phase." in complaint(onward)
     check(parse_curriculum(GATED.replace("window: 3", "window: 3, against: S0")), place="file.yaml")
 
 
@@ -241,4 +241,4 @@ def test_a_plan_shows_gates_and_plateaus() -> None:
         console.print(render(described))
     shown = capture.get()
     assert "against S0: skyrim at most 0.95 x, matsynth at most 1.1 x" in shown
-    assert "ends after 4 epochs without a better one" in shown
+    assert "ends after 4 epochs without improvement" in shown

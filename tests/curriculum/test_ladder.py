@@ -68,15 +68,15 @@ def test_curricula_without_a_ladder_come_as_early_as_their_donors_allow(ladder_f
     [
         (
             "[{segformer: classes.yaml, albedo: maps/albedo.yaml}]",
-            "waves.0.albedo: got donors segformer in no earlier wave; expected an earlier one.",
+            "waves.0.albedo: got donors segformer in the same or a later wave; expected an earlier wave.",
         ),
         (
             "[{roughness: maps/roughness.yaml}, {segformer: classes.yaml}, {albedo: maps/albedo.yaml}]",
-            "waves.0.roughness: got donors albedo, segformer in no earlier wave;",
+            "waves.0.roughness: got donors albedo, segformer in the same or a later wave;",
         ),
         (
             "[{classes: classes.yaml}]",
-            "holds the curriculum 'segformer'. Call it so.",
+            "expected the name in that file. Use segformer.",
         ),
         (
             "[{segformer: classes.yaml}, {segformer: classes.yaml}]",
@@ -85,11 +85,17 @@ def test_curricula_without_a_ladder_come_as_early_as_their_donors_allow(ladder_f
         ("{segformer: classes.yaml}", "waves: got {'segformer': 'classes.yaml'}; expected a list."),
         ("[]", "waves: got []; expected at least 1."),
         ("[{}]", "waves.0: got {}; expected at least 1."),
-        ("[{segformer: none.yaml}]", "none.yaml: No such file or directory. Give a YAML file"),
-        ("[{segformer: ladder.yaml}]", "a ladder, where one curriculum belongs. Name one of its files."),
+        (
+            "[{segformer: none.yaml}]",
+            "none.yaml: cannot be read (No such file or directory). Give a readable YAML file",
+        ),
+        (
+            "[{segformer: ladder.yaml}]",
+            "got a ladder; expected a curriculum. Give one of the ladder's files.",
+        ),
     ],
 )
-def test_a_ladder_that_cannot_be_climbed_says_why(ladder_file: Path, waves: str, expected: str) -> None:
+def test_an_invalid_ladder_is_refused(ladder_file: Path, waves: str, expected: str) -> None:
     ladder_file.write_text(f"waves: {waves}\n")
     assert expected in complaint(ladder_file)
 
@@ -107,8 +113,8 @@ def test_the_mistakes_of_all_files_and_of_the_command_line_are_listed_at_once(la
     for line in (
         f"1 mistake in {classes}:\n  phases.S1.batch: got 0;",
         f"2 mistakes in {albedo}:\n  phases.A2.crop: missing;",
-        "--set phases.M9.crop: there is no phase 'M9'. Known: M0.",
-        "--set phases.S0.crop: of several curricula an address begins with the name of one, as in "
+        "--set phases.M9.crop: got 'M9'; expected a phase. Known: M0.",
+        "--set phases.S0.crop: got phases.S0.crop; expected the name of a curriculum first, as in "
         "segformer.seed=1. Known: segformer, albedo, roughness.",
     ):
         assert line in message
@@ -130,18 +136,18 @@ def test_an_override_takes_the_content_of_a_file(ladder_file: Path) -> None:
     override = f"phases.S0.balance=@{content.parent}/none.yaml"
     message = complaint(ladder_file.parent / "classes.yaml", overrides=(override,))
     assert "--set phases.S0.balance: " in message
-    assert "none.yaml: No such file or directory. Give a YAML file that can be read." in message
+    assert "none.yaml: cannot be read (No such file or directory). Give a readable YAML file." in message
 
 
 def test_a_ladder_comes_alone_and_is_no_curriculum(ladder_file: Path) -> None:
-    assert "a ladder names all that it trains" in complaint(ladder_file, ladder_file.parent / "classes.yaml")
-    with pytest.raises(ConfigError, match=r"ladder\.yaml: a ladder, where one curriculum belongs"):
+    assert "got a ladder and other files" in complaint(ladder_file, ladder_file.parent / "classes.yaml")
+    with pytest.raises(ConfigError, match=r"ladder\.yaml: got a ladder; expected a curriculum"):
         load_curriculum(ladder_file)
 
 
 def test_one_curriculum_twice_is_refused(ladder_file: Path) -> None:
     classes = ladder_file.parent / "classes.yaml"
-    assert "have one name. Rename one curriculum." in complaint(classes, classes)
+    assert "expected different names. Rename one curriculum." in complaint(classes, classes)
 
 
 def test_a_range_of_phases_is_taken_from_every_family_that_has_it(ladder_file: Path) -> None:
@@ -155,8 +161,8 @@ def test_a_range_of_phases_is_taken_from_every_family_that_has_it(ladder_file: P
     assert chosen_phases(ladder, "M0") == {"roughness": ("M0",)}
     assert names(ladder.only(["albedo", "roughness"])) == [["albedo"], ["roughness"]]
     for wanted, expected in {
-        "S0..S7": "got 'S7'; expected one of S0, S1, A2, M0.",
-        "S0..A2": "got S0..A2 of different curricula; expected phases of one.",
+        "S0..S7": "got 'S7'; expected a phase. Known: S0, S1, A2, M0.",
+        "S0..A2": "got S0..A2 of different curricula; expected phases of one curriculum.",
         "S1..S0": "got S1..S0; expected phases in order. Use S0..S1.",
     }.items():
         with pytest.raises(ConfigError) as caught:

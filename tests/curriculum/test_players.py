@@ -12,7 +12,7 @@ import pytest
 from torch import nn
 
 from pbrlib.curriculum.check.curriculum import check, networks_of
-from pbrlib.curriculum.check.donors import require_trunks
+from pbrlib.curriculum.check.donors import require_lpips_weights
 from pbrlib.curriculum.config.load import dump_yaml, load_curriculum, parse_curriculum
 from pbrlib.curriculum.describe.description import describe
 from pbrlib.curriculum.describe.tags import tags_of
@@ -92,8 +92,8 @@ def test_the_resolved_file_has_the_form_that_was_written() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        (FLAT, "\n", "phases.A1.loss: missing. Set it, or use players instead of optimizer"),
-        (FLAT, SEVERAL + "    loss: {l1: 1.0}\n", "phases.A1.loss: got it beside players"),
+        (FLAT, "\n", "phases.A1.loss: missing; expected optimizer, schedule and loss, or players."),
+        (FLAT, SEVERAL + "    loss: {l1: 1.0}\n", "phases.A1.loss: got loss and players"),
         (FLAT, "\n    players: {}\n", "phases.A1.players: got {}; expected at least 1."),
         (FLAT, SEVERAL.replace("l1:", "l2:"), "phases.A1.players.generator.loss.l2: unknown key"),
         (FLAT, SEVERAL.replace("critic:", "Critic!:"), "phases.A1.players.Critic!"),
@@ -120,7 +120,9 @@ def test_the_players_are_those_of_the_task() -> None:
     check(parse_curriculum(TEXT), place="x.yaml")
     assert "phases.A1: got one player; expected generator, critic" in refusal(parse_curriculum(ALBEDO))
     message = refusal(changed("critic:", "critik:"))
-    assert "phases.A1.players.critik: albedo has no such player. Did you mean `critic`?" in message
+    assert (
+        "phases.A1.players.critik: got critik; expected a player of albedo. Did you mean `critic`?" in message
+    )
     assert "phases.A1.players: got no critic; expected generator, critic." in message
 
 
@@ -128,7 +130,11 @@ def test_the_players_are_those_of_the_task() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("loss: {ms_ssim: 0.15}", "loss: {dice: 1.0}", "phases.A1.players.critic.loss.dice: does not apply"),
+        (
+            "loss: {ms_ssim: 0.15}",
+            "loss: {dice: 1.0}",
+            "phases.A1.players.critic.loss.dice: got dice for albedo",
+        ),
         (
             "weight_decay: 0.0}",
             "groups: {stem: {match: 'x.*', lr: 1e-4}}}",
@@ -149,8 +155,8 @@ def test_a_mistake_of_a_player_has_its_address(old: str, new: str, words: str) -
 
 def test_missing_weights_of_a_player_s_loss_are_named() -> None:
     curriculum = changed("ms_ssim: 0.15", "lpips: {weight: 0.1, backbone: none.pth}")
-    with pytest.raises(ConfigError, match=r"phases\.A1\.players\.critic\.loss\.lpips\.backbone: there is no"):
-        require_trunks(curriculum, place="x.yaml", running=["A1"])
+    with pytest.raises(ConfigError, match=r"phases\.A1\.players\.critic\.loss\.lpips\.backbone: got "):
+        require_lpips_weights(curriculum, place="x.yaml", running=["A1"])
 
 
 def test_overrides_and_amendments_reach_into_players(tmp_path: Path) -> None:

@@ -115,5 +115,5 @@ def test_a_kind_is_told_from_the_default_one_in_errors_too() -> None:
 
 def test_a_unet_is_no_donor_for_an_smp_unet() -> None:
     donor = parse_curriculum(ALBEDO.replace("kind: smp_unet, encoder: resnet18", "width: 8, depth: 2"))
-    with pytest.raises(ConfigError, match="the network of albedo does not fit this one"):
+    with pytest.raises(ConfigError, match="got albedo, whose network has"):
         check(parse_curriculum(ROUGHNESS), place="roughness.yaml", curricula=(donor,))

@@ -12,7 +12,7 @@ from transformers import SegformerConfig, SegformerForSemanticSegmentation
 from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.run import carry_out, launch_local, resolve
 from pbrlib.curriculum.spec import Curriculum
-from pbrlib.curriculum.weights import located
+from pbrlib.curriculum.weights import with_absolute_paths
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import CheckpointError
 from pbrlib.train.runtimespec import RuntimeSpec
@@ -36,15 +36,15 @@ def test_relative_files_become_whole_paths_and_everything_else_stays(
 
     def backbone(written: str) -> str:
         text = ALBEDO.replace("loss: {", f"loss: {{lpips: {{weight: 0.05, backbone: {written}}}, ")
-        lpips = next(iter(located(parse_curriculum(text)).phases.values())).loss.lpips
+        lpips = next(iter(with_absolute_paths(parse_curriculum(text)).phases.values())).loss.lpips
         assert lpips is not None
         return lpips.backbone
 
     assert backbone("alexnet.pth") == str(tmp_path / "alexnet.pth")
     assert backbone("random") == "random"
-    assert located(pretrained("mit")).task.model.pretrained == str(tmp_path / "mit")
+    assert with_absolute_paths(pretrained("mit")).task.model.pretrained == str(tmp_path / "mit")
     for written in ("none", "nvidia/mit-b2"):
-        assert located(pretrained(written)).task.model.pretrained == written
+        assert with_absolute_paths(pretrained(written)).task.model.pretrained == written
 
 
 def test_only_the_phase_that_begins_from_pretrained_weights_reads_them(

@@ -45,7 +45,7 @@ def fits(monkeypatch: pytest.MonkeyPatch, budgets: list[int]) -> list[Any]:
             end = ends.pop(0)
             if isinstance(end, Exception):
                 raise end
-            monkeypatch.setattr(fit, "best_of", lambda job: end)
+            monkeypatch.setattr(fit, "best_checkpoint_of", lambda job: end)
 
     def trainer(job: PhaseJob, *, max_failures: int, **given: Any) -> Trainer:
         budgets.append(max_failures)

@@ -16,7 +16,7 @@ import ray
 import torch
 
 from pbrlib import storage
-from pbrlib.curriculum.run import PhaseJob, run_phase, set_up
+from pbrlib.curriculum.run import PhaseJob, build_phase, run_phase
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import DataError, RepeatedError
@@ -38,7 +38,7 @@ ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 def out_of_memory(job: PhaseJob, runtime: Runtime) -> None:
     """Every attempt ends at step 2 of rank 1; the first one loses rank 0 before, without a word."""
-    run, _ = set_up(job, runtime)
+    run, _ = build_phase(job, runtime)
     first = job.directory / "first"
     if runtime.rank == 0 and not first.exists():
         first.touch()
@@ -84,7 +84,7 @@ def test_a_device_without_room_is_retried_once_a_killed_process_as_it_comes(
 
 def hanging(job: PhaseJob, runtime: Runtime) -> None:
     """In the first attempt rank 1 never comes to the collective of step 1; the second one ends at once."""
-    run, _ = set_up(job, runtime)
+    run, _ = build_phase(job, runtime)
     first = job.directory / "first"
     second_attempt = first.exists()
     for step, _ in enumerate(runtime.batches(run.plan, maps=run.maps, first_step=0)):

@@ -128,7 +128,7 @@ def test_a_mistake_in_the_input_ends_the_submission_with_its_code_too(
 ) -> None:
     more = training("short", data=shard_folder, runs=tmp_path / "runs")
     output = finish(user.submit("--", "train", *more, "--set", "phases.S0.crop=50"), code=2)
-    assert "phases.S0.crop: 50 is not a multiple of 32" in output
+    assert "phases.S0.crop: got 50; expected a multiple of 32" in output
     assert "Traceback" not in output
 
 

@@ -103,5 +103,5 @@ def test_repeats_differ_in_the_seed_alone(tmp_path: Path) -> None:
 def test_an_end_that_no_worker_could_run_is_found_before_anything_starts(tmp_path: Path) -> None:
     space = {"phases.S0.crop": {"kind": "choice", "values": [64, 100]}}
     search = load_search(write_search(tmp_path, space=space))
-    with pytest.raises(ConfigError, match="100 is not a multiple of 32"):
+    with pytest.raises(ConfigError, match="got 100; expected a multiple of 32"):
         check_search(search, runtime=RuntimeSpec(), rows=[row("a"), row("b", split="val")])

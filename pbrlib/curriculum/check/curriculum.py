@@ -9,7 +9,7 @@ from pbrlib.curriculum.check.metricnames import metric_names
 from pbrlib.curriculum.check.players import player_mistakes
 from pbrlib.curriculum.check.sampling import balance_mistakes, merge_mistakes, mosaic_mistakes
 from pbrlib.curriculum.gate import gate_mistakes
-from pbrlib.curriculum.mistakes import Mistake, refuse, suggestion
+from pbrlib.curriculum.mistakes import Mistake, raise_mistakes, suggestion
 from pbrlib.curriculum.references import frozen_networks
 from pbrlib.curriculum.scale import scaled
 from pbrlib.curriculum.sources import source_mistakes, source_of_metric
@@ -39,34 +39,34 @@ def check(
     """Raise ConfigError for a curriculum that cannot run.
 
     Args:
-        curriculum: Valid by itself.
-        place: Names the curriculum in the error, such as its file.
-        runtime: Where given, batches are checked against workers and devices.
-        rows: The index of the shard set; where given, sources, maps and sizes are checked.
-        curricula: Curricula that run beside this one, whose phases its donors may name.
-        running: The phases that this runtime will run; None is all of them.
+        curriculum: The curriculum, as `pbrlib.curriculum.config.load` returns it.
+        place: Where the curriculum comes from, such as its file; the error begins with it.
+        runtime: If given, batches are checked against workers and devices.
+        rows: The index of the shard set; if given, sources, maps and sizes are checked.
+        curricula: The curricula of the same command, whose phases may be donors.
+        running: The phases that the runtime will run; None for all phases.
 
     Raises:
         ConfigError: Lists every mistake with its address.
     """
     curriculum = scaled(curriculum)
     running = curriculum.phases if running is None else running
-    refuse(place, list(_mistakes(curriculum, runtime, rows, curricula, running)))
+    raise_mistakes(place, list(_mistakes(curriculum, runtime, rows, curricula, running)))
 
 
 def networks_of(task: TaskSpec) -> dict[str, AnyNetwork]:
     """Build the networks of a task on the meta device, by the names of its players.
 
-    One channel stands for the conditioning, which a donor gives.
+    The conditioning has one channel here, since its size is known only with the donor.
     """
     declared = declared_by(task, condition_channels=1)
     return {declared.role: build_on_meta(declared)}
 
 
-def stride(task: TaskSpec, network: Network) -> tuple[int, str]:
+def required_stride(task: TaskSpec, network: Network) -> tuple[int, str]:
     """Return the stride that must divide the crops of a task, and the network that requires it.
 
-    A map network is conditioned on features of the same crop, so both strides hold; they are powers of two.
+    A map network also needs the stride of the segmentation that conditions it. Both are powers of two.
     """
     if task.kind == "segmentation" or network.stride > CONDITIONING_STRIDE:
         return network.stride, task.model.kind
@@ -108,11 +108,13 @@ def _mistakes(
 
 
 def _crop(address: str, crop: int, task: TaskSpec, network: Network) -> Iterator[Mistake]:
-    step, owner = stride(task, network)
-    if crop % step:
-        below, above = crop // step * step, -(-crop // step) * step
+    stride, owner = required_stride(task, network)
+    if crop % stride:
+        below, above = crop // stride * stride, -(-crop // stride) * stride
         advice = f"{below} or {above}" if below else str(above)
-        yield Mistake(address, f"{crop} is not a multiple of {step}, the stride of {owner}. Use {advice}.")
+        yield Mistake(
+            address, f"got {crop}; expected a multiple of {stride}, the stride of {owner}. Use {advice}."
+        )
 
 
 def _select(
@@ -122,14 +124,18 @@ def _select(
     source = source_of_metric(metric)
     names = metric_names(task, source=source)
     if metric not in names:
-        yield Mistake(address, f"{metric!r} is not measured for {task.kind}. {suggestion(metric, names)}")
+        yield Mistake(
+            address, f"got {metric!r}; expected a metric of {task.kind}. {suggestion(metric, names)}"
+        )
     elif (
         rows is not None
         and source in {row.source for row in rows}
         and source not in {row.source for row in validated(rows, required=maps_required(task))}
     ):
         yield Mistake(
-            address, f"no validation texture of source {source!r} has what the task needs. Use val/all/... ."
+            address,
+            f"got source {source!r}, without validation textures that have the maps of the task; expected a "
+            "source with such textures. Use val/all/... .",
         )
 
 
@@ -137,14 +143,15 @@ def _batch(address: str, batch: int, runtime: RuntimeSpec) -> Iterator[Mistake]:
     if batch < runtime.workers:
         yield Mistake(
             address,
-            f"{runtime.workers} workers cannot share a batch of {batch}. "
-            f"Set workers to {batch} or less in the runtime file, or take a larger batch.",
+            f"got {batch} for {runtime.workers} workers; expected at least one sample per worker. "
+            f"Set workers to at most {batch} in the runtime file, or a larger batch.",
         )
     elif batch // runtime.workers < runtime.micro_batches(batch):
         yield Mistake(
             address,
-            f"{batch} samples over {runtime.workers} workers in {runtime.micro_batches(batch)} micro-batches "
-            "leave some empty. Raise batch_per_device in the runtime file, or use fewer workers.",
+            f"got {batch} for {runtime.workers} workers with {runtime.micro_batches(batch)} micro-batches "
+            "each; expected at least one sample per micro-batch. Set a larger batch_per_device in the "
+            "runtime file, or fewer workers.",
         )
 
 
@@ -158,8 +165,8 @@ def _data(address: str, phase: PhaseSpec, task: TaskSpec, rows: Sequence[IndexRo
             reasons = "; ".join(f"{count} with {reason}" for reason, count in left_out.items())
             yield Mistake(
                 f"{address}.{name}",
-                f"none of its training textures can be used ({reasons or 'all are for validation'}). "
-                "Prepare such textures, choose a smaller crop, or leave the source out.",
+                f"got no usable training texture ({reasons or 'all are for validation'}); expected at "
+                "least one. Prepare suitable textures, set a smaller crop, or remove the source.",
             )
 
 
@@ -167,8 +174,8 @@ def _validation(task: TaskSpec, rows: Sequence[IndexRow]) -> Iterator[Mistake]:
     if not validated(rows, required=maps_required(task)):
         yield Mistake(
             "task",
-            f"no validation texture of the shard set has {', '.join(maps_required(task))}, so no checkpoint "
-            "could be chosen. Prepare the set with a larger --val-share.",
+            f"got no validation texture with {', '.join(maps_required(task))}; expected at least one, to "
+            "select the best checkpoint. Prepare the set with a larger --val-share.",
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from pbrlib.curriculum.mistakes import Mistake, refuse, suggestion
+from pbrlib.curriculum.mistakes import Mistake, raise_mistakes, suggestion
 from pbrlib.curriculum.references import CheckpointPath, OtherCurriculum, OwnPhase, parse_donor
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.tasks.start import declared_by, differences
@@ -24,9 +24,9 @@ def donor_mistakes(
     """Yield the mistakes in a reference to trained weights.
 
     Args:
-        address: Where it stands.
-        reference: As written.
-        own: The curriculum whose phase starts from it; None for a frozen network.
+        address: The address of the reference in the curriculum.
+        reference: The reference as written.
+        own: The curriculum whose phase starts from the weights; None for a frozen network.
         earlier: The phases of ``own`` before that phase.
         known: The other curricula of the same command, by name.
     """
@@ -36,32 +36,37 @@ def donor_mistakes(
             if phase not in earlier:
                 yield Mistake(
                     address,
-                    f"{phase} is not earlier. Earlier phases: {', '.join(earlier) or 'none'}. "
-                    "Name one of them, move the phase, or leave starts_from out.",
+                    f"got {phase}; expected an earlier phase ({', '.join(earlier) or 'there is none'}). "
+                    "Set an earlier phase, change the order, or remove starts_from.",
                 )
         case OtherCurriculum(name, phase) if own is not None and name == own.name:
-            yield Mistake(address, f"{reference!r} is this curriculum. Write {phase or 'an earlier phase'}.")
+            yield Mistake(
+                address,
+                f"got {reference!r}, the curriculum itself; expected a phase without its name. "
+                f"Write {phase or 'the name of an earlier phase'}.",
+            )
         case OtherCurriculum(name, phase):
             if name not in known:
                 return
             if phase is not None and phase not in known[name].phases:
                 yield Mistake(
-                    address, f"{name} has no phase {phase!r}. {suggestion(phase, known[name].phases)}"
+                    address,
+                    f"got {reference!r}; expected a phase of {name}. {suggestion(phase, known[name].phases)}",
                 )
             if own is not None:
                 yield from _fit(address, name, donor=known[name].task, own=own.task)
         case CheckpointPath(path) if "://" not in path and not is_complete(Path(path)):
             yield Mistake(
                 address,
-                f"{path!r} is neither an earlier phase, nor a curriculum, nor the folder of a checkpoint. "
+                f"got {path!r}; expected an earlier phase, a curriculum or the folder of a checkpoint. "
                 f"{suggestion(path, earlier)}".rstrip(),
             )
 
 
-def require_trunks(curriculum: Curriculum, *, place: str, running: Collection[str]) -> None:
+def require_lpips_weights(curriculum: Curriculum, *, place: str, running: Collection[str]) -> None:
     """Raise ConfigError if the LPIPS weights of a phase that will run do not exist.
 
-    Nothing downloads them, and without this word the phases before it would have been trained in vain.
+    The weights are not downloaded. The check runs before the first phase, so that no time is lost.
     """
     mistakes = []
     players = ((name, player) for name in running for player in curriculum.phases[name].by_player())
@@ -71,11 +76,11 @@ def require_trunks(curriculum: Curriculum, *, place: str, running: Collection[st
             mistakes.append(
                 Mistake(
                     f"{player.within(f'phases.{name}')}.loss.lpips.backbone",
-                    f"there is no file {lpips.backbone}. Put torchvision's weights of {lpips.net} there, or "
-                    "leave lpips out.",
+                    f"got {lpips.backbone}, which does not exist; expected the weights of {lpips.net} from "
+                    "torchvision. Copy them there, or remove lpips.",
                 )
             )
-    refuse(place, mistakes)
+    raise_mistakes(place, mistakes)
 
 
 def _fit(address: str, name: str, *, donor: TaskSpec, own: TaskSpec) -> Iterator[Mistake]:
@@ -84,6 +89,6 @@ def _fit(address: str, name: str, *, donor: TaskSpec, own: TaskSpec) -> Iterator
     if found:
         yield Mistake(
             address,
-            f"the network of {name} does not fit this one ({len(found)} differences: {found[0]}). "
-            f"Give both the same sizes, as task.model has them, or leave starts_from out.",
+            f"got {name}, whose network has {len(found)} differences ({found[0]}); expected a network of the "
+            "same sizes. Set the same sizes in both task.model, or remove starts_from.",
         )

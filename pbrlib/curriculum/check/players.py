@@ -18,17 +18,17 @@ from pbrlib.optim.schedules import check_schedule
 from pbrlib.tasks.taskspec import TaskSpec, target_map
 
 NOMINAL_STEPS = 100
-"""Assumed steps per epoch if neither data nor phase determine them; enough to check a schedule."""
+"""Assumed steps per epoch if neither the data nor the phase determine the number."""
 
 
 def player_mistakes(
     address: str, phase: PhaseSpec, task: TaskSpec, networks: Mapping[str, nn.Module]
 ) -> Iterator[Mistake]:
     """Yield the mistakes in the players of a phase; ``networks`` are the task's networks by player."""
-    wrong = list(_names(address, phase, task, networks))
-    yield from wrong
+    misnamed = list(_names(address, phase, task, networks))
+    yield from misnamed
     known = [player for player in phase.by_player() if player.name is None or player.name in networks]
-    if wrong and phase.players is None:
+    if misnamed and phase.players is None:
         return
     for player in known:
         place = player.within(address)
@@ -38,7 +38,7 @@ def player_mistakes(
             yield Mistake(
                 f"{place}.start_epoch",
                 f"got {player.spec.start_epoch} in a phase of {phase.epochs} epochs; expected at most "
-                f"{phase.epochs - 1}. Let the player learn earlier, or leave it out.",
+                f"{phase.epochs - 1}. Set a smaller start_epoch, or remove the player.",
             )
             continue
         yield from _optimizer(
@@ -51,8 +51,8 @@ def player_mistakes(
     if known and all(player.spec.start_epoch for player in known):
         yield Mistake(
             f"{address}.players",
-            "got a start_epoch for every player; expected one that learns from the first step. Leave it out "
-            "for one of them.",
+            "got a start_epoch for every player; expected at least one player that trains from the first "
+            "step. Remove start_epoch from one player.",
         )
 
 
@@ -74,7 +74,8 @@ def _names(address: str, phase: PhaseSpec, task: TaskSpec, known: Collection[str
         for name in phase.players:
             if name not in known:
                 yield Mistake(
-                    f"{address}.players.{name}", f"{task.kind} has no such player. {suggestion(name, known)}"
+                    f"{address}.players.{name}",
+                    f"got {name}; expected a player of {task.kind}. {suggestion(name, known)}",
                 )
         if missing := [name for name in known if name not in phase.players]:
             yield Mistake(
@@ -91,7 +92,7 @@ def _loss(address: str, loss: LossSpec, task: TaskSpec) -> Iterator[Mistake]:
         if name not in fitting:
             yield Mistake(
                 f"{address}.{name}",
-                f"does not apply to {task.kind}. Terms that do: {', '.join(sorted(fitting))}.",
+                f"got {name} for {task.kind}; expected one of {', '.join(sorted(fitting))}. Remove the term.",
             )
 
 

@@ -12,11 +12,11 @@ from pbrlib.tasks.taskspec import TaskSpec, merged_classes
 
 
 def merge_mistakes(task: TaskSpec) -> Iterator[Mistake]:
-    """Yield a mistake for each name in ``task.merge`` that is no class."""
+    """Yield a mistake for each name in ``task.merge`` that is not a class."""
     for source, target in merged_classes(task).items():
         for address, name in (("task.merge", source), (f"task.merge.{source}", target)):
             if name not in CLASSES:
-                yield Mistake(address, f"{name!r} is not a class. {suggestion(name, CLASSES)}")
+                yield Mistake(address, f"got {name!r}; expected a class. {suggestion(name, CLASSES)}")
 
 
 def balance_mistakes(address: str, balance: BalanceSpec, task: TaskSpec) -> Iterator[Mistake]:
@@ -28,7 +28,8 @@ def balance_mistakes(address: str, balance: BalanceSpec, task: TaskSpec) -> Iter
         yield from _class(f"{address}.mask_dropout", name, merge)
     if balance.mask_dropout and task.kind != "segmentation":
         yield Mistake(
-            f"{address}.mask_dropout", f"{task.kind} has no class labels to drop. Leave mask_dropout out."
+            f"{address}.mask_dropout",
+            f"got mask_dropout for {task.kind}; expected segmentation, which has class labels. Remove it.",
         )
 
 
@@ -41,19 +42,22 @@ def mosaic_mistakes(address: str, phase: PhaseSpec) -> Iterator[Mistake]:
         if name not in phase.data:
             yield Mistake(
                 f"{address}.sources",
-                f"{name!r} is not in the data of the phase. {suggestion(name, phase.data)}",
+                f"got {name!r}; expected a source in the data of the phase. {suggestion(name, phase.data)}",
             )
-    taken = spec.two + spec.four + (phase.balance.minority_tiles or 0.0)
-    if taken > 1.0 + 1e-9:
+    total = spec.two + spec.four + (phase.balance.minority_tiles or 0.0)
+    if total > 1.0 + 1e-9:
         yield Mistake(
             address,
-            f"two, four and balance.minority_tiles are {taken:g} together, more than all draws "
-            "(minority tiles stay whole). Lower one of them.",
+            f"got {total:g} for two, four and balance.minority_tiles together; expected at most 1, since a "
+            "draw is either a mosaic or a minority tile. Lower one of them.",
         )
 
 
 def _class(address: str, name: str, merge: Mapping[str, str]) -> Iterator[Mistake]:
     if name not in CLASSES:
-        yield Mistake(address, f"{name!r} is not a class. {suggestion(name, CLASSES)}")
+        yield Mistake(address, f"got {name!r}; expected a class. {suggestion(name, CLASSES)}")
     elif name in merge:
-        yield Mistake(address, f"{name} is merged into {merge[name]}, so it has no pixels. Leave it out.")
+        yield Mistake(
+            address,
+            f"got {name}, which is merged into {merge[name]}; expected a class with pixels. Remove {name}.",
+        )

@@ -12,9 +12,9 @@ from pbrlib.errors import ConfigError
 
 
 def apply(data: dict[Any, Any], overrides: Sequence[str]) -> list[Mistake]:
-    """Writes overrides into raw data; returns the mistakes in their form.
+    """Write overrides into raw data and return their mistakes.
 
-    The value behind ``=`` is YAML, or ``@FILE`` for the content of a YAML file.
+    The value after ``=`` is YAML, or ``@FILE`` for the content of a YAML file.
     """
     mistakes = []
     for override in overrides:
@@ -22,7 +22,10 @@ def apply(data: dict[Any, Any], overrides: Sequence[str]) -> list[Mistake]:
         parts = address.strip().split(".")
         if not separator or not all(parts):
             mistakes.append(
-                Mistake(f"--set {override}", "not of the form path=value. Write phases.S1.crop=256.")
+                Mistake(
+                    "--set",
+                    f"got {override}; expected ADDRESS=VALUE. Write it as in phases.S1.crop=256.",
+                )
             )
             continue
         try:
@@ -39,19 +42,20 @@ def apply(data: dict[Any, Any], overrides: Sequence[str]) -> list[Mistake]:
 def by_curriculum(
     overrides: Sequence[str], curricula: Sequence[str]
 ) -> tuple[dict[str, list[str]], list[Mistake]]:
-    """The overrides of each of several curricula, whose addresses begin with its name, and the mistakes."""
+    """Group overrides by the curriculum that their address begins with, and return the mistakes too."""
     own: dict[str, list[str]] = {name: [] for name in curricula}
     mistakes = []
     for override in overrides:
+        address = override.partition("=")[0]
         name, point, rest = override.partition(".")
         if point and name in own:
             own[name].append(rest)
             continue
         mistakes.append(
             Mistake(
-                f"--set {override.partition('=')[0]}",
-                "of several curricula an address begins with the name of one, as in "
-                f"{curricula[0]}.seed=1. {suggestion(name, curricula)}",
+                f"--set {address}",
+                f"got {address}; expected the name of a curriculum first, as in {curricula[0]}.seed=1. "
+                f"{suggestion(name, curricula)}",
             )
         )
     return own, mistakes
@@ -64,7 +68,7 @@ def _value(text: str) -> Any:
     try:
         return parse_yaml(text, place="--set")
     except ConfigError:
-        raise ConfigError(f"{text!r} is not a YAML value. Quote it as a whole.") from None
+        raise ConfigError(f"got {text!r}; expected a YAML value. Put it in quotes.") from None
 
 
 def _unknown_phase(data: dict[Any, Any], parts: list[str]) -> str | None:
@@ -72,21 +76,24 @@ def _unknown_phase(data: dict[Any, Any], parts: list[str]) -> str | None:
     phases = data.get("phases")
     if parts[0] != "phases" or len(parts) < 2 or not isinstance(phases, dict) or parts[1] in phases:
         return None
-    return f"there is no phase {parts[1]!r}. {suggestion(parts[1], map(str, phases))}"
+    return f"got {parts[1]!r}; expected a phase. {suggestion(parts[1], map(str, phases))}"
 
 
 def _put(data: dict[Any, Any], parts: list[str], value: Any) -> str | None:
-    """Set one value at its address alone; unknown keys are left for validation to name."""
+    """Set the value at an address; unknown keys are reported by the validation later."""
     here = data
     for depth, part in enumerate(parts[:-1]):
         child = here.get(part)
         if child is None:
             child = {}
         elif isinstance(child, int | float) and not isinstance(child, bool):
-            child = {"weight": child}  # a bare number is shorthand for a weight
+            child = {"weight": child}  # a number is short for a weight
         if not isinstance(child, dict):
-            return f"{'.'.join(parts[: depth + 1])} is {child!r}, which has no parts. Set it as a whole."
-        here[part] = dict(child)  # a copy: an anchor may share the child with other addresses
+            return (
+                f"got the value {child!r} at {'.'.join(parts[: depth + 1])}; expected a mapping. Set the "
+                "whole mapping."
+            )
+        here[part] = dict(child)  # copied, since YAML anchors can share the child with other addresses
         here = here[part]
     here[parts[-1]] = value
     return None

@@ -12,27 +12,27 @@ import yaml
 
 from pbrlib.errors import ConfigError
 
-MOST_BYTES = 128 * 1024
-"""The longest file that is read, ten times the longest curriculum: the parser takes seconds for this much."""
+MAX_BYTES = 128 * 1024
+"""Maximum size of a file: ten times the largest curriculum; the parser takes seconds for this size."""
 
-MOST_VALUES, MOST_LEVELS = 100_000, 50
-"""The most values that a file may stand for once every alias is written out, and how deep they may lie."""
+MAX_VALUES, MAX_LEVELS = 100_000, 50
+"""Maximum number of values and of nested levels of a file after its aliases are expanded."""
 
 _TAG = "tag:yaml.org,2002:"
 _MERGE = _TAG + "merge"
 
-_NOT_VALUES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-"""What PyYAML's constructors raise for a text that is none of their type, such as ``!!bool x``."""
+_CONSTRUCTOR_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""The errors that PyYAML's constructors raise for invalid text, such as ``!!bool x``."""
 
 
-class _KeyError(yaml.MarkedYAMLError):
-    """A key that stands twice in one mapping, where YAML takes the last silently, or that is a number."""
+class _CompleteError(yaml.MarkedYAMLError):
+    """An error of this module, whose text is a full sentence, unlike those of PyYAML."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which a key stands once, and scalars mean what they look like, as in YAML 1.2.
+    """A safe loader that rejects duplicate keys and resolves scalars as in YAML 1.2.
 
-    In YAML 1.1 ``no`` is false, ``0200`` is 128, ``1:04`` is 64 and ``1e-4`` is a text.
+    In YAML 1.1, which PyYAML follows, ``no`` is false, ``0200`` is 128, ``1:04`` is 64 and ``1e-4`` is text.
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
@@ -41,7 +41,7 @@ class _Loader(yaml.SafeLoader):
             if key_node.tag == _MERGE:
                 continue
             if key_node.tag == _TAG + "int" and value_node.tag == _TAG + "null":
-                raise _KeyError(
+                raise _CompleteError(
                     problem=f"got the number {key_node.value} as a key; expected a name. Write a decimal "
                     "fraction with a point: 0.002, not 0,002.",
                     problem_mark=key_node.start_mark,
@@ -49,9 +49,11 @@ class _Loader(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, Hashable):
                 if key in seen:
+                    # PyYAML would silently use the last value.
                     first = seen[key].line + 1
-                    raise _KeyError(
-                        problem=f"the key {key!r} stands twice, first in line {first}. Keep one.",
+                    raise _CompleteError(
+                        problem=f"got the key {key!r} twice, first in line {first}; expected it once. "
+                        "Remove one.",
                         problem_mark=key_node.start_mark,
                     )
                 seen[key] = key_node.start_mark
@@ -60,14 +62,18 @@ class _Loader(yaml.SafeLoader):
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
             value = super().construct_object(node, deep)
-        except _NOT_VALUES as error:
-            raise _bad(node, f"not a value of its type ({error})") from None
+        except _CONSTRUCTOR_ERRORS as error:
+            raise _error_at(
+                node, f"got an invalid value ({error}); expected one of its type. Correct it."
+            ) from None
         if isinstance(value, int) and value.bit_length() > 64:
-            raise _bad(node, "a whole number of more than 64 bits")
+            raise _error_at(
+                node, "got a whole number of more than 64 bits; expected a smaller one. Correct it."
+            )
         return value
 
 
-def _whole_number(loader: _Loader, node: yaml.ScalarNode) -> int:
+def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
     text = loader.construct_scalar(node).replace("_", "")
     return int(text, 0) if text.lstrip("+-")[:2].lower() in ("0x", "0o", "0b") else int(text)
 
@@ -81,9 +87,9 @@ _SCALARS = {
         "-+0123456789.",
     ),
 }
-"""How booleans and numbers look, and with which characters they begin."""
+"""Patterns of booleans and numbers, and the characters with which they can begin."""
 
-# Of PyYAML's own resolvers those of YAML 1.1's booleans and numbers go; null, dates and merge keys stay.
+# PyYAML's resolvers of YAML 1.1 booleans and numbers are removed; null, dates and merge keys are kept.
 _OWN = {_TAG + name for name in _SCALARS}
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in known if tag not in _OWN]
@@ -91,34 +97,36 @@ _Loader.yaml_implicit_resolvers = {
 }
 for _name, (_pattern, _first) in _SCALARS.items():
     _Loader.add_implicit_resolver(_TAG + _name, re.compile(f"^(?:{_pattern})$"), list(_first))
-_Loader.add_constructor(_TAG + "int", _whole_number)
+_Loader.add_constructor(_TAG + "int", _construct_int)
 
 
 def parse_yaml(text: str, *, place: str) -> Any:
-    """Safe YAML to plain values; raises ConfigError for anything else, with line and column."""
-    if len(text) > MOST_BYTES:
-        raise ConfigError(f"{place}: longer than {MOST_BYTES} bytes. Give a configuration, not data.")
+    """Parse safe YAML to plain values; raises ConfigError with line and column for other content."""
+    if len(text) > MAX_BYTES:
+        raise ConfigError(
+            f"{place}: got more than {MAX_BYTES} bytes; expected a configuration. Give another file."
+        )
     try:
         return _load(text)
     except RecursionError:
         raise ConfigError(
-            f"{place}: nested too deeply. Write it with at most {MOST_LEVELS} levels."
+            f"{place}: got deeply nested values; expected at most {MAX_LEVELS} levels. Use fewer levels."
         ) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         spot = f"{place}:{mark.line + 1}:{mark.column + 1}" if mark else place
         raise ConfigError(f"{spot}: {_problem(error)}") from None
-    except (yaml.YAMLError, *_NOT_VALUES) as error:
+    except (yaml.YAMLError, *_CONSTRUCTOR_ERRORS) as error:
         raise ConfigError(
-            f"{place}: not readable as YAML: {str(error).splitlines()[0]}. Mend the file."
+            f"{place}: not readable as YAML: {str(error).splitlines()[0]}. Correct the file."
         ) from None
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a file; raises ConfigError when it cannot be read."""
+    """Read a YAML file; raises ConfigError if it cannot be read."""
     try:
         with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+            content = file.read(MAX_BYTES + 1)
         text = _decoded(content)
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
@@ -127,23 +135,25 @@ def read_yaml(path: Path) -> Any:
             "file in that encoding."
         ) from None
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}. Give a YAML file that can be read.") from None
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror or error}). Give a readable YAML file."
+        ) from None
     except ValueError as error:
-        raise ConfigError(f"{str(path)!r}: not the name of a file ({error}). Give a YAML file.") from None
+        raise ConfigError(f"{str(path)!r}: got an invalid file name ({error}). Give a YAML file.") from None
     return parse_yaml(text, place=str(path))
 
 
 def _decoded(content: bytes) -> str:
-    """The text of UTF-8 with or without a mark, or of UTF-16 with one, as Windows' editors save it."""
+    """Decode UTF-8 with or without a byte order mark, or UTF-16 with one, as editors on Windows write it."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16")
     return content.decode("utf-8-sig")
 
 
 def lines_of(path: Path) -> dict[str, int]:
-    """The line of each address in a file that could be read, from 1; an empty address is the first line."""
+    """Return the line of each address of a valid file, counted from 1; the empty address has line 1."""
     with path.open("rb") as file:
-        loader = _Loader(_decoded(file.read(MOST_BYTES)))
+        loader = _Loader(_decoded(file.read(MAX_BYTES)))
     try:
         node = loader.get_single_node()
     finally:
@@ -157,18 +167,18 @@ def lines_of(path: Path) -> dict[str, int]:
             parts = [(str(key.value), key, value) for key, value in node.value]
         elif isinstance(node, yaml.SequenceNode):
             parts = [(str(number), value, value) for number, value in enumerate(node.value)]
-        for name, place, value in parts:
+        for name, start, value in parts:
             address = f"{above}.{name}" if above else name
             if address not in found:
-                found[address] = place.start_mark.line + 1
+                found[address] = start.start_mark.line + 1
                 waiting.append((address, value))
     return found
 
 
 def anchored_lines(path: Path) -> set[int]:
-    """The lines of a file that could be read which hold an anchor, from 1."""
+    """Return the lines of a valid file that have an anchor, counted from 1."""
     with path.open("rb") as file:
-        tokens = yaml.scan(_decoded(file.read(MOST_BYTES)), Loader=_Loader)
+        tokens = yaml.scan(_decoded(file.read(MAX_BYTES)), Loader=_Loader)
         return {token.start_mark.line + 1 for token in tokens if isinstance(token, yaml.AnchorToken)}
 
 
@@ -178,33 +188,35 @@ def _load(text: str) -> Any:
         node = loader.get_single_node()
         if node is None:
             return None
-        _measure(node, {})
+        _count(node, {})
         return loader.construct_document(node)
     finally:
         loader.dispose()
 
 
-def _measure(node: yaml.Node, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
-    """Number of values in a node and their levels, with every alias written out.
+def _count(node: yaml.Node, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """Count the values and levels of a node after all aliases are expanded.
 
-    A few aliases of aliases stand for more values than any memory holds; PyYAML keeps them apart, those who
-    read what it gives do not. Raises MarkedYAMLError where there are too many, or where a node holds itself.
+    Nested aliases can expand to more values than fit in memory. PyYAML shares them, but later code does not.
+    Raises MarkedYAMLError if there are too many values or levels, or if a node contains itself.
     """
     if id(node) in known:
         if known[id(node)] == (0, 0):
-            raise _bad(node, "holds itself")
+            raise _error_at(node, "got a value that contains itself; expected no cycle. Remove the alias.")
         return known[id(node)]
     known[id(node)] = 0, 0
     parts = [child for pair in node.value for child in pair] if isinstance(node, yaml.MappingNode) else []
     if isinstance(node, yaml.SequenceNode):
         parts = node.value
     elif isinstance(node, yaml.ScalarNode) and not _is_text(node.value):
-        raise _bad(node, "half a surrogate pair, which is no text")
-    found = [_measure(part, known) for part in parts]
+        raise _error_at(node, "got half of a surrogate pair; expected text. Remove it.")
+    found = [_count(part, known) for part in parts]
     values, levels = 1 + sum(v for v, _ in found), 1 + max((lv for _, lv in found), default=0)
-    if values > MOST_VALUES or levels > MOST_LEVELS:
-        raise _bad(
-            node, f"more than {MOST_VALUES} values or {MOST_LEVELS} levels with its aliases written out"
+    if values > MAX_VALUES or levels > MAX_LEVELS:
+        raise _error_at(
+            node,
+            f"got more than {MAX_VALUES} values or {MAX_LEVELS} levels with expanded aliases; expected "
+            "fewer. Use fewer aliases.",
         )
     known[id(node)] = values, levels
     return values, levels
@@ -218,24 +230,25 @@ def _is_text(value: str) -> bool:
     return True
 
 
-def _bad(node: yaml.Node, problem: str) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+def _error_at(node: yaml.Node, problem: str) -> _CompleteError:
+    return _CompleteError(problem=problem, problem_mark=node.start_mark)
 
 
 def _problem(error: yaml.MarkedYAMLError) -> str:
     problem = str(error.problem)
-    if isinstance(error, _KeyError):
+    if isinstance(error, _CompleteError):
         return problem
     if "could not determine a constructor" in problem:
         tag = problem.rsplit(" ", 1)[-1].strip("'")
-        return f"the tag {tag} is not allowed. Write plain values: texts, numbers, lists and mappings."
+        return f"got the tag {tag}; expected plain values. Write texts, numbers, lists and mappings."
     if "'\\t'" in problem:
-        return "got a tab; expected spaces, with which YAML indents. Replace the tabs."
+        return "got a tab; expected spaces for indentation. Replace the tabs."
     if "another document" in problem:
         return (
-            "got a second document; expected one in a file. Remove `---` and what follows, or split the file."
+            "got a second document; expected one per file. Remove `---` and the text after it, or split "
+            "the file."
         )
     context = f" ({error.context})" if error.context else ""
     if error.context and error.context_mark:
         context = f" ({error.context} that begins in line {error.context_mark.line + 1})"
-    return f"not readable as YAML: {problem}{context}. Mend this line or the one before."
+    return f"not readable as YAML: {problem}{context}. Correct this line or the previous one."

@@ -1,4 +1,4 @@
-"""Lists where a runtime changes the mathematics that a phase declares, for plans."""
+"""Lists where the training under a runtime departs from the mathematics that a phase declares."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def departures(
 ) -> list[str]:
     """Return one sentence per departure; empty if a phase is trained as declared, up to rounding in fp32.
 
-    With the ``rows`` of the data, class weights that are capped are one.
+    Capped class weights are included if the ``rows`` of the data are given.
     """
     pieces = runtime.micro_batches(phase.batch)
     found = []
@@ -36,14 +36,15 @@ def departures(
 
 
 def _of_loss(loss: LossSpec, *, crop: int, pieces: int) -> Iterator[str]:
-    """Where the terms of a loss depart; a step has that many micro-batches."""
+    """Yield the departures of loss terms; ``pieces`` is the number of micro-batches per step."""
     ratios = [term.symbol for term in loss.terms().values() if issubclass(module_of(term), RatioTerm)]
     if ratios and pieces > 1:
-        yield f"{', '.join(ratios)}: per micro-batch over all workers, {pieces} a step, not per batch"
+        symbols = ", ".join(ratios)
+        yield f"{symbols}: computed per micro-batch over all workers ({pieces} per step), not per batch"
     if loss.ms_ssim is not None and (scales := num_scales(crop)) < len(SCALE_WEIGHTS):
-        yield f"MS-SSIM: the {scales} finest of {len(SCALE_WEIGHTS)} scales, since {crop} px hold no more"
+        yield f"MS-SSIM: only the {scales} finest of {len(SCALE_WEIGHTS)} scales, since a crop has {crop} px"
     if loss.lpips is not None and loss.lpips.backbone == "random":
-        yield "LPIPS: over a random trunk, which is no LPIPS"
+        yield "LPIPS: random weights instead of trained ones, so the term is not LPIPS"
 
 
 def _batch_norm(runtime: RuntimeSpec, pieces: int) -> str:

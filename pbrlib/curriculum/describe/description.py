@@ -71,11 +71,17 @@ def describe(
     rows: Sequence[IndexRow] | None = None,
     curricula: Sequence[Curriculum] = (),
 ) -> Described:
-    """A curriculum resolved to plain values, with what follows from them.
+    """Describe a curriculum as JSON values: its settings, and the values derived from them.
 
-    ``rows``, the index of a shard set, gives the number of steps; without it a phase knows its steps only
-    if it bounds its epochs. ``curricula``, the curricula beside this one, tells what a phase that begins from
-    one of them draws anew. Rates are those of the first step, the peak, and the last step.
+    Learning rates are those of the first step, the peak and the last step.
+
+    Args:
+        curriculum: The curriculum.
+        runtime: Workers, devices and precision.
+        rows: The index of the data; without it, the number of steps is known only for phases that set
+            ``steps_per_epoch``.
+        curricula: The curricula of the same command; they determine the parameters that a phase with a donor
+            of another role initialises.
     """
     batch_scale, curriculum = curriculum.batch_scale, scaled(curriculum)
     networks = networks_of(curriculum.task)
@@ -111,7 +117,7 @@ def _network(task: TaskSpec, curricula: Sequence[Curriculum]) -> Described:
 
 
 def parameters_of(curriculum: Curriculum, *, curricula: Sequence[Curriculum]) -> int | None:
-    """Return how many parameters the network of a curriculum has; None where a network outside decides."""
+    """Return the number of parameters of a network; None if it depends on an unknown outside network."""
     found: int | None = _network(curriculum.task, curricula)["parameters"]
     return found
 
@@ -121,7 +127,7 @@ def _count(network: nn.Module) -> int:
 
 
 def _condition_channels(task: TaskSpec, curricula: Sequence[Curriculum]) -> int | None:
-    """Those of the segmentation that a map network is conditioned on, where its curriculum is known."""
+    """Return the number of channels that condition a map network; None if its segmentation is unknown."""
     reference = frozen_networks(task).get("segformer")
     donor = None if reference is None else parse_donor(reference)
     for other in curricula:
@@ -166,7 +172,7 @@ def _phase(
 
 
 def _learning(phase: PhaseSpec, networks: Mapping[str, nn.Module], *, steps_per_epoch: int) -> Described:
-    """What the only player learns with, or below ``players`` what each of several does."""
+    """Describe optimizer, schedule and loss of the only player, or of each player below ``players``."""
     described: dict[str, Described] = {}
     for player in phase.by_player():
         epochs = phase.epochs - player.spec.start_epoch
@@ -193,7 +199,7 @@ def _player(player: PhasePlayer, groups: list[Described]) -> Described:
 def _drawn_anew(
     reference: str | None, curriculum: Curriculum, curricula: Sequence[Curriculum]
 ) -> Described | None:
-    """Return the channels and tensors that a donor of another role does not provide; None if unknown."""
+    """Return the channels and tensors that a donor of another role does not have; None if unknown."""
     donor = None if reference is None else parse_donor(reference, own_phases=tuple(curriculum.phases))
     tasks = {other.name: other.task for other in curricula}
     if not isinstance(donor, OtherCurriculum) or donor.curriculum not in tasks:
@@ -234,15 +240,15 @@ def epoch_figures(phase: PhaseSpec, task: TaskSpec, rows: Sequence[IndexRow] | N
 
 
 def _balance(phase: PhaseSpec, task: TaskSpec) -> list[str]:
-    """What counters the rarity of classes; only a segmentation weighs its loss by class."""
-    weighed = task.kind == "segmentation" and phase.balance.class_weights
-    return [*(["class weights w_c"] if weighed else []), *phrases(phase.balance)]
+    """Describe the measures against rare classes; only segmentation has class weights."""
+    is_weighted = task.kind == "segmentation" and phase.balance.class_weights
+    return [*(["class weights w_c"] if is_weighted else []), *phrases(phase.balance)]
 
 
 def _minority_tiles(
     phase: PhaseSpec, task: TaskSpec, rows: Sequence[IndexRow] | None
 ) -> dict[str, int] | None:
-    """How many minority tiles each source has to draw from; None where none are drawn or data is unknown."""
+    """Return the number of minority tiles of each source; None if none are drawn or the data is unknown."""
     if rows is None or not phase.balance.minority_tiles:
         return None
     own = merge_classes([row for row in rows if row.source in phase.data], merged_classes(task))

@@ -17,22 +17,22 @@ def plain_table() -> Table:
 
 
 def joined(phrases: Iterable[str]) -> list[str]:
-    """Return phrases with a comma behind each but the last; ``-`` for none."""
+    """Return phrases with a comma after each but the last; ``-`` if there are none."""
     listed = list(phrases) or ["-"]
     return [f"{phrase}, " for phrase in listed[:-1]] + listed[-1:]
 
 
 def labelled_lines(rows: Sequence[tuple[str, Sequence[str]]]) -> Table:
-    """Return labels beside phrases, which are broken into lines between phrases only."""
+    """Return a table of labels and phrases; lines are broken only between phrases."""
     table = Table.grid(padding=(0, 1))
     table.add_column(style="dim", min_width=LABEL_WIDTH - 1, no_wrap=True)
     table.add_column(overflow="fold")
     for label, phrases in rows:
-        table.add_row(label, Text("\n".join(_set(phrases, width=WIDTH - LABEL_WIDTH))))
+        table.add_row(label, Text("\n".join(_wrap(phrases, width=WIDTH - LABEL_WIDTH))))
     return table
 
 
-def _set(phrases: Sequence[str], *, width: int) -> list[str]:
+def _wrap(phrases: Sequence[str], *, width: int) -> list[str]:
     lines = [""]
     for phrase in phrases:
         if lines[-1] and len(lines[-1]) + len(phrase.rstrip()) > width:
@@ -42,5 +42,5 @@ def _set(phrases: Sequence[str], *, width: int) -> list[str]:
 
 
 def grouped(number: int) -> str:
-    """Format a whole number with gaps between its thousands."""
+    """Format a whole number with spaces between thousands."""
     return f"{number:,}".replace(",", " ")

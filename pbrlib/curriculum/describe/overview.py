@@ -1,4 +1,4 @@
-"""The progress of a ladder: the state of every phase, as data for ``RUNS/ladder.json`` and as table rows."""
+"""Tracks the progress of a ladder: the state of every phase, for ``RUNS/ladder.json`` and for tables."""
 
 from __future__ import annotations
 
@@ -20,20 +20,32 @@ from pbrlib.train.runtimespec import Selection
 
 FORMAT_VERSION = 1
 
-RungState = Literal["waiting", "training", "finished", "finished before", "stopped"]
-"""``finished before``: by an earlier command; ``stopped``: by an error, its gate or an interrupt."""
+PhaseState = Literal["waiting", "training", "finished", "finished before", "stopped"]
+"""``finished before``: finished by an earlier command; ``stopped``: by an error, gate or interrupt."""
 
 COLUMNS = ("phase", "state", "best", "steps", "time", "checkpoint")
 
 
 @dataclass(frozen=True)
-class Rung:
-    """One phase of a ladder.
+class PhaseProgress:
+    """The progress of one phase.
 
-    ``stage`` is what an attempt does before its first batch, None after it;
-    ``best`` is the best value of the selection's metric so far, ``step`` the number of finished steps,
-    ``seconds`` what they took since the phase was started last, ``checkpoint`` the best one of a finished
-    phase, relative to the runs directory. ``error`` says what stopped it.
+    Attributes:
+        curriculum: Name of the curriculum.
+        phase: Name of the phase.
+        selection: The metric that selects the best checkpoint.
+        batch: Samples per step.
+        total_steps: Number of steps of the phase.
+        state: State of the phase.
+        stage: Stage of an attempt before its first batch; None after that.
+        fingerprint: Fingerprint of the phase; None before it is started.
+        best: The best value of the selection metric so far.
+        step: Number of finished steps.
+        seconds: Time since the last start of the phase.
+        seconds_left: Estimated time until the end.
+        checkpoint: The best checkpoint of a finished phase, relative to the runs directory.
+        gate: Result of the gate of a finished phase.
+        error: The error that stopped the phase.
     """
 
     curriculum: str
@@ -41,7 +53,7 @@ class Rung:
     selection: Selection
     batch: int
     total_steps: int
-    state: RungState = "waiting"
+    state: PhaseState = "waiting"
     stage: str | None = None
     fingerprint: str | None = None
     best: float | None = None
@@ -54,7 +66,7 @@ class Rung:
 
     @property
     def name(self) -> str:
-        """As in a reference to a donor's phase, with a slash."""
+        """The name with the curriculum, such as ``segformer/S1``."""
         return f"{self.curriculum}/{self.phase}"
 
     @property
@@ -64,31 +76,31 @@ class Rung:
 
     @property
     def samples(self) -> tuple[int, int]:
-        """Those seen and all; of a finished phase all, even if it ended early."""
+        """Number of samples seen and in total; equal for a finished phase, even if it ended early."""
         total = self.total_steps * self.batch
         return (total if self.is_finished else self.step * self.batch), total
 
-    def started(self, fingerprint: str) -> Rung:
-        """Resolved and about to train."""
+    def started(self, fingerprint: str) -> PhaseProgress:
+        """Return the phase in state ``training``, before its first step."""
         return replace(self, state="training", stage="starting", fingerprint=fingerprint, seconds=0.0)
 
-    def reached(self, stage: str | None) -> Rung:
-        """With the stage of an attempt's start; None: it trains. How long the rest takes is not known yet."""
+    def at_stage(self, stage: str | None) -> PhaseProgress:
+        """Return the phase at a stage of its start; None is training. The remaining time is unknown."""
         return replace(self, stage=stage, seconds_left=None)
 
-    def after(self, lines: Iterable[Mapping[str, Any]], *, seconds: float) -> Rung:
-        """With what its journal has said since, and the seconds since it was started."""
-        rung = replace(self, seconds=seconds)
+    def with_journal(self, lines: Iterable[Mapping[str, Any]], *, seconds: float) -> PhaseProgress:
+        """Return the phase updated by new lines of its journal and the seconds since its start."""
+        entry = replace(self, seconds=seconds)
         for line in lines:
             if line["kind"] == "step":
                 left = line.get("seconds_left")
-                rung = replace(rung, stage=None, step=line["step"], seconds_left=left)
+                entry = replace(entry, stage=None, step=line["step"], seconds_left=left)
             elif line["kind"] == "validation":
-                rung = replace(rung, best=rung._better(line))
-        return rung
+                entry = replace(entry, best=entry._better(line))
+        return entry
 
     def _better(self, metrics: Mapping[str, float]) -> float | None:
-        # What was not measured is reported where the best checkpoint is chosen.
+        # A metric that was not measured is reported where the best checkpoint is selected.
         value = metrics.get(self.selection.metric, math.nan)
         if math.isnan(value):
             return self.best
@@ -96,8 +108,8 @@ class Rung:
         better = not known or self.selection.score(metrics) > self.selection.score(known)
         return value if better else self.best
 
-    def finished(self, done: FinishedPhase, *, before: bool) -> Rung:
-        """With the record of its end, by this command or by one before."""
+    def finished(self, done: FinishedPhase, *, before: bool) -> PhaseProgress:
+        """Return the phase as finished; ``before`` is true if an earlier command finished it."""
         gate = done.gate or {}
         forced: Literal["forced", "closed"] = "forced" if gate.get("forced") is not None else "closed"
         return replace(
@@ -113,12 +125,12 @@ class Rung:
             gate=("passed" if gate["passed"] else forced) if gate else None,
         )
 
-    def stopped(self, error: str) -> Rung:
+    def stopped(self, error: str) -> PhaseProgress:
         """Return the phase with the error that ended it."""
         return replace(self, state="stopped", stage=None, seconds_left=None, error=error)
 
     def as_data(self) -> dict[str, Any]:
-        """Plain values; what is not a number, or not known, is None."""
+        """Return the phase as JSON values; unknown and non-finite numbers are None."""
         figures = {"best": self.best, "seconds": self.seconds, "seconds_left": self.seconds_left}
         return {
             "curriculum": self.curriculum,
@@ -137,70 +149,70 @@ class Rung:
         }
 
     def row(self) -> tuple[str, ...]:
-        """One cell for each of ``COLUMNS``."""
+        """Return the table row, with one cell for each of ``COLUMNS``."""
         metric = self.selection.metric.removeprefix("val/")
         best = "" if self.best is None else f"{metric} {self.best:.4f}"
         state = f"{self.state}, gate {self.gate}" if self.gate in ("forced", "closed") else self.state
         state = self.stage or state
         time = "" if self.seconds is None else duration(self.seconds)
-        # The first column names the curriculum already.
+        # The first column already has the name of the curriculum.
         checkpoint = (self.checkpoint or "").removeprefix(f"{self.curriculum}/")
         return self.name, state, best, f"{self.step}/{self.total_steps}", time, checkpoint
 
 
 @dataclass(frozen=True)
-class Overview:
-    """All phases that one command trains, and who trains them since when.
+class LadderProgress:
+    """The progress of all phases that one command trains, with the process that trains them.
 
-    ``ended`` is set when the command trains no more, whether it has come to the top or not.
+    ``ended`` is true once the command has stopped training, with or without success.
     """
 
     waves: tuple[tuple[str, ...], ...]
-    rungs: tuple[Rung, ...]
+    phases: tuple[PhaseProgress, ...]
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     host: str = field(default_factory=socket.gethostname)
     pid: int = field(default_factory=os.getpid)
     ended: bool = False
 
-    def rung(self, curriculum: str, phase: str) -> Rung:
-        """One of the phases."""
-        return next(rung for rung in self.rungs if (rung.curriculum, rung.phase) == (curriculum, phase))
+    def phase(self, curriculum: str, phase: str) -> PhaseProgress:
+        """Return the progress of one phase."""
+        return next(entry for entry in self.phases if (entry.curriculum, entry.phase) == (curriculum, phase))
 
-    def having(self, changed: Rung) -> Overview:
-        """With a rung in the place of that with its name."""
-        rungs = tuple(changed if rung.name == changed.name else rung for rung in self.rungs)
-        return replace(self, rungs=rungs)
+    def with_phase(self, changed: PhaseProgress) -> LadderProgress:
+        """Return the progress with one phase replaced."""
+        phases = tuple(changed if entry.name == changed.name else entry for entry in self.phases)
+        return replace(self, phases=phases)
 
-    def end(self, error: str | None = None) -> Overview:
-        """The command trains no more; phases that still do are stopped by the ``error``."""
-        rungs = tuple(
-            rung.stopped(error) if error and rung.state == "training" else rung for rung in self.rungs
+    def end(self, error: str | None = None) -> LadderProgress:
+        """Return the progress at the end of the command; an ``error`` stops the phases in training."""
+        phases = tuple(
+            entry.stopped(error) if error and entry.state == "training" else entry for entry in self.phases
         )
-        return replace(self, rungs=rungs, ended=True)
+        return replace(self, phases=phases, ended=True)
 
     @property
     def state(self) -> Literal["training", "finished", "stopped"]:
-        """Of the whole."""
+        """State of the command."""
         if not self.ended:
             return "training"
-        return "finished" if all(rung.is_finished for rung in self.rungs) else "stopped"
+        return "finished" if all(entry.is_finished for entry in self.phases) else "stopped"
 
     @property
     def num_finished(self) -> int:
         """Number of finished phases."""
-        return sum(rung.is_finished for rung in self.rungs)
+        return sum(entry.is_finished for entry in self.phases)
 
     @property
     def share(self) -> float:
-        """Of all samples, those seen; in [0, 1]."""
-        seen = sum(rung.samples[0] for rung in self.rungs)
-        return seen / max(sum(rung.samples[1] for rung in self.rungs), 1)
+        """Share of the samples seen so far, in [0, 1]."""
+        seen = sum(entry.samples[0] for entry in self.phases)
+        return seen / max(sum(entry.samples[1] for entry in self.phases), 1)
 
     def sentence(self, now: datetime) -> str:
-        """The whole in a line."""
+        """Return a one-line summary: finished phases, share of the samples, elapsed time."""
         elapsed = duration((now - self.started).total_seconds())
         return (
-            f"{self.num_finished} of {len(self.rungs)} phases, "
+            f"{self.num_finished} of {len(self.phases)} phases, "
             f"{100 * self.share:.0f} % of all samples, {elapsed}"
         )
 
@@ -216,22 +228,26 @@ class Overview:
             "phases_finished": self.num_finished,
             "share_of_samples": round(self.share, 4),
             "waves": [list(wave) for wave in self.waves],
-            "phases": [rung.as_data() for rung in self.rungs],
+            "phases": [entry.as_data() for entry in self.phases],
         }
 
 
-def overview_of(ladder: Ladder, *, phases: Mapping[str, Sequence[str]], rows: Sequence[IndexRow]) -> Overview:
-    """The overview before anything has begun; ``phases`` are those to train, by curriculum."""
-    rungs = []
+def overview_of(
+    ladder: Ladder, *, phases: Mapping[str, Sequence[str]], rows: Sequence[IndexRow]
+) -> LadderProgress:
+    """Return the progress before the first phase; ``phases`` are the phases to train by curriculum."""
+    entries = []
     for curriculum in map(scaled, ladder.curricula):
         for name in phases[curriculum.name]:
             phase = curriculum.phases[name]
             steps: int = epoch_figures(phase, curriculum.task, rows)["total_steps"]
-            rungs.append(
-                Rung(curriculum.name, name, selection=phase.select, batch=phase.batch, total_steps=steps)
+            entries.append(
+                PhaseProgress(
+                    curriculum.name, name, selection=phase.select, batch=phase.batch, total_steps=steps
+                )
             )
     waves = tuple(tuple(entry.curriculum.name for entry in wave) for wave in ladder.waves)
-    return Overview(waves, tuple(rungs))
+    return LadderProgress(waves, tuple(entries))
 
 
 def _is_number(value: float | None) -> bool:

@@ -10,7 +10,7 @@ from pbrlib.spec import Spec
 
 
 def phrases(spec: Spec) -> list[str]:
-    """What a spec sets apart from its defaults: ``flip``, ``sky_photometric(p 0.6)``."""
+    """Return the values of a spec that differ from the defaults, such as ``sky_photometric(p 0.6)``."""
     found = []
     for name, field in type(spec).model_fields.items():
         value = getattr(spec, name)
@@ -32,7 +32,7 @@ def _phrase(name: str, value: Any) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``1 h 05 min``, ``3 min 20 s`` or ``45 s``."""
+    """Format a duration as ``1 h 05 min``, ``3 min 20 s`` or ``45 s``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -41,7 +41,7 @@ def duration(seconds: float) -> str:
 
 
 def size(num_bytes: float) -> str:
-    """``640 KB``, ``1.3 MB``, ``27 GB``: two or three digits, thousands of thousands."""
+    """Format a size in decimal units with one to three digits: ``640 KB``, ``1.3 MB``, ``27 GB``."""
     for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if num_bytes >= factor:
             value = num_bytes / factor

@@ -19,10 +19,10 @@ from pbrlib.tasks.taskspec import maps_read, target_map
 
 
 def preview(curriculum: Curriculum, phase: str, *, shards: DataSet, count: int) -> bytes:
-    """The first ``count`` draws of a phase before and after augmentation, as a PNG file.
+    """Render the first ``count`` draws of a phase before and after augmentation, as a PNG file.
 
-    Masks are shown whatever the task reads. The changes of samples without a label, which take a trained
-    segmentation, are not among them.
+    Masks are always shown. The augmentation of samples without a label is not shown, since it needs a trained
+    segmentation.
 
     Raises:
         DataError: The shard set has no texture for the phase, or is damaged.
@@ -45,7 +45,7 @@ def preview(curriculum: Curriculum, phase: str, *, shards: DataSet, count: int) 
 
 
 def _caption(draw: dict[str, Any], shards: DataSet) -> str:
-    """The materials of a draw with their classes and windows."""
+    """Return the caption of a draw: its materials with their classes and windows."""
     parts = []
     for part in parts_of(draw):
         row = shards.rows[part["sample"]]

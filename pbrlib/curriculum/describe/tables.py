@@ -14,7 +14,7 @@ from pbrlib.curriculum.describe.layout import LABEL_WIDTH, grouped, joined, labe
 
 
 def render_ladder(described: Described) -> RenderableType:
-    """The runtime, the waves, and every curriculum of them."""
+    """Render the runtime, the data, the waves and every curriculum of a ladder."""
     return Group(
         _title("ladder"),
         labelled_lines([("runtime", joined(_runtime(described["runtime"]))), *_data(described["data"])]),
@@ -26,7 +26,7 @@ def render_ladder(described: Described) -> RenderableType:
 
 
 def render(described: Described) -> RenderableType:
-    """The overview of one curriculum, and a block for each of its phases."""
+    """Render the overview of one curriculum, and a block for each of its phases."""
     title = f"{described['name']}: {described['task']['kind']}, seed {described['seed']}"
     if (scale := described["batch_scale"]) is not None:
         title += f", batches x {scale['factor']} (rates: {scale['learning_rate']})"
@@ -44,8 +44,8 @@ def render(described: Described) -> RenderableType:
             continue
         blocks.append(labelled_lines(_details(phase)))
         for player, own in players.items():
-            wakes = [f"from epoch {own['start_epoch']}"] if own["start_epoch"] else []
-            blocks += [labelled_lines([("player", joined([player, *wakes])), *_learning(own)]), _groups(own)]
+            start = [f"from epoch {own['start_epoch']}"] if own["start_epoch"] else []
+            blocks += [labelled_lines([("player", joined([player, *start])), *_learning(own)]), _groups(own)]
     return Group(*blocks, Text())
 
 
@@ -54,31 +54,30 @@ def _title(text: str) -> Rule:
 
 
 def _runtime(spec: Described) -> list[str]:
-    """What a runtime file says that bears on a plan."""
+    """Return the settings of the runtime that matter in a plan."""
     workers = f"{spec['workers']} worker{'s' if spec['workers'] > 1 else ''} on {spec['device']}"
-    most = spec.get("batch_per_device")
-    pieces = [] if most is None else [f"at most {most} samples at once on each"]
+    batch = spec.get("batch_per_device")
+    pieces = [] if batch is None else [f"at most {batch} samples per device at a time"]
     cache = spec.get("tile_cache")
     pieces += ["compiled"] if spec["compile"] else []
     if cache is not None:
-        pieces.append(
-            f"{cache['gib']:g} GiB of decoded tiles on each node, in {cache.get('folder', 'its /tmp')}"
-        )
+        folder = cache.get("folder", "the temporary folder")
+        pieces.append(f"a tile cache of {cache['gib']:g} GiB on each node, in {folder}")
     return [workers, spec["precision"], *pieces]
 
 
 def _data(data: Described | None) -> list[tuple[str, list[str]]]:
-    """The places of the data, its sources, and the names of the curricula that other sources feed."""
+    """Return the rows about the data: locations, sources, and renamed sources."""
     if data is None:
         return []
     counts = [f"{source} ({grouped(count)} materials)" for source, count in data["materials"].items()]
-    fed = [f"{name} is fed from {source}" for name, source in data["sources"].items()]
-    return [("data", joined(data["places"])), ("sources", joined([*counts, *fed]))]
+    renamed = [f"{name} is {source}" for name, source in data["sources"].items()]
+    return [("data", joined(data["places"])), ("sources", joined([*counts, *renamed]))]
 
 
 def _waves(described: Described) -> Table:
     table = plain_table()
-    for column in ("wave", "curriculum", "builds on", "phases"):
+    for column in ("wave", "curriculum", "depends on", "phases"):
         table.add_column(column, no_wrap=True)
     for column in ("epochs", "steps", "samples"):
         table.add_column(column, justify="right")
@@ -101,7 +100,7 @@ def _waves(described: Described) -> Table:
 
 
 def _donors(curriculum: Described) -> list[str]:
-    """The networks from outside that a curriculum holds frozen or begins from."""
+    """Return the outside networks that a curriculum starts from or uses frozen."""
     own = curriculum["phases"]
     starts = [phase["starts_from"] for phase in own.values() if phase["starts_from"]]
     return list(
@@ -115,23 +114,23 @@ def _span(names: Sequence[str]) -> str:
 
 def _about(described: Described) -> list[tuple[str, list[str]]]:
     network, model = described["network"], described["task"]["model"]
-    reads = [f"{name} {channels}" for name, channels in network["inputs"].items()]
+    inputs = [f"{name} {channels}" for name, channels in network["inputs"].items()]
     sizes = {key: value for key, value in model.items() if key not in ("kind", "pretrained")}
     shape = [f"{model['kind']} {model.get('backbone', '')}".strip()]
     shape += [f"{key} {_value(value)}" for key, value in sizes.items() if key != "backbone"]
     if model.get("pretrained", "none") != "none":
-        shape.append(f"weights of {model['pretrained']}")
+        shape.append(f"pretrained weights {model['pretrained']}")
     if (count := network["parameters"]) is not None:
         shape.append(f"{count / 1e6:.1f} M parameters")
     about = [
         ("network", joined(shape)),
-        ("reads", [f"{sum(network['inputs'].values())} channels: ", *joined(reads)]),
-        ("answers", joined(name if n == 1 else f"{name} {n}" for name, n in network["outputs"].items())),
+        ("inputs", [f"{sum(network['inputs'].values())} channels: ", *joined(inputs)]),
+        ("outputs", joined(name if n == 1 else f"{name} {n}" for name, n in network["outputs"].items())),
     ]
     if described["frozen_networks"]:
         frozen = list(described["frozen_networks"].values())
         if (channels := network["condition_channels"]) is not None:
-            frozen[0] += f" (conditions it by {channels} channels)"
+            frozen[0] += f" ({channels} channels of conditioning)"
         about.append(("frozen", joined(frozen)))
     return about
 
@@ -144,13 +143,13 @@ def _overview(described: Described) -> Table:
     table = plain_table()
     for column in ("phase", "starts from", "data"):
         table.add_column(column, no_wrap=True)
-    for column in ("crop", "batch", "per worker", "in pieces", "epochs", "steps each", "steps"):
+    for column in ("crop", "batch", "per worker", "micro-batches", "epochs", "steps/epoch", "steps"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, phase in described["phases"].items():
         known = phase["total_steps"] is not None
         table.add_row(
             Text(name),
-            Text(phase["starts_from"] or "fresh"),
+            Text(phase["starts_from"] or "fresh weights"),
             Text(_mix(phase["data"])),
             str(phase["crop"]),
             str(phase["batch"]),
@@ -171,40 +170,40 @@ def _shares(parts: Sequence[int]) -> str:
 
 
 def _heading(name: str, phase: Described) -> Text:
-    """The name of a phase and its figures of the overview, in a line."""
-    begins = "fresh" if phase["starts_from"] is None else f"from {phase['starts_from']}"
+    """Return the heading of a phase: its name and the values of its overview, in one line."""
+    weights = "fresh weights" if phase["starts_from"] is None else f"from {phase['starts_from']}"
     steps = phase["steps_per_epoch"]
     length = f"{phase['epochs']} epochs" + (f" of {grouped(steps)} steps" if steps is not None else "")
-    figures = [begins, _mix(phase["data"]), f"crop {phase['crop']}", f"batch {phase['batch']}", length]
+    figures = [weights, _mix(phase["data"]), f"crop {phase['crop']}", f"batch {phase['batch']}", length]
     return Text.assemble((f"{name:<{LABEL_WIDTH}}", "bold"), ", ".join(figures))
 
 
 def _learning(player: Described) -> list[tuple[str, list[str]]]:
-    """What a block says of a player."""
+    """Return the rows about loss and schedule of a player."""
     rows = [("loss", _loss(player["loss"]["formula"]))]
     if gammas := _gammas(player["loss"]["terms"]):
         rows.append(("gamma", gammas))
-    limit = f"gradient norm at most {player['grad_clip']:g}"
+    limit = f"gradient norm clipped at {player['grad_clip']:g}"
     rows.append(("schedule", joined([player["schedule"]["text"], limit])))
     return rows
 
 
 def _groups(player: Described) -> Table:
-    """The rates of a player's groups."""
+    """Return the table of a player's parameter groups with their learning rates."""
     groups = player["groups"]
     return _rates(groups, _stages(part for group in groups for part in group["parts"]))
 
 
 def _details(phase: Described) -> list[tuple[str, list[str]]]:
-    """What a block says of a phase: labels, and phrases that stay whole."""
+    """Return the rows about the data, validation and gate of a phase: labels and phrases."""
     rows = [("augment", joined(phase["text"]["augment"]))]
     rows.append(("balance", [*joined(phase["text"]["balance"]), *_tiles(phase["minority_tiles"])]))
     if mosaic := phase["mosaic"]:
         shares = f"{mosaic['two']:.0%} in halves, {mosaic['four']:.0%} in quarters"
         rows.append(("mosaic", [f"of {', '.join(mosaic['sources'])} ", shares]))
-    if (anew := phase["drawn_anew"]) is not None:
-        inputs = dict.fromkeys(channel.rpartition(".")[0] for channel in anew["channels"])
-        rows.append(("drawn anew", joined([*(f"input {name}" for name in inputs), *anew["tensors"]])))
+    if (new := phase["drawn_anew"]) is not None:
+        inputs = dict.fromkeys(channel.rpartition(".")[0] for channel in new["channels"])
+        rows.append(("initialise", joined([*(f"input {name}" for name in inputs), *new["tensors"]])))
     rows.append(("validation", joined(_validation(phase))))
     if (gate := phase["gate"]) is not None:
         limits = joined([f"{source} at most {ratio:g} x" for source, ratio in gate["ratios"].items()])
@@ -212,7 +211,7 @@ def _details(phase: Described) -> list[tuple[str, list[str]]]:
         rows.append(("gate", [f"against {gate['against']}: ", *limits, over]))
     if phase["left_out"]:
         rows.append(("left out", joined([f"{n} with {why}" for why, n in phase["left_out"].items()])))
-    rows += [("departs" if number == 0 else "", [text]) for number, text in enumerate(phase["departures"])]
+    rows += [("departures" if number == 0 else "", [text]) for number, text in enumerate(phase["departures"])]
     return rows
 
 
@@ -230,16 +229,16 @@ def _tiles(found: Mapping[str, int] | None) -> list[str]:
     if found is None:
         return []
     counts = (f"{grouped(count) if count else 'none'} in {name}" for name, count in found.items())
-    return [f" (minority tiles to draw: {', '.join(counts)})"]
+    return [f" (minority tiles: {', '.join(counts)})"]
 
 
 def _validation(phase: Described) -> list[str]:
     select, steps = phase["select"], phase["segment_steps"]
-    often = "every epoch" if steps in (None, phase["steps_per_epoch"]) else f"every {grouped(steps)} steps"
-    kept = f"{often}, keeps the {'highest' if select['mode'] == 'max' else 'lowest'} {select['metric']}"
+    interval = "every epoch" if steps in (None, phase["steps_per_epoch"]) else f"every {grouped(steps)} steps"
+    kept = f"{interval}, keeps the {'highest' if select['mode'] == 'max' else 'lowest'} {select['metric']}"
     if phase["plateau"] is None:
         return [kept]
-    return [kept, f"ends after {phase['plateau']} epochs without a better one"]
+    return [kept, f"ends after {phase['plateau']} epochs without improvement"]
 
 
 def _mix(data: Mapping[str, float]) -> str:
@@ -252,8 +251,8 @@ def _stages(parts: Iterable[str]) -> list[str]:
     return sorted({part for part in parts if part.startswith("encoder.stages.")})
 
 
-def _held(parts: Sequence[str], *, stages: Sequence[str]) -> str:
-    """The parts of a group; of the encoder the stages, unless it is whole."""
+def _group_parts(parts: Sequence[str], *, stages: Sequence[str]) -> str:
+    """Return the parts of a group as text; encoder stages are listed unless all are in the group."""
     own = _stages(parts)
     numbers = " ".join(stage.rpartition(".")[2] for stage in own)
     encoder = [] if not own else ["encoder" if len(own) == len(stages) else f"encoder {numbers}"]
@@ -261,23 +260,23 @@ def _held(parts: Sequence[str], *, stages: Sequence[str]) -> str:
 
 
 def _rank(members: Sequence[Described], *, stages: Sequence[str]) -> int:
-    """Where a group stands in the way of a picture through the network."""
-    way = [*stages, "film", "decoder", "head"]
-    return min(way.index(part) for member in members for part in member["parts"])
+    """Return the position of a group in the forward pass."""
+    order = [*stages, "film", "decoder", "head"]
+    return min(order.index(part) for member in members for part in member["parts"])
 
 
 def _rates(groups: Sequence[Described], stages: Sequence[str]) -> Table:
-    """One line a group; parameters without weight decay share the line of those with it."""
+    """Build a table with one row per group; parameters without weight decay are in the row of the group."""
     table = plain_table()
     table.add_column("group", min_width=16, no_wrap=True)
-    table.add_column("holds", min_width=22, no_wrap=True)
+    table.add_column("parts", min_width=22, no_wrap=True)
     for column in ("first rate", "peak", "last", "layer factor", "weight decay", "tensors"):
         table.add_column(column, justify="right", no_wrap=True)
     lines: dict[str, list[Described]] = {}
     for group in groups:
         lines.setdefault(group["name"].removesuffix("/no_decay"), []).append(group)
     for name, members in sorted(lines.items(), key=lambda line: _rank(line[1], stages=stages)):
-        parts = _held(
+        parts = _group_parts(
             list(dict.fromkeys(part for member in members for part in member["parts"])), stages=stages
         )
         tensors = str(sum(member["tensors"] for member in members))

@@ -1,4 +1,4 @@
-"""The hyperparameters of a phase as plain values, for TensorBoard and tables."""
+"""Collects the hyperparameters of a phase as plain values, for TensorBoard and tables."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ Tag = str | int | float
 
 
 def tags_of(curriculum: Curriculum, phase: str, *, networks: Mapping[str, AnyNetwork]) -> dict[str, Tag]:
-    """The tags of a phase of a scaled curriculum; ``networks`` are by player, and may lie on the meta device.
+    """Return the tags of a phase of a scaled curriculum.
 
-    ``freeze_depth`` counts the encoder stages that are frozen whole, ``rate/GROUP`` are peak rates. Each of
-    several players has tags of its own: ``loss/PLAYER``, ``rate/PLAYER/GROUP``.
+    ``networks`` are by player, and may be on the meta device. ``freeze_depth`` is the number of fully frozen
+    encoder stages, ``rate/GROUP`` is a peak learning rate. With several players, the names contain the
+    player: ``loss/PLAYER``, ``rate/PLAYER/GROUP``.
     """
     spec = curriculum.phases[phase]
     own: dict[str, Tag] = {}
@@ -43,12 +44,12 @@ def tags_of(curriculum: Curriculum, phase: str, *, networks: Mapping[str, AnyNet
 
 
 def _learning(player: PhasePlayer, network: AnyNetwork) -> dict[str, Tag]:
-    """What one player learns with."""
+    """Return the tags of one player: optimizer, schedule, loss and frozen parts."""
     optimizer = player.spec.optimizer
-    held = frozen_prefixes(network, optimizer)
+    frozen = frozen_prefixes(network, optimizer)
     tags: dict[str, Tag] = {
-        "freeze_depth": _stages_frozen(network, held),
-        "frozen": ", ".join(held) or "nothing",
+        "freeze_depth": _num_frozen_stages(network, frozen),
+        "frozen": ", ".join(frozen) or "nothing",
         "optimizer": optimizer.kind,
         "weight_decay": optimizer.weight_decay,
         "layer_decay": optimizer.layer_decay or 1.0,
@@ -63,17 +64,17 @@ def _learning(player: PhasePlayer, network: AnyNetwork) -> dict[str, Tag]:
 
 
 def _rates(player: PhasePlayer, network: AnyNetwork) -> dict[str, Tag]:
-    whose = "" if player.name is None else f"{player.name}/"
+    prefix = "" if player.name is None else f"{player.name}/"
     groups = parameter_groups(network, player.spec.optimizer)
-    return {f"rate/{whose}{group.name}": group.lr for group in groups if not group.frozen}
+    return {f"rate/{prefix}{group.name}": group.lr for group in groups if not group.frozen}
 
 
-def _stages_frozen(network: AnyNetwork, held: tuple[str, ...]) -> int:
-    """Return the encoder stages with only frozen parameters."""
-    learns: dict[int, bool] = {}
+def _num_frozen_stages(network: AnyNetwork, prefixes: tuple[str, ...]) -> int:
+    """Return the number of encoder stages with only frozen parameters."""
+    is_trained: dict[int, bool] = {}
     for name, _ in network.named_parameters():
         stage = stage_of(name)
         if stage is not None:
-            frozen = any(name.startswith(f"{prefix}.") for prefix in held)
-            learns[stage] = learns.get(stage, False) or not frozen
-    return sum(not one for one in learns.values())
+            frozen = any(name.startswith(f"{prefix}.") for prefix in prefixes)
+            is_trained[stage] = is_trained.get(stage, False) or not frozen
+    return sum(not trained for trained in is_trained.values())

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pbrlib.curriculum.config.load import load_curriculum, parse_curriculum
-from pbrlib.curriculum.config.yamlfile import MOST_BYTES, parse_yaml, read_yaml
+from pbrlib.curriculum.config.yamlfile import MAX_BYTES, parse_yaml, read_yaml
 from pbrlib.errors import ConfigError
 from tests.conftest import SEGFORMER
 
@@ -72,25 +72,25 @@ def test_an_alias_that_is_used_twice_is_written_out() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a: &a [*a]", r"it:1:4: .*holds itself"),
-        ("[" * 100_000, "nested too deeply"),
+        ("a: &a [*a]", r"it:1:4: got a value that contains itself"),
+        ("[" * 100_000, "got deeply nested values"),
         ("a: " + "[" * 60 + "]" * 60, "50 levels"),
-        ("a: 0x" + "F" * 9000, "it:1:4: .*more than 64 bits"),
-        ("a: " + "9" * 9000, "it:1:4: .*not a value of its type"),
-        ("a: !!timestamp x", "it:1:4: .*not a value of its type"),
-        ("a: !!bool x", "it:1:4: .*not a value of its type"),
-        ("a: !!int ''", "it:1:4: .*not a value of its type"),
-        ("a: 2001-99-99", "it:1:4: .*not a value of its type"),
+        ("a: 0x" + "F" * 9000, "it:1:4: got a whole number of more than 64 bits"),
+        ("a: " + "9" * 9000, "it:1:4: got an invalid value"),
+        ("a: !!timestamp x", "it:1:4: got an invalid value"),
+        ("a: !!bool x", "it:1:4: got an invalid value"),
+        ("a: !!int ''", "it:1:4: got an invalid value"),
+        ("a: 2001-99-99", "it:1:4: got an invalid value"),
         ("a: !!map 3", "it: not readable"),
         (r'a: "\UFFFFFFFF"', "it: not readable"),
-        (r'a: "\ud800"', "it:1:4: .*half a surrogate pair"),
-        ("a: 1\na: 2", "it:2:1: the key 'a' stands twice"),
+        (r'a: "\ud800"', "it:1:4: got half of a surrogate pair"),
+        ("a: 1\na: 2", "it:2:1: got the key 'a' twice"),
         ("a:\n\tb: 1", "it:2:1: got a tab; expected spaces"),
         ("\0", "it: not readable"),
-        ("#" * (MOST_BYTES + 1), "it: longer than"),
+        ("#" * (MAX_BYTES + 1), "it: got more than"),
     ],
 )
-def test_what_is_no_plain_value_names_its_place(text: str, words: str) -> None:
+def test_invalid_values_are_reported_with_their_position(text: str, words: str) -> None:
     began = time.monotonic()
     with pytest.raises(ConfigError, match=words):
         parse_yaml(text, place="it")
@@ -106,7 +106,7 @@ def test_a_number_that_is_not_finite_is_refused_by_its_address(number: str) -> N
 def test_code_in_a_configuration_is_not_run(tmp_path: Path) -> None:
     mark = tmp_path / "ran"
     attack = f"name: !!python/object/apply:os.system ['touch {mark}']"
-    with pytest.raises(ConfigError, match=r"python/object/apply:os\.system is not allowed"):
+    with pytest.raises(ConfigError, match=r"got the tag .*python/object/apply:os\.system; expected plain"):
         parse_curriculum(SEGFORMER.replace("name: segformer", attack))
     assert not mark.exists()
     yaml.unsafe_load(attack)  # the attack itself works
@@ -117,5 +117,5 @@ def test_a_file_longer_than_any_configuration_is_not_read_whole(tmp_path: Path) 
     file = tmp_path / "long.yaml"
     with file.open("wb") as sparse:
         sparse.truncate(1 << 40)
-    with pytest.raises(ConfigError, match=r"long\.yaml: longer than"):
+    with pytest.raises(ConfigError, match=r"long\.yaml: got more than"):
         read_yaml(file)

@@ -21,16 +21,16 @@ def load(folder: Path, content: str | bytes) -> Curriculum:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (SEGFORMER.replace("crop: 64", "crop: ${CROP}"), "Variables of the environment are not read"),
+        (SEGFORMER.replace("crop: 64", "crop: ${CROP}"), "Environment variables are not expanded"),
         (
             SEGFORMER.replace("crop: 64", "crop: 1:04"),
             "got '1:04'; expected a whole number. Write one number",
         ),
-        (SEGFORMER.replace("crop: 64", "crop: 64,5"), "Write a point, not a comma."),
+        (SEGFORMER.replace("crop: 64", "crop: 64,5"), "Write a decimal point instead of the comma."),
         (SEGFORMER.replace("{lr: 1.0e-3}", "{lr: 0,002}"), "got the number 002 as a key; expected a name."),
         (SEGFORMER.replace("{generated: 1.0}", "{generated: 1,5}"), "a decimal fraction with a point"),
         (SEGFORMER.replace("  S0:", "\tS0:"), "got a tab; expected spaces"),
-        (SEGFORMER + "---\nname: two\n", "got a second document; expected one in a file."),
+        (SEGFORMER + "---\nname: two\n", "got a second document; expected one per file."),
         (SEGFORMER.replace("name: segformer", "name: My Run é"), "such as my-run-e"),
         (SEGFORMER.replace("name: segformer", "name: a/b"), "such as a-b"),
         (
@@ -43,7 +43,7 @@ def load(folder: Path, content: str | bytes) -> Curriculum:
         (SEGFORMER.replace("lr: 1.0e-3", "lr: .inf"), "optimizer.lr: got inf; expected a finite number."),
         (
             "base: &b {crop: 64}\n" + SEGFORMER,
-            "base: unknown key for an anchor; expected it at a value that is",
+            "base: unknown key for an anchor; expected the anchor at the first use",
         ),
         ("", "got nothing; expected a mapping."),
         ("# a comment\n", "got nothing; expected a mapping."),

@@ -45,7 +45,7 @@ def test_one_worker_in_fp32_on_a_cpu_trains_as_written() -> None:
         (RuntimeSpec(workers=2, device="cuda"), None),
     ],
 )
-def test_batch_norm_sees_less_than_the_batch(runtime: RuntimeSpec, over: str | None) -> None:
+def test_batch_norm_uses_less_than_the_batch(runtime: RuntimeSpec, over: str | None) -> None:
     said = sentence(SEGFORMER, "S0", runtime)
     assert ("batch norm" in said) == (over is not None)
     if over is not None:
@@ -65,9 +65,13 @@ def test_a_class_too_rare_for_its_weight_is_named_where_the_loss_weighs_classes(
 
 def test_ratio_terms_are_taken_per_micro_batch() -> None:
     runtime = RuntimeSpec(workers=1, batch_per_device=3)
-    assert "Dice: per micro-batch over all workers, 3 a step" in sentence(SEGFORMER, "S0", runtime)
+    assert "Dice: computed per micro-batch over all workers (3 per step)" in sentence(
+        SEGFORMER, "S0", runtime
+    )
     text = ROUGHNESS.replace("roughness", "metallic").replace("focal_relative_l1: 1.0", "focal_tversky: 0.7")
-    assert "FocalTversky: per micro-batch over all workers, 2 a step" in sentence(text, "M0", runtime)
+    assert "FocalTversky: computed per micro-batch over all workers (2 per step)" in sentence(
+        text, "M0", runtime
+    )
     assert "FocalTversky" not in sentence(text, "M0", EXACT)
 
 
@@ -79,12 +83,12 @@ def test_precision_is_named() -> None:
 
 
 @pytest.mark.parametrize(("crop", "scales"), [(32, 2), (64, 3), (160, 4)])
-def test_small_crops_hold_fewer_scales(crop: int, scales: int) -> None:
+def test_small_crops_have_fewer_scales(crop: int, scales: int) -> None:
     said = sentence(ROUGHNESS.replace("crop: 64", f"crop: {crop}"), "M0", EXACT)
-    assert said == f"MS-SSIM: the {scales} finest of 5 scales, since {crop} px hold no more"
+    assert said == f"MS-SSIM: only the {scales} finest of 5 scales, since a crop has {crop} px"
 
 
-def test_a_random_trunk_is_no_lpips() -> None:
+def test_lpips_with_random_weights_is_a_departure() -> None:
     text = ROUGHNESS.replace("roughness", "albedo").replace(", albedo: albedo.A2", "")
     text = text.replace("    starts_from: albedo.A2\n", "")
     text = text.replace("{focal_relative_l1: 1.0, ms_ssim: 0.1, sobel: 0.02}", "{lpips: LPIPS}")

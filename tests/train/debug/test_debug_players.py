@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from pbrlib.curriculum.config.load import dump_yaml, parse_curriculum
-from pbrlib.curriculum.debugstep import StepInQuestion
+from pbrlib.curriculum.debugstep import ReplayableStep
 from pbrlib.curriculum.run import launch_local, resolve
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import NumericsError
@@ -41,7 +41,7 @@ def test_the_turn_that_failed_is_found_from_the_run_s_folder_and_reproduced(
     assert list(read_state(checkpoint).players) == [GENERATOR, CRITIC]
     assert "rate/critic/base" not in steps_of(job.directory)[0], "its start_epoch is 1"
 
-    asked = StepInQuestion(runs / curriculum.name, phase=None, step=None, data=None, device=None)
+    asked = ReplayableStep(runs / curriculum.name, phase=None, step=None, data=None, device=None)
     assert (asked.step, asked.began_at) == (STEP, 4), "from the checkpoint, since the generator had stepped"
     seen = asked.replay()
     first, second = seen.turns

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from pbrlib import storage
 from pbrlib.curriculum.config.load import dump_yaml, parse_curriculum
-from pbrlib.curriculum.debugstep import StepInQuestion
+from pbrlib.curriculum.debugstep import ReplayableStep
 from pbrlib.curriculum.run import PhaseJob, launch_local, resolve, run_phase
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.dataspec import DataSpec
@@ -113,9 +113,9 @@ def trained(
     return folder, said
 
 
-def asked(run: Path, *, step: int | None = None, data: Path | None = None) -> StepInQuestion:
+def asked(run: Path, *, step: int | None = None, data: Path | None = None) -> ReplayableStep:
     moved = None if data is None else DataSpec.from_location(data)
-    return StepInQuestion(run, phase=None, step=step, data=moved, device=None)
+    return ReplayableStep(run, phase=None, step=step, data=moved, device=None)
 
 
 @pytest.mark.parametrize("case", ["wild", "micro"])
@@ -184,9 +184,9 @@ def test_the_command_ends_with_0_for_a_finite_step_and_2_for_none(
     assert finite.exit_code == 0, finite.output
     assert "takes 0 steps before it" in finite.output
     for arguments, said in (
-        ([str(run)], "--step N"),
-        ([str(run), "--step", "99"], "steps 0 to 7"),
-        ([str(run), "--phase", "A9", "--step", "1"], "not a phase"),
+        ([str(run)], "Give it with --step."),
+        ([str(run), "--step", "99"], "expected 0 to 7 in phase"),
+        ([str(run), "--phase", "A9", "--step", "1"], "expected a phase of"),
         ([str(tmp_path)], "no run"),
         ([str(run), "--step", "1", "--data", str(tmp_path)], "manifest"),
     ):
@@ -216,8 +216,8 @@ def copied(trained: tuple[Path, dict[str, str]], tmp_path_factory: pytest.TempPa
     return Path(shutil.copytree(trained[0] / "tame", tmp_path_factory.mktemp("copied") / "tame")) / "albedo"
 
 
-def with_environment(run: Path, changes: object) -> StepInQuestion:
-    """The question put to a run of whose environment some is changed, or all where no mapping is given."""
+def with_environment(run: Path, changes: object) -> ReplayableStep:
+    """Return the replayable step of a run whose recorded environment is changed, or replaced."""
     (file,) = run.glob(f"A1-*/{ENVIRONMENT}")
     before = file.read_text()
     file.write_text(json.dumps({**json.loads(before), **changes} if isinstance(changes, dict) else changes))
@@ -232,13 +232,13 @@ def with_environment(run: Path, changes: object) -> StepInQuestion:
     [
         (
             {"workers": None},
-            r"how many workers .*\(workers: None in its environment\.json\).*Train a step",
+            r"got workers: None in environment\.json; expected the number of workers. Resume",
         ),
-        ({"workers": "2"}, "how many workers"),
-        ({"workers": 0}, "how many workers"),
-        ({"data": 5}, "--data SHARDS"),
+        ({"workers": "2"}, "expected the number of workers"),
+        ({"workers": 0}, "expected the number of workers"),
+        ({"data": 5}, "Give it with --data"),
         ({"runtime": []}, "another version of pbr"),
-        ([], r"environment\.json: cannot be read \(no mapping\)"),
+        ([], r"environment\.json: cannot be read \(not a mapping\)"),
     ],
 )
 def test_an_environment_that_does_not_say_what_a_replay_needs_is_an_error_with_a_way_out(

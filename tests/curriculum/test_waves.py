@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pbrlib.curriculum.climb import Carry, climb, phases_on_nodes
 from pbrlib.curriculum.config.load import parse_curriculum
 from pbrlib.curriculum.ladder import Ladder, LadderEntry
 from pbrlib.curriculum.spec import Curriculum
+from pbrlib.curriculum.waves import TrainPhases, phases_on_nodes, train_waves
 from pbrlib.errors import GateError
 from pbrlib.train.runtimespec import RuntimeSpec
 from tests.conftest import ALBEDO
@@ -31,11 +31,11 @@ def ladder_of(*waves: str) -> Ladder:
 
 
 class Log:
-    """A climb whose phases only note when they begin and end."""
+    """The training of a ladder that only records when phases begin and end."""
 
     def __init__(self) -> None:
         self.events: list[str] = []
-        self.running = self.most = 0
+        self.running = self.max_running = 0
         self.lock = threading.Lock()
 
     def carry(
@@ -45,7 +45,7 @@ class Log:
         with self.lock:
             self.events.append(f"{name} begins")
             self.running += 1
-            self.most = max(self.most, self.running)
+            self.max_running = max(self.max_running, self.running)
         try:
             act(name)
         finally:
@@ -57,8 +57,8 @@ class Log:
         return [event.split()[0] for event in self.events if event.endswith("begins")]
 
 
-def each(carry: Callable[[Curriculum, str], None]) -> Carry:
-    """Carries out the phases of a curriculum one by one."""
+def each(carry: Callable[[Curriculum, str], None]) -> TrainPhases:
+    """Return a function that trains the phases of a curriculum one by one."""
 
     def all_of(curriculum: Curriculum, phases: Iterator[str]) -> None:
         for phase in phases:
@@ -71,40 +71,40 @@ def phases_of(ladder: Ladder) -> dict[str, tuple[str, ...]]:
     return {curriculum.name: ("0", "1") for curriculum in ladder.curricula}
 
 
-def test_two_families_of_a_wave_train_at_the_same_time_where_there_is_room() -> None:
+def test_curricula_of_a_wave_train_in_parallel_if_the_capacity_allows() -> None:
     ladder, log, both = ladder_of("ab"), Log(), threading.Barrier(2, timeout=WAIT_S)
     # Each first phase ends only when the other has begun.
-    climb(
+    train_waves(
         ladder,
         each(lambda curriculum, phase: log.carry(curriculum, phase, lambda name: both.wait() and None)),
         phases=phases_of(ladder),
-        room=lambda: 2,
+        capacity=lambda: 2,
     )
-    assert log.most == 2
+    assert log.max_running == 2
     assert sorted(log.begun()) == ["a0", "a1", "b0", "b1"]
 
 
-@pytest.mark.parametrize(("room", "expected"), [(1, 1), (2, 2), (3, 3), (9, 4)])
-def test_no_more_train_at_once_than_there_is_room_for(room: int, expected: int) -> None:
+@pytest.mark.parametrize(("max_parallel", "expected"), [(1, 1), (2, 2), (3, 3), (9, 4)])
+def test_no_more_curricula_train_at_once_than_the_capacity(max_parallel: int, expected: int) -> None:
     ladder, log = ladder_of("abcd"), Log()
     full = threading.Barrier(expected, timeout=WAIT_S)
 
     def carry(curriculum: Curriculum, phase: str) -> None:
-        # The first that find a place wait for each other: so many do train at once.
+        # The first curricula wait for each other, so that this many train at once.
         first = curriculum.name in "abcd"[:expected] and phase == "0"
         log.carry(curriculum, phase, lambda name: (full.wait() if first else time.sleep(0.01)) and None)
 
-    climb(ladder, each(carry), phases=phases_of(ladder), room=lambda: room)
-    assert log.most == expected
+    train_waves(ladder, each(carry), phases=phases_of(ladder), capacity=lambda: max_parallel)
+    assert log.max_running == expected
     assert len(log.begun()) == 8
     for name in "abcd":
         own = [event for event in log.events if event.startswith(name)]
         assert own == [f"{name}0 begins", f"{name}0 ends", f"{name}1 begins", f"{name}1 ends"]
 
 
-def test_without_room_families_come_in_their_order_and_in_this_thread() -> None:
+def test_without_capacity_curricula_train_in_order_in_this_thread() -> None:
     ladder, log, threads = ladder_of("ab", "c"), Log(), set()
-    climb(
+    train_waves(
         ladder,
         each(
             lambda curriculum, phase: log.carry(
@@ -112,16 +112,16 @@ def test_without_room_families_come_in_their_order_and_in_this_thread() -> None:
             )
         ),
         phases=phases_of(ladder),
-        room=lambda: 1,
+        capacity=lambda: 1,
     )
     assert log.begun() == ["a0", "a1", "b0", "b1", "c0", "c1"]
     assert threads == {threading.main_thread()}
 
 
-def test_a_wave_waits_for_the_whole_of_the_one_before() -> None:
+def test_a_wave_starts_after_the_previous_wave_has_ended() -> None:
     ladder, log = ladder_of("a", "bc", "de"), Log()
     slow = {"a1", "b1", "c0"}
-    climb(
+    train_waves(
         ladder,
         each(
             lambda curriculum, phase: log.carry(
@@ -129,7 +129,7 @@ def test_a_wave_waits_for_the_whole_of_the_one_before() -> None:
             )
         ),
         phases=phases_of(ladder),
-        room=lambda: 2,
+        capacity=lambda: 2,
     )
     waves = [sum(name[0] in wave for wave in ("bcde", "de")) for name in log.begun()]
     assert waves == sorted(waves)
@@ -137,7 +137,7 @@ def test_a_wave_waits_for_the_whole_of_the_one_before() -> None:
     assert all(log.events.index(f"{name}0 begins") > last_of_second for name in "de")
 
 
-def test_after_a_failure_what_runs_beside_ends_and_nothing_else_begins() -> None:
+def test_after_a_failure_running_phases_end_and_no_other_starts() -> None:
     ladder, log = ladder_of("abc", "d"), Log()
     failed = threading.Event()
 
@@ -154,29 +154,29 @@ def test_after_a_failure_what_runs_beside_ends_and_nothing_else_begins() -> None
 
     b_runs = threading.Event()
     with pytest.raises(GateError, match="a0 is not good enough"):
-        climb(
+        train_waves(
             ladder,
             each(lambda curriculum, phase: log.carry(curriculum, phase, act)),
             phases=phases_of(ladder),
-            room=lambda: 2,
+            capacity=lambda: 2,
         )
     assert sorted(log.begun()) == ["a0", "b0"], "neither a1, b1, c nor the next wave"
     assert "b0 ends" in log.events
 
 
-def test_room_is_asked_when_a_wave_of_several_begins() -> None:
+def test_capacity_is_read_when_a_wave_of_several_curricula_starts() -> None:
     ladder, log, asked = ladder_of("a", "bc", "d", "ef"), Log(), []
 
-    def room() -> int:
+    def capacity() -> int:
         asked.append(len(log.begun()))
         return 1
 
-    climb(ladder, each(log.carry), phases=phases_of(ladder), room=room)
+    train_waves(ladder, each(log.carry), phases=phases_of(ladder), capacity=capacity)
     assert asked == [2, 8]
 
 
 @pytest.mark.parametrize(
-    ("nodes", "runtime", "room"),
+    ("nodes", "runtime", "num_phases"),
     [
         ([{"CPU": 4.0}], {"workers": 2}, 1),
         ([{"CPU": 8.0}], {"workers": 2}, 2),
@@ -186,7 +186,7 @@ def test_room_is_asked_when_a_wave_of_several_begins() -> None:
         ([{"CPU": 16.0, "GPU": 4.0}], {"workers": 1, "device": "cuda"}, 4),
         ([{"CPU": 4.0, "GPU": 4.0}], {"workers": 1, "device": "cuda"}, 2),
         ([{"CPU": 64.0}, {"CPU": 64.0, "GPU": 4.0}], {"workers": 4, "device": "cuda"}, 1),
-        # The devices lie on a node whose CPUs hold one worker only.
+        # The GPUs are on a node whose CPUs suffice for one worker only.
         (
             [{"CPU": 64.0}, {"CPU": 2.0, "GPU": 4.0}],
             {"workers": 1, "cpus_per_worker": 2, "device": "cuda"},
@@ -197,7 +197,7 @@ def test_room_is_asked_when_a_wave_of_several_begins() -> None:
         ([{"CPU": 4.0}], {"workers": 4, "min_workers": 1}, 0),
     ],
 )
-def test_room_counts_whole_phases(
-    nodes: list[dict[str, float]], runtime: dict[str, object], room: int
+def test_capacity_counts_full_phases(
+    nodes: list[dict[str, float]], runtime: dict[str, object], num_phases: int
 ) -> None:
-    assert phases_on_nodes(nodes, RuntimeSpec.model_validate(runtime)) == room
+    assert phases_on_nodes(nodes, RuntimeSpec.model_validate(runtime)) == num_phases

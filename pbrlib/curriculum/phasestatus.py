@@ -1,4 +1,4 @@
-"""Computes the fingerprints of a run's phases, and the finished phases whose weights are not needed."""
+"""Computes the fingerprints of a run's phases, and which finished phases a command skips."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ def fingerprints_of(
     )
 
 
-def without_need(
+def phases_to_skip(
     curriculum: Curriculum, phases: Sequence[str], *, shards: DataSet, runs: Path, runtime: RuntimeSpec
 ) -> set[str]:
-    """Return the finished phases whose best checkpoint is missing and not needed.
+    """Return the finished phases to skip: their best checkpoint is missing, and no other phase needs it.
 
-    The weights of the last phase are always needed; those of an earlier phase only if a phase that still has
-    to train starts from them.
+    The weights of the last phase are always needed. Those of an earlier phase are needed only if an
+    unfinished phase starts from them.
     """
     curriculum = scaled(curriculum)
     run = RunDirectory(runs, name=curriculum.name)
     outside = outside_folders(curriculum, runs=runs)
     prints = fingerprints_of(curriculum, outside, shards=shards, run=run, runtime=runtime)
-    needed, idle = {phases[-1]}, set[str]()
+    needed, skipped = {phases[-1]}, set[str]()
     for name in reversed(phases):
         is_finished = run.finished(name, fingerprint=prints[name]) is not None
         if is_finished and run.has_weights(name):
             continue
         if is_finished and name not in needed:
-            idle.add(name)
+            skipped.add(name)
         elif (start := curriculum.phases[name].starts_from) is not None:
             needed.add(start)
-    return idle
+    return skipped

@@ -10,15 +10,20 @@ from pbrlib.curriculum.ladder import Ladder
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.train.runtimespec import RuntimeSpec
 
-Carry = Callable[[Curriculum, Iterator[str]], None]
+TrainPhases = Callable[[Curriculum, Iterator[str]], None]
 """A function that trains phases of a curriculum in order; an exception ends the ladder.
 
-It takes the next phase when the one before is at its end: there may be none, after a failure elsewhere.
+It must take the next phase from the iterator only after the previous phase has ended: the iterator stops
+after a failure of another curriculum.
 """
 
 
-def climb(
-    ladder: Ladder, carry: Carry, *, phases: Mapping[str, Sequence[str]], room: Callable[[], int]
+def train_waves(
+    ladder: Ladder,
+    train_phases: TrainPhases,
+    *,
+    phases: Mapping[str, Sequence[str]],
+    capacity: Callable[[], int],
 ) -> None:
     """Train all phases: the phases of a curriculum in order, the waves one after the other.
 
@@ -27,35 +32,40 @@ def climb(
 
     Args:
         ladder: The curricula, in waves.
-        carry: Called once per curriculum, in a thread of its own if several train in parallel.
+        train_phases: Called once per curriculum, in one thread each if several train in parallel.
         phases: The phases of each curriculum, by its name.
-        room: Returns how many curricula may train in parallel; called when a wave of several starts.
+        capacity: Returns how many curricula may train in parallel; called when a wave with several
+            curricula starts.
     """
     for wave in ladder.waves:
         curricula = [entry.curriculum for entry in wave]
-        most = room() if len(curricula) > 1 else 1
-        if most > 1:
-            _train_in_parallel(curricula, carry, phases=phases, most=most)
+        max_parallel = capacity() if len(curricula) > 1 else 1
+        if max_parallel > 1:
+            _train_in_parallel(curricula, train_phases, phases=phases, max_parallel=max_parallel)
             continue
         for curriculum in curricula:
-            carry(curriculum, iter(phases[curriculum.name]))
+            train_phases(curriculum, iter(phases[curriculum.name]))
 
 
 def _train_in_parallel(
-    curricula: Sequence[Curriculum], carry: Carry, *, phases: Mapping[str, Sequence[str]], most: int
+    curricula: Sequence[Curriculum],
+    train_phases: TrainPhases,
+    *,
+    phases: Mapping[str, Sequence[str]],
+    max_parallel: int,
 ) -> None:
-    places, failures = threading.Semaphore(most), list[BaseException]()
+    slots, failures = threading.Semaphore(max_parallel), list[BaseException]()
 
-    def until_a_failure(names: Sequence[str]) -> Iterator[str]:
+    def until_failure(names: Sequence[str]) -> Iterator[str]:
         for name in names:
             if failures:
                 return
             yield name
 
     def train(curriculum: Curriculum) -> None:
-        with places:
+        with slots:
             try:
-                carry(curriculum, until_a_failure(phases[curriculum.name]))
+                train_phases(curriculum, until_failure(phases[curriculum.name]))
             except BaseException as error:
                 failures.append(error)
 
@@ -79,11 +89,13 @@ def _train_in_parallel(
 def phases_on_nodes(nodes: Sequence[Mapping[str, float]], runtime: RuntimeSpec) -> int:
     """Return how many phases fit at once on nodes with these resources, ``CPU`` and ``GPU``.
 
-    A worker needs its device and the CPUs of its data stream on the same node. The result is a lower bound,
-    since a phase that cannot be placed fails after some minutes.
+    A worker needs its device and the CPUs of its data stream on the same node. The result is a lower bound:
+    a phase that gets no resources fails after some minutes, so none may be started without them.
     """
     workers = 0
     for node in nodes:
-        here = math.floor(node.get("CPU", 0.0) / runtime.cpus_of_worker)
-        workers += min(here, math.floor(node.get("GPU", 0.0))) if runtime.device == "cuda" else here
+        num_workers = math.floor(node.get("CPU", 0.0) / runtime.cpus_of_worker)
+        workers += (
+            min(num_workers, math.floor(node.get("GPU", 0.0))) if runtime.device == "cuda" else num_workers
+        )
     return workers // runtime.workers
