@@ -21,7 +21,7 @@ from PIL import Image
 from pbrlib.data.sources.generated import GeneratedSource
 from pbrlib.textures.blocks import Bytes, encode_dds
 from pbrlib.textures.decode import read_texture
-from pbrlib.textures.layouts import Block, full_chain
+from pbrlib.textures.layouts import Block, num_mip_levels
 
 BLOCKS = (Block.BC1, Block.BC3, Block.BC4, Block.BC5, Block.BC7)
 PICTURES = {"PNG": ".png", "TGA": ".tga", "BMP": ".bmp", "JPEG": ".jpg", "WEBP": ".webp"}
@@ -62,7 +62,7 @@ def measure(files: dict[str, Path], *, rounds: int) -> dict[str, float]:
 
 def _halved(pixels: Bytes) -> list[Bytes]:
     side = len(pixels)
-    return [np.ascontiguousarray(pixels[:: 1 << n, :: 1 << n]) for n in range(full_chain(side, side))]
+    return [np.ascontiguousarray(pixels[:: 1 << n, :: 1 << n]) for n in range(num_mip_levels(side, side))]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The formats of DDS files by their codes: DXGI numbers, FourCCs, the D3DFMT numbers that stand for FourCCs.
+"""Formats of DDS files by code: DXGI numbers, FourCCs, and D3DFMT numbers in place of a FourCC.
 
 Sources: Microsoft, "DXGI_FORMAT", "D3DFORMAT" and "Programming Guide for DDS"; the swizzles of DXT5 are those
 of AMD Compressonator and of the NVIDIA Texture Tools.
@@ -21,8 +21,8 @@ def _masks(name: str, num_bytes: int, *channels: int, signed: bool = False) -> L
     return Layout(name, Masks(num_bytes, (red, green, blue, alpha)), signed=signed)
 
 
-ALPHA_ALONE = ("A8", "A8_UNORM")
-"""The formats whose one channel is alpha; a file of such is nearly always meant as grey, and read so."""
+ALPHA_ONLY = ("A8", "A8_UNORM")
+"""Formats whose only channel is alpha; they are read as grey, which such files nearly always contain."""
 
 D3D: dict[int, Layout] = {
     20: _masks("R8G8B8", 3, 0xFF0000, 0xFF00, 0xFF, 0),
@@ -46,7 +46,7 @@ D3D: dict[int, Layout] = {
     51: _masks("A8L8", 2, 0xFF, 0xFF, 0xFF, 0xFF00),
     52: _masks("A4L4", 1, 0xF, 0xF, 0xF, 0xF0),
     60: _masks("V8U8", 2, 0xFF, 0xFF00, 0, 0, signed=True),
-    61: _masks("L6V5U5", 2, 0x1F, 0x3E0, 0, 0, signed=True),  # luminance is no direction
+    61: _masks("L6V5U5", 2, 0x1F, 0x3E0, 0, 0, signed=True),  # luminance is no part of the direction
     62: _masks("X8L8V8U8", 4, 0xFF, 0xFF00, 0, 0, signed=True),
     63: _masks("Q8W8V8U8", 4, *_RGBA8, signed=True),
     64: _masks("V16U16", 4, 0xFFFF, 0xFFFF0000, 0, 0, signed=True),
@@ -61,9 +61,9 @@ D3D: dict[int, Layout] = {
     116: Layout("A32B32G32R32F", Floats(4, 4)),
     117: _masks("CxV8U8", 2, 0xFF, 0xFF00, 0, 0, signed=True),
 }
-"""The formats of Direct3D 9 that are read; a DDS file has their number in place of a FourCC."""
+"""Supported formats of Direct3D 9 by number; a DDS file stores the number in place of a FourCC."""
 
-_D3D_OTHERS = {
+_UNSUPPORTED_D3D = {
     40: "A8P8",
     41: "P8 without its palette",
     70: "D16_LOCKABLE",
@@ -78,7 +78,7 @@ _D3D_OTHERS = {
     118: "A1",
 }
 
-_FOUR_CC: dict[bytes, Layout] = {
+_FOUR_CC_LAYOUTS: dict[bytes, Layout] = {
     b"DXT1": Layout("BC1 (DXT1)", Block.BC1),
     b"DXT2": Layout("BC2 (DXT2)", Block.BC2, premultiplied=True),
     b"DXT3": Layout("BC2 (DXT3)", Block.BC2),
@@ -92,7 +92,7 @@ _FOUR_CC: dict[bytes, Layout] = {
     b"BC6S": Layout("BC6H_SF16", Block.BC6H, signed=True),
     **dict.fromkeys((b"BC7\0", b"BC7U", b"BC7L"), Layout("BC7_UNORM", Block.BC7)),
 }
-_FOUR_CC_OTHERS = {
+_UNSUPPORTED_FOUR_CC = {
     b"YUY2": "packed video",
     b"UYVY": "packed video",
     b"AYUV": "packed video",
@@ -100,16 +100,16 @@ _FOUR_CC_OTHERS = {
     b"RGBG": "R8G8_B8G8, packed video",
     b"GRGB": "G8R8_G8B8, packed video",
     b"MET1": "several pictures in one",
-    b"CTX1": "of the Xbox 360",
+    b"CTX1": "a format of the Xbox 360",
     b"XBOX": "tiled for the Xbox One",
-    b"ETC1": "of telephones",
-    b"ETC2": "of telephones",
-    b"ETC ": "of telephones",
-    b"PTC2": "PVRTC, of telephones",
-    b"PTC4": "PVRTC, of telephones",
-    b"ATC ": "of telephones",
-    b"ATCA": "of telephones",
-    b"ATCI": "of telephones",
+    b"ETC1": "a format of phones",
+    b"ETC2": "a format of phones",
+    b"ETC ": "a format of phones",
+    b"PTC2": "PVRTC, a format of phones",
+    b"PTC4": "PVRTC, a format of phones",
+    b"ATC ": "a format of phones",
+    b"ATCA": "a format of phones",
+    b"ATCI": "a format of phones",
 }
 
 _SWIZZLES = {
@@ -122,9 +122,12 @@ _SWIZZLES = {
     b"xGxR": "AG",
     b"A2D5": "AG",  # DXT5nm, as the NVIDIA Texture Tools declare it: blue follows from unit length
 }
-"""DXT5 with a channel in alpha, which keeps 8 bits: a FourCC, or beside ``DXT5`` in the field of the bits."""
+"""Source channels of DXT5 files that store one channel in alpha, where DXT5 is most precise.
 
-_DXGI_FROM_1 = """
+The key is the FourCC, or the bit count field of a file whose FourCC is ``DXT5``.
+"""
+
+_DXGI_NAME_LIST = """
 R32G32B32A32_TYPELESS R32G32B32A32_FLOAT R32G32B32A32_UINT R32G32B32A32_SINT R32G32B32_TYPELESS
 R32G32B32_FLOAT R32G32B32_UINT R32G32B32_SINT R16G16B16A16_TYPELESS R16G16B16A16_FLOAT R16G16B16A16_UNORM
 R16G16B16A16_UINT R16G16B16A16_SNORM R16G16B16A16_SINT R32G32_TYPELESS R32G32_FLOAT R32G32_UINT R32G32_SINT
@@ -141,8 +144,8 @@ B8G8R8X8_UNORM R10G10B10_XR_BIAS_A2_UNORM B8G8R8A8_TYPELESS B8G8R8A8_UNORM_SRGB 
 B8G8R8X8_UNORM_SRGB BC6H_TYPELESS BC6H_UF16 BC6H_SF16 BC7_TYPELESS BC7_UNORM BC7_UNORM_SRGB AYUV Y410 Y416
 NV12 P010 P016 420_OPAQUE YUY2 Y210 Y216 NV11 AI44 IA44 P8 A8P8 B4G4R4A4_UNORM
 """
-_DXGI_NAMES = _DXGI_FROM_1.split()
-_DXGI_NAMES_AGAIN = {130: "P208", 131: "V208", 132: "V408", 191: "A4B4G4R4_UNORM"}
+_DXGI_NAMES = _DXGI_NAME_LIST.split()
+_LATER_DXGI_NAMES = {130: "P208", 131: "V208", 132: "V408", 191: "A4B4G4R4_UNORM"}
 
 _DXGI_PIXELS: dict[str, Block | Masks | Floats | PackedFloats] = {
     "R32G32B32A32_FLOAT": Floats(4, 4),
@@ -170,18 +173,18 @@ _DXGI_PIXELS: dict[str, Block | Masks | Floats | PackedFloats] = {
     "BC6H": Block.BC6H,
     **{block.name: block for block in Block if block is not Block.BC6H},
 }
-"""By the name of the format; without its ending all of its normalised and typeless kinds are meant."""
+"""Pixel layouts by format name; a name without a type covers the normalised and typeless types."""
 
 
 def dxgi_name(code: int) -> str:
-    """The name of a DXGI format, or its number where there is none."""
+    """Return the name of a DXGI format, or "number N" if it has none."""
     if 1 <= code <= len(_DXGI_NAMES):
         return _DXGI_NAMES[code - 1]
-    return _DXGI_NAMES_AGAIN.get(code, f"number {code}")
+    return _LATER_DXGI_NAMES.get(code, f"number {code}")
 
 
 def dxgi_layout(code: int) -> Layout | None:
-    """The layout of a DXGI format, None for one that is not read."""
+    """Return the layout of a DXGI format; None if it is not supported."""
     name = dxgi_name(code)
     stem, _, kind = name.partition("_")
     if name in _DXGI_PIXELS:
@@ -199,36 +202,36 @@ def dxgi_layout(code: int) -> Layout | None:
 
 
 def four_cc_name(four_cc: bytes) -> str:
-    """What a FourCC is called in a message, with what is known of those that are not read."""
+    """Return the name of a FourCC for messages, with a description if it is a known unsupported format."""
     number = int.from_bytes(four_cc, "little")
-    if number in D3D or number in _D3D_OTHERS:
-        return D3D[number].name if number in D3D else _D3D_OTHERS[number]
+    if number in D3D or number in _UNSUPPORTED_D3D:
+        return D3D[number].name if number in D3D else _UNSUPPORTED_D3D[number]
     text = ascii(four_cc.decode("latin-1"))
-    return f"{text} ({_FOUR_CC_OTHERS[four_cc]})" if four_cc in _FOUR_CC_OTHERS else text
+    return f"{text} ({_UNSUPPORTED_FOUR_CC[four_cc]})" if four_cc in _UNSUPPORTED_FOUR_CC else text
 
 
 def four_cc_layout(four_cc: bytes, swizzle: bytes) -> Layout | None:
-    """The layout of a FourCC or of a D3DFMT number in its place, None for one that is not read.
+    """Return the layout of a FourCC or of a D3DFMT number in its place; None if it is not supported.
 
     Args:
         four_cc: The four bytes.
-        swizzle: The field of the bits per pixel, where some writers of DXT5 say which channel is in alpha.
+        swizzle: The bit count field, in which some writers of DXT5 store the order of channels.
     """
     if four_cc in _SWIZZLES:
         swizzle, four_cc = four_cc, b"DXT5"
-    layout = _FOUR_CC.get(four_cc, D3D.get(int.from_bytes(four_cc, "little")))
+    layout = _FOUR_CC_LAYOUTS.get(four_cc, D3D.get(int.from_bytes(four_cc, "little")))
     if layout is not None and layout.pixels is Block.BC3 and swizzle in _SWIZZLES:
-        name = f"BC3 with the channels of {swizzle.decode()}"
+        name = f"BC3 with channels {swizzle.decode()}"
         return replace(layout, name=name, swizzle=_SWIZZLES[swizzle])
     return layout
 
 
 def masks_name(masks: Masks, *, signed: bool) -> str:
-    """The name of what lies under masks: that of Direct3D 9, or the masks themselves."""
+    """Return the Direct3D 9 name of a format with these masks, or a list of the masks if it has none."""
     for layout in D3D.values():
-        if layout.name in ALPHA_ALONE:
+        if layout.name in ALPHA_ONLY:
             continue
         if layout.pixels == masks and layout.signed == signed:
             return layout.name
     listing = " ".join(f"{letter} {mask:#x}" for letter, mask in zip("RGBA", masks.channels, strict=True))
-    return f"{masks.num_bytes * 8} bits a pixel ({listing})"
+    return f"{masks.num_bytes * 8} bits per pixel ({listing})"

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, whatever its name says, and the size of a picture in its header."""
+"""Identifies the format of a file by its first bytes, and reads the size of a picture from its header."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pbrlib.errors import DataError
 HEAD_BYTES = 64
 
 
-class Kind(StrEnum):
-    """The kinds of files that are read; a value is what Pillow calls the kind."""
+class FileKind(StrEnum):
+    """The supported formats of texture files; the value is Pillow's name of the format."""
 
     DDS = "DDS"
     PNG = "PNG"
@@ -23,21 +23,21 @@ class Kind(StrEnum):
     TGA = "TGA"
 
 
-_READ = (
-    (Kind.DDS, 0, b"DDS "),
-    (Kind.PNG, 0, b"\x89PNG\r\n\x1a\n"),
-    (Kind.JPEG, 0, b"\xff\xd8\xff"),
-    (Kind.WEBP, 8, b"WEBPVP8"),
-    (Kind.BMP, 6, b"\0\0\0\0"),  # with "BM" in front, see below
+_SIGNATURES = (
+    (FileKind.DDS, 0, b"DDS "),
+    (FileKind.PNG, 0, b"\x89PNG\r\n\x1a\n"),
+    (FileKind.JPEG, 0, b"\xff\xd8\xff"),
+    (FileKind.WEBP, 8, b"WEBPVP8"),
+    (FileKind.BMP, 6, b"\0\0\0\0"),  # the file starts with "BM", which `identify` checks
 )
 
 _SAVE_AS = "Save it as DDS or PNG."
-_AGAIN = "Get the file again."
+_COPY_AGAIN = "Copy or download the file again."
 _TEXT_MODE = (
-    "a PNG whose line ends were changed on the way",
-    "Get it again with a binary transfer, or out of the archive.",
+    "a PNG whose line ends were changed by a text transfer",
+    "Copy it again with a binary transfer, or from the archive.",
 )
-_OTHERS: tuple[tuple[int, bytes, str, str], ...] = (
+_UNSUPPORTED_SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\x89PNG\n\x1a\n", *_TEXT_MODE),
     (0, b"\x89PNG\r\r\n", *_TEXT_MODE),
     (0, b"GIF8", "a GIF picture", _SAVE_AS),
@@ -65,41 +65,41 @@ _OTHERS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\x1f\x8b", "a gzip archive", "Unpack it and give the folder."),
     (0, b"Gamebryo File", "a mesh (NIF)", "Check the file name."),
     (0, b"version https://git-lfs", "a pointer of Git LFS", "Run git lfs pull."),
-    (0, b"<", "a web page or XML", _AGAIN),
-    (0, b"\0" * HEAD_BYTES, "zeros", _AGAIN),
+    (0, b"<", "a web page or XML", _COPY_AGAIN),
+    (0, b"\0" * HEAD_BYTES, "zeros", _COPY_AGAIN),
 )
-"""Where bytes stand that tell another kind, what it is, and what a user can do."""
+"""Unsupported formats: offset and bytes of the signature, name of the format, and what the user can do."""
 
 
-def identify(path: Path) -> Kind:
-    """What a file is by its content.
+def identify(path: Path) -> FileKind:
+    """Return the format of a file by its content.
 
     Raises:
-        DataError: it cannot be read, or is none of the kinds; says what it is instead, if that is known.
+        DataError: The file cannot be read or has an unsupported format, which the message names if known.
     """
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}). Check the file.") from error
-    for kind, offset, magic in _READ:
-        if head[offset:].startswith(magic) and (kind is not Kind.BMP or head[:2] == b"BM"):
+    for kind, offset, magic in _SIGNATURES:
+        if head[offset:].startswith(magic) and (kind is not FileKind.BMP or head[:2] == b"BM"):
             return kind
     if not head:
-        raise DataError(f"{path}: got an empty file; expected a texture. {_AGAIN}")
-    for offset, magic, what, way_out in _OTHERS:
+        raise DataError(f"{path}: got an empty file; expected a texture. {_COPY_AGAIN}")
+    for offset, magic, name, remedy in _UNSUPPORTED_SIGNATURES:
         if head[offset:].startswith(magic):
-            raise DataError(f"{path}: got {what}; expected a DDS or PNG texture. {way_out}")
+            raise DataError(f"{path}: got {name}; expected a DDS or PNG texture. {remedy}")
     if _is_tga(head):
-        return Kind.TGA
+        return FileKind.TGA
     raise DataError(
         f"{path}: got a file that starts with {head[:8]!r}; expected a DDS or PNG texture. "
-        "It is damaged or something else: get it again, or save it as DDS or PNG."
+        "The file is damaged or has an unknown format: copy it again, or save it as DDS or PNG."
     )
 
 
 def _is_tga(head: bytes) -> bool:
-    """Whether this can be a TGA, which has no magic number (Truevision TGA 2.0, fields 2 to 5)."""
+    """Return whether the bytes can be a TGA header, which has no magic number (TGA 2.0, fields 2 to 5)."""
     if len(head) < 18:
         return False
     _, has_map, kind, _, _, map_bits, _, _, width, height, bits, flags = struct.unpack_from(
@@ -113,33 +113,33 @@ def _is_tga(head: bytes) -> bool:
     return fits and width > 0 and height > 0 and not flags & 0xC0
 
 
-def picture_size(path: Path, file: BinaryIO, kind: Kind) -> tuple[int, int]:
-    """Height and width of a picture other than a DDS, as they stand in its header; reads no pixels.
+def picture_size(path: Path, file: BinaryIO, kind: FileKind) -> tuple[int, int]:
+    """Return height and width from the header of a picture that is no DDS file, without reading pixels.
 
     Raises:
-        DataError: The file ends before its size.
+        DataError: The file ends before the size.
     """
     head = file.read(HEAD_BYTES)
     try:
         match kind:
-            case Kind.PNG:
+            case FileKind.PNG:
                 name, width, height = struct.unpack_from(">4s2I", head, 12)
                 if name != b"IHDR":
-                    raise DataError(f"{path}: got PNG chunk {name!r}; expected IHDR. {_AGAIN}")
-            case Kind.BMP:
+                    raise DataError(f"{path}: got PNG chunk {name!r}; expected IHDR. {_COPY_AGAIN}")
+            case FileKind.BMP:
                 (size,) = struct.unpack_from("<I", head, 14)
                 width, height = struct.unpack_from("<2H" if size == 12 else "<2i", head, 18)
-            case Kind.TGA:
+            case FileKind.TGA:
                 width, height = struct.unpack_from("<2H", head, 12)
-            case Kind.WEBP:
+            case FileKind.WEBP:
                 width, height = _webp_size(head)
-            case Kind.JPEG:
+            case FileKind.JPEG:
                 height, width = _jpeg_size(file)
-            case Kind.DDS:
+            case FileKind.DDS:
                 raise ValueError("dds.read_header reads the size of a DDS")
     except struct.error as error:
-        raise DataError(f"{path}: ends inside its header. It was cut off: {_AGAIN.lower()}") from error
-    return abs(height), width  # rows of a BMP from the top have a negative height
+        raise DataError(f"{path}: got a file that ends inside its header. {_COPY_AGAIN}") from error
+    return abs(height), width  # a BMP whose first row is the top row has a negative height
 
 
 def _webp_size(head: bytes) -> tuple[int, int]:
@@ -155,13 +155,13 @@ def _webp_size(head: bytes) -> tuple[int, int]:
 
 
 def _jpeg_size(file: BinaryIO) -> tuple[int, int]:
-    """Height and width in the first frame header; each step moves on, so that the file bounds the walk."""
+    """Return height and width of the first frame header; every step reads further, so the search ends."""
     file.seek(2)
     while True:
         mark, code, length = struct.unpack(">2BH", file.read(4))
         if mark != 0xFF:
             raise struct.error("no marker")
-        if code == 0xFF:  # a byte that fills up
+        if code == 0xFF:  # a fill byte
             file.seek(-3, 1)
         elif 0xC0 <= code <= 0xCF and code not in (0xC4, 0xC8, 0xCC):
             _, height, width = struct.unpack(">B2H", file.read(5))

@@ -1,4 +1,4 @@
-"""How the pixels of a DDS file are stored: in compressed blocks, as bits under masks, floats or indices."""
+"""Pixel layouts of DDS files: compressed blocks, bit masks, floats or palette indices."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
-_BLOCK_DEGREES = 4
-"""How far BC1 moves a direction: the mean over the normals of 25 scanned materials (docs/textures.md)."""
+_BC1_ERROR_DEGREES = 4
+"""Mean angular error of normals in BC1, measured on 25 scanned materials (docs/textures.md)."""
 
 
 class Block(Enum):
-    """Block compressions: the number names the codec; a block covers 4 x 4 pixels."""
+    """Block compressions; the value is the number of the codec. A block covers 4 x 4 pixels."""
 
     BC1 = 1
     BC2 = 2
@@ -24,15 +24,15 @@ class Block(Enum):
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of one block."""
+        """Return the number of bytes of a block."""
         return 8 if self in (Block.BC1, Block.BC4) else 16
 
 
 @dataclass(frozen=True)
 class Masks:
-    """A pixel of 1 to 8 bytes, and the bits of red, green, blue and alpha in it.
+    """A pixel of 1 to 8 bytes with the bit masks of red, green, blue and alpha.
 
-    A grey pixel has three equal colour masks; a mask of 0 is a channel that is not stored.
+    A grey format has three equal colour masks; the mask of a missing channel is 0.
     """
 
     num_bytes: int
@@ -41,22 +41,22 @@ class Masks:
 
 @dataclass(frozen=True)
 class Floats:
-    """A pixel of floats of 2 or 4 bytes each."""
+    """A pixel whose channels are floats of 2 or 4 bytes."""
 
     channel_bytes: int
     num_channels: int
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of one pixel."""
+        """Return the number of bytes of a pixel."""
         return self.channel_bytes * self.num_channels
 
 
 @dataclass(frozen=True)
 class Palette:
-    """A byte a pixel, the number of one of 256 colours.
+    """A pixel of one byte, the index of one of 256 colours.
 
-    ``colours`` are RGBA, 1024 bytes.
+    ``colours`` are 256 RGBA colours, 1024 bytes.
     """
 
     colours: bytes
@@ -65,7 +65,7 @@ class Palette:
 
 @dataclass(frozen=True)
 class PackedFloats:
-    """Three floats without a sign in 4 bytes: 11, 11 and 10 bits, each with an exponent of 5 bits."""
+    """Three unsigned floats in 4 bytes: 11, 11 and 10 bits, each with 5 exponent bits."""
 
     num_bytes: int = 4
 
@@ -75,15 +75,15 @@ Pixels: TypeAlias = Block | Masks | Floats | PackedFloats | Palette
 
 @dataclass(frozen=True)
 class Layout:
-    """The form of the pixels, and what their numbers mean.
+    """The storage of pixels and the meaning of their values.
 
     Attributes:
-        name: What the format is called: ``BC5_SNORM``, ``R5G6B5``.
+        name: Name of the format, such as ``BC5_SNORM`` or ``R5G6B5``.
         pixels: How a pixel or a block is stored.
-        signed: Whether numbers are two's complement (of BC6H: floats with a sign) and stand for [-1, 1].
-        swizzle: Which stored channel (R, G, B, A; 1 for opaque) is red, green and so on; empty if each is
-            where it belongs.
-        premultiplied: Whether colours are declared to be multiplied by alpha.
+        signed: Whether values are two's complement in [-1, 1] (for BC6H: floats with a sign).
+        swizzle: The stored channel (R, G, B, A; 1 for opaque) of red, green, blue and alpha in order; empty
+            if the order is the usual one.
+        premultiplied: Whether the header declares colours as multiplied by alpha.
     """
 
     name: str
@@ -94,13 +94,14 @@ class Layout:
 
     @property
     def normal_loss(self) -> str:
-        """What a normal loses by being stored so; empty for 8 bits and more, and for BC3.
+        """Return a note on the angular error of normals; empty for 8 bits and more, and for BC3.
 
-        BC3 moves directions as far as BC1 does, but is what games of its age store every normal in.
+        BC3 has the same error as BC1, but older games store all normals in BC3, so a note would carry no
+        news.
         """
         match self.pixels:
             case Block.BC1 | Block.BC2:
-                return f"{self.name} moves directions by about {_BLOCK_DEGREES} degrees"
+                return f"{self.name} moves directions by about {_BC1_ERROR_DEGREES} degrees"
             case Palette():
                 return f"{self.name} holds at most 256 directions"
             case Masks(_, (red, green, _, _)) if 0 < min(red.bit_count(), green.bit_count()) < 8:
@@ -111,13 +112,13 @@ class Layout:
                 return ""
 
 
-def full_chain(width: int, height: int) -> int:
-    """Mip levels from the given size down to 1 x 1."""
+def num_mip_levels(width: int, height: int) -> int:
+    """Return the number of mip levels from the given size down to 1 x 1."""
     return max(width, height).bit_length()
 
 
 def level_bytes(pixels: Pixels, width: int, height: int) -> int:
-    """Bytes of one mip level; blocks are whole, rows of other pixels are not padded."""
+    """Return the bytes of a mip level; sizes are rounded up to blocks, uncompressed rows are not padded."""
     if isinstance(pixels, Block):
         return -(-width // 4) * -(-height // 4) * pixels.num_bytes
     return width * height * pixels.num_bytes

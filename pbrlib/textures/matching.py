@@ -1,7 +1,7 @@
-"""Which files of one folder are the diffuse and the normal of a texture.
+"""Matches the diffuse and the normal of each texture in a folder by file names.
 
-What lies beside a file weighs more than how it ends: with a normal of its own, ``robe_f`` is a diffuse and
-not a fuzz map. A diffuse without one takes the normal that variants share: ``robe_red`` takes ``robe_n``.
+Files beside a texture count more than its suffix: if ``robe_f_n`` exists, ``robe_f`` is a diffuse instead of
+a fuzz map. A diffuse without its own normal takes the normal of its base name: ``robe_red`` takes ``robe_n``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from pbrlib.skyrim import DIFFUSE_SUFFIXES, GLOW_SUFFIX, NORMAL_SUFFIXES, OTHER_SUFFIXES
 from pbrlib.textures.decode import SUFFIXES
 from pbrlib.textures.leftout import LeftOutFile, Outcome
-from pbrlib.textures.treefiles import SAVE
+from pbrlib.textures.treefiles import SAVE_ADVICE
 
 _LOD, _MODEL_SPACE = "_lod", "_msn"
 
@@ -23,12 +23,12 @@ class Pair:
     """A diffuse and its normal.
 
     Attributes:
-        name: Path of the diffuse without its ending, relative to the texture root.
-        stem: The same with ``_d`` and its like, since meshes name the diffuse by it.
-        diffuse: The file.
-        normal: The file.
-        shared: Whether the normal bears the name of another variant, so that it may not be this one's.
-        glow: The file of the map that says where the material shines, or None.
+        name: Path of the diffuse without suffixes such as ``_d`` and ``.dds``, relative to the texture root.
+        stem: Path of the diffuse without ``.dds``, by which meshes name it, relative to the texture root.
+        diffuse: File of the diffuse.
+        normal: File of the normal map.
+        shared: Whether the normal has the name of another variant, so that it may not fit this diffuse.
+        glow: File of the glow map (emitted light), or None.
     """
 
     name: PurePosixPath
@@ -42,33 +42,33 @@ class Pair:
 def match_folder(
     root: Path, paths: list[PurePosixPath], *, unread: Mapping[str, str]
 ) -> Iterator[Pair | LeftOutFile]:
-    """Pairs the files of one folder.
+    """Yield the pairs and the left-out files of a folder.
 
     Args:
-        root: The texture root, which paths are relative to.
-        paths: The textures of the folder.
-        unread: Names of other pictures in the folder by their lower-case stems.
+        root: The texture root.
+        paths: The textures of the folder, relative to the texture root.
+        unread: Names of unsupported pictures in the folder by lower-case stem.
     """
     stems: dict[str, PurePosixPath] = {}
-    for path in sorted(paths, key=_rank):
+    for path in sorted(paths, key=_preference):
         taken = stems.setdefault(path.stem.lower(), path)
         if taken is not path:
-            yield LeftOutFile(path, Outcome.SKIPPED, f"{taken.name} is read instead, which has the same name")
+            yield LeftOutFile(path, Outcome.SKIPPED, f"{taken.name} has the same name and is read instead")
     yield from _Folder(root, stems, unread).match()
 
 
-def _rank(path: PurePosixPath) -> tuple[int, str]:
+def _preference(path: PurePosixPath) -> tuple[int, str]:
     return SUFFIXES.index(path.suffix.lower()), path.name
 
 
-def _ending(stem: str, endings: tuple[str, ...]) -> str:
-    """The ending of a lower-case stem, empty if it has none of them or nothing before it."""
+def _suffix_of(stem: str, endings: tuple[str, ...]) -> str:
+    """Return the suffix of a lower-case stem; empty if it has none of them or consists of the suffix only."""
     return next((e for e in endings if e and stem.endswith(e) and len(stem) > len(e)), "")
 
 
 @dataclass(frozen=True)
 class _Folder:
-    """The textures of a folder by lower-case stem."""
+    """The textures of a folder by lower-case stem, and its unsupported pictures."""
 
     root: Path
     stems: Mapping[str, PurePosixPath]
@@ -91,11 +91,11 @@ class _Folder:
                 yield self._without_diffuse(stem)
         for stem in others:
             if stem not in diffuses and stem not in used:
-                yield self._other(stem, diffuses)
+                yield self._left_out_other(stem, diffuses)
 
     def _is_normal(self, stem: str) -> bool:
-        """Whether a file is a normal: by its ending, unless it is only read as the diffuse of another."""
-        ending = _ending(stem, NORMAL_SUFFIXES)
+        """Return whether a file has the suffix of a normal and is not the diffuse of another normal."""
+        ending = _suffix_of(stem, NORMAL_SUFFIXES)
         if not ending:
             return False
         base = stem.removesuffix(ending)
@@ -104,19 +104,19 @@ class _Folder:
     def _is_diffuse(self, stem: str) -> bool:
         if stem.endswith(_LOD):
             return False
-        return bool(self._own_normal(stem)) or not _ending(stem, tuple(OTHER_SUFFIXES))
+        return bool(self._own_normal(stem)) or not _suffix_of(stem, tuple(OTHER_SUFFIXES))
 
     def _own_normal(self, stem: str) -> str:
         return next((stem + ending for ending in NORMAL_SUFFIXES if stem + ending in self.stems), "")
 
     def _pair(self, stem: str, diffuses: Collection[str]) -> Pair | None:
-        """The pair of a diffuse: with its own normal, that of its name without ``_d``, or a shared one."""
+        """Return a diffuse with its own normal, the normal of its name without ``_d``, or a shared normal."""
         path = self.stems[stem]
-        short = stem.removesuffix(_ending(stem, DIFFUSE_SUFFIXES))
+        short = stem.removesuffix(_suffix_of(stem, DIFFUSE_SUFFIXES))
         base, normal = stem, self._own_normal(stem)
         if not normal:
             normal = self._own_normal(short)
-            # Both files may be named by meshes: the plain one has the short name.
+            # If a file with the short name exists too, meshes may name both: that file has the short name.
             base = stem if short in diffuses else short
         shared = not normal
         if shared:
@@ -135,7 +135,7 @@ class _Folder:
         )
 
     def _shared_normal(self, stem: str) -> str:
-        """The normal of the longest name that this one continues after an underscore."""
+        """Return the normal of the longest prefix that ends before an underscore; empty if none."""
         base = stem.rpartition("_")[0]
         while base:
             if normal := self._own_normal(base):
@@ -145,39 +145,43 @@ class _Folder:
 
     def _without_normal(self, stem: str) -> LeftOutFile:
         path = self.stems[stem]
-        short = stem.removesuffix(_ending(stem, DIFFUSE_SUFFIXES))
+        short = stem.removesuffix(_suffix_of(stem, DIFFUSE_SUFFIXES))
         for name in (stem + _MODEL_SPACE, short + _MODEL_SPACE):
             if name in self.stems:
-                reason = f"its normals are of model space ({self.stems[name].name}), which are not converted"
+                reason = f"model-space normals ({self.stems[name].name}), which are not converted"
                 return LeftOutFile(path, Outcome.SKIPPED, reason)
         names = (self.unread.get(base + ending) for base in (stem, short) for ending in NORMAL_SUFFIXES)
         for unread in filter(None, names):
-            return LeftOutFile(path, Outcome.UNPAIRED, f"its normal {unread} is not read. {SAVE}")
+            return LeftOutFile(
+                path, Outcome.UNPAIRED, f"its normal {unread} has an unsupported format. {SAVE_ADVICE}"
+            )
         wanted = path.stem[: len(short)] + NORMAL_SUFFIXES[0]
-        reason = f"no normal beside it ({wanted}). Put it there; one of 1 x 1 px will do for a flat surface"
+        reason = f"no normal beside it; expected {wanted}. Add it; 1 x 1 px are enough for a flat surface"
         return LeftOutFile(path, Outcome.UNPAIRED, reason)
 
     def _without_diffuse(self, stem: str) -> LeftOutFile:
         path = self.stems[stem]
-        base = stem.removesuffix(_ending(stem, NORMAL_SUFFIXES))
+        base = stem.removesuffix(_suffix_of(stem, NORMAL_SUFFIXES))
         if base.endswith(_LOD):
             return LeftOutFile(path, Outcome.SKIPPED, f"{_LOD}: LOD")
         for unread in filter(None, (self.unread.get(base + ending) for ending in DIFFUSE_SUFFIXES)):
-            return LeftOutFile(path, Outcome.UNPAIRED, f"its diffuse {unread} is not read. {SAVE}")
-        reason = "no diffuse beside it. If that lies in an archive, unpack it beside this file"
+            return LeftOutFile(
+                path, Outcome.UNPAIRED, f"its diffuse {unread} has an unsupported format. {SAVE_ADVICE}"
+            )
+        reason = "no diffuse beside it. If it is in an archive, unpack it into this folder"
         return LeftOutFile(path, Outcome.UNPAIRED, reason)
 
-    def _other(self, stem: str, diffuses: Collection[str]) -> LeftOutFile:
-        """What a file is by its ending, and how to have it converted if it is a diffuse all the same."""
+    def _left_out_other(self, stem: str, diffuses: Collection[str]) -> LeftOutFile:
+        """Return the left-out file of a texture that its suffix declares as another kind of map."""
         path = self.stems[stem]
         if stem.endswith(_LOD):
             return LeftOutFile(path, Outcome.SKIPPED, f"{_LOD}: LOD")
-        ending = _ending(stem, tuple(OTHER_SUFFIXES))
+        ending = _suffix_of(stem, tuple(OTHER_SUFFIXES))
         reason = f"{ending}: {OTHER_SUFFIXES[ending]}"
         base = stem.removesuffix(ending)
         if any(base + diffuse in diffuses for diffuse in DIFFUSE_SUFFIXES):
             return LeftOutFile(path, Outcome.SKIPPED, reason)
         own = path.stem + NORMAL_SUFFIXES[0]
         return LeftOutFile(
-            path, Outcome.SKIPPED, f"{reason} by its name. If it is a diffuse, give it a normal {own}"
+            path, Outcome.SKIPPED, f"{reason}, by its name. If it is a diffuse, add its normal {own}"
         )

@@ -1,7 +1,7 @@
-"""The folder that a game's texture paths begin at: in, below or above the folder that is given.
+"""Finds the texture root, the folder that a game resolves texture paths from.
 
-Meshes name a texture by its path below ``textures``. Read at another folder, a conversion would write paths
-that match no mesh.
+The root may be in, below or above the given folder. Meshes name a texture by its path below ``textures``;
+with another root, a conversion would write paths that match no mesh.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from pbrlib.errors import DataError
 from pbrlib.skyrim import DATA_FILES
 from pbrlib.textures.treefiles import archives_in, subfolders_named
 
-NAME = "textures"
+TEXTURE_FOLDER = "textures"
 
-_DEPTH = 6
-"""Levels below a given folder that are searched: a Steam library with its game needs five."""
+_MAX_DEPTH = 6
+"""Number of levels below a given folder that are searched; a Steam library with its game needs five."""
 
-_SHOWN = 8
+_MAX_SHOWN = 8
 
 
 @dataclass(frozen=True)
 class TextureRoot:
-    """Where texture paths begin, and what of it was asked for.
+    """The texture root, and the given part of it.
 
     Attributes:
-        root: Paths are relative to this folder.
-        start: The root itself, or the folder below it that was given.
+        root: The folder that texture paths are relative to.
+        start: The root itself, or the given folder inside the root.
         archives: Archives between the given folder and the root.
-        note: How the root was found where the given folder does not say it; empty if it does.
+        note: How the root was found; empty if it is directly in the given folder.
     """
 
     root: Path
@@ -41,58 +41,59 @@ class TextureRoot:
 
 
 def find_texture_root(source: Path) -> TextureRoot:
-    """Finds the texture root of a game, of a mod, or of a folder of either.
+    """Find the texture root of a game, a mod, or a folder inside either.
 
-    A ``textures`` folder directly in the given one is the root; else the folder of that name that the given
-    one lies in; else the only one below it; else the given folder itself.
+    The root is the first that exists of: a ``textures`` folder directly in the given folder; a ``textures``
+    folder that contains the given folder; the only ``textures`` folder below it; the given folder itself.
 
     Raises:
-        DataError: No such folder, or several folders that may be the root: the message names them.
+        DataError: The folder does not exist, or several folders may be the root; the message names them.
     """
     if not source.is_dir():
-        raise DataError(f"{source}: no such folder. Give the folder with the textures.")
-    direct = subfolders_named(source, NAME)
+        raise DataError(f"{source}: no such folder. Give the folder that contains the textures.")
+    direct = subfolders_named(source, TEXTURE_FOLDER)
     if direct:
-        return _only(source, direct)
-    above = _above(Path(os.path.abspath(source))) or _above(source.resolve())  # noqa: PTH100, keeps links
+        return _require_single(source, direct)
+    above = _find_above(Path(os.path.abspath(source))) or _find_above(source.resolve())  # noqa: PTH100, keeps links
     if above is not None:
         root, start = above
-        note = "" if root == start else f"{source} lies in {root}, so texture paths begin there"
+        note = "" if root == start else f"{source} is inside {root}, so texture paths are relative to {root}"
         return TextureRoot(root, start, note=note)
-    below = list(_below(source, depth=_DEPTH))
+    below = list(_find_below(source, depth=_MAX_DEPTH))
     if below:
-        return _only(source, below)
-    note = f"no folder named {NAME} in or above {source}, so texture paths are taken to begin in it"
+        return _require_single(source, below)
+    note = f"no folder named {TEXTURE_FOLDER} in or above {source}, so texture paths are relative to {source}"
     return TextureRoot(source, source, note=note)
 
 
-def _only(source: Path, candidates: list[Path]) -> TextureRoot:
+def _require_single(source: Path, candidates: list[Path]) -> TextureRoot:
     if len(candidates) > 1:
-        named = ", ".join(str(path) for path in candidates[:_SHOWN])
-        more = f" and {len(candidates) - _SHOWN} more" if len(candidates) > _SHOWN else ""
+        named = ", ".join(str(path) for path in candidates[:_MAX_SHOWN])
+        more = f" and {len(candidates) - _MAX_SHOWN} more" if len(candidates) > _MAX_SHOWN else ""
         raise DataError(
-            f"{source}: got {len(candidates)} folders named {NAME} ({named}{more}); expected one, since the "
-            "order of mods says which file wins. Give one of them."
+            f"{source}: got {len(candidates)} folders named {TEXTURE_FOLDER} ({named}{more}); expected one, "
+            "since the load order of mods decides which file the game uses. Give one of them."
         )
     root = candidates[0]
     between = [parent for parent in root.parents if parent == source or source in parent.parents]
     archives = tuple(path for folder in reversed(between) for path in archives_in(folder))
-    note = "" if root.parent == source else f"texture paths begin in {root}"
+    note = "" if root.parent == source else f"texture paths are relative to {root}"
     return TextureRoot(root, root, archives, note)
 
 
-def _above(start: Path) -> tuple[Path, Path] | None:
-    """The ``textures`` folder that a folder is or lies in, and the folder; None outside of any.
+def _find_above(start: Path) -> tuple[Path, Path] | None:
+    """Return the ``textures`` folder that is or contains a folder, and that folder; None if there is none.
 
-    Of several the outermost whose parent looks like what the game loads, else the innermost.
+    Of several, the outermost one whose parent is a data folder of the game is returned, else the innermost
+    one.
     """
-    named = [path for path in (start, *start.parents) if path.name.lower() == NAME]
+    named = [path for path in (start, *start.parents) if path.name.lower() == TEXTURE_FOLDER]
     if not named:
         return None
-    return next((path for path in reversed(named) if _is_data(path.parent)), named[0]), start
+    return next((path for path in reversed(named) if _is_data_folder(path.parent)), named[0]), start
 
 
-def _is_data(folder: Path) -> bool:
+def _is_data_folder(folder: Path) -> bool:
     if folder.name.lower() == "data":
         return True
     return any(
@@ -100,15 +101,15 @@ def _is_data(folder: Path) -> bool:
     )
 
 
-def _below(folder: Path, *, depth: int) -> Iterator[Path]:
-    """Folders named ``textures`` below a folder; what lies in one of them is not searched."""
+def _find_below(folder: Path, *, depth: int) -> Iterator[Path]:
+    """Yield folders named ``textures`` below a folder, without searching inside them."""
     with os.scandir(folder) as entries:
         subfolders = sorted(Path(e.path) for e in entries if e.is_dir(follow_symlinks=False))
     for path in subfolders:
-        if path.name.lower() == NAME:
+        if path.name.lower() == TEXTURE_FOLDER:
             yield path
         elif depth > 1:
             try:
-                yield from _below(path, depth=depth - 1)
+                yield from _find_below(path, depth=depth - 1)
             except PermissionError:
                 continue

@@ -1,4 +1,4 @@
-"""The files of a texture tree: the textures that can be read, and what is seen and not read."""
+"""Lists the files of a texture tree: supported textures, and other files that may contain textures."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from pbrlib.skyrim import ARCHIVES, OTHER_PICTURES
 from pbrlib.textures.decode import SUFFIXES
 from pbrlib.textures.leftout import LeftOutFile, Outcome
 
-SAVE = "Save it as DDS or PNG"
-"""What to do with a picture that is not read."""
+SAVE_ADVICE = "Save it as DDS or PNG"
+"""Advice for a picture in an unsupported format."""
 
-_UNPACK = "Unpack it (BSA and BA2 with a tool such as BSA Browser) and convert the folder that comes of it"
+_UNPACK = "Unpack it (BSA and BA2 with a tool such as BSA Browser) and convert the unpacked folder"
 
 
 @dataclass
 class TreeFiles:
-    """The textures below a folder and everything else that may hold one, relative to the texture root."""
+    """The textures below a folder and other files that may contain textures, relative to the texture root."""
 
     textures: list[PurePosixPath] = field(default_factory=list)
     left_out: list[LeftOutFile] = field(default_factory=list)
 
 
 def tree_files(root: Path, *, start: Path) -> TreeFiles:
-    """Lists the files below ``start``, in a stable order; links to folders are named and not followed.
+    """List the files below ``start`` in a stable order; links to folders are left out with a reason.
 
     Args:
-        root: The texture root, which paths are relative to.
+        root: The texture root, which returned paths are relative to.
         start: The root itself or a folder below it.
     """
     found = TreeFiles()
 
-    def unlisted(error: OSError) -> None:
+    def add_unlisted(error: OSError) -> None:
         place = _relative(root, Path(str(error.filename)))
         found.left_out.append(
             LeftOutFile(place, Outcome.UNREAD, f"cannot be listed ({error.strerror}). Check its permissions")
         )
 
-    for folder, subfolders, names in os.walk(start, onerror=unlisted):
+    for folder, subfolders, names in os.walk(start, onerror=add_unlisted):
         subfolders.sort()
         for name in subfolders:
             if Path(folder, name).is_symlink():
@@ -59,34 +59,34 @@ def tree_files(root: Path, *, start: Path) -> TreeFiles:
 
 
 def unread_reason(path: Path) -> str:
-    """Why a file that may hold textures is not read, and the way out; empty for any other file."""
+    """Return why a file that may contain textures is not read, with advice; empty for all other files."""
     suffix = path.suffix.lower()
     if suffix in ARCHIVES:
-        return f"an archive, which is not read. {_UNPACK}"
+        return f"an archive, which is not supported. {_UNPACK}"
     if suffix in OTHER_PICTURES:
-        return f"{suffix[1:].upper()} is not read. {SAVE}"
+        return f"{suffix[1:].upper()} is not supported. {SAVE_ADVICE}"
     if suffix in SUFFIXES and not path.is_file():
-        return "a link that leads nowhere" if path.is_symlink() else "no regular file"
+        return "a link to a missing file" if path.is_symlink() else "no regular file"
     return ""
 
 
 def archives_in(folder: Path) -> list[Path]:
-    """The archives directly in a folder."""
+    """Return the archives directly in a folder."""
     return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in ARCHIVES and path.is_file()]
 
 
 def texture_files(root: Path) -> Iterator[PurePosixPath]:
-    """Every texture file below a folder, relative to it, in a stable order."""
+    """Yield every texture file below a folder, relative to it, in a stable order."""
     yield from tree_files(root, start=root).textures
 
 
 def subfolder(folder: Path, name: str) -> Path | None:
-    """The folder of a (lower-case) name, whatever its case, directly below another; None if there is none."""
+    """Return the subfolder with a lower-case name, ignoring case; None if there is none."""
     return next(iter(subfolders_named(folder, name)), None)
 
 
 def subfolders_named(folder: Path, name: str) -> list[Path]:
-    """The folders directly below another that have a (lower-case) name, whatever their case."""
+    """Return the subfolders with a lower-case name, ignoring case."""
     return [path for path in sorted(folder.iterdir()) if path.name.lower() == name and path.is_dir()]
 
 

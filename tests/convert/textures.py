@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pbrlib.inference.chain import TextureInput
 from pbrlib.textures.blocks import Bytes, encode_dds
-from pbrlib.textures.layouts import Block, full_chain
+from pbrlib.textures.layouts import Block, num_mip_levels
 
 
 def picture(height: int = 16, width: int = 16, *, alpha: int = 255, seed: int = 0) -> Bytes:
@@ -35,7 +35,7 @@ def dds(pixels: Bytes, *, block: Block = Block.BC7, srgb: bool = False) -> bytes
     height, width = pixels.shape[:2]
     levels = [
         pixels[: max(height >> level, 1), : max(width >> level, 1)]
-        for level in range(full_chain(width, height))
+        for level in range(num_mip_levels(width, height))
     ]
     return encode_dds(levels, block=block, srgb=srgb)
 

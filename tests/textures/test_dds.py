@@ -7,7 +7,7 @@ import pytest
 from pbrlib.errors import DataError
 from pbrlib.textures.dds import MAX_SIZE, read_header
 from pbrlib.textures.decode import read_picture, read_texture
-from pbrlib.textures.layouts import Block, Masks, full_chain
+from pbrlib.textures.layouts import Block, Masks, num_mip_levels
 from tests.convert.textures import dds, picture
 
 WIDTH, HEIGHT, MIPS, FORMAT_FLAGS, FOUR_CC, CAPS2, DXGI = 16, 12, 28, 80, 84, 112, 128
@@ -49,7 +49,7 @@ def saved(folder: Path, data: bytes) -> Path:
     ("block", "channels", "tolerance"),
     [(Block.BC1, 3, 8), (Block.BC3, 4, 8), (Block.BC4, 1, 3), (Block.BC5, 2, 3), (Block.BC7, 4, 4)],
 )
-def test_what_is_encoded_decodes_to_the_same_channels(
+def test_encoded_channels_decode_to_the_same_values(
     tmp_path: Path, block: Block, channels: int, tolerance: int
 ) -> None:
     pixels = picture(32, 24)
@@ -82,12 +82,12 @@ def test_the_colour_space_is_written_as_a_dxgi_code(srgb: bool, block: Block, co
 
 def test_a_written_chain_is_complete(tmp_path: Path) -> None:
     header = read_header(saved(tmp_path, dds(picture(16, 32))))
-    assert (header.width, header.height, header.num_mips) == (32, 16, full_chain(32, 16))
+    assert (header.width, header.height, header.num_mips) == (32, 16, num_mip_levels(32, 16))
     assert header.num_mips == 6
 
 
 @pytest.mark.parametrize("code", [72, 75, 78, 87, 91, 93, 99])
-def test_srgb_variants_read_like_their_linear_twins(tmp_path: Path, code: int) -> None:
+def test_srgb_formats_decode_like_their_linear_formats(tmp_path: Path, code: int) -> None:
     header = read_header(saved(tmp_path, patched(dds(picture()) + bytes(4096), DXGI, code)))
     assert isinstance(header.pixels, Block | Masks)
 
@@ -99,7 +99,7 @@ def test_legacy_four_cc_formats_decode(tmp_path: Path, four_cc: bytes) -> None:
     assert pixels[..., 0].max() == 0
 
 
-def test_sizes_that_are_no_multiple_of_four_are_cropped_from_whole_blocks(tmp_path: Path) -> None:
+def test_sizes_that_are_no_multiple_of_four_are_cropped_after_decoding(tmp_path: Path) -> None:
     assert read_picture(saved(tmp_path, legacy(b"DXT1", bytes(8 * 2), width=5, height=3))).shape == (3, 5, 4)
 
 
@@ -140,16 +140,16 @@ def test_uncompressed_pixels_follow_their_masks(
         (WIDTH, 0xFFFFFFFF, "width 4294967295"),
         (HEIGHT, MAX_SIZE + 1, f"height {MAX_SIZE + 1}"),
         (WIDTH, MAX_SIZE, "cut off: copy or download it again"),
-        (FOUR_CC, 0x31313131, "FourCC '1111', which is not read"),
+        (FOUR_CC, 0x31313131, "FourCC '1111', which is not supported"),
         (CAPS2, 0x200, "a cube map of 6 faces;"),
         (CAPS2, 0x600, "a cube map of 1 face;"),
-        (DXGI, 1000, "DXGI format number 1000, which is not read"),
-        (DXGI, 45, "DXGI format D24_UNORM_S8_UINT, which is not read"),
+        (DXGI, 1000, "DXGI format number 1000, which is not supported"),
+        (DXGI, 45, "DXGI format D24_UNORM_S8_UINT, which is not supported"),
         (DXGI + 8, 4, "a cube map"),
         (DXGI + 12, 2, "an array of 2 textures"),
     ],
 )
-def test_an_absurd_header_names_the_file_and_the_field(
+def test_an_invalid_header_is_an_error_that_names_the_file_and_the_field(
     tmp_path: Path, offset: int, value: int, words: str
 ) -> None:
     path = saved(tmp_path, patched(dds(picture()), offset, value))
@@ -167,12 +167,12 @@ def test_an_absurd_header_names_the_file_and_the_field(
         (8, 0, ""),
         (20, 0xFFFFFFFF, ""),
         (MIPS, 0, ""),
-        (MIPS, 6, "mip count 6, where a chain of 16 x 16 has 5"),
-        (MIPS, 4_000_000_000, "mip count 4000000000, where a chain of 16 x 16 has 5"),
+        (MIPS, 6, "mip count 6; 16 x 16 px have at most 5"),
+        (MIPS, 4_000_000_000, "mip count 4000000000; 16 x 16 px have at most 5"),
         (76, 0, "pixel format size 0 instead of 32"),
         (76, 24, "pixel format size 24 instead of 32"),
-        (FORMAT_FLAGS, 0, "pixel format flags 0x0 without that of a FourCC"),
-        (FORMAT_FLAGS, 0x80000000, "pixel format flags 0x80000000 without that of a FourCC"),
+        (FORMAT_FLAGS, 0, "pixel format flags 0x0 without the flag of a FourCC"),
+        (FORMAT_FLAGS, 0x80000000, "pixel format flags 0x80000000 without the flag of a FourCC"),
         (CAPS2 - 4, 0, ""),
         (DXGI + 4, 0, "DX10 dimension 0 instead of 3"),
         (DXGI + 4, 2, "DX10 dimension 2 instead of 3"),
@@ -180,7 +180,7 @@ def test_an_absurd_header_names_the_file_and_the_field(
         (DXGI + 12, 0, "DX10 array size 0 instead of 1"),
     ],
 )
-def test_a_file_whose_top_level_is_whole_is_read_whatever_its_header_says_of_the_rest(
+def test_a_file_with_a_complete_largest_level_is_read_despite_wrong_header_fields(
     tmp_path: Path, offset: int, value: int, words: str
 ) -> None:
     wanted = read_picture(saved(tmp_path, dds(picture())))
@@ -188,27 +188,27 @@ def test_a_file_whose_top_level_is_whole_is_read_whatever_its_header_says_of_the
     np.testing.assert_array_equal(texture.pixels, wanted)
     if words:
         assert texture.notes == (
-            f"read in spite of its header ({words}), which a game may refuse: save it again",
+            f"header has wrong values ({words}), which a game may reject; save the file again",
         )
     else:
         assert texture.notes == ()
 
 
-def test_a_missing_tail_of_mips_is_noted_and_a_missing_row_of_the_top_refused(tmp_path: Path) -> None:
-    whole = dds(picture(), block=Block.BC1)
+def test_missing_small_mips_are_noted_and_an_incomplete_largest_level_is_an_error(tmp_path: Path) -> None:
+    complete = dds(picture(), block=Block.BC1)
     top = 128 + 20 + 16 * 8
-    wanted = read_picture(saved(tmp_path, whole))
-    for num_bytes, left in ((top, 1), (top + 32 - 1, 1), (top + 32, 2), (len(whole) - 1, 4)):
-        texture = read_texture(saved(tmp_path, whole[:num_bytes]), use="colour")
+    wanted = read_picture(saved(tmp_path, complete))
+    for num_bytes, left in ((top, 1), (top + 32 - 1, 1), (top + 32, 2), (len(complete) - 1, 4)):
+        texture = read_texture(saved(tmp_path, complete[:num_bytes]), use="colour")
         np.testing.assert_array_equal(texture.pixels, wanted)
-        assert f"({left} whole mip levels of 5 announced)" in texture.notes[0]
-        assert read_header(saved(tmp_path, whole[:num_bytes])).num_mips == left
+        assert f"({left} complete mip levels of 5 declared)" in texture.notes[0]
+        assert read_header(saved(tmp_path, complete[:num_bytes])).num_mips == left
     with pytest.raises(DataError, match=f"got {top - 1} bytes; expected at least {top} for 16 x 16"):
-        read_picture(saved(tmp_path, whole[: top - 1]))
+        read_picture(saved(tmp_path, complete[: top - 1]))
 
 
 @pytest.mark.parametrize("place", ["caps", "flags", "DX10"])
-def test_a_volume_is_named_with_its_slices_and_one_slice_is_flat(tmp_path: Path, place: str) -> None:
+def test_a_volume_is_an_error_and_a_volume_of_one_slice_is_a_flat_texture(tmp_path: Path, place: str) -> None:
     data = patched(dds(picture()), 24, 4)
     offset, value = {"caps": (CAPS2, 0x200000), "flags": (8, 0x801007), "DX10": (DXGI + 4, 4)}[place]
     with pytest.raises(DataError, match="got a volume of 4 slices; expected a flat texture"):
@@ -222,19 +222,19 @@ def test_a_file_cut_off_anywhere_is_a_data_error(tmp_path: Path, num_bytes: int)
         read_picture(saved(tmp_path, dds(picture())[:num_bytes]))
 
 
-def test_masks_must_be_one_run_of_bits(tmp_path: Path) -> None:
+def test_bits_of_a_mask_must_be_adjacent(tmp_path: Path) -> None:
     data = masked(bytes(8), bits=32, masks=(0b1011, 0xFF00, 0xFF0000, 0), flags=0x40, width=2, height=1)
     with pytest.raises(DataError, match="mask 0xb of channel R"):
         read_header(saved(tmp_path, data))
 
 
-def test_a_huge_size_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
+def test_a_huge_size_is_an_error_before_memory_is_allocated(tmp_path: Path) -> None:
     data = patched(patched(legacy(b"DXT5", bytes(256)), WIDTH, MAX_SIZE), HEIGHT, MAX_SIZE)
     with pytest.raises(DataError, match="expected at least 268435584"):
         read_picture(saved(tmp_path, data))
 
 
-def test_mutated_files_raise_data_errors_alone(tmp_path: Path) -> None:
+def test_mutated_files_raise_no_error_but_data_errors(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     originals = [
         dds(picture(), block=block) for block in (Block.BC1, Block.BC3, Block.BC4, Block.BC5, Block.BC7)

@@ -13,7 +13,7 @@ from PIL import Image
 from pbrlib.convert.runner import convert_tree
 from pbrlib.errors import DataError
 from pbrlib.textures.decode import read_picture, read_size, read_texture
-from pbrlib.textures.identify import Kind, identify
+from pbrlib.textures.identify import FileKind, identify
 from tests.convert.textures import FakeNetworks, dds, normal, picture
 
 PIXELS = picture(12, 20)
@@ -44,20 +44,20 @@ PICTURES = {
 
 @pytest.mark.parametrize("ending", [".dds", ".png"])
 @pytest.mark.parametrize("name", PICTURES)
-def test_a_picture_is_read_whatever_its_name_says(tmp_path: Path, name: str, ending: str) -> None:
+def test_a_picture_is_read_by_content_despite_its_suffix(tmp_path: Path, name: str, ending: str) -> None:
     path = tmp_path / f"wall{ending}"
     path.write_bytes(PICTURES[name])
-    (kind,) = (kind for kind in Kind if kind in name)
+    (kind,) = (kind for kind in FileKind if kind in name)
     assert identify(path) is kind
     assert read_size(path) == (12, 20)
     texture = read_texture(path, use="colour")
     wanted = np.repeat(PIXELS[..., :3].mean(-1, keepdims=True), 3, -1) if "grey" in name else PIXELS[..., :3]
     assert np.abs(texture.pixels[..., :3].astype(int) - wanted).mean() < 8
     honest = ending == f".{kind.lower()}"
-    assert texture.notes == (() if honest else (f"is a {kind} file, whatever its name says",))
+    assert texture.notes == (() if honest else (f"has {kind} content despite the suffix {path.suffix!r}",))
 
 
-def test_the_honest_names_of_other_pictures_have_no_note(tmp_path: Path) -> None:
+def test_a_matching_suffix_has_no_note(tmp_path: Path) -> None:
     for ending, name in ((".tga", "TGA"), (".jpg", "JPEG"), (".JPEG", "JPEG"), (".bmp", "BMP")):
         path = tmp_path / f"wall{ending}"
         path.write_bytes(PICTURES[name])
@@ -65,7 +65,7 @@ def test_the_honest_names_of_other_pictures_have_no_note(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", [name for name in PICTURES if name != "DDS"])
-def test_half_a_picture_is_a_data_error_with_its_name(tmp_path: Path, name: str) -> None:
+def test_a_truncated_picture_is_an_error_that_names_the_file(tmp_path: Path, name: str) -> None:
     path = tmp_path / "wall.dds"
     for num_bytes in (9, 17, 25, len(PICTURES[name]) // 2):
         path.write_bytes(PICTURES[name][:num_bytes])
@@ -73,7 +73,7 @@ def test_half_a_picture_is_a_data_error_with_its_name(tmp_path: Path, name: str)
             read_picture(path)
 
 
-def test_a_picture_without_its_pixels_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
+def test_a_picture_without_pixels_is_an_error_before_memory_is_allocated(tmp_path: Path) -> None:
     path = tmp_path / "wall.png"
     size = struct.pack("<2H", 9000, 9000)
     path.write_bytes(PICTURES["TGA"][:12] + size + PICTURES["TGA"][16:])
@@ -85,7 +85,7 @@ def test_a_picture_without_its_pixels_is_refused_before_memory_is_taken(tmp_path
 
 
 OTHERS = {
-    "a PNG whose line ends were changed on the way": PICTURES["PNG"].replace(b"\r\n", b"\n"),
+    "a PNG whose line ends were changed by a text transfer": PICTURES["PNG"].replace(b"\r\n", b"\n"),
     "a GIF picture": encoded("GIF", mode="P"),
     "a TIFF picture": encoded("TIFF"),
     "an OpenEXR picture": b"v/1\x01\x02\0\0\0channels",
@@ -104,7 +104,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("what", OTHERS)
-def test_a_file_of_another_kind_is_named_with_a_way_out(tmp_path: Path, what: str) -> None:
+def test_a_file_of_another_format_is_an_error_with_advice(tmp_path: Path, what: str) -> None:
     path = tmp_path / "wall.dds"
     path.write_bytes(OTHERS[what])
     for read in (read_size, read_picture):
@@ -114,19 +114,19 @@ def test_a_file_of_another_kind_is_named_with_a_way_out(tmp_path: Path, what: st
         assert str(caught.value).endswith(".")
 
 
-def test_a_cmyk_picture_is_named(tmp_path: Path) -> None:
+def test_a_cmyk_picture_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "wall.png"
     path.write_bytes(encoded("JPEG", mode="CMYK"))
     with pytest.raises(DataError, match="got colour mode CMYK; expected grey or RGB"):
         read_picture(path)
 
 
-def test_pictures_with_wrong_names_convert_and_the_report_says_so(tmp_path: Path) -> None:
+def test_pictures_with_wrong_suffixes_are_converted_with_a_note(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/wall.dds").write_bytes(PICTURES["PNG"])
     (tmp_path / "in/wall_n.png").write_bytes(dds(normal()))
     report = convert_tree(FakeNetworks, source=tmp_path / "in", output=tmp_path / "out")
     assert [item.name for item in report.converted] == ["wall"]
     notes = report.converted[0].notes
-    assert "diffuse: is a PNG file, whatever its name says" in notes
-    assert "normal: is a DDS file, whatever its name says" in notes
+    assert "diffuse: has PNG content despite the suffix '.dds'" in notes
+    assert "normal: has DDS content despite the suffix '.png'" in notes

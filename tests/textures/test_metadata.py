@@ -70,10 +70,10 @@ def test_colours_of_linear_light_become_srgb(tmp_path: Path) -> None:
     wanted = np.rint(linear_to_srgb(light.astype(np.float32) / 255.0) * 255.0)
     np.testing.assert_array_equal(texture.pixels[..., :3], wanted)
     assert np.abs(texture.pixels[..., :3].astype(int) - PIXELS).max() <= 3
-    assert texture.notes == ("colours of gAMA 1 brought to sRGB",)
+    assert texture.notes == ("colours converted from gAMA 1 to sRGB",)
 
 
-def test_alpha_has_no_curve(tmp_path: Path) -> None:
+def test_alpha_is_not_converted(tmp_path: Path) -> None:
     for mode in ("RGBA", "LA"):
         path = tmp_path / f"{mode}.png"
         info = PngInfo()
@@ -102,14 +102,14 @@ def test_every_mode_of_linear_light_becomes_the_same_srgb(tmp_path: Path, mode: 
         {b"sRGB": b"\0"},
     ],
 )
-def test_what_is_srgb_stays_as_it_is_without_a_note(tmp_path: Path, chunks: dict[bytes, bytes]) -> None:
+def test_srgb_pictures_are_unchanged_and_have_no_note(tmp_path: Path, chunks: dict[bytes, bytes]) -> None:
     texture = read_texture(saved(tmp_path, PIXELS, chunks=chunks), use="colour")
     np.testing.assert_array_equal(texture.pixels[..., :3], PIXELS)
     assert texture.notes == ()
 
 
 @pytest.mark.parametrize("use", ["normal", "data"])
-def test_numbers_have_no_curve_and_no_profile(tmp_path: Path, use: str) -> None:
+def test_data_and_normals_are_not_converted(tmp_path: Path, use: str) -> None:
     for chunks, profile in (({b"gAMA": gama(1.0)}, None), ({}, display_p3())):
         path = saved(tmp_path, PIXELS, chunks=chunks, icc_profile=profile)
         texture = read_texture(path, use=use)  # type: ignore[arg-type]
@@ -137,9 +137,7 @@ P3_PLACES = (0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06)
         ({b"cICP": b"\x01"}, 0),
     ],
 )
-def test_primaries_and_cicp_that_are_not_applied_are_named(
-    tmp_path: Path, chunks: dict[bytes, bytes], notes: int
-) -> None:
+def test_ignored_primaries_and_cicp_are_noted(tmp_path: Path, chunks: dict[bytes, bytes], notes: int) -> None:
     texture = read_texture(saved(tmp_path, PIXELS, chunks=chunks), use="colour")
     np.testing.assert_array_equal(texture.pixels[..., :3], PIXELS)
     assert len(texture.notes) == notes
@@ -156,22 +154,22 @@ def test_a_turned_picture_keeps_its_cicp(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 3
     path = saved(tmp_path, PIXELS, chunks={b"cICP": bytes((1, 8, 0, 1))}, exif=exif)
-    assert "colours of cICP 1 brought to sRGB" in read_texture(path, use="colour").notes
+    assert "colours converted from cICP 1 to sRGB" in read_texture(path, use="colour").notes
 
 
-def test_an_unknown_cicp_leaves_the_other_chunks_in_force(tmp_path: Path) -> None:
+def test_other_chunks_are_applied_beside_an_unknown_cicp(tmp_path: Path) -> None:
     path = saved(tmp_path, PIXELS, chunks={b"cICP": bytes((9, 18, 0, 1)), b"gAMA": gama(1.0)})
     notes = read_texture(path, use="colour").notes
-    assert [note.split(" ")[0] for note in notes] == ["its", "colours"]
+    assert [note.split(" ")[0] for note in notes] == ["cICP", "colours"]
 
 
-def test_a_gamma_that_cannot_be_is_named(tmp_path: Path) -> None:
+def test_an_invalid_gamma_is_noted(tmp_path: Path) -> None:
     texture = read_texture(saved(tmp_path, PIXELS, chunks={b"gAMA": gama(30.0)}), use="colour")
     np.testing.assert_array_equal(texture.pixels[..., :3], PIXELS)
-    assert texture.notes == ("its gAMA of 30 cannot be; its colours are read as sRGB",)
+    assert texture.notes == ("gAMA 30 is invalid; colours are read as sRGB",)
 
 
-def test_an_srgb_profile_changes_nothing_and_is_not_named(tmp_path: Path) -> None:
+def test_an_srgb_profile_changes_nothing_and_has_no_note(tmp_path: Path) -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     texture = read_texture(saved(tmp_path, PIXELS, chunks={}, icc_profile=profile), use="colour")
     np.testing.assert_array_equal(texture.pixels[..., :3], PIXELS)
@@ -187,7 +185,7 @@ def test_colours_of_a_wide_profile_become_srgb(tmp_path: Path) -> None:
     )
     wanted = linear_to_srgb(((pixels / 255.0) ** 2.2 @ to_srgb.T).astype(np.float32)) * 255.0
     assert np.abs(texture.pixels[..., :3] - wanted).max() < 2.5
-    assert texture.notes == ("colours brought to sRGB from the ICC profile 'Display P3'",)
+    assert texture.notes == ("colours converted from ICC profile 'Display P3' to sRGB",)
 
 
 def test_a_profile_keeps_alpha_and_fits_a_grey_picture(tmp_path: Path) -> None:
@@ -199,11 +197,11 @@ def test_a_profile_keeps_alpha_and_fits_a_grey_picture(tmp_path: Path) -> None:
     assert np.ptp(texture.pixels[..., :3].astype(int), axis=-1).max() <= 1
 
 
-def test_a_damaged_profile_is_named_and_costs_nothing(tmp_path: Path) -> None:
+def test_a_damaged_profile_is_noted_and_ignored(tmp_path: Path) -> None:
     path = saved(tmp_path, PIXELS, chunks={}, icc_profile=b"no profile at all" * 20)
     texture = read_texture(path, use="colour")
     np.testing.assert_array_equal(texture.pixels[..., :3], PIXELS)
-    assert "its ICC profile does not apply (" in texture.notes[0]
+    assert "ICC profile cannot be applied (" in texture.notes[0]
 
 
 UPRIGHT = {
@@ -227,11 +225,11 @@ def test_a_picture_is_turned_upright(tmp_path: Path, orientation: int, use: str)
     stored = np.ascontiguousarray(UPRIGHT[orientation])
     texture = read_texture(saved(tmp_path, stored, chunks={}, exif=exif), use=use)  # type: ignore[arg-type]
     np.testing.assert_array_equal(texture.pixels[..., :3], PIXELS)
-    turned = f"turned upright, as its EXIF orientation {orientation} says"
+    turned = f"turned upright from EXIF orientation {orientation}"
     assert texture.notes == (() if orientation == 1 else (turned,))
 
 
-def test_a_damaged_exif_block_is_named_and_costs_nothing(tmp_path: Path) -> None:
+def test_a_damaged_exif_block_is_noted_and_ignored(tmp_path: Path) -> None:
     path = saved(tmp_path, PIXELS, chunks={})
     data = path.read_bytes()
     body = b"eXIf" + b"neither II nor MM"
@@ -239,10 +237,10 @@ def test_a_damaged_exif_block_is_named_and_costs_nothing(tmp_path: Path) -> None
     path.write_bytes(data[:33] + chunk + data[33:])
     texture = read_texture(path, use="colour")
     np.testing.assert_array_equal(texture.pixels[..., :3], PIXELS)
-    assert texture.notes == ("its EXIF block does not parse, so its orientation is not known",)
+    assert texture.notes == ("EXIF data cannot be parsed; the orientation is unknown",)
 
 
-def test_the_report_of_a_conversion_says_what_was_applied(tmp_path: Path) -> None:
+def test_the_report_of_a_conversion_lists_applied_metadata(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     saved(tmp_path / "in", picture(), chunks={b"gAMA": gama(1.0)}).rename(tmp_path / "in/wall.png")
     saved(tmp_path / "in", normal(), chunks={b"gAMA": gama(1.0)}).rename(tmp_path / "in/wall_n.png")
@@ -253,7 +251,7 @@ def test_the_report_of_a_conversion_says_what_was_applied(tmp_path: Path) -> Non
         output=tmp_path / "out",
         settings=Settings(num_workers=1),
     )
-    assert "diffuse: colours of gAMA 1 brought to sRGB" in report.converted[0].notes
+    assert "diffuse: colours converted from gAMA 1 to sRGB" in report.converted[0].notes
     assert not [note for note in report.converted[0].notes if note.startswith("normal: ")]
     wanted = linear_to_srgb(picture()[..., :3].astype(np.float32).transpose(2, 0, 1) / 255.0)
     assert np.abs(networks.seen[0].diffuse.numpy() - wanted).max() < 0.003
@@ -262,5 +260,5 @@ def test_the_report_of_a_conversion_says_what_was_applied(tmp_path: Path) -> Non
 def test_cicp_is_read_from_a_stream_as_from_a_file(tmp_path: Path) -> None:
     path = saved(tmp_path, PIXELS, chunks={b"cICP": bytes((1, 8, 0, 1))})
     stream = decode_pixels(io.BytesIO(path.read_bytes()), place="row 0", use="colour")
-    assert "colours of cICP 1 brought to sRGB" in stream.notes
+    assert "colours converted from cICP 1 to sRGB" in stream.notes
     assert np.array_equal(stream.pixels, decode_pixels(path, place="file", use="colour").pixels)

@@ -23,7 +23,7 @@ def moved(**channels: int | Bytes) -> Bytes:
     return pixels
 
 
-def test_a_plain_normal_is_read_as_it_is() -> None:
+def test_an_ordinary_normal_is_unchanged() -> None:
     found = split_normal(bumps())
     np.testing.assert_array_equal(found.xy, bumps()[..., :2])
     assert found.z is not None
@@ -38,22 +38,22 @@ def test_x_in_alpha_is_found_and_is_no_gloss(red: int, blue: int | Bytes) -> Non
     found = split_normal(moved(a=bumps()[..., 0], r=red, b=blue))
     np.testing.assert_array_equal(found.xy, bumps()[..., :2])
     assert (found.z, found.gloss) == (None, None)
-    assert "X lies in alpha" in found.notes[0]
+    assert "X is in alpha" in found.notes[0]
 
 
 @pytest.mark.parametrize("blue", [0, 128, 255])
-def test_an_empty_blue_is_a_z_that_is_computed(blue: int) -> None:
+def test_z_is_computed_if_blue_is_empty(blue: int) -> None:
     found = split_normal(moved(b=blue))
     np.testing.assert_array_equal(found.xy, bumps()[..., :2])
     assert found.z is None
     assert "blue is empty" in found.notes[0]
 
 
-def test_grey_bumps_are_refused_in_one_channel_and_in_three() -> None:
+def test_grey_bump_maps_of_one_or_three_channels_are_errors() -> None:
     grey = bumps()[..., :1]
-    with pytest.raises(DataError, match="one channel: a bump or height map"):
+    with pytest.raises(DataError, match="one channel, a bump or height map"):
         split_normal(grey)
-    with pytest.raises(DataError, match="is grey: a bump or height map"):
+    with pytest.raises(DataError, match="a grey picture, a bump or height map"):
         split_normal(np.repeat(grey, 3, axis=-1))
 
 
@@ -66,26 +66,26 @@ def test_a_flat_colour_of_any_size_is_a_normal(size: tuple[int, int], colour: tu
 
 
 @pytest.mark.parametrize("grey", [128, 200, 255])
-def test_one_grey_is_a_surface_without_bumps(grey: int) -> None:
+def test_a_single_grey_value_is_a_flat_surface(grey: int) -> None:
     found = split_normal(np.full((4, 4, 3), grey, np.uint8))
     assert np.unique(found.xy).tolist() == [128]
-    assert found.notes == ("one grey, taken as a flat surface",)
+    assert found.notes == ("one grey value, read as a flat surface",)
 
 
 @pytest.mark.parametrize("grey", [0, 60])
-def test_one_grey_that_points_into_the_surface_is_refused(grey: int) -> None:
-    with pytest.raises(DataError, match="not a tangent-space normal map"):
+def test_a_single_dark_grey_value_is_an_error(grey: int) -> None:
+    with pytest.raises(DataError, match="expected a tangent-space normal map"):
         split_normal(np.full((4, 4, 3), grey, np.uint8))
 
 
-def test_no_x_anywhere_is_refused() -> None:
-    with pytest.raises(DataError, match="its red is 255 everywhere, and X is not in alpha"):
+def test_a_missing_x_is_an_error() -> None:
+    with pytest.raises(DataError, match="red is 255 everywhere, and alpha does not contain X"):
         split_normal(moved(r=255, a=255))
-    with pytest.raises(DataError, match="its red is 0 everywhere"):
+    with pytest.raises(DataError, match="red is 0 everywhere"):
         split_normal(moved(r=0, a=5))
 
 
-def test_model_space_normals_are_refused() -> None:
+def test_model_space_normals_are_an_error() -> None:
     y, x = np.mgrid[0:64, 0:64] / 63.0
     turns, heights = x * 2 * np.pi, y * 2 - 1
     radii = np.sqrt(1 - heights**2)
@@ -94,12 +94,12 @@ def test_model_space_normals_are_refused() -> None:
         split_normal(np.rint(vectors * 127.5 + 127.5).astype(np.uint8))
 
 
-def test_black_gaps_of_an_atlas_are_no_directions() -> None:
+def test_black_gaps_of_an_atlas_are_ignored() -> None:
     pixels = bumps()
     pixels[:20] = 0
     assert split_normal(pixels).z is not None
 
 
-def test_a_problem_is_told_without_alpha_too() -> None:
+def test_problems_are_found_without_alpha_too() -> None:
     assert vector_problem(bumps()[..., :3]) == ""
-    assert "is grey" in vector_problem(np.repeat(bumps()[..., :1], 3, axis=-1))
+    assert "a grey picture" in vector_problem(np.repeat(bumps()[..., :1], 3, axis=-1))

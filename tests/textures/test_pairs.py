@@ -33,7 +33,7 @@ def outcomes(listing: Listing) -> dict[str, Outcome]:
         ("wall_d.dds", "wall_d_n.dds"),
     ],
 )
-def test_diffuse_and_normal_pair_by_suffix_whatever_the_case(
+def test_diffuse_and_normal_are_matched_by_suffix_ignoring_case(
     tmp_path: Path, diffuse: str, normal: str
 ) -> None:
     touch(tmp_path, f"stone/{diffuse}", f"stone/{normal}")
@@ -71,7 +71,7 @@ def test_png_pairs_with_dds_and_dds_is_preferred(tmp_path: Path) -> None:
     assert outcomes(listing) == {"floor.png": Outcome.SKIPPED}
 
 
-def test_two_diffuses_of_one_normal_are_two_textures_since_meshes_may_name_either(tmp_path: Path) -> None:
+def test_two_diffuses_of_a_normal_are_two_textures(tmp_path: Path) -> None:
     touch(tmp_path, "wall.dds", "wall_d.dds", "wall_n.dds")
     listing = find_pairs(tmp_path)
     assert [(pair.name.name, pair.stem.name, pair.normal.name) for pair in listing.pairs] == [
@@ -81,13 +81,13 @@ def test_two_diffuses_of_one_normal_are_two_textures_since_meshes_may_name_eithe
     assert not listing.left_out
 
 
-def test_unpaired_files_are_listed_with_what_they_lack(tmp_path: Path) -> None:
+def test_unpaired_files_are_listed_with_the_missing_file(tmp_path: Path) -> None:
     touch(tmp_path, "lonely.dds", "other_n.dds")
     left_out = find_pairs(tmp_path).left_out
     assert {file.outcome for file in left_out} == {Outcome.UNPAIRED}
     reasons = {file.path.name: file.reason for file in left_out}
-    assert reasons["lonely.dds"].startswith("no normal beside it (lonely_n). Put it there")
-    assert reasons["other_n.dds"].startswith("no diffuse beside it. If that lies in an archive, unpack it")
+    assert reasons["lonely.dds"].startswith("no normal beside it; expected lonely_n. Add it")
+    assert reasons["other_n.dds"].startswith("no diffuse beside it. If it is in an archive, unpack it")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_true_pbr_files_are_kept_by_name(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_textures_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no \.dds, \.png, \.tga"):
+    with pytest.raises(DataError, match=r"got no \.dds, \.png, \.tga"):
         find_pairs(tmp_path)
     with pytest.raises(DataError, match="no such folder"):
         find_pairs(tmp_path / "missing")

@@ -58,21 +58,21 @@ def test_heights_are_not_biased_and_err_less_than_with_the_extremes_as_ends(seed
 
 @pytest.mark.parametrize("step", [0, 1, 2, 3])
 @pytest.mark.parametrize("start", [0, 100, 248])
-def test_a_gentle_ramp_is_exact(start: int, step: int) -> None:
+def test_a_ramp_of_small_steps_is_exact(start: int, step: int) -> None:
     ramp = start + np.minimum(step * (np.arange(8)[:, None] + np.arange(12)) // 3, 7)
     assert np.abs(errors(ramp.astype(np.uint8))).max() < 1e-9
 
 
 @pytest.mark.parametrize("low", [0, 13, 254])
 @pytest.mark.parametrize("high", [1, 128, 255])
-def test_no_pixel_leaves_the_range_by_more_than_half_a_step(low: int, high: int) -> None:
+def test_no_pixel_exceeds_the_range_by_more_than_half_a_step(low: int, high: int) -> None:
     low, high = min(low, high), max(low, high)
     noise = np.random.default_rng(low).integers(low, high + 1, (32, 32)).astype(np.uint8)
     assert np.abs(errors(noise)).max() <= max((high - low) / 7, 1.0)
 
 
 @pytest.mark.parametrize(("block", "channels"), [(Block.BC3, [3]), (Block.BC4, [0]), (Block.BC5, [0, 1])])
-def test_every_format_with_such_blocks_holds_its_channels(
+def test_every_format_with_scalar_blocks_preserves_its_channels(
     tmp_path: Path, block: Block, channels: list[int]
 ) -> None:
     pixels = np.dstack([relief(64, seed=i) for i in range(4)])

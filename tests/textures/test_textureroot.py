@@ -30,7 +30,9 @@ def unread(listing: Listing) -> dict[str, str]:
     "given",
     ["", "common", "common/Game", "common/Game/Data", *(f"common/Game/Data/Textures{x}" for x in IN)],
 )
-def test_texture_paths_begin_at_the_texture_folder_wherever_one_stands(tmp_path: Path, given: str) -> None:
+def test_texture_paths_are_relative_to_the_texture_folder_for_any_given_folder(
+    tmp_path: Path, given: str
+) -> None:
     root = tmp_path / "common/Game/Data/Textures"
     touch(root, "stone/deep/wall.dds", "stone/deep/wall_n.dds")
     listing = find_pairs(tmp_path / given)
@@ -38,11 +40,11 @@ def test_texture_paths_begin_at_the_texture_folder_wherever_one_stands(tmp_path:
     assert names(listing) == ["stone/deep/wall"]
 
 
-def test_of_a_folder_in_the_texture_folder_only_what_lies_there_is_listed(tmp_path: Path) -> None:
+def test_only_files_in_a_given_subfolder_are_listed(tmp_path: Path) -> None:
     touch(tmp_path / "textures", "a/wall.dds", "a/wall_n.dds", "b/wall.dds", "b/wall_n.dds")
     listing = find_pairs(tmp_path / "textures/b")
     assert names(listing) == ["b/wall"]
-    assert "texture paths begin there" in listing.notes[0]
+    assert "texture paths are relative to" in listing.notes[0]
 
 
 def test_several_texture_folders_are_an_error_that_names_them(tmp_path: Path) -> None:
@@ -54,18 +56,18 @@ def test_several_texture_folders_are_an_error_that_names_them(tmp_path: Path) ->
         find_pairs(tmp_path / "C")
 
 
-def test_of_nested_texture_folders_above_the_one_that_the_game_loads_counts(tmp_path: Path) -> None:
+def test_the_root_of_nested_texture_folders_is_the_one_in_a_data_folder(tmp_path: Path) -> None:
     touch(tmp_path, "textures/mod/textures/stone/wall.dds", "textures/mod/textures/stone/wall_n.dds")
     assert names(find_pairs(tmp_path / "textures/mod/textures/stone")) == ["stone/wall"]
     touch(tmp_path, "Mod.esp")
     assert names(find_pairs(tmp_path / "textures/mod/textures/stone")) == ["mod/textures/stone/wall"]
 
 
-def test_a_folder_without_a_texture_folder_is_one_and_the_listing_says_so(tmp_path: Path) -> None:
+def test_a_folder_without_a_texture_folder_is_the_root_with_a_note(tmp_path: Path) -> None:
     touch(tmp_path, "stone/wall.dds", "stone/wall_n.dds")
     listing = find_pairs(tmp_path)
     assert names(listing) == ["stone/wall"]
-    assert "texture paths are taken to begin in it" in listing.notes[0]
+    assert "texture paths are relative to" in listing.notes[0]
 
 
 def test_textures_beside_a_deeper_texture_folder_are_listed(tmp_path: Path) -> None:
@@ -74,13 +76,13 @@ def test_textures_beside_a_deeper_texture_folder_are_listed(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("suffix", ARCHIVES)
-def test_archives_are_listed_with_the_way_out(tmp_path: Path, suffix: str) -> None:
+def test_archives_are_listed_with_advice(tmp_path: Path, suffix: str) -> None:
     touch(tmp_path, f"Game/Mod{suffix}", "Game/textures/wall.dds", "Game/textures/wall_n.dds")
     for given in (tmp_path, tmp_path / "Game"):
         assert "Unpack it" in unread(find_pairs(given))[f"../Mod{suffix}"]
 
 
-def test_a_folder_of_archives_alone_says_so(tmp_path: Path) -> None:
+def test_a_folder_with_only_archives_is_an_error_that_names_them(tmp_path: Path) -> None:
     touch(tmp_path, "Textures0.bsa", "Textures1.bsa", "Skyrim.esm")
     with pytest.raises(DataError, match=r"but Textures0\.bsa and 1 more: an archive.*Unpack"):
         find_pairs(tmp_path)
@@ -90,7 +92,7 @@ def test_a_folder_of_archives_alone_says_so(tmp_path: Path) -> None:
 def test_pictures_of_other_formats_are_listed(tmp_path: Path, suffix: str) -> None:
     touch(tmp_path, f"brick{suffix}", "wall.dds", "wall_n.dds")
     assert unread(find_pairs(tmp_path)) == {
-        f"brick{suffix}": f"{suffix[1:].upper()} is not read. Save it as DDS or PNG"
+        f"brick{suffix}": f"{suffix[1:].upper()} is not supported. Save it as DDS or PNG"
     }
 
 
@@ -103,11 +105,11 @@ def test_linked_folders_broken_links_and_pipes_are_listed(tmp_path: Path) -> Non
     found = unread(find_pairs(tmp_path / "in"))
     assert set(found) == {"linked", "loop", "broken.dds", "pipe.dds"}
     assert "not followed" in found["linked"]
-    assert found["broken.dds"] == "a link that leads nowhere"
+    assert found["broken.dds"] == "a link to a missing file"
     assert found["pipe.dds"] == "no regular file"
 
 
-def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_listed_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "wall.dds", "wall_n.dds", "shut/floor.dds")
     scandir = os.scandir
 
