@@ -19,10 +19,10 @@ from torch import Tensor
 
 from pbrlib.convert.conversionreport import ConvertedTexture
 from pbrlib.convert.existing import diffuse_path
-from pbrlib.convert.inputs import Prepared, Specular, prepare, prepare_glow, store
+from pbrlib.convert.inputs import PreparedPair, Specular, encode_maps, prepare_glow, prepare_pair
 from pbrlib.convert.seams import seam_over_mean
 from pbrlib.convert.sheet import thumbnails
-from pbrlib.convert.truepbr import NoRoomError, PbrMaps, write_texture
+from pbrlib.convert.truepbr import DiskFullError, PbrMaps, write_texture
 from pbrlib.convert.workers import Workers
 from pbrlib.data.materials.contact import Picture
 from pbrlib.errors import CheckpointError, DataError, first_line
@@ -69,7 +69,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenPair:
     """A converted pair whose files are written, with its entries in the report and the contact sheet."""
 
     pair: Pair
@@ -78,12 +78,12 @@ class Written:
 
 
 @dataclass(frozen=True)
-class Failed:
-    """A pair that failed; ``no_room`` if the disk is full, so that every further pair would fail too."""
+class FailedPair:
+    """A pair that failed; ``disk_full`` if the disk is full, so that all remaining pairs would fail too."""
 
     pair: Pair
     file: LeftOutFile
-    no_room: bool = False
+    disk_full: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class _Loading:
 class _Writing:
     """A texture that a worker is writing; the worker has its full-size maps."""
 
-    result: Written
+    result: WrittenPair
     files: Future[list[str]]
 
 
@@ -110,8 +110,8 @@ class Conversion:
         predictor: The networks.
         output: The folder of the mod.
         workers: The child processes.
-        settings: See there.
-        writing: Textures that are being written, the first one first.
+        settings: How pairs are converted.
+        writing: Textures that are being written, in order.
     """
 
     predictor: Predictor
@@ -120,36 +120,36 @@ class Conversion:
     settings: Settings
     writing: deque[_Writing] = field(default_factory=deque)
 
-    def results(self, pairs: Iterator[Pair], *, ahead: int) -> Iterator[Written | Failed]:
-        """Every pair in order, written or failed; ``ahead`` textures wait at either side of the networks."""
+    def results(self, pairs: Iterator[Pair], *, ahead: int) -> Iterator[WrittenPair | FailedPair]:
+        """Yield every pair in order; up to ``ahead`` pairs are decoded early, and as many written later."""
         loading: deque[_Loading] = deque()
         while True:
             while len(loading) < ahead and (pair := next(pairs, None)):
-                loading.append(self._load(pair))
+                loading.append(self._start_loading(pair))
             if not loading:
                 break
             current = loading.popleft()
             try:
-                self.writing.append(self._convert(current))
+                self.writing.append(self._predict(current))
             except CheckpointError:
                 raise
             except Exception as error:
-                yield _failed(current.pair, error)
+                yield _failed_pair(current.pair, error)
             while self.writing and (len(self.writing) > ahead or self.writing[0].files.done()):
-                yield self._finished()
+                yield self._finish_oldest()
         while self.writing:
-            yield self._finished()
+            yield self._finish_oldest()
 
-    def finished_writes(self) -> Iterator[Written | Failed]:
-        """What was written when the workers ended, of all that they had been given."""
+    def finished_writes(self) -> Iterator[WrittenPair | FailedPair]:
+        """Yield the remaining pairs whose files are written, after the workers have ended."""
         while self.writing:
             files = self.writing[0].files
             if files.done() and not files.cancelled() and files.exception() is None:
-                yield self._finished()
+                yield self._finish_oldest()
             else:
                 self.writing.popleft()
 
-    def _load(self, pair: Pair) -> _Loading:
+    def _start_loading(self, pair: Pair) -> _Loading:
         files: list[tuple[Path, Use]] = [(pair.diffuse, "colour"), (pair.normal, "normal")]
         if pair.glow is not None:
             files.append((pair.glow, "colour"))
@@ -158,59 +158,57 @@ class Conversion:
         ]
         return _Loading(pair, calls[0], calls[1], calls[2] if pair.glow is not None else None)
 
-    def _convert(self, loading: _Loading) -> _Writing:
+    def _predict(self, loading: _Loading) -> _Writing:
         diffuse, normal = loading.diffuse.result(), loading.normal.result()
         glow = None if loading.glow is None else prepare_glow(loading.glow.result().pixels)
         start = time.perf_counter()
-        prepared = prepare(diffuse.pixels, normal.pixels)
-        answer = self.predictor.predict(prepared.texture)
-        predicted = {name: x.cpu() for name, x in answer.items() if name in TRUE_PBR}
-        maps = replace(store(prepared, predicted, specular=self.settings.specular), glow=glow)
+        prepared = prepare_pair(diffuse.pixels, normal.pixels)
+        outputs = self.predictor.predict(prepared.texture)
+        predicted = {name: x.cpu() for name, x in outputs.items() if name in TRUE_PBR}
+        maps = replace(encode_maps(prepared, predicted, specular=self.settings.specular), glow=glow)
         seconds = time.perf_counter() - start
         notes = [*_file_notes(diffuse, normal), *prepared.notes]
         if loading.pair.shared:
-            notes.append(
-                f"normal {loading.pair.normal.name} of another variant, since it has none of its own"
-            )
+            notes.append(f"no normal of its own; uses {loading.pair.normal.name} of another variant")
         if glow is not None:
-            notes.append("glow carried, emissive set")
+            notes.append("glow map converted, emissive set")
         summary = _summary(loading.pair, prepared, predicted, maps=maps, seconds=seconds)
         row = thumbnails(prepared.texture, predicted)
-        written = Written(loading.pair, replace(summary, notes=tuple(notes)), row)
-        return _Writing(written, self._write(loading.pair, maps))
+        written = WrittenPair(loading.pair, replace(summary, notes=tuple(notes)), row)
+        return _Writing(written, self._start_writing(loading.pair, maps))
 
-    def _write(self, pair: Pair, maps: PbrMaps) -> Future[list[str]]:
+    def _start_writing(self, pair: Pair, maps: PbrMaps) -> Future[list[str]]:
         place = f"{self.output}: {pair.name}"
         return self.workers.submit(place, write_texture, self.output, pair.name, pair.stem, maps)
 
-    def _finished(self) -> Written | Failed:
+    def _finish_oldest(self) -> WrittenPair | FailedPair:
         writing = self.writing.popleft()
         try:
             files = tuple(writing.files.result())
         except Exception as error:
-            return _failed(writing.result.pair, error)
+            return _failed_pair(writing.result.pair, error)
         return replace(writing.result, summary=replace(writing.result.summary, files=files))
 
 
-def _failed(pair: Pair, error: Exception) -> Failed:
-    return Failed(
+def _failed_pair(pair: Pair, error: Exception) -> FailedPair:
+    return FailedPair(
         pair,
         LeftOutFile(diffuse_path(pair), Outcome.FAILED, _reason(error)),
-        no_room=isinstance(error, NoRoomError),
+        disk_full=isinstance(error, DiskFullError),
     )
 
 
 def _reason(error: Exception) -> str:
-    """What an error says of a pair, with its kind unless it is ours, and the way out of a lack of memory."""
+    """Return the message of an error, with the type of an unexpected error and advice on low memory."""
     if isinstance(error, DataError):
         return str(error)
-    said = first_line(error)
+    message = first_line(error)
     if isinstance(error, torch.cuda.OutOfMemoryError):
         torch.cuda.empty_cache()
-        return f"the GPU's memory is too small for it ({said}). Reduce it, or convert with --device cpu"
-    if isinstance(error, MemoryError) or "can't allocate memory" in said:
-        return f"the memory is too small for it ({said}). Reduce it, or free memory"
-    return f"{type(error).__name__}: {said}"
+        return f"not enough GPU memory ({message}). Reduce the texture, or convert with --device cpu"
+    if isinstance(error, MemoryError) or "can't allocate memory" in message:
+        return f"not enough memory ({message}). Reduce the texture, or free memory"
+    return f"{type(error).__name__}: {message}"
 
 
 def _file_notes(diffuse: Texture, normal: Texture) -> list[str]:
@@ -218,7 +216,7 @@ def _file_notes(diffuse: Texture, normal: Texture) -> list[str]:
 
 
 def _summary(
-    pair: Pair, prepared: Prepared, predicted: Mapping[str, Tensor], *, maps: PbrMaps, seconds: float
+    pair: Pair, prepared: PreparedPair, predicted: Mapping[str, Tensor], *, maps: PbrMaps, seconds: float
 ) -> ConvertedTexture:
     texture = prepared.texture
     height, width = texture.diffuse.shape[-2:]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 REPORT_FILE = "report.json"
 
-MOST_NAMED = 4
+MAX_NAMED_FILES = 4
 """Number of files with the same reason that a table names; ``report.json`` names all of them."""
 
 
@@ -47,9 +47,9 @@ class Report:
     Attributes:
         source: The input folder.
         output: The folder of the converted mod.
-        root: The folder that texture paths begin at.
+        root: The texture root.
         state: ``running``, ``complete``, ``stopped`` by a signal, or ``failed``.
-        reason: Why the conversion is not complete.
+        reason: Why the conversion is not complete; empty if it is.
         total: Number of pairs to convert; None until they are listed.
         notes: Remarks on the whole texture tree.
         converted: The converted textures.
@@ -76,23 +76,23 @@ class Report:
 
     @property
     def num_failed(self) -> int:
-        """Number of textures that failed to convert."""
+        """Return the number of textures that failed to convert."""
         return sum(file.outcome is Outcome.FAILED for file in self.left_out)
 
     @property
     def exit_code(self) -> int:
-        """0 if every material was converted, 1 if one was left out, 128 + n after signal n."""
+        """Return 0 if every material was converted, 1 if any was left out, 128 + n after signal n."""
         if self._code is not None:
             return self._code
         return int(any(file.outcome not in INTENDED for file in self.left_out))
 
     def counts(self, pending: Sequence[LeftOutFile] = ()) -> dict[str, int]:
-        """Number of files by outcome."""
+        """Return the number of files by outcome."""
         outcomes = Counter(file.outcome.value for file in (*self.left_out, *pending))
         return {"converted": len(self.converted), **dict(sorted(outcomes.items()))}
 
     def as_dict(self, pending: Sequence[LeftOutFile] = ()) -> dict[str, Any]:
-        """The content of ``report.json``; ``pending`` are the pairs that are not converted yet."""
+        """Return the content of ``report.json``; ``pending`` are the pairs that are not converted yet."""
         return {
             "source": printable(self.source),
             "output": printable(self.output),
@@ -156,8 +156,8 @@ def left_out_table(left_out: Sequence[LeftOutFile]) -> Table:
         table.add_column(heading, overflow="fold")
     for outcome in Outcome:
         for (_, reason), group in ((key, group) for key, group in groups.items() if key[0] is outcome):
-            names = [escape(printable(file.path.as_posix())) for file in group[:MOST_NAMED]]
-            more = [f"and {len(group) - MOST_NAMED} more"] if len(group) > MOST_NAMED else []
+            names = [escape(printable(file.path.as_posix())) for file in group[:MAX_NAMED_FILES]]
+            more = [f"and {len(group) - MAX_NAMED_FILES} more"] if len(group) > MAX_NAMED_FILES else []
             style = "red" if outcome is Outcome.FAILED else None
             table.add_row("\n".join([*names, *more]), outcome.value, escape(printable(reason)), style=style)
     return table

@@ -1,4 +1,4 @@
-"""Whether converted textures fit on the disk, by the sizes in the headers of the old ones alone."""
+"""Checks that converted textures fit on the disk, from the sizes in the headers of the input."""
 
 from __future__ import annotations
 
@@ -14,48 +14,48 @@ from pbrlib.skyrim import GLOW_SUFFIX, NORMAL_SUFFIXES
 from pbrlib.textures.decode import read_size
 from pbrlib.textures.matching import Pair
 
-_BYTES_OF_A_PIXEL = 3.0
-"""Of an opaque texture: albedo 0.5 (BC1), normal 1 and RMAOS 1 (BC7), height 0.5 (BC4)."""
+_BYTES_PER_PIXEL = 3.0
+"""Bytes per pixel of an opaque texture: albedo 0.5 (BC1), normal 1 and RMAOS 1 (BC7), height 0.5 (BC4)."""
 
-_BYTES_OF_A_GLOWING_PIXEL = 1.0
-_MIPS = 4 / 3
+_GLOW_BYTES_PER_PIXEL = 1.0
+_MIP_FACTOR = 4 / 3
 
 
-def least_bytes(pair: Pair) -> int:
-    """The bytes of a pair's converted files; a transparent diffuse takes half a byte a pixel more.
+def estimate_bytes(pair: Pair) -> int:
+    """Return the minimum bytes of a pair's converted files; 0 if a file is missing or damaged.
 
-    0 for a file that vanished since it was listed.
+    A transparent diffuse takes half a byte per pixel more.
     """
     try:
-        sizes = [(read_size(pair.diffuse), _BYTES_OF_A_PIXEL)]
+        sizes = [(read_size(pair.diffuse), _BYTES_PER_PIXEL)]
         if pair.glow is not None:
-            sizes.append((read_size(pair.glow), _BYTES_OF_A_GLOWING_PIXEL))
+            sizes.append((read_size(pair.glow), _GLOW_BYTES_PER_PIXEL))
     except (DataError, OSError):
         return 0
-    return sum(round(_area(size) * of_a_pixel * _MIPS) for size, of_a_pixel in sizes)
+    return sum(round(_num_pixels(size) * bytes_per_pixel * _MIP_FACTOR) for size, bytes_per_pixel in sizes)
 
 
 def check_space(pairs: Sequence[Pair], *, output: Path) -> None:
-    """Raise DataError where the converted files cannot fit; those of an earlier conversion are replaced."""
+    """Raise DataError if the converted files do not fit; files of an earlier conversion are replaced."""
     free = storage.free_bytes(output)
-    needed = sum(least_bytes(pair) for pair in pairs)
+    needed = sum(estimate_bytes(pair) for pair in pairs)
     if free is None or needed <= free:
         return
-    standing = sum(_standing(output, pair) for pair in pairs)
-    if needed - standing > free:
+    existing = sum(_existing_bytes(output, pair) for pair in pairs)
+    if needed - existing > free:
         raise DataError(
-            f"{output}: got {_mb(free)} free; expected at least {_mb(needed - standing)} for {len(pairs)} "
-            "textures. Make room there, or choose another folder."
+            f"{output}: got {_mb(free)} free; expected at least {_mb(needed - existing)} for {len(pairs)} "
+            "textures. Free disk space, or choose another folder."
         )
 
 
-def _standing(output: Path, pair: Pair) -> int:
+def _existing_bytes(output: Path, pair: Pair) -> int:
     endings = [*(slot.ending for slot in TRUE_PBR.values()), NORMAL_SUFFIXES[0], GLOW_SUFFIX]
     files = {output / TEXTURES / f"{pair.name}{ending}.dds" for ending in endings}
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def _area(size: tuple[int, int]) -> int:
+def _num_pixels(size: tuple[int, int]) -> int:
     height, width = block_size(size)
     return height * width
 

@@ -1,10 +1,10 @@
-"""Modern materials to an old game's texture tree, with the modern maps beside it as the truth.
+"""Bakes modern materials to an old game's texture tree, and writes the modern maps beside it as ground truth.
 
-What a conversion of such a tree answers can be scored. In the folder that is written lie
+A conversion of such a tree can be scored against the ground truth. The output folder has
 ``textures/<class>/<id>.dds`` and ``<id>_n.dds``, ``index.json``, and ``materials/<id>/*.png`` with their
-``manifest.json``. A conversion takes the whole folder as its input: beside ``textures/`` it looks at nothing.
+``manifest.json``. The output folder is a valid input of a conversion, which reads ``textures/`` only.
 
-Each material is a job (`pbrlib.jobs`): what stands from an earlier run and has not changed is kept.
+Each material is a job (`pbrlib.jobs`): unchanged files of an earlier run are kept.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pbrlib.convert.mips import albedo_chain, chain, encoded, mean_normals, unit
-from pbrlib.convert.patcher import is_set_aside
-from pbrlib.convert.truepbr import write_together
+from pbrlib.convert.mips import albedo_chain, encode_levels, mean_normals, mip_chain, normalise
+from pbrlib.convert.patcher import is_unconverted_folder
+from pbrlib.convert.truepbr import write_files_together
 from pbrlib.data.materials.contact import as_picture
 from pbrlib.data.materials.ids import invalid_ids, valid_entries
 from pbrlib.data.materials.material import Entry, Material, Source
@@ -46,20 +46,20 @@ from pbrlib.textures.layouts import Block
 INDEX = "index.json"
 MATERIALS = "materials"
 TEXTURES = "textures"
-SEVERAL = "mixed"
-"""The folder of textures of several or unknown classes."""
+MIXED = "mixed"
+"""Name of the folder of textures with several or unknown classes."""
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_ +()-]")
-"""Characters that are replaced: dots and letters outside of ASCII, which the patcher does not take, signs."""
+"""Characters that are replaced: signs, and dots and non-ASCII letters, which the patcher rejects."""
 
 _BLOCK = 4
-_TRUTHS = tuple(name for name, kind in MAPS.items() if kind.file is not None and kind is not DIFFUSE)
-"""The maps of a folder of materials, without the old texture that is made of them."""
+_TRUTH_MAPS = tuple(name for name, kind in MAPS.items() if kind.file is not None and kind is not DIFFUSE)
+"""Maps that are written as ground truth: all maps of a material folder except the diffuse."""
 
 
 @dataclass(frozen=True)
 class BakedTree:
-    """The ids of the materials in the tree, how many of them stood before, and what could not be baked."""
+    """Result of a bake: ids in the tree, number of ids kept from an earlier run, and failures."""
 
     baked: tuple[str, ...]
     num_kept: int
@@ -73,24 +73,27 @@ def bake_tree(
     hold_out: Sequence[str] = (),
     watch: Callable[[int, int], None] = lambda done, total: None,
 ) -> BakedTree:
-    """Writes the old tree of a source's materials; files of the same names are replaced.
+    """Bake the materials of a source to an old texture tree; files of the same names are replaced.
 
-    A material that an earlier run has baked to files that still stand is not baked again.
+    A material is not baked again if its files of an earlier run still exist.
 
     Args:
-        source: Of modern materials.
+        source: A source of modern materials.
         output: The folder of the tree.
-        hold_out: Patterns as ``pbr prepare --hold-out`` takes them; only what they hold out is baked.
-        watch: Called with the numbers of finished and of all materials.
+        hold_out: Patterns as in ``pbr prepare --hold-out``; only matching families are baked.
+        watch: Called with the number of finished materials and the number of all materials.
 
     Raises:
         DataError: The source cannot be listed, a pattern matches nothing, no material can be baked, or the
-            lists of what was baked cannot be written.
+            index or manifest cannot be written.
     """
-    entries = _chosen(valid_entries(source), hold_out)
+    entries = _select_entries(valid_entries(source), hold_out)
     stems = file_stems([entry.id for entry in entries])
     jobs = (_bake_job(source, entry, stem=stems[entry.id], output=output) for entry in entries)
-    done, failures = [], [Failure(one.material, "refused", one.message) for one in invalid_ids(source)]
+    done, failures = (
+        [],
+        [Failure(finding.material, "refused", finding.message) for finding in invalid_ids(source)],
+    )
     num_refused = len(failures)
     for outcome in run_in_order(jobs, root=output):
         match outcome:
@@ -108,15 +111,15 @@ def bake_tree(
         PurePosixPath(INDEX): [outcome.result["texture"] for outcome in done],
         PurePosixPath(MATERIALS, "manifest.json"): [outcome.result["truth"] for outcome in done],
     }
-    write_together(output, {path: _json(content) for path, content in lists.items()})
+    write_files_together(output, {path: _json(content) for path, content in lists.items()})
     num_kept = sum(outcome.reused for outcome in done)
     return BakedTree(tuple(outcome.name for outcome in done), num_kept, tuple(failures))
 
 
 def file_stems(ids: Sequence[str]) -> dict[str, str]:
-    """The file name of every id, without an ending; no two are one name to the game, which ignores case.
+    """Return the file stem of every id; stems are unique ignoring case, as in the game.
 
-    Ids that would share a name bear a mark of the id, so that a name does not depend on the order of ids.
+    Ids that would share a stem get a hash of the id, so that stems do not depend on the order of ids.
     """
     stems = {name: file_stem(name) for name in ids}
     count = Counter(stem.lower() for stem in stems.values())
@@ -127,12 +130,14 @@ def file_stems(ids: Sequence[str]) -> dict[str, str]:
 
 
 def file_stem(name: str) -> str:
-    """A file name for an id: one that the patcher takes, and no converter for another kind of map."""
+    """Return a file stem for an id that the patcher accepts and that has no suffix of another kind of map."""
     *folders, last = (_UNSAFE.sub("-", part) for part in name.split("/"))
     head, underscore, ending = last.rpartition("_")
     taken = {*DIFFUSE_SUFFIXES, *NORMAL_SUFFIXES, *OTHER_SUFFIXES, "_lod"}
     last = f"{head}-{ending}" if underscore and f"_{ending.lower()}" in taken else last
-    return "/".join([*(f"{folder}-" if is_set_aside(folder) else folder for folder in folders), last])
+    return "/".join(
+        [*(f"{folder}-" if is_unconverted_folder(folder) else folder for folder in folders), last]
+    )
 
 
 def _bake_job(source: Source, entry: Entry, *, stem: str, output: Path) -> Job:
@@ -141,29 +146,33 @@ def _bake_job(source: Source, entry: Entry, *, stem: str, output: Path) -> Job:
 
 
 def _bake_material(source: Source, entry: Entry, *, stem: str, output: Path) -> JobOutput:
-    """Writes the textures and the maps of a material; the result is its entries in the lists of the tree."""
-    material = _trimmed(source.load(entry))
-    textures, texture = _textures(material, stem=stem)
-    truths, truth = _truth(material)
-    write_together(output, textures | truths)
+    """Write the textures and maps of a material; the result has its entries for the index and manifest."""
+    material = _crop_to_blocks(source.load(entry))
+    textures, texture = _texture_files(material, stem=stem)
+    truths, truth = _truth_files(material)
+    write_files_together(output, textures | truths)
     files = tuple(path.as_posix() for path in (*textures, *truths))
     return JobOutput(files, {"texture": texture, "truth": truth})
 
 
-def _chosen(entries: Sequence[Entry], hold_out: Sequence[str]) -> list[Entry]:
+def _select_entries(entries: Sequence[Entry], hold_out: Sequence[str]) -> list[Entry]:
     if not hold_out:
         return list(entries)
     splits = assign_splits(entries, val_share=0.0, hold_out=hold_out)
     return [entry for entry in entries if splits[entry.family] == "val"]
 
 
-def _trimmed(material: Material) -> Material:
-    """Cuts the sides to multiples of a block of the compressions."""
+def _crop_to_blocks(material: Material) -> Material:
+    """Return a material with sides cropped to multiples of a block of the compressions."""
     if ALBEDO.name not in material.maps:
-        raise DataError(f"{material.id}: no albedo to bake an old texture of. Leave it out.")
+        raise DataError(
+            f"{material.id}: got no albedo; expected one to bake a diffuse from. Leave the material out."
+        )
     height, width = (side // _BLOCK * _BLOCK for side in material.size)
     if min(height, width) == 0:
-        raise DataError(f"{material.id}: {material.size} px. Textures have {_BLOCK} px or more.")
+        raise DataError(
+            f"{material.id}: got {material.size} px; expected at least {_BLOCK} px a side. Leave it out."
+        )
     maps = {name: np.ascontiguousarray(stored[:height, :width]) for name, stored in material.maps.items()}
     return Material(
         id=material.id,
@@ -177,12 +186,12 @@ def _trimmed(material: Material) -> Material:
     )
 
 
-def _textures(material: Material, *, stem: str) -> tuple[dict[PurePosixPath, bytes], dict[str, Any]]:
-    """The files of the old textures of a material, and its entry in the index."""
-    maps = {name: _decoded(material, name) for name in BAKE_INPUTS}
+def _texture_files(material: Material, *, stem: str) -> tuple[dict[PurePosixPath, bytes], dict[str, Any]]:
+    """Return the files of a material's old textures, and its entry in the index."""
+    maps = {name: _decode_map(material, name) for name in BAKE_INPUTS}
     seeds = torch.tensor([mix("old tree", material.id)])
     baked = bake(maps, params=draw_params(seeds, spec=BakeSpec()))
-    path = PurePosixPath(TEXTURES, material.label or SEVERAL, stem)
+    path = PurePosixPath(TEXTURES, material.label or MIXED, stem)
     diffuse, normal = path.with_name(f"{path.name}.dds"), path.with_name(f"{path.name}_n.dds")
     files = {diffuse: _diffuse_dds(baked.diffuse), normal: _normal_dds(maps[NORMAL.name], baked)}
     height, width = material.size
@@ -197,8 +206,8 @@ def _textures(material: Material, *, stem: str) -> tuple[dict[PurePosixPath, byt
     }
 
 
-def _decoded(material: Material, name: str) -> Tensor:
-    """A decoded map (1, C, H, W); its fill value where the material lacks it, as in training."""
+def _decode_map(material: Material, name: str) -> Tensor:
+    """Return a decoded map (1, C, H, W), with its fill value if the material lacks it, as in training."""
     kind = MAPS[name]
     stored = material.maps.get(name)
     if stored is None:
@@ -218,25 +227,26 @@ def _diffuse_dds(diffuse: Tensor) -> bytes:
 
 
 def _normal_dds(normal: Tensor, baked: Baked) -> bytes:
-    """DirectX normals with gloss in alpha; both are averaged in the mips, normals as directions.
+    """Return a DDS of DirectX normals with gloss in alpha; normals are averaged as directions in the mips.
 
-    BC7: on normals the BC3 encoder at hand errs by up to 18 of 255 a channel, BC7 by half of that.
+    BC7 is used, since the maximum error of normals is 18 of 255 per channel with the BC3 encoder, and half of
+    that with BC7.
     """
     directions = mean_normals(_pixels(flip_green(normal)))
-    gloss = chain(_pixels(baked.gloss))
+    gloss = mip_chain(_pixels(baked.gloss))
     levels = [
-        np.concatenate((unit(mean) * 0.5 + 0.5, alpha), axis=-1)
+        np.concatenate((normalise(mean) * 0.5 + 0.5, alpha), axis=-1)
         for mean, alpha in zip(directions, gloss, strict=True)
     ]
-    return encode_dds(encoded(levels), block=Block.BC7, srgb=False)
+    return encode_dds(encode_levels(levels), block=Block.BC7, srgb=False)
 
 
-def _truth(material: Material) -> tuple[dict[PurePosixPath, bytes], dict[str, Any]]:
-    """The files of the maps of a material, and its entry in their manifest."""
+def _truth_files(material: Material) -> tuple[dict[PurePosixPath, bytes], dict[str, Any]]:
+    """Return the files of a material's ground truth maps, and its entry in the manifest."""
     folder = PurePosixPath(MATERIALS, material.id)
-    maps = {name: material.maps[name] for name in _TRUTHS if name in material.maps}
+    maps = {name: material.maps[name] for name in _TRUTH_MAPS if name in material.maps}
     height, width = material.size
-    return {folder / _file(name): _png(stored, name) for name, stored in maps.items()}, {
+    return {folder / _file_name(name): _png(stored, name) for name, stored in maps.items()}, {
         "id": material.id,
         **({} if material.label is None else {"class": material.label}),
         "family": material.family,
@@ -245,12 +255,13 @@ def _truth(material: Material) -> tuple[dict[PurePosixPath, bytes], dict[str, An
         "normal_convention": "opengl",
         "tileable": material.tileable,
         "maps": {
-            name: {"file": f"{material.id}/{_file(name)}", "width": width, "height": height} for name in maps
+            name: {"file": f"{material.id}/{_file_name(name)}", "width": width, "height": height}
+            for name in maps
         },
     }
 
 
-def _file(name: str) -> str:
+def _file_name(name: str) -> str:
     return f"{MAPS[name].file}.png"
 
 

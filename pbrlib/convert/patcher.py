@@ -1,7 +1,8 @@
-"""What PGPatcher, which makes the game's meshes name the textures that are written, does not take.
+"""Leaves out textures that PGPatcher, which patches the game's meshes to use the converted textures, rejects.
 
-Facts of its source (2026): it skips paths outside ASCII and hidden files; of the name in a JSON it drops what
-follows the last dot; it patches the lighting shader of meshes, not grass, water, effects, decals or land.
+From its source code (2026): it skips hidden files and paths with non-ASCII characters; it cuts the name in a
+JSON at the last dot; it patches the lighting shader of meshes only, so grass, water, effects, decals and
+landscape are not patched.
 """
 
 from __future__ import annotations
@@ -17,69 +18,68 @@ from pbrlib.skyrim import OTHER_FOLDERS, PBR_FOLDER
 from pbrlib.textures.leftout import LeftOutFile, Outcome
 from pbrlib.textures.matching import Pair
 
-_LONGEST = 259
-"""Characters of a path that Windows, the game and its patcher open."""
+_MAX_PATH_LENGTH = 259
+"""Maximum number of characters of a path that Windows, the game and the patcher can open."""
 
 _FORBIDDEN = '<>:"|?*\\'
-"""Characters that a file name of Windows cannot have."""
+"""Characters that are not allowed in file names on Windows."""
 
-_FOLDERS = {
-    "grass": "grass, which the patcher leaves alone",
-    "hair": "hair, whose tint the patcher would drop",
-    "water": "water, which has a shader of its own",
-    "magic": "magic, whose effects have a shader of their own",
-    "blood": "blood, which is drawn as decals, and those the patcher leaves alone",
-    "decals": "decals, which the patcher leaves alone",
+_UNCONVERTED_FOLDERS = {
+    "grass": "grass, which the patcher does not patch",
+    "hair": "hair, which would lose its tint",
+    "water": "water, which has its own shader",
+    "magic": "magic effects, which have their own shader",
+    "blood": "blood decals, which the patcher does not patch",
+    "decals": "decals, which the patcher does not patch",
 }
 
-_LAND = "landscape"
+_LANDSCAPE = "landscape"
 
 
-def is_set_aside(folder: str) -> bool:
-    """Whether textures in a folder of this name, at any depth, are not converted."""
+def is_unconverted_folder(folder: str) -> bool:
+    """Return whether textures in a folder of this name are not converted, at any depth."""
     name = folder.lower()
-    return name == PBR_FOLDER or name.endswith("_lod") or name in {**_FOLDERS, **OTHER_FOLDERS}
+    return name == PBR_FOLDER or name.endswith("_lod") or name in {**_UNCONVERTED_FOLDERS, **OTHER_FOLDERS}
 
 
-def refused(pair: Pair) -> LeftOutFile | None:
+def left_out_by_patcher(pair: Pair) -> LeftOutFile | None:
     """Return the diffuse as a left-out file if the patcher does not accept the converted pair, else None."""
     path = diffuse_path(pair)
     for part in pair.stem.parts[:-1]:
-        if part.lower() in _FOLDERS:
-            return LeftOutFile(path, Outcome.SKIPPED, f"in {part}/: {_FOLDERS[part.lower()]}")
+        if part.lower() in _UNCONVERTED_FOLDERS:
+            return LeftOutFile(path, Outcome.SKIPPED, f"in {part}/: {_UNCONVERTED_FOLDERS[part.lower()]}")
     problem = _name_problem(pair)
     return LeftOutFile(path, Outcome.REFUSED, problem) if problem else None
 
 
-def land_note(pairs: Iterable[Pair]) -> str:
-    """What the patcher leaves to the user of the land's textures; empty if there are none."""
-    count = Counter(pair.name.parts[0].lower() for pair in pairs)[_LAND]
+def landscape_note(pairs: Iterable[Pair]) -> str:
+    """Return a note on the manual step for landscape textures; empty if there are none."""
+    count = Counter(pair.name.parts[0].lower() for pair in pairs)[_LANDSCAPE]
     if not count:
         return ""
     return (
-        f"{count} in {_LAND}/: the patcher patches meshes that use them; for the ground itself a texture set "
-        "(TXST) of a plugin has to name the converted files"
+        f"{count} in {_LANDSCAPE}/: the patcher patches only meshes that use them; for the ground, a texture "
+        "set (TXST) of a plugin has to name the converted files"
     )
 
 
 def _name_problem(pair: Pair) -> str:
-    rename = "Rename the texture and what names it"
+    rename = "Rename the texture and update the files that name it"
     if not str(pair.stem).isascii():
-        return f"its path is not all ASCII, and the patcher skips such files. {rename}"
+        return f"its path has non-ASCII characters, and the patcher skips such files. {rename}"
     if "." in pair.stem.name:
-        return f"its name has a dot, after which the patcher reads no further. {rename}"
+        return f"its name has a dot, at which the patcher cuts it. {rename}"
     if any(part.startswith(".") for part in pair.stem.parts):
-        return f"its folder begins with a dot, and the patcher skips hidden ones. {rename}"
+        return f"its folder begins with a dot, and the patcher skips hidden folders. {rename}"
     bad = sorted({letter for letter in str(pair.stem) if letter in _FORBIDDEN or ord(letter) < 32})
     if bad or any(part != part.rstrip(" .") for part in pair.stem.parts):
-        return (
-            f"its path has {' '.join(map(repr, bad)) or 'a blank at an end'}, which Windows forbids. {rename}"
-        )
-    length = max(len(_written(pair.name, slot.ending)) for slot in TRUE_PBR.values())
-    if length > _LONGEST:
-        return f"its path would have {length} characters; the game opens {_LONGEST} at most. {rename}"
+        found = " ".join(map(repr, bad)) or "a final space or dot"
+        return f"its path has {found}, which Windows forbids. {rename}"
+    length = max(len(_output_path(pair.name, slot.ending)) for slot in TRUE_PBR.values())
+    if length > _MAX_PATH_LENGTH:
+        return f"its path would have {length} characters; expected at most {_MAX_PATH_LENGTH}. {rename}"
     return ""
 
 
-def _written(name: PurePosixPath, ending: str) -> str:
+def _output_path(name: PurePosixPath, ending: str) -> str:
     return str(TEXTURES / f"{name}{ending}.dds")

@@ -1,4 +1,4 @@
-"""Ctrl-C and the signals that end a process, so that what was done until then is recorded."""
+"""Turns Ctrl-C and other termination signals into an error, so that the report can still be written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopError(BaseException):
-    """A signal asks the process to end; no handler of ordinary errors catches it."""
+    """A termination signal was received; ``except Exception`` does not catch it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -19,21 +19,22 @@ class StopError(BaseException):
 
 
 class StopSignals:
-    """Raises StopError at the first signal to end in its block, and ignores further ones.
+    """Raises StopError at the first termination signal in its block, and ignores further signals.
 
-    After ``hold`` none is raised. Outside of the main thread nothing is changed: Python runs handlers there.
+    After ``ignore_signals`` no signal raises. Outside of the main thread the class has no effect, since
+    Python runs signal handlers in the main thread only.
     """
 
     def __init__(self) -> None:
         self._received = False
-        self._held = False
+        self._ignoring = False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            # What the caller ignores, as nohup does, stays ignored.
-            heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-            self._before = {number: signal.signal(number, self._receive) for number in heeded}
+            # Signals that the caller ignores, for example under nohup, stay ignored.
+            handled = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._receive) for number in handled}
         return self
 
     def __exit__(
@@ -42,12 +43,12 @@ class StopSignals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def hold(self) -> None:
-        """Lets what follows in the block come to its end."""
-        self._held = True
+    def ignore_signals(self) -> None:
+        """Ignore termination signals in the rest of the block."""
+        self._ignoring = True
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self._received or self._held:
+        if self._received or self._ignoring:
             return
         self._received = True
         raise StopError(number)

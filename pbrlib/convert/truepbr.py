@@ -1,7 +1,7 @@
-"""One converted texture on disk: the files of True PBR and the patcher's JSON.
+"""Writes a converted texture: the DDS files of True PBR and the JSON for the patcher.
 
-Runs in disposable children (block compression takes most of a conversion's time), so it imports
-neither torch nor Ray.
+Imports neither torch nor Ray, since it runs in child processes (block compression takes most of the time of a
+conversion).
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import numpy as np
 from pbrlib.colour import Floats
 from pbrlib.convert.mips import (
     albedo_chain,
-    chain,
-    encoded,
+    encode_levels,
     mean_normals,
-    rgba,
+    mip_chain,
+    normalise,
     roughness_chain,
-    unit,
+    to_rgba_bytes,
 )
 from pbrlib.errors import DataError
 from pbrlib.skyrim import GLOW_SUFFIX
@@ -36,10 +36,9 @@ TEXTURES = PurePosixPath("textures/PBR")
 PATCHES = PurePosixPath("PBRNifPatcher")
 
 SPECULAR_LEVEL = 0.04
-"""Reflectance of dielectrics at normal incidence, which an alpha of 255 of RMAOS stands for: the shader
-multiplies both."""
+"""Reflectance of dielectrics at normal incidence; the shader multiplies it by the alpha of RMAOS."""
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -49,12 +48,12 @@ class PbrMaps:
     Attributes:
         albedo: sRGB with the alpha of the old diffuse, C = 4.
         normal: DirectX (Y down), C = 3.
-        roughness: perceptual roughness, C = 1.
+        roughness: Perceptual roughness, C = 1.
         metallic: C = 1.
-        ao: ambient occlusion, 255 = open, C = 1.
+        ao: Ambient occlusion, 255 = open, C = 1.
         height: 255 = highest, C = 1.
-        specular: Share of ``SPECULAR_LEVEL``, C = 1; None is all of it.
-        glow: sRGB of the light that the material gives off, C = 3, of any such size; None if it gives none.
+        specular: Share of ``SPECULAR_LEVEL``, C = 1; None means 255 everywhere.
+        glow: sRGB of emitted light, C = 3; its size may differ from the other maps. None without emission.
     """
 
     albedo: Bytes
@@ -67,41 +66,41 @@ class PbrMaps:
     glow: Bytes | None = None
 
 
-class NoRoomError(DataError):
-    """The output takes no more files, so that every further texture would fail as well."""
+class DiskFullError(DataError):
+    """The output folder cannot take more files, so all remaining textures would fail too."""
 
 
 def write_texture(output: Path, name: PurePosixPath, stem: PurePosixPath, maps: PbrMaps) -> list[str]:
-    """Writes the DDS files and the JSON of a texture; they appear when all of them are written.
+    """Write the DDS files and the JSON of a texture; files are renamed into place after all are written.
 
     Args:
-        output: the folder of the mod.
-        name: path of the texture without ending, relative to the texture root.
-        stem: the same with the ending that meshes name the diffuse by.
-        maps: what to write.
+        output: The folder of the mod.
+        name: Path of the texture without suffixes, relative to the texture root.
+        stem: Path of the diffuse without ``.dds``, by which meshes name it, relative to the texture root.
+        maps: The maps to write.
 
     Returns:
-        The paths written, relative to ``output``.
+        The paths of the written DDS files, relative to ``output``.
 
     Raises:
-        DataError: a file cannot be written (no space left, no permission).
+        DataError: A file cannot be written, for example without disk space or permission.
     """
     means = mean_normals(_unit_interval(maps.normal) * 2.0 - 1.0)
     encoded_maps = {
-        "": _albedo(maps),
-        "_n": _normal(maps, means),
-        "_rmaos": _rmaos(maps, means),
-        "_p": _height(maps),
+        "": _albedo_dds(maps),
+        "_n": _normal_dds(maps, means),
+        "_rmaos": _rmaos_dds(maps, means),
+        "_p": _height_dds(maps),
     }
     if maps.glow is not None:
-        encoded_maps[GLOW_SUFFIX] = _glow(maps.glow)
+        encoded_maps[GLOW_SUFFIX] = _glow_dds(maps.glow)
     files = {TEXTURES / f"{name}{suffix}.dds": data for suffix, data in encoded_maps.items()}
     entries = json.dumps([patch_entry(name, stem, emissive=maps.glow is not None)], indent=2) + "\n"
-    write_together(output, {**files, PATCHES / f"{name}.json": entries.encode()})
+    write_files_together(output, {**files, PATCHES / f"{name}.json": entries.encode()})
     return [path.as_posix() for path in files]
 
 
-def _albedo(maps: PbrMaps) -> bytes:
+def _albedo_dds(maps: PbrMaps) -> bytes:
     block = Block.BC1 if is_opaque(maps.albedo[..., 3]) else Block.BC7
     levels = albedo_chain(maps.albedo)
     if block is Block.BC1:
@@ -113,35 +112,35 @@ def _unit_interval(pixels: Bytes) -> Floats:
     return pixels.astype(np.float32) / np.float32(255.0)
 
 
-def _normal(maps: PbrMaps, means: list[Floats]) -> bytes:
-    below = encoded(means[1:], convert=lambda mean: unit(mean) * 0.5 + 0.5)
-    return encode_dds([rgba(_unit_interval(maps.normal)), *below], block=Block.BC7, srgb=False)
+def _normal_dds(maps: PbrMaps, means: list[Floats]) -> bytes:
+    below = encode_levels(means[1:], convert=lambda mean: normalise(mean) * 0.5 + 0.5)
+    return encode_dds([to_rgba_bytes(_unit_interval(maps.normal)), *below], block=Block.BC7, srgb=False)
 
 
-def _rmaos(maps: PbrMaps, means: list[Floats]) -> bytes:
+def _rmaos_dds(maps: PbrMaps, means: list[Floats]) -> bytes:
     roughness = roughness_chain(_unit_interval(maps.roughness), means)
     planes = (maps.metallic, maps.ao, *(() if maps.specular is None else (maps.specular,)))
-    others = (chain(_unit_interval(x)) for x in planes)
+    others = (mip_chain(_unit_interval(x)) for x in planes)
     packed = [np.concatenate(level, axis=-1) for level in zip(roughness, *others, strict=True)]
-    return encode_dds(encoded(packed), block=Block.BC7, srgb=False)
+    return encode_dds(encode_levels(packed), block=Block.BC7, srgb=False)
 
 
-def _height(maps: PbrMaps) -> bytes:
-    return encode_dds(encoded(chain(_unit_interval(maps.height))), block=Block.BC4, srgb=False)
+def _height_dds(maps: PbrMaps) -> bytes:
+    return encode_dds(encode_levels(mip_chain(_unit_interval(maps.height))), block=Block.BC4, srgb=False)
 
 
-def _glow(glow: Bytes) -> bytes:
-    """Glow as sRGB, which True PBR samples; BC7, since bright spots on black show every block of BC1."""
+def _glow_dds(glow: Bytes) -> bytes:
+    """Return a glow map as an sRGB DDS; BC7, since blocks of BC1 are visible around bright spots on black."""
     opaque = np.dstack((glow, np.full_like(glow[..., 0], 255)))
     return encode_dds(albedo_chain(opaque), block=Block.BC7, srgb=True)
 
 
 def patch_entry(name: PurePosixPath, stem: PurePosixPath, *, emissive: bool = False) -> dict[str, Any]:
-    r"""One object of a PBRNifPatcher file, with the keys that PGPatcher reads.
+    r"""Return an object of a PBRNifPatcher file, with the keys that PGPatcher reads.
 
-    Paths are whole (``architecture\stone``), since a bare file name would match in every folder. A
-    diffuse whose name ends in ``_d`` is matched by that name and renamed to the files we write.
-    ``emissive`` makes the game read the glow map beside them.
+    Paths include folders (``architecture\stone``), since a bare file name would match in every folder. A
+    diffuse whose name ends in ``_d`` is matched by that name and renamed to the written files.
+    ``emissive`` makes the game read the glow map.
     """
     path, diffuse = ("\\".join(p.parts) for p in (name, stem))
     match = {"texture": path} if path == diffuse else {"match_diffuse": diffuse, "rename": path}
@@ -161,7 +160,7 @@ def patch_entry(name: PurePosixPath, stem: PurePosixPath, *, emissive: bool = Fa
 
 
 def is_written_here(output: Path, name: PurePosixPath) -> bool:
-    """Whether the JSON of a texture in a mod is one that ``write_texture`` writes."""
+    """Return whether the JSON of a texture in a mod was written by ``write_texture``."""
     try:
         content = json.loads((output / PATCHES / f"{name}.json").read_bytes())
     except (OSError, ValueError):
@@ -171,40 +170,42 @@ def is_written_here(output: Path, name: PurePosixPath) -> bool:
     return set(content[0]) ^ set(patch_entry(name, name)) <= {"texture", "match_diffuse", "rename"}
 
 
-def write_together(output: Path, files: Mapping[PurePosixPath, bytes]) -> None:
-    """Writes several files beside their places and, once all are whole, renames them.
+def write_files_together(output: Path, files: Mapping[PurePosixPath, bytes]) -> None:
+    """Write several files to temporary names and, after all are complete, rename them into place.
+
+    After an error, the temporary files are removed.
 
     Raises:
-        NoRoomError: The disk is full or cannot be written at all; nothing of this call is left behind.
-        DataError: One cannot be written; nothing of this call is left behind.
+        DiskFullError: The disk is full or read-only.
+        DataError: A file cannot be written.
     """
-    waiting: list[tuple[Path, Path]] = []
+    pending: list[tuple[Path, Path]] = []
     place = output
     try:
         for number, (relative, data) in enumerate(files.items()):
             place = output / relative
-            _refuse_way_out(place, output=output)
+            _require_inside(place, output=output)
             place.parent.mkdir(parents=True, exist_ok=True)
-            # A name of its own: with that of the file in it, a long one would pass the limit of the disk.
-            beside = place.with_name(f"{part_prefix(os.getppid())}{os.getpid()}.{number}.part")
-            beside.unlink(missing_ok=True)
-            waiting.append((beside, place))
-            with beside.open("xb") as file:  # a link that lies there is not followed
+            # The temporary name is short, since a long file name plus a suffix may exceed the name limit.
+            temporary = place.with_name(f"{part_prefix(os.getppid())}{os.getpid()}.{number}.part")
+            temporary.unlink(missing_ok=True)
+            pending.append((temporary, place))
+            with temporary.open("xb") as file:  # mode x does not follow an existing link
                 file.write(data)
-        for beside, place in waiting:
-            beside.replace(place)
+        for temporary, place in pending:
+            temporary.replace(place)
     except OSError as error:
-        for beside, _ in waiting:
+        for temporary, _ in pending:
             with contextlib.suppress(OSError):
-                beside.unlink(missing_ok=True)
-        kind = NoRoomError if error.errno in _NO_ROOM else DataError
+                temporary.unlink(missing_ok=True)
+        kind = DiskFullError if error.errno in _DISK_FULL else DataError
         raise kind(
-            f"{place}: cannot be written ({error.strerror}). Make room or choose another folder."
+            f"{place}: cannot be written ({error.strerror}). Free disk space, or choose another folder."
         ) from error
 
 
-def _refuse_way_out(place: Path, *, output: Path) -> None:
-    """Raises DataError for a file whose folder, by a link or by ``..``, does not lie in the output."""
+def _require_inside(place: Path, *, output: Path) -> None:
+    """Raise DataError if a link or ``..`` leads a file out of the output folder."""
     folder = place.parent.resolve()
     if not folder.is_relative_to(output.resolve()):
         raise DataError(
@@ -214,5 +215,5 @@ def _refuse_way_out(place: Path, *, output: Path) -> None:
 
 
 def part_prefix(parent: int) -> str:
-    """How the unfinished files begin that the children of a process write."""
+    """Return the prefix of temporary files that the child processes of ``parent`` write."""
     return f".pbr.{parent}."

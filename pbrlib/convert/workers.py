@@ -1,8 +1,8 @@
-"""Disposable child processes: a codec that kills its process costs one file, not the run.
+"""Runs codecs in child processes: if a codec crashes, only the file that it processed fails.
 
-Each thread of a small pool owns one child and talks to it over a pipe. A child that dies or hangs is
-replaced, and only the call it was busy with fails; a ``ProcessPoolExecutor`` would fail every call in
-flight and could not say whose fault it was. Children import no torch, so that they start in a moment.
+Each thread of a small pool owns a child and exchanges messages with it over a pipe. A child that crashes or
+hangs is replaced, and only its current call fails; a ``ProcessPoolExecutor`` would fail all running calls
+without naming the cause. Children do not import torch, since that would slow their start.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from pbrlib.errors import DataError
 T = TypeVar("T")
 
 _SPAWN = multiprocessing.get_context("spawn")  # forking a process that runs torch's threads can deadlock
-_GOODBYE_S = 5.0
+_JOIN_TIMEOUT_S = 5.0
 
 
 class Workers:
-    """A pool of disposable children; use it as a context manager.
+    """A pool of child processes that are replaced after a crash; use it as a context manager.
 
     Args:
-        num_workers: children that work at once.
-        timeout_s: seconds after which a call has hung and its child is killed.
+        num_workers: Number of children.
+        timeout_s: Seconds after which a call counts as hung and its child is killed.
     """
 
     def __init__(self, num_workers: int, *, timeout_s: float = 300.0) -> None:
@@ -40,7 +40,7 @@ class Workers:
         self._local = threading.local()
         self._children: set[_Child] = set()
         self._closed = False
-        self._lock = threading.Lock()  # over both above: no child starts once the pool is left
+        self._lock = threading.Lock()  # guards _children and _closed, so that no child starts after exit
 
     def __enter__(self) -> Self:
         return self
@@ -53,20 +53,20 @@ class Workers:
             self._closed = True
             for child in self._children:
                 child.kill()
-        self._threads.shutdown()  # a thread whose child is gone comes back at once, and closes what it owned
+        self._threads.shutdown()  # threads of killed children return at once and close their pipes
         for child in self._children:
             child.close()
 
     def submit(self, place: str, function: Callable[..., T], *args: Any) -> Future[T]:
-        """Calls ``function(*args)`` in a child.
+        """Call ``function(*args)`` in a child.
 
         Args:
-            place: what is worked on, named in the error if the child dies.
-            function: a function of a module that the child can import.
-            args: what pickles.
+            place: Name of the file, for the error message if the child crashes.
+            function: A function of a module that the child can import.
+            args: Arguments that can be pickled.
 
         Returns:
-            A future; it raises what the function raised, or DataError if the child died or hung.
+            A future; it raises the error of the function, or DataError if the child crashed or hung.
         """
         return self._threads.submit(self._call, place, function, args)
 
@@ -76,12 +76,12 @@ class Workers:
             child = self._local.child = self._start(place)
         try:
             succeeded, answer = child.call(function, args, timeout_s=self._timeout_s)
-        except _ChildLostError as lost:
+        except _ChildLostError as reason:
             self._local.child = None
             with self._lock:
                 self._children.discard(child)
             child.close()
-            raise DataError(f"{place}: the codec {lost}. The file is left out; save it again.") from None
+            raise DataError(f"{place}: the codec {reason}. The file is left out; save it again.") from None
         if not succeeded:
             raise answer
         result: T = answer
@@ -90,31 +90,31 @@ class Workers:
     def _start(self, place: str) -> _Child:
         with self._lock:
             if self._closed:
-                raise DataError(f"{place}: not begun, since the run ended. Run it again.")
+                raise DataError(f"{place}: not started, since the conversion ended. Convert again.")
             child = _Child()
             self._children.add(child)
             return child
 
 
 class _ChildLostError(Exception):
-    """The child ended or was ended; the message completes "the codec ..."."""
+    """A child crashed or was killed; the message completes "the codec ..."."""
 
 
 class _Child:
     def __init__(self) -> None:
-        self._pipe, theirs = _SPAWN.Pipe()
-        self._process = _SPAWN.Process(target=_serve, args=(theirs,), daemon=True)
+        self._pipe, child_pipe = _SPAWN.Pipe()
+        self._process = _SPAWN.Process(target=_serve, args=(child_pipe,), daemon=True)
         self._process.start()
-        theirs.close()
+        child_pipe.close()
 
     def call(
         self, function: Callable[..., Any], args: tuple[Any, ...], *, timeout_s: float
     ) -> tuple[bool, Any]:
-        late = threading.Event()
+        timed_out = threading.Event()
 
         def end() -> None:
-            late.set()
-            self.kill()  # also ends a send that it does not read, and an answer that it does not finish
+            timed_out.set()
+            self.kill()  # also ends a blocked send and an incomplete answer
 
         limit = threading.Timer(timeout_s, end)
         limit.start()
@@ -123,43 +123,43 @@ class _Child:
             if self._pipe.poll(timeout_s):
                 answer: tuple[bool, Any] = self._pipe.recv()
             else:
-                late.set()  # not even SIGKILL ends it: it waits in the kernel for a share that is away
+                timed_out.set()  # SIGKILL has no effect on a process that waits for a lost network share
         except (EOFError, OSError):
-            if not late.is_set():
-                raise _ChildLostError(self._end()) from None
+            if not timed_out.is_set():
+                raise _ChildLostError(self._describe_exit()) from None
         finally:
             limit.cancel()
-            limit.join()  # it may just have killed a child that did answer, which is of no more use
-        if late.is_set():
+            limit.join()  # the timer may have killed a child just after it answered
+        if timed_out.is_set():
             raise _ChildLostError(f"did not answer within {timeout_s:g} s")
         return answer
 
-    def _end(self) -> str:
-        """How the process ended by itself."""
-        self._process.join(_GOODBYE_S)
+    def _describe_exit(self) -> str:
+        """Return how the process ended."""
+        self._process.join(_JOIN_TIMEOUT_S)
         code = self._process.exitcode
         how = f"by {signal.Signals(-code).name}" if code is not None and code < 0 else f"with code {code}"
         return f"ended its process {how}"
 
     def kill(self) -> None:
-        """Ends the process; a thread that waits for its answer learns so. Any thread may call it."""
+        """Kill the process, which ends the wait of its thread. Any thread may call this method."""
         self._process.kill()
 
     def close(self) -> None:
-        """Ends the process and gives back what it held. For one thread: a descriptor is closed once."""
+        """Kill the process and close its pipe. A single thread may call it, since it closes a descriptor."""
         self._process.kill()
-        self._process.join(_GOODBYE_S)
+        self._process.join(_JOIN_TIMEOUT_S)
         self._pipe.close()
 
 
 def _serve(pipe: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers Ctrl-C for all
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash that is expected leaves no dump behind
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # crashes are expected and need no core dump
     with contextlib.suppress(EOFError, OSError):
         while True:
             function, args = pipe.recv()
             try:
                 answer = (True, function(*args))
-            except Exception as error:  # it crosses to the parent, which raises it
+            except Exception as error:  # sent to the parent, which raises it
                 answer = (False, error)
             pipe.send(answer)

@@ -64,7 +64,7 @@ def test_a_failed_texture_exits_with_1_and_its_reason(tmp_path: Path) -> None:
 def test_bad_arguments_exit_with_2_before_anything_is_read(tmp_path: Path) -> None:
     code, output = convert(tmp_path, tmp_path, tmp_path / "out")
     assert code == 2
-    assert "lies inside the input" in output
+    assert "got an output inside the input" in output
     for name in ("runs", "in"):
         (tmp_path / name).mkdir()
     code, output = convert(tmp_path / "runs", tmp_path / "in", tmp_path / "out", "--device", "abacus")

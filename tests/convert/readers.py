@@ -6,7 +6,7 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from pbrlib.convert.truepbr import NoRoomError
+from pbrlib.convert.truepbr import DiskFullError
 from pbrlib.textures.decode import Texture, read_texture
 from pbrlib.textures.metadata import Use
 
@@ -40,4 +40,4 @@ def stopping_in_its_answer(pipe: Connection) -> None:
 
 def refusing_writer(*given: object) -> list[str]:
     """A writer to a disk that is full."""
-    raise NoRoomError("out: cannot be written (No space left on device). Make room.")
+    raise DiskFullError("out: cannot be written (No space left on device). Make room.")

@@ -5,7 +5,7 @@ import pytest
 
 from pbrlib import storage
 from pbrlib.convert.conversion import Settings
-from pbrlib.convert.diskspace import least_bytes
+from pbrlib.convert.diskspace import estimate_bytes
 from pbrlib.convert.runner import convert_tree
 from pbrlib.convert.texturepairs import find_textures
 from pbrlib.errors import DataError
@@ -25,7 +25,9 @@ def test_the_estimate_is_the_least_that_is_written(tmp_path: Path, alpha: int) -
     (pair,) = find_textures(tmp_path / "in").pairs
     convert_tree(FakeNetworks, source=tmp_path / "in", output=tmp_path / "out", settings=ONE)
     assert (
-        least_bytes(pair) <= written(tmp_path / "out") <= least_bytes(pair) * (1.1 if alpha == 255 else 1.25)
+        estimate_bytes(pair)
+        <= written(tmp_path / "out")
+        <= estimate_bytes(pair) * (1.1 if alpha == 255 else 1.25)
     )
 
 
@@ -44,7 +46,7 @@ def test_a_disk_that_is_too_small_is_said_before_a_network_is_opened(
     assert (report["state"], report["counts"]) == ("failed", {"converted": 0, "pending": 2})
 
 
-def test_files_that_are_replaced_need_no_room_of_their_own(
+def test_replaced_files_need_no_additional_disk_space(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_pair(tmp_path / "in", "wall", size=64)

@@ -5,14 +5,14 @@ from hypothesis import strategies as st
 
 from pbrlib.convert.mips import (
     albedo_chain,
-    chain,
     halve,
     linear_to_srgb,
     mean_normals,
+    mip_chain,
+    normalise,
     roughness_chain,
     srgb_to_linear,
     toksvig,
-    unit,
 )
 
 sides = st.integers(1, 23)
@@ -30,7 +30,7 @@ def test_halving_keeps_the_mean_of_any_size(height: int, width: int, seed: int) 
 @settings(max_examples=30)
 @given(height=sides, width=sides)
 def test_a_chain_ends_at_one_pixel(height: int, width: int) -> None:
-    levels = chain(np.zeros((height, width, 1), np.float32))
+    levels = mip_chain(np.zeros((height, width, 1), np.float32))
     assert levels[-1].shape == (1, 1, 1)
     assert len(levels) == max(height, width).bit_length()
 
@@ -53,11 +53,11 @@ def test_normals_that_agree_keep_their_length_and_others_lose_it() -> None:
     tilted[:, 0], tilted[:, 1] = (0.6, 0, 0.8), (-0.6, 0, 0.8)
     mean = mean_normals(tilted)[1]
     np.testing.assert_allclose(mean, [[[0, 0, 0.8]]], atol=1e-6)
-    np.testing.assert_allclose(unit(mean), [[[0, 0, 1]]])
+    np.testing.assert_allclose(normalise(mean), [[[0, 0, 1]]])
 
 
 def test_normals_that_cancel_out_point_up() -> None:
-    assert unit(np.zeros((1, 1, 3), np.float32)).tolist() == [[[0, 0, 1]]]
+    assert normalise(np.zeros((1, 1, 3), np.float32)).tolist() == [[[0, 0, 1]]]
 
 
 def test_toksvig_gives_the_value_of_its_formula() -> None:
@@ -81,5 +81,5 @@ def test_flat_normals_leave_roughness_as_it_is() -> None:
     flat[..., 2] = 1
     roughness = np.random.default_rng(0).random((8, 8, 1), dtype=np.float32)
     levels = roughness_chain(roughness, mean_normals(flat))
-    for raised, averaged in zip(levels, chain(roughness), strict=True):
+    for raised, averaged in zip(levels, mip_chain(roughness), strict=True):
         np.testing.assert_allclose(raised, averaged, atol=2e-4)

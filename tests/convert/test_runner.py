@@ -51,7 +51,7 @@ def test_a_tree_of_dds_and_png_is_converted(tmp_path: Path) -> None:
         assert sheet.size == (7 * 160, 14 + 2 * 174)
 
 
-def test_a_crash_and_a_damaged_file_cost_one_texture_each(tmp_path: Path) -> None:
+def test_a_crash_or_a_damaged_file_fails_only_its_own_texture(tmp_path: Path) -> None:
     for name in ("a", "crash", "damaged", "z"):
         save_pair(tmp_path / "in", name)
     damaged = tmp_path / "in/damaged_n.dds"
@@ -104,10 +104,10 @@ def test_textures_that_could_not_be_written_are_failures(tmp_path: Path) -> None
     assert not (tmp_path / "out/contact.png").exists()
 
 
-def test_the_output_may_not_lie_in_the_input(tmp_path: Path) -> None:
+def test_an_output_inside_the_input_is_an_error(tmp_path: Path) -> None:
     save_pair(tmp_path / "in", "wall")
     for output in (tmp_path / "in", tmp_path / "in/out"):
-        with pytest.raises(ConfigError, match="lies inside the input"):
+        with pytest.raises(ConfigError, match="got an output inside the input"):
             convert_tree(FakeNetworks, source=tmp_path / "in", output=output)
 
 
@@ -121,7 +121,7 @@ def test_converting_again_gives_the_same_files(tmp_path: Path) -> None:
         assert path.read_bytes() == (tmp_path / "out" / path.relative_to(tmp_path / "first")).read_bytes()
 
 
-def test_a_missing_network_ends_the_run(tmp_path: Path) -> None:
+def test_a_missing_network_ends_the_conversion(tmp_path: Path) -> None:
     class WithoutHeight(FakeNetworks):
         def predict(self, texture):  # type: ignore[no-untyped-def]
             return {name: x for name, x in super().predict(texture).items() if name != "height"}
@@ -131,7 +131,7 @@ def test_a_missing_network_ends_the_run(tmp_path: Path) -> None:
         convert_tree(WithoutHeight, source=tmp_path / "in", output=tmp_path / "out", settings=ONE)
 
 
-def test_no_normal_is_too_small_and_no_diffuse(tmp_path: Path) -> None:
+def test_textures_of_any_small_size_are_converted(tmp_path: Path) -> None:
     sizes = [((16, 16), (1, 1)), ((1, 1), (1, 1)), ((1, 1), (16, 16)), ((1, 64), (2, 2)), ((2, 3), (3, 2))]
     for number, (diffuse, small) in enumerate(sizes):
         save_png(tmp_path / f"in/{number}.png", picture(*diffuse))
@@ -163,17 +163,15 @@ class Stumbling(FakeNetworks):
     [
         (
             RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
-            "the memory is too small",
+            "not enough memory",
         ),
-        (MemoryError(), "the memory is too small"),
-        (torch.cuda.OutOfMemoryError("CUDA out of memory"), "the GPU's memory is too small"),
+        (MemoryError(), "not enough memory"),
+        (torch.cuda.OutOfMemoryError("CUDA out of memory"), "not enough GPU memory"),
         (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero"),
         (OSError(5, "Input/output error"), "OSError: [Errno 5]"),
     ],
 )
-def test_whatever_goes_wrong_with_a_pair_is_a_line_of_the_report(
-    tmp_path: Path, error: Exception, reason: str
-) -> None:
+def test_any_error_of_a_pair_is_listed_in_the_report(tmp_path: Path, error: Exception, reason: str) -> None:
     for name, size in (("a", 16), ("b", 32), ("c", 16)):
         save_pair(tmp_path / "in", name, size=size)
     networks = Stumbling(error)
@@ -193,11 +191,11 @@ def test_predictions_that_are_not_finite_are_not_written(tmp_path: Path) -> None
 
     save_pair(tmp_path / "in", "wall")
     report = convert_tree(Diverged, source=tmp_path / "in", output=tmp_path / "out", settings=ONE)
-    assert "the network of roughness answers numbers that are not finite" in report.left_out[0].reason
+    assert "roughness: got predictions that are not finite" in report.left_out[0].reason
     assert not (tmp_path / "out/textures").exists()
 
 
-def test_a_file_that_vanishes_before_its_turn_fails_alone(tmp_path: Path) -> None:
+def test_a_file_that_is_deleted_early_fails_only_its_own_texture(tmp_path: Path) -> None:
     for name in "abcdefgh":
         save_pair(tmp_path / "in", name)
 
@@ -211,7 +209,7 @@ def test_a_file_that_vanishes_before_its_turn_fails_alone(tmp_path: Path) -> Non
     assert "h.dds: cannot be read (No such file or directory)" in report.left_out[0].reason
 
 
-def test_a_glow_map_is_carried_and_the_patch_says_emissive(tmp_path: Path) -> None:
+def test_a_glow_map_is_converted_and_the_patch_is_emissive(tmp_path: Path) -> None:
     save_pair(tmp_path / "in", "lamp")
     glow = picture(18, 16)
     save_png(tmp_path / "in/lamp_g.png", glow)
@@ -230,7 +228,7 @@ def test_a_glow_map_is_carried_and_the_patch_says_emissive(tmp_path: Path) -> No
     assert emissive == {"lamp": True, "wall": False}
 
 
-def test_a_glow_map_that_does_not_decode_fails_its_texture_by_name(tmp_path: Path) -> None:
+def test_a_glow_map_that_does_not_decode_fails_its_texture(tmp_path: Path) -> None:
     save_pair(tmp_path / "in", "lamp")
     (tmp_path / "in/lamp_g.dds").write_bytes(b"DDS absurd")
     report = convert_tree(FakeNetworks, source=tmp_path / "in", output=tmp_path / "out", settings=ONE)
@@ -249,19 +247,19 @@ def test_the_alpha_of_rmaos_is_a_constant_or_the_old_gloss(
     assert np.abs(pixels[..., 0] - 128).max() <= 3
 
 
-def test_variants_with_one_normal_say_whose_it_is(tmp_path: Path) -> None:
+def test_variants_that_share_a_normal_have_a_note(tmp_path: Path) -> None:
     save_pair(tmp_path / "in", "robe")
     (tmp_path / "in/robe.dds").rename(tmp_path / "in/robe_red.dds")
     report = convert_tree(FakeNetworks, source=tmp_path / "in", output=tmp_path / "out", settings=ONE)
     assert report.converted[0].name == "robe_red"
-    assert "normal robe_n.dds of another variant, since it has none of its own" in report.converted[0].notes
+    assert "no normal of its own; uses robe_n.dds of another variant" in report.converted[0].notes
 
 
 @pytest.mark.parametrize(
     ("left", "code"),
     [("interface/a.dds", 0), ("a_m.dds", 0), ("b.dds", 1), ("b_n.dds", 1), ("b.tga", 1), ("Mod.bsa", 1)],
 )
-def test_what_is_left_out_by_its_kind_is_no_failure_and_everything_else_is(
+def test_files_of_other_kinds_are_no_failure_and_other_left_out_files_are(
     tmp_path: Path, left: str, code: int
 ) -> None:
     save_pair(tmp_path / "in", "a")
@@ -272,7 +270,7 @@ def test_what_is_left_out_by_its_kind_is_no_failure_and_everything_else_is(
     assert report.exit_code == code
 
 
-def test_an_own_earlier_conversion_is_replaced_and_a_foreign_set_is_not(tmp_path: Path) -> None:
+def test_an_earlier_conversion_is_replaced_and_a_set_of_other_origin_is_kept(tmp_path: Path) -> None:
     save_pair(tmp_path / "in", "wall")
     for code in (0, 0):
         report = convert_tree(FakeNetworks, source=tmp_path / "in", output=tmp_path / "out", settings=ONE)

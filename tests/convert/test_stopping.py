@@ -11,7 +11,7 @@ from pbrlib.convert.conversion import Settings
 from pbrlib.convert.conversionreport import Report
 from pbrlib.convert.runner import Progress, convert_tree
 from pbrlib.convert.stopping import StopError, StopSignals
-from pbrlib.convert.truepbr import NoRoomError
+from pbrlib.convert.truepbr import DiskFullError
 from pbrlib.errors import CheckpointError, DataError
 from pbrlib.textures.pairs import Listing
 from tests.convert.readers import refusing_writer
@@ -60,14 +60,14 @@ def after(done: int, act: Callable[[], None]) -> Callable[[Progress], None]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("done", [0, 2])
-def test_a_signal_ends_the_conversion_and_the_report_names_the_rest(
+def test_a_signal_ends_the_conversion_and_the_report_lists_pending_pairs(
     tree: Path, number: signal.Signals, done: int
 ) -> None:
     report = convert(tree, watch=after(done, lambda: os.kill(os.getpid(), number)))
     assert report.exit_code == 128 + number
     content = saved(tree)
     assert content["state"] == "stopped"
-    assert content["reason"] == f"{number.name} came first"
+    assert content["reason"] == f"stopped by {number.name}"
     converted = [item["name"] for item in content["converted"]]
     assert len(converted) >= done
     for item in content["converted"]:
@@ -77,7 +77,7 @@ def test_a_signal_ends_the_conversion_and_the_report_names_the_rest(
     assert not unfinished(tree)
 
 
-def test_a_signal_while_textures_are_listed_leaves_a_report_too(
+def test_a_report_is_written_after_a_signal_during_listing(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stopped(source: Path, *, output: Path) -> Listing:
@@ -89,36 +89,36 @@ def test_a_signal_while_textures_are_listed_leaves_a_report_too(
     assert saved(tree)["state"] == "stopped"
 
 
-def test_a_second_signal_does_not_cut_the_report_short(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = runner.write_together
+def test_a_second_signal_does_not_interrupt_the_report(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = runner.write_files_together
 
     def interrupted(output: Path, files: dict) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         write(output, files)
 
     def stop() -> None:
-        monkeypatch.setattr(runner, "write_together", interrupted)
+        monkeypatch.setattr(runner, "write_files_together", interrupted)
         os.kill(os.getpid(), signal.SIGINT)
 
     convert(tree, watch=after(1, stop))
     assert saved(tree)["state"] == "stopped"
 
 
-def test_a_signal_after_the_last_texture_does_not_take_the_report_away(
+def test_a_signal_after_the_last_texture_does_not_prevent_the_report(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    end = runner._Run.end
+    end = runner._ConversionRun.end
 
-    def interrupted(run: runner._Run, state: str, **given: object) -> None:
+    def interrupted(run: runner._ConversionRun, state: str, **given: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         end(run, state, **given)
 
-    monkeypatch.setattr(runner._Run, "end", interrupted)
+    monkeypatch.setattr(runner._ConversionRun, "end", interrupted)
     report = convert(tree)
     assert (report.state, report.exit_code, saved(tree)["state"]) == ("complete", 0, "complete")
 
 
-def test_handlers_of_the_caller_come_back_and_what_it_ignores_stays_ignored() -> None:
+def test_handlers_of_the_caller_are_restored_and_ignored_signals_stay_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with StopSignals():
@@ -129,11 +129,11 @@ def test_handlers_of_the_caller_come_back_and_what_it_ignores_stays_ignored() ->
         signal.signal(signal.SIGHUP, before)
 
 
-def test_no_handler_of_ordinary_errors_takes_a_signal() -> None:
+def test_except_exception_does_not_catch_a_signal() -> None:
     assert not issubclass(StopError, Exception)
 
 
-def test_the_report_is_there_from_the_first_texture_on(tree: Path) -> None:
+def test_the_report_exists_from_the_first_texture_on(tree: Path) -> None:
     states: list[tuple[str, int]] = []
 
     def look() -> None:
@@ -145,7 +145,7 @@ def test_the_report_is_there_from_the_first_texture_on(tree: Path) -> None:
     assert "pending" not in saved(tree)["counts"]
 
 
-def test_the_report_is_written_again_and_again(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_report_is_updated_regularly(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "SAVE_EVERY_S", 0.0)
     pending: list[int] = []
     convert(tree, watch=lambda progress: pending.append(saved(tree)["counts"].get("pending", 0)))
@@ -153,7 +153,7 @@ def test_the_report_is_written_again_and_again(tree: Path, monkeypatch: pytest.M
     assert pending[-1] < 4
 
 
-def test_a_network_that_cannot_be_opened_is_the_reason_in_the_report(tree: Path) -> None:
+def test_the_report_has_the_error_of_a_network_that_cannot_be_opened(tree: Path) -> None:
     def lacking() -> FakeNetworks:
         raise CheckpointError("runs: no trained network for height.")
 
@@ -162,9 +162,7 @@ def test_a_network_that_cannot_be_opened_is_the_reason_in_the_report(tree: Path)
     assert (saved(tree)["state"], saved(tree)["reason"]) == ("failed", "runs: no trained network for height.")
 
 
-def test_without_room_no_further_texture_goes_through_the_networks(
-    tree: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_texture_is_converted_after_the_disk_is_full(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(12):
         save_pair(tree / "in", f"more{number}")
     networks = FakeNetworks()
@@ -178,7 +176,7 @@ def test_without_room_no_further_texture_goes_through_the_networks(
     assert saved(tree)["counts"]["pending"] > 8
 
 
-def test_room_for_the_last_report_is_kept_and_given_back(tree: Path) -> None:
+def test_disk_space_for_the_final_report_is_reserved_and_released(tree: Path) -> None:
     kept: list[int] = []
 
     def look(progress: Progress) -> None:
@@ -190,17 +188,17 @@ def test_room_for_the_last_report_is_kept_and_given_back(tree: Path) -> None:
     assert not unfinished(tree)
 
 
-def test_without_room_for_pictures_the_report_is_written_all_the_same(
+def test_the_report_is_written_without_disk_space_for_the_contact_sheet(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = runner.write_together
+    write = runner.write_files_together
 
     def refusing(output: Path, files: dict) -> None:
-        if any(path.name == runner.SHEET for path in files):
-            raise NoRoomError("contact.png: cannot be written (No space left on device).")
+        if any(path.name == runner.SHEET_FILE for path in files):
+            raise DiskFullError("contact.png: cannot be written (No space left on device).")
         write(output, files)
 
-    monkeypatch.setattr(runner, "write_together", refusing)
+    monkeypatch.setattr(runner, "write_files_together", refusing)
     with pytest.raises(DataError, match="No space left"):
         convert(tree)
     assert saved(tree)["counts"] == {"converted": 4}

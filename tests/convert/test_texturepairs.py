@@ -22,7 +22,7 @@ def test_large_textures_are_listed_as_oversize(tmp_path: Path) -> None:
     assert f"{MAX_SIDE + 4} x 4 px" in listing.left_out[0].reason
 
 
-def test_a_damaged_header_fails_its_texture_alone(tmp_path: Path) -> None:
+def test_a_damaged_header_fails_only_its_own_texture(tmp_path: Path) -> None:
     save_pair(tmp_path, "good")
     save_pair(tmp_path, "bad")
     (tmp_path / "bad_n.dds").write_bytes(b"DDS ")
@@ -39,20 +39,18 @@ def names(listing: Listing) -> list[str]:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("stone/кирпич", "not all ASCII"),
-        ("straße/wall", "not all ASCII"),
+        ("stone/кирпич", "non-ASCII characters"),
+        ("straße/wall", "non-ASCII characters"),
         ("stone/rock.v2", "a dot"),
         (".hidden/wall", "begins with a dot"),
         ("stone/what?", "'?', which Windows forbids"),
         ("stone/a\\b", "Windows forbids"),
         ("stone /wall", "Windows forbids"),
-        ("l" * 235, "the game opens 259 at most"),
-        ("/".join(["d" * 60] * 5) + "/deep", "the game opens 259 at most"),
+        ("l" * 235, "expected at most 259"),
+        ("/".join(["d" * 60] * 5) + "/deep", "expected at most 259"),
     ],
 )
-def test_a_name_that_the_patcher_does_not_take_is_refused_beforehand(
-    tmp_path: Path, name: str, reason: str
-) -> None:
+def test_a_name_that_the_patcher_rejects_is_left_out(tmp_path: Path, name: str, reason: str) -> None:
     save_pair(tmp_path, "stone/wall")
     save_pair(tmp_path, f"long/{name}" if len(name) > 200 else name)
     listing = find_textures(tmp_path)
@@ -64,14 +62,14 @@ def test_a_name_that_the_patcher_does_not_take_is_refused_beforehand(
 
 
 @pytest.mark.parametrize("folder", ["landscape/grass", "actors/Hair", "water", "Magic", "blood", "decals"])
-def test_what_the_patcher_leaves_alone_is_not_converted(tmp_path: Path, folder: str) -> None:
+def test_folders_that_the_patcher_does_not_patch_are_not_converted(tmp_path: Path, folder: str) -> None:
     save_pair(tmp_path, f"{folder}/thing")
     listing = find_textures(tmp_path)
     assert set(outcomes(listing).values()) == {Outcome.SKIPPED}
     assert folder.rpartition("/")[2] in listing.left_out[0].reason
 
 
-def test_land_is_converted_with_a_note_on_the_ground_itself(tmp_path: Path) -> None:
+def test_landscape_textures_are_converted_with_a_note(tmp_path: Path) -> None:
     save_pair(tmp_path, "landscape/dirt")
     listing = find_textures(tmp_path)
     assert names(listing) == ["landscape/dirt"]
@@ -101,17 +99,17 @@ def test_a_set_of_other_origin_in_the_output_is_kept(tmp_path: Path) -> None:
     assert str(there.name) in listing.left_out[0].reason
 
 
-def test_variants_share_a_normal_of_the_same_shape_alone(tmp_path: Path) -> None:
+def test_variants_share_only_a_normal_of_the_same_aspect_ratio(tmp_path: Path) -> None:
     save_pair(tmp_path, "robe")
     (tmp_path / "robe_red.dds").write_bytes(dds(picture(32, 32)))
     (tmp_path / "robe_sash.dds").write_bytes(dds(picture(32, 8)))
     listing = find_textures(tmp_path)
     assert names(listing) == ["robe", "robe_red"]
     assert outcomes(listing) == {"robe_sash.dds": Outcome.UNPAIRED}
-    assert "another shape" in listing.left_out[0].reason
+    assert "another aspect ratio" in listing.left_out[0].reason
 
 
-def test_a_file_that_vanishes_while_it_is_listed_fails_alone(
+def test_a_file_deleted_during_listing_fails_only_its_own_texture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_pair(tmp_path, "good")

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from pbrlib.convert.oldtree import bake_tree
-from pbrlib.convert.truepbr import write_together
+from pbrlib.convert.truepbr import write_files_together
 from pbrlib.data.materials.audit import AuditReport, Finding
 from pbrlib.data.materials.ids import id_problem, invalid_ids, valid_entries
 from pbrlib.data.materials.material import Entry
@@ -166,7 +166,7 @@ def test_no_output_is_written_outside_of_its_folder(tmp_path: Path) -> None:
     (out / "textures").symlink_to(elsewhere)
     for relative in ("textures/a.dds", "../a.dds", "new/../../a.dds"):
         with pytest.raises(DataError, match="expected a folder inside"):
-            write_together(out, {Path(relative): b"x"})  # type: ignore[dict-item]
+            write_files_together(out, {Path(relative): b"x"})  # type: ignore[dict-item]
     assert not list(elsewhere.iterdir()) and not (tmp_path / "a.dds").exists()
 
 
@@ -175,7 +175,7 @@ def test_a_link_at_an_output_path_is_replaced(tmp_path: Path) -> None:
     out.mkdir()
     precious.write_text("mine")
     (out / "a.dds").symlink_to(precious)
-    write_together(out, {Path("a.dds"): b"x"})  # type: ignore[dict-item]
+    write_files_together(out, {Path("a.dds"): b"x"})  # type: ignore[dict-item]
     assert precious.read_text() == "mine" and (out / "a.dds").read_bytes() == b"x"
     assert not (out / "a.dds").is_symlink()
 

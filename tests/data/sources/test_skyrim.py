@@ -262,9 +262,14 @@ def test_sixteen_bits_of_a_png_height_survive(tree: Path) -> None:
     ("file", "pixels", "block", "said"),
     [
         ("wall01.dds", picture(SIZE, SIZE), Block.BC5, "got two channels"),
-        ("wall01_n.dds", old_normal(), Block.BC4, "has one channel"),
+        ("wall01_n.dds", old_normal(), Block.BC4, "got one channel"),
         ("PBR:wall01_rmaos.dds", picture(SIZE, SIZE), Block.BC4, "got one channel (BC4); expected roughness"),
-        ("wall01_n.dds", rgba(np.full((SIZE, SIZE, 3), 40, np.uint8), 9), Block.BC7, "not a tangent-space"),
+        (
+            "wall01_n.dds",
+            rgba(np.full((SIZE, SIZE, 3), 40, np.uint8), 9),
+            Block.BC7,
+            "expected a tangent-space",
+        ),
         ("PBR:wall01_p.dds", picture(SIZE, SIZE), Block.BC7, "three different channels"),
     ],
 )
