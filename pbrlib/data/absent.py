@@ -12,7 +12,7 @@ from pbrlib import storage
 MANIFEST, SHARDS, RECORDS = "manifest.json", "shards", ".jobs"
 """Names of files and folders in a set: the manifest, the folder of shards, the records of its preparation."""
 
-_MOST_FILES = 2000
+_MAX_FILES = 2000
 _RUN_FILES = ("run.json", "ladder.json", "curriculum.yaml")
 
 
@@ -22,7 +22,7 @@ def explain_absence(root: str | Path) -> str:
     if not place.exists():
         return _explain_missing(place)
     if not place.is_dir():
-        return f"{root}: is a file; expected the folder of a shard set. Give the folder."
+        return f"{root}: got a file; expected the folder of a shard set. Give the folder."
     start = f"{root}: no {MANIFEST}, so this is no finished shard set"
     if place.name == SHARDS and (place.parent / MANIFEST).is_file():
         return f"{start}, but the folder {SHARDS} of a set. Give {place.parent}."
@@ -58,7 +58,7 @@ def _explain_missing(place: Path) -> str:
     parent = place.parent
     near = []
     if parent.is_dir():
-        names = [path.name for path in islice(parent.iterdir(), _MOST_FILES) if path.is_dir()]
+        names = [path.name for path in islice(parent.iterdir(), _MAX_FILES) if path.is_dir()]
         near = get_close_matches(place.name, names, n=1, cutoff=0.6)
     hint = f"Did you mean {parent / near[0]}?" if near else "Check the path, or make it with `pbr prepare`."
     return f"{place}: no such folder; expected a shard set. {hint}"
@@ -67,7 +67,7 @@ def _explain_missing(place: Path) -> str:
 def _explain_content(place: Path, root: str | Path) -> str:
     from pbrlib.data.materials.decoding import SUFFIXES
 
-    files = list(islice(_files(place), _MOST_FILES))
+    files = list(islice(_files(place), _MAX_FILES))
     suffixes = {path.suffix.lower() for path in files}
     if any(path.name in _RUN_FILES for path in files):
         return ", but a folder of runs. Give the shard set that `pbr prepare` wrote."
@@ -89,9 +89,9 @@ def _files(place: Path) -> Iterator[Path]:
     for _ in range(3):
         below = []
         for folder in folders:
-            for path in sorted(islice(folder.iterdir(), _MOST_FILES)):
+            for path in sorted(islice(folder.iterdir(), _MAX_FILES)):
                 if path.is_dir():
                     below.append(path)
                 else:
                     yield path
-        folders = below[:_MOST_FILES]
+        folders = below[:_MAX_FILES]

@@ -72,7 +72,7 @@ def test_the_folder_above_or_inside_of_a_set_names_the_set(tmp_path: Path) -> No
 
 def test_a_file_a_run_and_a_preparation_that_was_killed_are_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    assert "is a file; expected the folder" in explain_absence(tmp_path / "file")
+    assert "got a file; expected the folder" in explain_absence(tmp_path / "file")
     (tmp_path / "runs" / "albedo").mkdir(parents=True)
     (tmp_path / "runs" / "albedo" / "run.json").write_text("{}")
     assert "a folder of runs" in explain_absence(tmp_path / "runs")

@@ -76,8 +76,8 @@ def describe_capped(class_pixels: Sequence[int]) -> str | None:
     capped = capped_classes(class_pixels)
     if not capped:
         return None
-    most = max(class_pixels)
-    shares = ", ".join(f"{CLASSES[c]} {class_pixels[c] / most:.2g}" for c in capped)
+    largest = max(class_pixels)
+    shares = ", ".join(f"{CLASSES[c]} {class_pixels[c] / largest:.2g}" for c in capped)
     return (
         f"class weights: got {shares} of the pixels of the most frequent class; expected at least "
         f"{MAX_WEIGHT**-2:g}. The weight is capped at {MAX_WEIGHT} times the smallest. "

@@ -104,22 +104,22 @@ class AuditReport:
         }
         return json.dumps(content, indent=2) + "\n"
 
-    def table(self, *, most: int = 60) -> Table:
-        """Return a table of at most ``most`` errors and warnings, and an example of each kind of note."""
+    def table(self, *, max_findings: int = 60) -> Table:
+        """Tabulate up to ``max_findings`` errors and warnings, with an example of each kind of note."""
         from rich.markup import escape
         from rich.table import Table
 
         table = Table(title="Audit", title_justify="left")
         for heading in ("severity", "material", "map", "message"):
             table.add_column(heading, overflow="fold")
-        grave = [f for severity in ("error", "warning") for f in self.findings if f.severity == severity]
-        for finding in grave[:most]:
+        serious = [f for severity in ("error", "warning") for f in self.findings if f.severity == severity]
+        for finding in serious[:max_findings]:
             cells = (finding.severity, finding.material, finding.map, finding.message)
             table.add_row(
                 *map(escape, map(printable, cells)), style="red" if finding.severity == "error" else "yellow"
             )
-        if len(grave) > most:
-            table.add_row("...", f"{len(grave) - most} more", "", "see the report")
+        if len(serious) > max_findings:
+            table.add_row("...", f"{len(serious) - max_findings} more", "", "see the report")
         notes = Counter((f.map, f.check) for f in self.findings if f.severity == "note")
         for (name, check), count in notes.most_common():
             first = next(f for f in self.findings if (f.map, f.check, f.severity) == (name, check, "note"))

@@ -112,13 +112,13 @@ def _parts(word: str) -> Iterator[tuple[int, str]]:
 
 
 def _prefix(text: str) -> str:
-    words = _without_noise(list(_WORD.finditer(text)), least=0)
+    words = _without_noise(list(_WORD.finditer(text)), min_words=0)
     return text[: words[-1].end()] if words else ""
 
 
-def _without_noise(words: list[re.Match[str]], *, least: int = 1) -> list[re.Match[str]]:
+def _without_noise(words: list[re.Match[str]], *, min_words: int = 1) -> list[re.Match[str]]:
     count = len(words)
-    while count > least and _NOISE.fullmatch(words[count - 1].group().lower()):
+    while count > min_words and _NOISE.fullmatch(words[count - 1].group().lower()):
         count -= 1
     return words[:count]
 

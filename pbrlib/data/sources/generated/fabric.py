@@ -37,13 +37,13 @@ def _weave(
     i, j = x.floor().long() % threads, y.floor().long() % threads
     fx, fy = x - x.floor() - 0.5, y - y.floor() - 0.5
 
-    def lies(row: Tensor, column: Tensor) -> Tensor:
+    def warp_sign(row: Tensor, column: Tensor) -> Tensor:
         return over.to(canvas.device)[row % period, column % period] * 2.0 - 1.0
 
     side_y, side_x = torch.where(fy < 0, -1, 1), torch.where(fx < 0, -1, 1)
-    here = lies(j, i)
-    warp_level = torch.lerp(here, lies(j + side_y, i), ramp(fy.abs(), 0.25, 0.75))
-    weft_level = -torch.lerp(here, lies(j, i + side_x), ramp(fx.abs(), 0.25, 0.75))
+    sign = warp_sign(j, i)
+    warp_level = torch.lerp(sign, warp_sign(j + side_y, i), ramp(fy.abs(), 0.25, 0.75))
+    weft_level = -torch.lerp(sign, warp_sign(j, i + side_x), ramp(fx.abs(), 0.25, 0.75))
     slub = 1.0 + 0.10 * noise(canvas, low=4, high=threads, slope=0.6, stretch=(1.0, 6.0))
     slub_weft = 1.0 + 0.10 * noise(canvas, low=4, high=threads, slope=0.6, stretch=(6.0, 1.0))
     width = canvas.uniform(0.94, 1.02)

@@ -124,9 +124,9 @@ def scatter(canvas: Canvas, stamp: Stamp, *, across: int, layers: int, pile: flo
             c, s, tag = cos.take(cell), sin.take(cell), tags.take(cell)
             tx, ty = ox * c + oy * s, oy * c - ox * s
             raised = stamp(tx, ty, tag)
-            lies = raised + pile * (layer + lift.take(cell))
-            above = (raised > 0.0) & (lies > height)
-            height, key = torch.where(above, lies, height), torch.where(above, tag, key)
+            top = raised + pile * (layer + lift.take(cell))
+            above = (raised > 0.0) & (top > height)
+            height, key = torch.where(above, top, height), torch.where(above, tag, key)
             x, y = torch.where(above, tx, x), torch.where(above, ty, y)
     return Scattered(height, key, x, y, height > 0.0)
 
