@@ -181,7 +181,7 @@ def test_an_incomplete_upload_of_a_folder_is_removed(
     storage.replace_folder(tmp_path / "new", target, last="last")
     storage.recover_folder(target, last="last")
     assert list(storage.file_sizes(target)) == ["first", "last"]
-    assert storage.file_sizes(target.parent) == {}, "no mark is left"
+    assert storage.file_sizes(target.parent) == {}, "the marker object was removed"
 
 
 def test_provisional_files_are_removed_from_a_disk_after_a_failure(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_by_default_a_damaged_tile_is_an_error_with_the_material(root: Path) -> 
         batch_of(root, table(0, 5), "fail")
     assert caught.value.material == "m5"
     again = pickle.loads(pickle.dumps(caught.value))
-    assert (str(again), again.material) == (str(caught.value), "m5"), "so it travels from a task"
+    assert (str(again), again.material) == (str(caught.value), "m5"), "a task can raise it in another process"
 
 
 def test_a_damaged_draw_is_replaced_by_the_nearest_intact_one(root: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_damaged_draw_is_replaced_by_the_nearest_intact_one(root: Path) -> Non
     assert whole.replaced == ()
     damage(root, 5)
     batch = batch_of(root, table(0, 1, 5, 3, 2))
-    assert batch.ids == ("m0", "m1", "m1", "m3", "m2"), "of two as near the earlier one"
+    assert batch.ids == ("m0", "m1", "m1", "m3", "m2"), "of two equally near draws the earlier one"
     assert batch.seeds.tolist() == [100, 101, 101, 103, 104]
     assert batch.maps["albedo"].shape == whole.maps["albedo"].shape
     assert all(same(batch, place=place, of=whole, at=at) for place, at in enumerate([0, 1, 1, 3, 4]))
@@ -111,7 +111,7 @@ def test_a_mosaic_with_a_damaged_partner_is_replaced(root: Path) -> None:
     assert batch.ids == ("m1", "m1", "m2", "m4")
     assert batch.layouts is not None
     assert [layout.parts for layout in batch.layouts] == [1, 1, 2]
-    assert [name for name, _ in batch.replaced] == ["m5"], "not its partner, which is whole"
+    assert [name for name, _ in batch.replaced] == ["m5"], "the other part is intact"
 
 
 def blobs(shards: ShardSet, draws: pa.Table, damaged: int, blob: bytes) -> pa.Table:

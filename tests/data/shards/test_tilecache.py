@@ -104,7 +104,7 @@ def test_crops_do_not_depend_on_the_cache(
     wanted = delivered(ShardSet.open(folder))
     shards = cached(folder, tmp_path)
     assert delivered(shards) == wanted
-    assert num_decoded() == NUM_TILES, "each tile once, however many draws touch it"
+    assert num_decoded() == NUM_TILES, "each tile is decoded once"
     assert delivered(shards) == wanted
     assert num_decoded() == 0
     for file in tile_files(tmp_path)[::3]:
@@ -159,7 +159,7 @@ def test_a_tile_that_was_evicted_after_the_fetch_is_read_from_its_shard(folder: 
     shutil.rmtree(tmp_path / f"pbr-tiles-{os.getuid()}")
     assert digest(crops_of(fetched, shards)) == wanted
     assert delivered(shards) == wanted
-    assert len(tile_files(tmp_path)) == NUM_TILES, "a cache that somebody removed is made anew"
+    assert len(tile_files(tmp_path)) == NUM_TILES, "a removed cache is created again"
 
 
 def damage_cut(file: Path, other: Path) -> None:
@@ -264,7 +264,7 @@ def test_eviction_during_reads_keeps_pixels_and_limits(folder: Path, tmp_path: P
     found = in_processes(2, race, folder, tmp_path, bound, 0.0, 3)
     wanted = delivered(ShardSet.open(folder))
     assert [pixels for pixels, _ in found] == [{wanted}] * 2
-    assert sum(decoded for _, decoded in found) > NUM_TILES, "tiles came and went"
+    assert sum(decoded for _, decoded in found) > NUM_TILES, "some tiles were evicted and decoded again"
     assert 0 < size_on_disk(tmp_path) <= bound + 2 * tile
 
 
@@ -289,11 +289,11 @@ def test_a_full_disk_is_one_warning_and_tiles_are_decoded(
     with caplog.at_level(logging.WARNING):
         assert delivered(shards) == delivered(ShardSet.open(folder))
     assert [str(tmp_path) in record.message for record in caplog.records] == [True]
-    assert not list(tmp_path.glob("*/*/beside/*")), "no halves stay"
-    assert len(tile_files(tmp_path)) == 2, "what was there is still read"
+    assert not list(tmp_path.glob("*/*/beside/*")), "no incomplete files remain"
+    assert len(tile_files(tmp_path)) == 2, "existing tiles are still read"
     monkeypatch.undo()
     assert delivered(shards) == delivered(ShardSet.open(folder))
-    assert len(tile_files(tmp_path)) == NUM_TILES, "once there is room, tiles are kept again"
+    assert len(tile_files(tmp_path)) == NUM_TILES, "with free space, tiles are stored again"
 
 
 def test_a_cache_folder_without_permission_is_no_error(

@@ -133,11 +133,13 @@ def test_the_fingerprint_depends_on_names_and_sets(
     own = load_manifest(sets[0]).fingerprint
     named = DataPlace(str(sets[0]), "skyrim")
     assert open_data(spec(sets[0])).fingerprint == own
-    assert open_data(spec(DataPlace(str(sets[0]), "a"))).fingerprint == own, "a is its name already"
+    assert open_data(spec(DataPlace(str(sets[0]), "a"))).fingerprint == own, (
+        "the source has the name a already"
+    )
     others = [spec(named), spec(*sets[:2]), spec(named, sets[1]), spec(*sets)]
     prints = [open_data(one).fingerprint for one in others]
     assert len({own, *prints}) == 5
-    assert [read_fingerprint(one) for one in others] == prints, "as a node tells it from manifests alone"
+    assert [read_fingerprint(one) for one in others] == prints, "manifests are sufficient"
 
 
 def test_a_name_is_the_source_of_all_materials_of_a_set(sets: list[Path]) -> None:

@@ -47,7 +47,7 @@ def test_a_height_is_rescaled_and_its_original_range_is_returned(tmp_path: Path)
     material = load(tmp_path)
     height = material.maps["height"][..., 0].astype(float)
     expected = (ramp.astype(float) - 16384) / (1023 * 32) * 65535
-    assert np.abs(height - expected).max() <= 0.51, "sixteen bits survive"
+    assert np.abs(height - expected).max() <= 0.51, "sixteen bits are kept"
     assert material.height_range == pytest.approx((16384 / 65535, (16384 + 1023 * 32) / 65535))
 
 

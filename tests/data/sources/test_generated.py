@@ -65,7 +65,7 @@ def test_old_materials_have_a_diffuse_and_a_gloss() -> None:
         assert both.maps["gloss"].shape == (48, 48, 1)
         assert np.array_equal(both.maps["diffuse"], old.load(entry).maps["diffuse"])
         drawn.append(both.maps["diffuse"].mean() / both.maps["albedo"].mean())
-    assert max(drawn) > 1.1 * min(drawn), "each has its own light"
+    assert max(drawn) > 1.1 * min(drawn), "each material has its own light"
 
 
 def test_number_of_threads_does_not_change_the_bytes() -> None:
