@@ -34,7 +34,7 @@ from pbrlib.maps import (
 from pbrlib.maptargets import ClassBaseline, ClassTarget, MapBaseline
 from pbrlib.seeds import mix
 
-MOST_TEXTURES = 64
+MAX_TEXTURES = 64
 """Number of training textures baked for gain and class colours; all other statistics come from the index."""
 
 WINDOW = 256
@@ -86,15 +86,17 @@ def training_statistics(shards: DataSet) -> TrainingStatistics:
     rows = [row for row in shards.rows if row.split == "train"]
     fit = ColourFit()
     readable = [row for row in rows if NORMAL.name in row.maps and ALBEDO.name in row.maps]
-    for row in readable[:: max(1, -(-len(readable) // MOST_TEXTURES))]:
+    for row in readable[:: max(1, -(-len(readable) // MAX_TEXTURES))]:
         fit.add(_training_texture(shards, row))
     pixels = [sum(row.class_pixels[number] for row in rows) for number in range(len(CLASSES))]
     return TrainingStatistics(
         num_textures=len(rows),
         num_baked=fit.num_textures,
         gain=fit.gain,
-        means={name: _overall_mean(rows, name) for name in _measured_beside("training mean")},
-        class_means={name: _class_means(rows, name) for name in _measured_beside("mean of the true class")},
+        means={name: _overall_mean(rows, name) for name in _maps_with_baseline("training mean")},
+        class_means={
+            name: _class_means(rows, name) for name in _maps_with_baseline("mean of the true class")
+        },
         majority=pixels.index(max(pixels)),
         colours=fit.colours,
     )
@@ -137,34 +139,34 @@ class ColourFit:
 
 def map_baselines(texture: Texture, statistics: TrainingStatistics) -> dict[str, dict[str, Tensor]]:
     """Compute the baselines of each map, (C, H, W) in [0, 1], as `pbrlib.maps` lists them."""
-    return _answers(texture, gain=statistics.gain, statistics=statistics)
+    return _baselines_of_maps(texture, gain=statistics.gain, statistics=statistics)
 
 
 def untrained_baselines(texture: Texture, *, gain: Float[Tensor, 3]) -> dict[str, dict[str, Tensor]]:
     """Compute those baselines of ``map_baselines`` that need only the old texture and a gain."""
-    return _answers(texture, gain=gain, statistics=None)
+    return _baselines_of_maps(texture, gain=gain, statistics=None)
 
 
 def class_baselines(texture: Texture, statistics: TrainingStatistics) -> dict[str, Int64[Tensor, "h w"]]:
     """Compute the class ids of the segmentation's baselines."""
     assert isinstance(MASK.target, ClassTarget)
-    return {name: _class_answer(name, texture, statistics) for name in MASK.target.baselines}
+    return {name: _class_baseline(name, texture, statistics) for name in MASK.target.baselines}
 
 
-def _answers(
+def _baselines_of_maps(
     texture: Texture, *, gain: Tensor, statistics: TrainingStatistics | None
 ) -> dict[str, dict[str, Tensor]]:
     found: dict[str, dict[str, Tensor]] = {}
     for name, target in TARGETS.items():
-        answers = {
-            baseline: _map_answer(baseline, MAPS[name], texture, gain=gain, statistics=statistics)
+        computed = {
+            baseline: _map_baseline(baseline, MAPS[name], texture, gain=gain, statistics=statistics)
             for baseline in target.baselines
         }
-        found[name] = {baseline: answer for baseline, answer in answers.items() if answer is not None}
+        found[name] = {baseline: x for baseline, x in computed.items() if x is not None}
     return found
 
 
-def _map_answer(
+def _map_baseline(
     baseline: MapBaseline,
     kind: MapType,
     texture: Texture,
@@ -191,20 +193,20 @@ def _map_answer(
         case "training mean":
             return None if statistics is None else empty + statistics.means[kind.name]
         case "mean of the true class":
-            return None if statistics is None else _of_true_class(texture, statistics.class_means[kind.name])
+            return None if statistics is None else _class_mean_map(texture, statistics.class_means[kind.name])
         case "true class is metal":
             return None if statistics is None else (texture.mask == class_id("metal")).float()[None]
         case _:
             assert_never(baseline)
 
 
-def _of_true_class(texture: Texture, means: Float[Tensor, " k"]) -> Float[Tensor, "1 h w"]:
+def _class_mean_map(texture: Texture, means: Float[Tensor, " k"]) -> Float[Tensor, "1 h w"]:
     """Return the mean of each pixel's class; an unknown class has the mean of all class means."""
     labels = texture.mask.clamp(max=len(CLASSES))
     return torch.cat((means, means.mean()[None]))[labels][None]
 
 
-def _class_answer(
+def _class_baseline(
     baseline: ClassBaseline, texture: Texture, statistics: TrainingStatistics
 ) -> Int64[Tensor, "h w"]:
     """Compute a class baseline: the most frequent class, or each pixel's nearest class colour."""
@@ -230,10 +232,10 @@ def _training_texture(shards: DataSet, row: IndexRow) -> Texture:
     return as_texture(raw, row)
 
 
-def _measured_beside(baseline: MapBaseline) -> list[str]:
+def _maps_with_baseline(baseline: MapBaseline) -> list[str]:
     """Return the maps with a given baseline; these baselines need maps with one channel."""
     names = [name for name, target in TARGETS.items() if baseline in target.baselines]
-    assert all(MAPS[name].channels == 1 for name in names), f"{baseline}: is of maps with one channel"
+    assert all(MAPS[name].channels == 1 for name in names), f"{baseline}: needs maps with one channel"
     return names
 
 

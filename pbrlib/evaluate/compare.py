@@ -18,8 +18,8 @@ from pbrlib.metrics.bootstrap import Interval, bootstrap_interval
 
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
-FEWEST = 5
-"""Smallest number of textures for a certain verdict; with fewer, bootstrap intervals are too narrow."""
+MIN_TEXTURES = 5
+"""Minimum number of textures for `Verdict.BETTER`; with fewer, bootstrap intervals are too narrow."""
 
 _RESAMPLES = 2000
 _TAIL = 0.025
@@ -28,10 +28,15 @@ _TAIL = 0.025
 class Verdict(StrEnum):
     """The result of comparing the networks with the baselines in one metric."""
 
-    BEATS = "better than all"  # better than every baseline, each 95 % interval of the difference excludes 0
-    AHEAD = "ahead of all, unsure"  # better than every baseline on average
-    BEHIND = "not better"  # at least one baseline is as good or better
-    ALONE = "no baseline"
+    BETTER = "better than all"  # every 95 % interval of a difference excludes 0
+    BETTER_ON_AVERAGE = "better on average"  # better than every baseline, but some interval includes 0
+    NOT_BETTER = "not better"  # at least one baseline is as good or better
+    NO_BASELINE = "no baseline"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Verdict | None:
+        """Return the verdict of a value in an ``evaluation.json`` of an older version."""
+        return cls.BETTER_ON_AVERAGE if value == "ahead of all, unsure" else None
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,8 @@ class Comparison:
     Attributes:
         map: Name of the map, or ``segmentation``.
         metric: E.g. ``rmse``, ``miou``, ``iou/wood``.
-        num_textures: Number of textures with the networks' metric.
-        methods: Mean over textures by method, including ``net``; for classes the metric over all pixels.
+        num_textures: Number of textures for which the networks have the metric.
+        methods: Mean over textures by method, including ``net``; for segmentation, over all pixels.
         differences: Networks minus baseline on the common textures, by baseline.
     """
 
@@ -73,11 +78,15 @@ class Comparison:
     def verdict(self) -> Verdict:
         """The verdict against all baselines."""
         if not self.differences:
-            return Verdict.ALONE
+            return Verdict.NO_BASELINE
         if self.beaten_by:
-            return Verdict.BEHIND
-        surest = min(self._lead(found)[1] for found in self.differences.values())
-        return Verdict.BEATS if surest > 0 and self.num_textures >= FEWEST else Verdict.AHEAD
+            return Verdict.NOT_BETTER
+        lower_bound = min(self._lead(found)[1] for found in self.differences.values())
+        return (
+            Verdict.BETTER
+            if lower_bound > 0 and self.num_textures >= MIN_TEXTURES
+            else Verdict.BETTER_ON_AVERAGE
+        )
 
     def _lead(self, difference: Interval) -> tuple[float, float]:
         """Return the lead of the networks: its mean, and the lower bound of its interval."""
@@ -94,15 +103,15 @@ def higher_is_better(metric: str) -> bool:
 def compare(scores: Scores) -> list[Comparison]:
     """Compare every metric of every predicted map, in the order in which they were added."""
     found = [
-        _compared(name, metric, methods)
+        _compare_metric(name, metric, methods)
         for name, metrics in scores.values.items()
         for metric, methods in metrics.items()
         if NET in methods
     ]
-    return found + list(_compared_classes(scores.confusions))
+    return found + list(_compare_classes(scores.confusions))
 
 
-def _compared(name: str, metric: str, methods: Mapping[str, Mapping[str, float]]) -> Comparison:
+def _compare_metric(name: str, metric: str, methods: Mapping[str, Mapping[str, float]]) -> Comparison:
     net = methods[NET]
     differences = {}
     for method, values in methods.items():
@@ -113,7 +122,7 @@ def _compared(name: str, metric: str, methods: Mapping[str, Mapping[str, float]]
     return Comparison(name, metric, len(net), intervals, differences)
 
 
-def _compared_classes(confusions: Mapping[str, Mapping[str, Int64[Tensor, "k k"]]]) -> Iterator[Comparison]:
+def _compare_classes(confusions: Mapping[str, Mapping[str, Int64[Tensor, "k k"]]]) -> Iterator[Comparison]:
     """Compare mean IoU and class IoUs from one matrix per method; the bootstrap resamples textures."""
     if NET not in confusions:
         return

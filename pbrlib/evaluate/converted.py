@@ -35,13 +35,13 @@ from pbrlib.textures.blocks import is_opaque
 Pixels: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 Read: TypeAlias = Callable[[Path], Pixels]
 
-MOST_SHOWN = 12
+MAX_SHOWN = 12
 _TEXTURES = "textures"
 _PBR = PurePosixPath("textures/PBR")
 
 _PROTOCOL = (
     "maps as they are stored in the converted files against the material's maps, area-averaged to the size "
-    "of the texture; fitted height: after least-squares scale (at least 0) and shift a texture"
+    "of the texture; fitted height: after least-squares scale (at least 0) and shift per texture"
 )
 
 
@@ -80,12 +80,15 @@ def read_index(path: Path) -> list[Indexed]:
     try:
         return _INDEX.validate_json(path.read_bytes())
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}). Name the tree's index.json.") from error
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}). Give the index.json of the tree."
+        ) from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise DataError(
-            f"{path}: {place}: {first['msg']}. It is a list of objects with id, diffuse and normal."
+            f"{path}: {place}: {first['msg']}; expected a list of objects with id, diffuse and normal. "
+            "Correct the file."
         ) from error
 
 
@@ -94,8 +97,8 @@ def choose(indexed: Sequence[Indexed], patterns: Sequence[str]) -> list[Indexed]
     for pattern in patterns:
         if not any(fnmatchcase(item.id, pattern) for item in indexed):
             near = get_close_matches(pattern, [item.id for item in indexed], n=1, cutoff=0.5)
-            hint = f"Did you mean {near[0]}?" if near else "Give ids of the index, * for any characters."
-            raise DataError(f"--only {pattern}: matches no texture. {hint}")
+            hint = f"Did you mean {near[0]}?" if near else "Use ids of the index, with * for any characters."
+            raise DataError(f"--only: got {pattern}; expected a pattern that matches a texture. {hint}")
     return [
         item for item in indexed if not patterns or any(fnmatchcase(item.id, pattern) for pattern in patterns)
     ]
@@ -140,7 +143,7 @@ def score_converted(
             missing.append(item.id)
         else:
             _score(scores, pair, gain=fit.gain)
-            if len(rows) < MOST_SHOWN:
+            if len(rows) < MAX_SHOWN:
                 rows.append(sheet_rows(pair.texture, pair.predicted))
         watch(number + 1, len(chosen))
     if len(missing) == len(chosen):
@@ -238,7 +241,9 @@ def _texture(item: Indexed, root: Path, materials: Callable[[int], Source], read
 def _material(source: Source, name: str) -> Material:
     entry = next((entry for entry in valid_entries(source) if entry.id == name), None)
     if entry is None:
-        raise DataError(f"{source.name}: no material {name}, which the index names. Check --materials.")
+        raise DataError(
+            f"{source.name}: got no material {name}; expected the materials of the index. Check --materials."
+        )
     return source.load(entry)
 
 

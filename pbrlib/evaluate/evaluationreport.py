@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pbrlib import storage
-from pbrlib.evaluate.compare import FEWEST, Comparison, Verdict, compare
+from pbrlib.evaluate.compare import MIN_TEXTURES, Comparison, Verdict, compare
 from pbrlib.evaluate.scores import NET, Scores
 
 if TYPE_CHECKING:
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 FILE = "evaluation.json"
 
 _MARKS = {
-    Verdict.BEATS: "[green]better than all[/]",
-    Verdict.AHEAD: "[yellow]ahead, unsure[/]",
-    Verdict.BEHIND: "[red]NOT better[/]",
-    Verdict.ALONE: "",
+    Verdict.BETTER: "[green]better than all[/]",
+    Verdict.BETTER_ON_AVERAGE: "[yellow]better on average[/]",
+    Verdict.NOT_BETTER: "[red]NOT better[/]",
+    Verdict.NO_BASELINE: "",
 }
 
 
@@ -52,7 +52,9 @@ class Evaluation:
                 "better": "higher" if found.higher_is_better else "lower",
                 "num_textures": found.num_textures,
                 "methods": {name: asdict(interval) for name, interval in found.methods.items()},
-                "net_minus_baseline": {name: asdict(each) for name, each in found.differences.items()},
+                "net_minus_baseline": {
+                    name: asdict(interval) for name, interval in found.differences.items()
+                },
                 "best_baseline": found.best_baseline,
                 "beaten_by": list(found.beaten_by),
                 "verdict": found.verdict.value,
@@ -97,7 +99,7 @@ class Evaluation:
             table.add_column(heading, no_wrap=True)
         for heading in ("n", "net [95 %]"):
             table.add_column(heading, justify="right", no_wrap=True)
-        table.add_column("hardest baseline")
+        table.add_column("strongest baseline")
         table.add_column("its mean", justify="right", no_wrap=True)
         table.add_column("net - baseline [95 %]", justify="right", no_wrap=True)
         table.add_column("net is", no_wrap=True)
@@ -114,11 +116,15 @@ class Evaluation:
         lines = [
             "Means over textures with bootstrap intervals; IoU from one confusion matrix of all pixels, "
             "textures resampled.",
-            f"Better than all: every interval of net - baseline excludes 0, with at least {FEWEST} textures. "
-            "NOT better k/n: k of n baselines are as good as the net or better.",
+            f"Better than all: every interval of net - baseline excludes 0, with at least {MIN_TEXTURES} "
+            "textures. NOT better k/n: k of n baselines are as good as the net or better.",
             *self.notes,
         ]
-        return [*lines, f"Left out, as their truth is unknown: {', '.join(missing)}."] if missing else lines
+        return (
+            [*lines, f"Left out, since they have no ground truth: {', '.join(missing)}."]
+            if missing
+            else lines
+        )
 
 
 def _cells(found: Comparison) -> list[str]:

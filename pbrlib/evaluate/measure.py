@@ -17,7 +17,7 @@ from pbrlib.evaluate.baselines import (
     training_statistics,
 )
 from pbrlib.evaluate.evaluationreport import Evaluation
-from pbrlib.evaluate.picture import Row, pictured, sheet_rows, sheets
+from pbrlib.evaluate.picture import Row, choose_textures, sheet_rows, sheets
 from pbrlib.evaluate.samples import Texture, validation_rows, validation_textures
 from pbrlib.evaluate.scores import NET, SEGMENTATION, Lpips, Scores
 from pbrlib.inference.chain import TextureInput
@@ -29,9 +29,9 @@ from pbrlib.train.validation import MULTIPLE, SIDE
 _PROTOCOL = (
     "validation figures, not test figures: the validation split also chose each phase's best checkpoint; "
     f"validation split, whole textures to {SIDE} px, sides cut to multiples of {MULTIPLE}, one bake per id; "
-    "baselines fitted on the training split; 'true class' baselines are told the true class of each pixel, "
-    "the nearest class colour is found pixel by pixel; "
-    "fitted height: after least-squares scale (at least 0) and shift a texture"
+    "baselines fitted on the training split; 'true class' baselines use the true class of each pixel; "
+    "the nearest class colour is computed for each pixel; "
+    "fitted height: after least-squares scale (at least 0) and shift per texture"
 )
 
 
@@ -68,25 +68,25 @@ def evaluate(
     rows = validation_rows(shards)
     if not rows:
         raise DataError(
-            f"{shards.location}: no validation texture with a normal and a diffuse or albedo of "
-            f"{MULTIPLE} px or more. Prepare the set with --val-share or --hold-out."
+            f"{shards.location}: got no validation texture with a normal and a diffuse or albedo; expected "
+            f"at least one of {MULTIPLE} px or more. Prepare the set with --val-share or --hold-out."
         )
     statistics = training_statistics(shards)
     scores = Scores(lpips=lpips)
     pictures: list[list[Row]] = []
-    chosen = pictured(rows)
-    lacking = dict.fromkeys((*TARGETS, SEGMENTATION))
+    chosen = choose_textures(rows)
+    missing = dict.fromkeys((*TARGETS, SEGMENTATION))
     for number, texture in enumerate(validation_textures(shards)):
         predicted = {name: x.detach().cpu() for name, x in predictor.predict(texture.given).items()}
         for name in predicted:
-            lacking.pop(name, None)
+            missing.pop(name, None)
         score_texture(scores, texture, predicted=predicted, statistics=statistics, merge=merge or {})
         if texture.id in chosen:
             pictures.append(sheet_rows(texture, predicted))
         watch(number + 1, len(rows))
     notes = [_PROTOCOL[0].upper() + _PROTOCOL[1:] + "."]
-    if lacking:
-        notes.append(f"Left out, as no network answers them: {', '.join(lacking)}.")
+    if missing:
+        notes.append(f"Left out, since no network predicts them: {', '.join(missing)}.")
     return Evaluation(
         title=f"{len(rows)} validation textures of {shards.location}",
         scores=scores,
@@ -98,7 +98,7 @@ def evaluate(
             ],
             "checkpoints": dict(checkpoints or {}),
             "protocol": _PROTOCOL,
-            "not_measured": list(lacking),
+            "not_measured": list(missing),
             "training_statistics": statistics.as_dict(),
         },
         notes=notes,
@@ -134,11 +134,11 @@ def score_texture(
 def checkpoints_of(folder: Path) -> dict[str, Any]:
     """Return metadata of the networks that ``Chain.open`` uses, by curriculum."""
     return {
-        one.curriculum: {
-            "checkpoint": str(one.place),
-            "fingerprint": one.fingerprint,
-            "step": one.step,
-            "metrics": dict(one.metrics),
+        network.curriculum: {
+            "checkpoint": str(network.place),
+            "fingerprint": network.fingerprint,
+            "step": network.step,
+            "metrics": dict(network.metrics),
         }
-        for one in trained_in(folder)
+        for network in trained_in(folder)
     }

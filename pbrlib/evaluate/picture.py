@@ -14,8 +14,8 @@ from pbrlib.evaluate.samples import Texture
 from pbrlib.evaluate.scores import SEGMENTATION
 from pbrlib.maps import DIFFUSE, GLOSS, IGNORE, MAPS, MASK, NORMAL, TARGETS, MapType
 
-MOST_TEXTURES = 12
-TEXTURES_A_SHEET = 4
+MAX_TEXTURES = 12
+TEXTURES_PER_SHEET = 4
 CELL = 192
 """Side in pixels of an image on the sheet."""
 
@@ -27,7 +27,7 @@ _INPUT = "input"
 Row = tuple[str, Mapping[str, Picture]]
 
 
-def pictured(rows: Sequence[IndexRow], *, most: int = MOST_TEXTURES) -> frozenset[str]:
+def choose_textures(rows: Sequence[IndexRow], *, num: int = MAX_TEXTURES) -> frozenset[str]:
     """Choose the ids of the textures to show, alternating between classes."""
     by_class: dict[str, list[str]] = {}
     for row in rows:
@@ -38,7 +38,7 @@ def pictured(rows: Sequence[IndexRow], *, most: int = MOST_TEXTURES) -> frozense
         for _, ids in sorted(by_class.items())
         if turn < len(ids)
     ]
-    return frozenset(turns[:most])
+    return frozenset(turns[:num])
 
 
 def sheet_rows(texture: Texture, predicted: Mapping[str, Tensor]) -> list[Row]:
@@ -76,7 +76,7 @@ def sheets(textures: Sequence[Sequence[Row]]) -> list[bytes]:
     """Render PNG contact sheets of a few textures each; maps without a prediction have no column."""
     names = {name for rows in textures for _, pictures in rows for name in pictures}
     columns = [name for name in (_INPUT, *TARGETS, SEGMENTATION) if name in names]
-    parts = [textures[i : i + TEXTURES_A_SHEET] for i in range(0, len(textures), TEXTURES_A_SHEET)]
+    parts = [textures[i : i + TEXTURES_PER_SHEET] for i in range(0, len(textures), TEXTURES_PER_SHEET)]
     return [
         contact_sheet([row for rows in part for row in rows], columns=columns, thumbnail=CELL)
         for part in parts

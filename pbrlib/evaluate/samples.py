@@ -67,7 +67,7 @@ def as_texture(raw: RawBatch, row: IndexRow) -> Texture:
     """Decode a raw batch of one material; bake its old diffuse if it has none."""
     batch = augment(raw, AugmentSpec(), device="cpu")
     height, width = batch.valid.shape[-2:]
-    whole = (height, width) == size_of(row)
+    is_uncropped = (height, width) == size_of(row)
     gloss = batch.maps[GLOSS.name][0] if has(batch, GLOSS.name) else None
     return Texture(
         id=row.id,
@@ -76,7 +76,7 @@ def as_texture(raw: RawBatch, row: IndexRow) -> Texture:
             diffuse=batch.maps[DIFFUSE.name][0],
             normal=batch.maps[NORMAL.name][0],
             gloss=gloss,
-            tileable=row.tileable and whole,
+            tileable=row.tileable and is_uncropped,
         ),
         truth={name: batch.maps[name][0] for name in TARGETS if has(batch, name)},
         mask=batch.maps[MASK.name][0]

@@ -9,7 +9,7 @@ from typing import TypeAlias, assert_never
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.index import IndexRow
 from pbrlib.errors import printable
-from pbrlib.evaluate.compare import FEWEST, Comparison, compare
+from pbrlib.evaluate.compare import MIN_TEXTURES, Comparison, compare
 from pbrlib.evaluate.evaluationreport import Evaluation
 from pbrlib.evaluate.scores import NET
 from pbrlib.inference.modelfile import SUMS, ModelFile
@@ -145,7 +145,7 @@ def _training(model: ModelFile, phases: Phases) -> str:
 
 
 def _figures(evaluation: Evaluation, comparisons: Sequence[Comparison]) -> str:
-    heads = ("map", "metric", "textures", "networks [95 %]", "hardest baseline", "its mean", "networks are")
+    heads = ("map", "metric", "textures", "networks [95 %]", "strongest baseline", "its mean", "networks are")
     lines = ["## Figures", "", *_table(heads, [_figure(found) for found in comparisons]), ""]
     lines += [*evaluation.notes, "", "Every figure, interval and texture: `evaluation/evaluation.json`.", ""]
     return "\n".join(lines)
@@ -178,7 +178,7 @@ def _limits(
         "The validation split also chose the checkpoints. On textures of other kinds than those of the "
         "sources above expect less."
     ]
-    if (num := len(evaluation.about["textures"])) < FEWEST:
+    if (num := len(evaluation.about["textures"])) < MIN_TEXTURES:
         limits.append(f"Only {num} textures were measured: too few for any figure to be certain.")
     for split, words in _SPLITS.items():
         pixels = [row.class_pixels for row in rows if row.split == split]

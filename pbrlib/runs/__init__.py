@@ -1,1 +1,1 @@
-"""What lies in a runs directory, read back: states, curves, wall time, differences, what may be removed."""
+"""Reads runs back from a runs directory: states, curves, wall time, comparisons, removable checkpoints."""

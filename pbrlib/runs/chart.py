@@ -1,4 +1,4 @@
-"""Line charts as inline SVG with values under the pointer: no script, no font, no address."""
+"""Draws line charts as inline SVG that shows values under the pointer without scripts."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from html import escape
 Line = Sequence[tuple[float, float]]
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7f3c8d", "#666666")
-"""Okabe and Ito's, which people with any colour vision tell apart; repeated where there are more lines."""
+"""The colours of Okabe and Ito, which suit all kinds of colour vision; repeated for more lines."""
 
-MOST_POINTS = 400
-MOST_READINGS = 120
-"""Of a chart; of more steps evenly spread ones answer the pointer, the first and the last among them."""
+MAX_POINTS = 400
+MAX_READINGS = 120
+"""Maximum number of steps per chart that show values under the pointer, evenly spaced."""
 
 _WIDTH, _HEIGHT = 560, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 84, 12, 12, 28
 
 
 def line_chart(title: str, lines: Mapping[str, Line], *, mark: tuple[float, float] | None = None) -> str:
-    """A figure of one or several lines over steps, with a legend; ``mark`` is a point to stand out.
+    """Draw one or several lines over steps, with a legend and an optional marked point.
 
-    Values that are no numbers leave gaps. A step under the pointer shows its values.
+    NaN values are gaps. The values of the step under the pointer are shown.
     """
     points = [point for line in lines.values() for point in line if math.isfinite(point[1])]
     if not points:
@@ -50,20 +50,20 @@ def line_chart(title: str, lines: Mapping[str, Line], *, mark: tuple[float, floa
 
 
 class _Scale:
-    """From values to pixels."""
+    """Converts values to pixels."""
 
     def __init__(self, *, x: tuple[float, float], y: tuple[float, float]) -> None:
         self.x, self.y = x, y
 
     @classmethod
     def over(cls, points: Line) -> _Scale:
-        """All of the points, with some room above and below, but not below a zero that no value crosses."""
+        """Return the scale of all points, with a margin; it starts at 0 instead of a negative margin."""
         xs, ys = [x for x, _ in points], [y for _, y in points]
-        room = (max(ys) - min(ys)) * 0.05 or abs(ys[0]) * 0.05 or 1.0
-        low = min(ys) - room
+        margin = (max(ys) - min(ys)) * 0.05 or abs(ys[0]) * 0.05 or 1.0
+        low = min(ys) - margin
         if low < 0 <= min(ys):
             low = 0.0
-        return cls(x=(min(xs), max(max(xs), min(xs) + 1)), y=(low, max(ys) + room))
+        return cls(x=(min(xs), max(max(xs), min(xs) + 1)), y=(low, max(ys) + margin))
 
     def __call__(self, x: float, y: float) -> tuple[float, float]:
         across = (x - self.x[0]) / (self.x[1] - self.x[0])
@@ -81,7 +81,7 @@ def _axes(scale: _Scale) -> Iterator[str]:
         yield f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>'
         yield f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.3g}</text>'
         if share == 0.5 and scale.x[1] - scale.x[0] < 2:
-            continue  # there is no whole step in the middle
+            continue  # the middle is not a whole step
         step = scale.x[0] + share * (scale.x[1] - scale.x[0])
         x, _ = scale(step, scale.y[0])
         anchor = {0.0: "start", 0.5: "middle", 1.0: "end"}[share]
@@ -106,14 +106,14 @@ def _paths(line: Line, scale: _Scale, colour: str) -> Iterator[str]:
 
 
 def _readings(lines: Mapping[str, Line], scale: _Scale) -> Iterator[str]:
-    """A band for each step, over the whole height, that shows the values of the step under the pointer.
+    """Yield an invisible band per step, which shows the values of the step under the pointer.
 
-    The browser itself shows a title and applies ``:hover``, so that the page needs no script.
+    It uses ``<title>`` and ``:hover`` and therefore needs no script.
     """
     steps = sorted({x for line in lines.values() for x, y in line if math.isfinite(y)})
-    if len(steps) > MOST_READINGS:
-        last = MOST_READINGS - 1
-        steps = [steps[round(number * (len(steps) - 1) / last)] for number in range(MOST_READINGS)]
+    if len(steps) > MAX_READINGS:
+        last = MAX_READINGS - 1
+        steps = [steps[round(number * (len(steps) - 1) / last)] for number in range(MAX_READINGS)]
     values = {name: dict(line) for name, line in lines.items()}
     places = [scale(step, scale.y[0])[0] for step in steps]
     middles = [(left + right) / 2 for left, right in itertools.pairwise(places)]
@@ -138,12 +138,12 @@ def _readings(lines: Mapping[str, Line], scale: _Scale) -> Iterator[str]:
 
 
 def _thinned(line: Line) -> Line:
-    """Average equal shares of a line that has more points than can be shown."""
-    if len(line) <= MOST_POINTS:
+    """Average neighbouring points of a line with more than ``MAX_POINTS`` points."""
+    if len(line) <= MAX_POINTS:
         return line
     shares = [
-        line[number * len(line) // MOST_POINTS : (number + 1) * len(line) // MOST_POINTS]
-        for number in range(MOST_POINTS)
+        line[number * len(line) // MAX_POINTS : (number + 1) * len(line) // MAX_POINTS]
+        for number in range(MAX_POINTS)
     ]
     return [
         (sum(x for x, _ in share) / len(share), sum(y for _, y in share) / len(share)) for share in shares

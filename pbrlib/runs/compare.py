@@ -1,4 +1,4 @@
-"""Compares two runs: differences of their declarations, metrics and validation pictures."""
+"""Compares two runs: differences of their curricula, metrics and validation pictures."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from rich.text import Text
 
 from pbrlib.errors import DataError
 from pbrlib.runs.phasefolder import PhaseFolder
-from pbrlib.runs.pictures import Shown, nearest, pictures, same_input, side_by_side
+from pbrlib.runs.pictures import ValidationPicture, nearest_picture, pictures, same_input, side_by_side
 from pbrlib.runs.record import Run
 
 ABSENT = "-"
 PANELS = "input, prediction, truth"
-LONGEST = 60
-"""Largest number of characters of a mapping that a cell shows in full."""
+MAX_CELL_LENGTH = 60
+"""Maximum number of characters of a mapping that a table cell shows."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference between two declarations at one address; None for a run without a value."""
+    """A difference between two curricula at one address; a run without the value has None."""
 
     address: str
     ours: Any
@@ -32,22 +32,22 @@ class Difference:
 
 
 def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Difference]:
-    """Return all differences of two declarations; a part that only one has is one difference."""
+    """Return all differences of two curricula; a mapping that only one has is one difference."""
     return list(_differences(first, second, ""))
 
 
 def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str) -> Iterator[Difference]:
     for name in dict.fromkeys([*ours, *theirs]):
-        one, other = ours.get(name), theirs.get(name)
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
-            yield from _differences(one, other, f"{prefix}{name}.")
-        elif one != other:
-            yield Difference(f"{prefix}{name}", one, other)
+        first, second = ours.get(name), theirs.get(name)
+        if isinstance(first, Mapping) and isinstance(second, Mapping):
+            yield from _differences(first, second, f"{prefix}{name}.")
+        elif first != second:
+            yield Difference(f"{prefix}{name}", first, second)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two phases to compare: the same phase of two runs, or their last ones if no name is common."""
+    """Two phases to compare: the same phase of two runs, or the last phase of each."""
 
     ours: PhaseFolder
     theirs: PhaseFolder
@@ -65,9 +65,9 @@ def pairs(first: Run, second: Run) -> list[Pair]:
         {name: folder for name in run.phases if (folder := run.current(name)) is not None}
         for run in (first, second)
     )
-    for run, begun in ((first, ours), (second, theirs)):
-        if not begun:
-            raise DataError(f"{run.path}: no phase has begun. Train it first.")
+    for run, started in ((first, ours), (second, theirs)):
+        if not started:
+            raise DataError(f"{run.path}: got no started phase; expected at least one. Train the run first.")
     common = [Pair(ours[name], theirs[name]) for name in ours if name in theirs]
     return common or [Pair(list(ours.values())[-1], list(theirs.values())[-1])]
 
@@ -75,12 +75,12 @@ def pairs(first: Run, second: Run) -> list[Pair]:
 def compared(first: Run, second: Run, *, found: Sequence[Pair]) -> Iterator[RenderableType]:
     """Yield tables of the differences and of the best checkpoints' metrics."""
     names = _titles(first, second)
-    changed = [one for one in differences(first.declared, second.declared) if one.address != "name"]
+    changed = [item for item in differences(first.declared, second.declared) if item.address != "name"]
     yield Text(f"{len(changed)} differences of the curricula", style="bold")
     if changed:
         table = _table("address", *names)
-        for one in changed:
-            table.add_row(*map(Text, (one.address, _plain(one.ours), _plain(one.theirs))))
+        for item in changed:
+            table.add_row(*map(Text, (item.address, _plain(item.ours), _plain(item.theirs))))
         yield table
     for pair in found:
         yield ""
@@ -91,7 +91,7 @@ def _figures(pair: Pair, names: Sequence[str]) -> Iterator[RenderableType]:
     ours, theirs = pair.ours.best, pair.theirs.best
     if ours is None or theirs is None:
         missing = [name for name, best in zip(names, (ours, theirs), strict=True) if best is None]
-        yield f"{pair.title}: nothing measured yet by {' and '.join(missing)}"
+        yield f"{pair.title}: no validation yet in {' and '.join(missing)}"
         return
     yield Text(f"{pair.title}: best at step {ours.step} | {theirs.step}", style="bold")
     table = _table("metric", *names, "difference")
@@ -109,8 +109,8 @@ def _figures(pair: Pair, names: Sequence[str]) -> Iterator[RenderableType]:
 
 
 def contact_sheet(first: Run, second: Run, *, found: Sequence[Pair]) -> tuple[bytes | None, list[str]]:
-    """Both runs' pictures of each pair at their best steps, as a PNG file, and what is to be said of it."""
-    rows: list[tuple[str, Shown | None, str, Shown | None]] = []
+    """Render the pictures of each pair at the best steps as a PNG file, and return remarks about them."""
+    rows: list[tuple[str, ValidationPicture | None, str, ValidationPicture | None]] = []
     remarks = []
     names = _titles(first, second)
     for pair in found:
@@ -123,18 +123,20 @@ def contact_sheet(first: Run, second: Run, *, found: Sequence[Pair]) -> tuple[by
         ]
         rows.append((captions[0], sides[0], captions[1], sides[1]))
         if sides[0] and sides[1] and not same_input(sides[0], sides[1]):
-            remarks.append(f"{pair.title}: the inputs differ; the two were not validated on the same data")
+            remarks.append(
+                f"{pair.title}: the inputs differ, since the phases were validated on different data"
+            )
     return (side_by_side(rows) if rows else None), remarks
 
 
-def _at_best(folder: PhaseFolder) -> Shown | None:
+def _at_best(folder: PhaseFolder) -> ValidationPicture | None:
     found = pictures(folder.path)
     step = folder.best.step if folder.best is not None else folder.progress[0]
-    return nearest(found, step)
+    return nearest_picture(found, step)
 
 
 def _titles(first: Run, second: Run) -> tuple[str, str]:
-    """The names of two runs; with their directories where those alone tell them apart."""
+    """Return the names of two runs; equal names are preceded by their directories."""
     if first.name != second.name:
         return first.name, second.name
     ours, theirs = first.path.parts, second.path.parts
@@ -145,11 +147,11 @@ def _titles(first: Run, second: Run) -> tuple[str, str]:
 
 
 def _plain(value: Any) -> str:
-    """A value in a cell; a mapping by its inner values while they are few."""
+    """Format a value for a table cell; a short mapping is shown by its values."""
     if not isinstance(value, Mapping):
         return ABSENT if value is None else str(value)
     text = ", ".join(f"{name} {_plain(entry)}" for name, entry in value.items())
-    return text if len(text) <= LONGEST else "declared"
+    return text if len(text) <= MAX_CELL_LENGTH else "a mapping"
 
 
 def _table(*columns: str) -> Table:

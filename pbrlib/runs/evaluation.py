@@ -16,18 +16,18 @@ from pbrlib.runs.jsonfile import read_leniently
 from pbrlib.runs.record import Run
 
 _PLACES = ("evaluation", "model/evaluation", "model-evaluation")
-"""Below a runs directory: where `pbr evaluate` and a finished ladder leave theirs."""
+"""Folders in a runs directory to which `pbr evaluate` and a finished ladder write an evaluation."""
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """What an evaluation says of one run.
+class RunEvaluation:
+    """The evaluation of the network of one run.
 
     Attributes:
-        path: The file.
-        title: What was measured.
-        figures: Metric -> what stands in the file about it: methods, intervals, the verdict.
-        confusion: Pixels by (true class, predicted class); None of a run that tells no classes apart.
+        path: The ``evaluation.json``.
+        title: Description of the evaluated textures.
+        figures: Metric -> its entry in the file: methods, intervals, verdict.
+        confusion: Pixel counts by (true class, predicted class); None if the task is not segmentation.
     """
 
     path: Path
@@ -36,24 +36,24 @@ class Evaluated:
     confusion: np.ndarray[Any, np.dtype[np.int64]] | None
 
 
-def evaluation_of(run: Run) -> Evaluated | None:
+def evaluation_of(run: Run) -> RunEvaluation | None:
     """Return the newest evaluation of one of the run's networks; None if there is none."""
     prints = {done.fingerprint for done in run.finished.values()}
     found = [run.path.parent / place / FILE for place in _PLACES]
     for path in sorted(
-        (path for path in found if path.is_file()), key=lambda one: one.stat().st_mtime, reverse=True
+        (path for path in found if path.is_file()), key=lambda path: path.stat().st_mtime, reverse=True
     ):
         data = read_leniently(path)
         measured = data.get("checkpoints", {}).get(run.name, {})
         if measured.get("fingerprint") in prints:
-            return _of(run, path, data)
+            return _read_evaluation(run, path, data)
     return None
 
 
-def _of(run: Run, path: Path, data: Mapping[str, Any]) -> Evaluated:
+def _read_evaluation(run: Run, path: Path, data: Mapping[str, Any]) -> RunEvaluation:
     kind = run.declared.get("task", {}).get("kind", "")
     matrices = list(data.get("confusions", {}).get(NET, {}).values()) if kind == "segmentation" else []
     shape = (len(CLASSES), len(CLASSES))
     known = [matrix for matrix in map(np.asarray, matrices) if matrix.shape == shape]
     confusion = np.sum(known, axis=0) if known else None
-    return Evaluated(path, data.get("title", ""), data.get("maps", {}).get(kind, {}), confusion)
+    return RunEvaluation(path, data.get("title", ""), data.get("maps", {}).get(kind, {}), confusion)

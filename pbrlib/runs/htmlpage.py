@@ -1,4 +1,4 @@
-"""The frame of an HTML page that needs nothing beside it: style, policy, tables, moments."""
+"""Renders the frame of a self-contained HTML page: style, content security policy, tables, times."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ background:#f6f6f6;padding:10px}
 """
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-"""A browser that reads this fetches nothing, whatever a name or a message in a run may hold."""
+"""The Content-Security-Policy of the page: it blocks all network requests and scripts."""
 
 
 def document(title: str, body: str) -> str:
-    """Return a whole page; ``body`` is markup."""
+    """Render a page with a title, which is escaped, and a body, which is markup."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
@@ -52,14 +52,14 @@ def table(
     anchors: Sequence[str] = (),
     wraps: bool = False,
 ) -> str:
-    """Return a table of plain text, which scrolls by itself where the screen is narrow.
+    """Render a table of plain text, which scrolls horizontally on a narrow screen.
 
     Args:
-        headings: Of the columns.
-        rows: Their cells.
-        numbers: So many last columns are set to the right.
-        anchors: The ids in this page that the first cells link to, a row each; an empty one is no link.
-        wraps: Whether long cells break over lines instead.
+        headings: The headings of the columns.
+        rows: The cells of the rows.
+        numbers: Number of last columns that are right-aligned.
+        anchors: The ids that the first cells of the rows link to; an empty id is not a link.
+        wraps: Whether long cells are wrapped instead of scrolled.
     """
     first = len(headings) - numbers
 
@@ -82,5 +82,5 @@ def table(
 
 
 def moment(seconds: float) -> str:
-    """Return a time of the clock of day with its zone: an age would be wrong as soon as it is read."""
+    """Format a Unix time as local time with its zone; a saved page cannot show an age."""
     return datetime.fromtimestamp(seconds).astimezone().isoformat(sep=" ", timespec="seconds")

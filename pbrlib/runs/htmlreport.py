@@ -1,4 +1,4 @@
-"""A run, or those of a ladder, as one HTML page that needs nothing beside it: no script, font or address."""
+"""Renders one run, or the runs of a ladder, as a self-contained HTML page without scripts."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from pbrlib.runs.evaluation import evaluation_of
 from pbrlib.runs.htmlpage import document, moment, table
 from pbrlib.runs.measurements import class_figures, evaluated
 from pbrlib.runs.phasefolder import PhaseFolder, Point
-from pbrlib.runs.pictures import Shown, pictures, small
+from pbrlib.runs.pictures import ValidationPicture, pictures, thumbnail
 from pbrlib.runs.record import Run
 from pbrlib.runs.resolvedplan import environment_rows, plan_text, resolved_text
-from pbrlib.runs.tables import LABELS, phase_cells
-from pbrlib.runs.walltime import WallTime, account_of_run
+from pbrlib.runs.tables import LABELS, goodput_text, phase_cells
+from pbrlib.runs.walltime import WallTime, add_accounts
 from pbrlib.train.record.journal import GPU_PEAK
 
-MOST_PICTURES = 24
-"""Of a phase; of more validations evenly spread ones are shown, the first and the last among them."""
-LADDER_PICTURES = 6
-"""Of a phase in a page of several runs."""
+MAX_PICTURES = 24
+"""Maximum number of pictures per phase; of more pictures, an evenly spaced subset is shown."""
+MAX_LADDER_PICTURES = 6
+"""Maximum number of pictures per phase on a page of several runs."""
 PICTURE_WIDTH = 720
 
 _HEADINGS = ("phase", "state", "best", "step", "wall time", "gate", "written")
 
 
 def page(run: Run, *, now: float) -> str:
-    """Return the whole page of a run.
+    """Render the page of a run.
 
-    Curves, the pictures of every validation, per-class IoU, the confusion matrix where an evaluation lies
-    beside the run, wall time, the resolved plan and the environment.
+    It has curves, validation pictures, IoU by class, the evaluation with its confusion matrix if there is
+    one, the wall time, the resolved plan and the environment.
     """
     return document(run.name, _head(run, now=now) + _sections(run, anchor="run", now=now))
 
 
 def page_of_runs(runs: Sequence[Run], *, title: str, now: float) -> str:
-    """Return one page of several runs, as those of a ladder: a table of all phases, then each run whole."""
+    """Render one page of several runs: a table of all phases, then the sections of each run."""
     rows, anchors = [], []
     for number, run in enumerate(runs, start=1):
         for place, phase in enumerate(run.phases, start=1):
@@ -54,7 +54,7 @@ def page_of_runs(runs: Sequence[Run], *, title: str, now: float) -> str:
     )
     body = "".join(
         f'<section id="run-{number}">{_head(run, now=now)}'
-        f"{_sections(run, anchor=f'run-{number}', now=now, most_pictures=LADDER_PICTURES)}</section>"
+        f"{_sections(run, anchor=f'run-{number}', now=now, max_pictures=MAX_LADDER_PICTURES)}</section>"
         for number, run in enumerate(runs, start=1)
     )
     return document(title, f"{head}<p>{links}</p>{table(_HEADINGS, rows, anchors=anchors)}{body}")
@@ -65,15 +65,15 @@ def _head(run: Run, *, now: float) -> str:
     return f"<h1>{escape(run.name)}</h1><p class=quiet>{escape(about)}</p>"
 
 
-def _sections(run: Run, *, anchor: str, now: float, most_pictures: int = MOST_PICTURES) -> str:
+def _sections(run: Run, *, anchor: str, now: float, max_pictures: int = MAX_PICTURES) -> str:
     current = [folder for name in run.phases if (folder := run.current(name)) is not None]
     ids = {folder.phase: f"{anchor}-{run.phases.index(folder.phase) + 1}" for folder in current}
-    sheets = partial(_sheet, most=most_pictures)
+    images = partial(_images, max_pictures=max_pictures)
     sections = [
         ("Phases", _phases(run, ids, now=now)),
-        ("Curves", _each(current, _curves, ids=ids)),
-        ("Figures", [*class_figures(current), *evaluated(evaluation_of(run))]),
-        ("Pictures: input, prediction, truth", _each(current, sheets)),
+        ("Curves", _section_per_phase(current, _curves, ids=ids)),
+        ("Metrics", [*class_figures(current), *evaluated(evaluation_of(run))]),
+        ("Pictures: input, prediction, truth", _section_per_phase(current, images)),
         ("Wall time", _wall_time(run)),
         ("Plan", _plan(run)),
         ("Environment", _environment(current)),
@@ -81,7 +81,7 @@ def _sections(run: Run, *, anchor: str, now: float, most_pictures: int = MOST_PI
     return "".join(f"<h2>{title}</h2>{''.join(parts)}" for title, parts in sections)
 
 
-def _each(
+def _section_per_phase(
     folders: Sequence[PhaseFolder],
     section: Callable[[PhaseFolder], Iterator[str]],
     *,
@@ -110,18 +110,18 @@ def _curves(folder: PhaseFolder) -> Iterator[str]:
     steps, history = folder.steps, folder.history
     names = dict.fromkeys(name for line in steps for name in line)
     terms = [name for name in names if name.startswith("train/")]
-    drawn = [line_chart("loss and its terms, training", _lines(steps, terms))]
+    drawn = [line_chart("training loss and its terms", _lines(steps, terms))]
     select = folder.select
     measured = list(dict.fromkeys(name for point in history for name in point.metrics))
     losses = [name for name in measured if name.endswith("/loss")]
-    drawn.append(line_chart("loss, validation; by source", _points(history, losses)))
+    drawn.append(line_chart("validation loss by source", _points(history, losses)))
     if select is not None:
         best = folder.best
         sources = [name for name in measured if name.split("/")[2:] == select.metric.split("/")[2:]]
         mark = None if best is None else (best.step, best.metrics[select.metric])
-        title = f"{select.metric}, {select.mode}; by source"
+        title = f"{select.metric} ({select.mode}), by source"
         drawn.append(line_chart(title, _points(history, sources), mark=mark))
-    # A group's part without decay learns at the rate of the group.
+    # Parameters without weight decay have the learning rate of their group, so they are left out.
     rates = [name for name in names if name.startswith("rate/") and not name.endswith("/no_decay")]
     drawn.append(line_chart("learning rates", _lines(steps, rates)))
     norms = {
@@ -129,7 +129,7 @@ def _curves(folder: PhaseFolder) -> Iterator[str]:
         for name in names
         if name.rpartition("/")[2] == "gradient_norm"
     }
-    drawn.append(line_chart("norm of the gradient before clipping", norms))
+    drawn.append(line_chart("gradient norm before clipping", norms))
     drawn.append(line_chart("samples/s", _lines(steps, ["samples_per_s"])))
     peaks = [(line["step"], line[GPU_PEAK] / 2**30) for line in steps if GPU_PEAK in line]
     drawn.append(line_chart("GPU memory of rank 0, peak in GiB", {"tensors": peaks}))
@@ -150,20 +150,20 @@ def _lines(steps: Sequence[dict[str, float]], names: Iterable[str]) -> dict[str,
     }
 
 
-def _sheet(folder: PhaseFolder, *, most: int) -> Iterator[str]:
+def _images(folder: PhaseFolder, *, max_pictures: int) -> Iterator[str]:
     found = pictures(folder.path)
     if not found:
-        yield "<p class=quiet>none drawn</p>"
+        yield "<p class=quiet>There are no pictures.</p>"
         return
     select = folder.select
     values = {point.step: point.metrics.get(select.metric) for point in folder.history} if select else {}
     if select is not None and "/segmentation/" in select.metric:
         yield _class_legend()
     yield "<div class='row sheet'>"
-    for shown in _spread(found, most=most):
+    for shown in _evenly_spaced(found, num=max_pictures):
         value = values.get(shown.step)
         caption = f"step {shown.step}" + (f", {select.metric} {value:.4f}" if select and value else "")
-        data = base64.b64encode(small(shown, most=PICTURE_WIDTH)).decode()
+        data = base64.b64encode(thumbnail(shown, max_width=PICTURE_WIDTH)).decode()
         yield (
             f"<figure><figcaption>{escape(caption)}</figcaption>"
             f'<img alt="{escape(caption)}" src="data:image/jpeg;base64,{data}"></figure>'
@@ -179,26 +179,26 @@ def _class_legend() -> str:
     return f'<div class="legend">{names}</div>'
 
 
-def _spread(found: Sequence[Shown], *, most: int) -> list[Shown]:
-    if len(found) <= most:
+def _evenly_spaced(found: Sequence[ValidationPicture], *, num: int) -> list[ValidationPicture]:
+    if len(found) <= num:
         return list(found)
-    return [found[round(number * (len(found) - 1) / (most - 1))] for number in range(most)]
+    return [found[round(number * (len(found) - 1) / (num - 1))] for number in range(num)]
 
 
 def _wall_time(run: Run) -> Iterator[str]:
-    sheets = {folder.path.name: folder.sheet for folder in run.folders if folder.sheet is not None}
-    if not sheets:
-        yield "<p class=quiet>not accounted for; this run is from before time sheets were kept</p>"
+    accounts = {folder.path.name: folder.account for folder in run.folders if folder.account is not None}
+    if not accounts:
+        yield "<p class=quiet>There is no time sheet: an older version trained this run.</p>"
         return
-    times = {name: sheet.time for name, sheet in sheets.items()}
-    times["run"] = account_of_run(sheets.values())
+    times = {name: account.time for name, account in accounts.items()}
+    times["run"] = add_accounts(accounts.values())
     rows = [
-        [name, *(duration(seconds) for seconds in time.parts().values()), duration(time.whole)]
+        [name, *(duration(seconds) for seconds in time.parts().values()), duration(time.total)]
         for name, time in times.items()
     ]
     yield _bar(times["run"])
-    yield table(["", *LABELS.values(), "whole"], rows, numbers=len(LABELS) + 1)
-    yield f"<p>Goodput {100 * times['run'].goodput:.0f} %: wall time in steps, each counted once.</p>"
+    yield table(["", *LABELS.values(), "total"], rows, numbers=len(LABELS) + 1)
+    yield f"<p>{goodput_text(times['run'])}</p>"
 
 
 def _bar(time: WallTime) -> str:
@@ -206,13 +206,13 @@ def _bar(time: WallTime) -> str:
         (label, time.parts()[name], colour)
         for (name, label), colour in zip(LABELS.items(), COLOURS, strict=False)
     ]
-    whole = time.whole or 1.0
+    total = time.total or 1.0
     blocks = "".join(
-        f'<i style="width:{100 * seconds / whole:.3f}%;background:{colour}" title="{label}"></i>'
+        f'<i style="width:{100 * seconds / total:.3f}%;background:{colour}" title="{label}"></i>'
         for label, seconds, colour in parts
     )
     legend = "".join(
-        f'<span><i style="background:{colour}"></i>{label} {100 * seconds / whole:.0f} %</span>'
+        f'<span><i style="background:{colour}"></i>{label} {100 * seconds / total:.0f} %</span>'
         for label, seconds, colour in parts
     )
     return f'<div class="bar">{blocks}</div><div class="legend">{legend}</div>'
@@ -228,7 +228,7 @@ def _environment(folders: Sequence[PhaseFolder]) -> Iterator[str]:
     columns = {folder.phase: environment_rows(folder) for folder in folders}
     columns = {phase: rows for phase, rows in columns.items() if rows}
     if not columns:
-        yield "<p class=quiet>not kept; this run is from before it was</p>"
+        yield "<p class=quiet>There is no environment.json: an older version trained this run.</p>"
         return
     names = dict.fromkeys(name for rows in columns.values() for name in rows)
     rows = [[name, *(found.get(name, "") for found in columns.values())] for name in names]

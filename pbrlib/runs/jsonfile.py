@@ -10,7 +10,7 @@ from pbrlib.errors import DataError
 
 
 def read_leniently(path: Path) -> dict[str, Any]:
-    """Read a mapping for display; empty if the file is missing, unreadable or no mapping."""
+    """Read a mapping for display; empty if the file is missing, unreadable or not a mapping."""
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -19,10 +19,10 @@ def read_leniently(path: Path) -> dict[str, Any]:
 
 
 def read_strictly(path: Path) -> dict[str, Any]:
-    """Read a mapping that decides what may be removed; empty if the file is missing.
+    """Read a mapping that decides which files are removed; empty if the file is missing.
 
     Raises:
-        DataError: It is there and says nothing: what it would name is not known.
+        DataError: The file exists but cannot be read, so the checkpoints that it needs are unknown.
     """
     try:
         found = json.loads(path.read_text())
@@ -30,9 +30,11 @@ def read_strictly(path: Path) -> dict[str, Any]:
         return {}
     except (OSError, ValueError) as error:
         raise DataError(
-            f"{path}: cannot be read ({error}). What it needs is not known, so nothing is removed. "
-            "Restore it, or remove its folder yourself."
+            f"{path}: cannot be read ({error}), so nothing is removed. Restore it, or remove its folder."
         ) from error
     if not isinstance(found, dict):
-        raise DataError(f"{path}: holds no mapping, so nothing is removed. Restore it, or remove its folder.")
+        raise DataError(
+            f"{path}: got another value; expected a mapping. Nothing is removed. Restore the file, or "
+            "remove its folder."
+        )
     return found

@@ -1,4 +1,4 @@
-"""Parts of a run's HTML page with its metrics: classes, evaluation, confusion matrix."""
+"""Renders the metrics of a run's HTML page: IoU by class, evaluation, confusion matrix."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from typing import Any
 
 import numpy as np
 
+from pbrlib.evaluate.compare import Verdict
 from pbrlib.evaluate.scores import NET
 from pbrlib.maps import CLASSES
-from pbrlib.runs.evaluation import Evaluated
+from pbrlib.runs.evaluation import RunEvaluation
 from pbrlib.runs.phasefolder import PhaseFolder
 
 _IOU = "val/all/segmentation/iou/"
 
 
 def class_figures(folders: Sequence[PhaseFolder]) -> Iterator[str]:
-    """The IoU of every class at the best checkpoint of every phase; nothing where there are no classes."""
+    """Yield a table of the metrics of each phase's best checkpoint; for segmentation, the IoU by class."""
     best = {folder.phase: folder.best for folder in folders}
     known = {phase: point.metrics for phase, point in best.items() if point is not None}
-    every = dict.fromkeys(name for metrics in known.values() for name in metrics)
-    names = [name for name in every if name.startswith(_IOU)]
+    all_names = dict.fromkeys(name for metrics in known.values() for name in metrics)
+    names = [name for name in all_names if name.startswith(_IOU)]
     if names:
         yield "<h3>IoU by class at the best checkpoint, all sources</h3>"
         heads = "".join(f"<th class=n>{escape(phase)}</th>" for phase in known)
@@ -34,7 +35,7 @@ def class_figures(folders: Sequence[PhaseFolder]) -> Iterator[str]:
         yield "<h3>Best checkpoints</h3>"
         heads = "".join(f"<th class=n>{escape(phase)}</th>" for phase in known)
         yield f"<div class=wide><table><tr><th></th>{heads}</tr>"
-        for name in every:
+        for name in all_names:
             cells = "".join(
                 f"<td class=n>{metrics[name]:.4f}</td>" if name in metrics else "<td></td>"
                 for metrics in known.values()
@@ -43,16 +44,17 @@ def class_figures(folders: Sequence[PhaseFolder]) -> Iterator[str]:
         yield "</table></div>"
 
 
-def evaluated(found: Evaluated | None) -> Iterator[str]:
-    """The figures of an evaluation beside the hardest baseline, and its confusion matrix."""
+def evaluated(found: RunEvaluation | None) -> Iterator[str]:
+    """Yield a table of an evaluation with the strongest baselines, and its confusion matrix."""
     if found is None:
-        yield "<p class=quiet>No evaluation lies beside this run; pbr evaluate makes one.</p>"
+        yield "<p class=quiet>There is no evaluation of this run. Run pbr evaluate to write one.</p>"
         return
     yield f"<h3>{escape(found.title)}</h3><p class=quiet>{escape(str(found.path))}</p>"
     yield "<div class=wide>"
-    yield "<table><tr><th>metric</th><th class=n>net [95 %]</th><th>hardest baseline</th><th>net is</th></tr>"
+    yield "<table><tr><th>metric</th><th class=n>net [95 %]</th>"
+    yield "<th>strongest baseline</th><th>net is</th></tr>"
     for name, figure in found.figures.items():
-        cells = [name, _interval(figure["methods"][NET]), _baseline(figure), str(figure.get("verdict", ""))]
+        cells = [name, _interval(figure["methods"][NET]), _baseline(figure), _verdict(figure)]
         marks = ("", " class=n", "", "")
         row = "".join(f"<td{mark}>{escape(cell)}</td>" for mark, cell in zip(marks, cells, strict=True))
         yield f"<tr>{row}</tr>"
@@ -62,7 +64,7 @@ def evaluated(found: Evaluated | None) -> Iterator[str]:
 
 
 def confusion_table(matrix: np.ndarray[Any, np.dtype[np.int64]]) -> Iterator[str]:
-    """Rows are true classes, columns predicted ones, cells the share of the row's pixels."""
+    """Yield a table with true classes as rows and predicted classes as columns; rows sum to 1."""
     yield "<h3>Confusion matrix: share of the pixels of the true class (row) by predicted class (column)</h3>"
     heads = "".join(f"<th>{name}</th>" for name in CLASSES)
     yield f"<div class=wide><table class=matrix><tr><th></th>{heads}<th>pixels</th></tr>"
@@ -74,7 +76,7 @@ def confusion_table(matrix: np.ndarray[Any, np.dtype[np.int64]]) -> Iterator[str
 
 
 def _cell(share: float | None) -> str:
-    """A figure in [0, 1], the darker the larger."""
+    """Return a table cell for a value in [0, 1], with a darker background for a larger value."""
     if share is None:
         return "<td>-</td>"
     strength = min(max(share, 0.0), 1.0)
@@ -82,8 +84,17 @@ def _cell(share: float | None) -> str:
     return f'<td style="background:rgba(0,114,178,{0.9 * strength:.3f});color:{ink}">{share:.3f}</td>'
 
 
-def _interval(one: dict[str, float]) -> str:
-    return f"{one['mean']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
+def _interval(interval: dict[str, float]) -> str:
+    return f"{interval['mean']:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"
+
+
+def _verdict(figure: Any) -> str:
+    """Return the verdict in the current words, also of a file of an older version."""
+    text = str(figure.get("verdict", ""))
+    try:
+        return Verdict(text).value
+    except ValueError:
+        return text
 
 
 def _baseline(figure: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pbrlib import storage
 from pbrlib.runs.jsonfile import read_leniently
-from pbrlib.runs.walltime import Sheet, read_sheet
+from pbrlib.runs.walltime import TimeAccount, read_account
 from pbrlib.train.badsamples import describe_bad_samples
 from pbrlib.train.checkpoint.state import STATE, checkpoints, is_complete
 from pbrlib.train.record.environment import ENVIRONMENT
@@ -34,8 +34,8 @@ class Point:
 class PhaseFolder:
     """The folder of one phase with one fingerprint.
 
-    ``done`` is the run's record of it; None where the phase has not ended, or was trained again elsewhere.
-    ``select`` is the metric that judges it, where the curriculum is known.
+    ``done`` is the record of the finished phase; None if it is not finished, or was trained again in another
+    folder. ``select`` is the selection metric; None if it is unknown.
     """
 
     path: Path
@@ -60,10 +60,13 @@ class PhaseFolder:
         return own + describe_bad_samples(self.lines) + self._gone()
 
     def _gone(self) -> list[str]:
-        """That the best checkpoint of a finished phase is not there, where it is not."""
+        """Return a complaint if the best checkpoint of a finished phase does not exist."""
         if self.done is None or is_complete(self.path.parent / self.done.checkpoint):
             return []
-        return [f"its best checkpoint {self.done.checkpoint} is gone; `pbr train` trains it again if needed"]
+        return [
+            f"its best checkpoint {self.done.checkpoint} does not exist any more; `pbr train` trains "
+            "the phase again if needed"
+        ]
 
     @property
     def incidents(self) -> list[dict[str, Any]]:
@@ -74,18 +77,18 @@ class PhaseFolder:
     def history(self) -> tuple[Point, ...]:
         """The validations, the oldest first."""
         if self.done is not None and self.done.history:
-            return tuple(Point(one.step, one.metrics) for one in self.done.history)
+            return tuple(Point(validation.step, validation.metrics) for validation in self.done.history)
         found = [line for line in self.lines if line.get("kind") == "validation"]
         return tuple(Point(line["step"], _numbers(line)) for line in found)
 
     @property
     def best(self) -> Point | None:
-        """The best validation, the first of equals; None where none was measured or nothing judges."""
+        """The best validation, the first of equal ones; None without a validation or selection metric."""
         select = self.select
         if select is None:
             return None
-        known = [one for one in self.history if math.isfinite(one.metrics.get(select.metric, math.nan))]
-        return max(known, key=lambda one: select.score(one.metrics), default=None)
+        known = [point for point in self.history if math.isfinite(point.metrics.get(select.metric, math.nan))]
+        return max(known, key=lambda point: select.score(point.metrics), default=None)
 
     @property
     def progress(self) -> tuple[int, int | None]:
@@ -94,9 +97,9 @@ class PhaseFolder:
         return last, next((line["total_steps"] for line in reversed(self.steps)), None)
 
     @cached_property
-    def sheet(self) -> Sheet | None:
-        """The account of the phase's wall time."""
-        return read_sheet(self.path)
+    def account(self) -> TimeAccount | None:
+        """The wall time of the phase by activity; None without a time sheet."""
+        return read_account(self.path)
 
     @property
     def last_written(self) -> float:

@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 TENSORBOARD = "tensorboard"
 TAG = "validation"
 PANELS = 3
-"""Input, prediction and truth stand beside each other in a picture of the journal."""
+"""Number of panels of a picture, side by side: input, prediction, truth."""
 
 _CAPTION = 16
 _GAP = 8
 
 
 @dataclass(frozen=True)
-class Shown:
-    """The contact sheet of validation textures after some steps, as an encoded file."""
+class ValidationPicture:
+    """The contact sheet of a validation, as an encoded image file."""
 
     step: int
     data: bytes
 
 
-def pictures(folder: Path) -> list[Shown]:
+def pictures(folder: Path) -> list[ValidationPicture]:
     """Read all pictures of a phase's folder by step; a repeated step has its later picture."""
     from tensorboard.backend.event_processing.event_accumulator import IMAGES, EventAccumulator
 
@@ -39,44 +39,46 @@ def pictures(folder: Path) -> list[Shown]:
     if not board.is_dir():
         return []
     with storage.fetched_folder(board) as here:
-        # Steps that were done again stand twice, and the later picture counts; purging would only warn of it.
+        # Repeated steps have several pictures, of which the last is used; purging would only log warnings.
         events = EventAccumulator(str(here), size_guidance={IMAGES: 0}, purge_orphaned_data=False).Reload()
     if TAG not in events.Tags()[IMAGES]:
         return []
-    found = {one.step: Shown(one.step, one.encoded_image_string) for one in events.Images(TAG)}
+    found = {
+        event.step: ValidationPicture(event.step, event.encoded_image_string) for event in events.Images(TAG)
+    }
     return [found[step] for step in sorted(found)]
 
 
-def nearest(found: list[Shown], step: int) -> Shown | None:
+def nearest_picture(found: list[ValidationPicture], step: int) -> ValidationPicture | None:
     """Return the picture of a step, or of the closest step."""
-    return min(found, key=lambda one: abs(one.step - step), default=None)
+    return min(found, key=lambda picture: abs(picture.step - step), default=None)
 
 
-def same_input(first: Shown, second: Shown) -> bool:
+def same_input(first: ValidationPicture, second: ValidationPicture) -> bool:
     """Return whether two pictures show the same textures, by comparing their left panels."""
-    ours, theirs = (np.asarray(_opened(one)) for one in (first, second))
+    ours, theirs = (np.asarray(_decode(picture)) for picture in (first, second))
     if ours.shape != theirs.shape:
         return False
     width = ours.shape[1] // PANELS
     return bool(np.array_equal(ours[:, :width], theirs[:, :width]))
 
 
-def small(shown: Shown, *, most: int) -> bytes:
-    """A picture as a JPEG file of at most ``most`` pixels of width."""
-    picture = _opened(shown)
-    if picture.width > most:
-        picture = picture.resize((most, max(1, round(picture.height * most / picture.width))))
+def thumbnail(shown: ValidationPicture, *, max_width: int) -> bytes:
+    """Encode a picture as a JPEG file of at most ``max_width`` pixels of width."""
+    picture = _decode(shown)
+    if picture.width > max_width:
+        picture = picture.resize((max_width, max(1, round(picture.height * max_width / picture.width))))
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=85)
     return file.getvalue()
 
 
-def side_by_side(rows: list[tuple[str, Shown | None, str, Shown | None]]) -> bytes:
-    """A PNG file with a row for each pair: caption and picture on the left, the same on the right."""
+def side_by_side(rows: list[tuple[str, ValidationPicture | None, str, ValidationPicture | None]]) -> bytes:
+    """Render a PNG file with one row per pair: caption and picture of each run, side by side."""
     from PIL import Image, ImageDraw
 
     opened = [
-        (one, _opened(left) if left else None, two, _opened(right) if right else None)
+        (one, _decode(left) if left else None, two, _decode(right) if right else None)
         for one, left, two, right in rows
     ]
     sides = [[row[1] for row in opened], [row[3] for row in opened]]
@@ -96,7 +98,7 @@ def side_by_side(rows: list[tuple[str, Shown | None, str, Shown | None]]) -> byt
     return file.getvalue()
 
 
-def _opened(shown: Shown) -> Image:
+def _decode(shown: ValidationPicture) -> Image:
     from PIL import Image
 
     return Image.open(io.BytesIO(shown.data)).convert("RGB")

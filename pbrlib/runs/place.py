@@ -1,4 +1,4 @@
-"""A runs directory, a run or a phase's folder: what a path names, and the others that follow from it."""
+"""Finds the runs directory, the run and the phase that a path belongs to."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pbrlib.inference.modelfile import is_model
 from pbrlib.runs.record import is_run, phase_of, run_folders
 
 _LEAST_PARTS = 3
-"""Parts of the path of a run: a root or ``s3:``, a runs directory or bucket, and its own name."""
+"""Minimum number of parts of a run's path: root or ``s3:``, runs directory or bucket, name of the run."""
 
 
 @dataclass(frozen=True)
-class Located:
-    """What a path leads to.
+class RunLocation:
+    """The run and the phase that a path belongs to.
 
     Attributes:
-        path: The path itself.
-        run: The run that it is, or lies in; None of a directory of several.
-        phase: The name of the phase whose folder it is, or lies in.
-        folder: The folder of that phase.
+        path: The path.
+        run: The folder of the run; None for a runs directory.
+        phase: The name of the phase; None if the path is not in the folder of a phase.
+        folder: The folder of the phase.
     """
 
     path: Path
@@ -32,7 +32,7 @@ class Located:
 
     @property
     def root(self) -> Path:
-        """The run, or the directory of several."""
+        """The run, or the runs directory."""
         return self.run or self.path
 
     @property
@@ -41,57 +41,59 @@ class Located:
         return self.path if self.run is None else self.run.resolve().parent
 
 
-def locate(path: Path) -> Located:
-    """Find the run and the phase that a folder is or lies in; raises DataError where there is no folder."""
+def locate(path: Path) -> RunLocation:
+    """Find the run and the phase that a folder belongs to; raises DataError if it does not exist."""
     if not path.is_dir():
-        raise DataError(f"{path}: there is no such folder. {_near(path)}")
+        raise DataError(f"{path}: got a path that does not exist; expected a folder. {_similar(path)}")
     if is_run(path):
-        return Located(path, path)
-    whole = path.resolve()
-    for folder in whole.parents:
+        return RunLocation(path, path)
+    resolved = path.resolve()
+    for folder in resolved.parents:
         if len(folder.parts) < _LEAST_PARTS:
             break
         if is_run(folder):
-            own = folder / whole.parts[len(folder.parts)]
+            own = folder / resolved.parts[len(folder.parts)]
             phase = phase_of(own)
-            return Located(path, folder, phase, own if phase else None)
-    return Located(path)
+            return RunLocation(path, folder, phase, own if phase else None)
+    return RunLocation(path)
 
 
 def run_at(path: Path, *, usage: str) -> Path:
-    """Return the run that a path is or lies in, or the only one of a runs directory.
+    """Return the run that a path belongs to, or the only run of a runs directory.
 
     Args:
-        path: As it was given.
-        usage: The command, for an error that names the runs to choose from, as in ``pbr report``.
+        path: The path on the command line.
+        usage: The command, such as ``pbr report``, for the example in the error.
 
     Raises:
-        ConfigError: It holds several runs.
-        DataError: There is none.
+        ConfigError: The directory has several runs.
+        DataError: The directory has no run.
     """
     located = locate(path)
     if located.run is not None:
         return located.run
     if is_model(located.path):
-        raise DataError(f"{path}: is a model folder, no run. Name the run of one curriculum beside it.")
+        raise DataError(f"{path}: got a model folder; expected a run. Give RUNS/CURRICULUM beside it.")
     found = run_folders(located.path)
     if not found:
         raise DataError(
-            f"{path}: holds no run. Name RUNS/CURRICULUM below the directory given to pbr train --runs."
+            f"{path}: got a folder without runs; expected a run. Give RUNS/CURRICULUM, where RUNS is the "
+            "--runs directory of pbr train."
         )
     if len(found) > 1:
-        names = ", ".join(str(one.relative_to(located.path)) for one in found)
+        names = ", ".join(str(folder.relative_to(located.path)) for folder in found)
         raise ConfigError(
-            f"{path}: holds {len(found)} runs: {names}. Name one, as in `{usage} {path / found[0].name}`."
+            f"{path}: got {len(found)} runs ({names}); expected one. Give one, as in "
+            f"`{usage} {path / found[0].name}`."
         )
     return found[0]
 
 
 def report_at(path: Path) -> Path:
-    """Return the run that a path is or lies in, or the runs directory that it is where that holds several.
+    """Return the run that a path belongs to, or a runs directory with several runs.
 
     Raises:
-        DataError: There is no run.
+        DataError: The directory has no run.
     """
     located = locate(path)
     several = located.run is None and not is_model(path) and len(run_folders(path)) > 1
@@ -99,22 +101,22 @@ def report_at(path: Path) -> Path:
 
 
 def networks_at(path: Path) -> Path:
-    """Return the folder of trained networks that a path names: a model, or a runs directory.
+    """Return the folder of trained networks that a path belongs to: a model folder or a runs directory.
 
-    Of a run or a phase it is the runs directory around it, since the networks of the chain need each other.
+    For a run or a phase, this is its runs directory, since the networks of a chain need each other.
 
     Raises:
-        DataError: There is no such folder.
+        DataError: The folder does not exist.
     """
     located = locate(path)
     return located.path if is_model(located.path) else located.runs
 
 
-def _near(path: Path) -> str:
-    """What to name in place of a folder that is not there."""
+def _similar(path: Path) -> str:
+    """Return a hint for a missing folder: the folder with the most similar name."""
     above = path.resolve().parent
-    beside = [one.name for one in above.iterdir() if one.is_dir()] if above.is_dir() else []
-    near = get_close_matches(path.name, beside, n=1)
+    siblings = [folder.name for folder in above.iterdir() if folder.is_dir()] if above.is_dir() else []
+    near = get_close_matches(path.name, siblings, n=1)
     if near:
         return f"Did you mean {above / near[0]}?"
-    return "Name the directory given to pbr train --runs, or a folder in it."
+    return "Give the --runs directory of pbr train, or a folder in it."

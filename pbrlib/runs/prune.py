@@ -19,7 +19,7 @@ from pbrlib.train.record.rundirectory import MODEL
 
 
 @dataclass(frozen=True)
-class Found:
+class PrunedFolder:
     """A folder that is removed or kept, with the reason."""
 
     path: Path
@@ -31,93 +31,97 @@ class Found:
 class Pruning:
     """The folders to remove, and the folders that are kept for a reason to report."""
 
-    goes: tuple[Found, ...]
-    stays: tuple[Found, ...]
+    removed: tuple[PrunedFolder, ...]
+    kept: tuple[PrunedFolder, ...]
 
     def within(self, folder: Path) -> Pruning:
-        """What goes and stays of one folder: a run, a phase, or all."""
-        goes = tuple(one for one in self.goes if one.path.is_relative_to(folder))
-        return Pruning(goes, tuple(one for one in self.stays if one.path.is_relative_to(folder)))
+        """Return the part of the plan that is in a folder, such as a run or a phase."""
+        removed = tuple(item for item in self.removed if item.path.is_relative_to(folder))
+        return Pruning(removed, tuple(item for item in self.kept if item.path.is_relative_to(folder)))
 
     @property
     def bytes(self) -> int:
-        """What going frees."""
-        return sum(one.bytes for one in self.goes)
+        """The number of bytes in the folders to remove."""
+        return sum(item.bytes for item in self.removed)
 
 
 def plan_pruning(root: Path, *, now: float) -> Pruning:
-    """Decide for every checkpoint under a directory whether it may be removed; removes nothing.
+    """Decide for every checkpoint under a directory whether it is removed or kept; removes nothing.
 
-    Raises DataError where a file that may name donors cannot be read.
+    Raises DataError if a file that may refer to donors cannot be read.
     """
     runs = find_runs(root)
     used, named = _fingerprints_in_use(runs), _named_paths(runs)
-    trains = [run for run in runs if any(_runs(run, folder, now=now) for folder in run.folders)]
-    goes: list[Found] = []
-    stays: list[Found] = []
+    training = [run for run in runs if any(_may_be_training(run, folder, now=now) for folder in run.folders)]
+    removed: list[PrunedFolder] = []
+    kept: list[PrunedFolder] = []
     for run in runs:
         for folder in run.folders:
-            for path, verdict in _verdicts(run, folder, used=used, trains=trains, now=now):
+            for path, verdict in _verdicts(run, folder, used=used, training=training, now=now):
                 if verdict is None or path.is_symlink():
                     continue
                 keeps, reason = verdict
                 if not keeps and not path.resolve().is_relative_to(root.resolve()):
-                    keeps, reason = True, f"a link leads to it, out of {root}"
+                    keeps, reason = True, f"it is a link to a folder outside of {root}"
                 if not keeps and _is_named(path, named):
-                    keeps, reason = True, "a curriculum names its path"
-                (stays if keeps else goes).append(Found(path, _size(path), reason))
-    return Pruning(tuple(goes), tuple(stays))
+                    keeps, reason = True, "a curriculum refers to its path"
+                (kept if keeps else removed).append(PrunedFolder(path, _size(path), reason))
+    return Pruning(tuple(removed), tuple(kept))
 
 
 def delete(pruning: Pruning) -> None:
     """Remove the folders of a plan; raises DataError if one cannot be removed."""
-    for found in pruning.goes:
+    for found in pruning.removed:
         try:
             storage.remove_folder(found.path, first=STATE)
         except OSError as error:
             raise DataError(
-                f"{found.path}: cannot be removed ({error.strerror}). Look at its owner; what is left stays."
+                f"{found.path}: cannot be removed ({error.strerror}). Check its permissions and run the "
+                "command again."
             ) from error
 
 
 def _verdicts(
-    run: Run, folder: PhaseFolder, *, used: Collection[str], trains: Sequence[Run], now: float
+    run: Run, folder: PhaseFolder, *, used: Collection[str], training: Sequence[Run], now: float
 ) -> Iterator[tuple[Path, tuple[bool, str] | None]]:
-    """Every checkpoint of a phase's folder: whether it stays, and why; None for what needs no word."""
-    every = checkpoints(folder.path)
-    if _runs(run, folder, now=now):
-        yield from ((path, (True, "the phase is training")) for path in every)
+    """Yield every checkpoint of a phase with whether it is kept and why; None is kept without a reason."""
+    complete = checkpoints(folder.path)
+    if _may_be_training(run, folder, now=now):
+        yield from ((path, (True, "the phase is training")) for path in complete)
         return
-    partial = [path for path in folder.path.glob("checkpoint_*") if path.is_dir() and path not in every]
+    partial = [path for path in folder.path.glob("checkpoint_*") if path.is_dir() and path not in complete]
     for path in (*folder.path.glob(f"{UNFINISHED}*"), *partial):
-        yield path, (False, "was never finished")
-    keep = {path for path in (_best(run, folder), *every[-1:]) if path is not None}
-    prints = {_state(path).get("fingerprint") for path in every}
+        yield path, (False, "incomplete")
+    keep = {path for path in (_best(run, folder), *complete[-1:]) if path is not None}
+    prints = {_state(path).get("fingerprint") for path in complete}
     if not _superseded(run, folder):
         # The newest checkpoint of an unfinished phase may prove damaged, so the one before it is kept too.
-        kept = keep if folder.done is not None else keep | {*every[-2:]}
-        yield from ((path, None if path in kept else (False, "neither best nor last")) for path in every)
+        kept = keep if folder.done is not None else keep | {*complete[-2:]}
+        yield from ((path, None if path in kept else (False, "neither best nor last")) for path in complete)
     elif prints & set(used):
         yield from (
             (path, (True, "a donor in use") if path in keep else (False, "neither best nor last"))
-            for path in every
+            for path in complete
         )
-    elif trains:
-        reason = f"superseded, but {', '.join(one.name for one in trains)} trains and may read it"
-        yield from ((path, (True, reason)) for path in every)
+    elif training:
+        names = ", ".join(other.name for other in training)
+        reason = f"superseded, but {names} is training and may read it"
+        yield from ((path, (True, reason)) for path in complete)
     else:
-        yield from ((path, (False, f"superseded: {folder.phase} was trained again")) for path in every)
+        yield from ((path, (False, f"superseded: {folder.phase} was trained again")) for path in complete)
 
 
 def _superseded(run: Run, folder: PhaseFolder) -> bool:
     """Return whether the same phase was finished later in another folder."""
     if folder.done is not None or folder.phase not in run.finished:
         return False
-    owner = next((one for one in run.folders if one.phase == folder.phase and one.done is not None), None)
+    owner = next(
+        (other for other in run.folders if other.phase == folder.phase and other.done is not None), None
+    )
     return owner is not None and owner.last_written > folder.last_written
 
 
-def _runs(run: Run, folder: PhaseFolder, *, now: float) -> bool:
+def _may_be_training(run: Run, folder: PhaseFolder, *, now: float) -> bool:
     """Return whether a process may be writing to the folder; True if unsure."""
     if folder.done is not None:
         return False
@@ -142,7 +146,7 @@ def _best(run: Run, folder: PhaseFolder) -> Path | None:
 
 
 def _fingerprints_in_use(runs: Sequence[Run]) -> set[str]:
-    """Of the networks that some trained network here stands behind, and of those of model folders."""
+    """Return the fingerprints of all networks that trained networks use frozen or model folders contain."""
     used: set[str] = set()
     for run in runs:
         for folder in run.folders:
@@ -151,20 +155,20 @@ def _fingerprints_in_use(runs: Sequence[Run]) -> set[str]:
     for parent in {run.path.parent for run in runs}:
         for network in read_strictly(parent / MODEL / FILE_NAME).get("networks", {}).values():
             used |= {network.get("fingerprint"), *network.get("frozen", {}).values()}
-    return {one for one in used if one}
+    return {fingerprint for fingerprint in used if fingerprint}
 
 
 def _is_named(path: Path, named: Collection[Path]) -> bool:
-    """Whether one of the paths may mean this checkpoint.
+    """Return whether one of the paths may refer to this checkpoint.
 
-    A relative one counts from where `pbr train` was started, which nobody knows here; so the name of the
-    phase's folder and of the checkpoint decide.
+    Relative paths refer to the working folder of `pbr train`, which is unknown. Therefore only the names of
+    the phase's folder and of the checkpoint are compared.
     """
     return any(path.parts[-2:][-len(place.parts) :] == place.parts[-2:] for place in named)
 
 
 def _named_paths(runs: Sequence[Run]) -> set[Path]:
-    """Return the checkpoints that curricula name by path, as donors or frozen networks."""
+    """Return the paths of checkpoints in curricula, as donors or frozen networks."""
     found: set[Path] = set()
     for run in runs:
         task = run.declared.get("task", {})

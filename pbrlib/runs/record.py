@@ -22,81 +22,93 @@ from pbrlib.train.runtimespec import Selection
 STALE_S = 60.0
 """Seconds after which a command counts as ended, as a running one writes ladder.json every few seconds."""
 QUIET_S = 600.0
-"""Where no ladder.json tells, a phase that has written nothing for so long is not training."""
+"""Seconds without output after which a phase without ladder.json counts as not training."""
 
 RunState = Literal["training", "stopped", "lost", "waiting", "finished"]
-"""``lost``: said to be training, but nobody writes; ``waiting``: a phase is still to come."""
+"""``lost``: not finished, and no process writes to it any more; ``waiting``: some phases have not started."""
 
 _PHASE_FOLDER = re.compile(r"^(?P<phase>.+)-(?P<print>[0-9a-f]{8})$")
 
 
 @dataclass(frozen=True)
 class Run:
-    """One curriculum's folder.
+    """A run: the training of one curriculum, read from its folder.
 
-    ``declared`` is the resolved curriculum as plain data, empty where it is missing; ``folders`` are those of
-    all its phases, with other fingerprints too; ``rungs`` is what ``ladder.json`` says of its phases,
-    written at ``stamp``.
+    Attributes:
+        path: The folder of the run.
+        declared: The resolved curriculum as plain data; empty if the file is missing.
+        folders: The folders of all phases, including those with older fingerprints.
+        finished: The record of each finished phase.
+        ladder: The entries of ``ladder.json`` by phase.
+        stamp: Unix time at which ``ladder.json`` was written.
     """
 
     path: Path
     declared: Mapping[str, Any]
     folders: tuple[PhaseFolder, ...]
     finished: Mapping[str, FinishedPhase]
-    rungs: Mapping[str, Mapping[str, Any]]
+    ladder: Mapping[str, Mapping[str, Any]]
     stamp: float
 
     @classmethod
     def open(cls, path: Path) -> Run:
-        """Reads a run; raises DataError where a folder holds none."""
+        """Read a run; raises DataError if the folder has none."""
         if not is_run(path):
             raise DataError(
-                f"{path}: no run; there is neither {RECORD} nor {CURRICULUM}. "
-                "Name RUNS/<curriculum>, below what was given to pbr train --runs; `pbr runs DIR` lists them."
+                f"{path}: got a folder without {RECORD} and {CURRICULUM}; expected a run. Give "
+                "RUNS/<curriculum>, where RUNS is the --runs directory of pbr train; `pbr runs RUNS` "
+                "lists the runs."
             )
         path = path.resolve()
         declared = read_yaml(path / CURRICULUM) if (path / CURRICULUM).is_file() else {}
         if not isinstance(declared, Mapping):
-            raise ConfigError(f"{path / CURRICULUM}: not a curriculum. Remove it, or train again.")
+            raise ConfigError(
+                f"{path / CURRICULUM}: got a file that is not a mapping; expected a curriculum. Remove the "
+                "file, or train again."
+            )
         finished = RunDirectory(path.parent, name=path.name).phases()
-        ladder = read_leniently(path.parent / LADDER)
-        rungs = {one["phase"]: one for one in ladder.get("phases", ()) if one.get("curriculum") == path.name}
+        content = read_leniently(path.parent / LADDER)
+        ladder = {
+            entry["phase"]: entry
+            for entry in content.get("phases", ())
+            if entry.get("curriculum") == path.name
+        }
         names = [*declared.get("phases", {}), *finished]
         found = [
-            _folder(folder, phase, declared=declared, finished=finished, rungs=rungs)
+            _folder(folder, phase, declared=declared, finished=finished, ladder=ladder)
             for folder in sorted(path.iterdir())
             if folder.is_dir() and (phase := phase_of(folder))
         ]
         order = {name: number for number, name in reversed(list(enumerate(names)))}
-        found.sort(key=lambda one: (order.get(one.phase, len(names)), one.last_written))
-        return cls(path, declared, tuple(found), finished, rungs, _seconds(ladder.get("updated")))
+        found.sort(key=lambda folder: (order.get(folder.phase, len(names)), folder.last_written))
+        return cls(path, declared, tuple(found), finished, ladder, _seconds(content.get("updated")))
 
     @property
     def name(self) -> str:
-        """Of the curriculum."""
+        """The name of the curriculum."""
         return self.path.name
 
     @property
     def phases(self) -> tuple[str, ...]:
-        """In the order of the curriculum."""
+        """The names of the phases, in the order of the curriculum."""
         return tuple(self.declared.get("phases", {})) or tuple(self.finished)
 
     def current(self, phase: str) -> PhaseFolder | None:
-        """The folder of a phase that wrote last."""
-        own = [one for one in self.folders if one.phase == phase]
-        return max(own, key=lambda one: one.last_written, default=None)
+        """Return the most recently written folder of a phase; None if there is none."""
+        own = [folder for folder in self.folders if folder.phase == phase]
+        return max(own, key=lambda folder: folder.last_written, default=None)
 
     def state_of(self, phase: str, *, now: float) -> RunState:
-        """What a phase is doing."""
-        folder, rung = self.current(phase), self.rungs.get(phase, {})
-        claims = rung.get("state") == "training"
+        """Return the state of a phase."""
+        folder, entry = self.current(phase), self.ladder.get(phase, {})
+        claims = entry.get("state") == "training"
         if claims and now - self.stamp < STALE_S:
             return "training"
         if folder is None:
-            return "stopped" if rung.get("state") == "stopped" else "waiting"
+            return "stopped" if entry.get("state") == "stopped" else "waiting"
         if folder.done is not None:
             return "stopped" if _closed(folder.done) else "finished"
-        if (rung.get("state") == "stopped" and self.stamp >= folder.last_written - STALE_S) or (
+        if (entry.get("state") == "stopped" and self.stamp >= folder.last_written - STALE_S) or (
             folder.last_entry == "stopped"
         ):
             return "stopped"
@@ -104,31 +116,31 @@ class Run:
         return "training" if now - folder.last_written < quiet_s else "lost"
 
     def state(self, *, now: float) -> RunState:
-        """What the run is doing."""
+        """Return the state of the run."""
         states = {self.state_of(phase, now=now) for phase in self.phases}
         order: Sequence[RunState] = ("training", "stopped", "lost", "waiting")
         return next((state for state in order if state in states), "finished")
 
     def shown_phase(self, *, now: float) -> str | None:
-        """The phase that its state is about; the last one of a finished run."""
+        """Return the phase that determines the state of the run; of a finished run, the last phase."""
         state = self.state(now=now)
         if state == "waiting":
-            begun = [phase for phase in self.phases if self.current(phase) is not None]
-            return begun[-1] if begun else next(iter(self.phases), None)
+            started = [phase for phase in self.phases if self.current(phase) is not None]
+            return started[-1] if started else next(iter(self.phases), None)
         matching = [phase for phase in self.phases if self.state_of(phase, now=now) == state]
         return matching[-1] if matching else None
 
     def reason(self, phase: str) -> str | None:
-        """What stopped a phase, where something tells."""
+        """Return the reason why a phase stopped; None if it is unknown."""
         folder = self.current(phase)
         if folder is not None and folder.done is not None and _closed(folder.done):
-            return "its gate is closed"
+            return "it did not pass its gate"
         failure = {} if folder is None else read_leniently(folder.path / FAILURE)
-        return failure.get("message") or self.rungs.get(phase, {}).get("error")
+        return failure.get("message") or self.ladder.get(phase, {}).get("error")
 
     @property
     def last_written(self) -> float:
-        """When it wrote last, in seconds of the clock of day."""
+        """Unix time of the last write to the run."""
         files = [self.path / name for name in (RECORD, CURRICULUM)]
         own = [file.stat().st_mtime for file in files if file.exists()]
         return max([*own, *(folder.last_written for folder in self.folders)])
@@ -140,15 +152,18 @@ def is_run(path: Path) -> bool:
 
 
 def phase_of(folder: Path) -> str | None:
-    """The name of the phase whose folder this is by its name, ``<phase>-<fingerprint>``."""
+    """Return the phase of a folder named ``<phase>-<fingerprint>``; None for other names."""
     match = _PHASE_FOLDER.match(folder.name)
     return None if match is None else match["phase"]
 
 
 def find_runs(root: Path) -> list[Run]:
-    """Return all runs under a directory, or the run that it is; raises DataError if there are none."""
+    """Return all runs under a directory, which may itself be a run; raises DataError if there are none."""
     if not root.is_dir():
-        raise DataError(f"{root}: no such directory. Name the one given to pbr train --runs.")
+        raise DataError(
+            f"{root}: got a path that does not exist; expected a runs directory. Give the --runs "
+            "directory of pbr train."
+        )
     runs, broken = [], []
     for folder in run_folders(root):
         try:
@@ -158,12 +173,15 @@ def find_runs(root: Path) -> list[Run]:
     if broken:
         raise DataError("\n".join(broken))
     if not runs:
-        raise DataError(f"{root}: holds no run. Name the directory given to pbr train --runs.")
+        raise DataError(
+            f"{root}: got a directory without runs; expected a runs directory. Give the --runs "
+            "directory of pbr train."
+        )
     return runs
 
 
 def run_folders(root: Path) -> list[Path]:
-    """The folders of all runs under a directory, itself among them; those in a model are none."""
+    """Return the folders of all runs under a directory, including itself; model folders are left out."""
     found: list[Path] = []
     waiting = [root]
     while waiting:
@@ -173,20 +191,20 @@ def run_folders(root: Path) -> list[Path]:
                 found.append(folder)
             elif not is_model(folder):
                 waiting += sorted(_folders_in(folder), reverse=True)
-        except (PermissionError, FileNotFoundError):  # of somebody else, or gone since it was listed
+        except (PermissionError, FileNotFoundError):  # no permission, or removed since it was listed
             continue
     return found
 
 
 def in_ladder_order(runs: Sequence[Run], *, root: Path) -> list[Run]:
-    """Return runs as the ladder of their directory trains them, those of no ladder after them."""
+    """Sort runs in the order of ``ladder.json``; runs that are not in it come last."""
     entries = read_leniently(root / LADDER).get("phases", ())
-    names = list(dict.fromkeys(one.get("curriculum") for one in entries))
+    names = list(dict.fromkeys(entry.get("curriculum") for entry in entries))
     return sorted(runs, key=lambda run: names.index(run.name) if run.name in names else len(names))
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    """Those that may hold runs."""
+    """Return the subfolders that may contain runs, without hidden folders and links."""
     below = [path for path in folder.iterdir() if not path.name.startswith(".")]
     return [path for path in below if path.is_dir() and not path.is_symlink()]
 
@@ -197,22 +215,22 @@ def _folder(
     *,
     declared: Mapping[str, Any],
     finished: Mapping[str, FinishedPhase],
-    rungs: Mapping[str, Mapping[str, Any]],
+    ladder: Mapping[str, Mapping[str, Any]],
 ) -> PhaseFolder:
     done = finished.get(phase)
     own = done if done is not None and Path(done.checkpoint).parts[0] == path.name else None
-    return PhaseFolder(path, phase, _select(phase, declared, rungs.get(phase, {}), done), own)
+    return PhaseFolder(path, phase, _select(phase, declared, ladder.get(phase, {}), done), own)
 
 
 def _select(
-    phase: str, declared: Mapping[str, Any], rung: Mapping[str, Any], done: FinishedPhase | None
+    phase: str, declared: Mapping[str, Any], entry: Mapping[str, Any], done: FinishedPhase | None
 ) -> Selection | None:
-    """What judges a phase: by its curriculum, by the ladder, or by what its task is judged by."""
+    """Return the selection metric of a phase, from curriculum, ladder or task; None if unknown."""
     spec = declared.get("phases", {}).get(phase, {}).get("select")
     if isinstance(spec, Mapping) and spec.keys() == {"metric", "mode"}:
         return Selection(**spec)
-    if "metric" in rung and "mode" in rung:
-        return Selection(metric=rung["metric"], mode=rung["mode"])
+    if "metric" in entry and "mode" in entry:
+        return Selection(metric=entry["metric"], mode=entry["mode"])
     kinds = {name.split("/")[2] for name in (done.metrics if done else {}) if name.startswith("val/all/")}
     return default_select(kinds.pop()) if len(kinds) == 1 else None
 

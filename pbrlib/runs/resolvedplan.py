@@ -1,4 +1,4 @@
-"""The resolved plan of a run and what it was trained on, as text."""
+"""Formats the resolved plan of a run and its recorded environment as text."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from pbrlib.train.runtimespec import RuntimeSpec
 
 
 def plan_text(run: Run) -> str:
-    """What `pbr plan` says of the run's curriculum with its runtime; else why that cannot be said."""
+    """Return the output of `pbr plan` for the run, or the reason why there is none."""
     path = run.path / CURRICULUM
     if not path.is_file():
         return f"{CURRICULUM} is missing."
     try:
         described = describe(load_curriculum(path), runtime=_runtime(run), curricula=_curricula_beside(path))
     except PbrError as error:
-        return f"This version of pbr cannot describe the curriculum: {error}"
+        return f"The plan cannot be shown by this version of pbr: {error}"
     console = Console(file=io.StringIO(), record=True, width=WIDTH, highlight=False, color_system=None)
     console.print(render(described))
     text: str = console.export_text()
@@ -38,20 +38,20 @@ def plan_text(run: Run) -> str:
 
 
 def resolved_text(run: Run) -> str:
-    """The resolved curriculum as it lies in the run's folder."""
+    """Return the text of the resolved curriculum in the run's folder."""
     path = run.path / CURRICULUM
     return path.read_text(encoding="utf-8") if path.is_file() else f"{CURRICULUM} is missing."
 
 
 def environment_rows(folder: PhaseFolder) -> dict[str, str]:
-    """What a phase was trained on, flat."""
+    """Return the recorded environment of a phase, with the names of nested values joined by dots."""
     return dict(_flat(folder.environment()))
 
 
 def _runtime(run: Run) -> RuntimeSpec:
-    """That of the phase that trained last; the default one where none is known."""
+    """Return the runtime of the phase that trained last; the default runtime if none is recorded."""
     known = [folder for folder in run.folders if "runtime" in folder.environment()]
-    latest = max(known, key=lambda one: one.last_written, default=None)
+    latest = max(known, key=lambda folder: folder.last_written, default=None)
     try:
         return RuntimeSpec() if latest is None else RuntimeSpec(**latest.environment()["runtime"])
     except (ValidationError, TypeError):
@@ -65,7 +65,7 @@ def _curricula_beside(path: Path) -> list[Curriculum]:
         try:
             curricula.append(load_curriculum(file))
         except PbrError:
-            # It only describes donors; the plan is complete without it.
+            # Other curricula are only used to describe donors, so an unreadable one is left out.
             continue
     return curricula
 

@@ -11,7 +11,7 @@ GAP = "·"
 
 
 def sparkline(values: Sequence[float], *, width: int = 60) -> str:
-    """Bars from the smallest to the largest value, at most ``width`` of them, each the mean of its share."""
+    """Draw at most ``width`` bars of the means of neighbouring values, from the smallest to the largest."""
     count = min(width, len(values))
     bins = [
         values[number * len(values) // count : (number + 1) * len(values) // count] for number in range(count)

@@ -1,4 +1,4 @@
-"""Runs for people: a list, and one run whole, as tables and lines of text."""
+"""Formats runs for the terminal: a list of runs, and the details of one run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pbrlib.inference.modelfile import is_model
 from pbrlib.runs.phasefolder import PhaseFolder
 from pbrlib.runs.record import Run
 from pbrlib.runs.sparkline import sparkline
-from pbrlib.runs.walltime import WallTime, account_of_run
+from pbrlib.runs.walltime import WallTime, add_accounts
 from pbrlib.train.checkpoint.state import checkpoints
 from pbrlib.train.record.incidents import INCIDENTS, format_incident
 from pbrlib.train.record.journal import METRICS, total_losses
@@ -24,8 +24,8 @@ from pbrlib.train.record.profile import PROFILE
 from pbrlib.train.record.rundirectory import CURRICULUM, MODEL, RECORD
 from pbrlib.train.record.timesheet import TIME_SHEET
 
-MOST_INCIDENTS = 20
-"""Shown of a phase."""
+MAX_INCIDENTS = 20
+"""Maximum number of incidents shown per phase."""
 
 LABELS = {
     "steps": "steps",
@@ -39,7 +39,7 @@ LABELS = {
 
 
 def listing(runs: Sequence[Run], *, root: Path, now: float) -> Iterator[RenderableType]:
-    """A line for each run, and below what stopped those that are."""
+    """Yield a table with one row per run, and the reasons of stopped runs."""
     table = _table("run", "state", "phase", "best", "step", "age")
     reasons = []
     for run in runs:
@@ -58,7 +58,7 @@ def listing(runs: Sequence[Run], *, root: Path, now: float) -> Iterator[Renderab
 
 
 def render_run(run: Run, *, now: float) -> Iterator[RenderableType]:
-    """One run whole."""
+    """Yield the details of one run: phases, incidents, curves, wall time, files."""
     kind = run.declared.get("task", {}).get("kind", "task unknown")
     yield Text(f"{run.name}: {run.state(now=now)}, {kind}, {len(run.phases)} phases", style="bold")
     table = _table("phase", "state", "best", "step", "wall time", "gate", "last written")
@@ -83,55 +83,60 @@ def render_run(run: Run, *, now: float) -> Iterator[RenderableType]:
 
 
 def incidents(folder: PhaseFolder) -> Iterator[str]:
-    """When which attempt failed or stalled at which step, and why."""
-    every = folder.incidents
-    if len(every) > MOST_INCIDENTS:
-        yield f"{folder.phase}: {len(every) - MOST_INCIDENTS} earlier incidents stand in {INCIDENTS}"
-    for line in every[-MOST_INCIDENTS:]:
+    """Yield one line per incident of a phase: time, attempt, step and cause."""
+    found = folder.incidents
+    if len(found) > MAX_INCIDENTS:
+        yield f"{folder.phase}: {len(found) - MAX_INCIDENTS} earlier incidents are in {INCIDENTS}"
+    for line in found[-MAX_INCIDENTS:]:
         at = datetime.fromtimestamp(line.get("at", 0.0)).astimezone()
         yield f"{folder.phase}  {at:%Y-%m-%d %H:%M:%S}  {format_incident(line)}"
 
 
 def phase_cells(run: Run, phase: str, *, now: float) -> tuple[str, ...]:
-    """Phase, state, best, step, wall time and gate."""
+    """Return the cells of a phase: name, state, best, step, wall time and gate."""
     folder = run.current(phase)
     cells = (phase, run.state_of(phase, now=now), _best(folder), _progress(folder), _wall(folder))
     return (*cells, _gate(folder))
 
 
 def curves(folder: PhaseFolder) -> Iterator[str]:
-    """The loss and the metric that judges the phase, each in a line."""
+    """Yield the curves of the losses and of the selection metric, one line each."""
     drawn: dict[str, list[float]] = {}
     for line in folder.steps:
         for name, loss in total_losses(line).items():
             drawn.setdefault(name, []).append(loss)
     if folder.select is not None:
         metric = folder.select.metric
-        drawn[metric] = [one.metrics[metric] for one in folder.history if metric in one.metrics]
+        drawn[metric] = [point.metrics[metric] for point in folder.history if metric in point.metrics]
     width = max(len(name) for name in drawn)
     for name, values in drawn.items():
         if values:
-            ends = f"{values[0]:.4g} to {values[-1]:.4g}, least {min(values):.4g}, most {max(values):.4g}"
+            ends = f"{values[0]:.4g} to {values[-1]:.4g}, min {min(values):.4g}, max {max(values):.4g}"
             yield f"{folder.phase}  {name:{width}}  {sparkline(values)}  {ends}"
 
 
 def wall_time(run: Run) -> Iterator[RenderableType]:
-    """Where the time of each phase went, trained again or not, and of the run."""
-    sheets = {folder.path.name: folder.sheet for folder in run.folders if folder.sheet is not None}
-    if not sheets:
-        yield "Wall time: not accounted for; this run is from before time sheets were kept."
+    """Yield a table of the wall time by activity, for each folder of a phase and for the run."""
+    accounts = {folder.path.name: folder.account for folder in run.folders if folder.account is not None}
+    if not accounts:
+        yield "Wall time: there is no time sheet, since an older version trained this run."
         return
-    table = _table("wall time", *LABELS.values(), "whole")
-    for name, sheet in sheets.items():
-        table.add_row(name, *_shares(sheet.time))
-    whole = account_of_run(sheets.values())
-    table.add_row(Text("run", style="bold"), *_shares(whole))
+    table = _table("wall time", *LABELS.values(), "total")
+    for name, account in accounts.items():
+        table.add_row(name, *_shares(account.time))
+    total = add_accounts(accounts.values())
+    table.add_row(Text("run", style="bold"), *_shares(total))
     yield table
-    yield f"Goodput {100 * whole.goodput:.0f} %: wall time in steps, each counted once."
+    yield goodput_text(total)
+
+
+def goodput_text(time: WallTime) -> str:
+    """Return a sentence with the goodput of a run."""
+    return f"Goodput {100 * time.goodput:.0f} %: share of the wall time in steps; repeated steps count once."
 
 
 def places(run: Run, current: Sequence[PhaseFolder]) -> Iterator[str]:
-    """Where everything lies."""
+    """Yield the paths of the files of a run and of the current folders of its phases."""
     files = {"curriculum": CURRICULUM, "record": RECORD, "report": "report.html"}
     for what, name in files.items():
         if (run.path / name).exists():
@@ -155,8 +160,8 @@ def places(run: Run, current: Sequence[PhaseFolder]) -> Iterator[str]:
 def _shares(time: WallTime) -> Iterator[str]:
     for name in LABELS:
         seconds = time.parts()[name]
-        yield f"{duration(seconds)} ({100 * seconds / time.whole:.0f} %)" if seconds else "-"
-    yield duration(time.whole)
+        yield f"{duration(seconds)} ({100 * seconds / time.total:.0f} %)" if seconds else "-"
+    yield duration(time.total)
 
 
 def _best(folder: PhaseFolder | None) -> str:
@@ -176,8 +181,8 @@ def _progress(folder: PhaseFolder | None) -> str:
 def _wall(folder: PhaseFolder | None) -> str:
     if folder is None:
         return ""
-    if folder.sheet is not None:
-        return duration(folder.sheet.time.whole)
+    if folder.account is not None:
+        return duration(folder.account.time.total)
     return "" if folder.done is None else duration(folder.done.seconds)
 
 
@@ -187,7 +192,7 @@ def _gate(folder: PhaseFolder | None) -> str:
         return ""
     if gate["passed"]:
         return "passed"
-    return "closed" if gate.get("forced") is None else f"forced: {gate['forced']}"
+    return "not passed" if gate.get("forced") is None else f"forced: {gate['forced']}"
 
 
 def _age(folder: PhaseFolder | None, *, now: float) -> str:
@@ -195,8 +200,8 @@ def _age(folder: PhaseFolder | None, *, now: float) -> str:
 
 
 def _below(path: Path, root: Path) -> str:
-    whole = root.resolve()
-    return str(path.relative_to(whole)) if path != whole and path.is_relative_to(whole) else path.name
+    root = root.resolve()
+    return str(path.relative_to(root)) if path != root and path.is_relative_to(root) else path.name
 
 
 def _table(*columns: str) -> Table:

@@ -15,16 +15,16 @@ from pbrlib.train.record.timesheet import TIME_SHEET
 
 @dataclass(frozen=True)
 class WallTime:
-    """Seconds by activity.
+    """Seconds of wall time by activity.
 
     Attributes:
-        steps: Optimizer steps, also what the journal costs.
-        input: Waiting for batches, but for the first one of an attempt.
-        validation: Measuring and drawing the validation textures.
-        checkpoints: Writing them and handing them over.
-        start_up: From the command's launch to the first batch, and from the last step to the command's end.
-        lost: Everything after the last checkpoint before a fault, until the next attempt has its first batch.
-        idle: Nothing was launched.
+        steps: Optimizer steps, including the writing of the journal.
+        input: Waiting for batches, except for the first batch of an attempt.
+        validation: Metrics and pictures of the validation textures.
+        checkpoints: Writing and reporting checkpoints.
+        start_up: From the start of the command to the first batch, and from the last step to its end.
+        lost: From the last checkpoint before a fault to the first batch of the next attempt.
+        idle: Time without a command.
     """
 
     steps: float = 0.0
@@ -36,17 +36,17 @@ class WallTime:
     idle: float = 0.0
 
     @property
-    def whole(self) -> float:
+    def total(self) -> float:
         """The total number of seconds."""
         return sum(self.parts().values())
 
     @property
     def goodput(self) -> float:
-        """The share of it, 0 to 1, that went into steps that count: each step once, whatever was repeated."""
-        return self.steps / self.whole if self.whole else 0.0
+        """The share of the time in steps, 0 to 1; repeated steps count once."""
+        return self.steps / self.total if self.total else 0.0
 
     def parts(self) -> dict[str, float]:
-        """By name."""
+        """Return the seconds by name of the activity."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def __add__(self, other: WallTime) -> WallTime:
@@ -55,26 +55,26 @@ class WallTime:
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """The account of one phase: from when to when, by the clock of day, and where it went."""
+class TimeAccount:
+    """The wall time of one phase by activity, with its first and last Unix time."""
 
     first: float
     last: float
     time: WallTime
 
 
-def read_sheet(directory: Path) -> Sheet | None:
-    """The account of a phase's folder; None where there is no time sheet, as of older runs."""
-    # A line that two machines wrote into at once says nothing; its neighbours cover its time.
+def read_account(directory: Path) -> TimeAccount | None:
+    """Read the wall time of a phase; None without a time sheet, as in runs of older versions."""
+    # Two machines can garble a line by writing at once; its time is counted by the neighbouring lines.
     lines = [line for line in storage.read_records(directory / TIME_SHEET) if "kind" in line and "at" in line]
-    return account(lines) if lines else None
+    return account_for(lines) if lines else None
 
 
-def account(lines: Sequence[Mapping[str, Any]]) -> Sheet:
-    """Gives every second between the first and the last line to one cause."""
-    whole = WallTime()
-    kept: list[tuple[int, WallTime]] = []  # Intervals of training, with the steps that were finished then.
-    trains = False
+def account_for(lines: Sequence[Mapping[str, Any]]) -> TimeAccount:
+    """Assign every second between the first and the last line of a time sheet to one activity."""
+    total = WallTime()
+    kept: list[tuple[int, WallTime]] = []  # Intervals of training, with the number of finished steps.
+    is_training = False
     for before, line in pairwise(lines):
         seconds = max(line["at"] - before["at"], 0.0)
         match line["kind"]:
@@ -82,32 +82,34 @@ def account(lines: Sequence[Mapping[str, Any]]) -> Sheet:
                 kept.append((line["step"], _spent(line, seconds)))
             case "begun":
                 kept, gone = _resumed(kept, step=line["step"])
-                whole += WallTime(lost=gone + seconds) if trains else WallTime(lost=gone, start_up=seconds)
-                trains = True
+                total += (
+                    WallTime(lost=gone + seconds) if is_training else WallTime(lost=gone, start_up=seconds)
+                )
+                is_training = True
             case "launched":
-                # The line before was the command's end, or the last sign of life of one that was killed.
-                whole, trains = whole + WallTime(idle=seconds), False
-            case "starting" if trains:  # another attempt, after a fault
-                whole += WallTime(lost=seconds)
-            case "stopped" if trains:
-                whole, trains = whole + WallTime(lost=seconds), False
+                # The line before is the end of the command, or its last line before it was killed.
+                total, is_training = total + WallTime(idle=seconds), False
+            case "starting" if is_training:  # another attempt after a fault
+                total += WallTime(lost=seconds)
+            case "stopped" if is_training:
+                total, is_training = total + WallTime(lost=seconds), False
             case _:
-                whole, trains = whole + WallTime(start_up=seconds), False
-    whole += sum((part for _, part in kept), WallTime())
-    return Sheet(first=lines[0]["at"], last=max(line["at"] for line in lines), time=whole)
+                total, is_training = total + WallTime(start_up=seconds), False
+    total += sum((part for _, part in kept), WallTime())
+    return TimeAccount(first=lines[0]["at"], last=max(line["at"] for line in lines), time=total)
 
 
 def _resumed(kept: Sequence[tuple[int, WallTime]], *, step: int) -> tuple[list[tuple[int, WallTime]], float]:
-    """What stays of the intervals when training goes on after ``step``, and the seconds that are lost."""
-    lost = sum(part.whole for finished, part in kept if finished > step)
+    """Return the intervals that count when training resumes after ``step``, and the seconds that are lost."""
+    lost = sum(part.total for finished, part in kept if finished > step)
     return [(finished, part) for finished, part in kept if finished <= step], lost
 
 
 def _spent(line: Mapping[str, Any], seconds: float) -> WallTime:
-    """An interval of training; what its own clock put aside never exceeds it."""
-    aside = [float(line.get(name, 0.0)) for name in ("input", "validation", "checkpoint")]
-    scale = min(1.0, seconds / sum(aside)) if sum(aside) > 0 else 1.0
-    waited, validated, saved = (scale * one for one in aside)
+    """Split an interval of training by activity; the measured parts are scaled to at most its length."""
+    measured = [float(line.get(name, 0.0)) for name in ("input", "validation", "checkpoint")]
+    scale = min(1.0, seconds / sum(measured)) if sum(measured) > 0 else 1.0
+    waited, validated, saved = (scale * part for part in measured)
     return WallTime(
         steps=max(seconds - waited - validated - saved, 0.0),
         input=waited,
@@ -116,10 +118,10 @@ def _spent(line: Mapping[str, Any], seconds: float) -> WallTime:
     )
 
 
-def account_of_run(sheets: Iterable[Sheet]) -> WallTime:
-    """Of all phases of a run; what lies between them was idle."""
-    whole, until = WallTime(), math.inf
-    for sheet in sorted(sheets, key=lambda one: one.first):
-        whole += sheet.time + WallTime(idle=max(sheet.first - until, 0.0))
-        until = sheet.last if math.isinf(until) else max(until, sheet.last)
-    return whole
+def add_accounts(accounts: Iterable[TimeAccount]) -> WallTime:
+    """Add the wall times of the phases of a run; the time between phases is idle."""
+    total, until = WallTime(), math.inf
+    for account in sorted(accounts, key=lambda account: account.first):
+        total += account.time + WallTime(idle=max(account.first - until, 0.0))
+        until = account.last if math.isinf(until) else max(until, account.last)
+    return total

@@ -127,14 +127,15 @@ def prune(directory: Path, delete: bool) -> None:
         pruning = plan_pruning(located.runs, now=time.time()).within(
             (located.folder or located.root).resolve()
         )
-    for found in pruning.stays:
-        _print(f"stays  {_megabytes(found.bytes)}  {found.path}: {found.reason}")
-    for found in pruning.goes:
-        _print(f"{'goes ' if delete else 'may go'}  {_megabytes(found.bytes)}  {found.path}: {found.reason}")
+    for found in pruning.kept:
+        _print(f"keep    {_megabytes(found.bytes)}  {found.path}: {found.reason}")
+    verb = "delete" if delete else "would delete"
+    for found in pruning.removed:
+        _print(f"{verb}  {_megabytes(found.bytes)}  {found.path}: {found.reason}")
     if delete:
         delete_checkpoints(pruning)
     verb = "removed" if delete else "would be removed; --delete removes them"
-    _print(f"{len(pruning.goes)} checkpoints, {_megabytes(pruning.bytes).strip()}: {verb}")
+    _print(f"{len(pruning.removed)} checkpoints, {_megabytes(pruning.bytes).strip()}: {verb}")
 
 
 def _megabytes(size: int) -> str:

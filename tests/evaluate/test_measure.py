@@ -67,8 +67,8 @@ def test_an_oracle_is_perfect_and_beats_every_baseline(perfect: Evaluation) -> N
         assert not each.beaten_by or metric.startswith("ssim"), each
     # Of a texture without metal the baselines know the metallic as well as the oracle.
     for name in set(TARGETS) - {"metallic"}:
-        assert found[name, "rmse"].verdict is Verdict.BEATS
-    assert found["segmentation", "miou"].verdict is Verdict.BEATS
+        assert found[name, "rmse"].verdict is Verdict.BETTER
+    assert found["segmentation", "miou"].verdict is Verdict.BETTER
 
 
 def test_merged_classes_count_as_one(shard_set: ShardSet) -> None:
@@ -81,23 +81,25 @@ def test_merged_classes_count_as_one(shard_set: ShardSet) -> None:
         assert not matrix[:, [CLASSES.index("ceramic"), CLASSES.index("metal")]].any()
 
 
-def test_who_answers_the_baselines_beats_none_and_the_table_says_so(trivial: Evaluation) -> None:
+def test_a_network_that_equals_the_baselines_is_not_better(trivial: Evaluation) -> None:
     for each in compare(trivial.scores):
-        assert each.verdict is Verdict.BEHIND, each
+        assert each.verdict is Verdict.NOT_BETTER, each
     text = printed(trivial)
     assert "NOT better" in text
     assert "better than all " not in text
 
 
-def test_what_no_network_answers_is_left_out_and_named(trivial: Evaluation, perfect: Evaluation) -> None:
+def test_maps_that_no_network_predicts_are_left_out_and_named(
+    trivial: Evaluation, perfect: Evaluation
+) -> None:
     answered = {"albedo", "metallic", "ao"}
     lacking = [name for name in (*TARGETS, "segmentation") if name not in answered]
     assert set(trivial.scores.values) == answered
     assert not trivial.scores.confusions
     assert trivial.as_dict()["not_measured"] == lacking
-    assert f"Left out, as no network answers them: {', '.join(lacking)}." in printed(trivial)
+    assert f"Left out, since no network predicts them: {', '.join(lacking)}." in printed(trivial)
     assert perfect.as_dict()["not_measured"] == []
-    assert "no network answers" not in printed(perfect)
+    assert "no network predicts" not in printed(perfect)
 
 
 def test_a_texture_without_the_truth_of_a_map_is_left_out_of_that_map_and_counted(
@@ -167,7 +169,9 @@ def test_a_runs_directory_without_an_albedo_is_measured_for_what_it_has(
     content = json.loads((tmp_path / "runs" / "evaluation" / "evaluation.json").read_text())
     assert set(content["maps"]) == {"segmentation"}
     assert content["not_measured"] == list(TARGETS)
-    assert f"Left out, as no network answers them: {', '.join(TARGETS)}." in " ".join(result.stdout.split())
+    assert f"Left out, since no network predicts them: {', '.join(TARGETS)}." in " ".join(
+        result.stdout.split()
+    )
 
 
 def test_lpips_weights_that_are_not_there_are_an_input_error(trained_runs: Path, shard_folder: Path) -> None:

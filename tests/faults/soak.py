@@ -26,7 +26,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pbrlib import storage
-from pbrlib.runs.walltime import account_of_run, read_sheet
+from pbrlib.runs.walltime import add_accounts, read_account
 from pbrlib.train.checkpoint.players import weights_file
 from pbrlib.train.record.rundirectory import RunDirectory
 from tests.faults.cluster import Cluster, kill_sessions
@@ -220,11 +220,11 @@ def bring_about(kind: str, ladder: Ladder, cluster: Cluster, chance: random.Rand
 
 def tell_of(name: str, ladder: Ladder) -> None:
     """Prints where a ladder's time went."""
-    sheets = [sheet for folder in ladder.phases().values() if (sheet := read_sheet(folder)) is not None]
-    account = account_of_run(sheets)
+    sheets = [sheet for folder in ladder.phases().values() if (sheet := read_account(folder)) is not None]
+    account = add_accounts(sheets)
     print(f"{name}: commands: {ladder.starts}; steps repeated: {ladder.repeated()}")
     print("  seconds: " + ", ".join(f"{part} {seconds:.0f}" for part, seconds in account.parts().items()))
-    print(f"  goodput: {100 * account.goodput:.0f} % of {account.whole:.0f} s", flush=True)
+    print(f"  goodput: {100 * account.goodput:.0f} % of {account.total:.0f} s", flush=True)
 
 
 def compare(quiet: Ladder, soaked: Ladder) -> int:

@@ -95,9 +95,9 @@ def test_release_shows_the_figures_once_and_then_says_that_the_model_is_there(
             local=False,
         )
     first, second = capsys.readouterr().out.split("writing the model")[1:]
-    assert "hardest baseline" in first
+    assert "strongest baseline" in first
     assert f"{folder}/evaluation/evaluation.json" in first
-    assert "hardest baseline" not in second
+    assert "strongest baseline" not in second
     assert f"Model: {folder}, of these very networks and data already" in second
 
 

@@ -60,7 +60,7 @@ def test_two_runs_are_compared_by_address_figure_and_picture(two: list[Path], tm
     assert "1 differences of the curricula address runs-0/albedo runs-1/albedo" in words
     assert "phases.A1.optimizer.lr 0.001 0.002" in words
     assert "val/all/albedo/l1 0.3000 0.2500 -0.0500" in words
-    assert "not validated on the same data" not in words
+    assert "validated on different data" not in words
     sheet = Image.open(out).convert("RGB")
     row = sheet.height - 12  # inside the pictures, above the gap below them
     left, right = (sheet.getpixel((x, row)) for x in (12, sheet.width - 12))
@@ -73,7 +73,7 @@ def test_pictures_of_other_textures_are_called_so(two: list[Path], tmp_path: Pat
     shutil.rmtree(folder / "tensorboard")
     draw(folder, value=0.25, texture=0.9)
     words = ["runs", "compare", *map(str, two), "--out", str(tmp_path / "both.png")]
-    assert "not validated on the same data" in CliRunner().invoke(main, words).output
+    assert "validated on different data" in CliRunner().invoke(main, words).output
 
 
 def test_a_picture_comes_back_as_it_was_drawn(two: list[Path]) -> None:
@@ -86,4 +86,4 @@ def test_a_run_without_a_phase_cannot_be_compared(two: list[Path], tmp_path: Pat
     empty = declare(tmp_path / "empty", albedo_of("A1"))
     result = CliRunner().invoke(main, ["runs", "compare", str(two[0]), str(empty)])
     assert result.exit_code == 2
-    assert "no phase has begun" in result.stderr
+    assert "got no started phase" in result.stderr

@@ -72,7 +72,7 @@ def test_several_runs_are_named_with_a_command_that_works(two: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         run_at(two, usage="pbr report")
     assert str(caught.value) == (
-        f"{two}: holds 2 runs: albedo, other. Name one, as in `pbr report {two}/albedo`."
+        f"{two}: got 2 runs (albedo, other); expected one. Give one, as in `pbr report {two}/albedo`."
     )
 
 
@@ -80,7 +80,7 @@ def test_a_folder_that_is_not_there_is_answered_with_the_nearest_name(runs: Path
     with pytest.raises(DataError, match=f"Did you mean {runs}/albedo"):
         locate(runs / "abledo")
     (runs / "empty").mkdir()
-    with pytest.raises(DataError, match="holds no run"):
+    with pytest.raises(DataError, match="got a folder without runs"):
         run_at(runs / "empty", usage="pbr report")
 
 

@@ -1,4 +1,4 @@
-"""What may go from a runs directory, and what never does."""
+"""Tests of pruning: which checkpoints are removed and which are kept."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_what_a_link_leads_to_outside_of_the_directory_stays(tmp_path: Path) -> 
     plan = plan_pruning(runs, now=NOW)
     delete(plan)
     assert len(list(outside.glob("checkpoint_*"))) == 4
-    assert plan.goes == () and any("a link leads to it" in one.reason for one in plan.stays)
+    assert plan.removed == () and any("it is a link" in item.reason for item in plan.kept)
 
 
 def test_a_directory_that_is_itself_a_link_is_pruned(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_a_run_is_finished_with_its_last_phase_and_waits_before_it(tmp_path: Pat
     assert state(run) == "finished"
     finish(run, second, fingerprint=F2, order=("A1", "A2"), gate={"passed": False, "forced": None})
     assert state(run) == "stopped"
-    assert Run.open(run).reason("A2") == "its gate is closed"
+    assert Run.open(run).reason("A2") == "it did not pass its gate"
 
 
 def test_the_best_validation_is_the_first_of_equals_and_never_nan(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_runs_are_found_at_any_depth_and_a_model_folder_is_none(half: Path, tmp_
     (tmp_path / "model" / "curriculum.yaml").write_text("name: no run")
     found = [run.path for run in find_runs(tmp_path)]
     assert sorted(found) == sorted([half, deep])
-    with pytest.raises(DataError, match="holds no run"):
+    with pytest.raises(DataError, match="got a directory without runs"):
         find_runs(next(half.glob("A1-*")))
 
 
@@ -106,7 +106,7 @@ def test_the_list_and_a_run_are_printed(half: Path) -> None:
     assert shown.exit_code == 0, shown.output
     assert "█▁" in shown.output
     assert str(half / f"A1-{F1[:8]}" / "checkpoint_00000008") in shown.output
-    assert "before time sheets were kept" in shown.output
+    assert "there is no time sheet" in shown.output
 
 
 def test_the_goodput_of_a_run_counts_repeated_steps_once_and_the_time_between_its_phases(half: Path) -> None:
@@ -119,7 +119,7 @@ def test_the_goodput_of_a_run_counts_repeated_steps_once_and_the_time_between_it
         (folder / TIME_SHEET).write_text("\n".join(entries) + "\n")
     shown = CliRunner().invoke(main, ["runs", "show", str(half)]).output
     # 20 + 5 and 10 of 100 seconds; 5 more were trained and lost, and 40 lie between the phases.
-    assert "\nGoodput 35 %: wall time in steps, each counted once.\n" in shown
+    assert "\nGoodput 35 %: share of the wall time in steps; repeated steps count once.\n" in shown
     assert re.search(r"\nrun +35 s \(35 %\) .* 10 s \(10 %\) +40 s \(40 %\) +1 min 40 s", shown)
 
 
@@ -130,7 +130,7 @@ def test_a_run_tells_when_which_attempt_failed_and_why(half: Path) -> None:
             folder, "failed", step=step, rank=1, error="ValueError", message="no", verdict="retried"
         )
     shown = CliRunner().invoke(main, ["runs", "show", str(half)]).output
-    assert "A2: 5 earlier incidents stand in incidents.jsonl" in shown
+    assert "A2: 5 earlier incidents are in incidents.jsonl" in shown
     assert "step 4, rank 1" not in shown
     assert re.search(r"A2  20\d\d-\d\d-\d\d \S+  step 24, rank 1: ValueError: no; retried", shown)
 

@@ -21,7 +21,7 @@ from pbrlib.data.shards.reader import ShardSet
 from pbrlib.evaluate.measure import checkpoints_of, evaluate
 from pbrlib.inference.chain import Chain
 from pbrlib.maps import CLASS_COLOURS, CLASSES
-from pbrlib.runs.chart import MOST_POINTS, MOST_READINGS, line_chart
+from pbrlib.runs.chart import MAX_POINTS, MAX_READINGS, line_chart
 from pbrlib.runs.htmlreport import page
 from pbrlib.runs.record import Run
 from pbrlib.train.runtimespec import RuntimeSpec
@@ -135,7 +135,22 @@ def test_the_page_of_a_map_shows_every_validation_and_the_evaluation_of_its_map(
     assert "0.15 (1 - MS-SSIM)" in page.text
 
 
-def test_what_a_run_says_is_text_and_never_markup(reported: Path, tmp_path: Path) -> None:
+def test_verdicts_of_older_evaluations_are_shown_in_the_current_words(reported: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(reported, runs)
+    (file,) = runs.rglob("evaluation.json")
+    content = json.loads(file.read_text())
+    for figure in content["maps"]["albedo"].values():
+        figure["verdict"] = "ahead of all, unsure"
+    file.write_text(json.dumps(content))
+    text = Page(report(runs / "albedo")).text
+    assert "better on average" in text and "unsure" not in text
+    content["maps"]["albedo"]["rmse"]["verdict"] = "a word of a later version"
+    file.write_text(json.dumps(content))
+    assert "a word of a later version" in Page(report(runs / "albedo")).text
+
+
+def test_text_of_a_run_is_escaped(reported: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     shutil.copytree(reported, runs)
     journal = next(runs.glob("albedo/A1-*")) / "metrics.jsonl"
@@ -154,7 +169,7 @@ def test_a_run_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
     (run / "curriculum.yaml").write_text(dump_yaml(parse_curriculum(ALBEDO)))
     page = Page(report(run))
     assert "waiting" in page.text
-    assert "pbr evaluate makes one" in page.text
+    assert "Run pbr evaluate to write one" in page.text
 
 
 def test_a_chart_leaves_gaps_and_thins_long_lines() -> None:
@@ -162,9 +177,9 @@ def test_a_chart_leaves_gaps_and_thins_long_lines() -> None:
     chart = line_chart("a & b", {"x": long, "y": [(0.0, 1.0), (1.0, float("nan")), (2.0, 3.0)]}, mark=(5, 2))
     (svg,) = figures(chart)
     (line,) = svg.findall("polyline")
-    assert len(line.attrib["points"].split()) == MOST_POINTS
+    assert len(line.attrib["points"].split()) == MAX_POINTS
     assert len(svg.findall("circle")) == 3, "two lone points and the mark"
-    assert len(svg.findall("g")) == MOST_READINGS
+    assert len(svg.findall("g")) == MAX_READINGS
     assert "a &amp; b" in chart
     assert line_chart("nothing", {"x": []}) == ""
 

@@ -11,7 +11,7 @@ import pytest
 from pbrlib.curriculum.run import PhaseJob, carry_out, launch_local
 from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
-from pbrlib.runs.walltime import Sheet, WallTime, account, account_of_run, read_sheet
+from pbrlib.runs.walltime import TimeAccount, WallTime, account_for, add_accounts, read_account
 from pbrlib.train.record import journal
 from pbrlib.train.record.timesheet import TIME_SHEET
 from tests.train.phases import Killed, job_of, kill_at
@@ -33,9 +33,9 @@ STRAIGHT = [
 
 
 def test_an_undisturbed_phase_is_divided_as_its_clock_says() -> None:
-    sheet = account(STRAIGHT)
+    sheet = account_for(STRAIGHT)
     assert sheet.time == WallTime(steps=13, input=3, validation=4, checkpoints=3, start_up=9)
-    assert sheet.time.whole == sheet.last - sheet.first == 32
+    assert sheet.time.total == sheet.last - sheet.first == 32
     assert sheet.time.goodput == 13 / 32
 
 
@@ -46,51 +46,51 @@ def test_steps_after_the_last_checkpoint_are_lost_with_the_time_to_begin_again()
         line("begun", 166.0, step=50),
         line("spent", 176.0, step=70),
     ]
-    sheet = account(lines)
+    sheet = account_for(lines)
     assert sheet.time.lost == 10 + 26
     assert sheet.time.steps == 13 + 10
-    assert sheet.time.whole == 76
+    assert sheet.time.total == 76
 
 
 def test_stages_of_a_start_are_start_up_at_first_and_lost_after_a_fault() -> None:
     stages = [line("starting", 101.0, stage="workers"), line("starting", 104.0, stage="networks")]
     again = [line("starting", 135.0, stage="workers"), line("starting", 140.0, stage="networks")]
     lines = [STRAIGHT[0], *stages, *STRAIGHT[1:4], *again, line("begun", 142.0, step=50)]
-    time = account(lines).time
+    time = account_for(lines).time
     assert time == WallTime(steps=13, input=3, validation=4, checkpoints=3, start_up=7, lost=12)
 
 
 def test_a_killed_command_leaves_idle_time_and_one_that_failed_leaves_lost_time() -> None:
     again = [line("launched", 500.0), line("begun", 505.0, step=50), line("spent", 515.0, step=90)]
-    killed = account([*STRAIGHT[:4], *again]).time
+    killed = account_for([*STRAIGHT[:4], *again]).time
     assert (killed.idle, killed.lost, killed.start_up) == (370, 0, 12)
-    failed = account([*STRAIGHT[:4], line("stopped", 160.0), *again]).time
+    failed = account_for([*STRAIGHT[:4], line("stopped", 160.0), *again]).time
     assert (failed.idle, failed.lost, failed.start_up) == (340, 30, 12)
-    assert failed.whole == killed.whole == 415
+    assert failed.total == killed.total == 415
 
 
 def test_a_checkpoint_older_than_the_last_loses_what_earlier_attempts_did() -> None:
     lines = [*STRAIGHT[:4], line("begun", 131.0, step=50), line("begun", 132.0, step=40)]
-    assert account(lines).time.lost == 13 + 2
+    assert account_for(lines).time.lost == 13 + 2
 
 
 def test_a_clock_that_was_set_back_takes_nothing_away() -> None:
-    sheet = account(
+    sheet = account_for(
         [line("launched", 100.0), line("begun", 90.0, step=0), line("spent", 91.0, step=1, input=5)]
     )
     assert sheet.time == WallTime(input=1)
 
 
 def test_between_phases_a_run_is_idle() -> None:
-    sheets = [Sheet(50.0, 60.0, WallTime(steps=10)), Sheet(10.0, 20.0, WallTime(steps=10))]
-    assert account_of_run(sheets) == WallTime(steps=20, idle=30)
+    sheets = [TimeAccount(50.0, 60.0, WallTime(steps=10)), TimeAccount(10.0, 20.0, WallTime(steps=10))]
+    assert add_accounts(sheets) == WallTime(steps=20, idle=30)
 
 
 def test_a_folder_without_a_sheet_has_no_account_and_a_torn_line_is_left_out(tmp_path: Path) -> None:
-    assert read_sheet(tmp_path) is None
+    assert read_account(tmp_path) is None
     text = "".join(json.dumps(entry) + "\n" for entry in STRAIGHT)
     (tmp_path / TIME_SHEET).write_text(text + '{"kind": "spe')
-    assert read_sheet(tmp_path) == account(STRAIGHT)
+    assert read_account(tmp_path) == account_for(STRAIGHT)
 
 
 @pytest.fixture
@@ -113,8 +113,8 @@ def test_a_real_run_that_was_killed_accounts_for_all_of_its_time(
     kinds = [entry["kind"] for entry in lines if entry["kind"] not in ("spent", "starting")]
     assert kinds == ["launched", "begun", "stopped", "launched", "begun", "ended"]
     assert [entry["step"] for entry in lines if entry["kind"] == "begun"] == [0, 4]
-    sheet = read_sheet(job.directory)
+    sheet = read_account(job.directory)
     assert sheet is not None
-    assert sheet.time.whole == pytest.approx(lines[-1]["at"] - lines[0]["at"], abs=0.01)
+    assert sheet.time.total == pytest.approx(lines[-1]["at"] - lines[0]["at"], abs=0.01)
     for name in ("steps", "input", "validation", "checkpoints", "start_up", "lost"):
         assert getattr(sheet.time, name) > 0, name

@@ -149,7 +149,7 @@ def test_prune_removes_what_it_said_and_nothing_else(bucket: str, tmp_path: Path
     code, output = pbr("runs", "prune", f"{bucket}/runs", "--delete")
     assert code == 0, output
     goes = {f"albedo/{folder.name}/checkpoint_0000000{step}" for step in (2, 6)}
-    assert all("may go" in said and f"{bucket}/runs/{one}:" in said for one in goes)
+    assert all("would delete" in said and f"{bucket}/runs/{one}:" in said for one in goes)
     stays = {name: one for name, one in before.items() if name.rpartition("/")[0] not in goes}
     assert contents(f"{bucket}/runs") == stays
     assert (
@@ -219,12 +219,15 @@ def test_a_ladder_leaves_its_model_in_the_bucket_whole_or_not_at_all(
     [
         (("convert", "RUNS", "in", "s3://bucket/out"), "OUTPUT.*textures are files of this machine"),
         (("tune", "FILE", "--data", "d", "--runs", "r", "--out", "s3://bucket/sweep"), "--out.*SQLite"),
-        (("evaluate", "/nowhere", "--data", "d"), "/nowhere: there is no such folder"),
+        (("evaluate", "/nowhere", "--data", "d"), "/nowhere: got a path that does not exist"),
         (
             ("evaluate", "s3://bucket-of-nobody/runs", "--data", "d"),
-            "s3://bucket-of-nobody/runs: there is no",
+            "s3://bucket-of-nobody/runs: got a path that",
         ),
-        (("runs", "s3://bucket-of-nobody/runs"), "s3://bucket-of-nobody/runs: there is no such folder"),
+        (
+            ("runs", "s3://bucket-of-nobody/runs"),
+            "s3://bucket-of-nobody/runs: got a path that does not exist",
+        ),
         (("train", "FILE", "--data", "d", "--runs", "s3://"), "s3://: got no bucket"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",

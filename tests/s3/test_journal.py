@@ -9,7 +9,7 @@ import pytest
 
 from pbrlib import storage
 from pbrlib.errors import DataError
-from pbrlib.runs.walltime import read_sheet
+from pbrlib.runs.walltime import read_account
 from pbrlib.storage import growing, lines, s3writing
 from pbrlib.train.clock import Clock
 from pbrlib.train.record.journal import METRICS, Journal
@@ -79,7 +79,7 @@ def test_a_bucket_that_is_away_between_two_checkpoints_costs_nothing(
     enter_time(directory, "ended")
     lines = [json.loads(line)["kind"] for line in (directory / TIME_SHEET).read_text().splitlines()]
     assert lines == ["launched", "begun", "spent", "ended"]
-    assert read_sheet(directory) is not None
+    assert read_account(directory) is not None
 
 
 def test_a_large_journal_is_sent_less_often(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,7 +187,7 @@ def test_the_command_ends_with_0_for_a_finite_step_and_2_for_none(
         ([str(run)], "Give it with --step."),
         ([str(run), "--step", "99"], "expected 0 to 7 in phase"),
         ([str(run), "--phase", "A9", "--step", "1"], "expected a phase of"),
-        ([str(tmp_path)], "no run"),
+        ([str(tmp_path)], "expected a run"),
         ([str(run), "--step", "1", "--data", str(tmp_path)], "manifest"),
     ):
         wrong = CliRunner().invoke(main, ["debug-step", *arguments])
