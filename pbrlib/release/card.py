@@ -1,4 +1,4 @@
-"""The model card, ``README.md`` of a model folder."""
+"""Writes the model card, the ``README.md`` of a model folder."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from pbrlib.train.record.rundirectory import FinishedPhase
 _INTRODUCTION = """\
 # PBR maps from old game textures
 
-Networks that turn an old texture, a diffuse with the light painted in and a normal map, into {roles}.
-They run one behind the other: the segmentation says the material of each pixel and conditions all others, and
-the albedo is predicted next.
+Networks that predict {roles} from an old texture: a diffuse with painted light, and a normal map.
+They run in order: the segmentation predicts the class of each pixel and conditions all other networks. The
+albedo is predicted next, then the other maps.
 
-## In and out
+## Inputs and outputs
 
 {networks}
 
-- `colour` is the diffuse for the segmentation and the albedo, and the predicted albedo for all others;
-  `classes` are the predicted probabilities; `relief` follows from the normal.
-- Diffuse: sRGB in [0, 1]. Normal: unit vectors, OpenGL (Y up, image rows point down); turn the green channel
-  of a DirectX one first. Gloss, the alpha of old normal maps, where a network was trained with it.
+- `colour` is the diffuse for the segmentation and the albedo, and the predicted albedo for all others.
+  `classes` are the predicted class probabilities. `relief` is computed from the normal.
+- Diffuse: sRGB in [0, 1]. Normal: unit vectors, OpenGL (Y up, image rows point down). Invert the green
+  channel of a DirectX normal map first. Gloss: the alpha of old normal maps, if the network uses it.
 - Classes, in the order of the channels: {classes}.{merged}
-- `model.json` says all this as data, with the declaration of every network.
+- `model.json` has this information as data, with the declaration of every network.
 """
 
 _USE = """\
 ## Use
 
 ```
-pbr convert MODEL INPUT OUTPUT          # a folder of old textures to True PBR
-pbr evaluate MODEL --data SHARDS        # beside trivial answers; writes into MODEL-evaluation
+pbr convert MODEL INPUT OUTPUT          # convert a folder of old textures to True PBR
+pbr evaluate MODEL --data SHARDS        # compare with trivial baselines; writes MODEL-evaluation
 ```
 
-The segmentation alone, without pbrlib; `mean` and `std` are in `model.json`, `conventions.segmentation`:
+To use the segmentation without pbrlib (`mean` and `std` are in `model.json`, `conventions.segmentation`):
 
 ```python
 from transformers import SegformerForSemanticSegmentation
@@ -54,15 +54,15 @@ network = SegformerForSemanticSegmentation.from_pretrained("MODEL/segformer").ev
 logits = network((torch.cat([diffuse, normal], dim=1) - mean) / std).logits  # (N, {num}, H / 4, W / 4)
 ```
 
-`sha256sum --check {sums}` tells whether the folder is whole. `segformer/` is in transformers' layout; the
-other `.safetensors` files use pbrlib's names.
+`sha256sum --check {sums}` checks that all files are complete. `segformer/` has the layout of transformers;
+the other `.safetensors` files have the parameter names of pbrlib.
 """
 
 
 Phases: TypeAlias = Mapping[str, Mapping[str, FinishedPhase]]
 """The finished phases by curriculum."""
 
-_SPLITS = {"train": "to train on", "val": "for validation"}
+_SPLITS = {"train": "for training", "val": "for validation"}
 
 
 def card(
@@ -73,19 +73,21 @@ def card(
     evaluation: Evaluation,
     rows: Sequence[IndexRow],
 ) -> str:
-    """The whole card as Markdown.
+    """Return the model card as Markdown.
 
     Args:
-        model: What the folder holds.
-        curricula: What trained it, as resolved.
+        model: The content of ``model.json``.
+        curricula: The resolved curricula that trained the networks.
         phases: The finished phases by curriculum.
-        evaluation: How good it is.
-        rows: Every texture of the shard set.
+        evaluation: The evaluation of the networks.
+        rows: The index of the shard set.
     """
     comparisons = compare(evaluation.scores)
     segmentation = model.networks["segmentation"].network
     merge = (segmentation.merge or {}) if isinstance(segmentation, SegmentationDeclaration) else {}
-    merged = "".join(f" {one} is never answered: {other} stands for it." for one, other in merge.items())
+    merged = "".join(
+        f" {name} is never predicted; it is merged into {target}." for name, target in merge.items()
+    )
     introduction = _INTRODUCTION.format(
         roles=_listed(role for role in model.networks if role != "segmentation"),
         networks=_networks(model),
@@ -106,16 +108,16 @@ def card(
 def _networks(model: ModelFile) -> str:
     """Build a table of the inputs and outputs of each network."""
     rows = []
-    for role, one in model.networks.items():
-        match one.network:
+    for role, released in model.networks.items():
+        match released.network:
             case SegmentationDeclaration() as declared:
-                answer = "class logits"
+                output = "class logits"
             case MapDeclaration() as declared:
-                answer = MAPS[declared.role].encoding.range
+                output = MAPS[declared.role].encoding.range
             case _:
-                assert_never(one.network)
-        rows.append((role, ", ".join(declared.inputs), answer))
-    return "\n".join(_table(("network", "reads", "answers"), rows))
+                assert_never(released.network)
+        rows.append((role, ", ".join(declared.inputs), output))
+    return "\n".join(_table(("network", "inputs", "output"), rows))
 
 
 def _training(model: ModelFile, phases: Phases) -> str:
@@ -126,19 +128,19 @@ def _training(model: ModelFile, phases: Phases) -> str:
     rows, seconds = [], 0.0
     for network in model.networks.values():
         for name, done in phases[network.curriculum].items():
-            last = max((one.step for one in done.history), default=done.step)
+            last = max((validation.step for validation in done.history), default=done.step)
             steps = f"{last}, ended at a {done.stopped}" if done.stopped else str(last)
             rows.append((network.curriculum, name, steps, str(done.step), _time(done.seconds)))
             seconds += done.seconds
     lines = [
         "## Training",
         "",
-        f"On the shard set `{model.data.fingerprint[:8]}`; {textures}. Every option is in `curricula/`. "
+        f"Data: shard set `{model.data.fingerprint[:8]}`; {textures}. All settings are in `curricula/`. "
         f"Written with {versions}.",
         "",
         *_table(("network", "phase", "steps", "best at", "time"), rows),
         "",
-        f"Together {_time(seconds)}; a phase that was interrupted counts from when it was resumed.",
+        f"Total: {_time(seconds)}; the time before the last interruption of a phase is not included.",
         "",
     ]
     return "\n".join(lines)
@@ -146,8 +148,13 @@ def _training(model: ModelFile, phases: Phases) -> str:
 
 def _figures(evaluation: Evaluation, comparisons: Sequence[Comparison]) -> str:
     heads = ("map", "metric", "textures", "networks [95 %]", "strongest baseline", "its mean", "networks are")
-    lines = ["## Figures", "", *_table(heads, [_figure(found) for found in comparisons]), ""]
-    lines += [*evaluation.notes, "", "Every figure, interval and texture: `evaluation/evaluation.json`.", ""]
+    lines = ["## Metrics", "", *_table(heads, [_figure(found) for found in comparisons]), ""]
+    lines += [
+        *evaluation.notes,
+        "",
+        "All metrics, intervals and textures are in `evaluation/evaluation.json`.",
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -175,17 +182,17 @@ def _limits(
     evaluation: Evaluation,
 ) -> str:
     limits = [
-        "The validation split also chose the checkpoints. On textures of other kinds than those of the "
-        "sources above expect less."
+        "The validation split was also used to select the checkpoints. Expect larger errors on textures that "
+        "differ from those of the sources above."
     ]
     if (num := len(evaluation.about["textures"])) < MIN_TEXTURES:
-        limits.append(f"Only {num} textures were measured: too few for any figure to be certain.")
+        limits.append(f"Only {num} textures were evaluated, which is too few for reliable metrics.")
     for split, words in _SPLITS.items():
         pixels = [row.class_pixels for row in rows if row.split == split]
         if absent := [name for n, name in enumerate(CLASSES) if not any(counts[n] for counts in pixels)]:
-            limits.append(f"No texture {words} shows {_listed(absent)}.")
+            limits.append(f"No texture {words} contains {_listed(absent)}.")
     if behind := dict.fromkeys(found.map for found in comparisons if found.beaten_by):
-        limits.append(f"In some figure of {_listed(behind)} a trivial answer is as good or better.")
+        limits.append(f"In some metrics of {_listed(behind)}, a trivial baseline is as good or better.")
     for name, finished in phases.items():
         for phase, done in finished.items():
             if done.gate is not None and not done.gate["passed"]:
@@ -201,24 +208,24 @@ def _rights(curricula: Sequence[Curriculum], rows: Sequence[IndexRow]) -> str:
     lines = [
         "## Licences",
         "",
-        "Of the textures that it was trained and measured on, one by one in `attributions.csv`:",
+        "Licences of the textures for training and validation; `attributions.csv` lists every texture:",
         "",
         *(f"- {_plain(licence)}: {_textures(num)}" for licence, num in licences(rows).items()),
         "",
         *(
-            f"`{name}` began from the weights `{donor}`, which have terms of their own.\n"
+            f"`{name}` was trained from the weights `{donor}`, which have their own licence.\n"
             for name, donor in named.items()
             if donor not in (None, "none")
         ),
-        "pbrlib itself is under Apache-2.0. What these licences ask of the model is for whoever passes it on",
-        "to judge.",
+        "pbrlib is licensed under Apache-2.0. Whoever distributes the model must check what these licences",
+        "require.",
         "",
     ]
     return "\n".join(lines)
 
 
 def _plain(text: str) -> str:
-    """A text of somebody else's as Markdown that shows it: no tag, link, code or cell."""
+    """Escape a text for Markdown, so that it contains no tag, link, code or table cell."""
     return re.sub(r"[\\<>\[\]|`]", r"\\\g<0>", printable(text))
 
 
@@ -240,5 +247,5 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a Markdown table."""
+    """Return the lines of a Markdown table."""
     return [f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows)]

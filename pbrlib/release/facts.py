@@ -20,14 +20,17 @@ from pbrlib.models.segformer import normalisation
 _LIBRARIES = ("pbrlib", "torch", "transformers")
 
 _ORDER = ("segmentation", *TARGETS)
-"""The networks as they run one behind the other."""
+"""The roles in the order in which the networks run."""
 
 
 def model_file(found: Sequence[Trained], *, shards: DataSet) -> ModelFile:
     """Build the content of ``model.json`` for some networks and their training data."""
     return ModelFile(
         conventions=conventions(),
-        networks={one.role: _released(one) for one in sorted(found, key=lambda one: _ORDER.index(one.role))},
+        networks={
+            network.role: _released(network)
+            for network in sorted(found, key=lambda network: _ORDER.index(network.role))
+        },
         data=DataFacts(fingerprint=shards.fingerprint, textures=count_textures(shards.rows)),
         versions={name: importlib.metadata.version(name) for name in _LIBRARIES},
     )
@@ -68,7 +71,7 @@ def count_textures(rows: Iterable[IndexRow]) -> dict[str, dict[str, int]]:
 
 
 def attributions(rows: Sequence[IndexRow]) -> str:
-    """A CSV table with the licence and the authors of every texture."""
+    """Return a CSV table with the licence and the authors of every texture."""
     fields = ("id", "source", "split", "licence", "attribution")
     text = io.StringIO()
     writer = csv.writer(text)
@@ -78,21 +81,21 @@ def attributions(rows: Sequence[IndexRow]) -> str:
 
 
 def licences(rows: Iterable[IndexRow]) -> Mapping[str, int]:
-    """Textures by licence, sorted; one whose licence is unknown counts as ``unknown``."""
+    """Count textures by licence, sorted; textures without a licence count as ``unknown``."""
     counts: dict[str, int] = {}
     for name in sorted(" ".join(row.licence.split()) or "unknown" for row in rows):
         counts[name] = counts.get(name, 0) + 1
     return counts
 
 
-def _released(one: Trained) -> ReleasedNetwork:
+def _released(network: Trained) -> ReleasedNetwork:
     return ReleasedNetwork(
-        network=without_pretrained(one.declared),
-        file="segformer" if layout_of(one.declared) == "transformers" else f"{one.role}.safetensors",
-        curriculum=one.curriculum,
-        phase=one.phase,
-        fingerprint=one.fingerprint,
-        step=one.step,
-        metrics=one.metrics,
-        frozen=one.frozen,
+        network=without_pretrained(network.declared),
+        file="segformer" if layout_of(network.declared) == "transformers" else f"{network.role}.safetensors",
+        curriculum=network.curriculum,
+        phase=network.phase,
+        fingerprint=network.fingerprint,
+        step=network.step,
+        metrics=network.metrics,
+        frozen=network.frozen,
     )

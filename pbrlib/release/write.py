@@ -1,7 +1,7 @@
-"""Writes the folder of a model out of a runs directory: weights, what they are, how good, from what.
+"""Writes the model folder of a runs directory: weights, declarations, evaluation, curricula and card.
 
-The folder is written beside and put in its place whole, so a reader sees the old model or the new one; on S3
-the old one, none while the new one is sent, or that.
+The folder is written under a temporary name and then renamed, so a reader sees either the old or the new
+model. On S3, there is no model while the new one is uploaded.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ UNFINISHED = f".{MODEL}.new"
 
 @dataclass(frozen=True)
 class Release:
-    """What ``write_model`` did: the folder of the model, and its evaluation; None where it stood already."""
+    """The folder of the model, and its evaluation; None if the same model existed already."""
 
     folder: Path
     evaluation: Evaluation | None
@@ -62,37 +62,40 @@ def write_model(
     device: torch.device,
     watch: Callable[[int, int], None] = lambda done, total: None,
 ) -> Release:
-    """Makes ``RUNS/model`` of the best networks of some curricula, unless it is of these very ones already.
+    """Write ``RUNS/model`` with the best networks of some curricula, unless it has them already.
 
-    What is evaluated are the files of the new folder, as a reader opens them.
+    The evaluation uses the files of the new folder.
 
     Args:
-        runs: Where the curricula are trained to their end.
-        curricula: As resolved; a segmentation and an albedo among them.
-        shards: What they were trained on; its validation split measures them.
-        device: Where the evaluation runs.
-        watch: Called with the numbers of measured and of all textures.
+        runs: The runs directory, in which all phases of the curricula are finished.
+        curricula: The resolved curricula, including a segmentation and an albedo.
+        shards: The training data, whose validation split is used for the evaluation.
+        device: The device for the evaluation.
+        watch: Called with the number of finished and the number of all textures.
 
     Raises:
-        CheckpointError: A phase is not finished, the networks are no whole chain, the folder cannot be
-            written, or something else stands in its place.
+        CheckpointError: A phase is not finished, a network of the chain is missing, the folder cannot be
+            written, or its path is used otherwise.
         DataError: The shard set has no validation texture, or is damaged.
     """
     target = runs / MODEL
     storage.recover_folder(target, last=FILE_NAME)
-    phases = {one.name: _all_phases(one, runs) for one in curricula}
+    phases = {curriculum.name: _all_phases(curriculum, runs) for curriculum in curricula}
     found = trained_in(runs, names=phases)
-    if ALBEDO.name not in {one.role for one in found}:
+    roles = [network.role for network in found]
+    if ALBEDO.name not in roles:
         raise CheckpointError(
-            f"{runs}: no trained network for {ALBEDO.name} (found: {', '.join(one.role for one in found)}), "
-            "and a model has one. Train that curriculum into the same runs directory first."
+            f"{runs}: got networks for {', '.join(roles)}; expected one for {ALBEDO.name} too. Train that "
+            "curriculum into the same runs directory first."
         )
     content = model_file(found, shards=shards)
     if is_model(target):
         if _is_of(target, content):
             return Release(target, None)
     elif target.exists():
-        raise CheckpointError(f"{target}: the model belongs here, and something else stands. Move it away.")
+        raise CheckpointError(
+            f"{target}: got another file or folder; expected a model folder or none. Move it away."
+        )
     with _unfinished(target) as new:
         _write_networks(new, found, content)
         (new / "attributions.csv").write_text(attributions(shards.rows), newline="")
@@ -120,7 +123,7 @@ def _unfinished(target: Path) -> Iterator[Path]:
             shutil.rmtree(new, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"{target}: the model cannot be written ({error}). Make room there; the same command resumes."
+            f"{target}: the model cannot be written ({error}). Free disk space; the same command resumes."
         ) from error
 
 
@@ -128,14 +131,14 @@ def _all_phases(curriculum: Curriculum, runs: Path) -> dict[str, FinishedPhase]:
     finished = RunDirectory(runs, name=curriculum.name).phases()
     if missing := [name for name in curriculum.phases if name not in finished]:
         raise CheckpointError(
-            f"{runs / curriculum.name}: {', '.join(missing)} not finished, and a model is made of whole "
-            "curricula. Train it to its end."
+            f"{runs / curriculum.name}: got unfinished phases ({', '.join(missing)}); expected all phases to "
+            "be finished. Train them first."
         )
     return finished
 
 
 def _is_of(target: Path, content: ModelFile) -> bool:
-    """Whether a whole model, evaluation and card included, stands there of the same networks and data."""
+    """Return whether a complete model folder has the same networks and data."""
     try:
         known = read_model(target)
         if missing_files(target):
@@ -147,16 +150,16 @@ def _is_of(target: Path, content: ModelFile) -> bool:
 
 def _write_networks(folder: Path, found: Sequence[Trained], content: ModelFile) -> None:
     (folder / FILE_NAME).write_text(content.model_dump_json(indent=1, exclude_none=True) + "\n")
-    for one in found:
-        place = folder / content.networks[one.role].file
-        layout = layout_of(one.declared)
+    for trained in found:
+        place = folder / content.networks[trained.role].file
+        layout = layout_of(trained.declared)
         match layout:
             case "transformers":
-                _, network = one.open(device=torch.device("cpu"))
+                _, network = trained.open(device=torch.device("cpu"))
                 assert isinstance(network, Segformer)
                 save_pretrained(network, place, labels=CLASSES)
             case "file":
-                with checked_weights(one.place) as here:
+                with checked_weights(trained.place) as here:
                     shutil.copyfile(here, place)
             case _:
                 assert_never(layout)
@@ -165,7 +168,7 @@ def _write_networks(folder: Path, found: Sequence[Trained], content: ModelFile) 
 def _evaluate(
     folder: Path, *, shards: DataSet, device: torch.device, watch: Callable[[int, int], None]
 ) -> Evaluation:
-    """Measures the folder and writes the figures into it, without the places of this machine."""
+    """Evaluate the model folder and write the evaluation into it, without paths of this machine."""
     chain = Chain.open(folder, device=device)
     checkpoints = {
         name: {**facts, "checkpoint": Path(facts["checkpoint"]).name}
@@ -183,7 +186,7 @@ def _evaluate(
 
 
 def _write_sums(folder: Path) -> None:
-    """The sums of every other file, as ``sha256sum --check`` reads them."""
+    """Write the SHA-256 sums of all other files, in the format of ``sha256sum --check``."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / SUMS)
     lines = [f"{storage.sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     (folder / SUMS).write_text("".join(lines))

@@ -1,1 +1,1 @@
-"""Sweeps over the addresses of a curriculum."""
+"""Sweeps: hyperparameter search over the values of a curriculum."""

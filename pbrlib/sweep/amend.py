@@ -1,4 +1,4 @@
-"""Writes values into a curriculum's file by their addresses and keeps its comments and layout."""
+"""Writes values into the file of a curriculum by address, and keeps its comments and layout."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from pbrlib.sweep.search import Params, overrides_of
 
 
 def amend(file: Path, params: Params, *, origin: str) -> dict[str, tuple[Any, Any]]:
-    """Write values into a curriculum, each below a comment with the value before it and the origin.
+    """Write values into a curriculum, each with a comment about its old value and origin.
 
     Args:
-        file: The curriculum. A flow mapping that is broken over lines comes out on one.
+        file: The curriculum. A flow mapping over several lines is written on one line.
         params: Address -> value.
-        origin: One line that says where the values come from.
+        origin: The origin of the values, in one line.
 
     Returns:
-        The addresses that changed, each with its old value (None where there was none) and its new one.
+        The changed addresses, each with its old value (None if there was none) and its new value.
 
     Raises:
-        ConfigError: The curriculum would not be valid with them, or it shares parts by anchors so that a
-            value has no place of its own. The file is unchanged then.
+        ConfigError: The curriculum is not valid with the values, or a value is shared by an anchor. The file
+            is not changed.
     """
     # The file is first read with size limits, so that nested aliases cannot exhaust memory in the round trip.
     wanted = load_curriculum(file, overrides=overrides_of(params))
@@ -54,7 +54,7 @@ def amend(file: Path, params: Params, *, origin: str) -> dict[str, tuple[Any, An
 
 
 def _round_trip() -> YAML:
-    """A reader and writer under which every curriculum that ships comes out as it went in."""
+    """Return a YAML reader and writer that preserves the layout of the curricula in ``configs``."""
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 10**6
@@ -63,7 +63,7 @@ def _round_trip() -> YAML:
 
 
 def _put(document: CommentedMap, address: str, value: Any, *, note: str) -> None:
-    """Set a value, with its comment above the line that it stands in: flow mappings hold no comments."""
+    """Set a value, with a comment above its line, since comments cannot be inside of flow mappings."""
     *above, last = address.split(".")
     node, line = document, (document, last, 0)
     for depth, part in enumerate(above):
@@ -73,7 +73,7 @@ def _put(document: CommentedMap, address: str, value: Any, *, note: str) -> None
             _insert(node, part, _flow({}))
         elif not isinstance(node[part], CommentedMap):
             _require_number(node[part], ".".join(above[: depth + 1]))
-            if last == "weight":  # a bare number is short for a weight
+            if last == "weight":  # a number is short for a weight
                 node[part] = value
                 _comment(*line, note=note)
                 return
@@ -91,11 +91,11 @@ def _put(document: CommentedMap, address: str, value: Any, *, note: str) -> None
 def _require_number(value: Any, address: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         kind = "a list" if isinstance(value, list) else repr(value)
-        raise ConfigError(f"{address}: got {kind}, which has no addresses. Set it by hand.")
+        raise ConfigError(f"{address}: got {kind}; expected a mapping or a number. Set it by hand.")
 
 
 def _insert(node: CommentedMap, key: str, value: Any) -> None:
-    """Add an entry: in a block before the last one, whose end a comment may follow."""
+    """Insert an entry; in a block, before the last entry, which may be followed by a comment."""
     node.insert(len(node) if node.fa.flow_style() else max(len(node) - 1, 0), key, value)
 
 
@@ -110,7 +110,7 @@ def _comment(node: CommentedMap, key: str, depth: int, *, note: str) -> None:
 
 
 def _check(text: str, wanted: Curriculum, *, file: Path, params: Params) -> None:
-    """Raise ConfigError unless a text is the wanted curriculum: anchors share values between addresses."""
+    """Raise ConfigError unless a text is the expected curriculum; values shared by anchors would differ."""
     beside = file.with_name(f".{file.name}.amended.yaml")
     beside.write_text(text, encoding="utf-8")
     try:
@@ -122,8 +122,8 @@ def _check(text: str, wanted: Curriculum, *, file: Path, params: Params) -> None
     if not same:
         values = "\n  ".join(overrides_of(params))
         raise ConfigError(
-            f"{file}: got parts that are shared by anchors; expected a place for each of these. Write them "
-            f"by hand:\n  {values}"
+            f"{file}: got values that are shared by anchors; expected a separate value for each address. "
+            f"Write these by hand:\n  {values}"
         )
 
 

@@ -1,4 +1,4 @@
-"""The order of a sweep's configurations, and how a table shows them."""
+"""Ranks the configurations of a sweep, and formats them for tables."""
 
 from __future__ import annotations
 
@@ -20,57 +20,74 @@ if TYPE_CHECKING:
 
 
 def ranked(study: SweepStudy) -> list[Configuration]:
-    """Every configuration, the best first: finished ones by their means, then stopped, running, failed ones.
+    """Return all configurations: the finished ones, the best first, then stopped, running and failed ones.
 
-    With several objectives those that no other beats in all of them come first.
+    With several objectives, the Pareto front comes first.
     """
-    finished = [one for one in study.configurations() if one.state == "finished"]
+    finished = [
+        configuration for configuration in study.configurations() if configuration.state == "finished"
+    ]
     order = ("stopped", "running", "failed")
-    rest = [one for state in order for one in study.configurations() if one.state == state]
-    first = sorted(finished, key=lambda one: score(study, one), reverse=True)
-    front = {one.number for one in front_of(study)}
-    return [*sorted(first, key=lambda one: one.number not in front), *rest]
+    rest = [
+        configuration
+        for state in order
+        for configuration in study.configurations()
+        if configuration.state == state
+    ]
+    first = sorted(finished, key=lambda configuration: score(study, configuration), reverse=True)
+    front = {configuration.number for configuration in front_of(study)}
+    return [*sorted(first, key=lambda configuration: configuration.number not in front), *rest]
 
 
 def front_of(study: SweepStudy) -> list[Configuration]:
-    """The finished configurations that none beats: the best, or of several objectives a Pareto front."""
-    finished = [one for one in study.configurations() if one.state == "finished"]
+    """Return the best finished configuration; with several objectives, the Pareto front."""
+    finished = [
+        configuration for configuration in study.configurations() if configuration.state == "finished"
+    ]
     if len(study.spec.objectives) == 1:
-        return sorted(finished, key=lambda one: score(study, one), reverse=True)[:1]
-    return [one for one in finished if not any(_beats(study, other, one) for other in finished)]
+        return sorted(finished, key=lambda configuration: score(study, configuration), reverse=True)[:1]
+    return [
+        configuration
+        for configuration in finished
+        if not any(_beats(study, other, configuration) for other in finished)
+    ]
 
 
 def about_front(study: SweepStudy) -> str:
-    """Which places are the front, in a sentence; empty with one objective."""
+    """Return a sentence about the places on the Pareto front; empty with one objective."""
     if len(study.spec.objectives) == 1 or not (front := front_of(study)):
         return ""
     places = "Place 1 is" if len(front) == 1 else f"Places 1 to {len(front)} are"
-    return f"{places} the front: nothing is better in one objective and no worse in the others."
+    return (
+        f"{places} on the Pareto front: no other trial is better in one objective and as good in the others."
+    )
 
 
-def score(study: SweepStudy, one: Configuration, objective: int = 0) -> float:
-    """The mean of one objective over the repeats; larger is better."""
-    mean = student_interval(one.values(objective)).mean
+def score(study: SweepStudy, configuration: Configuration, objective: int = 0) -> float:
+    """Return the mean of one objective over the repeats, with its sign changed if it is minimised."""
+    mean = student_interval(configuration.values(objective)).mean
     return mean if study.spec.objectives[objective].mode == "max" else -mean
 
 
 def chosen(study: SweepStudy, *, number: int | None) -> Configuration:
-    """A finished configuration by its number, or the best; raises ConfigError where there is none."""
-    finished = [one for one in ranked(study) if one.state == "finished"]
+    """Return a finished configuration by its number, or the best; raises ConfigError if there is none."""
+    finished = [configuration for configuration in ranked(study) if configuration.state == "finished"]
     if not finished:
-        raise ConfigError(f"{study.folder}: no trial is finished. Run pbr tune again; it goes on.")
+        raise ConfigError(
+            f"{study.folder}: got no finished trial; expected at least one. Run pbr tune again to resume."
+        )
     if number is None:
         return finished[0]
-    for one in finished:
-        if one.number == number:
-            return one
-    known = [str(one.number) for one in finished]
-    raise ConfigError(f"--trial {number}: no finished trial has this number. {suggestion(number, known)}")
+    for configuration in finished:
+        if configuration.number == number:
+            return configuration
+    known = [str(configuration.number) for configuration in finished]
+    raise ConfigError(f"--trial: got {number}; expected a finished trial. {suggestion(number, known)}")
 
 
-def figure(study: SweepStudy, one: Configuration, objective: int) -> str:
-    """``0.512 (0.49 to 0.53)``: the mean, and its 95 % interval where there are several repeats."""
-    values = one.values(objective)
+def figure(study: SweepStudy, configuration: Configuration, objective: int) -> str:
+    """Format the mean of an objective, with its 95 % interval if there are several repeats."""
+    values = configuration.values(objective)
     if not values:
         return ""
     interval = student_interval(values)
@@ -79,41 +96,42 @@ def figure(study: SweepStudy, one: Configuration, objective: int) -> str:
     return f"{interval.mean:.4g} ({interval.low:.4g} to {interval.high:.4g})"
 
 
-def origin(study: SweepStudy, one: Configuration, *, sweep: Path) -> str:
+def origin(study: SweepStudy, configuration: Configuration, *, sweep: Path) -> str:
     """Describe the origin of the values in one line."""
     figures = ", ".join(
-        f"{each.metric} {figure(study, one, place)}" for place, each in enumerate(study.spec.objectives)
+        f"{each.metric} {figure(study, configuration, place)}"
+        for place, each in enumerate(study.spec.objectives)
     )
-    seeds = f" over {len(one.outcomes)} seeds" if len(one.outcomes) > 1 else ""
+    seeds = f" over {len(configuration.outcomes)} seeds" if len(configuration.outcomes) > 1 else ""
     among = f" with {' '.join(study.overrides)}" if study.overrides else ""
-    return f"{study.study.study_name}, trial {one.label} of {sweep.name}{among}: {figures}{seeds}"
+    return f"{study.study.study_name}, trial {configuration.label} of {sweep.name}{among}: {figures}{seeds}"
 
 
 def shortened(study: SweepStudy, file: Path) -> str:
-    """Return a warning where a sweep trained fewer epochs than a curriculum, else nothing."""
+    """Return a warning if a sweep trained fewer epochs than a curriculum, else an empty string."""
     phase = load_curriculum(file).phases.get(study.spec.phase)
     if phase is None or study.epochs is None or study.epochs >= phase.epochs:
         return ""
     return (
-        f"the sweep trained {study.spec.phase} for {study.epochs} epochs, and {file} trains it for "
-        f"{phase.epochs}: what is best after few epochs need not be best after many. Repeat the best few "
-        "trials as a grid at full length."
+        f"the sweep trained {study.spec.phase} for {study.epochs} epochs, but {file} trains it for "
+        f"{phase.epochs}, and the ranking may change with more epochs. Repeat the best trials as a grid at "
+        "full length."
     )
 
 
 def differing(params: Params, search: Search) -> dict[str, Any]:
-    """Return the values that differ from the curriculum's."""
+    """Return the values that differ from those of the curriculum."""
     declared = plain(search.curriculum)
     return {address: value for address, value in params.items() if _at(declared, address) != value}
 
 
 def title_of(search: Search) -> str:
-    """``s1_focal_gamma: segformer/S1``."""
+    """Return the title of a sweep, such as ``s1_focal_gamma: segformer/S1``."""
     return f"{search.name}: {search.curriculum.name}/{search.spec.phase}"
 
 
 def short_addresses(addresses: Sequence[str]) -> dict[str, str]:
-    """Addresses without the parts that all of them begin with, for headings."""
+    """Return the addresses without their common first parts, for headings."""
     split = [address.split(".") for address in addresses]
     common = 0
     while all(len(parts) > common + 1 and parts[common] == split[0][common] for parts in split):
@@ -121,22 +139,22 @@ def short_addresses(addresses: Sequence[str]) -> dict[str, str]:
     return {address: ".".join(parts[common:]) for address, parts in zip(addresses, split, strict=True)}
 
 
-def cells(study: SweepStudy, one: Configuration) -> list[str]:
-    """A row of the table behind its place: trial, objectives, values, state."""
-    values = [_text(one.params.get(address, "")) for address in study.spec.space]
-    state = f"failed: {one.reason}" if one.state == "failed" else one.state
-    figures = [figure(study, one, place) for place in range(len(study.spec.objectives))]
-    return [one.label, *figures, *values, state]
+def cells(study: SweepStudy, configuration: Configuration) -> list[str]:
+    """Return the cells of a table row: trial, objectives, values, state."""
+    values = [_text(configuration.params.get(address, "")) for address in study.spec.space]
+    state = f"failed: {configuration.reason}" if configuration.state == "failed" else configuration.state
+    figures = [figure(study, configuration, place) for place in range(len(study.spec.objectives))]
+    return [configuration.label, *figures, *values, state]
 
 
 def headings(study: SweepStudy) -> list[str]:
-    """Of :func:`cells`."""
+    """Return the headings for :func:`cells`."""
     names = short_addresses(list(study.spec.space))
     return ["trial", *(each.metric for each in study.spec.objectives), *names.values(), "state"]
 
 
 def table(study: SweepStudy, *, title: str) -> Table:
-    """The ranked table for a terminal."""
+    """Build the ranked table for the terminal."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -145,9 +163,9 @@ def table(study: SweepStudy, *, title: str) -> Table:
     )
     for heading in ["place", *headings(study)]:
         shown.add_column(heading, overflow="fold")
-    for place, one in enumerate(ranked(study), start=1):
-        mark = str(place) if one.state == "finished" else ""
-        shown.add_row(mark, *(escape(cell) for cell in cells(study, one)))
+    for place, configuration in enumerate(ranked(study), start=1):
+        mark = str(place) if configuration.state == "finished" else ""
+        shown.add_row(mark, *(escape(cell) for cell in cells(study, configuration)))
     return shown
 
 

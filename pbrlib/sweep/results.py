@@ -1,4 +1,4 @@
-"""The files that a sweep leaves: all trials as data, the best as overrides, and one HTML page."""
+"""Writes the results of a sweep: all trials as data, the best as overrides, and one HTML page."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ BEST, TRIALS = "best.yaml", "trials.json"
 def write_results(study: SweepStudy, search: Search) -> list[Path]:
     """Write all trials, the report and, once a trial is finished, ``best.yaml``; return the paths."""
     order = ranked(study)
-    storage.write_atomic(study.folder / TRIALS, json.dumps([asdict(one) for one in order], indent=1))
+    storage.write_atomic(
+        study.folder / TRIALS, json.dumps([asdict(configuration) for configuration in order], indent=1)
+    )
     written = [study.folder / TRIALS]
     if order and order[0].state == "finished":
         best = differing(order[0].params, search)
         head = [f"# {origin(study, order[0], sweep=study.folder)}"]
         head.append(f"# pbr tune apply {study.folder} --to {search.curriculum_file}")
         body = (
-            yaml.safe_dump(best, sort_keys=False) if best else "{}  # the curriculum as it is was the best\n"
+            yaml.safe_dump(best, sort_keys=False) if best else "{}  # the unchanged curriculum is the best\n"
         )
         storage.write_atomic(study.folder / BEST, "\n".join([*head, body]))
         written.append(study.folder / BEST)

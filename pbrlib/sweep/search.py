@@ -13,7 +13,7 @@ from pbrlib.curriculum.spec import Curriculum
 from pbrlib.spec import Spec
 
 Value: TypeAlias = bool | int | float | str | None
-"""A value of an address; a mapping is set value by value, each by its own address."""
+"""A value at an address; each value of a mapping has its own address."""
 
 Params: TypeAlias = Mapping[str, Value]
 """One configuration of a sweep: address -> value."""
@@ -30,15 +30,15 @@ class _Range(Spec):
     @model_validator(mode="after")
     def _is_a_range(self) -> _Range:
         if not self.low < self.high:
-            raise ValueError(f"{self.low:g} to {self.high:g} is no range. Give low < high.")
+            raise ValueError(f"got {self.low:g} to {self.high:g}; expected low < high. Swap the values.")
         return self
 
     def ends(self) -> tuple[Value, ...]:
-        """The values at which a range is checked."""
+        """Return the values of the range that are checked before the sweep: both ends."""
         return (self.low, self.high)
 
-    def holds(self, value: object) -> bool:
-        """Whether a value may be drawn."""
+    def contains(self, value: object) -> bool:
+        """Return whether a value is in the distribution."""
         return _is_number(value) and self.low <= value <= self.high
 
 
@@ -66,12 +66,14 @@ class QUniformSpec(_Range):
         steps = (self.high - self.low) / self.step
         if abs(steps - round(steps)) > 1e-6:
             reached = self.low + math.floor(steps) * self.step
-            raise ValueError(f"steps of {self.step:g} do not reach {self.high:g}. Give high: {reached:g}.")
+            raise ValueError(
+                f"got high: {self.high:g}; expected low plus a multiple of {self.step:g}. Set {reached:g}."
+            )
         return self
 
-    def holds(self, value: object) -> bool:
-        """Whether a value may be drawn."""
-        return super().holds(value) and _is_number(value) and self._is_on_a_step(value)
+    def contains(self, value: object) -> bool:
+        """Return whether a value is in the distribution."""
+        return super().contains(value) and _is_number(value) and self._is_on_a_step(value)
 
     def _is_on_a_step(self, value: float) -> bool:
         steps = (value - self.low) / self.step
@@ -88,15 +90,15 @@ class RandIntSpec(Spec):
     @model_validator(mode="after")
     def _is_a_range(self) -> RandIntSpec:
         if not self.low < self.high:
-            raise ValueError(f"{self.low} to {self.high} is no range. Give low < high.")
+            raise ValueError(f"got {self.low} to {self.high}; expected low < high. Swap the values.")
         return self
 
     def ends(self) -> tuple[Value, ...]:
-        """The values at which a range is checked."""
+        """Return the values of the range that are checked before the sweep: both ends."""
         return (self.low, self.high)
 
-    def holds(self, value: object) -> bool:
-        """Whether a value may be drawn."""
+    def contains(self, value: object) -> bool:
+        """Return whether a value is in the distribution."""
         return _is_number(value) and isinstance(value, int) and self.low <= value <= self.high
 
 
@@ -106,16 +108,18 @@ class _Listed(Spec):
     @model_validator(mode="after")
     def _each_once(self) -> _Listed:
         if len(set(map(repr, self.values))) < len(self.values):
-            raise ValueError("a value stands twice. Keep one.")
+            raise ValueError("got a value twice; expected different values. Remove one.")
         return self
 
     def ends(self) -> tuple[Value, ...]:
-        """All values: each is checked."""
+        """Return the values that are checked before the sweep: all of them."""
         return tuple(self.values)
 
-    def holds(self, value: object) -> bool:
-        """Whether a value may be drawn."""
-        return any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in self.values)
+    def contains(self, value: object) -> bool:
+        """Return whether a value is in the distribution."""
+        return any(
+            value == known and isinstance(value, bool) == isinstance(known, bool) for known in self.values
+        )
 
 
 class ChoiceSpec(_Listed):
@@ -125,7 +129,7 @@ class ChoiceSpec(_Listed):
 
 
 class GridSpec(_Listed):
-    """Every one of ``values``: the grid sampler visits the product of all addresses."""
+    """All ``values``, for the grid sampler, which tries every combination of all addresses."""
 
     kind: Literal["grid"]
 
@@ -143,7 +147,7 @@ class RandomSamplerSpec(Spec):
 
 
 class GridSamplerSpec(Spec):
-    """Every configuration of the grid, in its order."""
+    """Grid search: every configuration of the grid, in order."""
 
     kind: Literal["grid"]
 
@@ -178,8 +182,8 @@ class AshaSpec(Spec):
     """Asynchronous successive halving (Li et al. 2020), by Optuna's pruner, on the first objective.
 
     Attributes:
-        grace: Validations that every trial may see.
-        reduction: Of the trials at a rung one in so many goes on; the next rung is that much further.
+        grace: Number of validations before a trial can be stopped.
+        reduction: At each rung, one of this many trials continues; the next rung is later by this factor.
     """
 
     grace: int = Field(default=1, ge=1)
@@ -190,8 +194,8 @@ class LimitsSpec(Spec):
     """The budget of a sweep.
 
     Attributes:
-        hours: After so long no trial goes on; the same command resumes. None is without end.
-        parallel: Trials at once; fewer where the cluster has less room. None is as many as there is room for.
+        hours: Hours after which all trials are stopped; the same command resumes them. None is unlimited.
+        parallel: Maximum number of parallel trials; None is limited only by the resources of the cluster.
     """
 
     hours: PositiveFloat | None = None
@@ -202,16 +206,16 @@ class SearchSpec(Spec):
     """One sweep over one phase.
 
     Attributes:
-        curriculum: Its file, from the folder of the search file on.
-        phase: The one that is trained, from the donors that it names.
-        space: Address in the curriculum -> where its values come from.
-        objectives: One, or several for a front of them.
-        sampler: Who proposes configurations.
-        asha: Stops the worse trials early; None lets all go on to their end.
-        num_trials: Configurations; None is the whole grid, for the grid sampler alone.
-        repeats: Seeds that each configuration is trained with; the mean over them ranks.
-        seed: Of the sampler. The networks have the seed of the curriculum and those after it.
-        limits: Time and trials at once.
+        curriculum: File of the curriculum, relative to the search file.
+        phase: The phase that is trained, with its donors.
+        space: Address in the curriculum -> distribution of its values.
+        objectives: The metrics to optimise; several give a Pareto front.
+        sampler: The algorithm that proposes configurations.
+        asha: Stops bad trials early; None disables this.
+        num_trials: Number of configurations; None is the full grid, for the grid sampler only.
+        repeats: Number of seeds per configuration; configurations are ranked by the mean over seeds.
+        seed: Seed of the sampler. The repeats use the seed of the curriculum and the following ones.
+        limits: Time and number of parallel trials.
     """
 
     curriculum: str
@@ -226,13 +230,13 @@ class SearchSpec(Spec):
     limits: LimitsSpec = LimitsSpec()
 
     def grid(self) -> list[Params]:
-        """All configurations of a space that is listed whole, the last address turning fastest."""
-        listed = {name: one.values for name, one in self.space.items() if isinstance(one, GridSpec)}
+        """Return all configurations of the grid; the values of the last address change fastest."""
+        listed = {name: spec.values for name, spec in self.space.items() if isinstance(spec, GridSpec)}
         return [dict(zip(listed, values, strict=True)) for values in itertools.product(*listed.values())]
 
     def corners(self) -> Iterator[Params]:
-        """Configurations in which every address takes each of its ends or values at least once."""
-        ends = {name: one.ends() for name, one in self.space.items()}
+        """Yield configurations in which every address has each of its ends or values at least once."""
+        ends = {name: distribution.ends() for name, distribution in self.space.items()}
         for number in range(max(map(len, ends.values()))):
             yield {name: values[min(number, len(values) - 1)] for name, values in ends.items()}
 
@@ -243,7 +247,7 @@ class SearchSpec(Spec):
 
 
 def overrides_of(params: Params) -> list[str]:
-    """A configuration as ``--set`` takes it."""
+    """Return a configuration as arguments of ``--set``."""
     import yaml
 
     return [f"{address}={_scalar(yaml.safe_dump(value))}" for address, value in params.items()]
@@ -254,6 +258,6 @@ def _scalar(text: str) -> str:
 
 
 def without_gates(curriculum: Curriculum) -> Curriculum:
-    """A sweep compares trials with each other; whether one passes a gate is for the run that follows."""
+    """Return the curriculum without gates, since a sweep compares its trials with each other instead."""
     phases = {name: phase.model_copy(update={"gate": None}) for name, phase in curriculum.phases.items()}
     return curriculum.model_copy(update={"phases": phases})

@@ -1,4 +1,4 @@
-"""Search files to sweeps that can run; everything that is wrong with one is listed at once."""
+"""Loads search files and checks them; all mistakes of a file are reported at once."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from pbrlib.data.shards.index import IndexRow
 
 _NOT_SEARCHED = {
-    "name": "it names the run, and no network depends on it",
-    "seed": "the best seed is luck. Leave it out, and write repeats: 3 to see how much a seed moves",
-    "task.kind": "the objective would measure another thing in each trial",
+    "name": "it only names the run",
+    "seed": "the best seed is chance. Remove it, and set repeats: 3 to measure the effect of the seed",
+    "task.kind": "each trial would have another objective",
     "task.merge": "it changes which classes the objective counts, so trials could not be compared",
 }
-"""Addresses that no sweep may vary, and why."""
+"""Addresses that a sweep must not vary, with the reason."""
 
 _NOT_OF_A_PHASE = {
     "select": "it changes which checkpoint is measured, so trials could not be compared",
-    "gate": "a gate judges a phase and changes nothing of it",
+    "gate": "a gate does not change the training of the phase",
 }
 
 
@@ -37,8 +37,7 @@ _NOT_OF_A_PHASE = {
 class Search:
     """A search file with the curriculum that it varies.
 
-    ``overrides`` change the curriculum of every trial, beside what is searched; its sources are then
-    ``renamed``.
+    ``overrides`` change the curriculum of every trial. Then its sources are ``renamed``.
     """
 
     name: str
@@ -50,7 +49,7 @@ class Search:
     renamed: Mapping[str, str] = field(default_factory=dict)
 
     def trial(self, params: Params, *, repeat: int = 0) -> Curriculum:
-        """The curriculum of one trial; the seed is the curriculum's own plus the number of the repeat."""
+        """Return the curriculum of one trial; the number of the repeat is added to its seed."""
         seed = f"seed={self.curriculum.seed + repeat}"
         overrides = [*self.overrides, *overrides_of(params), seed]
         return rename_sources(load_curriculum(self.curriculum_file, overrides=overrides), self.renamed)
@@ -59,21 +58,28 @@ class Search:
 def load_search(
     file: Path, *, overrides: Sequence[str] = (), renamed: Mapping[str, str] | None = None
 ) -> Search:
-    """Reads a search file and the curriculum it names.
+    """Load a search file and its curriculum.
 
     Args:
         file: The search file.
-        overrides: Of the curriculum, as ``--set`` takes them.
-        renamed: Sources of the curriculum, and those of the data that feed them.
+        overrides: Overrides of the curriculum, as in ``--set``.
+        renamed: Source in the curriculum -> source in the data.
 
     Raises:
-        ConfigError: Every mistake of either.
+        ConfigError: Lists every mistake of both files.
     """
     spec = load_spec(file, SearchSpec)
     curriculum_file = file.parent / spec.curriculum
     if not curriculum_file.is_file():
         raise_mistakes(
-            str(file), [Mistake("curriculum", f"there is no file {curriculum_file}. Name one from here.")]
+            str(file),
+            [
+                Mistake(
+                    "curriculum",
+                    f"got {curriculum_file}, which does not exist; expected a curriculum. Set its path "
+                    "relative to the search file.",
+                )
+            ],
         )
     curriculum = load_curriculum(curriculum_file, overrides=overrides)
     if renamed:
@@ -85,7 +91,7 @@ def load_search(
 
 
 def check_search(search: Search, *, runtime: RuntimeSpec, rows: Sequence[IndexRow]) -> None:
-    """Refuses a sweep in which some configuration could not run on these shards and workers."""
+    """Raise ConfigError if a configuration of the sweep cannot run with this data and runtime."""
     from pbrlib.curriculum.check.curriculum import check
 
     for params in search.spec.corners():
@@ -94,24 +100,25 @@ def check_search(search: Search, *, runtime: RuntimeSpec, rows: Sequence[IndexRo
 
 
 def present_values(search: Search) -> Params | None:
-    """Return what the curriculum has at the addresses; None where its space does not hold all of it."""
+    """Return the curriculum's own values at the addresses; None if one is not in its distribution."""
     declared, found = plain(search.curriculum), dict[str, Value]()
     for address, distribution in search.spec.space.items():
         value: Any = declared
         for part in address.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
-        if isinstance(value, Mapping):  # a bare number is short for a weight
+        if isinstance(value, Mapping):  # a number is short for a weight
             value = value.get("weight")
-        if not distribution.holds(value):
+        if not distribution.contains(value):
             return None
         found[address] = value
     return found
 
 
 def _renamed(spec: SearchSpec, renamed: Mapping[str, str]) -> SearchSpec:
-    """The search with the sources of its objectives renamed; its space has the addresses of the file."""
+    """Return the search with the sources in its objectives renamed; its space is unchanged."""
     objectives = (
-        one.model_copy(update={"metric": rename_in_metric(one.metric, renamed)}) for one in spec.objectives
+        objective.model_copy(update={"metric": rename_in_metric(objective.metric, renamed)})
+        for objective in spec.objectives
     )
     return spec.model_copy(update={"objectives": tuple(objectives)})
 
@@ -121,7 +128,8 @@ def _mistakes(search: Search) -> Iterator[Mistake]:
     if spec.phase not in curriculum.phases:
         yield Mistake(
             "phase",
-            f"{curriculum.name} has no phase {spec.phase!r}. {suggestion(spec.phase, curriculum.phases)}",
+            f"got {spec.phase!r}; expected a phase of {curriculum.name}. "
+            f"{suggestion(spec.phase, curriculum.phases)}",
         )
         return
     yield from _settings(spec)
@@ -129,7 +137,7 @@ def _mistakes(search: Search) -> Iterator[Mistake]:
         yield from _objective(f"objectives.{number}.metric", objective.metric, curriculum)
     named = [objective.metric for objective in spec.objectives]
     if len(set(named)) < len(named):
-        yield Mistake("objectives", "a metric stands twice. Keep one.")
+        yield Mistake("objectives", "got a metric twice; expected different metrics. Remove one.")
     refused = [mistake for address in spec.space for mistake in _address(address, spec)]
     yield from refused
     if not refused:
@@ -137,37 +145,49 @@ def _mistakes(search: Search) -> Iterator[Mistake]:
 
 
 def _settings(spec: SearchSpec) -> Iterator[Mistake]:
-    grids = [address for address, one in spec.space.items() if isinstance(one, GridSpec)]
+    grids = [address for address, values in spec.space.items() if isinstance(values, GridSpec)]
     if spec.sampler.kind == "grid":
         for address in (address for address in spec.space if address not in grids):
             kind = spec.space[address].kind
             yield Mistake(
-                f"space.{address}", f"{kind} has no grid. List the values, {{kind: grid, values: [...]}}."
+                f"space.{address}",
+                f"got kind: {kind}; expected kind: grid for the grid sampler. "
+                "Write {kind: grid, values: [...]}.",
             )
         if (
             spec.num_trials is not None
-            and spec.num_trials > (whole := len(spec.grid()))
+            and spec.num_trials > (num_points := len(spec.grid()))
             and len(grids) == len(spec.space)
         ):
-            yield Mistake("num_trials", f"{spec.num_trials} of a grid of {whole}. Leave it out for all.")
+            yield Mistake(
+                "num_trials",
+                f"got {spec.num_trials}; expected at most {num_points}, the size of the grid. "
+                "Remove num_trials.",
+            )
     else:
         for address in grids:
             yield Mistake(
                 f"space.{address}",
-                f"a grid, and the sampler is {spec.sampler.kind}. "
+                f"got kind: grid; expected another kind for the sampler {spec.sampler.kind}. "
                 "Write kind: choice, or sampler: {kind: grid}.",
             )
         if spec.num_trials is None:
-            yield Mistake("num_trials", f"missing. Say how many configurations {spec.sampler.kind} tries.")
+            yield Mistake(
+                "num_trials",
+                f"missing; expected a number for the sampler {spec.sampler.kind}. Set the number of "
+                "configurations.",
+            )
     if spec.asha is not None and len(spec.objectives) > 1:
         yield Mistake(
-            "asha", "stops trials by one objective, and there are several. Leave asha or all but one out."
+            "asha",
+            f"got asha with {len(spec.objectives)} objectives; expected one objective. Remove asha, or all "
+            "objectives but one.",
         )
     if spec.asha is not None and spec.repeats > 1:
         yield Mistake(
             "asha",
-            "would stop some seeds of a configuration and not others, and a mean needs all. Search with asha "
-            "and repeats: 1, then repeat the best few as a grid.",
+            f"got asha with repeats: {spec.repeats}; expected repeats: 1, as a mean needs all seeds. Search "
+            "with repeats: 1, then repeat the best configurations as a grid.",
         )
 
 
@@ -180,12 +200,13 @@ def _objective(address: str, metric: str, curriculum: Curriculum) -> Iterator[Mi
     if parts[0] != "val" or "loss" in parts:
         yield Mistake(
             address,
-            f"{metric!r} is a figure of training: it changes with the weights searched themselves, so the "
-            f"smallest weight would win. Choose a validation metric. {suggestion(metric, names)}",
+            f"got {metric!r}, which depends on the searched loss weights; expected a validation metric. "
+            f"{suggestion(metric, names)}",
         )
         return
     yield Mistake(
-        address, f"{metric!r} is not measured for {curriculum.task.kind}. {suggestion(metric, names)}"
+        address,
+        f"got {metric!r}; expected a metric of {curriculum.task.kind}. {suggestion(metric, names)}",
     )
 
 
@@ -197,14 +218,14 @@ def _address(address: str, spec: SearchSpec) -> Iterator[Mistake]:
     if parts[0] == "phases" and len(parts) > 1 and parts[1] != spec.phase:
         yield Mistake(
             place,
-            f"belongs to phase {parts[1]}, and the sweep trains {spec.phase} alone. Name "
-            f"phases.{spec.phase}..., or make a sweep of {parts[1]}.",
+            f"got an address of phase {parts[1]}; expected one of {spec.phase}, which the sweep trains. Use "
+            f"phases.{spec.phase}..., or set phase: {parts[1]}.",
         )
     elif parts[0] == "phases" and len(parts) > 2 and parts[2] in _NOT_OF_A_PHASE:
         yield Mistake(place, f"cannot be searched: {_NOT_OF_A_PHASE[parts[2]]}.")
     for other in spec.space:
         if other != address and _below(address, other):
-            yield Mistake(place, f"lies within {other}, which is searched too. Keep one of them.")
+            yield Mistake(place, f"got an address within {other}, which is searched too. Remove one of them.")
 
 
 def _below(address: str, root: str) -> bool:
@@ -212,7 +233,7 @@ def _below(address: str, root: str) -> bool:
 
 
 def _values(search: Search) -> Iterator[Mistake]:
-    """Every end and every listed value by itself, so that a mistake names its address."""
+    """Yield the mistakes of every end and every listed value, checked one at a time."""
     for address, distribution in search.spec.space.items():
         for value in distribution.ends():
             try:

@@ -1,4 +1,4 @@
-"""The state of a sweep: an Optuna study in a file of the sweep's folder."""
+"""Keeps the state of a sweep in an Optuna study, in a file of the sweep's folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _BASELINE = "baseline"
 class Outcome:
     """The outcome of one repeat of a configuration.
 
-    ``values`` are the objectives in their order, at the best checkpoint; ``reason`` says why it failed.
+    ``values`` are the objectives at the best checkpoint, in order. ``reason`` is the reason of a failure.
     """
 
     state: Literal["finished", "failed", "stopped"]
@@ -40,9 +40,9 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Configuration:
-    """One point of the search with what became of it; ``outcomes`` by the number of the repeat.
+    """One configuration of the search with its state; ``outcomes`` are by the number of the repeat.
 
-    The baseline has the values of the curriculum as it is.
+    The baseline has the values of the unchanged curriculum.
     """
 
     number: int
@@ -53,24 +53,26 @@ class Configuration:
 
     @property
     def label(self) -> str:
-        """Its number, and whether it is the curriculum as it is."""
+        """The number of the configuration, marked if it is the baseline."""
         return f"{self.number} (baseline)" if self.is_baseline else str(self.number)
 
     @property
     def reason(self) -> str:
         """The reason of a failure; empty without one."""
-        return next((one.reason for one in self.outcomes.values() if one.state == "failed"), "")
+        return next((outcome.reason for outcome in self.outcomes.values() if outcome.state == "failed"), "")
 
     def values(self, objective: int) -> list[float]:
-        """One objective, for each repeat that has it."""
-        return [one.values[objective] for one in self.outcomes.values() if len(one.values) > objective]
+        """Return the values of one objective in the repeats that have it."""
+        return [
+            outcome.values[objective] for outcome in self.outcomes.values() if len(outcome.values) > objective
+        ]
 
 
 class SweepStudy:
-    """Proposes configurations and keeps what became of them; one process writes it.
+    """Proposes configurations and stores their outcomes; only one process may write.
 
-    Opened again it goes on: what is finished stays so, what was running is handed out again. ``overrides``
-    changed the curriculum of every trial, beside what is searched.
+    A reopened study continues: finished trials are kept, and trials that were running are started again.
+    ``overrides`` are the overrides of the curriculum of every trial.
     """
 
     def __init__(
@@ -91,57 +93,64 @@ class SweepStudy:
             study_name=name,
             sampler=_sampler(spec, drawn=0),
             pruner=_pruner(spec),
-            directions=["maximize" if one.mode == "max" else "minimize" for one in spec.objectives],
+            directions=[
+                "maximize" if objective.mode == "max" else "minimize" for objective in spec.objectives
+            ],
             load_if_exists=True,
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self.study.set_metric_names([one.metric for one in spec.objectives])
+            self.study.set_metric_names([objective.metric for objective in spec.objectives])
         waiting: list[Params] = spec.grid() if spec.sampler.kind == "grid" else []
         if baseline is not None and (not waiting or baseline in waiting):
-            waiting = [baseline, *(one for one in waiting if one != baseline)]
+            waiting = [baseline, *(params for params in waiting if params != baseline)]
         for params in waiting[len(self._trials()) :]:
             attributes = {_BASELINE: True} if params == baseline else None
             self.study.enqueue_trial(dict(params), user_attrs=attributes)
 
     @classmethod
     def begin(cls, folder: Path, search: Search, *, about: Mapping[str, str]) -> SweepStudy:
-        """Opens the study of a search, a new one where there is none.
+        """Open the study of a search; create it if it does not exist.
 
         Args:
-            folder: Of the sweep.
-            search: What is searched.
-            about: What else the figures depend on: shards, precision.
+            folder: The folder of the sweep.
+            search: The search.
+            about: Everything else that the results depend on: shards, precision.
 
         Raises:
-            ConfigError: The folder holds another sweep.
+            ConfigError: The folder has another sweep.
         """
-        now = _identity(search, about)
+        current = _identity(search, about)
         path = folder / SWEEP
         if path.exists():
             known = json.loads(path.read_text())
-            if known["identity"] != now["identity"]:
-                differing = [key for key in now["parts"] if now["parts"][key] != known["parts"].get(key)]
+            if known["identity"] != current["identity"]:
+                parts = current["parts"]
+                differing = [key for key in parts if parts[key] != known["parts"].get(key)]
                 raise ConfigError(
-                    f"{folder}: holds a sweep of {known['search']} with other {', '.join(differing)}. "
-                    "Give another --out, or the files as they were; num_trials and limits may change."
+                    f"{folder}: got a sweep of {known['search']} with other {', '.join(differing)}; "
+                    "expected the same sweep, of which only num_trials and limits may change. Give another "
+                    "--out, or the previous files."
                 )
-        storage.write_atomic(path, json.dumps(now, indent=1))
+        storage.write_atomic(path, json.dumps(current, indent=1))
         return cls(
             folder,
             spec=search.spec,
             name=search.name,
             overrides=search.overrides,
             baseline=present_values(search),
-            epochs=now["epochs"],
+            epochs=current["epochs"],
         )
 
     @classmethod
     def open(cls, folder: Path) -> SweepStudy:
-        """An existing sweep; raises ConfigError where there is none."""
+        """Open an existing sweep; raises ConfigError if there is none."""
         path = folder / SWEEP
         if not path.is_file() or not (folder / STUDY).is_file():
-            raise ConfigError(f"{folder}: not the folder of a sweep. Give the --out of a pbr tune.")
+            raise ConfigError(
+                f"{folder}: got a folder without a sweep; expected the folder of a sweep. Give the "
+                "--out of pbr tune."
+            )
         about: dict[str, Any] = json.loads(path.read_text())
         spec = SearchSpec.model_validate(about["spec"])
         return cls(
@@ -153,22 +162,22 @@ class SweepStudy:
         )
 
     def unfinished(self) -> list[Configuration]:
-        """What was handed out and has not ended, the oldest first."""
-        return [one for one in self.configurations() if one.state == "running"]
+        """Return the configurations that were started and have not ended, the oldest first."""
+        return [found for found in self.configurations() if found.state == "running"]
 
     def ask(self) -> Configuration | None:
-        """A new configuration; None when there have been as many as the search wants."""
-        handed = [one for one in self._trials() if one.state != TrialState.WAITING]
-        if len(handed) >= self.spec.size:
+        """Return a new configuration; None if the number of configurations is reached."""
+        started = [trial for trial in self._trials() if trial.state != TrialState.WAITING]
+        if len(started) >= self.spec.size:
             return None
-        # By the number of draws, so that a sweep that was interrupted does not draw the same ones again.
-        self.study.sampler = _sampler(self.spec, drawn=len(handed))
+        # Seeded by the number of draws, so that a resumed sweep does not repeat earlier configurations.
+        self.study.sampler = _sampler(self.spec, drawn=len(started))
         trial = self.study.ask()
-        params = {name: _suggest(trial, name, one) for name, one in self.spec.space.items()}
+        params = {name: _suggest(trial, name, distribution) for name, distribution in self.spec.space.items()}
         return Configuration(trial.number, params, "running", is_baseline=_BASELINE in trial.user_attrs)
 
     def should_stop(self, number: int, *, value: float, validation: int) -> bool:
-        """Notes the first objective after so many validations; whether ASHA stops the trial there."""
+        """Record the first objective of a validation; returns whether ASHA stops the trial."""
         if self.spec.asha is None:
             return False
         trial = Trial(self.study, self._trials()[number]._trial_id)
@@ -177,7 +186,7 @@ class SweepStudy:
         return trial.should_prune()
 
     def end(self, number: int, *, repeat: int, outcome: Outcome) -> Configuration:
-        """Notes how one repeat ended; with the last of them the configuration ends."""
+        """Record the outcome of one repeat; the last repeat ends the configuration."""
         frozen = self._trials()[number]
         Trial(self.study, frozen._trial_id).set_user_attr(f"repeat {repeat}", json.dumps(asdict(outcome)))
         configuration = self.configurations()[number]
@@ -186,14 +195,14 @@ class SweepStudy:
         return self.configurations()[number]
 
     def configurations(self) -> list[Configuration]:
-        """All that were handed out, in their order."""
-        return [_configuration(one) for one in self._trials() if one.state != TrialState.WAITING]
+        """Return all configurations that were started, in order."""
+        return [_configuration(trial) for trial in self._trials() if trial.state != TrialState.WAITING]
 
     def _trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
 
     def _tell(self, configuration: Configuration) -> None:
-        states = {one.state for one in configuration.outcomes.values()}
+        states = {outcome.state for outcome in configuration.outcomes.values()}
         if "failed" in states:
             self.study.tell(configuration.number, state=TrialState.FAIL)
         elif "stopped" in states:

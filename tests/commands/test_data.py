@@ -158,7 +158,7 @@ def test_a_sweep_takes_the_options_and_is_another_with_other_sources(
         return work.search.trial({}).phases["S0"].data
 
     assert opened("generated") == {"generated": 1.0}
-    with pytest.raises(Exception, match="holds a sweep of gamma with other search, curriculum"):
+    with pytest.raises(Exception, match="got a sweep of gamma with other search, curriculum"):
         opened("more")
 
 

@@ -93,7 +93,7 @@ def test_the_gain_is_fitted_on_what_is_not_scored(converted: Path, tree: Path) -
 
 def test_a_pattern_that_matches_nothing_is_refused_with_a_suggestion(tree: Path) -> None:
     indexed = read_index(tree / "index.json")
-    with pytest.raises(DataError, match=f"--only {indexed[0].id[1:]}: .*Did you mean {indexed[0].id}"):
+    with pytest.raises(DataError, match=f"--only: got {indexed[0].id[1:]}; .*Did you mean {indexed[0].id}"):
         choose(indexed, [indexed[0].id[1:]])
 
 

@@ -110,8 +110,8 @@ def test_the_page_of_a_segmentation_holds_everything_and_asks_for_nothing(report
         "libraries.torch",
         "input wait",
         "step 2, val/all/segmentation/miou",
-        "norm of the gradient before clipping",
-        "loss, validation; by source",
+        "gradient norm before clipping",
+        "validation loss by source",
     ):
         assert words in page.text, words
     assert [image[:2] for image in page.images] == [b"\xff\xd8"]

@@ -40,26 +40,35 @@ def test_every_shipped_search_has_a_smoke_twin() -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"phase": "S9"}, "phase: segformer has no phase 'S9'. Known: S0."),
-        ({"objectives": [{"metric": "train/loss", "mode": "min"}]}, "the smallest weight would win"),
+        ({"phase": "S9"}, "phase: got 'S9'; expected a phase of segformer. Known: S0."),
+        (
+            {"objectives": [{"metric": "train/loss", "mode": "min"}]},
+            "which depends on the searched loss weights",
+        ),
         ({"objectives": [{"metric": "val/all/segmentation/mio", "mode": "max"}]}, f"Did you mean `{MIOU}`"),
-        ({"objectives": [{"metric": MIOU, "mode": "max"}] * 2}, "objectives: a metric stands twice"),
-        ({"space": {"seed": {"kind": "randint", "low": 0, "high": 9}}}, "the best seed is luck"),
+        ({"objectives": [{"metric": MIOU, "mode": "max"}] * 2}, "objectives: got a metric twice"),
+        ({"space": {"seed": {"kind": "randint", "low": 0, "high": 9}}}, "the best seed is chance"),
         (
             {"space": {"task.merge": {"kind": "choice", "values": ["a"]}}},
             "which classes the objective counts",
         ),
-        ({"space": {"phases.S1.crop": {"kind": "choice", "values": [64]}}}, "the sweep trains S0 alone"),
+        (
+            {"space": {"phases.S1.crop": {"kind": "choice", "values": [64]}}},
+            "expected one of S0, which the sweep trains",
+        ),
         ({"space": {"phases.S0.select.metric": {"kind": "choice", "values": [MIOU]}}}, "cannot be searched"),
-        ({"space": {GAMMA: UNIFORM, f"{GAMMA}.stone": UNIFORM}}, f"lies within {GAMMA}"),
-        ({"space": {GAMMA: {**UNIFORM, "low": 2.0}}}, "2 to 0.9 is no range. Give low < high."),
-        ({"space": {GAMMA: {**UNIFORM, "kind": "quniform", "step": 0.3}}}, "Give high: 0.7."),
+        ({"space": {GAMMA: UNIFORM, f"{GAMMA}.stone": UNIFORM}}, f"got an address within {GAMMA}"),
+        ({"space": {GAMMA: {**UNIFORM, "low": 2.0}}}, "got 2 to 0.9; expected low < high."),
+        ({"space": {GAMMA: {**UNIFORM, "kind": "quniform", "step": 0.3}}}, "Set 0.7."),
         ({"space": {GAMMA: {**UNIFORM, "low": -1.0}}}, f"space.{GAMMA}: -1.0: phases.S0.loss.focal.gamma"),
         ({"space": {"phases.S0.optimiser.lr": UNIFORM}}, "unknown key"),
         ({"space": {GAMMA: GRID}}, "Write kind: choice, or sampler: {kind: grid}"),
-        ({"sampler": {"kind": "grid"}}, "uniform has no grid"),
-        ({"sampler": {"kind": "grid"}, "space": {GAMMA: GRID}}, "3 of a grid of 2"),
-        ({"num_trials": None}, "Say how many configurations random tries"),
+        ({"sampler": {"kind": "grid"}}, "got kind: uniform; expected kind: grid"),
+        (
+            {"sampler": {"kind": "grid"}, "space": {GAMMA: GRID}},
+            "got 3; expected at most 2, the size of the grid",
+        ),
+        ({"num_trials": None}, "Set the number of configurations."),
         ({"asha": {}, "repeats": 2}, "a mean needs all"),
         (
             {
@@ -69,9 +78,9 @@ def test_every_shipped_search_has_a_smoke_twin() -> None:
                     {"metric": MIOU.replace("miou", "iou/stone"), "mode": "max"},
                 ],
             },
-            "by one objective",
+            "expected one objective",
         ),
-        ({"curriculum": "gone.yaml"}, "there is no file"),
+        ({"curriculum": "gone.yaml"}, "which does not exist"),
         ({"sampler": {"kind": "bayes"}}, "got kind: bayes; expected a known kind"),
     ],
 )

@@ -56,7 +56,7 @@ def test_more_trials_may_be_asked_of_a_sweep_and_other_searches_are_refused(tmp_
         finish(study, 0.5)
     longer, _ = begin(tmp_path, num_trials=4)
     assert longer.ask() is not None
-    with pytest.raises(ConfigError, match="holds a sweep of gamma with other search"):
+    with pytest.raises(ConfigError, match="got a sweep of gamma with other search"):
         begin(tmp_path, space={GAMMA: {"kind": "uniform", "low": 0.5, "high": 3.0}})
 
 
@@ -192,7 +192,7 @@ def test_of_several_objectives_each_has_pictures_and_the_front_is_named(tmp_path
         finish(study, *pair)
     write_results(study, search)
     text = (study.folder / "report.html").read_text()
-    assert text.count('class="plotly-graph-div"') == 6 and "Places 1 to 2 are the front" in text
+    assert text.count('class="plotly-graph-div"') == 6 and "Places 1 to 2 are on the Pareto front" in text
     assert "gamma" in text and GAMMA not in text.split("<h2>", 1)[1], "axes have room for short names alone"
 
 
@@ -206,9 +206,9 @@ def test_optuna_itself_opens_the_study(tmp_path: Path) -> None:
 
 def test_without_a_finished_trial_there_is_no_best(tmp_path: Path) -> None:
     study, _ = begin(tmp_path)
-    with pytest.raises(ConfigError, match="no trial is finished"):
+    with pytest.raises(ConfigError, match="got no finished trial"):
         chosen(study, number=None)
-    with pytest.raises(ConfigError, match="not the folder of a sweep"):
+    with pytest.raises(ConfigError, match="got a folder without a sweep"):
         SweepStudy.open(tmp_path)
 
 
