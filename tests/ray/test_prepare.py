@@ -255,7 +255,7 @@ def test_matsynth_and_skyrim_become_one_set_that_says_what_it_left_out(tmp_path:
     assert {"diffuse", "gloss", "albedo", "relief"} <= set(rows["stone/wall01"].maps)
     assert {"ao", "relief", "mask"} <= set(rows["acg_oak_001"].maps)
     found = {(f["material"], f["check"]): f for f in json.loads(report.read_text())["findings"]}
-    assert "acg_oak_001 to train on" in found["acg_twin_001", "near-duplicate"]["message"]
+    assert "acg_oak_001 for training" in found["acg_twin_001", "near-duplicate"]["message"]
     assert ("ms_oak_001__twin_001", "both splits") in found
     assert any(name == "tc_cup_001" for name, _ in found)
     strict = run(*arguments, "--out", tmp_path / "again", *options, "--strict")
