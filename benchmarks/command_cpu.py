@@ -1,9 +1,9 @@
-"""CPU seconds of commands that need no tensor, from the start of Python to its end.
+"""Measure the CPU seconds of commands that need no tensor, from the start of Python to its end.
 
     python benchmarks/command_cpu.py [--rounds 3]
 
-Each command runs as a process of its own, in a folder with one run that has not begun to train. The last line
-plans a curriculum that is right, for which networks are built on the meta device: it has to import torch.
+Each command runs in a new process, in a folder with one run that has not started to train. The last command
+plans a valid curriculum. It builds networks on the meta device, so it has to import torch.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rich.table import Table
 
 ROOT = Path(__file__).parents[1]
 LIMIT_S = 1.0
-"""What a command that needs no tensor may take."""
+"""The CPU seconds that a command without tensors may take at most."""
 
 ANSWERS = (
     "--help",
@@ -53,13 +53,13 @@ ANSWERS = (
     "score none --index none --materials none",
     "bake none --out out",
 )
-"""Commands that list, or answer that something is not there."""
+"""Commands that print a list, a help text or an error about a missing file."""
 
 COMPUTES = ("plan segformer.yaml",)
 
 
-def prepared(folder: Path) -> None:
-    """The files that the commands name."""
+def write_files(folder: Path) -> None:
+    """Write the files that the commands name."""
     smoke = ROOT / "configs" / "smoke" / "segformer.yaml"
     run = folder / "runs" / "segformer"
     run.mkdir(parents=True)
@@ -69,7 +69,7 @@ def prepared(folder: Path) -> None:
 
 
 def cpu_seconds(arguments: Sequence[str], *, folder: Path) -> float:
-    """User and system time of one command, its children's included."""
+    """Return the user and system time of one command, including its children."""
     process = subprocess.Popen(
         [sys.executable, "-m", "ray_jobs", *arguments],
         cwd=folder,
@@ -82,8 +82,8 @@ def cpu_seconds(arguments: Sequence[str], *, folder: Path) -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def measured(folder: Path, *, rounds: int) -> Iterator[tuple[str, float]]:
-    """Each command with the least of its times."""
+def measure(folder: Path, *, rounds: int) -> Iterator[tuple[str, float]]:
+    """Yield each command with the minimum of its CPU seconds over all rounds."""
     for command in (*ANSWERS, *COMPUTES):
         yield command, min(cpu_seconds(command.split(), folder=folder) for _ in range(rounds))
 
@@ -92,17 +92,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
-    table = Table("pbr ...", f"CPU seconds, the least of {rounds}")
+    table = Table("pbr ...", f"CPU seconds, minimum of {rounds}")
     slow = 0
     with tempfile.TemporaryDirectory(prefix="pbr-") as folder:
-        prepared(Path(folder))
-        for command, seconds in measured(Path(folder), rounds=rounds):
+        write_files(Path(folder))
+        for command, seconds in measure(Path(folder), rounds=rounds):
             over = seconds > LIMIT_S and command not in COMPUTES
             slow += over
             table.add_row(command, f"{seconds:.2f}", style="red" if over else None)
     Console(width=120).print(table)
     if slow:
-        sys.exit(f"{slow} commands took more than {LIMIT_S:g} s, and need no tensor.")
+        sys.exit(f"{slow} commands that need no tensor took more than {LIMIT_S:g} s of CPU.")
 
 
 if __name__ == "__main__":

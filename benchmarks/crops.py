@@ -1,13 +1,13 @@
-"""Cost of one random unaligned 256 px crop of all maps: shards against whole-map PNG files and memcpy.
+"""Compare the cost of a random unaligned 256 px crop: shards, PNG files of complete maps, and memcpy.
 
     python benchmarks/crops.py [--materials DIR] [--pairs 20]
 
-13 channels, 14 bytes a pixel: diffuse 3, albedo 3, normal 3, roughness, metallic, AO (uint8), height
-(uint16). Textures of 1024 px; those of 2048 px are four turned copies of them. Maps that a material lacks
-are made from kindred ones. One thread, files warm in the page cache. Every round draws one crop of one
-texture by every way in turn, in changing order; the pixels are compared outside the clock. PNG is read by
-the fastest decoder at hand, found by a first run. The goals are judged by CPU time, which other work on
-the machine disturbs less.
+A crop has 13 channels with 14 bytes per pixel: diffuse 3, albedo 3, normal 3, roughness, metallic, AO
+(uint8), height (uint16). Textures have 1024 px; those of 2048 px consist of four rotated copies. Maps that
+a material lacks are derived from similar ones. The benchmark uses one thread and files in the page cache.
+Every round reads one crop of one texture in every way, in random order, and compares the pixels outside of
+the measured time. PNG is read by the fastest available decoder, which a first run determines. The goals
+apply to CPU time, which depends less on other load of the machine than wall time.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Crop = dict[str, Stored]
 
 @dataclass(frozen=True)
 class Cost:
-    """Milliseconds of one crop."""
+    """The milliseconds of one crop."""
 
     wall: float
     cpu: float
@@ -55,7 +55,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Way:
-    """One way to a crop: its name and a function of texture number and window."""
+    """One way to read a crop: its name, and a function of texture number and window."""
 
     name: str
     read: Callable[[int, Window], Crop]
@@ -66,7 +66,7 @@ def decode_pillow(data: bytes) -> Stored:
 
 
 def decode_spng(data: bytes) -> Stored:
-    sixteen_bits = data[24] == 16  # in the header; libspng in imagecodecs does not read them
+    sixteen_bits = data[24] == 16  # bit depth in the header; libspng in imagecodecs does not read 16 bits
     return imagecodecs.png_decode(data) if sixteen_bits else imagecodecs.spng_decode(data)
 
 
@@ -78,7 +78,7 @@ DECODERS: dict[str, Callable[[bytes], Stored]] = {
 
 
 def thirteen_channels(material: Material) -> Crop:
-    """The maps of a material, those that it lacks made from kindred ones."""
+    """Return all maps of a material; those that it lacks are derived from similar ones."""
     maps = dict(material.maps)
     maps.setdefault("metallic", np.zeros_like(maps["roughness"]))
     maps.setdefault("ao", maps["roughness"])
@@ -89,7 +89,7 @@ def thirteen_channels(material: Material) -> Crop:
 
 
 def doubled(pixels: Stored) -> Stored:
-    """Four turned copies: 2 x 2 equal ones would repeat within the window of PNG's deflate."""
+    """Return four rotated copies as one picture: PNG's deflate would find the repetition of equal copies."""
     turned = [np.rot90(pixels, turns) for turns in range(4)]
     return np.concatenate([np.concatenate(turned[:2], 1), np.concatenate(turned[2:], 1)], 0)
 
@@ -153,7 +153,7 @@ def best_decoder(root: Path, count: int) -> str:
 
 
 def compare(ways: list[Way], *, count: int, size: int, pairs: int) -> dict[str, list[Cost]]:
-    """Costs of each way, round by round; exits if their pixels differ."""
+    """Return the costs of each way for each round; exit if the pixels differ."""
     rng = random.Random(size)
     times: dict[str, list[Cost]] = {way.name: [] for way in ways}
     for turn in range(pairs + 2):
@@ -166,12 +166,14 @@ def compare(ways: list[Way], *, count: int, size: int, pairs: int) -> dict[str, 
             if turn >= 2:  # the first two rounds open files
                 times[way.name].append(cost)
         if len(sums) != 1:
-            sys.exit(f"{window} of texture {number}: the ways give different pixels")
+            sys.exit(
+                f"crop {window} of texture {number}: got different pixels; expected equal ones from all ways"
+            )
     return times
 
 
 def report(costs: dict[str, list[Cost]], *, size: int) -> None:
-    """Medians and quartiles, and those of the ratio to the shards in the same round."""
+    """Print median and quartiles of each way, and of its ratio to the shards in the same round."""
     print(f"{'way':<27}{'':<5}{'median ms':>10}{'quartiles':>18}{'of shards':>12}{'quartiles':>18}")
     for name in costs:
         for clock in ("wall", "cpu"):
@@ -212,7 +214,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--materials", type=Path, help="folder of 1024 px materials; generated ones otherwise"
+        "--materials", type=Path, help="folder of materials of 1024 px; default: generated materials"
     )
     parser.add_argument("--textures", type=int, default=6)
     parser.add_argument("--pairs", type=int, default=20)

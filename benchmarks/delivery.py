@@ -1,18 +1,19 @@
-"""Delivery of unaligned 256 px crops of 1024 px materials: our stream, whole-map PNG files, a plain loop.
+"""Compare the throughput of unaligned 256 px crops: training's stream, PNG files, a plain loop.
 
     python benchmarks/delivery.py [--materials 12] [--rounds 10] [--quick]
 
-Nine channels of uint8, those that a map task reads: albedo 3, normal 3, roughness, metallic, AO. All ways
-deliver draws of one plan, in its order, in batches of 16:
+Materials have 1024 px and nine channels of uint8, as a map task reads them: albedo 3, normal 3, roughness,
+metallic, AO. All ways deliver the draws of one plan in the same order, in batches of 16:
 
-- stream: the Ray Data execution that training uses, one for all epochs of the phase;
-- PNG files: torch DataLoader, two workers, every map of a draw decoded whole by Pillow and then cropped;
+- stream: the Ray Data execution that training uses, a single one for all epochs of the phase;
+- PNG files: torch DataLoader, two workers, Pillow decodes every map of a draw completely before it is
+  cropped;
 - plain loop: fetch and collate from the same shards in one thread.
 
-Every round runs each way once, in changing order, files warm in the page cache. A way is measured between
-two of its batches, after its start-up and before it runs dry; the start-up is reported apart. CPU is that
-of the whole process tree, Ray's daemons and tasks included for the stream alone. Batches are kept until
-the clock has stopped; then the pixels of equal steps must have equal checksums.
+Every round runs each way once, in random order, with files in the page cache. The measured interval of a
+way lies between two of its batches, after start-up and before the last batches. Start-up is printed
+separately. CPU time is that of the process tree; only for the stream it includes Ray's daemons and tasks.
+Batches are kept until the end of the measurement. The pixels of equal steps must have equal checksums.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ Pixels = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Span:
-    """Steps that a way delivers, and those of them during which it is measured."""
+    """The steps that a way delivers, and the range of steps that is measured."""
 
     steps: range
     measured: range
@@ -63,10 +64,10 @@ class Span:
 
 @dataclass(frozen=True)
 class Extent:
-    """How long everything runs, in steps of 16 crops.
+    """The length of a run of each way, in steps of 16 crops.
 
-    The stream warms up until its pipeline is full, and goes on long enough after it is measured that its
-    tasks work all the while.
+    The stream runs until its pipeline is full before it is measured, and continues after the measurement,
+    so that its tasks are busy during the complete measurement.
     """
 
     steps_per_epoch: int
@@ -94,7 +95,7 @@ QUICK = Extent(
 
 @dataclass(frozen=True)
 class Delivery:
-    """One run of one way: rates of the measured steps, seconds of waiting for every step, checksums."""
+    """The results of a run: rates of the measured steps, waiting time and checksum of every step."""
 
     samples_per_s: float
     cpu_ms_per_sample: float
@@ -104,7 +105,7 @@ class Delivery:
 
 
 class PngCrops(Dataset[Pixels]):
-    """The draws of a plan out of ``ROOT/ID/MAP.png``."""
+    """A dataset of the draws of a plan, read from ``ROOT/ID/MAP.png``."""
 
     def __init__(self, root: Path, shards: ShardSet, plan: DrawPlan, steps: range) -> None:
         draws = plan.table.slice(steps.start * BATCH, len(steps) * BATCH).to_pylist()
@@ -125,7 +126,7 @@ class PngCrops(Dataset[Pixels]):
 
 
 def write_materials(root: Path, *, count: int, size: int) -> ShardSet:
-    """Generated materials as a shard set and, beside it, as ``ROOT/png/ID/MAP.png``."""
+    """Write generated materials as a shard set and as ``ROOT/png/ID/MAP.png``."""
     source = GeneratedSource(count=count, size=size, seed=0)
     entries = list(source.entries())
     shards, rows = [], []
@@ -133,7 +134,7 @@ def write_materials(root: Path, *, count: int, size: int) -> ShardSet:
         materials = []
         for entry in entries[start : start + MATERIALS_PER_SHARD]:
             made = source.load(entry)
-            # As if it did not tile: a window over the border would need more than a crop of the PNG file.
+            # Not tileable, since a window across the border would need more than one crop of the PNG file.
             materials.append(replace(made, tileable=False, maps={name: made.maps[name] for name in NAMES}))
             folder = root / "png" / made.id
             folder.mkdir(parents=True)
@@ -178,7 +179,7 @@ def from_plain_loop(shards: ShardSet, plan: DrawPlan, steps: range) -> Iterator[
 
 
 def png_loader(root: Path, shards: ShardSet, plan: DrawPlan, steps: range) -> DataLoader[Pixels]:
-    """Spawned workers that live through all rounds: a fork of a process with Ray's threads may hang."""
+    """Return a loader with persistent spawned workers: a fork of a process with Ray's threads may hang."""
     return DataLoader(
         PngCrops(root / "png", shards, plan, steps),
         batch_size=BATCH,
@@ -191,8 +192,11 @@ def png_loader(root: Path, shards: ShardSet, plan: DrawPlan, steps: range) -> Da
 def deliver(
     open_batches: Callable[[], Iterator[Pixels]], span: Span, *, without: Collection[int] = ()
 ) -> Delivery:
-    """Takes every batch of a way as fast as it comes; ``without`` are processes that are no part of it."""
-    first, last = span.measured[0] - 1, span.measured[-1]  # from the arrival of the one to that of the other
+    """Measure a way by taking every batch at once; the CPU time of processes ``without`` does not count."""
+    first, last = (
+        span.measured[0] - 1,
+        span.measured[-1],
+    )  # measured from the arrival of `first` to that of `last`
     batches: list[Pixels] = []
     arrivals = [time.perf_counter()]
     for step, batch in zip(span.steps, open_batches(), strict=True):
@@ -219,7 +223,7 @@ def deliver(
 
 
 def compare(root: Path, shards: ShardSet, extent: Extent, *, rounds: int) -> dict[str, list[Delivery]]:
-    """Deliveries of each way, round by round; exits if their pixels differ."""
+    """Return the deliveries of each way for each round; exit if the pixels differ."""
     plan = plan_of(shards, extent)
     with ray_session():
         ray = children(os.getpid())
@@ -251,7 +255,9 @@ def check_pixels(found: Mapping[str, list[Delivery]]) -> None:
             for step, value in delivery.checksums.items():
                 compared += step in known
                 if known.setdefault(step, value) != value:
-                    sys.exit(f"step {step}: the pixels of the {name} are others.")
+                    sys.exit(
+                        f"step {step}: got other pixels from the {name}; expected equal pixels from all ways."
+                    )
     print(f"{compared} batches compared with one of the same step: equal pixels.")
 
 
@@ -295,9 +301,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--materials", type=int, default=12)
-    parser.add_argument("--size", type=int, default=1024, help="of a material, in pixels")
+    parser.add_argument("--size", type=int, default=1024, help="size of a material in pixels")
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--quick", action="store_true", help="two short rounds, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="run two short rounds, as a test")
     options = parser.parse_args()
     torch.set_num_threads(1)
     os.environ.update(EQUAL_PRIORITY)

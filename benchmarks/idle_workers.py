@@ -1,13 +1,14 @@
-"""What it costs that Ray ends idle processes after a second on a node whose CPUs training holds.
+"""Measure the CPU cost of Ray's idle limit of one second on a node whose CPUs are held by a training.
 
     python benchmarks/idle_workers.py [--rounds 5] [--quick]
 
-A worker that holds all CPUs of a local cluster takes a block of draws from its stream every 2.5 s, as does
-training that is slower than its data. The object store holds a few blocks, so there is a fetch for each
-block taken. Ray keeps as many idle processes as CPUs are free, none here: after its second each fetch has to
-begin another. The other way keeps them for the minute that ``pbr`` sets. Both must deliver equal pixels.
+A worker that holds all CPUs of a local cluster takes a block of draws from its stream every 2.5 s, like a
+training that is slower than its data. The object store holds a few blocks, so each block that is taken
+starts one fetch. Ray keeps as many idle processes as CPUs are free, here none. With Ray's default limit of
+one second each fetch starts a new process. The other way keeps idle processes for the minute that ``pbr``
+sets. Both must deliver equal pixels.
 
-Each run is a command with a Ray of its own. CPU is that of all its processes, ended ones included.
+Each run is a command with its own Ray. CPU time includes all its processes, also those that ended.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ RAYS_MS, OURS_MS = 1_000, 60_000
 
 
 class Cost(TypedDict):
-    """What one run took, and what it delivered."""
+    """The CPU and wall seconds of one run, and the checksums of its batches."""
 
     cpu_s: float
     wall_s: float
@@ -46,10 +47,10 @@ class Cost(TypedDict):
 
 @ray.remote(num_cpus=CPUS)
 class Worker:
-    """Takes blocks and sleeps, as if it trained on them."""
+    """An actor that takes blocks and sleeps, in place of a training on them."""
 
     def take(self, location: str, blocks: int) -> list[int]:
-        """Checksums of all blocks."""
+        """Return the checksums of all blocks."""
         datasets.STORE_BYTES = STORE_BYTES
         shards = ShardSet.open(location)
         draws = plan_of(shards, FULL, crop=64).table.slice(0, blocks * datasets.DRAWS_PER_BLOCK)
@@ -63,7 +64,7 @@ class Worker:
 
 
 def run_here(location: str, *, blocks: int) -> Cost:
-    """In a Ray of this process, from its start to the last block."""
+    """Measure a run with a Ray of this process, from the start of the stream to the last block."""
     with ray_session(num_cpus=CPUS):
         taken = Worker.remote().take.remote(location, blocks)
         began = time.perf_counter()
@@ -72,7 +73,7 @@ def run_here(location: str, *, blocks: int) -> Cost:
 
 
 def run(location: str, *, blocks: int, patience_ms: int) -> Cost:
-    """In a process of its own, since Ray reads the setting when it starts."""
+    """Measure a run in a new process, since Ray reads the limit when it starts."""
     environment = {**os.environ, "RAY_idle_worker_killing_time_threshold_ms": str(patience_ms)}
     command = [sys.executable, __file__, "--run", location, str(blocks)]
     ended = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
@@ -85,8 +86,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="one short round, to see that it runs")
-    parser.add_argument("--run", nargs=2, metavar=("SET", "BLOCKS"), help="one run, printed as JSON")
+    parser.add_argument("--quick", action="store_true", help="run one short round, as a test")
+    parser.add_argument(
+        "--run", nargs=2, metavar=("SET", "BLOCKS"), help="run once and print the result as JSON"
+    )
     options = parser.parse_args()
     os.environ.update(EQUAL_PRIORITY)
     if options.run:
@@ -106,7 +109,7 @@ def main() -> None:
 
 def report(found: dict[str, list[Cost]]) -> None:
     if len({tuple(cost["checksums"]) for costs in found.values() for cost in costs}) != 1:
-        sys.exit("The ways delivered different pixels.")
+        sys.exit("idle_workers: got different pixels; expected equal pixels from both ways.")
     ended, kept = ([cost["cpu_s"] / cost["wall_s"] for cost in costs] for costs in found.values())
     lines = [
         Line(name, Spread.of(values), "cores") for name, values in zip(found, (ended, kept), strict=True)

@@ -1,10 +1,10 @@
-"""What a job costs beyond its work: in one process, on Ray, and as a plain Ray task without a record.
+"""Measure the overhead of a job: in one process, on Ray, and as a plain Ray task without a record.
 
     python benchmarks/jobs.py [--rounds 10] [--jobs 300] [--quick]
 
-Every way writes the same small files, on one Ray; their bytes must be equal. Plain tasks are all submitted at
-once and leave no records, so that a second run does them again. The second run of the jobs, in which all of
-them stand, is timed apart.
+Every way writes the same small files with one Ray; their bytes must be equal. Plain tasks are all submitted
+at once and write no records, so a second run repeats them. The second run of the jobs, in which all of them
+are already done, is timed separately.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from ray_jobs.cluster.session import ray_session
 
 
 def write(root: Path, number: int) -> JobOutput:
-    """The work of a job: a file of a few kilobytes."""
+    """Write a file of a few kilobytes, as the work of a job."""
     data = hashlib.sha256(str(number).encode()).digest() * 256
     (root / f"{number}.bin").write_bytes(data)
     return JobOutput((f"{number}.bin",), {"bytes": len(data)})
 
 
 def in_order(root: Path, jobs: list[Job]) -> None:
-    """One process."""
+    """Run the jobs in this process."""
     for _ in run_in_order(jobs, root=root):
         pass
 
 
 def on_ray(root: Path, jobs: list[Job]) -> None:
-    """Jobs as Ray tasks."""
+    """Run the jobs as Ray tasks with records."""
     from ray_jobs.jobtasks import run_on_ray
 
     for _ in run_on_ray(jobs, root=root):
@@ -47,7 +47,7 @@ def on_ray(root: Path, jobs: list[Job]) -> None:
 
 
 def plain_tasks(root: Path, jobs: list[Job]) -> None:
-    """Ray tasks alone."""
+    """Run the jobs as plain Ray tasks without records."""
     import ray
 
     task = ray.remote(call)
@@ -55,12 +55,12 @@ def plain_tasks(root: Path, jobs: list[Job]) -> None:
 
 
 def call(job: Job) -> JobOutput:
-    """The function of a job."""
+    """Call the function of a job."""
     return job.run()
 
 
 def timed(way: Callable[[Path, list[Job]], None], *, count: int) -> tuple[float, float, str]:
-    """Seconds of a first and of a second run in an empty folder, and the SHA-256 of all its files."""
+    """Return the seconds of a first and a second run in an empty folder, and the SHA-256 of all its files."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         jobs = [Job(str(number), "1", partial(write, root, number)) for number in range(count)]
@@ -79,7 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=300)
-    parser.add_argument("--quick", action="store_true", help="two short rounds, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="run two short rounds, as a test")
     given = parser.parse_args()
     rounds, count = (2, 40) if given.quick else (given.rounds, given.jobs)
     os.environ.update(EQUAL_PRIORITY)
@@ -91,7 +91,7 @@ def main() -> None:
     first = {name: [1e3 * result[0] / count for result in results] for name, results in found.items()}
     again = {name: [1e3 * result[1] / count for result in results] for name, results in found.items()}
     lines = [Line(name, Spread.of(values), "ms a job") for name, values in first.items()]
-    lines += [Line(f"{name}, all standing", Spread.of(again[name]), "ms a job") for name in list(ways)[:2]]
+    lines += [Line(f"{name}, all done before", Spread.of(again[name]), "ms a job") for name in list(ways)[:2]]
     lines.append(
         Line("on Ray / plain tasks", Spread.of_ratios(first["on Ray"], first["plain Ray tasks"]), "")
     )

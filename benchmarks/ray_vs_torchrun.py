@@ -1,13 +1,13 @@
-"""A step of the same training loop under Ray TorchTrainer and under plain torchrun: two workers, gloo.
+"""Compare a step of the training loop under Ray TorchTrainer and under plain torchrun: two workers, gloo.
 
     python benchmarks/ray_vs_torchrun.py [--pairs 10] [--steps 50] [--quick]
 
 Both sides run ``pbrlib.train.loop.train_phase`` on a small albedo task (96 px, global batch 8, frozen
-SegFormer, one thread a worker) and hold all their batches in memory before the clock starts: the launcher
-is compared, not the stream of data. Each run is a process of its own, so that Ray's daemons do not live
-while torchrun is measured; pairs run in changing order. The first steps and the end of the phase do not
-count. Wall time is rank 0's; CPU is that of both workers, and, apart, that of the whole process tree with
-Ray's daemons. The final weights of both sides must be equal bit for bit.
+SegFormer, one thread per worker). They load all batches into memory before the measurement, so that it
+compares the launchers and excludes the data stream. Each run is a separate process, so that Ray's daemons
+do not run while torchrun is measured. Pairs run in random order. The first steps and the end of the phase
+do not count. Wall time is that of rank 0. CPU time is printed for both workers, and separately for the
+process tree with Ray's daemons. The final weights of both sides must be equal bit for bit.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ from ray_jobs.cluster.session import MALLOC_SETTINGS
 
 WORKERS = 2
 WARM_UP = 8
-"""Steps before the clock starts: DDP rebuilds its buckets, allocators and caches fill."""
+"""The number of steps before the measurement: DDP rebuilds its buckets, allocators and caches fill."""
 
 TASK = AlbedoSpec(model=UNetSpec(width=16, depth=3, film_dropout=0.0))
 SEGFORMER = SegformerSpec(
@@ -71,7 +71,7 @@ SEGFORMER = SegformerSpec(
 
 @dataclass(frozen=True)
 class Setting:
-    """What both sides are told. ``root`` holds the shards and takes what a run leaves."""
+    """The settings of both sides. ``root`` holds the shards and the output of a run."""
 
     root: Path
     steps: int
@@ -81,9 +81,9 @@ class Setting:
 
 @dataclass(frozen=True)
 class RankResult:
-    """What a rank measured over its steps, in seconds, and the checksum of its final weights.
+    """The seconds that a rank measured over its steps, and the checksum of its final weights.
 
-    ``tree_cpu`` is that of the whole side, read by rank 0 alone.
+    ``tree_cpu`` is the CPU time of all processes of a side; only rank 0 reads it.
     """
 
     wall: float
@@ -95,7 +95,7 @@ class RankResult:
 
 @dataclass(frozen=True)
 class Step:
-    """Milliseconds of one step."""
+    """The milliseconds of one step, and the checksum of the final weights."""
 
     wall: float
     cpu: float
@@ -104,7 +104,7 @@ class Step:
 
 
 class TimedBatches:
-    """Batches from memory that look at the clock when the loop asks for the next one."""
+    """Batches from memory that measure the time between requests of the training loop."""
 
     def __init__(self, batches: Sequence[RawBatch], *, root: int | None) -> None:
         self._batches, self._root = batches, root
@@ -126,7 +126,7 @@ class TimedBatches:
 
 
 class TorchrunRuntime:
-    """What the loop needs of its surroundings, with torch.distributed alone."""
+    """The runtime of the training loop with torch.distributed alone."""
 
     def __init__(self, shards: ShardSet, batches: TimedBatches) -> None:
         self.shards = shards
@@ -135,45 +135,45 @@ class TorchrunRuntime:
         self._batches = batches
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """DDP, as under Ray."""
+        """Wrap a module in DDP, as under Ray."""
         return DistributedDataParallel(module)
 
     def all_reduce(self, values: Tensor) -> Tensor:
-        """The sum over the ranks."""
+        """Return the sum over the ranks."""
         summed = values.detach().clone()
         dist.all_reduce(summed)
         return summed
 
     def gather(self, value: list[str]) -> list[list[str]]:
-        """The own value: nothing here asks for those of other ranks."""
+        """Return only the value of this rank: the benchmark needs no others."""
         return [value]
 
     def share_buffers(self, module: nn.Module) -> None:
-        """Nothing to share: the U-Net has no buffers."""
+        """Do nothing, since the U-Net has no buffers."""
 
     def batches(self, plan: DrawPlan, *, maps: Sequence[str], first_step: int) -> Iterator[RawBatch]:
-        """What lies in memory."""
+        """Return the batches in memory."""
         return iter(self._batches)
 
     def report(self, metrics: Mapping[str, float], *, checkpoint: Path | None, step: int) -> None:
-        """Keeps nothing."""
+        """Delete the checkpoint."""
         if checkpoint is not None:
             shutil.rmtree(checkpoint)
 
     def is_preempted(self) -> bool:
-        """No: it runs for seconds."""
+        """Return False: the benchmark takes seconds."""
         return False
 
     def publish(self, values: Mapping[str, object], *, step: int) -> None:
-        """Nobody watches."""
+        """Do nothing, since no monitoring runs."""
 
     def latest_checkpoint(self) -> Path | None:
-        """None: every run starts anew."""
+        """Return None: every run starts from the beginning."""
         return None
 
 
 def build_task() -> MapTask:
-    """The task, with equal weights on every rank of both sides."""
+    """Return the task, with equal weights on every rank of both sides."""
     torch.manual_seed(0)
     segmentation = build_network(SegmentationDeclaration(model=SEGFORMER)).eval().requires_grad_(False)
     chain = Chain(segmentation=segmentation, albedo=None, maps={}, device=torch.device("cpu"))
@@ -198,7 +198,7 @@ def plan_of(shards: ShardSet, setting: Setting) -> DrawPlan:
 
 
 def load_batches(shards: ShardSet, plan: DrawPlan, *, rank: int, world: int) -> list[RawBatch]:
-    """A rank's part of every step."""
+    """Return the batches of a rank, one for each step."""
     start, stop = share(plan.batch, rank=rank, world=world)
     draws = plan.rows_of(rank=rank, world=world, first_step=0)
     return [
@@ -226,7 +226,7 @@ def phase_run(plan: DrawPlan, *, directory: Path) -> PhaseRun:
 
 
 def train_rank(setting: Setting, *, rank: int, world: int, root: int, ray: bool) -> None:
-    """One rank of either side; leaves ``rankN.json``."""
+    """Train one rank of either side and write ``rankN.json``."""
     torch.set_num_threads(1)
     shards = ShardSet.open(setting.root / "shards")
     plan = plan_of(shards, setting)
@@ -235,7 +235,7 @@ def train_rank(setting: Setting, *, rank: int, world: int, root: int, ray: bool)
     )
     task = build_task()
     runtime: Any
-    # Ray takes checkpoints in the folder of its run alone.
+    # Ray accepts checkpoints only in the folder of its run.
     run = phase_run(plan, directory=setting.root / ("ray/bench" if ray else "phase"))
     if ray:
         from ray_jobs.fit.gauges import PhaseGauges
@@ -263,14 +263,14 @@ def train_rank(setting: Setting, *, rank: int, world: int, root: int, ray: bool)
 
 
 def torchrun_side(setting: Setting) -> None:
-    """What torchrun starts, once for each rank; its parent is torchrun itself."""
+    """Train one rank in a process that torchrun started; its parent is torchrun."""
     dist.init_process_group("gloo")
     train_rank(setting, rank=dist.get_rank(), world=dist.get_world_size(), root=os.getppid(), ray=False)
     dist.destroy_process_group()
 
 
 def ray_side(setting: Setting) -> None:
-    """One TorchTrainer fit in a Ray session of its own."""
+    """Run one TorchTrainer fit in a new Ray session."""
     from ray_jobs.cluster.session import ray_session
 
     with ray_session():
@@ -308,7 +308,7 @@ def write_materials(root: Path, *, count: int, size: int) -> None:
 
 
 def run_side(side: str, setting: Setting) -> Step:
-    """Runs one side in a process of its own and adds up its ranks."""
+    """Run one side in a new process and return the sum over its ranks."""
     for left in ("phase", "ray"):
         shutil.rmtree(setting.root / left, ignore_errors=True)
     (setting.root / "phase").mkdir()
@@ -320,8 +320,8 @@ def run_side(side: str, setting: Setting) -> Step:
         if side == "torchrun"
         else []
     )
-    told = ["--side", side, "--root", str(setting.root), "--steps", str(setting.steps)]
-    command = [sys.executable, *launcher, str(Path(__file__).resolve()), *told]
+    options = ["--side", side, "--root", str(setting.root), "--steps", str(setting.steps)]
+    command = [sys.executable, *launcher, str(Path(__file__).resolve()), *options]
     done = subprocess.run(
         command,
         check=False,
@@ -334,7 +334,7 @@ def run_side(side: str, setting: Setting) -> Step:
         sys.exit(f"{side} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
     ranks = [RankResult(**json.loads(path.read_text())) for path in results]
     if len({rank.weights for rank in ranks}) > 1:
-        sys.exit(f"{side}: the ranks ended with different weights.")
+        sys.exit(f"{side}: got different weights on its ranks; expected equal ones.")
     steps = ranks[0].steps
     return Step(
         wall=ranks[0].wall / steps * 1e3,
@@ -361,8 +361,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--pairs", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=50, help="of a run; the first 8 do not count")
-    parser.add_argument("--quick", action="store_true", help="one short pair, to see that it runs")
+    parser.add_argument("--steps", type=int, default=50, help="steps of a run; the first 8 do not count")
+    parser.add_argument("--quick", action="store_true", help="run one short pair, as a test")
     parser.add_argument("--side", choices=("Ray", "torchrun"), help=argparse.SUPPRESS)
     parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -379,7 +379,7 @@ def main() -> None:
         )
     weights = {step.weights for steps in found.values() for step in steps}
     if len(weights) > 1:
-        sys.exit("The sides ended with different weights.")
+        sys.exit("ray_vs_torchrun: got different weights; expected equal ones on both sides.")
     print(f"{pairs} pairs of {steps} steps, final weights equal bit for bit in every run.")
     report(found)
 

@@ -1,4 +1,4 @@
-"""A shard set of twelve small generated materials, for benchmarks whose time lies elsewhere."""
+"""A shard set of twelve small generated materials, for benchmarks that do not measure data."""
 
 from __future__ import annotations
 

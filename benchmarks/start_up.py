@@ -1,10 +1,10 @@
-"""What a phase does before its first batch, and how long each part of it takes.
+"""Measure how long each part of a phase's start-up takes, from its launch to its first batch.
 
     python benchmarks/start_up.py [--rounds 5] [--quick]
 
-Each round is a ``pbr train`` with a Ray of its own: three phases of a few steps, one behind the other, two
-workers each. The stages of a start stand in the time sheet of its phase. The first phase also pays for what
-lasts as long as the command, such as processes that Ray keeps; it has a table of its own.
+Each round is a ``pbr train`` with its own Ray: three phases of a few steps, one after another, with two
+workers each. The stages of a start are read from the time sheet of the phase. The first phase includes what
+is started once for each command, such as the processes that Ray keeps, so it has a separate table.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ PARTS = {
     "networks": "networks, validation textures, journal",
     "first batch": "stream of batches",
 }
-"""The line of a time sheet that begins a part -> what happens in it, until the next line."""
+"""The part of a start-up by the line of the time sheet with which it begins."""
 
 ENDING = "end of the fit, after the last checkpoint"
-WHOLE = "whole start"
+TOTAL = "total start-up"
 
 CURRICULUM = """
 name: started
@@ -61,7 +61,7 @@ NAMES = ("S0", "S1", "S2")
 
 
 def write_files(folder: Path) -> list[Path]:
-    """Materials in ``FOLDER/shards``, and the curriculum and the runtime file."""
+    """Write materials to ``FOLDER/shards``; return the paths of the curriculum and the runtime file."""
     write_small_set(folder / "shards")
     donors = ["", *(f"starts_from: {name}\n    " for name in NAMES)]
     phases = "".join(PHASE.format(name=name, donor=donor) for name, donor in zip(NAMES, donors, strict=False))
@@ -72,15 +72,15 @@ def write_files(folder: Path) -> list[Path]:
 
 
 def parts_of(lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Seconds of each part of a start, of the whole, and of the end, by a time sheet of one attempt."""
+    """Return the seconds of each part of a start-up, of its total and of the end, from a time sheet."""
     named = [(line.get("stage", line["kind"]), line["at"]) for line in lines]
     spent = {PARTS[name]: after - at for (name, at), (_, after) in pairwise(named) if name in PARTS}
     (_, last_step), (_, ended) = named[-2:]
-    return {**spent, WHOLE: sum(spent.values()), ENDING: ended - last_step}
+    return {**spent, TOTAL: sum(spent.values()), ENDING: ended - last_step}
 
 
 def run(shards: str, files: Sequence[Path], runs: Path) -> tuple[float, list[dict[str, float]]]:
-    """Seconds of the whole command, and the parts of each phase's start."""
+    """Return the seconds of the complete command, and of the parts of each phase's start-up."""
     curriculum, runtime = files
     places = ["--data", shards, "--runs", str(runs), "--runtime", str(runtime)]
     began = time.perf_counter()
@@ -96,7 +96,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="one round, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="run one round, as a test")
     options = parser.parse_args()
     os.environ.update(EQUAL_PRIORITY)
     with tempfile.TemporaryDirectory(prefix="start-up-") as folder:
@@ -112,7 +112,7 @@ def report(found: Sequence[tuple[float, Sequence[Mapping[str, float]]]]) -> None
     later = [phase for _, phases in found for phase in phases[1:]]
     for title, starts in (("The first phase of a command", first), ("Later phases", later)):
         show(title, [Line(name, Spread.of(one[name] for one in starts), "s") for name in starts[0]])
-    show("All of it", [Line("three phases", Spread.of(seconds for seconds, _ in found), "s")])
+    show("The complete command", [Line("three phases", Spread.of(seconds for seconds, _ in found), "s")])
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
-"""The wall time of n trials in a sweep, and of the same n trainings back to back on the same resources.
+"""Compare the wall time of n trials of a sweep with the same n trainings back to back on the same resources.
 
     python benchmarks/sweep_overhead.py [--rounds 3] [--trials 3] [--steps 400] [--quick]
 
-Trials are trainings of a small SegFormer (64 px, batch 8, one worker) with n learning rates. Three ways lead
-to them: ``pbr tune`` with one trial at a time, which is what its overhead is; the same n trainings one after
-another in one process with one Ray; and n ``pbr train`` commands, each with a Ray of its own. All three must
-reach the same figures, digit for digit. Each round runs every way once, in an order of its own. A way's time
-is that of its processes, from start to end; how much of it passes before Ray is up and after the last
-training is shown apart.
+A trial trains a small SegFormer (64 px, batch 8, one worker) with one of n learning rates. There are three
+ways:
+
+- ``pbr tune`` with one trial at a time;
+- the same n trainings one after another in one process with one Ray;
+- n ``pbr train`` commands, each with its own Ray.
+
+All three must reach the same metrics, digit for digit. Each round runs every way once, in random order. The
+time of a way is that of its processes, from start to end. The time before Ray has started and after the
+last training is printed separately.
 """
 
 from __future__ import annotations
@@ -67,20 +71,20 @@ limits: {{parallel: 1}}
 
 @dataclass(frozen=True)
 class Setting:
-    """What all ways are told. ``root`` holds the shards, the files, and takes what a way leaves."""
+    """The settings of all ways. ``root`` holds shards, configuration files and the output of a way."""
 
     root: Path
     rates: Sequence[float]
 
     @property
     def options(self) -> list[str]:
-        """What both commands take."""
+        """The command-line options of ``pbr tune`` and ``pbr train``."""
         return ["--data", str(self.root / "shards"), "--runtime", str(self.root / "runtime.yaml")]
 
 
 @dataclass(frozen=True)
 class Timed:
-    """Seconds of a way: all, until Ray was up, after the last training; and what it found."""
+    """The seconds of a way: total, until Ray had started, after the last training; and its metrics."""
 
     wall: float
     start: float
@@ -89,12 +93,12 @@ class Timed:
 
     @property
     def training(self) -> float:
-        """From when Ray was up to the end of the last training."""
+        """The seconds from the start of Ray to the end of the last training."""
         return self.wall - self.start - self.end
 
 
 def prepare(root: Path, *, trials: int, steps: int) -> Setting:
-    """Writes materials, a curriculum, a search and a runtime file."""
+    """Write materials, a curriculum, a search file and a runtime file."""
     write_small_set(root / "shards")
     rates = [1e-3 * (1 + number) for number in range(trials)]
     (root / "segformer.yaml").write_text(CURRICULUM.format(steps=steps // 2))
@@ -104,7 +108,7 @@ def prepare(root: Path, *, trials: int, steps: int) -> Setting:
 
 
 def sweep(setting: Setting, out: Path) -> Timed:
-    """``pbr tune``, one trial at a time."""
+    """Run ``pbr tune`` with one trial at a time."""
     command = ["tune", str(setting.root / "search.yaml"), *setting.options]
     lines = timed([*_CLI, *command, "--runs", str(out / "runs"), "--out", str(out / "sweep")])
     ends = [at for at, line in lines if line.startswith("trial ")]
@@ -116,16 +120,16 @@ def sweep(setting: Setting, out: Path) -> Timed:
 
 
 def one_process(setting: Setting, out: Path) -> Timed:
-    """The trainings one after another in one process, with one Ray."""
-    told = ["--runs-in", str(out), "--root", str(setting.root), "--rates", json.dumps(setting.rates)]
-    lines = timed([sys.executable, str(Path(__file__).resolve()), *told])
+    """Run the trainings one after another in one process, with one Ray."""
+    options = ["--runs-in", str(out), "--root", str(setting.root), "--rates", json.dumps(setting.rates)]
+    lines = timed([sys.executable, str(Path(__file__).resolve()), *options])
     ready = next(at for at, line in lines if line == READY)
     last = [at for at, line in lines if line == ENDED][-1]
     return _timed(lines, ready=ready, last=last, found=_found(setting, out))
 
 
 def commands(setting: Setting, out: Path) -> Timed:
-    """One ``pbr train`` after another."""
+    """Run one ``pbr train`` after another."""
     wall = 0.0
     for number, rate in enumerate(setting.rates):
         command = [
@@ -148,7 +152,7 @@ _CLI = [sys.executable, "-m", "ray_jobs"]
 
 
 def timed(command: Sequence[str]) -> list[tuple[float, str]]:
-    """Runs a command: seconds since its start -> line of its output; the last entry is its end."""
+    """Run a command; return each output line with the seconds since the start; the last entry is the end."""
     started = time.perf_counter()
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     environment |= EQUAL_PRIORITY | {"PYTHONUNBUFFERED": "1"}
@@ -163,7 +167,7 @@ def timed(command: Sequence[str]) -> list[tuple[float, str]]:
 
 
 def train_in_one_process(setting: Setting, out: Path) -> None:
-    """What the process of :func:`one_process` does: ``pbr train`` without its own Ray, n times."""
+    """Train n times in this process with one Ray, as the child process of :func:`one_process`."""
     from ray_jobs.cluster.session import ray_session
     from ray_jobs.trainingrequest import open_request
 
@@ -185,28 +189,28 @@ def train_in_one_process(setting: Setting, out: Path) -> None:
 
 
 def run_way(name: str, setting: Setting) -> Timed:
-    """Runs a way in a folder that is gone afterwards."""
+    """Run a way in a temporary folder."""
     with tempfile.TemporaryDirectory(dir=setting.root) as out:
         return WAYS[name](setting, Path(out))
 
 
 def check_figures(found: Mapping[str, Sequence[Timed]]) -> None:
-    """Ends the benchmark unless all trainings of all ways reached the same figures."""
+    """Exit unless all trainings of all ways reached the same metrics."""
     first = next(iter(found.values()))[0].found
     for name, rounds in found.items():
         for one in rounds:
             if one.found != first:
-                sys.exit(f"{name}: its trainings reached {one.found}, others {first}.")
+                sys.exit(f"{name}: got metrics {one.found}; expected {first}, as in the other ways.")
 
 
 def report(found: Mapping[str, Sequence[Timed]], *, trials: int) -> None:
-    """Prints the table."""
+    """Print the table."""
     wall = {name: [one.wall for one in rounds] for name, rounds in found.items()}
     lines = [Line(f"{name}, all", Spread.of(wall[name]), "s") for name in found]
     for name in ("sweep", "one process"):
         rounds = found[name]
         lines += [
-            Line(f"{name}, until Ray is up", Spread.of(one.start for one in rounds), "s"),
+            Line(f"{name}, until Ray has started", Spread.of(one.start for one in rounds), "s"),
             Line(f"{name}, a training", Spread.of(one.training / trials for one in rounds), "s"),
             Line(f"{name}, after the last", Spread.of(one.end for one in rounds), "s"),
         ]
@@ -241,8 +245,8 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--trials", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=400, help="of a training")
-    parser.add_argument("--quick", action="store_true", help="one short round, to see that it runs")
+    parser.add_argument("--steps", type=int, default=400, help="steps of a training")
+    parser.add_argument("--quick", action="store_true", help="run one short round, as a test")
     parser.add_argument("--runs-in", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--rates", type=json.loads, help=argparse.SUPPRESS)
@@ -257,7 +261,7 @@ def main() -> None:
             {name: partial(run_way, name, setting) for name in WAYS}, rounds=rounds, dropped=0
         )
     check_figures(found)
-    print(f"{rounds} rounds, {steps} steps a training, equal figures in every one.")
+    print(f"{rounds} rounds, {steps} steps a training, equal metrics in every training.")
     report(found, trials=trials)
 
 

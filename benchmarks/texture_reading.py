@@ -1,9 +1,10 @@
-"""Cost of reading a texture file to pixels, by its format.
+"""Measure the CPU time of reading a texture file, by format.
 
     python benchmarks/texture_reading.py [--side 1024] [--rounds 5]
 
-Wood as a file of each format, warm in the page cache, one thread. Every round reads every file once in turn;
-the least CPU time of the rounds counts, which other work on the machine disturbs least.
+The same wood texture is written in each format and read by one thread from the page cache. Every round
+reads every file once. The result is the minimum CPU time over the rounds, which depends least on other load
+of the machine.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ PICTURES = {"PNG": ".png", "TGA": ".tga", "BMP": ".bmp", "JPEG": ".jpg", "WEBP":
 
 
 def write_files(folder: Path, *, side: int) -> dict[str, Path]:
-    """A file of every format with the same pixels, by the name of the format."""
+    """Write a file of every format with the same pixels; return their paths by format."""
     source = GeneratedSource(count=1, size=side, seed=3, families=("wood/plank",))
     albedo = source.load(next(iter(source.entries()))).maps["albedo"]
     pixels = np.dstack((albedo, np.full_like(albedo[..., :1], 255)))
@@ -45,14 +46,14 @@ def write_files(folder: Path, *, side: int) -> dict[str, Path]:
 
 
 def cpu_ms(work: Callable[[], object]) -> float:
-    """Milliseconds of CPU that a call takes."""
+    """Return the CPU milliseconds of a call."""
     start = time.process_time()
     work()
     return 1000 * (time.process_time() - start)
 
 
 def measure(files: dict[str, Path], *, rounds: int) -> dict[str, float]:
-    """The least milliseconds of CPU of each format."""
+    """Return the minimum CPU milliseconds of each format."""
     taken: dict[str, list[float]] = {name: [] for name in files}
     for _ in range(rounds):
         for name, path in files.items():
@@ -66,7 +67,7 @@ def _halved(pixels: Bytes) -> list[Bytes]:
 
 
 def main() -> None:
-    """Prints the table."""
+    """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--side", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=5)

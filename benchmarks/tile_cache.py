@@ -1,20 +1,21 @@
-"""CPU of decoding on a node, from one trial to eight: every trial for itself, and with one cache of the node.
+"""Measure the CPU time of decoding on a node with one to eight trials, with and without a tile cache.
 
     python benchmarks/tile_cache.py [--materials DIR] [--rounds 5] [--quick]
 
 A trial is a process that fetches and collates the draws of one plan in one thread, as a worker does without
-Ray; all trials of a run begin at once with the same draws, as those of a sweep do, and want the same tiles at
-the same moment. Materials of 1024 px, the maps that an albedo task reads, files warm in the page cache.
+Ray. All trials of a run start at the same time with the same draws, like those of a sweep, so they need the
+same tiles at the same moment. Materials have 1024 px and the maps that an albedo task reads; files are in
+the page cache.
 
-- off: every trial decodes what its crops touch;
-- cold: a cache that is empty as the run begins;
-- warm: one that holds all tiles;
-- full: one that is full of other tiles in use, so that it keeps nothing.
+- off: every trial decodes the tiles of its crops;
+- cold: with a cache that is empty at the start of the run;
+- warm: with a cache that holds all tiles;
+- full: with a cache that is full of other tiles in use, so that it keeps no tile.
 
-Every round runs each number of trials each way once, in changing order. Decoding is the CPU time inside the
-decoder of tiles, summed over the trials; all of it adds fetching, the cache's reads and writes, cropping and
-stacking. Pixels are compared: every trial of every run must deliver the same. Then the stream that training
-uses, through Ray Data: CPU of the whole process tree, tasks and daemons included.
+Every round runs each number of trials in each way once, in random order. "decoding" is the CPU time inside
+the decoder of tiles, summed over the trials. "all" includes fetching, reads and writes of the cache,
+cropping and stacking. Every trial of every run must deliver the same pixels. A second part measures the
+stream that training uses, through Ray Data: the CPU time of the process tree with tasks and daemons.
 """
 
 from __future__ import annotations
@@ -53,27 +54,27 @@ from ray_jobs.fit.datasets import stream
 NAMES = ("diffuse", "albedo", "normal", "roughness", "metallic", "ao")
 BATCH = 8
 DRAWS = {256: 192, 512: 64, 1024: 16}
-"""Of a trial, for each crop."""
+"""The number of draws of a trial, by crop."""
 
 WAYS = ("off", "cold", "warm", "full")
 MATERIALS_PER_SHARD = 4
-ROOMY = 64 * 2**30
+LARGE_CACHE_BYTES = 64 * 2**30
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What a process is asked to deliver."""
+    """The draws that a process has to deliver, and its cache."""
 
     shards: str
     cache: Path | None
     crop: int
     draws: int
-    cache_bytes: int = ROOMY
+    cache_bytes: int = LARGE_CACHE_BYTES
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one trial, or of all that ran at once: CPU seconds add up, the slowest gives the wall time."""
+    """The cost of a trial, or of parallel trials: the sum of CPU seconds, the maximum of wall time."""
 
     decoding_s: float
     cpu_s: float
@@ -83,7 +84,7 @@ class Cost:
 
     @classmethod
     def of_node(cls, costs: Sequence[Cost]) -> Cost:
-        """Of trials that ran side by side."""
+        """Return the cost of trials that ran in parallel."""
         return cls(
             decoding_s=sum(cost.decoding_s for cost in costs),
             cpu_s=sum(cost.cpu_s for cost in costs),
@@ -94,13 +95,13 @@ class Cost:
 
 
 class Decoding:
-    """CPU time inside the decoder of tiles, in this process."""
+    """The CPU time and number of calls of the tile decoder in this process."""
 
     def __init__(self) -> None:
         self.cpu_s, self.calls = 0.0, 0
 
     def timed(self, decode: Callable[..., Any]) -> Callable[..., Any]:
-        """The same function, with its time and its calls added up."""
+        """Return the function with its CPU time and its calls counted."""
 
         def run(*given: Any, **named: Any) -> Any:
             began = time.thread_time()
@@ -114,7 +115,7 @@ class Decoding:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Times the three places that decode: a part of a tile, a whole one, one for the cache."""
+        """Count the three functions that decode: a part of a tile, a complete tile, a tile for the cache."""
         places = [(window, "decode_part"), (window, "decode_tile"), (dataset, "decode_tile")]
         before = [getattr(module, name) for module, name in places]
         for (module, name), decode in zip(places, before, strict=True):
@@ -171,7 +172,7 @@ def pixels_of(batches: Sequence[RawBatch]) -> int:
 
 
 def run_trial(trial: Trial, begin: Callable[[], object] = lambda: None) -> Cost:
-    """One trial in this process; ``begin`` returns when all are ready."""
+    """Run one trial in this process; ``begin`` returns when all trials are ready."""
     shards = opened(trial)
     plan = plan_of(shards, trial)
     decoding = Decoding()
@@ -184,7 +185,7 @@ def run_trial(trial: Trial, begin: Callable[[], object] = lambda: None) -> Cost:
 
 
 def serve(line: Connection, barriers: Mapping[int, Any]) -> None:
-    """A process of the pool: runs trials until it is told None."""
+    """Run trials in a process of the pool until None is received."""
     torch.set_num_threads(1)
     while (asked := line.recv()) is not None:
         trial, together = asked
@@ -192,7 +193,7 @@ def serve(line: Connection, barriers: Mapping[int, Any]) -> None:
 
 
 class Node:
-    """As many processes as there are trials at most, started once: importing costs more than a run."""
+    """A pool with one process per trial, started once since importing takes longer than a run."""
 
     def __init__(self, numbers: Sequence[int]) -> None:
         context = multiprocessing.get_context("spawn")
@@ -206,23 +207,25 @@ class Node:
             self._processes.append(process)
 
     def run(self, trial: Trial, *, number: int) -> Cost:
-        """The same trial in so many processes at once."""
+        """Run the same trial in ``number`` processes at once."""
         for line in self._lines[:number]:
             line.send((trial, number))
         return Cost.of_node([line.recv() for line in self._lines[:number]])
 
     def close(self) -> None:
-        """Ends the processes."""
+        """End the processes."""
         for line, process in zip(self._lines, self._processes, strict=True):
             line.send(None)
             process.join()
 
 
 def ways_of(node: Node, trial: Trial, root: Path, numbers: Sequence[int]) -> dict[str, Callable[[], Cost]]:
-    """Every number of trials, each without a cache, with an empty one, a warm one and a full one."""
+    """Return a function for each number of trials and each of ``WAYS``."""
 
     def cold(number: int) -> Cost:
-        with tempfile.TemporaryDirectory(dir=root) as cache:  # gone before the disk has to write it
+        with tempfile.TemporaryDirectory(
+            dir=root
+        ) as cache:  # deleted before the kernel writes it to the disk
             return node.run(Trial(trial.shards, Path(cache), trial.crop, trial.draws), number=number)
 
     warm = Trial(trial.shards, root / f"warm{trial.crop}", trial.crop, trial.draws)
@@ -240,7 +243,7 @@ def ways_of(node: Node, trial: Trial, root: Path, numbers: Sequence[int]) -> dic
 def check_pixels(found: Mapping[str, Sequence[Cost]]) -> None:
     pixels = frozenset[int]().union(*(cost.pixels for costs in found.values() for cost in costs))
     if len(pixels) != 1:
-        raise SystemExit("the ways or the trials deliver different pixels")
+        raise SystemExit("tile_cache: got different pixels; expected equal pixels from all ways and trials")
 
 
 def report(found: Mapping[str, Sequence[Cost]], trial: Trial, numbers: Sequence[int]) -> None:
@@ -269,7 +272,7 @@ def report(found: Mapping[str, Sequence[Cost]], trial: Trial, numbers: Sequence[
 
 
 def through_ray(trial: Trial, root: Path, *, rounds: int) -> None:
-    """The stream of one worker: CPU of the process tree for each sample."""
+    """Measure the stream of one worker: the CPU time of the process tree for each sample."""
 
     def deliver(cache: Path | None) -> Cost:
         shards = opened(Trial(trial.shards, cache, trial.crop, trial.draws))
@@ -302,7 +305,7 @@ def through_ray(trial: Trial, root: Path, *, rounds: int) -> None:
 
 
 def sizes(shards: ShardSet, cache: TileCache) -> None:
-    """What the tiles that are cached take, beside what the shards take for all of their maps."""
+    """Print the size of the cached tiles, and the size of the shards with all of their maps."""
     files = [file for file in cache.folder.glob("*/*/tiles/*/*") if file.name != "used"]
     raw = sum(file.stat().st_size for file in files)
     kept = {(file.parent.name.split(".")[0], file.name) for file in files}
@@ -317,10 +320,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--materials", type=Path, help="folder of materials; generated ones otherwise")
+    parser.add_argument("--materials", type=Path, help="folder of materials; default: generated materials")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--no-ray", action="store_true", help="without the stream of Ray Data")
-    parser.add_argument("--quick", action="store_true", help="one short round, to see that it runs")
+    parser.add_argument("--no-ray", action="store_true", help="skip the stream of Ray Data")
+    parser.add_argument("--quick", action="store_true", help="run one short round, as a test")
     options = parser.parse_args()
     os.environ.update(EQUAL_PRIORITY)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -339,7 +342,7 @@ def main() -> None:
             trial = Trial(shards.location, None, crop, 16 if quick else DRAWS[crop])
             ways = ways_of(node, trial, root, numbers)
             if crop == crops[0]:
-                sizes(shards, TileCache(root / f"warm{crop}", max_bytes=ROOMY))
+                sizes(shards, TileCache(root / f"warm{crop}", max_bytes=LARGE_CACHE_BYTES))
             found = interleaved(ways, rounds=1 if quick else options.rounds, dropped=0 if quick else 1)
             report(found, trial, numbers)
         node.close()

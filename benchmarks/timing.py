@@ -1,6 +1,6 @@
-"""What the benchmarks share: rounds in changing order, medians with their spread, CPU of process trees.
+"""Functions of the benchmarks: rounds in random order, medians with spread, CPU time of process trees.
 
-Run as a script it does nothing.
+Run as a script, it does nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor
 
 T = TypeVar("T")
 EQUAL_PRIORITY = {"RAY_worker_niceness": "0"}
-"""For the environment: Ray runs its workers at nice 15, so other work on the machine slows them alone."""
+"""Environment variables: by default Ray runs its workers at nice 15, so other load would slow only them."""
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -38,32 +38,32 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Spread:
-        """Of at least one value; a single one is its own spread."""
+        """Return the quartiles of at least one value; those of a single value equal it."""
         found = list(values)
         quartiles = statistics.quantiles(found, n=4, method="inclusive") if len(found) > 1 else found * 3
         return cls(quartiles[0], quartiles[1], quartiles[2], len(found))
 
     @classmethod
     def of_ratios(cls, above: Sequence[float], below: Sequence[float]) -> Spread:
-        """Of the ratios within each round, so that what slows a whole round down cancels."""
+        """Return the quartiles of the ratios within each round, in which the load of a round cancels."""
         return cls.of(one / two for one, two in zip(above, below, strict=True))
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What a median is meant to reach."""
+    """A limit that a median has to meet."""
 
     side: Literal["at least", "at most"]
     value: float
 
     def met(self, median: float) -> bool:
-        """Whether it is reached."""
+        """Return whether a median meets the limit."""
         return median >= self.value if self.side == "at least" else median <= self.value
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a table."""
+    """A row of a table."""
 
     name: str
     spread: Spread
@@ -72,9 +72,9 @@ class Line:
 
 
 def interleaved(ways: Mapping[str, Callable[[], T]], *, rounds: int, dropped: int) -> dict[str, list[T]]:
-    """What each way gave in each round; a round runs every way once, in an order of its own.
+    """Run every way once in each round, in random order, and return the results of each way.
 
-    ``dropped`` more rounds run first and do not count: they open files and import modules.
+    ``dropped`` additional rounds run first and do not count: they open files and import modules.
     """
     rng = random.Random(0)
     found: dict[str, list[T]] = {name: [] for name in ways}
@@ -87,7 +87,7 @@ def interleaved(ways: Mapping[str, Callable[[], T]], *, rounds: int, dropped: in
 
 
 def show(title: str, lines: Sequence[Line]) -> None:
-    """Prints a table: medians, quartiles, goals and whether they were met."""
+    """Print a table with medians, quartiles, goals, and whether the goals were met."""
     table = Table("", "median", "quartiles", "", "n", "goal", "", title=title, title_justify="left")
     for line in lines:
         spread, goal = line.spread, line.goal
@@ -102,18 +102,18 @@ def show(title: str, lines: Sequence[Line]) -> None:
             verdict,
         )
     console = Console()
-    console.width = max(console.width, 110)  # a file or a pipe would get 80
+    console.width = max(console.width, 110)  # the default for a file or pipe is 80
     console.print(table)
 
 
 def figure(value: float) -> str:
-    """About four digits."""
+    """Return a number with about four significant digits."""
     digits = 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1
     return f"{value:.{digits}f}"
 
 
 def checksum(tensors: Iterable[Tensor]) -> int:
-    """CRC-32 over the bytes of tensors, in their order."""
+    """Return the CRC-32 of the bytes of tensors, in their order."""
     value = 0
     for tensor in tensors:
         flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
@@ -122,21 +122,21 @@ def checksum(tensors: Iterable[Tensor]) -> int:
 
 
 def tree_cpu(root: int, *, without: Collection[int] = ()) -> float:
-    """Seconds of CPU that a process and all below it have used, ended ones included.
+    """Return the CPU seconds of a process and all its descendants, including those that ended.
 
-    An ended process counts through the parent that waited for it, so nothing is lost or counted twice as
-    long as no process in the tree is orphaned. A raylet waits for none of its children: where Ray ends
-    processes, :func:`tree_cpu_until` is the measure. ``without`` are processes whose subtrees do not count.
-    The kernel counts in ticks (10 ms for each process on Linux): measure over seconds.
+    A process that ended counts through the parent that waited for it. The sum is exact as long as no
+    process in the tree is orphaned. A raylet does not wait for its children: use :func:`tree_cpu_until`
+    where Ray ends processes. The subtrees of processes in ``without`` do not count. The kernel counts in
+    ticks (10 ms for each process on Linux), so measure over seconds.
     """
     return sum(process.ticks + process.waited for process in _tree(root, without).values()) / _TICKS_PER_S
 
 
 def tree_cpu_until(ended: Callable[[], bool], root: int, *, every_s: float = 0.05) -> float:
-    """Seconds of CPU that all processes below one use from now until ``ended``.
+    """Return the CPU seconds that all descendants of a process use from now until ``ended``.
 
-    They are asked again and again, so that those that end meanwhile count, but for what they use after they
-    were last asked.
+    Their CPU time is read repeatedly, so that processes that end meanwhile count too, up to their last
+    reading.
     """
     before = {pid: process.ticks for pid, process in _tree(root).items()}
     last = dict(before)
@@ -147,7 +147,7 @@ def tree_cpu_until(ended: Callable[[], bool], root: int, *, every_s: float = 0.0
 
 
 def children(root: int) -> frozenset[int]:
-    """The processes directly below one."""
+    """Return the child processes of a process."""
     return frozenset(pid for pid, process in _processes().items() if process.parent == root)
 
 
@@ -159,7 +159,7 @@ class _Process:
 
 
 def _tree(root: int, without: Collection[int] = ()) -> dict[int, _Process]:
-    """A process and all below it."""
+    """Return a process and all its descendants."""
     processes = _processes()
     below: dict[int, list[int]] = {}
     for pid, process in processes.items():
@@ -173,7 +173,7 @@ def _tree(root: int, without: Collection[int] = ()) -> dict[int, _Process]:
 
 
 def _processes() -> dict[int, _Process]:
-    """Every process of the machine: its parent, its ticks, and those of the children it waited for."""
+    """Return every process: its parent, its ticks, and the ticks of the children it waited for."""
     found = {}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdecimal():

@@ -1,11 +1,13 @@
-"""The recipe's readings against other meanings of its words: the same held-out textures, equal steps.
+"""Compare interpretations of the recipe on the same held-out textures with equal steps.
 
     python benchmarks/comparisons/readings.py --data SHARDS --donors RUNS --out DIR [--seeds 0 1 2]
 
-Trains ``configs/real`` families in processes of one thread, each reading and its rival with the same seeds,
-draws and steps, and measures the last checkpoint of each: a texture's figure is its mean over the seeds, an
-interval that of the paired difference over textures. RUNS holds the trained segmentation and albedo that the
-maps build on. A run that is finished is not trained again, so more seeds can be added later.
+The recipe is ambiguous in some terms. The reading is the interpretation that pbrlib implements; a rival is
+another one. Curricula of ``configs/real`` are trained in processes of one thread, the reading and its
+rivals with the same seeds, draws and steps. The last checkpoint of each is measured: the value of a texture
+is its mean over the seeds, the interval that of the paired difference over textures. RUNS holds the trained
+segmentation and albedo, from which the maps are predicted. A finished run is not trained again, so more
+seeds can be added later.
 """
 
 from __future__ import annotations
@@ -41,22 +43,22 @@ from pbrlib.train.runtimespec import RuntimeSpec
 CONFIGS = Path(__file__).parents[2] / "configs" / "real"
 DONORS = ("segformer", "albedo")
 READING = "reading"
-"""What is built; everything else is its rival."""
+"""The name of the variant that pbrlib implements; every other variant is a rival."""
 
 MAPS = {"height": "height", "segformer": "segmentation", "roughness": "roughness", "metallic": "metallic"}
-"""The map whose figures are compared, by family."""
+"""The map whose metrics are compared, by curriculum."""
 
 
 @dataclass(frozen=True)
 class Rival:
-    """Another meaning of the recipe's words: overrides of the curriculum, or a term put in place of ours."""
+    """Another interpretation of the recipe: overrides of the curriculum, or a replacement of a loss term."""
 
     overrides: tuple[str, ...] = ()
     replace: Callable[[], None] = lambda: None
 
 
 def unscaled() -> None:
-    """NormalReproj takes the height as pixels: a slope of 1 in [0, 1] is a slope of 1."""
+    """Make NormalReproj take the height in pixels: a slope of 1 in [0, 1] is a slope of 1."""
 
     def one(height: Tensor, normal: Tensor, valid: Tensor, **_: Any) -> Tensor:
         return torch.ones_like(height[:, :1, :1, :1])
@@ -65,7 +67,7 @@ def unscaled() -> None:
 
 
 def unsigned() -> None:
-    """GradDiff compares the sizes of the differences, not their directions."""
+    """Make GradDiff compare absolute differences, without their signs."""
 
     def sizes(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         (px, py), (tx, ty) = gradients.tv(prediction), gradients.tv(target)
@@ -75,7 +77,7 @@ def unsigned() -> None:
 
 
 def unweighted() -> None:
-    """The class weights stay out of the focal term; cross entropy keeps them."""
+    """Remove the class weights from the focal term; cross entropy keeps them."""
     weighted = entropies.focal
 
     def plain(log_probabilities: Tensor, labels: Tensor, *, class_weights: Tensor, gammas: Tensor) -> Tensor:
@@ -98,12 +100,12 @@ RIVALS: Mapping[str, Mapping[str, Rival]] = {
 
 
 def folder_of(out: Path, family: str, variant: str, seed: int) -> Path:
-    """Where one training leaves its runs and its figures."""
+    """Return the folder of the runs and metrics of one training."""
     return out / f"{family}-{variant.replace(' ', '_')}-{seed}"
 
 
 def train_one(args: argparse.Namespace) -> None:
-    """Trains one variant with one seed in this process and writes its figures."""
+    """Train one variant with one seed in this process and write its metrics."""
     family, variant, seed = args.family, args.variant, args.seeds[0]
     folder = folder_of(args.out, family, variant, seed)
     rival = Rival() if variant == READING else RIVALS[family][variant]
@@ -125,7 +127,7 @@ def train_one(args: argparse.Namespace) -> None:
 
 
 def chain_of(last: Path, runs: Path, *, family: str) -> Chain:
-    """The donors and the last checkpoint of the family; of a segmentation that alone."""
+    """Return the chain of the donors and the last checkpoint; of segformer the last checkpoint alone."""
     device = torch.device("cpu")
     spec, network = open_network(last, device=device)
     if family == "segformer":
@@ -137,7 +139,7 @@ def chain_of(last: Path, runs: Path, *, family: str) -> Chain:
 
 
 def scores_over(out: Path, family: str, variants: Sequence[str], seeds: Sequence[int]) -> Scores:
-    """The reading as ``net`` and its rivals as methods beside it; a texture's figure is a mean over seeds."""
+    """Return scores of the reading (``net``) and its rivals; a texture's value is its mean over the seeds."""
     scores = Scores()
     for variant in variants:
         method = NET if variant == READING else variant
@@ -156,9 +158,9 @@ def scores_over(out: Path, family: str, variants: Sequence[str], seeds: Sequence
 
 
 def show(scores: Scores, family: str, *, seeds: Sequence[int]) -> None:
-    """The means of the reading and of its rivals, and reading minus rival."""
-    title = f"{family}: the reading beside its rivals, {len(seeds)} seeds each"
-    table = Table("figure", "reading", "rival", "its mean", "reading - rival [95 %]", title=title)
+    """Print the means of the reading and of its rivals, and the difference of reading minus rival."""
+    title = f"{family}: the reading and its rivals, {len(seeds)} seeds each"
+    table = Table("metric", "reading", "rival", "mean of the rival", "reading - rival [95 %]", title=title)
     for found in compare(scores):
         if found.map != MAPS[family]:
             continue
@@ -174,14 +176,16 @@ def show(scores: Scores, family: str, *, seeds: Sequence[int]) -> None:
 
 
 def main() -> None:
-    """Runs what is not there yet, one process a training, and prints the tables."""
+    """Run the trainings that are missing, in one process each, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", required=True, help="shard set with held-out textures")
     parser.add_argument("--donors", type=Path, required=True, help="runs directory with segformer and albedo")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", choices=list(RIVALS), default=list(RIVALS), metavar="FAMILY")
-    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="for every training")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", help="override for every training"
+    )
     parser.add_argument("--family", help=argparse.SUPPRESS)
     parser.add_argument("--variant", help=argparse.SUPPRESS)
     args = parser.parse_args()

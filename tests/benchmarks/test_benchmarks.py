@@ -1,4 +1,4 @@
-"""The ways that a benchmark compares give the same result; how long they take is not looked at."""
+"""The ways that a benchmark compares give the same result; these tests measure no time."""
 
 from __future__ import annotations
 
@@ -57,19 +57,19 @@ def test_a_delivery_measures_the_named_steps_and_sums_every_batch(small: tuple[P
     assert len(set(wanted)) == 3
 
 
-def test_other_pixels_stop_the_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
+def test_different_pixels_stop_the_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
     one = delivery.Delivery(1.0, 1.0, 1.0, waits_s={}, checksums={0: 5, 1: 6})
     other = delivery.Delivery(1.0, 1.0, 1.0, waits_s={}, checksums={1: 7})
     delivery.check_pixels({"stream": [one], "plain loop": [one]})
     assert "2 batches" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="step 1: the pixels of the plain loop"):
+    with pytest.raises(SystemExit, match="step 1: got other pixels from the plain loop"):
         delivery.check_pixels({"stream": [one], "plain loop": [other]})
 
 
 def test_a_run_in_memory_trains_the_same_weights_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both sides of the launcher comparison run this loop; with one rank it can run here."""
+    """Both sides of the launcher comparison run this loop; this test runs it with one rank."""
     monkeypatch.setattr(ray_vs_torchrun, "WARM_UP", 1)
     setting = ray_vs_torchrun.Setting(tmp_path, steps=4, crop=32, batch=2)
     ray_vs_torchrun.write_materials(tmp_path / "shards", count=2, size=64)
@@ -102,7 +102,7 @@ sys.stdin.read()
 """
 
 
-def test_what_processes_used_that_nobody_waited_for_is_counted_while_they_run() -> None:
+def test_cpu_time_of_orphans_is_counted_while_they_run() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", BURNS], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as one:
@@ -111,7 +111,7 @@ def test_what_processes_used_that_nobody_waited_for_is_counted_while_they_run() 
             ended = reading.submit(one.stdout.readline)
             used = timing.tree_cpu_until(ended.done, os.getpid())
         assert used >= 0.4
-        assert timing.tree_cpu(one.pid) < 0.4, "its parent has nothing to tell"
+        assert timing.tree_cpu(one.pid) < 0.4, "an orphan does not count for its parent"
         one.communicate()
 
 
@@ -149,7 +149,7 @@ def test_ratios_are_taken_within_a_round() -> None:
     assert not timing.Goal("at least", 10.0).met(9.9)
 
 
-def test_the_ways_to_a_sweeps_trainings_train_the_same(tmp_path: Path) -> None:
+def test_all_ways_of_the_sweep_benchmark_train_the_same_curricula(tmp_path: Path) -> None:
     from pbrlib.curriculum.config.load import load_curriculum
     from ray_jobs.sweep.sweeprun import open_sweep
 
@@ -176,12 +176,12 @@ def test_lines_of_a_command_are_timed_as_they_come_and_a_failure_stops_the_bench
         sweep_overhead.timed([sys.executable, "-c", f"{script}; raise SystemExit(1)"])
 
 
-def test_trainings_with_other_figures_stop_the_benchmark() -> None:
+def test_different_metrics_stop_the_benchmark() -> None:
     one = sweep_overhead.Timed(3.0, start=1.0, end=0.5, found=(0.1, 0.2))
     other = sweep_overhead.Timed(3.0, start=0.0, end=0.0, found=(0.1, 0.3))
     assert one.training == 1.5
     sweep_overhead.check_figures({"sweep": [one], "one process": [one]})
-    with pytest.raises(SystemExit, match="n commands: its trainings reached"):
+    with pytest.raises(SystemExit, match="n commands: got metrics"):
         sweep_overhead.check_figures({"sweep": [one], "n commands": [other]})
 
 
@@ -202,7 +202,7 @@ def test_every_second_of_a_start_belongs_to_one_part() -> None:
     ]
     parts = start_up.parts_of(lines)
     assert [*parts.values()] == [2.0, 3.0, 4.0, 1.0, 2.5, 12.5, 1.5]
-    assert parts[start_up.WHOLE] == 12.5 and parts[start_up.ENDING] == 1.5
+    assert parts[start_up.TOTAL] == 12.5 and parts[start_up.ENDING] == 1.5
 
 
 def test_the_phases_of_the_start_up_benchmark_begin_from_each_other(tmp_path: Path) -> None:

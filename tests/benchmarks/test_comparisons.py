@@ -1,4 +1,4 @@
-"""The rivals that the recipe's readings are compared with mean something else, and only what they name."""
+"""Every rival of a reading changes the loss term that it names, and nothing else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import readings
 
 @pytest.fixture(autouse=True)
 def restored(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Puts back what a rival replaces."""
+    """Restore the functions that a rival replaces."""
     for module, name in ((reprojection, "fitted_relief"), (gradients, "grad_diff"), (entropies, "focal")):
         monkeypatch.setattr(module, name, getattr(module, name))
 
@@ -33,7 +33,7 @@ def test_an_unscaled_normal_depends_on_the_size_of_the_height() -> None:
     assert high > low + 1e-3
 
 
-def test_unsigned_differences_take_a_bump_for_a_dent() -> None:
+def test_unsigned_differences_do_not_distinguish_a_bump_from_a_dent() -> None:
     bump = torch.zeros(1, 1, 8, 8)
     bump[..., 4, 4] = 1.0
     assert all(part.sum() > 0 for part in gradients.grad_diff(bump, -bump))
@@ -60,7 +60,7 @@ def test_every_rival_is_an_override_of_a_curriculum_that_exists(family: str) -> 
         assert len(curriculum.phases) == 1
 
 
-def test_a_texture_counts_with_its_mean_over_the_seeds(tmp_path: Path) -> None:
+def test_the_value_of_a_texture_is_its_mean_over_the_seeds(tmp_path: Path) -> None:
     for variant, values in (("reading", (0.1, 0.3)), ("with gloss", (0.2, 0.2))):
         for seed, value in enumerate(values):
             file = readings.folder_of(tmp_path, "roughness", variant, seed) / "evaluation" / "evaluation.json"

@@ -61,7 +61,7 @@ def test_every_command_is_among_those_that_are_measured() -> None:
 
 @pytest.mark.parametrize("reads_shards", [False, True])
 def test_no_command_imports_what_its_answer_does_not_need(tmp_path: Path, reads_shards: bool) -> None:
-    command_cpu.prepared(tmp_path)
+    command_cpu.write_files(tmp_path)
     own = [one for one in command_cpu.ANSWERS if one.startswith(READS_SHARDS) == reads_shards]
     heavy = HEAVY if reads_shards else (*HEAVY, ARROW)
     found = answers(heavy, own, folder=tmp_path)
