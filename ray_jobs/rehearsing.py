@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from pbrlib.curriculum.run import PhaseJob, RankWork
     from pbrlib.data.shards.dataset import DataSet
     from pbrlib.rehearsal.checks import Check
-    from pbrlib.rehearsal.estimate import PhaseEstimate, Whole
-    from pbrlib.rehearsal.ladder import Rehearsed
+    from pbrlib.rehearsal.estimate import PhaseEstimate, TotalEstimate
+    from pbrlib.rehearsal.ladder import PhaseRehearsal
     from pbrlib.rehearsal.node import NodeFacts
     from pbrlib.rehearsal.table import Rehearsal
     from ray_jobs.trainingrequest import TrainingRequest
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 def rehearse_request(work: TrainingRequest, *, scratch: Path) -> Rehearsal:
     """Run the checks of the cluster, then rehearse every phase; requires a Ray session."""
     from pbrlib.data.shards.union import open_data
-    from pbrlib.rehearsal.checks import check_talk
+    from pbrlib.rehearsal.checks import check_communication
     from pbrlib.rehearsal.ladder import rehearse_ladder
-    from pbrlib.rehearsal.scratch import lend_donors
+    from pbrlib.rehearsal.scratch import record_donors
     from pbrlib.rehearsal.table import Rehearsal
     from ray_jobs.fit.capacity import phases_in_cluster
     from ray_jobs.fit.preflight import check_collectives, storage_and_data
@@ -36,12 +36,14 @@ def rehearse_request(work: TrainingRequest, *, scratch: Path) -> Rehearsal:
     shards = open_data(work.data, on_bad_sample=work.runtime.on_bad_sample)
     # A rehearsal has to show failures, so nothing is retried; it is no run, so no tracker records it.
     runtime = work.runtime.model_copy(update={"max_failures": 0, "trackers": ()})
-    talk = check_talk(check_collectives(runtime, scratch=scratch, gradient_bytes=_gradient_bytes(work)))
+    talk = check_communication(
+        check_collectives(runtime, scratch=scratch, gradient_bytes=_gradient_bytes(work))
+    )
     nodes, seen = storage_and_data(scratch, runs=work.runs, data=work.data, fingerprint=shards.fingerprint)
     checks = [talk, *seen]
     for check in checks:
         click.echo(f"{check.check}: {check.verdict}, {check.found}")
-    lend_donors(work.ladder, phases=work.phases, runs=work.runs, scratch=scratch)
+    record_donors(work.ladder, phases=work.phases, runs=work.runs, scratch=scratch)
     phases = rehearse_ladder(
         work.ladder,
         phases=work.phases,
@@ -84,7 +86,7 @@ def _launch(job: PhaseJob, *, work: RankWork) -> Path:
         ) from error
 
 
-def _say(one: Rehearsed) -> None:
+def _say(one: PhaseRehearsal) -> None:
     """Print one line when a phase has ended, because the whole rehearsal takes minutes."""
     from pbrlib.curriculum.describe.phrases import size
 
@@ -106,14 +108,14 @@ def _gradient_bytes(work: TrainingRequest) -> int:
     return max(sum(4 * parameter.numel() for parameter in network.parameters()) for network in networks)
 
 
-def _whole(work: TrainingRequest, phases: Sequence[Rehearsed], *, room: int) -> Whole:
-    from pbrlib.rehearsal.estimate import whole
+def _whole(work: TrainingRequest, phases: Sequence[PhaseRehearsal], *, room: int) -> TotalEstimate:
+    from pbrlib.rehearsal.estimate import total_estimate
 
     by_curriculum: dict[str, dict[str, PhaseEstimate | None]] = {name: {} for name in work.phases}
     for one in phases:
         by_curriculum[one.length.curriculum][one.length.phase] = one.estimate
     last = {one.length.curriculum: one.figures.weights_bytes for one in phases if one.figures is not None}
-    return whole(
+    return total_estimate(
         [[entry.curriculum.name for entry in wave] for wave in work.ladder.waves],
         by_curriculum,
         workers=work.runtime.workers,
@@ -124,7 +126,7 @@ def _whole(work: TrainingRequest, phases: Sequence[Rehearsed], *, room: int) -> 
 
 def _checks_after_phases(
     work: TrainingRequest,
-    phases: Sequence[Rehearsed],
+    phases: Sequence[PhaseRehearsal],
     nodes: Sequence[NodeFacts],
     *,
     most_bytes: int,
@@ -166,7 +168,7 @@ def _space(runs: Path, *, needed: int) -> list[Check]:
     return [] if free is None else [space(free, needed=needed, place=str(runs))]
 
 
-def _store_need(work: TrainingRequest, one: Rehearsed, *, shards: DataSet) -> int:
+def _store_need(work: TrainingRequest, one: PhaseRehearsal, *, shards: DataSet) -> int:
     """Return the bytes that one worker's data stream keeps in the object store during a phase."""
     from pbrlib.rehearsal.checks import store_need
     from ray_jobs.fit.datasets import DRAWS_PER_BLOCK, STORE_BYTES

@@ -1,4 +1,4 @@
-"""Checks whether a cluster is fit for a training: found and needed values, with a verdict on each."""
+"""Checks whether a cluster has the resources for a training: found and needed values, with verdicts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Verdict = Literal["ok", "warning", "failed"]
 class Check:
     """One line of the preflight: the value found, the value needed, and the verdict.
 
-    ``advice`` says what to do; only what is not ``ok`` has one.
+    ``advice`` is the remedy; None if the verdict is ``ok``.
     """
 
     check: str
@@ -29,22 +29,22 @@ class Check:
     advice: str | None = None
 
     def as_data(self) -> dict[str, Any]:
-        """Plain values."""
+        """Convert to JSON values."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
-class Talk:
+class Communication:
     """Measurements of the communication between the ranks of a training run.
 
     Attributes:
-        backend: Of torch's process group.
+        backend: Backend of torch's process group.
         world: Number of ranks.
-        hosts: On which they lie.
-        bytes: Of the gradient that was summed over all ranks.
-        seconds: The median of several such sums.
-        right: Whether every rank got the right sum.
-        error: Why nothing was said; None where it was.
+        hosts: Host of each rank.
+        bytes: Size of the gradient that was summed over all ranks.
+        seconds: Median duration of several sums.
+        right: Whether every rank got the correct sum.
+        error: The error of the communication; None without one.
     """
 
     backend: str
@@ -57,20 +57,22 @@ class Talk:
 
     @property
     def bytes_per_s(self) -> float:
-        """Through each rank: a ring moves 2 (n - 1) / n of the gradient."""
+        """Bandwidth of each rank: a ring all-reduce moves 2 (n - 1) / n of the gradient."""
         return 2 * (self.world - 1) / self.world * self.bytes / self.seconds if self.seconds else 0.0
 
 
-def check_talk(talk: Talk) -> Check:
+def check_communication(talk: Communication) -> Check:
     """Check whether the ranks can communicate."""
-    needed = f"{talk.world} workers, {size(talk.bytes)} summed right" if talk.bytes else "workers that answer"
+    needed = (
+        f"{talk.world} workers, correct sums of {size(talk.bytes)}" if talk.bytes else "workers that respond"
+    )
     if talk.error is not None:
-        advice = "Look at the network between the nodes: every port open among them, and one interface"
+        advice = "Check the network between the nodes: all ports must be open, on one interface"
         if talk.backend == "nccl":
-            advice += " (NCCL_SOCKET_IFNAME names it, NCCL_DEBUG=WARN says more)"
+            advice += " (set by NCCL_SOCKET_IFNAME; NCCL_DEBUG=WARN prints details)"
         return Check(talk.backend, talk.error, needed, "failed", f"{advice}.")
     if talk.world == 1:
-        return Check(talk.backend, "one worker, nobody to talk to", "nothing")
+        return Check(talk.backend, "one worker, no communication", "nothing")
     where = f"{len(set(talk.hosts))} node{'s' if len(set(talk.hosts)) > 1 else ''}"
     found = f"{where}, {talk.seconds * 1000:.0f} ms = {size(round(talk.bytes_per_s))}/s through each worker"
     if not talk.right:
@@ -88,32 +90,32 @@ def storage_shared(
     back: Mapping[str, str | None],
     own: Mapping[str, str],
 ) -> Check:
-    """Whether what the driver writes is read on every node, and the other way round.
+    """Check whether every node reads the driver's file, and the driver reads the files of all nodes.
 
     Args:
-        nodes: What they found.
-        place: The directory of all runs.
-        token: What the driver left.
-        back: What the driver reads of each node's token.
-        own: What each was to leave.
+        nodes: The facts of the nodes.
+        place: The runs directory.
+        token: The content of the driver's file.
+        back: The content of each node's file as the driver reads it.
+        own: The content that each node wrote.
     """
-    needed = "every node reads the driver's file, and it theirs"
+    needed = "nodes and driver read each other's files"
     wrong = [
-        f"{one.host}: {one.writes or (one.reads if one.reads != token else 'its file is not seen here')}"
+        f"{one.host}: {one.writes or (one.reads if one.reads != token else 'its file is not visible here')}"
         for one in nodes
         if one.writes is not None or one.reads != token or back[one.node] != own[one.node]
     ]
     if wrong:
         return Check(
             "storage shared",
-            f"{len(wrong)} of {len(nodes)} nodes do not see it: {'; '.join(wrong[:2])}",
+            f"{len(wrong)} of {len(nodes)} nodes do not share it: {'; '.join(wrong[:2])}",
             needed,
             "failed",
-            f"Mount the storage of {place} on every node, the head too, under the same path, writable.",
+            f"Mount the storage of {place} on every node, including the head, writable and under one path.",
         )
     if len(nodes) == 1:
-        return Check("storage shared", "one node, nothing to share", needed)
-    return Check("storage shared", f"{len(nodes)} nodes, both ways", needed)
+        return Check("storage shared", "one node", needed)
+    return Check("storage shared", f"{len(nodes)} nodes", needed)
 
 
 def data_readable(nodes: Sequence[NodeFacts], *, data: str, fingerprint: str) -> Check:
@@ -126,7 +128,7 @@ def data_readable(nodes: Sequence[NodeFacts], *, data: str, fingerprint: str) ->
             f"not from {len(wrong)} of {len(nodes)} nodes; {wrong[0].host}: {said}",
             "the same manifest everywhere",
             "failed",
-            f"Give every node {data}: a mount, or an s3:// address.",
+            f"Make {data} readable on every node: mount it, or use an s3:// address.",
         )
     return Check("shards readable", f"same manifest from {_nodes(nodes)}", "the same manifest everywhere")
 
@@ -135,22 +137,22 @@ def space(free: int, *, needed: int, place: str) -> Check:
     """Check whether the runs directory has enough free space."""
     check = Check("free space", size(free), size(needed))
     if free < needed:
-        return _failed(check, f"Free space below {place}, or name another --runs.")
+        return _failed(check, f"Free space below {place}, or give another --runs.")
     return check
 
 
 def store_need(
     runtime: RuntimeSpec, *, crop: int, batch: int, tile_bytes: float, block: int, limit: int
 ) -> int:
-    """Bytes that one worker's stream keeps in the object store.
+    """Return the bytes that the stream of one worker keeps in the object store.
 
     Args:
-        runtime: How many blocks are fetched at once, and batches collated ahead.
-        crop: Side of the crops in pixels; an unaligned one touches a tile more each way.
-        batch: Draws of one worker in a step.
-        tile_bytes: A stored tile with all its maps.
-        block: Draws in a block.
-        limit: The most that a stream may hold.
+        runtime: The number of parallel blocks and of prefetched batches.
+        crop: Side of the crops in pixels; an unaligned crop needs one more tile in each direction.
+        batch: Draws of one worker per step.
+        tile_bytes: Size of a stored tile with all its maps.
+        block: Draws per block.
+        limit: Maximum size of a stream.
     """
     draw = (math.ceil(crop / TILE) + 1) ** 2 * tile_bytes
     blocks = max(1, math.floor(runtime.data_cpus)) + 1
@@ -172,13 +174,13 @@ def object_store(
     if left[tightest.node] < 0:
         return _failed(
             check,
-            "Start Ray with a larger --object-store-memory: with less it spills to disk between steps.",
+            "Start Ray with a larger --object-store-memory; otherwise it spills to disk between steps.",
         )
     return check
 
 
 def shared_memory(nodes: Sequence[NodeFacts], *, stores: Mapping[str, int]) -> Check:
-    """Whether /dev/shm holds the object store of each node, which else lies on a disk."""
+    """Check whether /dev/shm is large enough for the object store of each node, which else is on a disk."""
     small = [one for one in nodes if (one.shm_bytes or 0) < stores[one.node]]
     shown = small[0] if small else min(nodes, key=lambda one: (one.shm_bytes or 0) - stores[one.node])
     check = Check(
@@ -189,14 +191,14 @@ def shared_memory(nodes: Sequence[NodeFacts], *, stores: Mapping[str, int]) -> C
     if small:
         return _failed(
             check,
-            "Ray keeps objects in /tmp there, as slow as its disk. Give the container --shm-size, the pod a "
-            "memory volume at /dev/shm, or Ray less --object-store-memory.",
+            "Ray would keep objects in /tmp, at the speed of the disk. Set --shm-size of the container, a "
+            "memory volume at /dev/shm of the pod, or a smaller --object-store-memory of Ray.",
         )
     return check
 
 
 def processors(nodes: Sequence[NodeFacts], *, workers: Mapping[str, int], runtime: RuntimeSpec) -> Check:
-    """Whether the CPUs that workers and their streams are promised exist; fewer are shared, and slower."""
+    """Check whether the CPUs that Ray assigns to workers and their data streams exist."""
     demand = {one.node: workers[one.node] * runtime.cpus_of_worker for one in nodes}
     tightest = min(nodes, key=lambda one: one.cpus - demand[one.node])
     check = Check(
@@ -211,7 +213,7 @@ def processors(nodes: Sequence[NodeFacts], *, workers: Mapping[str, int], runtim
             check.found,
             check.needed,
             "warning",
-            "Workers and their data share them: steps take longer than on as many CPUs as Ray counts.",
+            "Workers and their data streams share CPUs, so steps are slower than with all the CPUs.",
         )
     return check
 
@@ -229,21 +231,22 @@ def memory(
     )
     if tightest.memory_bytes < needs[tightest.node]:
         return _failed(
-            check, "Fewer workers a node, less --object-store-memory, or fewer validation textures."
+            check,
+            "Use fewer workers per node, a smaller --object-store-memory, or fewer validation textures.",
         )
     return check
 
 
 def device_memory(peak: int, *, reserved: int, device: int) -> Check:
     """Check whether the fullest device has memory left; a phase that ran out of memory reports it itself."""
-    check = Check("device memory", f"{size(peak)} used, {size(reserved)} held", f"below {size(device)}")
+    check = Check("device memory", f"{size(peak)} used, {size(reserved)} reserved", f"below {size(device)}")
     if reserved > 0.95 * device:
         return Check(
             check.check,
             check.found,
             check.needed,
             "warning",
-            "Little air: another batch may not fit. A smaller batch_per_device in the runtime file.",
+            "Another batch may not fit. Set a smaller batch_per_device in the runtime file.",
         )
     return check
 

@@ -12,15 +12,15 @@ KEPT = 2
 """Number of checkpoints of a phase that are kept: the best and the last one."""
 
 IN_FLIGHT = 2
-"""And those that exist for a moment beside them: the one that is written, and its copy."""
+"""Number of additional checkpoints while one is written: the new one and its copy."""
 
 LINE_BYTES = 1500
-"""What a second of training adds to journal and TensorBoard: a line of a few dozen figures each."""
+"""Bytes per second of training in the journal and TensorBoard: one line with some dozen values each."""
 
 
 @dataclass(frozen=True)
 class PhaseLength:
-    """How long a phase is by its curriculum and its data: to its last step, no plateau before it."""
+    """The length of a phase by its curriculum and data, without an early end by a plateau."""
 
     curriculum: str
     phase: str
@@ -30,20 +30,20 @@ class PhaseLength:
 
     @property
     def name(self) -> str:
-        """As in the overview of a ladder."""
+        """The name with the curriculum, such as ``segformer/S1``."""
         return f"{self.curriculum}/{self.phase}"
 
     @property
     def validations(self) -> int:
-        """One at the end of each segment, each with a checkpoint."""
+        """The number of validations: one at the end of each segment, each with a checkpoint."""
         return -(-self.steps // self.segment_steps)
 
 
 @dataclass(frozen=True)
 class PhaseEstimate:
-    """Seconds and bytes of a phase, were it to go to its last step.
+    """The estimated seconds and bytes of a phase that ends with its last step.
 
-    ``input_bound``: the streams deliver a batch more slowly than a step takes it.
+    ``input_bound`` is true if the data streams are slower than the steps.
     """
 
     steps_s: float
@@ -62,16 +62,16 @@ class PhaseEstimate:
 
     @property
     def bytes(self) -> int:
-        """What lies in the phase's folder at its end."""
+        """The size of the phase's folder at its end."""
         return self.num_checkpoints * self.one_checkpoint_bytes + self.log_bytes
 
     def as_data(self) -> dict[str, Any]:
-        """Plain values."""
+        """Convert to JSON values."""
         return {**asdict(self), "seconds": self.seconds, "bytes": self.bytes}
 
 
 def estimate(length: PhaseLength, figures: PhaseFigures) -> PhaseEstimate:
-    """Steps by the median step, or by the input where that is slower; the rest by what one of each took."""
+    """Estimate a phase from the slower of median step and input, and one run of each other activity."""
     input_s = figures.input_s or 0.0
     steps_s = length.steps * max(figures.step.median, input_s)
     validation_s = length.validations * figures.validation_s
@@ -91,15 +91,15 @@ def estimate(length: PhaseLength, figures: PhaseFigures) -> PhaseEstimate:
 
 
 @dataclass(frozen=True)
-class Whole:
+class TotalEstimate:
     """The estimate of all phases together.
 
     Attributes:
-        hours: By the clock, with curricula in parallel where nodes were free at the time of the request.
-        worker_hours: What is paid for: hours of a GPU, or of a CPU worker.
-        bytes: In the runs directory at the end.
-        most_bytes: There at most, while a checkpoint is written.
-        missing: Phases that are not in it, having failed.
+        hours: Wall time in hours, with as many parallel curricula as the cluster had resources for.
+        worker_hours: Hours of all GPUs, or of all CPU workers, together.
+        bytes: Size of the runs directory at the end.
+        most_bytes: Maximum size of the runs directory, while checkpoints are written.
+        missing: Failed phases, which are not included.
     """
 
     hours: float
@@ -109,53 +109,53 @@ class Whole:
     missing: tuple[str, ...]
 
     def as_data(self) -> dict[str, Any]:
-        """Plain values."""
+        """Convert to JSON values."""
         return asdict(self)
 
 
-def whole(
+def total_estimate(
     waves: Sequence[Sequence[str]],
     phases: Mapping[str, Mapping[str, PhaseEstimate | None]],
     *,
     workers: int,
     room: int,
     model_bytes: int = 0,
-) -> Whole:
+) -> TotalEstimate:
     """Add up the estimates of a ladder's phases.
 
     Args:
         waves: The names of the curricula of each wave.
         phases: The estimates of each curriculum's phases, in their order; None where there is none.
-        workers: Of each phase.
-        room: How many curricula may train at once.
-        model_bytes: What a finished ladder leaves beside its runs.
+        workers: Number of workers per phase.
+        room: Maximum number of curricula in parallel.
+        model_bytes: Size of the model folder of the finished ladder.
     """
-    known = [one for curriculum in phases.values() for one in curriculum.values() if one is not None]
+    known = [found for curriculum in phases.values() for found in curriculum.values() if found is not None]
     seconds = {
-        name: sum(one.seconds for one in curriculum.values() if one is not None)
+        name: sum(found.seconds for found in curriculum.values() if found is not None)
         for name, curriculum in phases.items()
     }
-    by_the_clock = sum(_parallel_seconds([seconds[name] for name in wave], room=room) for wave in waves)
-    kept = sum(one.bytes for one in known) + model_bytes
-    heaviest = sorted((one.one_checkpoint_bytes for one in known), reverse=True)
+    wall_s = sum(_parallel_seconds([seconds[name] for name in wave], room=room) for wave in waves)
+    kept = sum(found.bytes for found in known) + model_bytes
+    heaviest = sorted((found.one_checkpoint_bytes for found in known), reverse=True)
     most_at_once = min(room, max(map(len, waves)))
-    return Whole(
-        hours=by_the_clock / 3600,
+    return TotalEstimate(
+        hours=wall_s / 3600,
         worker_hours=workers * sum(seconds.values()) / 3600,
         bytes=kept,
         most_bytes=kept + IN_FLIGHT * sum(heaviest[:most_at_once]),
         missing=tuple(
             f"{name}/{phase}"
             for name, curriculum in phases.items()
-            for phase, one in curriculum.items()
-            if one is None
+            for phase, found in curriculum.items()
+            if found is None
         ),
     )
 
 
 def _parallel_seconds(seconds: Sequence[float], *, room: int) -> float:
-    """The end of the last curriculum if each starts at the first free place."""
-    places = [0.0] * max(room, 1)
-    for one in seconds:
-        places[places.index(min(places))] += one
-    return max(places)
+    """Return the total time of curricula that each start as soon as one of ``room`` slots is free."""
+    slots = [0.0] * max(room, 1)
+    for duration in seconds:
+        slots[slots.index(min(slots))] += duration
+    return max(slots)

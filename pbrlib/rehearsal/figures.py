@@ -1,4 +1,4 @@
-"""The measurements of a rehearsed phase, on each rank and in both of its starts."""
+"""Stores the measurements of a rehearsed phase, by rank and start."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pbrlib import storage
 
 @dataclass(frozen=True)
 class ValidationFigures:
-    """A validation over some textures of one rank, and how much the whole share of that rank is.
+    """The measurements of a validation over some of the textures of one rank.
 
     Attributes:
-        textures: Measured.
-        pixels: Of these.
-        stored_bytes: What they take in memory between validations.
-        load_s: Reading them, once a start.
-        seconds: Of one validation, after another one has warmed up the device.
-        picture_s: Of drawing what rank 0 shows of them, however many there are.
-        all_textures: Of the rank's whole share.
-        all_pixels: Of the rank's whole share.
+        textures: Number of measured textures.
+        pixels: Number of their pixels.
+        stored_bytes: Size of the textures in memory between validations.
+        load_s: Seconds to read the textures, once per start.
+        seconds: Seconds of one validation, after a first one to warm up the device.
+        picture_s: Seconds to draw the pictures of rank 0, independent of the number of textures.
+        all_textures: Number of all textures of the rank.
+        all_pixels: Number of all pixels of the rank.
     """
 
     textures: int
@@ -37,25 +37,25 @@ class ValidationFigures:
 
 @dataclass(frozen=True)
 class RankFigures:
-    """One start of a phase on one rank.
+    """The measurements of one start of a phase on one rank.
 
     Attributes:
-        rank: Among the workers.
-        host: Of the worker.
-        device: Its name.
-        first_step: The cursor with which it began.
-        agreeing: Tensors equal to those of the donor, or of the checkpoint that it began from.
-        tensors: Of the network, all.
-        step_s: Seconds of each step, without the wait for its batch.
-        wait_s: Seconds of each wait; the first one is for the stream to begin.
-        supply: Samples a second that the stream of this rank delivers to who does nothing else; None
-            where the plan was too short to tell.
-        supply_s: What it took to find that out.
-        peak_bytes: The most that was in use: of the device, or on a CPU of the process (its resident set).
-        reserved_bytes: The most that torch held of the device; None on a CPU.
-        device_bytes: What the device has; None on a CPU.
-        host_bytes: The largest resident set of the process.
-        validation: None in a start that did not validate.
+        rank: The rank of the worker.
+        host: Host name of the worker.
+        device: Name of the device.
+        first_step: The step from which the start continued.
+        agreeing: Number of tensors equal to those of the donor or of the resumed checkpoint.
+        tensors: Number of all tensors of the networks.
+        step_s: Seconds of each step, without waiting for its batch.
+        wait_s: Seconds of waiting for each batch; the first includes the start of the stream.
+        supply: Throughput of the stream without training, in samples per second; None if the plan was too
+            short to measure it.
+        supply_s: Seconds of this measurement.
+        peak_bytes: Peak memory in use: of the device, or the resident set of the process on a CPU.
+        reserved_bytes: Peak memory reserved by torch on the device; None on a CPU.
+        device_bytes: Memory of the device; None on a CPU.
+        host_bytes: Peak resident set of the process.
+        validation: Measurements of the validation; None in a start without one.
     """
 
     rank: int
@@ -75,12 +75,12 @@ class RankFigures:
     validation: ValidationFigures | None
 
     def text(self) -> str:
-        """As one line."""
+        """Return the measurements as one line of JSON."""
         return json.dumps(asdict(self))
 
 
 def rank_figures(text: str) -> RankFigures:
-    """What :meth:`RankFigures.text` wrote."""
+    """Parse the output of :meth:`RankFigures.text`."""
     given = json.loads(text)
     validation = given.pop("validation")
     known = None if validation is None else ValidationFigures(**validation)
@@ -89,12 +89,12 @@ def rank_figures(text: str) -> RankFigures:
 
 
 def write_figures(directory: Path, ranks: Sequence[RankFigures], *, start: int) -> None:
-    """Leaves what all ranks measured in the first or the second start in the phase's folder."""
+    """Write the measurements of all ranks in the first or the second start to the phase's folder."""
     content = json.dumps([rank.text() for rank in ranks])
     storage.write_atomic(directory / f"rehearsal-{start}.json", content)
 
 
 def read_figures(directory: Path, *, start: int) -> tuple[RankFigures, ...]:
-    """What all ranks left of a start."""
+    """Read the measurements of all ranks in a start."""
     path = directory / f"rehearsal-{start}.json"
     return tuple(map(rank_figures, json.loads(path.read_text())))

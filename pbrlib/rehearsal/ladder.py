@@ -20,8 +20,8 @@ from pbrlib.train.runtimespec import RuntimeSpec
 
 
 @dataclass(frozen=True)
-class Rehearsed:
-    """A phase with what became of it: figures and an estimate, or the reason why there are none."""
+class PhaseRehearsal:
+    """The result of rehearsing a phase: measurements and an estimate, or an error."""
 
     length: PhaseLength
     crop: int
@@ -31,7 +31,7 @@ class Rehearsed:
 
     @property
     def passed(self) -> bool:
-        """Whether it went through both starts, and the second one found what the first had left."""
+        """Whether both starts succeeded, and the second one resumed from the checkpoint of the first."""
         return self.figures is not None and self.figures.restored
 
 
@@ -43,43 +43,45 @@ def rehearse_ladder(
     scratch: Path,
     runtime: RuntimeSpec,
     launch: RankLauncher,
-    say: Callable[[Rehearsed], None],
-) -> list[Rehearsed]:
-    """Rehearses the ``phases`` of each curriculum one by one, so that none disturbs another's figures.
+    say: Callable[[PhaseRehearsal], None],
+) -> list[PhaseRehearsal]:
+    """Rehearse the ``phases`` of each curriculum one by one, so that they do not affect each other's times.
 
-    ``say`` hears of each when it has ended. Only what is no mistake of a phase is raised: an interrupt.
+    ``say`` is called with the result of each phase. Errors of a phase are part of its result; only
+    interrupts are raised.
     """
-    done: list[Rehearsed] = []
+    done: list[PhaseRehearsal] = []
     for curriculum in map(scaled, ladder.curricula):
         for phase in phases[curriculum.name]:
             length = length_of(curriculum, phase, shards.rows)
             crop = curriculum.phases[phase].crop
-            gone = {one.length.name for one in done if not one.passed}
-            lost = [name for name in needs(curriculum, phase, ladder) if name in gone]
-            if lost:
-                done.append(Rehearsed(length, crop, error=f"not rehearsed: it builds on {', '.join(lost)}."))
+            failed = {result.length.name for result in done if not result.passed}
+            missing = [name for name in needs(curriculum, phase, ladder) if name in failed]
+            if missing:
+                error = f"not rehearsed, since it depends on {', '.join(missing)}, which failed."
+                done.append(PhaseRehearsal(length, crop, error=error))
                 say(done[-1])
                 continue
             try:
                 job = resolve(curriculum, phase, shards=shards, runs=scratch, runtime=runtime)
                 figures = rehearse(job, launch)
-            except Exception as error:
-                done.append(Rehearsed(length, crop, error=reason_of(error)))
+            except Exception as caught:
+                done.append(PhaseRehearsal(length, crop, error=reason_of(caught)))
             else:
-                done.append(Rehearsed(length, crop, figures, estimate(length, figures)))
+                done.append(PhaseRehearsal(length, crop, figures, estimate(length, figures)))
             say(done[-1])
     return done
 
 
 def reason_of(error: BaseException) -> str:
-    """What an error says, in a paragraph, with its kind where it says nothing."""
+    """Return the message of an error, or its type if the message is empty."""
     text = str(error).strip()
     return text or type(error).__name__
 
 
 def needs(curriculum: Curriculum, phase: str, ladder: Ladder) -> list[str]:
-    """The phases whose weights one builds on, as ``albedo/A2``, those of its frozen networks too."""
-    last = {one.name: tuple(one.phases)[-1] for one in ladder.curricula}
+    """Return the phases whose weights a phase uses, as donor or frozen network, such as ``albedo/A2``."""
+    last = {other.name: tuple(other.phases)[-1] for other in ladder.curricula}
     references = [*frozen_networks(curriculum.task).values()]
     if (start := curriculum.phases[phase].starts_from) is not None:
         references.append(start)
@@ -94,7 +96,7 @@ def needs(curriculum: Curriculum, phase: str, ladder: Ladder) -> list[str]:
 
 
 def length_of(curriculum: Curriculum, phase: str, rows: Sequence[IndexRow]) -> PhaseLength:
-    """Steps and segments of a phase of a scaled curriculum."""
+    """Return the length of a phase of a scaled curriculum."""
     spec = curriculum.phases[phase]
     epoch = epoch_figures(spec, curriculum.task, rows)
     return PhaseLength(

@@ -22,7 +22,7 @@ from pbrlib.train.record.timesheet import TIME_SHEET
 
 @dataclass(frozen=True)
 class Spread:
-    """Several measurements of one thing: their median, least and most."""
+    """The median, minimum and maximum of several measurements."""
 
     median: float
     least: float
@@ -31,30 +31,31 @@ class Spread:
 
 @dataclass(frozen=True)
 class PhaseFigures:
-    """What rehearsing a phase measured, over all ranks; the slowest rank and the fullest device count.
+    """The measurements of a rehearsed phase over all ranks: the slowest rank and the fullest device.
 
     Attributes:
-        ranks: Of its first start.
-        step: Seconds of a step after the first one of its start.
-        first_step_s: Seconds of the first one: compiling, and what a device does once.
-        input_s: Seconds in which the streams deliver a global batch to who does nothing else; None: unknown.
-        peak_bytes: See :class:`RankFigures`; ``reserved_bytes`` is None on CPUs.
-        device_bytes: Of the smallest device; None on CPUs.
-        host_bytes: Of the largest process, its whole share of validation textures added.
-        validation_s: One validation of all textures, extrapolated by their pixels.
-        validated: Textures that were measured, of all that will be.
-        load_s: Reading all validation textures, extrapolated by their pixels; once a start.
-        checkpoint_s: Writing one and handing it over.
-        checkpoint_bytes: One checkpoint.
-        weights_bytes: The weights in it.
-        log_bytes: What one validation adds to the journal and to TensorBoard's events.
-        start_s: From the launch to the first batch.
-        end_s: From the last report to the end of the fit.
-        restored_at: The cursor of the second start.
-        restored: Whether that is behind the steps of the first, and all ranks began it with the checkpoint's
-            weights.
-        donor: What the phase began from; None: fresh weights.
-        donor_tensors: Tensors taken over from it as they are, and all.
+        ranks: The measurements of each rank in the first start.
+        step: Seconds of the steps after the first step.
+        first_step_s: Seconds of the first step, with compilation and other one-time costs.
+        input_s: Seconds in which the streams deliver a global batch without training; None if unknown.
+        peak_bytes: Peak memory in use; see :class:`RankFigures`.
+        reserved_bytes: Peak memory reserved by torch; None on CPUs.
+        device_bytes: Memory of the smallest device; None on CPUs.
+        host_bytes: Memory of the largest process, with all its validation textures.
+        validation_s: Seconds of a validation of all textures, extrapolated by pixels.
+        validated: Number of measured validation textures, and of all.
+        load_s: Seconds to read all validation textures, extrapolated by pixels; once per start.
+        checkpoint_s: Seconds to write and report a checkpoint.
+        checkpoint_bytes: Size of a checkpoint.
+        weights_bytes: Size of the weights in a checkpoint.
+        log_bytes: Size of one validation in the journal and in TensorBoard's events.
+        start_s: Seconds from the launch to the first batch.
+        end_s: Seconds from the last report to the end of the fit.
+        restored_at: The step from which the second start continued.
+        restored: Whether the second start continued after the steps of the first, with the weights of its
+            checkpoint on all ranks.
+        donor: The donor of the phase; None for fresh weights.
+        donor_tensors: Number of tensors copied from the donor, and of all tensors.
     """
 
     ranks: tuple[RankFigures, ...]
@@ -81,12 +82,12 @@ class PhaseFigures:
 
     @property
     def is_steady(self) -> bool:
-        """Whether the steps after the first are enough to judge a phase by, as those of training must be."""
+        """Whether the steps after the first are enough for an estimate, by the rule of the training clock."""
         later = max(len(self.ranks[0].step_s) - 1, 1)
         return later >= STEADY_STEPS or later * self.step.median >= STEADY_S
 
     def as_data(self) -> dict[str, Any]:
-        """Plain values, the ranks' own among them."""
+        """Convert to JSON values, including the measurements of the ranks."""
         return {field.name: getattr(self, field.name) for field in fields(self)} | {
             "ranks": [asdict(rank) for rank in self.ranks],
             "step": asdict(self.step),
@@ -94,9 +95,9 @@ class PhaseFigures:
 
 
 def step_spread(ranks: Sequence[RankFigures]) -> tuple[Spread, float]:
-    """Of each step the slowest rank, waits included: the spread of all but the first, and the first one.
+    """Return the spread of the steps after the first, and the first step, in seconds of the slowest rank.
 
-    Of a phase of one step that one is all there is to go by.
+    Waiting for batches is included. For a phase with one step, the spread is of that step.
     """
     waits = [(0.0, *rank.wait_s[1:]) for rank in ranks]
     steps = [
@@ -107,8 +108,8 @@ def step_spread(ranks: Sequence[RankFigures]) -> tuple[Spread, float]:
     return Spread(statistics.median(later), min(later), max(later)), steps[0]
 
 
-def seconds_of_input(ranks: Sequence[RankFigures], *, batch: int) -> float | None:
-    """Seconds in which all streams together deliver a global batch; the slowest decides."""
+def input_seconds(ranks: Sequence[RankFigures], *, batch: int) -> float | None:
+    """Return the seconds in which the slowest stream delivers its part of a global batch; None if unknown."""
     supplies = [rank.supply for rank in ranks]
     if None in supplies or not all(supplies):
         return None
@@ -118,21 +119,22 @@ def seconds_of_input(ranks: Sequence[RankFigures], *, batch: int) -> float | Non
     )
 
 
-def whole_validation(ranks: Sequence[RankFigures]) -> tuple[float, float, tuple[int, int]]:
-    """Seconds of one validation of all textures, of reading them, and textures measured and all.
+def extrapolated_validation(ranks: Sequence[RankFigures]) -> tuple[float, float, tuple[int, int]]:
+    """Extrapolate the validation to all textures: seconds, reading seconds, and counts of textures.
 
-    Ranks validate side by side, each its share, so the fullest share counts.
+    Ranks validate in parallel, so the largest share of a rank is used. The counts are of measured and of all
+    textures.
     """
-    own = [rank.validation for rank in ranks if rank.validation is not None]
-    measured, whole = max(one.pixels for one in own), max(one.all_pixels for one in own)
-    scale = whole / measured if measured else 0.0
-    counts = sum(one.textures for one in own), sum(one.all_textures for one in own)
-    seconds = scale * max(one.seconds for one in own) + own[0].picture_s
-    return seconds, scale * max(one.load_s for one in own), counts
+    parts = [rank.validation for rank in ranks if rank.validation is not None]
+    measured, total = max(part.pixels for part in parts), max(part.all_pixels for part in parts)
+    scale = total / measured if measured else 0.0
+    counts = sum(part.textures for part in parts), sum(part.all_textures for part in parts)
+    seconds = scale * max(part.seconds for part in parts) + parts[0].picture_s
+    return seconds, scale * max(part.load_s for part in parts), counts
 
 
-def whole_host_bytes(ranks: Sequence[RankFigures]) -> int:
-    """The largest process with its whole share of validation textures, which stays in memory."""
+def max_host_bytes(ranks: Sequence[RankFigures]) -> int:
+    """Return the memory of the largest process, with all its validation textures, which stay in memory."""
     found = []
     for rank in ranks:
         own, more = rank.validation, 0.0
@@ -142,7 +144,7 @@ def whole_host_bytes(ranks: Sequence[RankFigures]) -> int:
     return max(found)
 
 
-REASON = "a rehearsal: three steps teach nothing that a gate could judge"
+REASON = "a rehearsal: three steps are too few for a gate"
 """The reason with which a rehearsal forces the gates of a curriculum."""
 
 
@@ -150,12 +152,12 @@ class RankLauncher(Protocol):
     """Runs some work on every rank of a phase and returns the best checkpoint of the phase."""
 
     def __call__(self, job: PhaseJob, *, work: RankWork) -> Path:
-        """As `pbrlib.curriculum.run.Launcher` does."""
+        """Run the work and return the best checkpoint."""
         ...
 
 
 def rehearse(job: PhaseJob, launch: RankLauncher) -> PhaseFigures:
-    """Carries out a phase in small, starts it a second time, and enters it into the record as a donor."""
+    """Rehearse a phase in two starts, and record it as finished, so that other phases can start from it."""
     ended: list[float] = []
 
     def twice(job: PhaseJob) -> Path:
@@ -169,12 +171,12 @@ def rehearse(job: PhaseJob, launch: RankLauncher) -> PhaseFigures:
 
 
 def measured(job: PhaseJob, *, ended: float) -> PhaseFigures:
-    """What the two starts of a phase left in its folder; ``ended`` is when the first was over."""
+    """Combine the measurements of both starts; ``ended`` is the Unix time of the end of the first."""
     first, second = (read_figures(job.directory, start=start) for start in (1, 2))
     sheet = (job.directory / TIME_SHEET).read_text().splitlines()
     start_s, checkpoint_s, reported = first_start(list(map(json.loads, sheet)))
     step, first_step_s = step_spread(first)
-    validation_s, load_s, validated = whole_validation(first)
+    validation_s, load_s, validated = extrapolated_validation(first)
     held = [rank.reserved_bytes for rank in (*first, *second) if rank.reserved_bytes is not None]
     devices = [rank.device_bytes for rank in first if rank.device_bytes is not None]
     written = checkpoints(job.directory)[-1]
@@ -182,11 +184,11 @@ def measured(job: PhaseJob, *, ended: float) -> PhaseFigures:
         ranks=first,
         step=step,
         first_step_s=first_step_s,
-        input_s=seconds_of_input(first, batch=job.curriculum.phases[job.phase].batch),
+        input_s=input_seconds(first, batch=job.curriculum.phases[job.phase].batch),
         peak_bytes=max(rank.peak_bytes for rank in (*first, *second)),
         reserved_bytes=max(held, default=None),
         device_bytes=min(devices, default=None),
-        host_bytes=whole_host_bytes(first),
+        host_bytes=max_host_bytes(first),
         validation_s=validation_s,
         validated=validated,
         load_s=load_s,
@@ -206,13 +208,13 @@ def measured(job: PhaseJob, *, ended: float) -> PhaseFigures:
 
 
 def _measuring_s(rank: RankFigures) -> float:
-    """What a rank spent behind its report on nothing but these figures."""
+    """Return the seconds that a rank spent on measurements after its report."""
     own = rank.validation
     return rank.supply_s + (0.0 if own is None else own.seconds + own.picture_s)
 
 
 def weights_bytes(state: State) -> int:
-    """The weights of all networks of a checkpoint."""
+    """Return the size of the weights of all networks of a checkpoint."""
     return sum(state.files[state.file_of(player, WEIGHTS)].bytes for player in state.players)
 
 
@@ -221,12 +223,12 @@ def _size(folder: Path) -> int:
 
 
 def _log_bytes(directory: Path) -> int:
-    """The journal and TensorBoard's events, which hold one validation."""
+    """Return the size of the journal and TensorBoard's events, which have one validation."""
     return (directory / METRICS).stat().st_size + _size(directory / "tensorboard")
 
 
 def first_start(lines: Sequence[Mapping[str, Any]]) -> tuple[float, float, float]:
-    """Of a time sheet's first start: seconds to the first batch, of its checkpoint, and when it reported."""
+    """Return the seconds to the first batch, those of the checkpoint, and the time of the report."""
     launched = next(line["at"] for line in lines if line["kind"] == "launched")
     begun = next(line["at"] for line in lines if line["kind"] == "begun")
     spent = next(line for line in lines if line["kind"] == "spent" and "checkpoint" in line)

@@ -13,24 +13,24 @@ from pbrlib.data.shards.dataspec import DataSpec
 from pbrlib.data.shards.union import read_fingerprint
 from pbrlib.errors import PbrError
 
-DRIVERS_TOKEN = "token-of-the-driver"  # noqa: S105  # a word in a file, no secret
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # where Ray keeps objects, not a file of ours
+DRIVERS_TOKEN = "token-of-the-driver"  # noqa: S105  # the content of a file, not a secret
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # Ray's object store, not a temporary file
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """One node.
+    """The facts of one node.
 
     Attributes:
-        node: How the cluster calls it.
-        host: Its own name.
-        reads: What it found in the driver's file in the scratch place, or the error.
-        writes: Why it could not leave a file there, renamed into place; None: it did.
-        data: Fingerprint of the data as seen from there, or the error.
-        shm_bytes: Size of its shared memory; None where it has none of that name.
-        memory_bytes: Its memory, or its container's.
-        cpus: Those that its processes may use, by the operating system.
+        node: Id of the node in the cluster.
+        host: Host name.
+        reads: Content of the driver's file in the scratch directory as the node reads it, or the error.
+        writes: The error of writing a file there; None if it succeeded.
+        data: Fingerprint of the data as the node reads it, or the error.
+        shm_bytes: Size of ``/dev/shm``; None if it does not exist.
+        memory_bytes: Memory of the node, or of its container.
+        cpus: Number of CPUs that the operating system allows the process to use.
     """
 
     node: str
@@ -44,21 +44,21 @@ class NodeFacts:
 
 
 def write_token(place: Path, token: str) -> None:
-    """The driver's file, which every node is to read."""
+    """Write the driver's file, which every node reads."""
     (place / DRIVERS_TOKEN).write_text(token)
 
 
 def inspect_node(place: Path, *, node: str, token: str, data: DataSpec) -> NodeFacts:
-    """Runs on a node: reads what the driver wrote below ``place``, and leaves ``token`` there by its name."""
+    """Collect the facts of this node: read the driver's file below ``place``, and write ``token`` there."""
     try:
         reads = (place / DRIVERS_TOKEN).read_text()
     except (OSError, PbrError) as error:
-        reads = _said(error, place / DRIVERS_TOKEN)
+        reads = _message(error, place / DRIVERS_TOKEN)
     writes = None
     try:
         storage.write_atomic(place / node, token)
     except (OSError, PbrError) as error:
-        writes = _said(error, place / node)
+        writes = _message(error, place / node)
     try:
         fingerprint = read_fingerprint(data)
     except PbrError as error:
@@ -75,21 +75,21 @@ def inspect_node(place: Path, *, node: str, token: str, data: DataSpec) -> NodeF
     )
 
 
-def _said(error: OSError | PbrError, path: Path) -> str:
-    """Why a file is not there or cannot be; an error of S3 names it itself."""
+def _message(error: OSError | PbrError, path: Path) -> str:
+    """Return the message of an error with the path, which errors of S3 contain already."""
     if isinstance(error, PbrError):
         return str(error)
     return f"{path}: {error.strerror or 'no such file'}"
 
 
 def _memory_bytes() -> int:
-    """The machine's memory, or what its container may have of it."""
+    """Return the memory of the machine, or the limit of its container."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = CONTAINER_LIMIT.read_text().strip() if CONTAINER_LIMIT.is_file() else "max"
     return min(machine, int(limit)) if limit.isdecimal() else machine
 
 
 def read_token(place: Path, node: str) -> str | None:
-    """The token of a node as the driver sees it; None where it sees none."""
+    """Read the token of a node on the driver; None if it does not exist."""
     path = place / node
     return path.read_text() if path.is_file() else None

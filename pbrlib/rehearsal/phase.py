@@ -39,28 +39,28 @@ from pbrlib.train.validation import (
 )
 
 STEPS = 3
-"""Of the first start; the second one goes on for one, to show that it does."""
+"""Number of steps of the first start; the second start resumes and takes one step."""
 
 TEXTURES = SHOWN
-"""Validation textures of each rank: the largest, since memory goes by them; as many as a picture shows."""
+"""Number of validation textures per rank: the largest, which need most memory; as many as a picture shows."""
 
 SUPPLY_S = 3.0
-"""How long the stream is asked for all that it can deliver. Its first batches lie ready, so the second half
-of this time counts."""
+"""Seconds in which the stream's throughput is measured; only the second half counts, since its first batches
+are prefetched."""
 
 
-class BrokenOffError(Exception):
-    """The rehearsed steps are over."""
+class RehearsalEndError(Exception):
+    """Raised after the rehearsed steps to end the training loop."""
 
 
 def rehearse_phase(job: PhaseJob, runtime: Runtime) -> None:
-    """What every rank does in one start of a rehearsed phase; rank 0 leaves the figures of all.
+    """Rehearse one start of a phase on this rank; rank 0 writes the measurements of all ranks.
 
-    The first start begins as the phase will begin, takes ``STEPS`` steps of its plan, validates and writes a
-    checkpoint. The second start finds that checkpoint and goes on for a step.
+    The first start begins like the real phase, takes ``STEPS`` steps of its plan, validates and writes a
+    checkpoint. The second start resumes from that checkpoint and takes one step.
 
     Raises:
-        ConfigError: The device has no room for a micro-batch.
+        ConfigError: The device has too little memory for a micro-batch.
     """
     if runtime.rank == 0:
         enter_stage(job.directory, "networks")
@@ -68,7 +68,7 @@ def rehearse_phase(job: PhaseJob, runtime: Runtime) -> None:
     try:
         figures = _start(job, runtime, came_from=checkpoint or job.starts_from, again=checkpoint is not None)
     except torch.OutOfMemoryError as error:
-        raise ConfigError(describe_lack_of_memory(job, error)) from error
+        raise ConfigError(describe_out_of_memory(job, error)) from error
     texts = runtime.gather([figures.text()])
     if runtime.rank == 0:
         write_figures(
@@ -76,8 +76,8 @@ def rehearse_phase(job: PhaseJob, runtime: Runtime) -> None:
         )
 
 
-def describe_lack_of_memory(job: PhaseJob, error: BaseException) -> str:
-    """What to say and do when a device is too small for a phase."""
+def describe_out_of_memory(job: PhaseJob, error: BaseException) -> str:
+    """Return the error and the remedy for a device with too little memory for a phase."""
     spec, runtime = job.curriculum.phases[job.phase], job.runtime
     local = -(-spec.batch // runtime.workers)
     micro = -(-local // runtime.micro_batches(spec.batch))
@@ -85,10 +85,13 @@ def describe_lack_of_memory(job: PhaseJob, error: BaseException) -> str:
     advice = (
         f"Set batch_per_device: {smaller} in the runtime file"
         if micro > 1
-        else "It is one sample already: use larger devices, precision: bf16, or a smaller crop"
+        else "A micro-batch has one sample already: use larger devices, precision: bf16, or a smaller crop"
     )
     first = str(error).partition("\n")[0].partition(". GPU")[0]
-    return f"phases.{job.phase}: no room for a micro-batch of {micro} at {spec.crop} px ({first}). {advice}."
+    return (
+        f"phases.{job.phase}: got a micro-batch of {micro} at {spec.crop} px; expected one that fits into "
+        f"memory ({first}). {advice}."
+    )
 
 
 def _start(job: PhaseJob, runtime: Runtime, *, came_from: Path | None, again: bool) -> RankFigures:
@@ -101,10 +104,10 @@ def _start(job: PhaseJob, runtime: Runtime, *, came_from: Path | None, again: bo
     began = time.monotonic()
     textures = () if again else load_textures(shards, own, maps=run.maps)
     load_s = time.monotonic() - began
-    stage = _Stage(runtime, task.players, came_from=came_from, steps=1 if again else STEPS)
-    with suppress(BrokenOffError):
+    stage = _MeasuringRuntime(runtime, task.players, came_from=came_from, steps=1 if again else STEPS)
+    with suppress(RehearsalEndError):
         state = train_phase(_shortened(run), task, stage, validation=textures)
-        if stage.first_step is None:  # A phase of so few steps was finished by the first start.
+        if stage.first_step is None:  # The first start finished a phase of so few steps.
             stage.begins(state.step)
     validation = None
     if not again:
@@ -122,21 +125,21 @@ def _start(job: PhaseJob, runtime: Runtime, *, came_from: Path | None, again: bo
 
 
 def _shortened(run: PhaseRun) -> PhaseRun:
-    """The phase with its plan and its schedule whole, validated after the rehearsed steps."""
+    """Return the phase with a validation after the rehearsed steps; plan and schedule are unchanged."""
     return replace(run, segment_steps=STEPS)
 
 
 def _validation_rows(job: PhaseJob, runtime: Runtime) -> tuple[list[IndexRow], list[IndexRow]]:
-    """The textures that this rank validates in the rehearsal, and those of its whole share."""
+    """Return the validation textures of this rank in the rehearsal, and in the real training."""
     rows = validated(runtime.shards.rows, required=maps_required(job.curriculum.task))
     some = largest(rows, most=TEXTURES * runtime.world_size)
     return some[runtime.rank :: runtime.world_size], rows[runtime.rank :: runtime.world_size]
 
 
 def largest(rows: Sequence[IndexRow], *, most: int) -> list[IndexRow]:
-    """Up to ``most`` rows by their pixels, the largest first; of every source one at least.
+    """Return up to ``most`` rows, the largest first, with at least one of every source.
 
-    Metrics go by source, so a source without a texture would have none to select a checkpoint by.
+    A checkpoint may be selected by the metric of any source, so every source needs a texture.
     """
     by_size = sorted(rows, key=_pixels, reverse=True)
     first = {row.source: row for row in reversed(by_size)}
@@ -153,13 +156,13 @@ def _stored_bytes(texture: ValidationTexture) -> int:
     return sum(tensor.nbytes for tensor in texture.raw.maps.values())
 
 
-def _picture(task: Task, textures: Sequence[ValidationTexture], stage: _Stage) -> None:
+def _picture(task: Task, textures: Sequence[ValidationTexture], stage: _MeasuringRuntime) -> None:
     if textures:
         contact_sheet(task, textures, device=stage.device)
 
 
-def _seconds_of(what: Callable[[], object], stage: _Stage) -> float:
-    """How long the device takes for something that it has done before."""
+def _seconds_of(what: Callable[[], object], stage: _MeasuringRuntime) -> float:
+    """Return the seconds of a call, including the work on the device."""
     stage.wait_for_device()
     began = time.monotonic()
     what()
@@ -167,7 +170,7 @@ def _seconds_of(what: Callable[[], object], stage: _Stage) -> float:
     return time.monotonic() - began
 
 
-class _Stage:
+class _MeasuringRuntime:
     """Wraps a runtime to measure its phase and to interrupt it after the rehearsed steps."""
 
     def __init__(
@@ -193,7 +196,7 @@ class _Stage:
         return self._inside.gather(value)
 
     def share_buffers(self, module: nn.Module) -> None:
-        # The first thing behind the last step.
+        # The training loop calls this first after the last step.
         self._step_ends()
         self._inside.share_buffers(module)
 
@@ -201,41 +204,41 @@ class _Stage:
         self._inside.report(metrics, checkpoint=checkpoint, step=step)
 
     def is_preempted(self) -> bool:
-        return False  # minutes of work are soon done again
+        return False  # a rehearsal is short enough to repeat
 
     def publish(self, values: Mapping[str, object], *, step: int) -> None:
-        # Nobody watches a rehearsal, and gauges would stand beside those of the real phases.
+        # Gauges of a rehearsal would be mixed with those of the real phases.
         pass
 
     def latest_checkpoint(self) -> Path | None:
         return self._inside.latest_checkpoint()
 
     def batches(self, plan: DrawPlan, *, maps: Sequence[str], first_step: int) -> Iterator[RawBatch]:
-        """The rehearsed batches of the real stream, with nothing behind them."""
+        """Yield the batches of the rehearsed steps from the real stream, then measure its throughput."""
         self.begins(first_step)
         stream = self._inside.batches(plan, maps=maps, first_step=first_step)
         for _ in range(self._steps):
             self._step_ends()
-            asked = time.monotonic()
+            requested = time.monotonic()
             batch = next(stream, None)
             if batch is None:
                 return
             self._given = time.monotonic()
-            self._wait_s.append(self._given - asked)
+            self._wait_s.append(self._given - requested)
             yield batch
         self._step_ends()
         if first_step == 0:
-            self._supply = supply_of(stream, seconds=SUPPLY_S)
-        raise BrokenOffError
+            self._supply = stream_throughput(stream, seconds=SUPPLY_S)
+        raise RehearsalEndError
 
     def begins(self, first_step: int) -> None:
-        """Looks at what the networks begin with."""
+        """Record the first step and the number of tensors that equal those of the donor or checkpoint."""
         self.first_step = first_step
         if self._came_from is not None:
             self._agreeing = sum(agreeing(player, self._came_from) for player in self._players)
 
     def wait_for_device(self) -> None:
-        """Returns when the device has done all that it was told."""
+        """Wait until the device has finished all its work."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
@@ -247,7 +250,7 @@ class _Stage:
         self._given = None
 
     def figures(self, validation: ValidationFigures | None) -> RankFigures:
-        """All that was seen."""
+        """Return all measurements of this start."""
         cuda = self.device.type == "cuda"
         host_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
             1 if sys.platform == "darwin" else 1024
@@ -272,17 +275,17 @@ class _Stage:
 
 
 def agreeing(player: Player, folder: Path) -> int:
-    """The tensors of a player's network that are exactly those of a checkpoint."""
+    """Return the number of tensors of a player's network that equal those of a checkpoint exactly."""
     saved, own = read_weights(folder, player=player.name), player.network.state_dict()
     return sum(
         name in saved and torch.equal(tensor.detach().cpu(), saved[name]) for name, tensor in own.items()
     )
 
 
-def supply_of(stream: Iterator[RawBatch], *, seconds: float) -> tuple[float | None, float]:
-    """Samples a second in the second half of a time in which nothing but the stream runs, and that time.
+def stream_throughput(stream: Iterator[RawBatch], *, seconds: float) -> tuple[float | None, float]:
+    """Measure the throughput of a stream in samples per second, and return it with the measuring time.
 
-    None where the stream ends before.
+    Only the second half of the time counts. The throughput is None if the stream ends before.
     """
     began, counted, since = time.monotonic(), 0, None
     for batch in stream:

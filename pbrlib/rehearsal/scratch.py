@@ -19,18 +19,18 @@ PREFIX = ".rehearsal-"
 
 @contextmanager
 def scratch_runs(runs: Path, *, keep: bool) -> Iterator[Path]:
-    """A fresh runs directory inside ``runs``, removed at the end of the block unless it is to be kept.
+    """Create a runs directory inside ``runs``, removed at the end of the block unless ``keep`` is set.
 
     Raises:
-        ConfigError: It cannot be written.
+        ConfigError: The directory cannot be written.
     """
     try:
         scratch = runs / f"{PREFIX}{secrets.token_hex(4)}"
         scratch.mkdir(parents=True)
     except OSError as error:
         raise ConfigError(
-            f"--runs: {runs} cannot be written ({error.strerror}). Name a directory on the shared storage "
-            "that this user may write, or have its owner changed."
+            f"--runs: {runs} cannot be written ({error.strerror}). Give a directory on the shared storage "
+            "for which this user has write permission."
         ) from error
     try:
         yield scratch
@@ -40,7 +40,7 @@ def scratch_runs(runs: Path, *, keep: bool) -> Iterator[Path]:
 
 
 def _remove(folder: Path, *, attempts: int = 5) -> None:
-    """A worker that is being ended may still write while its folder goes."""
+    """Remove a folder, with several attempts, since a stopping worker may still write into it."""
     for _ in range(attempts):
         with suppress(OSError):
             storage.remove_folder(folder)
@@ -48,25 +48,25 @@ def _remove(folder: Path, *, attempts: int = 5) -> None:
             return
 
 
-def lend_donors(
+def record_donors(
     ladder: Ladder, *, phases: Mapping[str, Sequence[str]], runs: Path, scratch: Path
 ) -> list[str]:
-    """Lets phases that are not rehearsed stand in the scratch place as they stand finished in ``runs``.
+    """Record finished phases of ``runs`` in the scratch directory as donors, unless they are rehearsed.
 
-    Their checkpoints stay where they are. Returns the names of what was lent.
+    The records refer to the original checkpoints. Returns the names of the recorded phases.
     """
     order = {curriculum.name: tuple(curriculum.phases) for curriculum in ladder.curricula}
     needed = {name for curriculum in ladder.curricula for name in donors_of(curriculum)} | set(order)
-    lent = []
+    recorded = []
     for name in sorted(needed):
         finished = RunDirectory(runs, name=name)
-        there = finished.phases()
-        for phase, record in there.items():
+        known = finished.phases()
+        for phase, record in known.items():
             if phase in phases.get(name, ()):
                 continue
             checkpoint = str((finished.path / record.checkpoint).resolve())
             RunDirectory(scratch, name=name).finish(
-                phase, replace(record, checkpoint=checkpoint), order=order.get(name, tuple(there))
+                phase, replace(record, checkpoint=checkpoint), order=order.get(name, tuple(known))
             )
-            lent.append(f"{name}/{phase}")
-    return lent
+            recorded.append(f"{name}/{phase}")
+    return recorded

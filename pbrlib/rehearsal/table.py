@@ -1,4 +1,4 @@
-"""The report of a rehearsal: a page for the terminal and a dict."""
+"""Formats the report of a rehearsal for the terminal and as JSON values."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from rich.text import Text
 
 from pbrlib.curriculum.describe.phrases import duration, size
 from pbrlib.rehearsal.checks import Check
-from pbrlib.rehearsal.estimate import Whole
-from pbrlib.rehearsal.ladder import Rehearsed
+from pbrlib.rehearsal.estimate import TotalEstimate
+from pbrlib.rehearsal.ladder import PhaseRehearsal
 
 FORMAT_VERSION = 1
 WIDTH = 110
@@ -27,18 +27,19 @@ class Rehearsal:
     """The results of a rehearsal.
 
     Attributes:
-        checks: Of the cluster.
-        phases: In the order in which they were rehearsed.
-        whole: What all of them take.
-        workers: Of each phase; ``room`` is how many phases the cluster holds at once.
-        seconds: That the rehearsal itself took.
-        device: On which the workers train: ``cuda`` or ``cpu``.
-        writes_model: Whether the ladder ends with a model folder, whose evaluation is not in the hours.
+        checks: The checks of the cluster.
+        phases: The phases in the order in which they were rehearsed.
+        whole: The estimate of all phases together.
+        workers: Number of workers per phase.
+        room: Maximum number of phases in parallel on the cluster.
+        seconds: Duration of the rehearsal.
+        device: Device of the workers: ``cuda`` or ``cpu``.
+        writes_model: Whether the ladder ends with a model folder; its evaluation is not in the estimate.
     """
 
     checks: tuple[Check, ...]
-    phases: tuple[Rehearsed, ...]
-    whole: Whole
+    phases: tuple[PhaseRehearsal, ...]
+    whole: TotalEstimate
     workers: int
     room: int
     seconds: float
@@ -52,7 +53,7 @@ class Rehearsal:
         return checks + [one.length.name for one in self.phases if not one.passed]
 
     def as_data(self) -> dict[str, Any]:
-        """For ``--report``."""
+        """Return the content of the ``--report`` file."""
         return {
             "format_version": FORMAT_VERSION,
             "passed": not self.problems,
@@ -67,7 +68,7 @@ class Rehearsal:
         }
 
 
-def _phase(one: Rehearsed) -> dict[str, Any]:
+def _phase(one: PhaseRehearsal) -> dict[str, Any]:
     return {
         "curriculum": one.length.curriculum,
         "phase": one.length.phase,
@@ -83,7 +84,7 @@ def _phase(one: Rehearsed) -> dict[str, Any]:
 
 
 def render(rehearsal: Rehearsal) -> RenderableType:
-    """The whole page, at most ``WIDTH`` columns wide."""
+    """Render the report, at most ``WIDTH`` columns wide."""
     parts: list[RenderableType] = [phase_table(rehearsal.phases), Text()]
     parts += [Text(f"{one.length.name}: {one.error}", style="red") for one in rehearsal.phases if one.error]
     parts += [Text(line) for line in sentences(rehearsal)]
@@ -94,21 +95,21 @@ def render(rehearsal: Rehearsal) -> RenderableType:
     return Group(*parts)
 
 
-def phase_table(phases: Sequence[Rehearsed]) -> Table:
-    """A line for each phase."""
+def phase_table(phases: Sequence[PhaseRehearsal]) -> Table:
+    """Build the table of the phases, with one row each."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     table.add_column("\nphase", no_wrap=True)
     for name in ("crop", "batch", "steps", "step", "peak", "valid-\nation", "check-\npoint", "start", "time"):
         table.add_column(name if "\n" in name else f"\n{name}", justify="right", no_wrap=True)
     table.add_column("\nstorage", justify="right", no_wrap=True)
-    table.add_column("\nbegins with", no_wrap=True)
+    table.add_column("\nstarts from", no_wrap=True)
     for one in phases:
         table.add_row(*map(Text, row(one)))
     return table
 
 
-def row(one: Rehearsed) -> tuple[str, ...]:
-    """One phase in cells."""
+def row(one: PhaseRehearsal) -> tuple[str, ...]:
+    """Return the table cells of a phase."""
     length = (one.length.name, str(one.crop), str(one.length.batch), f"{one.length.steps}")
     figures, estimate = one.figures, one.estimate
     if figures is None or estimate is None:
@@ -122,12 +123,12 @@ def row(one: Rehearsed) -> tuple[str, ...]:
         _seconds(estimate.start_s),
         duration(estimate.seconds),
         size(estimate.bytes),
-        _begins(one),
+        _donor_text(one),
     )
 
 
-def _begins(one: Rehearsed) -> str:
-    """What was handed over, and whether the second start found it."""
+def _donor_text(one: PhaseRehearsal) -> str:
+    """Return the donor of a phase with the number of copied tensors, and whether the resume failed."""
     assert one.figures is not None
     taken, tensors = one.figures.donor_tensors
     share = "all" if taken == tensors else f"{taken} of {tensors}"
@@ -140,54 +141,56 @@ def _seconds(value: float) -> str:
 
 
 def sentences(rehearsal: Rehearsal) -> list[str]:
-    """The whole in words, with what it rests on and what is not in it."""
+    """Return the total estimate in sentences, with its basis and what it does not include."""
     whole, known = rehearsal.whole, [one for one in rehearsal.phases if one.figures is not None]
     unit = "GPU" if rehearsal.device == "cuda" else "worker"
-    together = f", up to {rehearsal.room} curricula at once" if rehearsal.room > 1 else ""
+    together = f", up to {rehearsal.room} curricula in parallel" if rehearsal.room > 1 else ""
     said = [
-        f"The whole takes at most {duration(3600 * whole.hours)}{together}: {whole.worker_hours:.2g} "
-        f"{unit}-hours, {size(whole.bytes)} of storage, {size(whole.most_bytes)} while it trains."
+        f"The training takes at most {duration(3600 * whole.hours)}{together}: {whole.worker_hours:.2g} "
+        f"{unit}-hours, {size(whole.bytes)} of storage, {size(whole.most_bytes)} during the training."
     ]
     if whole.missing:
-        said.append(f"Without {', '.join(whole.missing)}, of which nothing is known.")
+        said.append(f"Not included: {', '.join(whole.missing)}, which failed.")
     again = sum(one.passed for one in known)
     said += [
-        f"{again} of {len(rehearsal.phases)} phases began again from their checkpoint, all workers with its "
-        "cursor and its weights.",
-        *_grounds(known),
+        f"{again} of {len(rehearsal.phases)} phases resumed from their checkpoint; all workers had its step "
+        "and its weights.",
+        *_basis(known),
     ]
-    left_out = "faults, waiting for room" + (
+    left_out = "faults, waiting for resources" + (
         ", the evaluation of RUNS/model" if rehearsal.writes_model else ""
     )
-    said.append(f"At most, since a plateau may end a phase early. Not in it: {left_out}.")
-    said.append(f"Rehearsed in {duration(rehearsal.seconds)}.")
+    said.append(f"A plateau may end a phase earlier. Not included: {left_out}.")
+    said.append(f"The rehearsal took {duration(rehearsal.seconds)}.")
     return said
 
 
-def _grounds(known: Sequence[Rehearsed]) -> list[str]:
-    """What the figures rest on."""
+def _basis(known: Sequence[PhaseRehearsal]) -> list[str]:
+    """Return sentences about the measurements behind the estimate."""
     steps = [one.figures.step for one in known if one.figures is not None]
     if not steps:
         return []
     apart = max((step.most - step.least) / step.median for step in steps)
     some, every = max(one.figures.validated for one in known if one.figures is not None)
     said = [
-        f"Step: the median of those after the first; in a phase they lie up to {100 * apart:.0f} % apart. "
-        f"Validation: from {some} of {every} textures."
+        f"Step: the median of the steps after the first, which differ by up to {100 * apart:.0f} %. "
+        f"Validation: extrapolated from {some} of {every} textures."
     ]
     young = sum(not one.figures.is_steady for one in known if one.figures is not None)
     if young:
         said.append(
-            f"Rough: in {young} of {len(known)} phases the steps after the first took less than a second "
-            "together. `pbr train` says the time that is left once it has taken more."
+            f"Imprecise: in {young} of {len(known)} phases, the steps after the first took less than one "
+            "second in total. `pbr train` shows a better estimate after more steps."
         )
     if any(one.estimate.input_bound for one in known if one.estimate is not None):
-        said.append("*: the streams deliver a batch more slowly, and their pace counts. Raise data_cpus.")
+        said.append(
+            "*: the data streams are slower than the steps and determine the time. Set a larger data_cpus."
+        )
     return said
 
 
 def check_table(checks: Sequence[Check]) -> Table:
-    """A line for each check."""
+    """Build the table of the checks, with one row each."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
     table.add_column("check", no_wrap=True)
     table.add_column("found", overflow="fold")

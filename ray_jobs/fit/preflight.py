@@ -22,7 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from pbrlib.curriculum.waves import phases_on_nodes
 from pbrlib.data.shards.dataspec import DataSpec
 from pbrlib.errors import OutageError, first_line
-from pbrlib.rehearsal.checks import Check, Talk, data_readable, storage_shared
+from pbrlib.rehearsal.checks import Check, Communication, data_readable, storage_shared
 from pbrlib.rehearsal.node import DRIVERS_TOKEN, NodeFacts, inspect_node, read_token, write_token
 from pbrlib.train.runtimespec import RuntimeSpec
 from ray_jobs.fit.capacity import scaling_of, start_watch
@@ -41,7 +41,7 @@ LOOK_S = 120
 ROUNDS = 5
 
 
-def check_collectives(runtime: RuntimeSpec, *, scratch: Path, gradient_bytes: int) -> Talk:
+def check_collectives(runtime: RuntimeSpec, *, scratch: Path, gradient_bytes: int) -> Communication:
     """Starts the workers of a fit, lets them sum a gradient a few times, and ends them.
 
     A cluster that grows by demand grows here.
@@ -62,8 +62,8 @@ def check_collectives(runtime: RuntimeSpec, *, scratch: Path, gradient_bytes: in
     try:
         result: Any = trainer.fit()
     except TrainingFailedError as error:
-        return Talk(backend, world=runtime.workers, error=first_failure(error))
-    return Talk(backend, world=runtime.workers, **result.return_value)
+        return Communication(backend, world=runtime.workers, error=first_failure(error))
+    return Communication(backend, world=runtime.workers, **result.return_value)
 
 
 def _talk(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def test_what_went_through_ends_with_0_and_its_figures_in_a_file(
     found.append(rehearsal(phase("segformer/S0")))
     done = rehearse(file, shard_folder, tmp_path / "runs", "--report", str(tmp_path / "out.json"))
     assert done.exit_code == 0, done.output
-    assert "The whole takes at most" in done.output
+    assert "The training takes at most" in done.output
     assert json.loads((tmp_path / "out.json").read_text())["passed"]
     assert list((tmp_path / "runs").iterdir()) == []
 

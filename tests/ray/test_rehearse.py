@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.rehearsal import phase as rehearsal
-from pbrlib.rehearsal.checks import check_talk
+from pbrlib.rehearsal.checks import check_communication
 from pbrlib.train.runtimespec import RuntimeSpec
 from ray_jobs.cli import main
 from ray_jobs.fit.preflight import check_collectives, storage_and_data, stores, workers_on
@@ -26,7 +26,7 @@ def test_workers_talk_and_nodes_say_what_they_see_and_have(
     runtime = RuntimeSpec(workers=2)
     talk = check_collectives(runtime, scratch=tmp_path, gradient_bytes=4_000_000)
     assert (talk.error, talk.right, talk.bytes, len(talk.hosts)) == (None, True, 4_000_000, 2)
-    assert check_talk(talk).verdict == "ok" and talk.bytes_per_s > 0
+    assert check_communication(talk).verdict == "ok" and talk.bytes_per_s > 0
     data = shard_set.data
     nodes, checks = storage_and_data(tmp_path, runs=tmp_path, data=data, fingerprint=shard_set.fingerprint)
     assert [(check.check, check.verdict) for check in checks] == [

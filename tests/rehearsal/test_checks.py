@@ -8,7 +8,7 @@ import pytest
 from pbrlib.data.shards.dataspec import DataSpec
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.rehearsal import checks
-from pbrlib.rehearsal.checks import Talk, check_talk
+from pbrlib.rehearsal.checks import Communication, check_communication
 from pbrlib.rehearsal.node import NodeFacts, inspect_node, read_token, write_token
 from pbrlib.train.runtimespec import RuntimeSpec
 
@@ -34,8 +34,8 @@ def shared(*nodes: NodeFacts, back: dict[str, str | None] | None = None) -> chec
 
 def test_storage_is_shared_when_every_token_is_read_on_the_other_side() -> None:
     assert shared(NODE, OTHER).verdict == "ok"
-    assert shared(NODE, OTHER).found == "2 nodes, both ways"
-    assert shared(NODE).found == "one node, nothing to share"
+    assert shared(NODE, OTHER).found == "2 nodes"
+    assert shared(NODE).found == "one node"
 
 
 @pytest.mark.parametrize(
@@ -43,17 +43,17 @@ def test_storage_is_shared_when_every_token_is_read_on_the_other_side() -> None:
     [
         (replace(OTHER, reads="/mnt/pbr/runs: No such file"), OWN, "second: /mnt/pbr/runs: No such file"),
         (replace(OTHER, reads="another"), OWN, "second: another"),
-        (OTHER, {"n1": "one", "n2": None}, "second: its file is not seen here"),
-        (OTHER, {"n1": "one", "n2": "old"}, "second: its file is not seen here"),
+        (OTHER, {"n1": "one", "n2": None}, "second: its file is not visible here"),
+        (OTHER, {"n1": "one", "n2": "old"}, "second: its file is not visible here"),
         (replace(OTHER, writes="/mnt/n2: Read-only"), OWN, "second: /mnt/n2: Read-only"),
     ],
 )
-def test_storage_that_one_node_sees_otherwise_fails_with_its_name(
+def test_storage_that_a_node_does_not_share_fails_with_its_name(
     node: NodeFacts, back: dict[str, str | None], found: str
 ) -> None:
     check = shared(NODE, node, back=back)
     assert check.verdict == "failed"
-    assert check.found == f"1 of 2 nodes do not see it: {found}"
+    assert check.found == f"1 of 2 nodes do not share it: {found}"
     assert check.advice is not None and "/mnt/pbr/runs" in check.advice
 
 
@@ -96,20 +96,22 @@ def test_a_node_that_cannot_write_says_why(shard_set: ShardSet, tmp_path: Path) 
 
 
 def test_workers_that_sum_a_gradient_right_talk_at_a_pace() -> None:
-    said = Talk("nccl", world=4, hosts=("a", "a", "b", "b"), bytes=300_000_000, seconds=0.03, right=True)
-    check = check_talk(said)
+    said = Communication(
+        "nccl", world=4, hosts=("a", "a", "b", "b"), bytes=300_000_000, seconds=0.03, right=True
+    )
+    check = check_communication(said)
     assert (check.check, check.verdict) == ("nccl", "ok")
     # 2 x 3 / 4 of 300 MB in 30 ms.
     assert check.found == "2 nodes, 30 ms = 15 GB/s through each worker"
-    assert check_talk(replace(said, right=False)).verdict == "failed"
-    assert check_talk(replace(said, world=1)).found == "one worker, nobody to talk to"
+    assert check_communication(replace(said, right=False)).verdict == "failed"
+    assert check_communication(replace(said, world=1)).found == "one worker, no communication"
 
 
 def test_workers_that_keep_silent_fail_with_a_way_out() -> None:
-    check = check_talk(Talk("nccl", world=4, error="Timeout(ms)=120000"))
+    check = check_communication(Communication("nccl", world=4, error="Timeout(ms)=120000"))
     assert check.verdict == "failed" and check.found == "Timeout(ms)=120000"
     assert "NCCL_SOCKET_IFNAME" in str(check.advice)
-    assert "NCCL" not in str(check_talk(Talk("gloo", world=2, error="refused")).advice)
+    assert "NCCL" not in str(check_communication(Communication("gloo", world=2, error="refused")).advice)
 
 
 def test_a_stream_needs_its_blocks_and_the_batches_ahead() -> None:

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from pbrlib.rehearsal.estimate import estimate, whole
+from pbrlib.rehearsal.estimate import estimate, total_estimate
 from pbrlib.rehearsal.figures import rank_figures
 from pbrlib.rehearsal.measured import (
+    extrapolated_validation,
     first_start,
-    seconds_of_input,
+    input_seconds,
+    max_host_bytes,
     step_spread,
-    whole_host_bytes,
-    whole_validation,
 )
 from tests.rehearsal.made import MB, figures, length, rank
 
@@ -45,12 +45,12 @@ def test_a_ladder_adds_up_by_the_clock_and_by_the_worker() -> None:
     phases = {"segformer": {"S0": hour, "S1": hour}, "albedo": {"A1": hour}, "height": {"P0": hour}}
     phases["ao"] = {"P0": hour, "P1": hour}
     waves = [["segformer"], ["albedo", "height", "ao"]]
-    alone = whole(waves, phases, workers=4, room=1)
+    alone = total_estimate(waves, phases, workers=4, room=1)
     assert (alone.hours, alone.worker_hours) == (6.0, 24.0)
     # albedo and height begin, ao takes the place of albedo: 1 + 2 hours behind the 2 of segformer.
-    assert whole(waves, phases, workers=4, room=2).hours == 5.0
-    assert whole(waves, phases, workers=4, room=3).hours == 4.0
-    assert whole(waves, phases, workers=4, room=3).worker_hours == 24.0
+    assert total_estimate(waves, phases, workers=4, room=2).hours == 5.0
+    assert total_estimate(waves, phases, workers=4, room=3).hours == 4.0
+    assert total_estimate(waves, phases, workers=4, room=3).worker_hours == 24.0
 
 
 def test_storage_is_what_stays_and_for_a_moment_what_is_being_written() -> None:
@@ -62,14 +62,14 @@ def test_storage_is_what_stays_and_for_a_moment_what_is_being_written() -> None:
     )
     small, large = (replace(one, log_bytes=5 * MB) for one in (small, large))
     phases = {"albedo": {"A1": small}, "height": {"P0": large}, "ao": {"P0": small}}
-    found = whole([["albedo"], ["height", "ao"]], phases, workers=1, room=2, model_bytes=7 * MB)
+    found = total_estimate([["albedo"], ["height", "ao"]], phases, workers=1, room=2, model_bytes=7 * MB)
     assert found.bytes == (30 + 90 + 30 + 3 * 5 + 7) * MB
     # Two train at once: each has the checkpoint that it writes and its copy.
     assert found.most_bytes == found.bytes + 2 * (90 + 30) * MB
 
 
 def test_what_failed_is_missing_and_said_so() -> None:
-    found = whole([["albedo"]], {"albedo": {"A1": None, "A2": None}}, workers=2, room=1)
+    found = total_estimate([["albedo"]], {"albedo": {"A1": None, "A2": None}}, workers=2, room=1)
     assert found.missing == ("albedo/A1", "albedo/A2")
     assert (found.hours, found.bytes) == (0.0, 0)
 
@@ -83,18 +83,18 @@ def test_the_slowest_rank_makes_a_step_and_the_first_one_stands_apart() -> None:
 
 def test_the_input_of_a_step_is_what_the_slowest_stream_takes_for_its_part() -> None:
     # 5 draws at 40 a second, 5 at 10.
-    assert seconds_of_input([rank(), rank(supply=10.0)], batch=10) == 0.5
-    assert seconds_of_input([rank(), rank(supply=None)], batch=10) is None
+    assert input_seconds([rank(), rank(supply=10.0)], batch=10) == 0.5
+    assert input_seconds([rank(), rank(supply=None)], batch=10) is None
 
 
 def test_the_fullest_share_of_the_textures_counts() -> None:
     own = rank().validation
     assert own is not None
     other = rank(rank=1, validation=replace(own, textures=1, pixels=1_000_000, all_textures=19, seconds=1.0))
-    seconds, load_s, counts = whole_validation([rank(), other])
+    seconds, load_s, counts = extrapolated_validation([rank(), other])
     assert (seconds, load_s, counts) == (10.0 + 0.5, 3.0, (3, 39))
     # 30 MB are in memory already, of 300 that its 20 textures take.
-    assert whole_host_bytes([rank()]) == (900 + 270) * MB
+    assert max_host_bytes([rank()]) == (900 + 270) * MB
 
 
 def test_start_and_checkpoint_are_those_of_the_first_start() -> None:

@@ -13,8 +13,8 @@ from pbrlib.curriculum.spec import Curriculum
 from pbrlib.data.shards.reader import ShardSet
 from pbrlib.errors import ConfigError, NumericsError
 from pbrlib.rehearsal import phase as rehearsal
-from pbrlib.rehearsal.ladder import Rehearsed, needs, rehearse_ladder
-from pbrlib.rehearsal.scratch import lend_donors, scratch_runs
+from pbrlib.rehearsal.ladder import PhaseRehearsal, needs, rehearse_ladder
+from pbrlib.rehearsal.scratch import record_donors, scratch_runs
 from pbrlib.runs.record import find_runs
 from pbrlib.train.record.rundirectory import RunDirectory
 from pbrlib.train.runtimespec import RuntimeSpec
@@ -55,7 +55,7 @@ def rehearsed(
     *,
     fails: Sequence[str] = (),
     error: Exception | None = None,
-) -> dict[str, Rehearsed]:
+) -> dict[str, PhaseRehearsal]:
     said: list[str] = []
 
     def launch(job: PhaseJob, *, work: RankWork) -> Path:
@@ -99,8 +99,8 @@ def test_what_does_not_build_on_a_phase_that_failed_goes_on(
     ladder = ladder_of(SEGFORMER + SECOND, ALBEDO, other)
     done = rehearsed(ladder, shard_set, tmp_path, fails=["segformer/S0"], error=error)
     assert done["segformer/S0"].error == str(error)
-    assert done["segformer/S1"].error == "not rehearsed: it builds on segformer/S0."
-    assert done["albedo/A1"].error == "not rehearsed: it builds on segformer/S1."
+    assert done["segformer/S1"].error == "not rehearsed, since it depends on segformer/S0, which failed."
+    assert done["albedo/A1"].error == "not rehearsed, since it depends on segformer/S1, which failed."
     assert done["other/S0"].passed
     assert done["segformer/S0"].estimate is None
 
@@ -150,7 +150,7 @@ def test_donors_that_are_not_rehearsed_are_lent_by_the_real_runs(
     shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path
 ) -> None:
     ladder = Ladder(((LadderEntry(Path("albedo.yaml"), albedo_curriculum),),))
-    lent = lend_donors(ladder, phases={"albedo": ("A1",)}, runs=trained_runs, scratch=tmp_path)
+    lent = record_donors(ladder, phases={"albedo": ("A1",)}, runs=trained_runs, scratch=tmp_path)
     # albedo/A1 stands finished in the runs too, and is rehearsed all the same.
     assert lent == ["segformer/S0"]
     runtime = RuntimeSpec(workers=1)

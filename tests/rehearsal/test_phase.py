@@ -137,8 +137,8 @@ def test_a_device_without_room_names_the_phase_and_a_smaller_batch(
 
     monkeypatch.setattr(learner.Learner, "accumulate", full)
     expected = (
-        r"phases\.A1: no room for a micro-batch of 3 at 64 px \(CUDA out of memory\. Tried to allocate "
-        r"2\.00 GiB\)\. Set batch_per_device: 1 in the runtime file\."
+        r"phases\.A1: got a micro-batch of 3 at 64 px; expected one that fits into memory \(CUDA "
+        r"out of memory\. Tried to allocate 2\.00 GiB\)\. Set batch_per_device: 1 in the runtime file\."
     )
     with pytest.raises(ConfigError, match=expected):
         rehearse(job, launch_local)
@@ -158,11 +158,11 @@ class Drip:
 
 
 def test_supply_is_the_pace_behind_the_batches_that_lay_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    supply, spent = rehearsal.supply_of(iter(Drip(monkeypatch, length=100)), seconds=4.0)  # type: ignore[arg-type]
+    supply, spent = rehearsal.stream_throughput(iter(Drip(monkeypatch, length=100)), seconds=4.0)  # type: ignore[arg-type]
     assert supply == pytest.approx(24.0)
     assert spent == pytest.approx(4.0)
 
 
 def test_of_a_stream_that_ends_before_no_pace_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    supply, _ = rehearsal.supply_of(iter(Drip(monkeypatch, length=10)), seconds=4.0)  # type: ignore[arg-type]
+    supply, _ = rehearsal.stream_throughput(iter(Drip(monkeypatch, length=10)), seconds=4.0)  # type: ignore[arg-type]
     assert supply is None

@@ -7,8 +7,8 @@ from typing import Any
 from rich.console import Console
 
 from pbrlib.rehearsal.checks import Check
-from pbrlib.rehearsal.estimate import estimate, whole
-from pbrlib.rehearsal.ladder import Rehearsed
+from pbrlib.rehearsal.estimate import estimate, total_estimate
+from pbrlib.rehearsal.ladder import PhaseRehearsal
 from pbrlib.rehearsal.measured import Spread
 from pbrlib.rehearsal.table import WIDTH, Rehearsal, render
 from tests.rehearsal.made import MB, figures, length
@@ -17,19 +17,19 @@ GOOD = Check("free space", "50 GB", "9.0 GB")
 BAD = Check("/dev/shm", "64 MB on worker-1", "1.0 GB, the object store", "failed", "Give it more.")
 
 
-def phase(name: str, **changes: Any) -> Rehearsed:
+def phase(name: str, **changes: Any) -> PhaseRehearsal:
     found = figures(**changes)
-    return Rehearsed(length(name), 1024, found, estimate(length(name), found))
+    return PhaseRehearsal(length(name), 1024, found, estimate(length(name), found))
 
 
-def rehearsal(*phases: Rehearsed, checks: tuple[Check, ...] = (GOOD,), **changes: Any) -> Rehearsal:
+def rehearsal(*phases: PhaseRehearsal, checks: tuple[Check, ...] = (GOOD,), **changes: Any) -> Rehearsal:
     estimates: dict[str, Any] = {}
     for one in phases:
         estimates.setdefault(one.length.curriculum, {})[one.length.phase] = one.estimate
     given: dict[str, Any] = {
         "checks": checks,
         "phases": phases,
-        "whole": whole([[name] for name in estimates], estimates, workers=2, room=1),
+        "whole": total_estimate([[name] for name in estimates], estimates, workers=2, room=1),
         "workers": 2,
         "room": 1,
         "seconds": 300.0,
@@ -67,36 +67,38 @@ def test_the_page_fits_and_holds_every_figure_of_a_phase() -> None:
     assert not found.problems
 
 
-def test_what_the_whole_takes_stands_in_a_sentence_with_its_grounds() -> None:
+def test_the_total_estimate_is_a_sentence_with_its_basis() -> None:
     text = " ".join(page(rehearsal(phase("albedo/A1"), phase("height/P0"))).split())
-    assert "The whole takes at most 18 min 20 s: 0.61 worker-hours" in text
-    assert "lie up to 20 % apart" in text and "from 4 of 40 textures" in text
+    assert "The training takes at most 18 min 20 s: 0.61 worker-hours" in text
+    assert "differ by up to 20 %" in text and "from 4 of 40 textures" in text
     assert "the evaluation of RUNS/model" in text
-    assert "2 of 2 phases began again from their checkpoint" in text
+    assert "2 of 2 phases resumed from their checkpoint" in text
 
 
-def test_an_estimate_from_steps_of_less_than_a_second_is_called_rough() -> None:
+def test_an_estimate_from_steps_of_less_than_a_second_is_called_imprecise() -> None:
     quick = phase("height/P0", step=Spread(0.05, 0.04, 0.06))
     text = " ".join(page(rehearsal(phase("albedo/A1"), quick)).split())
-    assert "Rough: in 1 of 2 phases the steps after the first took less than a second together." in text
-    assert "Rough" not in page(rehearsal(phase("albedo/A1"), phase("height/P0")))
+    assert (
+        "Imprecise: in 1 of 2 phases, the steps after the first took less than one second in total." in text
+    )
+    assert "Imprecise" not in page(rehearsal(phase("albedo/A1"), phase("height/P0")))
 
 
-def test_failures_stand_with_their_reason_and_their_advice() -> None:
-    lost = Rehearsed(length("albedo/A2"), 512, error="phases.A2: no room. Set batch_per_device: 2.")
+def test_failures_have_their_reason_and_advice() -> None:
+    lost = PhaseRehearsal(length("albedo/A2"), 512, error="phases.A2: no room. Set batch_per_device: 2.")
     unsaved = phase("height/P0", restored=False)
     found = rehearsal(phase("albedo/A1"), lost, unsaved, checks=(GOOD, BAD))
     text = page(found)
     assert found.problems == ["/dev/shm", "albedo/A2", "height/P0"]
     assert "albedo/A2: phases.A2: no room. Set batch_per_device: 2." in text
-    assert "Without albedo/A2, of which nothing is known." in text
-    assert "NOT RESTORED" in text and "1 of 3 phases began again" in text
+    assert "Not included: albedo/A2, which failed." in text
+    assert "NOT RESTORED" in text and "1 of 3 phases resumed" in text
     assert "FAILED" in text and "/dev/shm: Give it more." in text
 
 
 def test_input_that_is_slower_than_a_step_is_marked() -> None:
     text = page(rehearsal(phase("albedo/A1", input_s=2.0)))
-    assert "0.5 s*" in text and "Raise data_cpus" in text
+    assert "0.5 s*" in text and "Set a larger data_cpus" in text
 
 
 def test_the_same_as_data() -> None:
