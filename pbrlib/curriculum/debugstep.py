@@ -28,9 +28,9 @@ from pbrlib.train.debug.examine import (
     SampleReport,
     broken_layers,
     examine_groups,
-    one_of,
     range_of,
     ranges_of,
+    select_sample,
 )
 from pbrlib.train.debug.replay import ReplayedTurn, replay_step
 from pbrlib.train.failedstep import FAILED_STEP, StepRecord, read_failed_step
@@ -262,7 +262,7 @@ def examine_samples(turn: ReplayedTurn, parts: Sequence[Sequence[Batch]], *, ste
             with autocast(learner.run, learner.runtime.device):
                 logits = logits_of(module.network, example)
             for place, sample in enumerate(batch.ids):
-                target, own = one_of(example.target, place), logits[place : place + 1]
+                target, own = select_sample(example.target, place), logits[place : place + 1]
                 with summed_by(lambda x: x):
                     report = module.recipe(own, target, progress=progress)
                 terms = {name: float(value) for name, value in report.terms.items()}

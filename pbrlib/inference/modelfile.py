@@ -126,7 +126,9 @@ def check_sums(folder: Path, names: list[str]) -> None:
     sums = _read_sums(folder / SUMS)
     for name in names:
         if name not in sums:
-            raise CheckpointError(f"{folder / SUMS}: has no line for {name}. {_REMEDY}")
+            raise CheckpointError(
+                f"{folder / SUMS}: got no line for {name}; expected its checksum. {_REMEDY}"
+            )
         try:
             found = storage.sha256(folder / name)
         except OSError as error:
@@ -134,7 +136,7 @@ def check_sums(folder: Path, names: list[str]) -> None:
                 f"{folder / name}: cannot be read ({error.strerror or error}). {_REMEDY}"
             ) from error
         if found != sums[name]:
-            raise CheckpointError(f"{folder / name}: not the file that {SUMS} names. {_REMEDY}")
+            raise CheckpointError(f"{folder / name}: got another checksum than the one in {SUMS}. {_REMEDY}")
 
 
 def _read_file(path: Path) -> ModelFile:
@@ -145,7 +147,7 @@ def _read_file(path: Path) -> ModelFile:
     found = content.get("format_version") if isinstance(content, dict) else None
     if found != FORMAT_VERSION:
         raise CheckpointError(
-            f"{path}: format version {found!r}, this program reads {FORMAT_VERSION}. "
+            f"{path}: format version {found!r}, this version of pbr reads {FORMAT_VERSION}. "
             "Use the version of pbr that wrote it."
         )
     try:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pbrlib.losses.target import LossContext, LossTarget, Output
 
-LEAST_POWER_BASE = 1e-6
+MIN_POWER_BASE = 1e-6
 """Lower bound of ``1 - p_t`` before a focal power: with gamma below 1 the slope at 0 is infinite."""
 
 

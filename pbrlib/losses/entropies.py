@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from pbrlib.losses.base import LEAST_POWER_BASE, MeanTerm, PixelTerm
+from pbrlib.losses.base import MIN_POWER_BASE, MeanTerm, PixelTerm
 from pbrlib.losses.lossspec import BceSpec, FocalBceSpec, FocalSpec
 from pbrlib.losses.target import LossContext, LossTarget, Output
 from pbrlib.losses.termspec import TermSpec
@@ -69,7 +69,7 @@ def focal(
     """
     log_p = _of_label(log_probabilities, labels)
     wrong = -torch.expm1(log_p)
-    focus = wrong.clamp_min(LEAST_POWER_BASE).pow(gammas.to(log_p.dtype)[labels])
+    focus = wrong.clamp_min(MIN_POWER_BASE).pow(gammas.to(log_p.dtype)[labels])
     return -class_weights.to(log_p.dtype)[labels] * focus * log_p
 
 
@@ -120,7 +120,7 @@ def focal_bce(
     probability = logits.sigmoid()
     wrong = probability * (1.0 - target) + (1.0 - probability) * target
     alpha_t = alpha * target + (1.0 - alpha) * (1.0 - target)
-    return alpha_t * wrong.clamp_min(LEAST_POWER_BASE).pow(gamma) * entropy
+    return alpha_t * wrong.clamp_min(MIN_POWER_BASE).pow(gamma) * entropy
 
 
 class FocalBce(PixelTerm):

@@ -24,7 +24,9 @@ class CrossEntropySpec(ClassTermSpec):
 def _known_classes(gamma: float | dict[str, float]) -> float | dict[str, float]:
     for name in gamma if isinstance(gamma, dict) else ():
         if name not in CLASSES:
-            raise ValueError(f"{name!r} is not a class. Classes: {', '.join(CLASSES)}.")
+            raise ValueError(
+                f"got {name!r}; expected one of the classes {', '.join(CLASSES)}. Use one of these."
+            )
     return gamma
 
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from pbrlib.losses.base import LEAST_POWER_BASE, RatioTerm
+from pbrlib.losses.base import MIN_POWER_BASE, RatioTerm
 from pbrlib.losses.lossspec import FocalTverskySpec
 from pbrlib.losses.target import LossTarget, Output
 
@@ -76,8 +76,8 @@ def focal_tversky(
     """
     shared, over, under, positives = sums
     mistakes = false_positive * over + false_negative * under
-    wrong = mistakes / (shared + mistakes).clamp_min(LEAST_POWER_BASE)
-    value: Tensor = wrong.clamp_min(LEAST_POWER_BASE).pow(gamma) * (positives > 0)
+    wrong = mistakes / (shared + mistakes).clamp_min(MIN_POWER_BASE)
+    value: Tensor = wrong.clamp_min(MIN_POWER_BASE).pow(gamma) * (positives > 0)
     return value
 
 

@@ -29,7 +29,7 @@ C1, C2 = 0.01**2, 0.03**2
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """The exponents of the scales: Wang, Simoncelli and Bovik 2003; they sum to 1.0001."""
 
-LEAST_FACTOR = 1e-3
+MIN_FACTOR = 1e-3
 """Below this factor the slope of the power, infinite at 0, is replaced by the factor's weight."""
 
 
@@ -151,11 +151,11 @@ def _product(factors: Float[Tensor, "s n c"], weights: Float[Tensor, "s 1 1"]) -
     """Return the product of ``max(factor, 0) ** weight``, with a gradient also for factors up to 0.
 
     A factor up to 0 means lost or inverted structure, and the power has no slope there. Its gradient is that
-    of ``weight * factor``, and the gradients of the other factors use :data:`LEAST_FACTOR` in its place.
+    of ``weight * factor``, and the gradients of the other factors use :data:`MIN_FACTOR` in its place.
     """
     value = factors.relu().pow(weights).prod(dim=0)
-    sloped = factors.clamp_min(LEAST_FACTOR).pow(weights).prod(dim=0)
-    sloped = sloped + (weights * factors.clamp_max(LEAST_FACTOR)).sum(dim=0)
+    sloped = factors.clamp_min(MIN_FACTOR).pow(weights).prod(dim=0)
+    sloped = sloped + (weights * factors.clamp_max(MIN_FACTOR)).sum(dim=0)
     return value.detach() + (sloped - sloped.detach())
 
 
@@ -229,16 +229,16 @@ def _fill_trunk(network: nn.Module, weights: Mapping[str, Any], *, place: str, n
         source = "features." + name.split(".", maxsplit=2)[2]
         value = weights.get(source)
         if value is None or value.shape != parameter.shape:
-            came = "nothing" if value is None else f"shape {tuple(value.shape)}"
+            found = "nothing" if value is None else f"shape {tuple(value.shape)}"
             raise ConfigError(
-                f"{place}: {source} should have shape {tuple(parameter.shape)}, and there is {came}. "
+                f"{place}: {source}: got {found}; expected shape {tuple(parameter.shape)}. "
                 f"Give torchvision's weights of {net}."
             )
         parameter.data.copy_(value)
 
 
 class Lpips(_PerSample):
-    """:func:`lpips_distance` with the pixels that do not count at the target's mean in both pictures.
+    """The mean of :func:`lpips_distance`, with ignored pixels set to the target's mean in both pictures.
 
     The term is named ``lpips_random`` if its trunk is random.
 

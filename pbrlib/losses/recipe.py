@@ -97,10 +97,10 @@ class Recipe(nn.Module):
     def measure(
         self, logits: Float[Tensor, "n c h w"], target: LossTarget
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """Return the loss of a batch of this rank alone, and 1 where any pixel counts in it, else 0.
+        """Return the loss of this rank's batch, and 1 if any pixel counts in it, else 0.
 
-        No collective, so that ranks can validate different numbers of textures. Weights that move have their
-        values of the last step.
+        This is no collective, so that ranks can validate different numbers of textures. Changing weights have
+        their values of the last step.
         """
         with torch.autocast(logits.device.type, enabled=False):
             output = Output(logits.float())

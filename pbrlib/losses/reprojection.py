@@ -17,7 +17,7 @@ from pbrlib.losses.target import LossTarget, Output
 RELIEF_PX = (2.5, 115.0)
 """Smallest and largest relief in pixels that one unit of normalised height means in real materials."""
 
-MOST_REGIONS = 4
+MAX_REGIONS = 4
 """Largest number of regions in a mosaic; regions are numbered from 0."""
 
 
@@ -62,7 +62,7 @@ def fitted_relief(
     if regions is None:
         return _least_squares(products, squares, inside)
     scale = torch.zeros_like(height)
-    for number in range(MOST_REGIONS):
+    for number in range(MAX_REGIONS):
         own = regions == number
         scale = torch.where(own, _least_squares(products, squares, inside & own), scale)
     return scale

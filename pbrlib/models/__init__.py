@@ -1,1 +1,1 @@
-"""The networks of the recipe; the spec of each stands beside it."""
+"""The networks of the recipe and their specs."""

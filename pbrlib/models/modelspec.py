@@ -62,7 +62,7 @@ class UNetSpec(Spec):
         if self.width % self.norm_groups:
             divisors = [g for g in range(1, self.norm_groups) if self.width % g == 0]
             raise ValueError(
-                f"norm_groups {self.norm_groups} does not divide width {self.width}. "
+                f"norm_groups: got {self.norm_groups}; expected a divisor of width {self.width}. "
                 f"Use {divisors[-1]} groups or a width of {self._next_width()}."
             )
         return self
@@ -122,10 +122,12 @@ class SegformerSpec(Spec):
         given = [name for name, value in sizes.items() if value is not None]
         missing = [name for name in sizes if name not in given]
         if self.backbone == "custom" and missing:
-            raise ValueError(f"backbone custom needs {', '.join(missing)}. Give them, or name b0 to b5.")
+            raise ValueError(
+                f"backbone custom: got no {', '.join(missing)}; expected all. Give them, or use b0 to b5."
+            )
         if self.backbone != "custom" and given:
             raise ValueError(
-                f"{', '.join(given)} given beside backbone {self.backbone}, whose sizes are published. "
+                f"got {', '.join(given)} with backbone {self.backbone}; expected none. "
                 "Leave them out, or set backbone: custom."
             )
         for channels, heads in zip(self.hidden_sizes or (), self.num_heads or (), strict=True):

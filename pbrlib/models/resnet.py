@@ -40,7 +40,7 @@ class ResNetEncoder(nn.Module):
 
     def __init__(self, in_channels: int, spec: UNetSpec) -> None:
         # Imported here: torchvision and torch's compiler take two seconds, and only this encoder needs them.
-        # The library creates tensors at import time, which must not land on the meta device.
+        # The library creates tensors at import time, which must not be on the meta device.
         with torch.device("cpu"):
             from segmentation_models_pytorch.encoders import get_encoder
 

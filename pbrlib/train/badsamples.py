@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pbrlib.train.record.journal import whole_lines
+from pbrlib.train.record.journal import journal_lines
 
 if TYPE_CHECKING:
     from pbrlib.train.runtime import Runtime
@@ -32,7 +32,7 @@ class BadSamples:
     def resumed(cls, directory: Path, *, step: int) -> BadSamples:
         """Restore the replaced draws of a phase from its journal, up to ``step``."""
         found = cls()
-        for line in whole_lines(directory, kind=BAD_SAMPLES):
+        for line in journal_lines(directory, kind=BAD_SAMPLES):
             if line["step"] <= step:
                 found.num, found.known = int(line[BAD_SAMPLES]), found.known | line["materials"].keys()
         return found

@@ -36,7 +36,7 @@ _REMEDIES = {
         "Set fewer data_cpus, a smaller prefetch or fewer workers on a node in the runtime file, "
         "or use nodes with more memory."
     ),
-    "error": "The traceback stands in the worker's logs; `pbr debug-step` replays the step in one process.",
+    "error": "The traceback is in the worker's logs; `pbr debug-step` replays the step in one process.",
 }
 
 

@@ -37,10 +37,10 @@ def retry_without_damaged(directory: Path, attempt: Callable[[], Done]) -> Done:
         try:
             return attempt()
         except DamagedCheckpointError:
-            damaged, whole = _damaged_among(directory)
+            damaged, undamaged = _damaged_among(directory)
             if not damaged:
                 raise
-        _report_fallback(directory, damaged, whole=whole)
+        _report_fallback(directory, damaged, undamaged=undamaged)
         for folder in damaged:
             _set_aside(folder)
 
@@ -53,25 +53,26 @@ def _damaged_among(directory: Path) -> tuple[Mapping[Path, str], Path]:
             verify(folder)
         except DamagedCheckpointError as error:
             damaged[folder] = str(error)
-    whole = [folder for folder in found if folder not in damaged]
-    if damaged and not whole:
+    undamaged = [folder for folder in found if folder not in damaged]
+    if damaged and not undamaged:
         raise CheckpointError(
-            f"{directory}: none of its checkpoints is whole. {' '.join(damaged.values())} "
-            "Put back a copy of one, or remove the folder to train the phase from its beginning."
+            f"{directory}: got only damaged checkpoints; expected an undamaged one. "
+            f"{' '.join(damaged.values())} "
+            "Restore a copy of one, or remove the folder to train the phase from its beginning."
         )
-    return damaged, max(whole, default=directory)
+    return damaged, max(undamaged, default=directory)
 
 
-def _report_fallback(directory: Path, damaged: Mapping[Path, str], *, whole: Path) -> None:
+def _report_fallback(directory: Path, damaged: Mapping[Path, str], *, undamaged: Path) -> None:
     """Log the damaged checkpoints and write them to the journal."""
-    state = read_state(whole)
+    state = read_state(undamaged)
     names = " and ".join(folder.name for folder in damaged)
     cost = "which can no longer be the best"
-    if max(damaged) > whole:
+    if max(damaged) > undamaged:
         cost = f"the steps from {state.step} on are trained again"
-    complaint = f"{names} damaged, going on from {whole.name}; {cost}. {' '.join(damaged.values())}"
-    _log.warning("%s: %s", directory, complaint)
-    note_between_attempts(directory, FALLBACK, step=state.step, values={"complaint": complaint})
+    message = f"{names} damaged, continuing from {undamaged.name}; {cost}. {' '.join(damaged.values())}"
+    _log.warning("%s: %s", directory, message)
+    note_between_attempts(directory, FALLBACK, step=state.step, values={"complaint": message})
 
 
 def _set_aside(folder: Path) -> None:

@@ -21,12 +21,12 @@ class Judge:
 
     def __call__(self, *given: Any) -> Any:
         """Return the network's output."""
-        with held(self._network):
+        with frozen_parameters(self._network):
             return self._network(*given)
 
 
 @contextmanager
-def held(network: nn.Module) -> Iterator[None]:
+def frozen_parameters(network: nn.Module) -> Iterator[None]:
     """Exclude the parameters of a network from the gradients of computations in the block."""
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
     for parameter in learning:

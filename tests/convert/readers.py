@@ -1,4 +1,4 @@
-"""Decoders that misbehave; children import this module, so it imports little."""
+"""Decoders that crash, hang or fail; imported by child processes, so it imports little."""
 
 import os
 import struct
@@ -12,7 +12,7 @@ from pbrlib.textures.metadata import Use
 
 
 def crashing_reader(path: Path, *, use: Use = "data") -> Texture:
-    """A decoder that kills its process over files named ``crash*`` and hangs over ``hang*``."""
+    """Decode a file, but crash on files named ``crash*`` and hang on ``hang*``."""
     if path.name.startswith("crash"):
         os.abort()
     if path.name.startswith("hang"):
@@ -22,22 +22,22 @@ def crashing_reader(path: Path, *, use: Use = "data") -> Texture:
 
 
 def exiting_reader(path: Path) -> Texture:
-    """A decoder that ends its process quietly."""
+    """Exit the process instead of decoding."""
     os._exit(3)
 
 
 def never_ready(pipe: Connection) -> None:
-    """A child that hangs before it reads what it is to do."""
+    """Hang before the first call is read."""
     time.sleep(1000)
 
 
 def stopping_in_its_answer(pipe: Connection) -> None:
-    """A child that announces a thousand bytes and sends three."""
+    """Announce a thousand bytes but send three."""
     pipe.recv()
     os.write(pipe.fileno(), struct.pack("!i", 1000) + b"abc")
     time.sleep(1000)
 
 
 def refusing_writer(*given: object) -> list[str]:
-    """A writer to a disk that is full."""
+    """Raise the error of a full disk."""
     raise DiskFullError("out: cannot be written (No space left on device). Make room.")

@@ -19,7 +19,7 @@ def written(output: Path) -> int:
 
 
 @pytest.mark.parametrize("alpha", [255, 90])
-def test_the_estimate_is_the_least_that_is_written(tmp_path: Path, alpha: int) -> None:
+def test_the_estimate_is_the_minimum_size_of_the_written_files(tmp_path: Path, alpha: int) -> None:
     save_pair(tmp_path / "in", "lamp", size=64, alpha=alpha)
     (tmp_path / "in/lamp_g.dds").write_bytes(dds(picture(64, 64)))
     (pair,) = find_textures(tmp_path / "in").pairs
@@ -31,7 +31,7 @@ def test_the_estimate_is_the_least_that_is_written(tmp_path: Path, alpha: int) -
     )
 
 
-def test_a_disk_that_is_too_small_is_said_before_a_network_is_opened(
+def test_a_disk_that_is_too_small_is_an_error_before_a_network_is_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unwanted() -> FakeNetworks:

@@ -41,14 +41,14 @@ def test_gloss_is_the_alpha_of_the_normal_unless_it_is_all_white() -> None:
     assert prepare_pair(picture(), normal(gloss=255)).texture.gloss is None
 
 
-def test_a_normal_of_another_size_is_brought_to_the_diffuse() -> None:
+def test_a_normal_of_another_size_is_resized_to_the_diffuse() -> None:
     prepared = prepare_pair(picture(16, 16), normal(32, 32))
     assert prepared.texture.normal.shape == (3, 16, 16)
     assert prepared.notes == ("normal of 32 x 32 px resized to the size of the diffuse",)
     torch.testing.assert_close(prepared.texture.normal.norm(dim=0), torch.ones(16, 16))
 
 
-def test_sides_become_multiples_of_four_and_the_report_says_so() -> None:
+def test_sides_become_multiples_of_four_with_a_note() -> None:
     prepared = prepare_pair(picture(10, 13), normal(10, 13))
     assert prepared.texture.diffuse.shape == (3, 12, 16)
     assert prepared.notes == ("13 x 10 px resized to 16 x 12, multiples of 4",)
@@ -75,7 +75,7 @@ def test_the_alpha_of_the_diffuse_is_kept() -> None:
     assert set(np.unique(maps.albedo[..., 3])) == {51}
 
 
-def test_a_missing_network_is_named() -> None:
+def test_a_missing_network_is_an_error_that_names_its_map() -> None:
     prepared = prepare_pair(picture(), normal())
     maps = FakeNetworks().predict(prepared.texture)
     del maps["ao"], maps["metallic"]
@@ -83,7 +83,7 @@ def test_a_missing_network_is_named() -> None:
         encode_maps(prepared, maps)
 
 
-def test_a_map_that_true_pbr_does_not_need_is_no_hindrance() -> None:
+def test_maps_that_true_pbr_does_not_need_are_ignored() -> None:
     prepared = prepare_pair(picture(), normal())
     maps = FakeNetworks().predict(prepared.texture)
     alone, beside = encode_maps(prepared, maps), encode_maps(prepared, maps | {"specular": maps["roughness"]})
@@ -92,19 +92,19 @@ def test_a_map_that_true_pbr_does_not_need_is_no_hindrance() -> None:
 
 
 @pytest.mark.parametrize("name", TRUE_PBR)
-def test_every_map_that_true_pbr_needs_is_asked_for(name: str) -> None:
+def test_every_map_that_true_pbr_needs_is_required(name: str) -> None:
     with pytest.raises(CheckpointError, match=f"no trained network for {name}, which True PBR needs"):
         require_maps(set(TRUE_PBR) - {name}, place="runs")
 
 
-def test_formats_of_the_wrong_kind_are_refused() -> None:
+def test_formats_of_the_wrong_kind_are_an_error() -> None:
     with pytest.raises(DataError, match="two channels"):
         prepare_pair(np.zeros((4, 4, 2), np.uint8), normal())
     with pytest.raises(DataError, match="the normal: got one channel, a bump or height map"):
         prepare_pair(picture(), np.zeros((4, 4, 1), np.uint8))
 
 
-def test_the_seam_ratio_is_one_where_the_border_is_like_any_other_place() -> None:
+def test_the_seam_ratio_is_one_if_the_border_is_like_the_inside() -> None:
     noise = seam_over_mean(torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0)))
     assert (noise.columns, noise.rows) == (pytest.approx(1.0, abs=0.15), pytest.approx(1.0, abs=0.15))
     assert noise.is_tileable
@@ -117,13 +117,13 @@ def test_the_seam_ratio_of_a_ramp_is_large_along_it_and_one_across() -> None:
     assert not ramp.is_tileable
 
 
-def test_whether_a_texture_tiles_is_told_to_the_networks() -> None:
+def test_a_tileable_diffuse_is_marked_for_the_networks() -> None:
     assert prepare_pair(picture(64, 64), normal(64, 64)).texture.tileable
     cut = np.ascontiguousarray(picture(64, 64)[:40])
     assert not prepare_pair(cut, normal(40, 64)).texture.tileable
 
 
-def test_both_borders_must_tile() -> None:
+def test_a_texture_is_tileable_only_if_both_borders_match() -> None:
     good = SeamRatio(columns=1.0, rows=1.0)
     assert good.is_tileable
     assert not replace(good, rows=2.0).is_tileable

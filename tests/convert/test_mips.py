@@ -29,13 +29,13 @@ def test_halving_keeps_the_mean_of_any_size(height: int, width: int, seed: int) 
 
 @settings(max_examples=30)
 @given(height=sides, width=sides)
-def test_a_chain_ends_at_one_pixel(height: int, width: int) -> None:
+def test_a_mip_chain_ends_at_one_pixel(height: int, width: int) -> None:
     levels = mip_chain(np.zeros((height, width, 1), np.float32))
     assert levels[-1].shape == (1, 1, 1)
     assert len(levels) == max(height, width).bit_length()
 
 
-def test_albedo_is_averaged_as_light() -> None:
+def test_albedo_is_averaged_in_linear_light() -> None:
     board = np.zeros((2, 2, 4), np.uint8)
     board[0, 0, :3] = board[1, 1, :3] = 255
     board[..., 3] = [[0, 255], [255, 0]]
@@ -48,7 +48,7 @@ def test_the_srgb_curve_is_undone_by_its_inverse() -> None:
     assert srgb_to_linear(np.float32(0.5)) == pytest.approx(0.2140, abs=1e-4)
 
 
-def test_normals_that_agree_keep_their_length_and_others_lose_it() -> None:
+def test_averages_of_equal_normals_keep_their_length_and_others_are_shorter() -> None:
     tilted = np.zeros((2, 2, 3), np.float32)
     tilted[:, 0], tilted[:, 1] = (0.6, 0, 0.8), (-0.6, 0, 0.8)
     mean = mean_normals(tilted)[1]
@@ -76,7 +76,7 @@ def test_toksvig_raises_and_raises_more_for_less_agreement(r: float, longer: flo
     assert more <= 1.0 + 1e-6
 
 
-def test_flat_normals_leave_roughness_as_it_is() -> None:
+def test_flat_normals_do_not_change_roughness() -> None:
     flat = np.zeros((8, 8, 3), np.float32)
     flat[..., 2] = 1
     roughness = np.random.default_rng(0).random((8, 8, 1), dtype=np.float32)

@@ -42,7 +42,7 @@ def test_files_have_the_game_s_formats_and_all_mips(tree: Path) -> None:
         assert (diffuse.width, normal.height, item["size"]) == (64, 64, 64)
 
 
-def test_the_truth_is_a_folder_of_materials_with_the_very_same_maps(tree: Path) -> None:
+def test_the_ground_truth_has_exactly_the_maps_of_the_source(tree: Path) -> None:
     truth = FolderSource(str(tree / "materials"), size=1024)
     assert [entry.id for entry in truth.entries()] == sorted(entry.id for entry in SOURCE.entries())
     for entry in SOURCE.entries():
@@ -72,7 +72,7 @@ def test_the_same_source_bakes_to_the_same_bytes(tree: Path, tmp_path: Path) -> 
         assert path.read_bytes() == (tree / path.relative_to(tmp_path)).read_bytes()
 
 
-def test_only_what_prepare_would_hold_out_is_baked(tmp_path: Path) -> None:
+def test_only_held_out_materials_are_baked(tmp_path: Path) -> None:
     found = bake_tree(SOURCE, output=tmp_path, hold_out=["stone/*", "mixed-*"])
     assert found.baked
     assert all(name.startswith(("stone", "mixed")) for name in found.baked)
@@ -84,12 +84,12 @@ def test_only_what_prepare_would_hold_out_is_baked(tmp_path: Path) -> None:
     ("name", "stem"),
     [("bark_014", "bark_014"), ("metal_049_b", "metal_049-b"), ("plate_N", "plate-N"), ("_d", "-d")],
 )
-def test_no_file_is_named_like_another_kind_of_map(name: str, stem: str) -> None:
+def test_no_file_has_the_suffix_of_another_kind_of_map(name: str, stem: str) -> None:
     assert file_stem(name) == stem
 
 
 class Named:
-    """Materials of one class whose ids differ in what a file name of the game cannot keep."""
+    """Materials of one class whose ids differ only in characters that are replaced in file names."""
 
     name = "named"
     IDS = ("a_n", "a-n", "A-n", "rock.v2", "rock-v2", "Ziegel_ü", "hair/long", "sky/blue", "x/pbr/y", "_d")
@@ -106,7 +106,7 @@ class Named:
         return entry.id
 
 
-def test_every_id_has_files_of_its_own_that_are_converted(tmp_path: Path) -> None:
+def test_every_id_has_its_own_files_and_they_are_converted(tmp_path: Path) -> None:
     bake_tree(Named(), output=tmp_path)
     index = json.loads((tmp_path / "index.json").read_text())
     assert len({item["diffuse"].lower() for item in index}) == len(Named.IDS)
@@ -143,7 +143,7 @@ class Flawed:
         return entry.id
 
 
-def test_what_cannot_be_baked_is_named_and_the_rest_is_baked_in_whole_blocks(tmp_path: Path) -> None:
+def test_failures_are_named_and_other_materials_are_cropped_to_blocks(tmp_path: Path) -> None:
     found = bake_tree(Flawed(), output=tmp_path)
     assert found.baked == ("odd",)
     reasons = {failure.name: failure.reason for failure in found.left_out}
@@ -158,7 +158,7 @@ def files(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*.*") if path.is_file()}
 
 
-def test_the_same_command_bakes_only_what_does_not_stand(tmp_path: Path) -> None:
+def test_the_same_command_bakes_only_missing_materials(tmp_path: Path) -> None:
     for name in ("oak", "ash", "elm"):
         write_material(tmp_path / "in", name)
     source, out = FolderSource(str(tmp_path / "in")), tmp_path / "out"
@@ -176,6 +176,6 @@ def test_the_same_command_bakes_only_what_does_not_stand(tmp_path: Path) -> None
     assert files(out)["materials/elm/albedo.png"] != before["materials/elm/albedo.png"]
 
 
-def test_when_nothing_can_be_baked_every_reason_is_said(tmp_path: Path) -> None:
+def test_if_nothing_can_be_baked_every_reason_is_listed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"(?s)flawed: no material can be baked\..*old: .*no albedo"):
         bake_tree(Flawed(), output=tmp_path, hold_out=["old"])

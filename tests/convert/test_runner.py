@@ -146,7 +146,7 @@ def test_textures_of_any_small_size_are_converted(tmp_path: Path) -> None:
 
 
 class Stumbling(FakeNetworks):
-    """Networks that fail over textures of 32 px in a way that is given."""
+    """Networks that raise a given error for textures of 32 px."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()

@@ -22,7 +22,7 @@ NAMES = ["a", "b", "c", "d"]
 
 @pytest.fixture(autouse=True)
 def heeded() -> Iterator[None]:
-    """Signals that the process of the tests may ignore, as under nohup, are heeded."""
+    """Restore the default signal handlers, since the test process may ignore signals."""
     numbers = (signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
     yield

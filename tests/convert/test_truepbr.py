@@ -40,7 +40,7 @@ def dxgi(path: Path) -> int:
     return code
 
 
-def test_the_four_files_carry_their_formats_and_full_chains(tmp_path: Path) -> None:
+def test_the_four_files_have_their_formats_and_complete_mips(tmp_path: Path) -> None:
     files = write_texture(tmp_path, NAME, NAME, maps())
     folder = tmp_path / "textures/PBR/stone"
     assert {path.name: dxgi(path) for path in folder.iterdir()} == {
@@ -60,7 +60,7 @@ def test_a_transparent_diffuse_gives_a_bc7_albedo_with_its_alpha(tmp_path: Path)
     assert np.abs(read_picture(path)[..., 3].astype(int) - 100).max() <= 4
 
 
-def test_rmaos_holds_roughness_metallic_ao_and_full_specular(tmp_path: Path) -> None:
+def test_rmaos_has_roughness_metallic_ao_and_full_specular(tmp_path: Path) -> None:
     write_texture(tmp_path, NAME, NAME, maps())
     pixels = read_picture(tmp_path / "textures/PBR/stone/wall_rmaos.dds").astype(int)
     assert np.abs(pixels - (128, 255, 200, 255)).max() <= 2
@@ -77,7 +77,7 @@ def test_every_map_is_written_where_its_entry_says(tmp_path: Path) -> None:
         assert np.abs(pixels[..., slot.channel : last].mean() - wanted.mean()) <= 2, name
 
 
-def test_the_normal_is_written_as_it_came_and_the_height_in_one_channel(tmp_path: Path) -> None:
+def test_the_normal_is_unchanged_and_the_height_has_one_channel(tmp_path: Path) -> None:
     write_texture(tmp_path, NAME, NAME, maps())
     folder = tmp_path / "textures/PBR/stone"
     assert np.abs(read_picture(folder / "wall_n.dds")[..., :3].astype(int) - normal()[..., :3]).max() <= 3
@@ -96,7 +96,7 @@ def test_small_mips_are_rougher_where_normals_disagree(tmp_path: Path) -> None:
     assert read_picture(last)[0, 0, 0] > 150
 
 
-def test_a_plain_texture_is_matched_by_its_whole_path(tmp_path: Path) -> None:
+def test_a_texture_without_suffix_is_matched_by_its_complete_path(tmp_path: Path) -> None:
     write_texture(tmp_path, NAME, NAME, maps())
     (entry,) = json.loads((tmp_path / "PBRNifPatcher/stone/wall.json").read_text())
     assert entry["texture"] == "stone\\wall"
@@ -127,7 +127,7 @@ def test_the_patch_has_the_keys_and_types_that_pgpatcher_reads() -> None:
 
 @contextmanager
 def describe_lack_of_memory() -> Iterator[None]:
-    """Files may not grow over 256 bytes; only around the call, since pytest's own report may be a file."""
+    """Limit files to 256 bytes during the call only, since pytest's own report may be a file."""
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (256, limits[1]))
@@ -138,7 +138,7 @@ def describe_lack_of_memory() -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, ignored)
 
 
-def test_no_room_on_the_disk_leaves_no_file_behind(tmp_path: Path) -> None:
+def test_no_file_remains_after_the_disk_is_full(tmp_path: Path) -> None:
     refused = pytest.raises(DataError, match=r"wall.*\.dds: cannot be written \(File too large\)")
     with refused, describe_lack_of_memory():
         write_texture(tmp_path, NAME, NAME, maps(64))

@@ -25,7 +25,7 @@ def test_a_child_serves_many_calls() -> None:
         assert len({workers.submit("here", os.getpid).result() for _ in range(3)}) == 1
 
 
-def test_a_crash_fails_the_call_it_happened_in_and_no_other(tmp_path: Path) -> None:
+def test_a_crash_fails_only_its_own_call(tmp_path: Path) -> None:
     names = ["a.png", "b.png", "crash.png", "c.png", "d.png"]
     for name in names:
         save_png(tmp_path / name, picture())
@@ -37,7 +37,7 @@ def test_a_crash_fails_the_call_it_happened_in_and_no_other(tmp_path: Path) -> N
     assert "crash.png: the codec ended its process by SIGABRT" in str(failures["crash.png"])
 
 
-def test_a_child_that_ends_quietly_is_a_data_error(tmp_path: Path) -> None:
+def test_a_child_that_exits_is_a_data_error(tmp_path: Path) -> None:
     with (
         Workers(1) as workers,
         pytest.raises(DataError, match=r"x\.dds: the codec ended its process with code 3"),
@@ -45,7 +45,7 @@ def test_a_child_that_ends_quietly_is_a_data_error(tmp_path: Path) -> None:
         workers.submit("x.dds", exiting_reader, tmp_path).result()
 
 
-def test_a_call_that_hangs_is_ended_and_the_next_one_works(tmp_path: Path) -> None:
+def test_a_hanging_call_is_ended_and_the_next_one_works(tmp_path: Path) -> None:
     save_png(tmp_path / "a.png", picture())
     start = time.perf_counter()
     with Workers(1, timeout_s=6.0) as workers:
@@ -57,7 +57,7 @@ def test_a_call_that_hangs_is_ended_and_the_next_one_works(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("serve", [never_ready, stopping_in_its_answer])
-def test_a_call_that_its_child_does_not_take_or_does_not_finish_has_the_same_limit(
+def test_blocked_sends_and_incomplete_answers_have_the_same_timeout(
     serve: Callable[[Connection], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_serve", serve)
@@ -68,9 +68,7 @@ def test_a_call_that_its_child_does_not_take_or_does_not_finish_has_the_same_lim
     assert "big.dds: the codec did not answer within 3 s" in str(error)
 
 
-def test_a_child_that_outlives_its_kill_is_left_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_child_that_survives_sigkill_is_abandoned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module._Child, "kill", lambda child: None)
     with Workers(1, timeout_s=2.0) as workers:
         hanging = workers.submit("hang.png", crashing_reader, tmp_path / "hang.png")
@@ -78,14 +76,14 @@ def test_a_child_that_outlives_its_kill_is_left_behind(
 
 
 class Crossing(threading.Timer):
-    """A limit that is reached just when the answer has come."""
+    """A timer that expires just after the answer."""
 
     def cancel(self) -> None:
         self.function()
         super().cancel()
 
 
-def test_a_kill_that_crosses_the_answer_costs_this_call_and_not_the_next(
+def test_a_kill_after_the_answer_fails_only_this_call(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with Workers(1) as workers:
@@ -95,7 +93,7 @@ def test_a_kill_that_crosses_the_answer_costs_this_call_and_not_the_next(
         assert workers.submit("there", os.getpid).result() != os.getpid()
 
 
-def test_errors_of_the_function_arrive_as_they_were(tmp_path: Path) -> None:
+def test_errors_of_the_function_are_raised_unchanged(tmp_path: Path) -> None:
     (tmp_path / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with Workers(1) as workers, pytest.raises(DataError, match="ends inside its header"):
         workers.submit("cut", read_picture, tmp_path / "cut.png").result()

@@ -31,7 +31,7 @@ def normal(height: int = 16, width: int = 16, *, gloss: int = 100) -> Bytes:
 
 
 def dds(pixels: Bytes, *, block: Block = Block.BC7, srgb: bool = False) -> bytes:
-    """A DDS file whose lower mips are cut-outs; only its largest level is meant to be looked at."""
+    """Return a DDS file whose smaller mips are crops; only the largest level is valid."""
     height, width = pixels.shape[:2]
     levels = [
         pixels[: max(height >> level, 1), : max(width >> level, 1)]
@@ -41,7 +41,7 @@ def dds(pixels: Bytes, *, block: Block = Block.BC7, srgb: bool = False) -> bytes
 
 
 def save_pair(root: Path, name: str, *, size: int = 16, alpha: int = 255) -> None:
-    """``<name>.dds`` and ``<name>_n.dds`` under a folder."""
+    """Write ``<name>.dds`` and ``<name>_n.dds`` to a folder."""
     path = root / f"{name}.dds"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(dds(picture(size, size, alpha=alpha), srgb=True))
@@ -54,7 +54,7 @@ def save_png(path: Path, pixels: Bytes) -> None:
 
 
 class FakeNetworks:
-    """Answers simple functions of the input, and remembers the inputs."""
+    """Networks that return simple functions of the input and record the inputs."""
 
     roles = ("albedo", "roughness", "metallic", "ao", "height", "segmentation")
 

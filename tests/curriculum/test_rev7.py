@@ -255,5 +255,5 @@ def test_figures_that_are_part_of_a_rule_or_a_term() -> None:
     assert masks.SEAM_PX == 3
     assert gradients.PYRAMID_LEVELS == 4
     assert reprojection.RELIEF_PX == (2.5, 115.0)
-    assert base.LEAST_POWER_BASE == 1e-6
+    assert base.MIN_POWER_BASE == 1e-6
     assert len(perceptual.SCALE_WEIGHTS) == 5

@@ -1,4 +1,4 @@
-"""A model folder, or what a checkpoint declares, as anyone may have written it: opened whole or one error."""
+"""Tests that an untrusted model folder or declaration is opened or gives a single error."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(st.sampled_from(sorted(MODEL)), JSON)
-def test_a_model_with_anything_in_a_field_is_one_or_refused(folder: Path, name: str, value: object) -> None:
+def test_a_model_file_with_any_value_in_a_field_is_valid_or_an_error(
+    folder: Path, name: str, value: object
+) -> None:
     (folder / FILE_NAME).write_text(json.dumps({**MODEL, name: value}))
     try:
         assert isinstance(read_model(folder), ModelFile)
@@ -62,7 +64,7 @@ def test_a_model_with_anything_in_a_field_is_one_or_refused(folder: Path, name: 
 
 
 @given(st.binary())
-def test_any_bytes_as_a_model_or_its_sums_are_refused(folder: Path, content: bytes) -> None:
+def test_any_bytes_as_a_model_file_or_checksums_are_an_error(folder: Path, content: bytes) -> None:
     (folder / FILE_NAME).write_bytes(content)
     with pytest.raises(CheckpointError, match=r"model\.json"):
         read_model(folder)
@@ -80,7 +82,7 @@ def test_any_bytes_as_a_model_or_its_sums_are_refused(folder: Path, content: byt
         (json.dumps({**MODEL, "conventions": {"classes": None}}), "conventions.classes: got other classes"),
     ],
 )
-def test_a_model_of_no_form_is_refused(folder: Path, text: str, words: str) -> None:
+def test_a_model_file_without_the_right_form_is_an_error(folder: Path, text: str, words: str) -> None:
     (folder / FILE_NAME).write_text(text)
     with pytest.raises(CheckpointError, match=words):
         read_model(folder)
@@ -98,7 +100,9 @@ def test_a_model_of_no_form_is_refused(folder: Path, text: str, words: str) -> N
         {"role": "segmentation", "model": {**SEGFORMER, "depths": [10**6] * 4}},
     ],
 )
-def test_a_network_that_its_weights_are_not_takes_no_memory(folder: Path, declared: dict[str, Any]) -> None:
+def test_a_declaration_that_differs_from_its_weights_allocates_no_memory(
+    folder: Path, declared: dict[str, Any]
+) -> None:
     state = State("P0", "f" * 64, 1, 1, metrics={}, players={NET: declared})
     write_state(folder, state)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""A network out of a checkpoint needs nothing but the checkpoint."""
+"""Tests that opening a network needs only the checkpoint."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pbrlib.train.checkpoint.state import State
 from tests.checkpoints import NET, learned
 
 
-def test_pretrained_weights_may_be_gone_once_there_is_a_checkpoint(tmp_path: Path) -> None:
+def test_pretrained_weights_are_not_needed_to_open_a_checkpoint(tmp_path: Path) -> None:
     file = tmp_path / "resnet18.safetensors"
     trunk = get_encoder("resnet18", weights=None)
     save_file({name: value.contiguous() for name, value in trunk.state_dict().items()}, file)

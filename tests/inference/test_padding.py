@@ -33,7 +33,7 @@ def test_padding_by_less_than_a_side_is_torchs_own(tileable: bool, mode: str) ->
 
 
 @given(size=st.integers(1, 20))
-def test_padding_beyond_a_side_goes_on_tiling(size: int) -> None:
+def test_padding_beyond_a_side_continues_tiling(size: int) -> None:
     x = torch.rand(1, 1, size, size)
     padded = pad_to_stride(x, stride=1, margin=50, tileable=True)
     assert torch.equal(padded[0, 0, 50 % size, 50 % size], x[0, 0, 0, 0])

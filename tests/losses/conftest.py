@@ -49,7 +49,7 @@ def label_batch(samples, *, side=8, seed=0):
 
 
 def part(target, start, stop):
-    """Some samples of a target."""
+    """Return some samples of a target."""
 
     def cut(x):
         return None if x is None else x[start:stop]
@@ -64,7 +64,7 @@ def part(target, start, stop):
 
 
 def mean_of(errors, weights):
-    """The mean of a term over its parts, of which there may be one."""
+    """Return the mean of a term over one or more parts."""
     errors = errors if isinstance(errors, tuple | list) else (errors,)
     weights = weights if isinstance(weights, tuple | list) else (weights,)
     return mean(errors, weights)

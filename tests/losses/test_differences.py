@@ -1,4 +1,4 @@
-"""Differences of single pixels against formulas written out in numpy."""
+"""Tests of pixel differences against explicit formulas in numpy."""
 
 import numpy as np
 import pytest

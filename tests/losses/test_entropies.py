@@ -1,4 +1,4 @@
-"""Entropies against torch, torchvision, smp and formulas written out by hand."""
+"""Tests of entropies against torch, torchvision, smp and explicit formulas."""
 
 import math
 

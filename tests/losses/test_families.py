@@ -1,4 +1,4 @@
-"""The files of families and the fields of LossSpec say the same."""
+"""Tests that the files of loss families and the fields of LossSpec agree."""
 
 import inspect
 import pkgutil
@@ -50,7 +50,7 @@ def test_module_and_function_of_a_term_are_in_one_file(name):
     assert vars(file)[function].__module__ == file.__name__
 
 
-def test_no_two_terms_look_alike_in_a_formula():
+def test_every_term_has_a_distinct_formula():
     symbols = [spec.symbol for spec in TERMS.values()]
     assert len(set(symbols)) == len(TERMS)
 
@@ -65,7 +65,7 @@ def test_no_two_terms_look_alike_in_a_formula():
         ("lpips", {"albedo"}),
     ],
 )
-def test_a_term_applies_to_what_it_can_compare(name, targets):
+def test_a_term_applies_to_the_maps_that_it_can_compare(name, targets):
     learned = ("mask", "albedo", "roughness", "metallic", "height", "ao")
     assert {target for target in learned if TERMS[name].applies_to(MAPS[target])} == targets
 

@@ -1,4 +1,4 @@
-"""Differences of neighbours and bands against formulas written out in numpy."""
+"""Tests of gradient and pyramid losses against explicit formulas in numpy."""
 
 import math
 
@@ -75,13 +75,13 @@ def test_laplacian_pyramid_equals_filter_subtract_decimate(pictures):
     assert found == pytest.approx(expected)
 
 
-def test_laplacian_pyramid_does_not_see_constants(pictures, everything):
+def test_laplacian_pyramid_ignores_constants(pictures, everything):
     prediction, _ = pictures
     bands = gradients.laplacian_pyramid(prediction, prediction + 0.3, everything)
     assert max(band.abs().max().item() for band in bands) < 1e-12
 
 
-def test_laplacian_pyramid_does_not_see_constants_beside_masked_pixels(pictures, everything):
+def test_laplacian_pyramid_ignores_constants_beside_masked_pixels(pictures, everything):
     prediction, _ = pictures
     everything[:, :, 5:8, :] = False
     target = torch.where(everything, prediction + 0.3, 0.0)

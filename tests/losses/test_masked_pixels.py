@@ -1,4 +1,4 @@
-"""No term looks at a pixel that does not count, whatever it holds in the target or in the prediction."""
+"""Tests that no term depends on invalid pixels of target or prediction."""
 
 import dataclasses
 
@@ -30,7 +30,7 @@ def batch_of(name, *, side):
 
 
 def refilled(target, *, seed):
-    """The target with other content in every pixel that does not count."""
+    """Return the target with other values in every invalid pixel."""
     generator = torch.Generator().manual_seed(seed)
 
     def other(x, low, high):
@@ -47,7 +47,7 @@ def refilled(target, *, seed):
 
 @pytest.mark.parametrize("side", [24, 72])
 @pytest.mark.parametrize("name", TERMS)
-def test_what_stands_in_a_pixel_that_does_not_count_changes_neither_value_nor_gradient(name, side):
+def test_ignored_pixels_change_neither_value_nor_gradient(name, side):
     logits, target = batch_of(name, side=side)
     generator = torch.Generator().manual_seed(7)
     noise = 5 * torch.randn(logits.shape, generator=generator)
@@ -69,7 +69,7 @@ def test_what_stands_in_a_pixel_that_does_not_count_changes_neither_value_nor_gr
         torch.testing.assert_close(other, found[0], rtol=1e-5, atol=1e-8)
 
 
-def test_metrics_look_at_no_pixel_that_does_not_count():
+def test_metrics_ignore_invalid_pixels():
     logits, target = batch_of("l1", side=24)
     other = refilled(target, seed=1)
     one, two = (

@@ -1,4 +1,4 @@
-"""Overlaps against smp and formulas written out by hand."""
+"""Tests of overlap losses against smp and against explicit formulas."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def test_dice_agrees_with_smp_over_the_classes_present(batch):
     assert dice_of(log_p, labels).item() == pytest.approx((1 - scores[:3]).mean().item())
 
 
-def test_dice_leaves_out_a_class_that_is_only_predicted():
+def test_dice_ignores_a_class_that_is_only_predicted():
     labels = torch.zeros(1, 2, 2, dtype=torch.long)
     log_p = torch.tensor([0.5, 0.5]).log().view(1, 2, 1, 1).expand(1, 2, 2, 2)
     assert dice_of(log_p, labels).item() == pytest.approx(1 - 5.0 / 7.0)

@@ -63,7 +63,7 @@ def test_ms_ssim_refuses_a_picture_below_its_window():
         perceptual.ms_ssim(*pictures(10))
 
 
-def test_fewer_scales_are_said_once(caplog):
+def test_fewer_scales_are_logged_once(caplog):
     perceptual._announced.clear()
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
@@ -82,7 +82,7 @@ def test_ms_ssim_gradient_is_finite_where_structure_is_inverted():
 
 @pytest.mark.parametrize("side", [16, 64])
 @pytest.mark.parametrize("start", ["inverted", "flat", "unrelated"])
-def test_ms_ssim_leads_back_from_structure_that_is_lost_or_inverted(side, start):
+def test_ms_ssim_gradient_restores_lost_or_inverted_structure(side, start):
     x, _ = pictures(side, channels=1)
     target = F.avg_pool2d(x, 5, stride=1, padding=2, count_include_pad=False)
     target = (target - target.amin()) / (target.amax() - target.amin())
@@ -102,7 +102,7 @@ def test_ms_ssim_keeps_its_value_of_zero_where_structure_is_inverted():
     assert perceptual.ms_ssim(1 - x, x).tolist() == [0.0, 0.0]
 
 
-def test_masked_ms_ssim_of_a_quarter_of_a_picture_is_that_of_the_quarter_but_for_its_border():
+def test_masked_ms_ssim_of_a_quarter_equals_that_of_the_cropped_quarter_except_at_its_border():
     side = 176
     x, y = pictures(2 * side, channels=1)
     valid = torch.zeros(2, 1, 2 * side, 2 * side, dtype=torch.bool)
@@ -169,7 +169,7 @@ def test_lpips_gradient_is_that_of_the_value(random_lpips):
     assert gradcheck(lambda z: 100 * perceptual.lpips_distance(network, z, x), (y,), fast_mode=True)
 
 
-def test_random_trunk_is_the_same_each_time_and_leaves_the_generator_alone(random_lpips):
+def test_a_random_trunk_is_reproducible_and_does_not_use_the_global_generator(random_lpips):
     before = torch.get_rng_state()
     again = perceptual.load_lpips(net="alex", backbone="random")
     assert torch.equal(before, torch.get_rng_state())

@@ -1,4 +1,4 @@
-"""Two ranks with uneven parts of a batch against one process with the whole of it."""
+"""Tests that two ranks with uneven parts of a batch equal one process with the full batch."""
 
 from contextlib import nullcontext
 
@@ -21,7 +21,7 @@ WEIGHTS = torch.linspace(0.5, 2.0, 7)
 
 
 class Learner(nn.Module):
-    """A network of one layer, and its loss."""
+    """A network of one layer with its loss."""
 
     def __init__(self, declared, channels):
         super().__init__()
@@ -99,13 +99,13 @@ def ranks(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", LOSSES)
-def test_uneven_parts_on_two_ranks_have_the_loss_and_gradient_of_the_whole(ranks, kind):
+def test_uneven_parts_on_two_ranks_have_the_loss_and_gradient_of_the_full_batch(ranks, kind):
     expected = whole(kind)
     for rank in ranks:
         torch.testing.assert_close(rank[kind], expected)
 
 
-def test_micro_batches_on_two_ranks_add_up_to_the_whole(ranks):
+def test_micro_batches_on_two_ranks_add_up_to_the_full_batch(ranks):
     expected = whole("image")
     for rank in ranks:
         torch.testing.assert_close(sum(rank["micro"]["totals"]), expected["totals"][0])

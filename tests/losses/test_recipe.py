@@ -21,7 +21,7 @@ def recipe(declared, **context):
 
 
 def only(name):
-    """A loss of one term."""
+    """Return a loss with one term."""
     return recipe({name: {"weight": 1.0, "backbone": "random"} if name == "lpips" else 1.0})
 
 
@@ -57,7 +57,7 @@ def test_measured_loss_is_that_of_a_step_and_nothing_counts_without_a_pixel(name
 
 
 @pytest.mark.parametrize("name", TERMS)
-def test_pixels_that_do_not_count_touch_neither_value_nor_gradient(name):
+def test_invalid_pixels_change_neither_value_nor_gradient(name):
     logits, target = batch_for(name)
     loss = only(name)
     value = loss(logits.requires_grad_(), target).total
@@ -78,7 +78,7 @@ def test_target_of_pixels_that_do_not_count_is_never_read(name):
 
 
 @pytest.mark.parametrize("name", TERMS)
-def test_batch_where_nothing_counts_gives_zero_in_the_graph(name):
+def test_batch_without_valid_pixels_gives_zero_in_the_graph(name):
     logits, target = batch_for(name)
     target = dataclasses.replace(target, valid=torch.zeros_like(target.valid))
     loss = only(name)
@@ -101,7 +101,7 @@ def test_ignored_samples_do_not_dilute_the_others(name):
 
 
 @pytest.mark.parametrize("name", sorted(set(TERMS) - RATIOS - {"lpips"}))
-def test_micro_batches_of_means_add_up_to_the_whole_batch(name):
+def test_micro_batches_of_means_add_up_to_the_full_batch(name):
     logits, target = batch_for(name, samples=5)
     loss = only(name)
     whole_logits = logits.clone().requires_grad_()
@@ -140,7 +140,7 @@ def test_total_is_the_weighted_sum_of_the_terms():
     assert not any(value.requires_grad for value in report.terms.values())
 
 
-def test_class_weights_stand_in_cross_entropy_and_focal_but_not_in_their_divisor():
+def test_class_weights_apply_to_cross_entropy_and_focal_but_not_to_their_divisor():
     logits, target = label_batch(2)
     once = recipe(SEGMENTATION_LOSS)(logits, target).terms
     twice = recipe(SEGMENTATION_LOSS, class_weights=torch.full((7,), 2.0))(logits, target).terms
@@ -176,7 +176,7 @@ def test_frozen_trunk_follows_the_recipe_to_its_type_and_stays_in_eval_mode():
 
 
 @pytest.mark.parametrize("declared", [IMAGE_LOSS, METALLIC_LOSS, SEGMENTATION_LOSS])
-def test_loss_is_float32_whatever_autocast_says(declared):
+def test_loss_is_float32_under_autocast(declared):
     logits, target = label_batch(2) if declared is SEGMENTATION_LOSS else image_batch(2)
     loss = recipe(declared)
     exact = loss(logits.bfloat16().float(), target).total
@@ -207,7 +207,7 @@ def test_loss_compiles_to_one_graph(declared):
     torch.testing.assert_close(compiled(logits, target).total, loss(logits, target).total)
 
 
-def test_target_without_what_a_term_compares_is_our_mistake():
+def test_a_target_without_a_required_field_is_an_assertion_error():
     logits, target = image_batch(1)
     with pytest.raises(AssertionError, match="input normal"):
         only("normal_reproj")(logits, dataclasses.replace(target, normal=None))
@@ -217,7 +217,7 @@ def test_target_without_what_a_term_compares_is_our_mistake():
         only("l1")(*label_batch(1))
 
 
-def test_loss_falls_to_nothing_at_the_target():
+def test_loss_is_near_zero_at_the_target():
     _, target = image_batch(2)
     smooth = torch.sigmoid(torch.linspace(-3, 3, 24)).expand(2, 1, 24, 24)
     target = LossTarget(map=smooth, labels=None, valid=target.valid, normal=None)

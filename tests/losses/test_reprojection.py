@@ -1,4 +1,4 @@
-"""Normals of heights whose relief is known."""
+"""Tests of normal reprojection on heights with a known relief."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def test_normal_reproj_finds_the_relief_that_made_the_normals(hills, relief_px):
     assert reprojection.normal_reproj(hills, normal, everything).mean() < 1e-4
 
 
-def test_normal_reproj_does_not_see_scale_and_offset_of_the_height(hills):
+def test_normal_reproj_ignores_scale_and_offset_of_the_height(hills):
     everything = torch.ones(1, 1, 32, 32, dtype=torch.bool)
     normal = normal_from_height(hills + 0.05 * torch.rand_like(hills), scale_px=20.0, tileable=False)
     errors = [
@@ -43,7 +43,7 @@ def test_normal_reproj_notices_a_flipped_green_channel(hills):
     assert reprojection.normal_reproj(hills, flipped, everything).mean() > 100 * right
 
 
-def test_flat_height_takes_the_least_relief(hills):
+def test_a_flat_height_has_the_minimum_relief(hills):
     everything = torch.ones(1, 1, 32, 32, dtype=torch.bool)
     normal = normal_from_height(hills, scale_px=30.0, tileable=False)
     assert reprojection.fitted_relief(torch.full_like(hills, 0.5), normal, everything).item() == 2.5

@@ -1,4 +1,4 @@
-"""The seams of mosaics: what the terms over neighbouring pixels leave out, and scales region by region."""
+"""Tests that terms over neighbouring pixels ignore seams, and that each region has its own scale."""
 
 import dataclasses
 
@@ -49,7 +49,7 @@ def test_the_band_is_three_pixels_on_each_side_of_a_seam():
 
 
 @pytest.mark.parametrize("name", NEIGHBOURS)
-def test_terms_over_neighbours_do_not_see_the_band(name):
+def test_terms_over_neighbours_ignore_the_band(name):
     logits, target = mosaic_batch(*MOSAICS)
     band = seams(target.regions)
     loss = only(name)
@@ -65,7 +65,7 @@ def test_terms_over_neighbours_do_not_see_the_band(name):
 
 
 @pytest.mark.parametrize("name", ["l1", "focal_relative_l1", "focal_bce", "focal_tversky", "bce"])
-def test_terms_over_single_pixels_do(name):
+def test_terms_over_single_pixels_include_the_band(name):
     logits, target = mosaic_batch(*MOSAICS)
     only(name)(logits.requires_grad_(), target).total.backward()
     seen = seams(target.regions) & target.valid
@@ -73,7 +73,7 @@ def test_terms_over_single_pixels_do(name):
 
 
 @pytest.mark.parametrize("name", MAP_TERMS)
-def test_a_whole_sample_beside_mosaics_is_treated_as_without_them_bit_for_bit(name):
+def test_a_sample_beside_mosaics_has_the_same_loss_bit_for_bit(name):
     logits, target = image_batch(2)
     marked = dataclasses.replace(target, regions=regions_of(Layout.SINGLE, Layout.SINGLE))
     grads = []

@@ -1,4 +1,4 @@
-"""These nets are too small to share between cores: one thread is faster."""
+"""Runs the tests on one thread, which is faster for these small networks."""
 
 from __future__ import annotations
 

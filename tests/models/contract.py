@@ -1,4 +1,4 @@
-"""What every network promises; a test class per network inherits these."""
+"""The contract tests of all networks; the test class of each network inherits them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class NetworkContract:
     in_channels: int
     out_channels: int
     rounding = 1.0
-    """How much wider than those of a U-Net the logits of the fresh network are rounded."""
+    """Factor by which this network's initial logits have a larger rounding error than a U-Net's."""
 
     def build(self) -> nn.Module:
         raise NotImplementedError

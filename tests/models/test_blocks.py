@@ -31,7 +31,7 @@ def test_halving_and_doubling_leave_a_ramp_in_place() -> None:
 
 
 def film(*, dropout: float = 0.0) -> FiLM:
-    """A FiLM that has learned something."""
+    """Return a FiLM with random weights."""
     torch.manual_seed(0)
     layer = FiLM(4, 6, dropout=dropout)
     for parameter in layer.parameters():

@@ -16,7 +16,7 @@ SIZES = {
 }
 
 
-def test_a_network_has_the_sizes_of_the_recipe_unless_told_otherwise() -> None:
+def test_a_network_has_the_sizes_of_the_recipe_by_default() -> None:
     assert UNetSpec.model_validate({"kind": "unet"}) == UNetSpec(width=96, depth=4)
     assert SegformerSpec.model_validate({"kind": "segformer"}) == SegformerSpec(backbone="b2")
 
@@ -24,10 +24,14 @@ def test_a_network_has_the_sizes_of_the_recipe_unless_told_otherwise() -> None:
 @pytest.mark.parametrize(
     ("model", "written", "message"),
     [
-        (UNetSpec, {"width": 12}, "norm_groups 8 does not divide width 12. Use 6 groups or a width of 16"),
+        (
+            UNetSpec,
+            {"width": 12},
+            "norm_groups: got 8; expected a divisor of width 12. Use 6 groups or a width of 16",
+        ),
         (UNetSpec, {"widht": 12}, "widht"),
         (UNetSpec, {"kind": "segformer"}, "'unet'"),
-        (SegformerSpec, {"depths": [1, 1, 1, 1]}, "depths given beside backbone b2"),
+        (SegformerSpec, {"depths": [1, 1, 1, 1]}, "got depths with backbone b2"),
         (SegformerSpec, {"backbone": "custom", "depths": [1, 1, 1, 1]}, "custom needs hidden_sizes"),
         (
             SegformerSpec,
@@ -36,8 +40,6 @@ def test_a_network_has_the_sizes_of_the_recipe_unless_told_otherwise() -> None:
         ),
     ],
 )
-def test_mistakes_are_refused_with_a_way_out(
-    model: type[Spec], written: dict[str, Any], message: str
-) -> None:
+def test_mistakes_are_errors_with_advice(model: type[Spec], written: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         model.model_validate(written)

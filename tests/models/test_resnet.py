@@ -1,4 +1,4 @@
-"""The U-Net over a ResNet encoder: the contract of every network, and weights in the published layout."""
+"""Tests of the U-Net with a ResNet encoder: the contract, and published weights."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def published(tmp_path: Path) -> tuple[nn.Module, Path]:
     return trunk, file
 
 
-def test_published_weights_answer_as_in_their_own_network(tmp_path: Path) -> None:
+def test_published_weights_give_the_output_of_the_original_network(tmp_path: Path) -> None:
     trunk, file = published(tmp_path)
     encoder = ResNetEncoder(3, SMALL.model_copy(update={"pretrained": str(file)})).eval()
     x = torch.rand(1, 3, 64, 64)
@@ -90,7 +90,7 @@ def test_layer_decay_reaches_the_stages_of_the_resnet() -> None:
     }
 
 
-def test_a_warm_start_knows_every_weight_that_reads_the_input() -> None:
+def test_the_ends_of_a_network_have_every_weight_that_reads_the_input() -> None:
     with torch.device("meta"):
         few, many = (UNet(SMALL, in_channels=n, out_channels=1, cond_channels=None) for n in (5, 9))
     shapes = {name: value.shape for name, value in few.state_dict().items()}

@@ -1,4 +1,4 @@
-"""What the networks of each role read and answer, and how a declaration is told from another."""
+"""Tests of inputs and outputs by role, and of the discrimination of declarations."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_every_map_that_is_learned_has_a_role_and_no_other_map_has() -> None:
         ("height", {"use_normal": True}, ("normal", "relief")),
     ],
 )
-def test_options_add_an_input_behind_those_of_the_role(
+def test_options_append_an_input_to_those_of_the_role(
     role: str, options: dict[str, bool], reads: tuple[str, ...]
 ) -> None:
     declared = MapDeclaration(role=role, model=UNetSpec(), condition_channels=4, **options)
@@ -47,14 +47,14 @@ def test_options_add_an_input_behind_those_of_the_role(
     assert declared.channels[:2] == (f"{reads[0]}.0", f"{reads[0]}.1")
 
 
-def test_a_segmentation_answers_one_channel_a_class() -> None:
+def test_a_segmentation_has_one_output_channel_per_class() -> None:
     declared = SegmentationDeclaration(model=SegformerSpec())
     assert declared.inputs == ("colour", "normal")
     assert tuple(declared.outputs) == CLASSES
 
 
 def kinds(union: Any) -> list[type[Spec]]:
-    """The specs of an annotated union, or the one spec that stands for it."""
+    """Return the specs of an annotated union, or its only spec."""
     members = get_args(get_args(union)[0]) if get_args(union) else (union,)
     return [(get_args(member) or (member,))[0] for member in members]
 
@@ -97,6 +97,6 @@ def test_a_declaration_survives_json() -> None:
         (7, "map"),
     ],
 )
-def test_what_declares_no_known_network_is_refused(content: object, message: str) -> None:
+def test_an_unknown_network_in_a_declaration_is_an_error(content: object, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         DECLARATION_ADAPTER.validate_python(content)

@@ -68,7 +68,7 @@ def load(source: Path | str) -> Segformer:
 
 
 @pytest.mark.parametrize("layout", ["published", "modules"])
-def test_pretrained_encoder_answers_as_its_donor_where_the_normal_is_unheard(
+def test_a_pretrained_encoder_equals_its_donor_if_the_normal_has_no_weight(
     tmp_path: Path, layout: str
 ) -> None:
     donor = save_donor(tmp_path, layout=layout)
@@ -96,7 +96,7 @@ def test_normal_channels_start_kaiming_normal(tmp_path: Path) -> None:
     assert float(fresh.std()) == pytest.approx((2 / (6 * 7 * 7)) ** 0.5, rel=0.1)
 
 
-def test_donor_without_decoder_gives_its_encoder_and_leaves_the_decoder_fresh(tmp_path: Path) -> None:
+def test_a_donor_without_decoder_initialises_only_the_encoder(tmp_path: Path) -> None:
     donor = SegformerForImageClassification(donor_config())
     donor.save_pretrained(tmp_path)
     network = load(tmp_path)
@@ -110,7 +110,7 @@ def test_donor_without_decoder_gives_its_encoder_and_leaves_the_decoder_fresh(tm
     assert all(p.isfinite().all() for p in network.parameters())
 
 
-def test_what_transformers_is_given_comes_back_to_the_bit(tmp_path: Path) -> None:
+def test_weights_in_transformers_layout_are_read_back_bit_for_bit(tmp_path: Path) -> None:
     torch.manual_seed(6)
     network = Segformer(SMALL)
     for tensor in network.state_dict().values():
@@ -124,7 +124,7 @@ def test_what_transformers_is_given_comes_back_to_the_bit(tmp_path: Path) -> Non
         assert torch.equal(found[name], tensor), name
 
 
-def test_a_folder_that_lacks_a_tensor_is_refused_by_its_name(tmp_path: Path) -> None:
+def test_a_folder_that_lacks_a_tensor_is_an_error_that_names_it(tmp_path: Path) -> None:
     save_pretrained(Segformer(SMALL), tmp_path, labels=CLASSES)
     saved = load_file(tmp_path / "model.safetensors")
     del saved["decode_head.classifier.weight"]
@@ -133,7 +133,7 @@ def test_a_folder_that_lacks_a_tensor_is_refused_by_its_name(tmp_path: Path) -> 
         read_pretrained(tmp_path)
 
 
-def test_absent_weights_are_an_error_with_a_way_out(tmp_path: Path) -> None:
+def test_missing_weights_are_an_error_with_advice(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"pretrained: .*nowhere cannot be read.*or to none"):
         load(tmp_path / "nowhere")
 

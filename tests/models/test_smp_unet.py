@@ -1,4 +1,4 @@
-"""The U-Net of segmentation-models-pytorch: the contract of every network, and a phase from YAML to a map."""
+"""Tests of segmentation-models-pytorch's U-Net: the contract, and a phase from YAML to a map."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TestSmpUNet(NetworkContract):
         return answer
 
 
-def test_it_answers_as_the_librarys_own_network() -> None:
+def test_its_output_equals_the_library_s_own_network() -> None:
     torch.manual_seed(0)
     donor = Unet("resnet18", encoder_weights=None, in_channels=3, classes=2).eval()
     network = SmpUNet(SMALL, in_channels=3, out_channels=2, cond_channels=None).eval()
@@ -68,7 +68,7 @@ def test_layer_decay_reaches_every_stage_of_the_resnet() -> None:
     assert rates == {"base": 1.0, **{f"base.stages.{stage}": 0.5 ** (4 - stage) for stage in range(5)}}
 
 
-def test_the_first_answer_is_the_given_share_and_conditioning_begins_as_the_identity() -> None:
+def test_the_initial_output_is_the_given_share_and_conditioning_starts_as_the_identity() -> None:
     torch.manual_seed(0)
     network = build_network(METALLIC).eval()
     init_head_bias(network, 0.06)

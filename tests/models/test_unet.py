@@ -90,7 +90,7 @@ def test_head_bias_starts_at_the_given_share() -> None:
         init_head_bias(network, 1.0)
 
 
-def test_uniform_pictures_of_other_brightness_give_other_answers() -> None:
+def test_uniform_pictures_of_different_brightness_give_different_outputs() -> None:
     torch.manual_seed(0)
     network = UNet(SMALL, in_channels=3, out_channels=3, cond_channels=None).eval()
     dark, bright = torch.full((1, 3, 16, 16), 0.2), torch.full((1, 3, 16, 16), 0.6)
@@ -98,7 +98,7 @@ def test_uniform_pictures_of_other_brightness_give_other_answers() -> None:
 
 
 def conditioned() -> UNet:
-    """A small net whose FiLM has learned something."""
+    """Return a small network whose FiLM has random weights."""
     torch.manual_seed(0)
     network = UNet(SMALL, in_channels=6, out_channels=3, cond_channels=5).eval()
     assert network.film is not None
@@ -107,7 +107,7 @@ def conditioned() -> UNet:
     return network
 
 
-def test_the_net_is_put_together_as_the_recipe_says() -> None:
+def test_the_network_has_the_structure_of_the_recipe() -> None:
     """Blurred halvings, FiLM at the bottleneck alone, bilinear doublings, refined skips."""
     network = conditioned()
     x, cond = torch.rand(2, 6, 24, 16), torch.rand(2, 5, 3, 2)

@@ -40,7 +40,7 @@ def edit(model: Path, change: Callable[[dict[str, Any]], None]) -> None:
 def test_a_changed_file_is_refused_by_name(model: Path, name: str) -> None:
     content = (model / name).read_bytes()
     (model / name).write_bytes(content[:-2] + b"?" + content[-1:])
-    refused(model, rf"{name}: not the file that SHA256SUMS names")
+    refused(model, rf"{name}: got another checksum than the one in SHA256SUMS")
 
 
 @pytest.mark.parametrize("name", ["albedo.safetensors", "segformer/config.json", "SHA256SUMS"])
@@ -52,7 +52,7 @@ def test_a_missing_file_is_refused_by_name(model: Path, name: str) -> None:
 def test_weights_without_a_sum_are_refused(model: Path) -> None:
     lines = (model / "SHA256SUMS").read_text().splitlines(keepends=True)
     (model / "SHA256SUMS").write_text("".join(line for line in lines if "albedo.safe" not in line))
-    refused(model, r"SHA256SUMS: has no line for albedo.safetensors")
+    refused(model, r"SHA256SUMS: got no line for albedo.safetensors")
 
 
 def test_a_readme_of_ones_own_is_nobodys_business(model: Path) -> None:
@@ -78,7 +78,10 @@ def test_no_path_leads_out_of_the_folder(model: Path, file: str) -> None:
 @pytest.mark.parametrize("version", [0, 2, "1", None])
 def test_an_unknown_format_is_refused(model: Path, version: object) -> None:
     edit(model, lambda content: content.update(format_version=version))
-    refused(model, rf"format version {version!r}, this program reads 1. Use the version of pbr that wrote it")
+    refused(
+        model,
+        rf"format version {version!r}, this version of pbr reads 1. Use the version of pbr that wrote it",
+    )
 
 
 def test_other_classes_are_refused(model: Path) -> None:

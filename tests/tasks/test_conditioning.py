@@ -24,7 +24,7 @@ def test_conditioning_is_as_wide_as_the_backbones_last_stage(backbone: str, chan
     assert task.network.film.beta.weight.shape == (1536, channels, 1, 1)
 
 
-def test_a_segmentation_alone_answers_for_whole_textures() -> None:
+def test_a_segmentation_without_map_networks_predicts_textures() -> None:
     sizes = {"hidden_sizes": (8, 8, 8, 8), "depths": (1, 1, 1, 1), "num_heads": (1, 1, 1, 1)}
     spec = SegformerSpec.model_validate({"backbone": "custom", **sizes, "decoder_width": 8})
     chain = Chain(segmentation=Segformer(spec).eval(), albedo=None, maps={}, device=torch.device("cpu"))

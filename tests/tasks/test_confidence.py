@@ -1,4 +1,4 @@
-"""A sample without a label is changed as the class that the frozen SegFormer is sure of."""
+"""Tests that unlabelled samples are augmented by their confidently predicted class."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SPEC = CategorySpec.model_validate({"p": 1.0, "confidence": 0.8, "may": MAY})
 
 @dataclass
 class FakeChain:
-    """Says the same of the samples of any batch, one answer (class, probability) each."""
+    """Networks that return a fixed class and probability for each sample of any batch."""
 
     answers: list[tuple[str, float]]
 
@@ -37,7 +37,7 @@ class FakeChain:
         self.seen: list[Tensor] = []
 
     def condition(self, colour: Tensor, normal: Tensor) -> Condition:
-        """The features are the mean colour, so that they tell which picture they were made of."""
+        """Return the mean colour as features, which identifies the input picture."""
         self.seen.append(colour)
         num = len(colour)
         probabilities = torch.zeros(num, len(CLASSES), *colour.shape[-2:])
@@ -58,7 +58,7 @@ def unlabelled(num: int = 3) -> Batch:
     return replace(batch, classes=torch.full((num,), IGNORE))
 
 
-def test_a_confident_answer_stands_for_the_label_and_the_condition_is_asked_again() -> None:
+def test_a_confident_prediction_replaces_the_label_and_the_condition_is_recomputed() -> None:
     batch = unlabelled()
     task = task_with([("metal", 0.9), ("stone", 0.7), ("leather", 0.95)])
     example = task.prepare(batch, training=True)
@@ -80,7 +80,7 @@ def test_a_warp_moves_the_target_with_the_input() -> None:
 
 
 @pytest.mark.parametrize("share", [0.79, 0.3])
-def test_an_answer_that_is_not_above_the_confidence_changes_nothing(share: float) -> None:
+def test_a_prediction_below_the_confidence_changes_nothing(share: float) -> None:
     batch = unlabelled(1)
     task = task_with([("metal", share)])
     assert torch.equal(task.prepare(batch, training=True).x[:, :3], batch.maps["diffuse"])
@@ -116,7 +116,7 @@ def test_nothing_changes_while_validating_or_without_category_changes(
     assert torch.equal(example.target.map, batch.maps["albedo"])
 
 
-def test_changes_leave_the_batch_itself_alone() -> None:
+def test_augmentation_does_not_change_the_batch_itself() -> None:
     batch = unlabelled(2)
     before = {name: x.clone() for name, x in batch.maps.items()}
     task_with([("metal", 0.9), ("fabric", 0.9)]).prepare(batch, training=True)

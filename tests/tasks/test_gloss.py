@@ -1,4 +1,4 @@
-"""The old gloss as an input: shown where there is one, and while training not always."""
+"""Tests of the gloss input, which is present if the texture has one and dropped in part of training."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_missing_gloss_shows_nothing(shard_set: ShardSet, trained_runs: Path) 
     assert torch.equal(gloss[0], batch.maps["gloss"][0, 0])
 
 
-def test_gloss_is_left_out_at_its_rate_by_each_sample_of_itself(
+def test_gloss_is_dropped_at_its_rate_independently_per_sample(
     shard_set: ShardSet, trained_runs: Path
 ) -> None:
     spec = roughness(gloss_dropout=0.3)
@@ -113,14 +113,14 @@ def test_without_the_option_nothing_changes() -> None:
         ({"kind": "albedo", "use_gloss": True}, "use_gloss"),
     ],
 )
-def test_half_an_option_is_refused(written: dict[str, Any], message: str) -> None:
+def test_use_gloss_and_gloss_dropout_are_required_together(written: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         TASK.validate_python(written)
 
 
 @pytest.fixture(scope="module")
 def chain() -> Chain:
-    """Fresh networks whose FiLM and heads say something; roughness reads the gloss."""
+    """New networks with random FiLM and heads; roughness reads the gloss."""
     torch.manual_seed(0)
     model = UNetSpec(width=8, depth=2)
     segformer = build_network(SegmentationDeclaration(model=SEGFORMER)).eval()
@@ -144,7 +144,7 @@ def texture(gloss: torch.Tensor | None) -> TextureInput:
     return TextureInput(diffuse=diffuse, normal=normal, gloss=gloss, tileable=False)
 
 
-def test_a_whole_texture_is_seen_with_its_gloss_and_without_one(chain: Chain) -> None:
+def test_a_texture_is_predicted_with_and_without_gloss(chain: Chain) -> None:
     dark, none = chain.predict(texture(torch.zeros(1, 48, 40))), chain.predict(texture(None))
     bright = chain.predict(texture(torch.ones(1, 48, 40)))
     # A gloss of 0 is not the same as none: the flag tells them apart.
@@ -154,7 +154,7 @@ def test_a_whole_texture_is_seen_with_its_gloss_and_without_one(chain: Chain) ->
 
 
 class ShowsGloss(torch.nn.Module):
-    """A network that answers with the gloss it reads."""
+    """A network that returns its gloss input."""
 
     stride = 4
 
@@ -163,7 +163,7 @@ class ShowsGloss(torch.nn.Module):
 
 
 @pytest.mark.parametrize("tileable", [False, True])
-def test_the_gloss_lies_where_the_texture_has_it(chain: Chain, tileable: bool) -> None:
+def test_the_gloss_is_aligned_with_the_texture(chain: Chain, tileable: bool) -> None:
     mirror = replace(chain, maps={"roughness": (chain.maps["roughness"][0], ShowsGloss())})  # type: ignore[dict-item]
     gloss = torch.rand(1, 48, 40, generator=torch.Generator().manual_seed(2))
     answer = mirror.predict(replace(texture(gloss), tileable=tileable))["roughness"]
@@ -181,7 +181,7 @@ def test_every_input_has_as_many_channels_as_declared(chain: Chain) -> None:
 def test_choices_by_seed_follow_the_batch_to_its_device(
     kind: str, shard_set: ShardSet, trained_runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The meta device stands for an accelerator: it refuses what lies elsewhere."""
+    """The meta device simulates an accelerator: it rejects tensors on other devices."""
     from pbrlib.tasks.segmentation import SegmentationTask
     from pbrlib.tasks.taskspec import SegmentationSpec
 
@@ -196,7 +196,7 @@ def test_choices_by_seed_follow_the_batch_to_its_device(
     assert task.prepare(batch_of(shard_set, spec).to("meta"), training=True).x.is_meta
 
 
-def test_the_first_share_of_metal_is_measured_on_what_is_trained_on(shard_set: ShardSet) -> None:
+def test_the_initial_share_of_metal_is_measured_on_the_training_textures(shard_set: ShardSet) -> None:
     spec = MetallicSpec(initial_share="measured")
     found = measured(spec, shard_set.rows, mix={"generated": 1.0})
     assert isinstance(found, MetallicSpec)

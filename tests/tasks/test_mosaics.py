@@ -1,4 +1,4 @@
-"""Which tasks leave the seams of mosaics out of every term."""
+"""Tests which tasks ignore the seams of mosaics in every term."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ from tests.tasks.test_tasks import TASKS, batch_of, frozen
 
 
 @pytest.mark.parametrize("kind", ["albedo", "roughness", "metallic", "height", "ao"])
-def test_height_and_ao_do_not_see_seams_in_any_term(
-    kind: str, shard_set: ShardSet, trained_runs: Path
-) -> None:
+def test_all_terms_of_height_and_ao_ignore_seams(kind: str, shard_set: ShardSet, trained_runs: Path) -> None:
     spec, loss = TASKS[kind]
     task = build_task(
         spec,

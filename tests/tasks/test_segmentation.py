@@ -1,4 +1,4 @@
-"""The labels of a segmentation: merged classes, and pixels that leave the loss."""
+"""Tests of segmentation labels: merged classes, and pixels excluded from the loss."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def task_of(
 
 
 @pytest.mark.parametrize("term", ["cross_entropy", "focal", "dice"])
-def test_dropped_pixels_are_out_of_every_term(term: str) -> None:
+def test_dropped_pixels_are_excluded_from_every_term(term: str) -> None:
     batch = batch_of(labels_of())
     target = task_of(dropout=SHARES).prepare(batch, training=True).target
     assert target.labels is not None
@@ -104,7 +104,7 @@ def test_validation_drops_nothing() -> None:
     assert torch.equal(labels, batch.maps["mask"])
 
 
-def test_merged_pixels_count_as_the_class_that_takes_them_in_labels_and_metrics() -> None:
+def test_merged_pixels_count_as_the_target_class_in_labels_and_metrics() -> None:
     labels = torch.full((1, 64, 64), CERAMIC)
     labels[:, :10] = IGNORE
     labels[:, 10:20] = WOOD

@@ -88,7 +88,7 @@ def frozen(runs: Path) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("kind", TASKS)
-def test_every_task_learns_a_batch_by_heart(kind: str, shard_set: ShardSet, trained_runs: Path) -> None:
+def test_every_task_overfits_a_single_batch(kind: str, shard_set: ShardSet, trained_runs: Path) -> None:
     spec, loss = TASKS[kind]
     torch.manual_seed(0)
     task = build_task(
@@ -113,7 +113,7 @@ def test_every_task_learns_a_batch_by_heart(kind: str, shard_set: ShardSet, trai
 
 
 @pytest.mark.parametrize("kind", TASKS)
-def test_evaluation_measures_the_target_map_alone(kind: str, shard_set: ShardSet, trained_runs: Path) -> None:
+def test_evaluation_measures_only_the_target_map(kind: str, shard_set: ShardSet, trained_runs: Path) -> None:
     spec, loss = TASKS[kind]
     task = build_task(
         spec,
@@ -149,7 +149,7 @@ def test_segmentation_sees_the_albedo_in_the_declared_share_of_draws(shard_set: 
     assert 70 <= shown <= 130
 
 
-def test_the_frozen_networks_neither_learn_nor_change(shard_set: ShardSet, trained_runs: Path) -> None:
+def test_the_frozen_networks_do_not_change(shard_set: ShardSet, trained_runs: Path) -> None:
     spec, loss = TASKS["metallic"]
     task = build_task(
         spec,
@@ -188,7 +188,7 @@ def test_a_donor_of_another_role_is_refused(trained_runs: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", TASKS)
-def test_what_a_task_requires_is_part_of_what_it_reads(kind: str) -> None:
+def test_the_maps_that_a_task_requires_are_among_those_it_reads(kind: str) -> None:
     spec = TASKS[kind][0]
     assert set(maps_required(spec)) <= set(maps_read(spec))
     assert target_map(spec) in maps_required(spec)

@@ -1,4 +1,4 @@
-"""Every format of a DDS file decodes to what another reader, or arithmetic by hand, makes of it."""
+"""Tests that every DDS format decodes like another reader or like a calculation by hand."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def saved(folder: Path, data: bytes) -> Path:
 
 
 def words(num_bytes: int) -> np.ndarray:
-    """Random pixels as whole numbers, with the smallest and the largest among them."""
+    """Return random integer pixels that include the smallest and the largest value."""
     raw = np.frombuffer(noise(WIDTH * HEIGHT * num_bytes), np.uint8).reshape(-1, num_bytes).copy()
     raw[0], raw[1] = 0, 255
     return raw
 
 
 def fields(raw: np.ndarray, *fields: tuple[int, int]) -> list[np.ndarray]:
-    """The numbers in a shift and a count of bits each."""
+    """Return the values of each channel from its shift and number of bits."""
     values = [int.from_bytes(pixel.tobytes(), "little") for pixel in raw]
     return [
         np.array([value >> shift & (1 << bits) - 1 for value in values], np.float64).reshape(HEIGHT, WIDTH)
@@ -392,7 +392,7 @@ def test_blocks_of_floats_decode_as_pillow_decodes_them(tmp_path: Path) -> None:
 
 
 def blocks_of(pixels: Bytes, block: Block) -> bytes:
-    """The blocks alone of the largest level."""
+    """Return only the blocks of the largest level."""
     height, width = pixels.shape[:2]
     whole = encode_dds(chain(pixels), block=block, srgb=False)
     return whole[148 : 148 + width * height // 16 * block.num_bytes]

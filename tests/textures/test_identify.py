@@ -1,4 +1,4 @@
-"""What a file is follows from its content; a name that says otherwise is noted, another kind is named."""
+"""Tests that formats are identified by content; a wrong suffix is noted and another format is an error."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from pbrlib.textures.pairs import Listing, find_pairs
 
 
 def listing_of(root: Path, *names: str) -> Listing:
-    """Only names are read, so that the files may be empty."""
+    """Write empty files, since only names are read."""
     for name in names:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)

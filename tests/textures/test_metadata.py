@@ -1,4 +1,4 @@
-"""What the metadata of a picture says is applied to its colours, and never to numbers."""
+"""Tests that metadata is applied to colours and never to data or normals."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ def bumps(*, gloss: int = 90) -> Bytes:
 
 
 def moved(**channels: int | Bytes) -> Bytes:
-    """The normals with some channels replaced."""
+    """Return the normals with some channels replaced."""
     pixels = bumps()
     for name, value in channels.items():
         pixels[..., "rgba".index(name)] = value

@@ -10,7 +10,7 @@ from tests.convert.textures import dds
 
 
 def shown(blocks: np.ndarray, height: int, width: int) -> np.ndarray:
-    """What a graphics card shows: the eight values of Microsoft's guide, as fractions."""
+    """Decode like a graphics card, with the eight values of Microsoft's guide as fractions."""
     pixels = np.empty((len(blocks), 16))
     for number, (first, second, *packed) in enumerate(blocks.tolist()):
         if first > second:
@@ -27,7 +27,7 @@ def errors(channel: np.ndarray) -> np.ndarray:
 
 
 def relief(side: int, *, seed: int) -> np.ndarray:
-    """Smooth hills with fine noise over them, as heights have."""
+    """Return smooth hills with fine noise, like a height map."""
     rng = np.random.default_rng(seed)
     x, y = np.meshgrid(*[np.linspace(0.0, 2 * np.pi, side)] * 2)
     hills = sum(np.sin(rng.integers(1, 6) * x + rng.integers(1, 6) * y + rng.random()) for _ in range(6))

@@ -1,4 +1,4 @@
-"""Phases of a few steps that begin from the session's trained networks, and ways to hold or kill them."""
+"""Short phases that start from the session's trained networks, and helpers that stop them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ FROZEN = {
 
 
 class Killed(BaseException):
-    """Nothing catches it, as nothing catches a kill."""
+    """Raised instead of a kill; no code catches it."""
 
 
 def _killed() -> None:
@@ -56,7 +56,7 @@ def _killed() -> None:
 
 
 def kill_at(step: int, monkeypatch: pytest.MonkeyPatch, *, error: Callable[[], object] = _killed) -> None:
-    """Stops the run, by ``error``, when it asks for the batch of a step."""
+    """Raise ``error`` when the run requests the batch of a step."""
     whole = LocalRuntime.batches
 
     def batches(
@@ -73,19 +73,19 @@ def kill_at(step: int, monkeypatch: pytest.MonkeyPatch, *, error: Callable[[], o
 def job_of(
     curriculum: Curriculum, phase: str, *, shards: ShardSet, donors: Path, runs: Path, **runtime: Any
 ) -> PhaseJob:
-    """A phase with the networks of one runs directory before it, that trains into another."""
+    """Return a phase that uses the networks of one runs directory and trains into another."""
     spec = RuntimeSpec.model_validate({"workers": 1, **runtime})
     return replace(resolve(curriculum, phase, shards=shards, runs=donors, runtime=spec), runs=runs)
 
 
 def still(phase: PhaseSpec, **changes: Any) -> PhaseSpec:
-    """A phase that learns nothing: what it ends with is what it began from."""
+    """Return a phase with a learning rate of 0, whose weights do not change."""
     optimizer = phase.optimizer.model_copy(update={"lr": 1e-30, "weight_decay": 0.0})
     return phase.model_copy(update={"optimizer": optimizer, "schedule": ConstantSpec(), **changes})
 
 
 def difference(first: Path, second: Path) -> float:
-    """Root mean square over all weights of two checkpoints of one network."""
+    """Return the root mean square difference of the weights of two checkpoints."""
     ours, theirs = read_weights(first), read_weights(second)
     assert ours.keys() == theirs.keys()
     return float(torch.cat([(ours[name] - theirs[name]).flatten() for name in ours]).square().mean().sqrt())
@@ -101,7 +101,7 @@ def job_freezing(
     steps: int = 1,
     film_dropout: float = 0.0,
 ) -> PhaseJob:
-    """One phase that begins from a trained network of its own kind."""
+    """Return a phase that starts from a trained network of the same role."""
     kind, groups = FREEZING[what]
     text = {"segformer": SEGFORMER, "albedo": ALBEDO}[kind]
     text = text.replace(f"name: {kind}", "name: other").replace("batch: 6", "batch: 4")

@@ -1,4 +1,4 @@
-"""What a phase says of draws that it had to replace."""
+"""Tests of the journal's lines about replaced draws."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def damaged(shard_folder: Path, tmp_path: Path) -> tuple[Path, set[str]]:
 
 @pytest.fixture
 def job(damaged: tuple[Path, set[str]], trained_runs: Path, shard_set: ShardSet, tmp_path: Path) -> PhaseJob:
-    """Eight steps with a checkpoint after every second, on those shards, skipping."""
+    """A phase of eight steps on the damaged shards, with a checkpoint every two steps."""
     curriculum = parse_curriculum(ALBEDO.replace("epochs: 2", "epochs: 2\n    segment_steps: 2"))
     given: dict[str, Any] = {"shards": shard_set, "donors": trained_runs, "runs": tmp_path / "runs"}
     job = job_of(curriculum, "A1", on_bad_sample="skip", record_batches=True, **given)
@@ -51,12 +51,12 @@ def lines(job: PhaseJob, kind: str) -> list[dict[str, Any]]:
 
 
 def drawn(job: PhaseJob) -> list[str]:
-    """The ids of all samples that were trained on."""
+    """Return the ids of all training samples."""
     entries = map(json.loads, (job.directory / "batches-rank0.jsonl").read_text().splitlines())
     return [name for entry in entries for name, _ in entry["samples"]]
 
 
-def test_a_phase_counts_and_names_what_it_replaces_and_goes_on_counting_when_resumed(
+def test_replaced_draws_are_counted_and_the_count_continues_after_resuming(
     job: PhaseJob, damaged: tuple[Path, set[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(DamageError, match="|".join(damaged[1])):
@@ -89,7 +89,7 @@ def test_a_phase_counts_and_names_what_it_replaces_and_goes_on_counting_when_res
 
 
 class Ranks:
-    """The answers of two ranks, of which this is the first."""
+    """A runtime that returns the values of two ranks and is the first of them."""
 
     def __init__(self, *others: str) -> None:
         self.others = list(others)

@@ -1,4 +1,4 @@
-"""Throughput and the time that is left, on a clock that the test moves."""
+"""Tests of throughput and remaining time with a fake clock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BATCH = 6
 
 
 class Time:
-    """A clock of an attempt, and the seconds that pass."""
+    """A clock whose time the test advances."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
@@ -21,7 +21,7 @@ class Time:
         self.clock = Clock()
 
     def step(self, *, wait_s: float = 0.0, work_s: float = 0.0) -> None:
-        """A step that waits for its batch and then works."""
+        """Wait for a batch and then run a step."""
         self.clock.next(self._waiting(wait_s))
         self.now += work_s
         self.clock.end_step(samples=BATCH)
@@ -31,7 +31,7 @@ class Time:
         yield None
 
     def pause(self, *, validation_s: float, checkpoint_s: float) -> None:
-        """The end of a segment."""
+        """End a segment."""
         with self.clock.spending("validation"):
             self.now += validation_s
         with self.clock.spending("checkpoint"):
@@ -47,7 +47,7 @@ def attempt(monkeypatch: pytest.MonkeyPatch) -> Time:
     return Time(monkeypatch)
 
 
-def test_the_first_line_shows_neither_start_up_as_input_nor_a_time_left(attempt: Time) -> None:
+def test_the_first_line_excludes_the_start_up_and_has_no_estimate(attempt: Time) -> None:
     attempt.now += 20.0  # networks are built
     attempt.step(wait_s=15.0, work_s=3.0)
     assert attempt.clock.figures() == {"samples_per_s": 2.0, "input_stall": 0.0}
@@ -55,7 +55,7 @@ def test_the_first_line_shows_neither_start_up_as_input_nor_a_time_left(attempt:
     assert attempt.clock.step_s() == 3.0
 
 
-def test_the_first_step_is_no_part_of_the_pace(attempt: Time) -> None:
+def test_the_first_step_is_excluded_from_the_pace(attempt: Time) -> None:
     attempt.step(wait_s=15.0, work_s=30.0)
     for _ in range(4):
         attempt.step(wait_s=0.1, work_s=0.4)
@@ -76,7 +76,7 @@ def test_ten_steady_steps_or_a_second_of_them_make_an_estimate(
     assert attempt.left() == pytest.approx(100 * work_s)
 
 
-def test_the_pace_outlives_a_validation_whose_seconds_are_added_for_those_to_come(attempt: Time) -> None:
+def test_the_pace_is_kept_after_a_validation_and_remaining_validations_are_added(attempt: Time) -> None:
     for _ in range(12):
         attempt.step(work_s=0.5)
     assert attempt.left(validations=3) == pytest.approx(50.0)
@@ -89,7 +89,7 @@ def test_the_pace_outlives_a_validation_whose_seconds_are_added_for_those_to_com
     assert attempt.left(validations=0) == pytest.approx(40.0), "the new segment is steady, and quicker"
 
 
-def test_a_checkpoint_between_two_steps_is_no_part_of_either(attempt: Time) -> None:
+def test_a_checkpoint_between_two_steps_is_counted_in_neither(attempt: Time) -> None:
     for _ in range(3):
         attempt.step(work_s=1.0)
     with attempt.clock.spending("checkpoint"):
@@ -99,7 +99,7 @@ def test_a_checkpoint_between_two_steps_is_no_part_of_either(attempt: Time) -> N
     assert attempt.left() == pytest.approx(100.0)
 
 
-def test_an_interrupted_phase_begins_with_no_estimate(monkeypatch: pytest.MonkeyPatch, attempt: Time) -> None:
+def test_a_resumed_phase_starts_without_an_estimate(monkeypatch: pytest.MonkeyPatch, attempt: Time) -> None:
     for _ in range(20):
         attempt.step(work_s=1.0)
     again = Time(monkeypatch)
@@ -107,6 +107,6 @@ def test_an_interrupted_phase_begins_with_no_estimate(monkeypatch: pytest.Monkey
     assert (again.left(), again.clock.figures()["input_stall"]) == (None, 0.0)
 
 
-def test_nothing_is_left_at_the_last_step(attempt: Time) -> None:
+def test_no_time_remains_at_the_last_step(attempt: Time) -> None:
     attempt.step(work_s=1.0)
     assert attempt.left(steps=0) == 0.0

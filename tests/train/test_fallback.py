@@ -1,4 +1,4 @@
-"""A damaged newest checkpoint costs the steps since the one before, and nobody overlooks it."""
+"""Tests that a damaged newest checkpoint is reported and its steps are repeated."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def job(trained_runs: Path, shard_set: ShardSet, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="module")
 def straight(job: PhaseJob) -> Path:
-    """The best checkpoint of an undisturbed run."""
+    """Return the best checkpoint of an uninterrupted run."""
     return launch_local(job)
 
 
 @pytest.fixture(scope="module")
 def broken_off(job: PhaseJob, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The runs directory of one that was killed in its seventh step."""
+    """Return the runs directory of a run that was killed in its seventh step."""
     runs = tmp_path_factory.mktemp("broken off")
     with pytest.MonkeyPatch.context() as patch:
         kill_at(7, patch)
@@ -69,7 +69,7 @@ def broken_off(job: PhaseJob, tmp_path_factory: pytest.TempPathFactory) -> Path:
     [(STATE, flip), (files_of("albedo")[0], flip), (files_of("albedo")[1], cut)],
     ids=["state", "weights", "optimizer"],
 )
-def test_a_damaged_newest_checkpoint_costs_a_segment_and_the_end_is_that_of_an_undisturbed_run(
+def test_a_damaged_newest_checkpoint_repeats_a_segment_with_the_same_result(
     job: PhaseJob,
     straight: Path,
     broken_off: Path,
@@ -88,7 +88,7 @@ def test_a_damaged_newest_checkpoint_costs_a_segment_and_the_end_is_that_of_an_u
     assert weights_file(best).read_bytes() == weights_file(straight).read_bytes()
     assert read_state(best) == read_state(straight)
     (said,) = caplog.messages
-    assert "checkpoint_00000006 damaged, going on from checkpoint_00000004" in said
+    assert "checkpoint_00000006 damaged, continuing from checkpoint_00000004" in said
     assert f"checkpoint_00000006/{name}" in said
     lines = [json.loads(line) for line in (harmed.directory / METRICS).read_text().splitlines()]
     (line,) = [line for line in lines if line["kind"] == "fallback"]
@@ -99,7 +99,7 @@ def test_a_damaged_newest_checkpoint_costs_a_segment_and_the_end_is_that_of_an_u
     assert not list(harmed.directory.glob(f"*/{SET_ASIDE}")), "the new checkpoint has taken its place"
 
 
-def test_where_no_checkpoint_is_whole_all_are_named_and_nothing_is_removed(
+def test_if_all_checkpoints_are_damaged_all_are_named_and_none_is_removed(
     job: PhaseJob, broken_off: Path, tmp_path: Path
 ) -> None:
     harmed = replace(job, runs=shutil.copytree(broken_off, tmp_path / "runs"))
@@ -108,14 +108,14 @@ def test_where_no_checkpoint_is_whole_all_are_named_and_nothing_is_removed(
     cut(newer / optimizer)
     (older / weights).unlink()
     before = {path: path.stat().st_size for path in harmed.directory.rglob("checkpoint_*/**/*")}
-    with pytest.raises(CheckpointError, match="none of its checkpoints is whole") as caught:
+    with pytest.raises(CheckpointError, match="got only damaged checkpoints") as caught:
         launch_local(harmed)
     for damaged in (newer / optimizer, older / weights):
         assert str(damaged) in str(caught.value)
     assert {path: path.stat().st_size for path in harmed.directory.rglob("checkpoint_*/**/*")} == before
 
 
-def test_a_damaged_donor_is_not_a_reason_to_go_back(job: PhaseJob, broken_off: Path, tmp_path: Path) -> None:
+def test_a_damaged_donor_causes_no_fallback(job: PhaseJob, broken_off: Path, tmp_path: Path) -> None:
     other = replace(job, runs=shutil.copytree(broken_off, tmp_path / "runs"))
     attempts = []
 
@@ -129,7 +129,7 @@ def test_a_damaged_donor_is_not_a_reason_to_go_back(job: PhaseJob, broken_off: P
     assert (len(attempts), checkpoints(other.directory)) == (1, before)
 
 
-def test_several_damaged_checkpoints_are_passed_at_once(tmp_path: Path) -> None:
+def test_several_damaged_checkpoints_are_skipped_together(tmp_path: Path) -> None:
     net = nn.Linear(4, 4)
     optimizer = torch.optim.AdamW(net.parameters())
     for step in (1, 2, 3):
@@ -148,7 +148,7 @@ def test_several_damaged_checkpoints_are_passed_at_once(tmp_path: Path) -> None:
         assert (tmp_path / damaged / SET_ASIDE).is_file(), "what is left of it can be looked at"
 
 
-def test_a_damaged_one_before_the_newest_costs_no_step_and_its_place_among_the_best(
+def test_a_damaged_older_checkpoint_repeats_no_step_and_cannot_be_the_best(
     job: PhaseJob, broken_off: Path, straight: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     harmed = replace(job, runs=shutil.copytree(broken_off, tmp_path / "runs"))
@@ -156,7 +156,7 @@ def test_a_damaged_one_before_the_newest_costs_no_step_and_its_place_among_the_b
     flip(older / STATE)
     best = launch_local(harmed)
     (said,) = caplog.messages
-    assert f"{older.name} damaged, going on from " in said
+    assert f"{older.name} damaged, continuing from " in said
     assert "which can no longer be the best" in said
     assert f"{older.name}/{STATE}" in said
     assert (older / SET_ASIDE).is_file(), "what is left of it can be looked at"
@@ -167,7 +167,7 @@ def test_a_damaged_one_before_the_newest_costs_no_step_and_its_place_among_the_b
     assert newer in checkpoints(harmed.directory)
 
 
-def test_the_sums_are_right_of_every_checkpoint_that_training_leaves(straight: Path) -> None:
+def test_every_checkpoint_of_a_training_has_correct_checksums(straight: Path) -> None:
     state = read_state(straight)
     assert state.files.keys() == {*files_of("albedo")}
     assert state.files[files_of("albedo")[0]].bytes == weights_file(straight).stat().st_size

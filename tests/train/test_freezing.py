@@ -1,4 +1,4 @@
-"""What a phase freezes stays as it is to the last bit; all else moves."""
+"""Tests that frozen tensors are unchanged bit for bit and all others change."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_step_changes_no_frozen_tensor_and_every_group_that_learns(
     assert [name for name in learning if torch.equal(before[name], after[name])] == []
 
 
-def test_the_running_figures_of_a_batch_norm_rest_with_what_holds_them_and_move_otherwise(
+def test_running_statistics_of_a_batch_norm_change_only_if_it_is_not_frozen(
     shard_set: ShardSet, trained_runs: Path, tmp_path: Path
 ) -> None:
     buffers = {"decoder.norm.running_mean", "decoder.norm.running_var", "decoder.norm.num_batches_tracked"}
@@ -78,7 +78,7 @@ def smaller(phase: PhaseSpec, **changes: object) -> PhaseSpec:
 
 
 @pytest.mark.parametrize("family", ["height", "ao"])
-def test_the_last_phase_of_family_p_moves_what_its_plan_shows_and_never_the_encoder(
+def test_the_last_phase_of_family_p_trains_the_planned_groups_but_not_the_encoder(
     family: str, shard_set: ShardSet, trained_runs: Path, tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"

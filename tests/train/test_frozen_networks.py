@@ -1,4 +1,4 @@
-"""The networks before a map: what a phase of it may never touch."""
+"""Tests that a phase of a map never changes the frozen networks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BEFORE = {
 
 @dataclass
 class Seen:
-    """A phase from within."""
+    """A phase with access to its internal objects."""
 
     tasks: list[MapTask] = field(default_factory=list)
     modes: list[bool] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Seen:
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
-    """What the next phase wraps, optimises and asks of the networks before it."""
+    """Records the next phase's modules, optimizers and calls of the frozen networks."""
     seen = Seen()
     prepare, wrap, build = MapTask.prepare, LocalRuntime.wrap, learner.build_optimizer
 
@@ -94,7 +94,7 @@ def tensors(network: nn.Module) -> set[int]:
 
 
 @pytest.mark.parametrize("kind", BEFORE)
-def test_the_networks_before_a_map_stay_as_they_are_while_it_trains(
+def test_frozen_networks_do_not_change_while_a_map_trains(
     kind: str, seen: Seen, shard_set: ShardSet, trained_runs: Path, tmp_path: Path
 ) -> None:
     job = job_for(kind, shards=shard_set, donors=trained_runs, runs=tmp_path)
@@ -122,7 +122,7 @@ def test_the_networks_before_a_map_stay_as_they_are_while_it_trains(
 def test_in_train_mode_a_batch_norm_of_a_frozen_network_would_move_without_any_gradient(
     seen: Seen, shard_set: ShardSet, trained_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Why eval mode is claimed, and not only that nothing learns."""
+    """Shows that eval mode is needed: in train mode batch norms change without a gradient."""
     condition = MapTask.condition
 
     def in_train_mode(self: MapTask, batch: Batch) -> Condition:

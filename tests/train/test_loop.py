@@ -21,7 +21,7 @@ def trained(
     return launch_local(job_of(curriculum, phase, shards=shards, donors=donors, runs=runs, **runtime))
 
 
-def test_accumulated_micro_batches_train_like_the_whole_batch(
+def test_accumulated_micro_batches_train_like_the_full_batch(
     shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path
 ) -> None:
     given = {"shards": shard_set, "donors": trained_runs}
@@ -37,7 +37,7 @@ def test_accumulated_micro_batches_train_like_the_whole_batch(
     assert read_state(parts).fingerprint != read_state(whole).fingerprint
 
 
-def test_bf16_and_channels_last_train_to_about_the_same_place(
+def test_bf16_and_channels_last_give_about_the_same_weights(
     shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path
 ) -> None:
     given = {"shards": shard_set, "donors": trained_runs}
@@ -59,7 +59,7 @@ def test_convolutions_in_fp32_are_not_rounded_to_tf32(
 
 
 @pytest.mark.slow
-def test_a_compiled_network_trains_to_about_the_same_place(
+def test_a_compiled_network_gives_about_the_same_weights(
     shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path
 ) -> None:
     given = {"shards": shard_set, "donors": trained_runs}

@@ -1,4 +1,4 @@
-"""How often a phase asks whether a node will be taken away: by its steps' time, alike on all ranks."""
+"""Tests how often a phase polls for preemption, by the duration of its steps and equally on all ranks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pbrlib.train.runtime import LocalRuntime
 
 
 class Ranks(LocalRuntime):
-    """One rank beside another whose steps take ``others_s`` longer; a notice at each question."""
+    """A rank beside another whose steps take ``others_s`` longer; each poll finds a notice."""
 
     others_s = 0.0
 
@@ -26,7 +26,7 @@ class Ranks(LocalRuntime):
 def asked_after(
     monkeypatch: pytest.MonkeyPatch, *, step_s: float, steps: int, others_s: float = 0
 ) -> list[int]:
-    """After which of the steps a question is asked."""
+    """Return the steps after which the runtime is polled."""
     times = itertools.count(0.0, step_s)
     runtime = object.__new__(Ranks)
     runtime.others_s = others_s
@@ -40,15 +40,15 @@ def asked_after(
     return asked
 
 
-def test_a_short_step_is_asked_about_every_twentieth_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_steps_are_polled_every_twentieth_step(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked_after(monkeypatch, step_s=0.01, steps=50) == [1, 21, 41]
 
 
-def test_a_long_step_is_asked_about_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_steps_are_polled_after_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked_after(monkeypatch, step_s=109.0, steps=4) == [1, 2, 3, 4]
 
 
-def test_between_them_five_seconds_lie_between_two_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_steps_are_polled_every_five_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked_after(monkeypatch, step_s=1.0, steps=12) == [1, 6, 11]
 
 

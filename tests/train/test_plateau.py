@@ -42,7 +42,7 @@ def test_steps_count_from_the_first_of_the_best(values: list[float], since: int)
     assert steps_since_best(history(values), L1) == since
 
 
-def test_what_is_better_follows_the_selection() -> None:
+def test_the_selection_decides_which_checkpoint_is_better() -> None:
     most = Selection(metric="l1", mode="max")
     assert steps_since_best(history([0.3, 0.4, 0.5]), most) == 0
     assert on_plateau(history([0.5, 0.4, 0.3]), most, patience_steps=4)
@@ -70,7 +70,7 @@ def last_state(job: PhaseJob) -> Any:
     return read_state(checkpoints(job.directory)[-1])
 
 
-def test_a_phase_that_no_longer_improves_ends_and_says_so(job: PhaseJob) -> None:
+def test_a_phase_that_no_longer_improves_ends_with_a_reason(job: PhaseJob) -> None:
     done = carry_out(job, launch_local)
     assert done.stopped == "plateau"
     assert [validated.step for validated in done.history] == [2, 4, 6]
@@ -82,7 +82,7 @@ def test_a_phase_that_no_longer_improves_ends_and_says_so(job: PhaseJob) -> None
 
 
 @pytest.mark.parametrize(("segment_steps", "ends_at"), [(1, 5), (3, 9), (5, 10)])
-def test_patience_counts_in_epochs_whatever_the_segments(
+def test_patience_is_counted_in_epochs_for_any_segments(
     shard_set: ShardSet,
     trained_runs: Path,
     albedo_curriculum: Curriculum,
@@ -122,7 +122,7 @@ def test_the_history_survives_a_kill_and_the_phase_still_ends_where_it_would(
     assert len(last_state(broken).history) == 3
 
 
-def test_a_phase_that_improves_goes_on_to_its_end(
+def test_a_phase_that_improves_runs_to_its_last_step(
     shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path
 ) -> None:
     first = albedo_curriculum.phases["A1"]
@@ -143,7 +143,7 @@ def test_a_phase_that_improves_goes_on_to_its_end(
     assert values == sorted(values, reverse=True), "else this test shows nothing"
 
 
-def test_a_plateau_at_the_very_end_is_an_end_like_any_other(
+def test_a_plateau_at_the_last_step_is_an_ordinary_end(
     shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path
 ) -> None:
     job = impatient(albedo_curriculum, shards=shard_set, donors=trained_runs, runs=tmp_path, epochs=3)

@@ -1,4 +1,4 @@
-"""The loop on two ranks with DDP, without Ray."""
+"""Tests of the training loop on two ranks with DDP, without Ray."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WORLD = 2
 
 
 class GlooRuntime(ProcessGroup, LocalRuntime):
-    """A rank of two plain processes; DDP as Ray has it, which looks for no unused parameter."""
+    """A rank of two plain processes with DDP, which does not search for unused parameters."""
 
     def wrap(self, module: nn.Module) -> nn.Module:
         wrapped = DistributedDataParallel(module)
@@ -58,7 +58,7 @@ def rank_main(rank: int, jobs: Mapping[str, PhaseJob], folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def ranks(shard_folder: Path, trained_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
-    """What each rank says of every phase, all trained in one pair of processes."""
+    """Return the results of each rank for every phase, all trained in one pair of processes."""
     folder = tmp_path_factory.mktemp("ranks")
     given = {"shards": ShardSet.open(shard_folder), "donors": trained_runs, "workers": WORLD}
     jobs = {
@@ -74,13 +74,13 @@ def ranks(shard_folder: Path, trained_runs: Path, tmp_path_factory: pytest.TempP
 
 
 def plateau(job: PhaseJob) -> PhaseJob:
-    """Learns nothing for ten epochs, with patience for two."""
+    """A phase of ten epochs without improvement and with a patience of two."""
     phase = still(job.curriculum.phases[job.phase], epochs=10, plateau=2)
     return replace(job, curriculum=job.curriculum.model_copy(update={"phases": {job.phase: phase}}))
 
 
 @pytest.mark.parametrize("what", [*FREEZING, "dropped"])
-def test_no_parameter_that_learns_is_without_a_gradient_on_any_rank(ranks: list[Any], what: str) -> None:
+def test_every_trained_parameter_has_a_gradient_on_every_rank(ranks: list[Any], what: str) -> None:
     assert [rank[what][0] for rank in ranks] == [3, 3]
 
 

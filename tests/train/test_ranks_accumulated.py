@@ -1,4 +1,4 @@
-"""A step of the loop on two ranks with two micro-batches each, against the recipe's formulas written out."""
+"""Tests a step with two ranks and two micro-batches each against the recipe's formulas."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
 
 
 def shared(values: Sequence[Tensor], counted: Tensor) -> Tensor:
-    """Values of the micro-batches by their shares of the samples that count."""
+    """Weight the values of micro-batches by their shares of counted samples."""
     shares = [counted[list(samples)].double().sum() / counted.sum() for samples in STEPS]
     return sum(share * value for share, value in zip(shares, values, strict=True))  # type: ignore[return-value]
 
@@ -216,7 +216,7 @@ def metallic_terms(logits: Tensor, target: LossTarget) -> dict[str, Tensor]:
 
 
 def expected(case: str) -> tuple[dict[str, Tensor], Tensor, list[Tensor]]:
-    """Terms, loss and gradients of the whole step in one process and one piece."""
+    """Return terms, loss and gradients of the step as one batch in one process."""
     declared, (x, target) = CASES[case]
     network = Network(x.shape[1])
     logits = network(x, None).logits
@@ -238,7 +238,7 @@ def test_a_step_of_two_micro_batches_on_two_ranks_has_the_loss_and_gradient_of_t
         torch.testing.assert_close(rank[case]["gradients"], gradients, rtol=1e-9, atol=1e-12)
 
 
-def test_a_micro_batch_without_a_positive_pixel_leaves_focal_tversky_out_for_its_samples(
+def test_focal_tversky_ignores_micro_batches_without_a_positive_pixel(
     ranks: list[Any],
 ) -> None:
     whole, half, nothing = (

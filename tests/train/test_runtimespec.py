@@ -20,7 +20,7 @@ def test_elastic_training_accumulates_for_the_fewest_workers() -> None:
     assert elastic.at_fewest().micro_batches(16) == 4
 
 
-def test_more_workers_at_least_than_at_most_are_refused(tmp_path: Path) -> None:
+def test_min_workers_above_workers_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "runtime.yaml"
     file.write_text("workers: 2\nmin_workers: 3\n")
     with pytest.raises(ConfigError, match=r"min_workers: got 3; expected at most workers, 2.*Use 2 or less"):
@@ -28,7 +28,7 @@ def test_more_workers_at_least_than_at_most_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])
-def test_a_figure_that_is_no_number_is_the_worst(mode: Literal["min", "max"]) -> None:
+def test_a_metric_that_is_nan_is_the_worst(mode: Literal["min", "max"]) -> None:
     select = Selection(metric="l1", mode=mode)
     scores = [select.score({"l1": value}) for value in (1.0, math.inf, -math.inf)]
     assert select.score({"l1": math.nan}) == min(scores)

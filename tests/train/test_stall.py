@@ -1,4 +1,4 @@
-"""Waiting for input: told after a while, ended after a longer one; streams that block are events here."""
+"""Tests of waits for input, which are reported and then end with an error; events block the streams."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def patient(
     )
 
 
-def test_a_stream_that_blocks_is_told_of_and_ends_in_an_error_that_says_what_it_waits_for() -> None:
+def test_a_blocked_stream_is_reported_and_ends_with_an_error_that_names_the_cause() -> None:
     block, told = threading.Event(), list[tuple[int, float, str]]()
 
     def stream() -> Iterator[RawBatch]:
@@ -48,7 +48,7 @@ def test_a_stream_that_blocks_is_told_of_and_ends_in_an_error_that_says_what_it_
     assert 2 <= len(told) <= 3, "after 0.1, 0.2 and 0.4 s, as far as the machine kept up"
 
 
-def test_a_stream_that_does_not_even_begin_ends_in_that_error_too() -> None:
+def test_a_stream_that_never_opens_ends_with_the_same_error() -> None:
     block = threading.Event()
 
     def opened() -> Iterator[RawBatch]:
@@ -61,7 +61,7 @@ def test_a_stream_that_does_not_even_begin_ends_in_that_error_too() -> None:
     block.set()
 
 
-def test_a_stream_that_comes_late_is_told_of_and_goes_on() -> None:
+def test_a_late_stream_is_reported_and_continues() -> None:
     told = list[tuple[int, float, str]]()
 
     def stream() -> Iterator[RawBatch]:
@@ -74,7 +74,7 @@ def test_a_stream_that_comes_late_is_told_of_and_goes_on() -> None:
     assert told[0][1] >= 0.1
 
 
-def test_a_batch_comes_through_while_the_word_of_its_delay_is_held_up() -> None:
+def test_a_batch_is_delivered_while_the_report_of_its_delay_blocks() -> None:
     block, began = threading.Event(), time.monotonic()
 
     def stream() -> Iterator[RawBatch]:
@@ -94,7 +94,7 @@ def test_a_batch_comes_through_while_the_word_of_its_delay_is_held_up() -> None:
     block.set()
 
 
-def test_the_error_of_a_stream_and_its_end_come_through_again_and_again() -> None:
+def test_the_error_and_the_end_of_a_stream_are_raised_on_every_call() -> None:
     def stream() -> Iterator[RawBatch]:
         yield BATCH
         raise DataError("shard 3 is damaged")
@@ -110,7 +110,7 @@ def test_the_error_of_a_stream_and_its_end_come_through_again_and_again() -> Non
             next(ended)
 
 
-def test_a_stream_that_nobody_holds_ends_its_thread() -> None:
+def test_an_unreferenced_stream_ends_its_thread() -> None:
     before = threading.active_count()
     batches = patient(lambda: iter([BATCH, BATCH]), [], limit_s=30)
     next(batches)

@@ -1,4 +1,4 @@
-"""A phase of two players: each learns by its own loss, from its own start, and is resumed bit for bit."""
+"""Tests of two players with their own losses and start steps, resumed bit for bit."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ LAST = "checkpoint_00000008"
 
 @pytest.fixture(scope="module")
 def straight(shard_set: ShardSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an undisturbed run, with dropout in the generator."""
+    """Return the folder of an uninterrupted run, with dropout in the generator."""
     directory = tmp_path_factory.mktemp("straight")
     train(run_of(directory, shard_set), TwoPlayers(dropout=0.3), alone(directory, shard_set))
     return directory
@@ -75,7 +75,7 @@ def rank_main(rank: int, shards: Path, folder: Path) -> None:
 
 
 def watch_critic(task: TwoPlayers, reached: list[bool]) -> None:
-    """Notes after every backward pass of the generator whether a gradient stands in the critic."""
+    """Record after each backward pass of the generator whether the critic has a gradient."""
     generator, critic = (player.network for player in task.players)
     first = next(iter(generator.parameters()))
     first.register_post_accumulate_grad_hook(
@@ -83,7 +83,7 @@ def watch_critic(task: TwoPlayers, reached: list[bool]) -> None:
     )
 
 
-def test_two_workers_learn_what_one_learns_and_the_generator_s_gradient_reaches_no_critic(
+def test_two_workers_train_like_one_and_the_generator_s_gradient_reaches_no_critic(
     shard_folder: Path, shard_set: ShardSet, tmp_path: Path
 ) -> None:
     one = tmp_path / "one"
@@ -101,7 +101,7 @@ def test_two_workers_learn_what_one_learns_and_the_generator_s_gradient_reaches_
 
 
 @pytest.mark.parametrize("step", [5, 7])
-def test_a_run_that_is_killed_in_the_critic_s_turn_ends_as_an_undisturbed_one_bit_for_bit(
+def test_a_run_killed_in_the_critic_s_turn_equals_an_uninterrupted_one_bit_for_bit(
     shard_folder: Path, shard_set: ShardSet, straight: Path, tmp_path: Path, step: int
 ) -> None:
     killed = subprocess.run(
@@ -121,7 +121,7 @@ def test_a_run_that_is_killed_in_the_critic_s_turn_ends_as_an_undisturbed_one_bi
     assert read_state(tmp_path / LAST) == read_state(straight / LAST)
 
 
-def test_a_checkpoint_holds_every_player_by_name(straight: Path) -> None:
+def test_a_checkpoint_contains_every_player_by_name(straight: Path) -> None:
     folder = straight / LAST
     state = read_state(folder)
     assert state.players == {name: {"role": name} for name in (GENERATOR, CRITIC)}
@@ -153,7 +153,7 @@ def test_a_checkpoint_of_other_players_is_not_restored(shard_set: ShardSet, stra
         assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
-def test_a_player_asleep_costs_no_time_and_its_schedule_does_not_run(
+def test_a_player_before_its_start_step_takes_no_time_and_no_scheduled_steps(
     shard_set: ShardSet, tmp_path: Path
 ) -> None:
     run, task = run_of(tmp_path, shard_set), TwoPlayers()
@@ -178,7 +178,7 @@ def test_a_player_asleep_costs_no_time_and_its_schedule_does_not_run(
     assert rates[7] == pytest.approx(1e-3), "and ends with the phase"
 
 
-def test_a_player_that_sleeps_is_saved_and_wakes_in_a_resumed_run(straight: Path) -> None:
+def test_a_player_before_its_start_step_is_saved_and_starts_in_a_resumed_run(straight: Path) -> None:
     first = checkpoints(straight)[0]
     assert read_state(first).step == WAKES
     optimizer = torch.load(first / PLAYERS / CRITIC / OPTIMIZER, weights_only=True)
@@ -199,7 +199,7 @@ def test_the_journal_names_the_player_of_every_term_and_rate(straight: Path) -> 
     assert awake["rate/critic/base"] == pytest.approx(1e-3)
 
 
-def test_a_judge_passes_gradients_on_and_takes_none() -> None:
+def test_gradients_flow_through_a_judge_but_not_to_its_parameters() -> None:
     task = TwoPlayers()
     generates, critic = task.players[0].module, task.players[1].network
     critic[0].weight.requires_grad_(False)
@@ -229,7 +229,7 @@ def test_a_gradient_that_reaches_another_player_stops_the_step(shard_set: ShardS
         ([["nobody"], ["nobody"]], "got a turn of nobody; expected one of"),
     ],
 )
-def test_micro_batches_with_other_turns_and_turns_of_nobody_are_mistakes_of_the_task(
+def test_different_turns_and_turns_of_unknown_players_are_assertion_errors(
     turns: Sequence[Sequence[str]], words: str
 ) -> None:
     class Task:

@@ -1,4 +1,4 @@
-"""The fixed protocol of validation: whole textures, reduced to 1024 px where they are larger."""
+"""Tests of validation on textures that are downscaled to at most 1024 px."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def loaded(root: Path, one: Material, *, maps: Sequence[str] = READ) -> tuple[Va
 
 @pytest.fixture
 def side(monkeypatch: pytest.MonkeyPatch) -> int:
-    """A protocol of 64 px, so that the textures of a test stay small."""
+    """Set the validation size to 64 px, so that test textures are small."""
     monkeypatch.setattr(validation, "SIDE", 64)
     return 64
 
 
-def test_a_larger_texture_is_reduced_whole_and_not_cut(tmp_path: Path, side: int) -> None:
+def test_a_larger_texture_is_downscaled_and_not_cropped(tmp_path: Path, side: int) -> None:
     big = material(1, size=(2 * side, 2 * side), maps=READ)
     (texture,) = loaded(tmp_path, big)
     assert {name: x.shape[-2:] for name, x in texture.raw.maps.items()} == dict.fromkeys(READ, (side, side))
@@ -66,20 +66,20 @@ def test_a_long_texture_keeps_its_proportion(tmp_path: Path, side: int) -> None:
     assert texture.raw.maps["albedo"].shape[-2:] == (side // 2, side)
 
 
-def test_a_texture_of_the_protocols_size_comes_as_it_is_stored(tmp_path: Path, side: int) -> None:
+def test_a_texture_of_validation_size_is_unchanged(tmp_path: Path, side: int) -> None:
     one = material(1, size=(side, side))
     (texture,) = loaded(tmp_path, one, maps=("albedo", "normal", "height"))
     for name, stored in one.maps.items():
         assert torch.equal(texture.raw.maps[name][0], torch.from_numpy(stored.transpose(2, 0, 1)))
 
 
-def test_what_is_too_small_after_reduction_is_not_counted(tmp_path: Path, side: int) -> None:
+def test_a_texture_that_is_too_small_after_downscaling_is_excluded(tmp_path: Path, side: int) -> None:
     assert loaded(tmp_path, material(1, size=(40, 4 * side)), maps=("albedo", "normal")) == ()
     assert validated(ShardSet.open(tmp_path).rows, required=("normal",)) == []
 
 
 class Shows:
-    """A task of which a picture is the level of a texture, twice as wide as the texture."""
+    """A task whose picture shows the texture's grey value, at twice its width."""
 
     def picture(self, batch: Batch) -> Tensor:
         return batch.maps["height"][0].expand(3, -1, -1).repeat(1, 1, 2)
@@ -102,7 +102,7 @@ def textures(*sizes: tuple[int, int]) -> list[ValidationTexture]:
     ]
 
 
-def test_a_contact_sheet_shows_textures_from_all_over_the_set() -> None:
+def test_a_contact_sheet_shows_evenly_spaced_textures() -> None:
     sheet = contact_sheet(cast("Task", Shows()), textures(*[(8, 8)] * 9), device=torch.device("cpu"))
     assert sheet.shape == (3, 3 * 8, 16)
     assert torch.allclose(sheet[0, ::8, 0], torch.tensor([0.00, 0.03, 0.06]), atol=1e-4)

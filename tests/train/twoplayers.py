@@ -39,19 +39,19 @@ from pbrlib.train.validation import load_validation
 
 MAPS = ("diffuse", "albedo", "normal", "roughness", "metallic", "ao")
 STEPS_PER_EPOCH, EPOCHS, WAKES = 4, 2, 4
-"""The critic sleeps for the first epoch."""
+"""The critic starts after the first epoch."""
 GENERATOR, CRITIC = "generator", "critic"
 SELECTION = Selection(metric="val/all/albedo/l1", mode="min")
 
 
 class Layers(nn.Sequential):
-    """Modules one behind the other, as a network that tags can name."""
+    """A sequence of modules with a network's interface."""
 
     label = "toy"
 
 
 def layers(*channels: int, seed: int, dropout: float = 0.0) -> Layers:
-    """Two convolutions whose weights are those of the seed."""
+    """Return two convolutions with weights from a seed."""
     generator = torch.Generator().manual_seed(seed)
     first, middle, last = channels
     # A last bias of the critic would have a gradient of rounding alone: its two terms cancel there.
@@ -68,7 +68,7 @@ def layers(*channels: int, seed: int, dropout: float = 0.0) -> Layers:
 
 @dataclass(frozen=True)
 class Colours:
-    """What the generator is given: its input, the true albedo, and whether it is judged."""
+    """The generator's example: input, true albedo, and whether the critic's loss is used."""
 
     x: Tensor
     albedo: Tensor
@@ -77,14 +77,14 @@ class Colours:
 
 @dataclass(frozen=True)
 class Pair:
-    """What the critic tells apart."""
+    """The critic's example: true and generated albedo."""
 
     true: Tensor
     made: Tensor
 
 
 class Generates(nn.Module):
-    """The generator with its loss: L1, and what the critic says of its answer."""
+    """The generator with its loss: L1 and the critic's output."""
 
     def __init__(self, network: nn.Module, judge: Any) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ def report_of(
 
 
 def counts_of(example: Colours | Pair) -> Tensor:
-    """The values that each term sums over."""
+    """Return the values that each term sums."""
     match example:
         case Colours(albedo=albedo):
             height, width = (side - 2 for side in albedo.shape[-2:])
@@ -152,7 +152,7 @@ class ToyPlayer:
 
 
 class TwoPlayers:
-    """The albedo from the diffuse colour; a critic tells true from made."""
+    """Predicts the albedo from the diffuse; the critic distinguishes true from generated albedo."""
 
     def __init__(self, *, dropout: float = 0.0, judge: Any = Judge) -> None:
         make = Layers(nn.ReflectionPad2d(1), layers(3, 4, 3, seed=1, dropout=dropout))
@@ -203,20 +203,20 @@ def run_of(directory: Path, shards: ShardSet, *, wakes: int = WAKES, **runtime: 
 
 
 def train(run: PhaseRun, task: TwoPlayers, runtime: Runtime) -> State:
-    """Trains the phase from where it is to its end."""
+    """Train the phase from its newest checkpoint to its end."""
     rank, world = runtime.rank, runtime.world_size
     validation = load_validation(runtime.shards, maps=MAPS, required=["albedo"], rank=rank, world=world)
     return train_phase(run, task, runtime, validation=validation)
 
 
 def alone(directory: Path, shards: ShardSet) -> LocalRuntime:
-    """One process."""
+    """Return a runtime of one process."""
     directory.mkdir(parents=True, exist_ok=True)
     return LocalRuntime(shards, directory, SELECTION, torch.device("cpu"))
 
 
 def main(shards: str, folder: str, step: str) -> None:
-    """Trains until the critic's turn of a step, and is killed there."""
+    """Train until the critic's turn of a step, and stop there with an error."""
     given, directory = ShardSet.open(shards), Path(folder)
     task = TwoPlayers(dropout=0.3)
     seen = {"turns": 0}

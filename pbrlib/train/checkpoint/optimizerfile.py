@@ -44,7 +44,7 @@ def _read(file: Path) -> Any:
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
     if any(entry.compress_type for entry in entries) or sum(entry.file_size for entry in entries) > num_bytes:
-        raise ValueError("its parts are larger than the file")
+        raise ValueError("the declared parts are larger than the file")
     return torch.load(file, weights_only=True, map_location="cpu")
 
 
@@ -53,28 +53,29 @@ def _check(saved: Any, optimizer: torch.optim.Optimizer) -> None:
     own = optimizer.state_dict()["param_groups"]
     for ours, theirs in zip(own, saved["param_groups"], strict=True):
         both = ours.keys() & theirs.keys()
-        if wrong := [name for name in both if not _may_be(theirs[name], ours[name], name=name)]:
+        if wrong := [name for name in both if not _is_valid_option(theirs[name], ours[name], name=name)]:
             raise ValueError(
-                f"{', '.join(sorted(wrong))} of a group has a value that this optimizer cannot have"
+                f"{', '.join(sorted(wrong))} of a group has a value that is not valid for this optimizer"
             )
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for number, held in saved["state"].items():
-        if held.keys() != _KEPT:
-            raise ValueError(f"of parameter {number} there is {', '.join(map(str, held)) or 'nothing'}")
-        for name, value in held.items():
+    for number, values in saved["state"].items():
+        if values.keys() != _KEPT:
+            found = ", ".join(map(str, values)) or "no state"
+            raise ValueError(f"parameter {number}: got {found}; expected {', '.join(sorted(_KEPT))}")
+        for name, value in values.items():
             if not _fits(value, parameters[number], name=name):
-                raise ValueError(f"{name} of parameter {number} does not fit it")
+                raise ValueError(f"{name} of parameter {number} does not fit its shape or type")
 
 
-def _may_be(came: Any, ours: Any, *, name: str) -> bool:
+def _is_valid_option(saved_value: Any, ours: Any, *, name: str) -> bool:
     """Return whether a saved option is valid: equal to ours, except for ``lr`` and ``fused``."""
     match name:
         case "lr":
-            return isinstance(came, int | float) and math.isfinite(came)
+            return isinstance(saved_value, int | float) and math.isfinite(saved_value)
         case "fused":
-            return came is None or isinstance(came, bool)
+            return saved_value is None or isinstance(saved_value, bool)
         case _:
-            return bool(came == ours)
+            return bool(saved_value == ours)
 
 
 def _fits(value: Any, parameter: Tensor, *, name: str) -> bool:

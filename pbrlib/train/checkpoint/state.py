@@ -122,10 +122,10 @@ def read_state(folder: Path) -> State:
         fields = json.loads((folder / STATE).read_text())
         own, version = fields.pop(OWN_SUM, None), fields["format_version"]
         if (own is not None or version not in _WITHOUT_SUMS) and own != sum_of_fields(fields):
-            raise ValueError("another SHA-256 than it names itself")
+            raise ValueError("its SHA-256 differs from the one that it contains")
         if version not in READABLE:
             raise CheckpointError(
-                f"{folder / STATE}: format version {version}, this program reads "
+                f"{folder / STATE}: format version {version}, this version of pbr reads "
                 f"{', '.join(map(str, READABLE))}. Use the version of pbr that wrote it."
             )
         history = tuple(Validated(**entry) for entry in fields.pop("history", ()))
@@ -149,9 +149,9 @@ def _check_fields(state: State, *, file: Path) -> None:
     try:
         TypeAdapter(State).validate_json(json.dumps(asdict(state)), strict=True)
         if state.step < 0:
-            raise ValueError(f"step: {state.step} is before the first")
+            raise ValueError(f"step: got {state.step}; expected 0 or more")
         if state.format_version not in _OF_ONE_PLAYER and not all(map(_PLAYER.fullmatch, state.players)):
-            raise ValueError(f"players: {', '.join(state.players)} are no names of folders")
+            raise ValueError(f"players: {', '.join(state.players)} are not valid as folder names")
     except (ValueError, RecursionError) as error:
         found = error.errors()[0] if isinstance(error, ValidationError) else None
         reason = f"{'.'.join(map(str, found['loc']))}: {found['msg']}" if found else str(error)

@@ -44,9 +44,9 @@ def verified_file(file: Path, *, wanted: FileSum | None) -> Iterator[Path]:
         try:
             here = stack.enter_context(storage.fetched(file))
             if wanted is not None and here.stat().st_size != wanted.bytes:
-                raise ValueError(f"{here.stat().st_size} bytes instead of {wanted.bytes}")
+                raise ValueError(f"got {here.stat().st_size} bytes; expected {wanted.bytes}")
             if wanted is not None and storage.sha256(here) != wanted.sha256:
-                raise ValueError("another SHA-256 than its state names")
+                raise ValueError("its SHA-256 differs from the one in the state")
         except (OSError, ValueError) as error:
             raise read_error(file, error) from error
         yield here
@@ -57,6 +57,6 @@ def read_error(file: Path, error: Exception) -> PbrError:
     # torch seeks to before the beginning of a truncated archive, which gives EINVAL.
     if isinstance(error, OSError) and error.errno not in (*PERMANENT_ERRNOS, errno.EINVAL):
         return outage_or(CheckpointError, error)(
-            f"{file}: cannot be read now ({error}). Look at its disk and its owner; the same command resumes."
+            f"{file}: cannot be read now ({error}). Check disk and permissions; the same command resumes."
         )
     return DamagedCheckpointError(f"{file}: cannot be read ({error}). Use another checkpoint.")

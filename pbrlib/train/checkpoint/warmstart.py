@@ -77,7 +77,7 @@ def misfits(donor: Sizes, wanted: Sizes, *, own: Ends, theirs: Sequence[str]) ->
         if came != needed:
             problems.append(f"{name} is {tuple(donor[name])}, the network's is {tuple(wanted[name])}")
         elif name in own.stem and donor[name][1] != len(theirs):
-            problems.append(f"{name} reads {donor[name][1]} channels, declared are {len(theirs)}")
+            problems.append(f"{name} reads {donor[name][1]} channels, but its declaration has {len(theirs)}")
     return sorted(problems)
 
 

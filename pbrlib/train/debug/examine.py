@@ -63,15 +63,15 @@ def broken_layers(network: nn.Module) -> Iterator[list[str]]:
     """Collect the layers whose output is not finite while the block runs, in the order of execution."""
     found: list[str] = []
 
-    def look(name: str) -> Any:
-        def hook(module: nn.Module, given: Any, answer: Any) -> None:
-            if not all(bool(x.isfinite().all()) for x in _tensors(answer)) and name not in found:
+    def make_hook(name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if not all(bool(x.isfinite().all()) for x in _tensors(output)) and name not in found:
                 found.append(name)
 
         return hook
 
     leaves = [(name, child) for name, child in network.named_modules() if not any(child.children())]
-    handles = [child.register_forward_hook(look(name)) for name, child in leaves]
+    handles = [child.register_forward_hook(make_hook(name)) for name, child in leaves]
     try:
         yield found
     finally:
@@ -91,8 +91,8 @@ def examine_groups(learner: Learner) -> list[GroupReport]:
                 group["name"],
                 float(group["lr"]),
                 float(squares.norm()),
-                [names[one] for one in group["params"] if not bool(one.isfinite().all())],
-                [names[one] for one in own if not bool(one.grad.isfinite().all())],
+                [names[parameter] for parameter in group["params"] if not bool(parameter.isfinite().all())],
+                [names[parameter] for parameter in own if not bool(parameter.grad.isfinite().all())],
             )
         )
     return found
@@ -103,7 +103,7 @@ def ranges_of(batch: Batch, number: int) -> dict[str, Range]:
     return {name: range_of(x[number]) for name, x in sorted(batch.maps.items())}
 
 
-def one_of(value: Any, number: int) -> Any:
+def select_sample(value: Any, number: int) -> Any:
     """Select one sample of a dataclass of batched tensors; None values are kept."""
     assert is_dataclass(value)
     parts = {part.name: getattr(value, part.name) for part in fields(value)}
@@ -113,12 +113,12 @@ def one_of(value: Any, number: int) -> Any:
     return replace(value, **cut)  # type: ignore[type-var]
 
 
-def _tensors(answer: Any) -> Iterator[Tensor]:
-    if isinstance(answer, Tensor):
-        yield answer
-    elif isinstance(answer, Mapping):
-        for value in answer.values():
+def _tensors(output: Any) -> Iterator[Tensor]:
+    if isinstance(output, Tensor):
+        yield output
+    elif isinstance(output, Mapping):
+        for value in output.values():
             yield from _tensors(value)
-    elif isinstance(answer, tuple | list):
-        for value in answer:
+    elif isinstance(output, tuple | list):
+        for value in output:
             yield from _tensors(value)

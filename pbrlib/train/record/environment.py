@@ -1,4 +1,4 @@
-"""What a phase was trained on: libraries, machine, runtime; ``environment.json`` beside its journal."""
+"""Records the libraries, machine and runtime of a phase in ``environment.json`` beside its journal."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _LIBRARIES = (
 def note_environment(
     directory: Path, *, device: torch.device, world_size: int, runtime: RuntimeSpec, data: DataSpec
 ) -> None:
-    """Writes versions, the machine of rank 0, the runtime, and where the shards lie under which names.
+    """Write versions, the machine of rank 0, the runtime, and the locations and names of the shards.
 
-    No environment variable, no name of a user.
+    Environment variables and user names are not recorded.
     """
     import torch
 

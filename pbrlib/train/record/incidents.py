@@ -23,8 +23,13 @@ FAILURE = "failure.json"
 """The error that stopped a phase permanently, written before the attempt ends, so that it is not retried."""
 
 Incident = Literal["failed", "stalled", "preempted"]
-"""``failed``: an error or a lost process ended an attempt; ``stalled``: a rank waits for its input;
-``preempted``: a node will be preempted, and a checkpoint is written before."""
+"""Kinds of incidents.
+
+Attributes:
+    failed: An error or a lost process ended an attempt.
+    stalled: A rank waits for its input.
+    preempted: A node will be preempted, and a checkpoint is written first.
+"""
 
 
 def note_incident(directory: Path, incident: Incident, **values: Any) -> None:

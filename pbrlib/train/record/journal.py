@@ -27,7 +27,7 @@ _TOTAL = re.compile(r"train/([^/]+/)?loss")
 """Matches the name of the total loss, with or without the name of a player."""
 
 GPU_PEAK = "gpu_peak_bytes"
-"""What tensors of rank 0 have held at most, in the line of a step on a GPU."""
+"""Key of the peak memory of tensors of rank 0, in the line of a step on a GPU."""
 
 TRACKER = "tracker"
 """Kind of a line about values that did not reach a tracker."""
@@ -36,7 +36,7 @@ FALLBACK = "fallback"
 """Kind of a line about damaged checkpoints, at the step of the checkpoint that is used instead."""
 
 ACCOUNT_EVERY_S = 10.0
-"""Seconds between entries in the time sheet, and so the most that a killed process fails to enter."""
+"""Seconds between entries in the time sheet; a killed process loses at most this time."""
 
 
 class Journal:
@@ -151,10 +151,10 @@ def note_between_attempts(directory: Path, kind: str, *, step: int, values: Mapp
     """Append a line to the journal of a phase that is not being trained; raises DataError, OSError."""
     path = directory / METRICS
     line = json.dumps({"kind": kind, "step": step, **values})
-    storage.write_atomic(path, "".join(f"{one}\n" for one in (*_lines(path), line)))
+    storage.write_atomic(path, "".join(f"{text}\n" for text in (*_lines(path), line)))
 
 
-def whole_lines(directory: Path, *, kind: str) -> list[dict[str, Any]]:
+def journal_lines(directory: Path, *, kind: str) -> list[dict[str, Any]]:
     """Return the lines of one kind in the journal of a phase."""
     mark = json.dumps({"kind": kind})[:-1]
     return [json.loads(line) for line in _lines(directory / METRICS) if line.startswith(mark)]

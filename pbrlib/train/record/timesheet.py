@@ -19,13 +19,26 @@ from pbrlib.errors import DataError
 TIME_SHEET = "time.jsonl"
 
 Entry = Literal["launched", "starting", "begun", "spent", "ended", "stopped"]
-"""``launched``, ``ended`` and, where an error ends it, ``stopped`` come from the command; ``begun`` and
-``spent`` from rank 0: with the first batch of an attempt, and with what went elsewhere than into steps.
-``starting`` names a stage between ``launched`` and ``begun``."""
+"""Kinds of lines.
+
+Attributes:
+    launched: The command starts an attempt.
+    starting: A stage between ``launched`` and ``begun`` starts.
+    begun: Rank 0 has received the first batch of the attempt.
+    spent: Rank 0 enters the seconds that were not spent on steps.
+    ended: The attempt has ended.
+    stopped: The attempt has ended with an error.
+"""
 
 Stage = Literal["workers", "program", "networks", "first batch"]
-"""What an attempt does before its first batch: Ray starts workers and connects them, they import the program,
-build networks and read validation textures, and wait for their streams."""
+"""Stages of an attempt before its first batch.
+
+Attributes:
+    workers: Ray starts the workers and connects them.
+    program: The workers import the program.
+    networks: The workers build the networks and read the validation textures.
+    first batch: The workers wait for their data streams.
+"""
 
 DOES: Mapping[Stage, str] = {
     "workers": "starting workers",
@@ -42,7 +55,7 @@ def enter_time(directory: Path, entry: Entry) -> None:
 
 
 def enter_stage(directory: Path, stage: Stage) -> None:
-    """Add a line when an attempt reaches a stage; a disk or an S3 that is away loses it, and nothing else."""
+    """Append a line for a stage of an attempt; if the disk or S3 is not available, the line is dropped."""
     line = {"kind": "starting", "at": round(time.time(), 3), "stage": stage}
     with suppress(OSError, DataError):
         storage.append_lines(directory / TIME_SHEET, json.dumps(line) + "\n")
@@ -52,9 +65,9 @@ def time_line(entry: Entry, *, step: int | None = None, aside: Mapping[str, floa
     """Format a line with the time.
 
     Args:
-        entry: What happened.
+        entry: The kind of line.
         step: The number of finished steps.
-        aside: Seconds since the line before, by what took them; the rest went into steps.
+        aside: Seconds since the previous line by activity; the remaining time was spent on steps.
     """
     rounded = {name: round(seconds, 4) for name, seconds in (aside or {}).items()}
     where = {} if step is None else {"step": step}

@@ -78,8 +78,8 @@ def require(trackers: Iterable[TrackerName]) -> None:
     missing = [name for name in trackers if find_spec(name) is None]
     if missing:
         raise ConfigError(
-            f"trackers: {', '.join(missing)} not installed. Run pip install 'pbrlib[{','.join(missing)}]', "
-            "on a cluster in its image, or take it out of the runtime file."
+            f"trackers: {', '.join(missing)} not installed. Run pip install 'pbrlib[{','.join(missing)}]' "
+            "(on a cluster: in its image), or remove it from the runtime file."
         )
 
 
@@ -132,15 +132,15 @@ class MlflowTracker:
 
         if not os.environ.get(_URI):
             raise ConfigError(
-                f"trackers: got mlflow without {_URI}; expected an address. Set it where the workers run, "
-                "to the address of a server or to a file as in sqlite:////data/mlflow.db."
+                f"trackers: got mlflow without {_URI}; expected an address. Set the variable "
+                "where the workers run, to the address of a server or to a file like sqlite:////data/mlflow.db."
             )
         try:
             self._begin(tracked)
         except (MlflowException, OSError) as error:
             raise tracked.refusal(
-                f"trackers: mlflow at {_URI} does not take the run ({first_line(error)}). "
-                "Correct the address, or take mlflow out of the runtime file."
+                f"trackers: mlflow at {_URI} rejects the run ({first_line(error)}). "
+                "Correct the address, or remove mlflow from the runtime file."
             ) from error
         self._pool, self._sent = ThreadPoolExecutor(1, "mlflow"), deque[Future[None]]()
         self._left_out, self._reason = 0, "the server is too slow"
@@ -165,7 +165,7 @@ class MlflowTracker:
     def scalars(self, values: Mapping[str, float], *, step: int) -> None:
         """Queue the values for the sending thread."""
         while self._sent and self._sent[0].done():
-            self._look_at(self._sent.popleft())
+            self._check_sent(self._sent.popleft())
         if len(self._sent) < _WAITING:
             self._sent.append(self._pool.submit(self._send, dict(values), step, int(1000 * time.time())))
         else:
@@ -177,7 +177,7 @@ class MlflowTracker:
         metrics = [Metric(name, value, stamp, step) for name, value in values.items()]
         self._client.log_batch(self._id, metrics=metrics)
 
-    def _look_at(self, sent: Future[None]) -> None:
+    def _check_sent(self, sent: Future[None]) -> None:
         if (error := sent.exception()) is not None:
             self._left_out, self._reason = self._left_out + 1, first_line(error)
 
@@ -185,7 +185,7 @@ class MlflowTracker:
         """Wait a limited time for queued values and end the run."""
         done, late = wait(self._sent, timeout=_PATIENCE_S)
         for sent in done:
-            self._look_at(sent)
+            self._check_sent(sent)
         self._left_out += len(late)
         end = self._pool.submit(self._client.set_terminated, self._id, "FAILED" if failed else "FINISHED")
         wait([end], timeout=_PATIENCE_S)
@@ -223,8 +223,8 @@ class WandbTracker:
             )
         except (wandb.Error, OSError) as error:
             raise tracked.refusal(
-                f"trackers: wandb does not take the run ({first_line(error)}). Where the workers run, set "
-                "WANDB_API_KEY, or WANDB_MODE=offline for `wandb sync` later; or take wandb out of the "
+                f"trackers: wandb rejects the run ({first_line(error)}). Where the workers run, set "
+                "WANDB_API_KEY, or WANDB_MODE=offline for `wandb sync` later; or remove wandb from the "
                 "runtime file."
             ) from error
 

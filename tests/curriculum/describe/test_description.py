@@ -162,7 +162,7 @@ def test_plan_command_lists_the_mistakes_of_every_file_and_exits_with_2(tmp_path
     files[1].write_text(ROUGHNESS.replace("width: 8", "width: 12"))
     result = CliRunner().invoke(main, ["plan", *map(str, files)])
     assert result.exit_code == 2
-    assert "norm_groups 8 does not divide width 12" in result.stderr
+    assert "norm_groups: got 8; expected a divisor of width 12" in result.stderr
     assert result.stdout == ""
     files[1].write_text(ROUGHNESS.replace("segformer: segformer", "segformer: segformer.S9"))
     result = CliRunner().invoke(main, ["plan", *map(str, files)])

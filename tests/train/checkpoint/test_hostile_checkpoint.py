@@ -1,4 +1,4 @@
-"""A checkpoint as anyone may have written it: it continues as declared or is one error, and runs nothing."""
+"""Tests that an untrusted checkpoint is restored or gives a single error, and executes no code."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ GOOD["network"] = GOOD.pop("players")[NET]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint; what a test puts into its files stays until the next one does."""
+    """Return a checkpoint whose changed files are kept until another test changes them."""
     folder = tmp_path_factory.mktemp("checkpoint")
     saved(folder, network())
     as_written_by(2, folder)
@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def with_sums(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[object]]:
-    """A checkpoint as training leaves it, and what it holds."""
+    """Return a checkpoint written by training, and its content."""
     folder, net = tmp_path_factory.mktemp("with sums"), network()
     optimizer = saved(folder, net)
     return folder, content(net, optimizer)
@@ -77,7 +77,7 @@ def resume(folder: Path, content: bytes) -> None:
 
 
 def content(network: nn.Module, optimizer: torch.optim.Optimizer) -> list[object]:
-    """What a checkpoint keeps of both, in plain numbers."""
+    """Return the stored values of network and optimizer as numbers."""
     kept = optimizer.state_dict()
     tables = network.state_dict(), *(kept["state"][number] for number in sorted(kept["state"]))
     return [
@@ -176,7 +176,7 @@ def test_any_text_is_a_state_or_a_checkpoint_error(folder: Path, content: object
         ),
         (json.dumps({**GOOD, "step": "7"}), r"\(step: "),
         (json.dumps({**GOOD, "step": float("nan")}), r"\(step: "),
-        (json.dumps({**GOOD, "step": -1}), r"\(step: -1 is before the first\)"),
+        (json.dumps({**GOOD, "step": -1}), r"\(step: got -1; expected 0 or more\)"),
         (json.dumps({**GOOD, "metrics": {"a": "b"}}), r"\(metrics\.a: "),
         (json.dumps({**GOOD, "history": [{"step": "x", "metrics": {}}]}), r"\(history\.0\.step: "),
         (json.dumps({**GOOD, "phase": "\ud800"}), "not a readable state"),
@@ -189,10 +189,10 @@ def test_a_state_that_would_fail_later_is_refused_by_its_field(folder: Path, tex
 
 
 @pytest.mark.parametrize("name", ["..", "../../else", "/tmp/x", "", "a/b", ".hidden", "a\\n"])
-def test_a_player_whose_name_is_a_way_out_of_the_checkpoint_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_player_name_that_leads_out_of_the_checkpoint_is_an_error(tmp_path: Path, name: str) -> None:
     saved(tmp_path, network())
     write_state(tmp_path, replace(state(), players={name: {}}))
-    with pytest.raises(DamagedCheckpointError, match="no names of folders"):
+    with pytest.raises(DamagedCheckpointError, match="not valid as folder names"):
         read_state(tmp_path)
 
 
@@ -247,7 +247,7 @@ def test_any_pickle_is_a_checkpoint_error(folder: Path, pickled: bytes, in_archi
 
 @pytest.mark.parametrize("in_archive", [False, True])
 @pytest.mark.parametrize("protocol", [0, 2, 4])
-def test_code_in_an_optimizer_file_is_not_run(
+def test_code_in_an_optimizer_file_is_not_executed(
     folder: Path, tmp_path: Path, protocol: int, in_archive: bool
 ) -> None:
     mark = tmp_path / "ran"
@@ -287,8 +287,8 @@ def group(content: dict[str, Any]) -> dict[str, Any]:
         (lambda c: group(c).update(params=[9, 8, 7, 6]), "of a group has a value"),
         (lambda c: group(c).update(amsgrad=True), "amsgrad of a group has a value"),
         (lambda c: group(c).update(capturable=True), "capturable of a group has a value"),
-        (lambda c: first(c).pop("exp_avg_sq"), "of parameter 0 there is step, exp_avg"),
-        (lambda c: first(c).clear(), "of parameter 0 there is nothing"),
+        (lambda c: first(c).pop("exp_avg_sq"), "parameter 0: got step, exp_avg"),
+        (lambda c: first(c).clear(), "parameter 0: got no state"),
         (lambda c: first(c).update(exp_avg=torch.zeros(2, 2)), "exp_avg of parameter 0 does not fit"),
         (
             lambda c: first(c).update(exp_avg=torch.zeros(1).expand(4, 3, 3, 3)),
@@ -324,12 +324,12 @@ def test_an_optimizer_that_could_not_step_is_refused(
 
 
 @pytest.mark.parametrize("content", [None, [1], {}, 3, "x"])
-def test_another_thing_than_an_optimizer_is_refused(folder: Path, content: object) -> None:
+def test_other_content_than_an_optimizer_state_is_an_error(folder: Path, content: object) -> None:
     with pytest.raises(CheckpointError, match=r"optimizer\.pt: not the state of this optimizer"):
         resume(folder, packed(content))
 
 
-def test_an_optimizer_file_whose_parts_are_larger_than_it_is_not_unpacked(
+def test_an_optimizer_file_that_declares_more_than_its_size_is_not_unpacked(
     folder: Path, optimizer_file: bytes
 ) -> None:
     bomb = io.BytesIO()
@@ -339,7 +339,7 @@ def test_an_optimizer_file_whose_parts_are_larger_than_it_is_not_unpacked(
     ):
         for name in own.namelist():
             parts.writestr(name, own.read(name) if "/data/" not in name else bytes(10 << 20))
-    with pytest.raises(CheckpointError, match="its parts are larger than the file"):
+    with pytest.raises(CheckpointError, match="the declared parts are larger than the file"):
         resume(folder, bomb.getvalue())
 
 
@@ -359,7 +359,7 @@ def test_an_optimizer_file_whose_parts_are_larger_than_it_is_not_unpacked(
         tensors([]),
     ],
 )
-def test_weights_that_declare_more_than_they_hold_are_refused(tmp_path: Path, content: bytes) -> None:
+def test_weights_that_declare_more_than_their_size_are_an_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / WEIGHTS).write_bytes(content)
     tracemalloc.start()
     with pytest.raises(CheckpointError, match=r"model\.safetensors: cannot be read"):
@@ -369,7 +369,7 @@ def test_weights_that_declare_more_than_they_hold_are_refused(tmp_path: Path, co
 
 
 @given(data=st.data())
-def test_changed_weights_are_put_in_or_refused(folder: Path, data: st.DataObject) -> None:
+def test_changed_weights_are_loaded_or_an_error(folder: Path, data: st.DataObject) -> None:
     whole = weights_file(folder).read_bytes()
     content = bytearray(whole)
     for _ in range(data.draw(st.integers(1, 4))):
@@ -383,7 +383,7 @@ def test_changed_weights_are_put_in_or_refused(folder: Path, data: st.DataObject
         (folder / WEIGHTS).write_bytes(whole)
 
 
-def test_whole_numbers_in_the_place_of_weights_are_refused(folder: Path) -> None:
+def test_integers_in_place_of_weights_are_an_error(folder: Path) -> None:
     whole = weights_file(folder).read_bytes()
     (folder / WEIGHTS).write_bytes(whole.replace(b'"dtype":"F32"', b'"dtype":"I32"', 1))
     try:

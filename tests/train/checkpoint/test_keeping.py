@@ -1,4 +1,4 @@
-"""Which checkpoints of a phase are kept, and which is the best."""
+"""Tests of the retention of checkpoints and of the choice of the best one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def directory(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def reported(directory: Path, *values: float | None, selection: Selection = LOWEST) -> list[int]:
-    """The steps of the checkpoints that are left; None is the figure of one written since a node will go."""
+    """Return the steps of the remaining checkpoints; a metric of None marks a preemption checkpoint."""
     for step, value in enumerate(values, 1):
         folder = directory / name_of_checkpoint(step)
         folder.mkdir(parents=True)
@@ -49,7 +49,7 @@ def test_the_best_and_the_two_newest_are_kept(directory: Path, mode: str) -> Non
     assert best_checkpoint(directory, selection) == directory / name_of_checkpoint(2)
 
 
-def test_the_best_outlives_notices_and_what_follows_them(tmp_path: Path) -> None:
+def test_the_best_checkpoint_is_kept_after_preemption_notices(tmp_path: Path) -> None:
     assert reported(tmp_path, 0.5, 0.1, None, 0.4, None) == [2, 4, 5]
 
 
@@ -57,11 +57,11 @@ def test_a_validation_that_is_no_number_is_not_the_best(tmp_path: Path) -> None:
     assert reported(tmp_path, 0.5, math.nan, 0.6, 0.7) == [1, 3, 4]
 
 
-def test_of_equal_ones_the_newest_is_the_best(tmp_path: Path) -> None:
+def test_the_newest_of_equal_checkpoints_is_the_best(tmp_path: Path) -> None:
     assert reported(tmp_path, 0.5, 0.5, 0.6, 0.7) == [2, 3, 4]
 
 
-def test_what_a_killed_process_has_left_of_one_that_it_removed_goes_too(directory: Path) -> None:
+def test_the_rest_of_an_interrupted_removal_is_removed(directory: Path) -> None:
     for step in (1, 2):
         folder = directory / name_of_checkpoint(step)
         folder.mkdir(parents=True)
@@ -75,7 +75,7 @@ def test_what_a_killed_process_has_left_of_one_that_it_removed_goes_too(director
     assert left == [name_of_checkpoint(step) for step in (2, 4, 5)]
 
 
-def test_one_that_cannot_be_removed_is_told_and_ends_nothing(
+def test_a_checkpoint_that_cannot_be_removed_is_a_warning_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refused(folder: Path, *, first: str) -> None:
@@ -90,6 +90,6 @@ def test_one_that_cannot_be_removed_is_told_and_ends_nothing(
     assert len(checkpoints(tmp_path)) == 2
 
 
-def test_of_notices_alone_there_is_no_best(tmp_path: Path) -> None:
+def test_without_validations_there_is_no_best_checkpoint(tmp_path: Path) -> None:
     assert reported(tmp_path, None, None, None) == [2, 3]
     assert best_checkpoint(tmp_path, LOWEST) is None

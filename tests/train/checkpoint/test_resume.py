@@ -28,7 +28,7 @@ from tests.train.phases import Killed, job_of, kill_at
 
 @pytest.fixture
 def job(trained_runs: Path, shard_set: ShardSet, albedo_curriculum: Curriculum, tmp_path: Path) -> PhaseJob:
-    """The albedo phase, with the trained segmentation of the session's runs, into a directory of its own."""
+    """Return the albedo phase with the session's segmentation and its own directory."""
     given = {"shards": shard_set, "donors": trained_runs, "runs": tmp_path}
     return job_of(albedo_curriculum, "A1", record_batches=True, **given)
 
@@ -59,7 +59,7 @@ def test_resumed_run_equals_uninterrupted_run(
 
 
 @pytest.mark.parametrize("version", READABLE)
-def test_a_run_that_an_earlier_version_of_the_program_began_is_resumed(
+def test_a_run_of_an_earlier_version_is_resumed(
     job: PhaseJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
 ) -> None:
     straight = launch_local(replace(job, runs=tmp_path / "straight"))
@@ -77,7 +77,7 @@ def test_a_run_that_an_earlier_version_of_the_program_began_is_resumed(
     assert recorded(job.directory) == recorded(tmp_path / "straight" / job.title)
 
 
-def test_a_checkpoint_before_a_node_goes_saves_its_steps_and_is_none_to_choose_from(
+def test_a_checkpoint_before_a_preemption_keeps_its_steps_and_cannot_be_the_best(
     job: PhaseJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     straight = replace(job, runs=tmp_path / "straight")
@@ -102,7 +102,7 @@ def test_a_checkpoint_before_a_node_goes_saves_its_steps_and_is_none_to_choose_f
     assert recorded(job.directory) == recorded(straight.directory)
 
 
-def test_another_number_of_threads_is_refused_where_it_would_round_otherwise(
+def test_another_number_of_threads_is_an_error_if_it_rounds_differently(
     job: PhaseJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -114,7 +114,7 @@ def test_another_number_of_threads_is_refused_where_it_would_round_otherwise(
         launch_local(more)
 
 
-def test_the_journal_of_a_resumed_run_holds_every_step_once(
+def test_the_journal_of_a_resumed_run_has_every_step_once(
     job: PhaseJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -156,7 +156,7 @@ def test_a_checkpoint_of_another_fingerprint_is_refused(job: PhaseJob) -> None:
         launch_local(job)
 
 
-def test_a_phase_trained_again_makes_the_record_forget_what_built_on_it(job: PhaseJob) -> None:
+def test_a_phase_trained_again_removes_later_phases_from_the_record(job: PhaseJob) -> None:
     run = RunDirectory(job.runs, name="albedo")
     order = ("A1", "A2", "A3")
 

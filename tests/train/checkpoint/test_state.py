@@ -69,7 +69,7 @@ def test_a_checkpoint_of_which_a_file_was_cut_or_lost_is_damaged(tmp_path: Path,
         verify(tmp_path / "c")
 
 
-def test_weights_with_a_wrong_sum_are_given_to_no_reader(tmp_path: Path) -> None:
+def test_weights_with_a_wrong_checksum_are_never_read(tmp_path: Path) -> None:
     saved(tmp_path / "c", network())
     flip(weights_file(tmp_path / "c"), -1)
     with pytest.raises(DamagedCheckpointError, match=r"model\.safetensors: .*SHA-256"):
@@ -78,7 +78,7 @@ def test_weights_with_a_wrong_sum_are_given_to_no_reader(tmp_path: Path) -> None
         load_weights(tmp_path / "c", network())
 
 
-def test_a_file_that_cannot_be_asked_now_is_not_damage(
+def test_a_file_that_is_temporarily_unavailable_is_not_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved(tmp_path / "c", network())
@@ -92,7 +92,7 @@ def test_a_file_that_cannot_be_asked_now_is_not_damage(
     assert not isinstance(caught.value, DamagedCheckpointError)
 
 
-def test_a_checkpoint_is_on_the_disk_before_it_has_its_name_and_then_the_name_is(
+def test_a_checkpoint_is_synced_before_its_name_and_then_the_name_is_synced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved(tmp_path / UNFINISHED, network())
@@ -123,7 +123,7 @@ def test_a_restored_network_and_optimizer_are_those_that_were_saved(tmp_path: Pa
         assert torch.equal(ours["exp_avg"], theirs["exp_avg"])
 
 
-def test_a_checkpoint_of_another_architecture_names_what_differs(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_architecture_is_an_error_with_the_differences(tmp_path: Path) -> None:
     saved(tmp_path / "c", network(4))
     with pytest.raises(
         CheckpointError, match=r"another architecture \(\d+ differences: .*0\.bias is \(4,\), .*\(8,\)"
@@ -131,7 +131,7 @@ def test_a_checkpoint_of_another_architecture_names_what_differs(tmp_path: Path)
         load_weights(tmp_path / "c", network(8))
 
 
-def test_the_network_is_untouched_by_a_refused_checkpoint(tmp_path: Path) -> None:
+def test_the_network_is_unchanged_after_a_rejected_checkpoint(tmp_path: Path) -> None:
     saved(tmp_path / "c", network(4))
     other = nn.Sequential(nn.Conv2d(3, 4, 3))
     before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
@@ -164,9 +164,7 @@ except CheckpointError as error:
 
 
 @pytest.mark.parametrize("limit", [20_000, 100_000, 10])
-def test_no_space_for_any_of_the_files_is_one_clear_error_and_leaves_nothing(
-    tmp_path: Path, limit: int
-) -> None:
+def test_a_full_disk_is_a_single_error_and_no_files_remain(tmp_path: Path, limit: int) -> None:
     # The weights take 66 kB, the optimizer 133 kB: the limits stop the first, the second, and everything.
     done = subprocess.run(
         [sys.executable, "-c", NO_SPACE, str(tmp_path / "c"), str(limit)],
@@ -185,7 +183,7 @@ def test_a_state_of_another_format_is_refused(tmp_path: Path) -> None:
     saved(tmp_path / "c", network())
     path = tmp_path / "c" / "state.json"
     write_state(tmp_path / "c", replace(state(), format_version=9))
-    with pytest.raises(CheckpointError, match="format version 9, this program reads 1, 2, 3, 4"):
+    with pytest.raises(CheckpointError, match="format version 9, this version of pbr reads 1, 2, 3, 4"):
         read_state(tmp_path / "c")
     path.write_text("{")
     with pytest.raises(CheckpointError, match="not a readable state"):

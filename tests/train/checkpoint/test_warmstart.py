@@ -35,7 +35,7 @@ def declared(role: str, **changes: Any) -> MapDeclaration:
 
 
 def saved(folder: Path, spec: MapDeclaration) -> Path:
-    """A checkpoint of a network whose weights are far from fresh ones."""
+    """Return a checkpoint of a network whose weights differ clearly from initial ones."""
     network = build_network(spec)
     for number, parameter in enumerate(network.parameters()):
         torch.nn.init.normal_(parameter, mean=10.0, std=0.5, generator=torch.Generator().manual_seed(number))
@@ -53,7 +53,7 @@ def begun(folder: Path, spec: MapDeclaration, *, seed: int = 5) -> tuple[AnyNetw
 
 
 @pytest.mark.parametrize("use_normal", [False, True])
-def test_channels_keep_their_meaning_wherever_they_stand(tmp_path: Path, use_normal: bool) -> None:
+def test_channels_keep_their_meaning_in_any_order(tmp_path: Path, use_normal: bool) -> None:
     folder = saved(tmp_path, ALBEDO)
     spec = declared("metallic", use_normal=use_normal)
     network, _ = begun(folder, spec)
@@ -76,7 +76,7 @@ def test_channels_that_the_donor_lacks_are_kaiming_normal_over_all_channels(tmp_
     assert float(fresh.mean()) == pytest.approx(0.0, abs=0.01)
 
 
-def test_all_else_is_the_donors_and_the_head_is_as_built(tmp_path: Path) -> None:
+def test_other_weights_are_the_donor_s_and_the_head_keeps_its_initial_values(tmp_path: Path) -> None:
     folder = saved(tmp_path, ALBEDO)
     network, start = begun(folder, declared("metallic"))
     donor, untouched = read_weights(folder), build_head(declared("metallic"))
@@ -97,13 +97,13 @@ def build_head(spec: MapDeclaration) -> torch.Tensor:
     return build_network(spec).get_parameter("head.weight")
 
 
-def test_a_head_of_equal_shape_that_answers_another_map_is_not_taken(tmp_path: Path) -> None:
+def test_a_head_of_equal_shape_for_another_map_is_not_copied(tmp_path: Path) -> None:
     folder = saved(tmp_path, declared("roughness"))
     network, _ = begun(folder, declared("metallic"))
     assert float(network.get_parameter("head.weight").detach().abs().max()) < 5.0
 
 
-def test_the_seed_alone_decides_what_is_drawn(tmp_path: Path) -> None:
+def test_only_the_seed_determines_new_weights(tmp_path: Path) -> None:
     folder = saved(tmp_path, ALBEDO)
     (first, _), (again, _), (other, _) = (
         begun(folder, declared("roughness"), seed=seed) for seed in (1, 1, 2)
@@ -121,7 +121,7 @@ def test_the_seed_alone_decides_what_is_drawn(tmp_path: Path) -> None:
         {"condition_channels": 6},
     ],
 )
-def test_other_sizes_are_refused_and_leave_the_network_as_it_was(
+def test_other_sizes_are_an_error_and_the_network_is_unchanged(
     tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     folder = saved(tmp_path, ALBEDO)
@@ -135,7 +135,7 @@ def test_other_sizes_are_refused_and_leave_the_network_as_it_was(
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
-def test_what_fits_is_known_without_weights() -> None:
+def test_misfits_are_found_without_reading_weights() -> None:
     assert differences(ALBEDO, declared("metallic", use_normal=True, use_gloss=True)) == []
     assert differences(ALBEDO, declared("height")) == []
     assert differences(ALBEDO, ALBEDO) == []
@@ -151,7 +151,7 @@ def test_the_stem_is_all_that_reads_the_input() -> None:
     assert [name for name, x in network.named_parameters() if x.shape[0] == 1] == list(HEAD)
 
 
-def test_a_map_begins_from_the_albedo_net_and_says_what_is_new(
+def test_a_map_starts_from_the_albedo_network_and_reports_new_tensors(
     shard_set: ShardSet, trained_runs: Path, metallic_curriculum: Curriculum, tmp_path: Path
 ) -> None:
     phase = still(metallic_curriculum.phases["M0"], starts_from="albedo", steps_per_epoch=1)
@@ -170,7 +170,7 @@ def test_a_map_begins_from_the_albedo_net_and_says_what_is_new(
     assert lines[0]["fresh"] == ["head.weight", "head.bias"]
 
 
-def test_an_albedo_net_does_not_begin_from_a_segmentation(
+def test_an_albedo_network_cannot_start_from_a_segmentation(
     shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path
 ) -> None:
     phase = albedo_curriculum.phases["A1"].model_copy(update={"starts_from": "segformer"})

@@ -1,4 +1,4 @@
-"""A declared phase of two players: trained, resumed, and its step taken again turn by turn."""
+"""Tests of a phase of two players: it is trained, resumed, and replayed turn by turn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A step that was not finite, and one that was, taken again in one process."""
+"""Tests that finite and not finite steps are replayed in one process."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def job_in(runs: Path, curriculum: Curriculum, *, shards: ShardSet, **runtime: A
 
 
 class Keeping(GlooRuntime):
-    """Keeps every checkpoint."""
+    """A runtime that keeps every checkpoint."""
 
     def report(self, metrics: Mapping[str, float], *, checkpoint: Path | None, step: int) -> None:
         if checkpoint is not None:
@@ -87,21 +87,21 @@ def rank_main(rank: int, jobs: Mapping[str, PhaseJob], folder: Path) -> None:
 
 
 WILD = {"{lr: 1.0e-3}": "{lr: 1.0e+30}"}
-"""One step throws the weights out of all bounds; the step after it is not finite."""
+"""A learning rate with which one step makes the weights huge and the next one is not finite."""
 
 CASES: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
     "wild": (WILD, {}),
     "micro": ({**WILD, "batch: 6": "batch: 7"}, {"batch_per_device": 2}),
     "tame": ({"batch: 6": "batch: 7"}, {"batch_per_device": 2}),
 }
-"""What is trained on two ranks: changes of the curriculum, and the runtime."""
+"""Phases that are trained on two ranks: changes of the curriculum, and the runtime."""
 
 
 @pytest.fixture(scope="module")
 def trained(
     shard_folder: Path, trained_runs: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, str]]:
-    """The folder of the runs, and what rank 0 says of those that stopped."""
+    """Return the folder of the runs, and the errors of rank 0."""
     folder = tmp_path_factory.mktemp("debug")
     shards = ShardSet.open(shard_folder)
     jobs = {
@@ -155,7 +155,7 @@ def test_a_finite_step_is_replayed_from_a_checkpoint_through_the_steps_between(
     assert turn.figures["l1"] == at_8["train/l1"]
 
 
-def test_the_state_that_is_kept_is_the_one_from_before_the_step(
+def test_the_stored_state_is_from_before_the_step(
     trained: tuple[Path, dict[str, str]],
 ) -> None:
     (folder,) = (trained[0] / "wild" / "albedo").glob("A1-*")
@@ -168,7 +168,9 @@ def test_the_state_that_is_kept_is_the_one_from_before_the_step(
     assert all(bool(kept[name].isfinite().all()) for name in kept if name not in running)
 
 
-def test_the_command_tells_what_is_not_finite_and_ends_with_4(trained: tuple[Path, dict[str, str]]) -> None:
+def test_the_command_reports_what_is_not_finite_and_exits_with_4(
+    trained: tuple[Path, dict[str, str]],
+) -> None:
     run = trained[0] / "wild" / "albedo"
     result = CliRunner().invoke(main, ["debug-step", str(run)])
     assert result.exit_code == 4, result.output
@@ -176,7 +178,7 @@ def test_the_command_tells_what_is_not_finite_and_ends_with_4(trained: tuple[Pat
         assert said in result.output
 
 
-def test_the_command_ends_with_0_for_a_finite_step_and_2_for_none(
+def test_the_command_exits_with_0_for_a_finite_step_and_2_without_a_step(
     trained: tuple[Path, dict[str, str]], tmp_path: Path
 ) -> None:
     run = trained[0] / "tame" / "albedo"
@@ -195,7 +197,7 @@ def test_the_command_ends_with_0_for_a_finite_step_and_2_for_none(
         assert said in wrong.output
 
 
-def test_a_step_of_a_run_that_skips_damage_is_replayed_with_what_it_drew_instead(
+def test_a_step_with_replaced_draws_is_replayed_with_the_same_draws(
     shard_folder: Path, trained_runs: Path, tmp_path: Path
 ) -> None:
     root = shutil.copytree(shard_folder, tmp_path / "shards")
@@ -241,7 +243,7 @@ def with_environment(run: Path, changes: object) -> ReplayableStep:
         ([], r"environment\.json: cannot be read \(not a mapping\)"),
     ],
 )
-def test_an_environment_that_does_not_say_what_a_replay_needs_is_an_error_with_a_way_out(
+def test_an_incomplete_environment_file_is_an_error_with_advice(
     copied: Path, changes: object, said: str
 ) -> None:
     with pytest.raises(ConfigError, match=said):
@@ -250,7 +252,7 @@ def test_an_environment_that_does_not_say_what_a_replay_needs_is_an_error_with_a
 
 @settings(max_examples=40)
 @given(st.sampled_from(["workers", "data", "runtime"]), JSON)
-def test_an_environment_with_anything_in_a_field_leads_to_a_step_or_an_error(
+def test_an_environment_with_any_value_in_a_field_gives_a_step_or_an_error(
     copied: Path, name: str, value: object
 ) -> None:
     try:
@@ -259,7 +261,7 @@ def test_an_environment_with_anything_in_a_field_leads_to_a_step_or_an_error(
         assert str(error)
 
 
-def test_the_state_goes_when_the_phase_gets_past_the_step(
+def test_the_stored_state_is_removed_after_the_phase_passes_the_step(
     shard_set: ShardSet, trained_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = job_in(tmp_path, albedo(trained_runs), shards=shard_set, workers=1)

@@ -1,4 +1,4 @@
-"""A step that is not finite: what the error names, and what is kept of the step."""
+"""Tests of a step that is not finite: the error message and the stored state."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ def change_loss(change: Callable[[LossReport, Learner], LossReport], patch: pyte
 
 
 def with_infinite_slope(report: LossReport, learner: Learner) -> LossReport:
-    """The loss as it is; its gradient is that of a square root at 0."""
+    """Return the loss unchanged, with the infinite gradient of a square root at 0."""
     weight = next(learner.player.network.parameters())
     return replace(report, total=report.total + (weight - weight.detach()).sum().sqrt())
 
 
 def samples_of(job: PhaseJob) -> str:
-    """As the error lists them."""
+    """Return names in the format of the error."""
     lines = (job.directory / "batches-rank0.jsonl").read_text().splitlines()
     return ", ".join(sorted({name for name, _ in json.loads(lines[STEP])["samples"]}))
 
 
-def test_a_finite_loss_of_infinite_gradient_stops_the_phase_before_it_is_learned_from(
+def test_an_infinite_gradient_stops_the_phase_before_the_update(
     job: PhaseJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change_loss(with_infinite_slope, monkeypatch)
@@ -74,7 +74,7 @@ def test_a_finite_loss_of_infinite_gradient_stops_the_phase_before_it_is_learned
 @pytest.mark.parametrize(
     "broken", [{"l1": math.nan}, {"ms_ssim": math.inf}, {"l1": -math.inf, "ms_ssim": math.nan}]
 )
-def test_the_terms_that_are_not_finite_are_named_and_no_others(
+def test_only_terms_that_are_not_finite_are_named(
     job: PhaseJob, monkeypatch: pytest.MonkeyPatch, broken: dict[str, float]
 ) -> None:
     def broke(report: LossReport, learner: Learner) -> LossReport:

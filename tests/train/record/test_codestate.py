@@ -1,4 +1,4 @@
-"""What code trained: its commit and difference, from the package's own folder, and no secret."""
+"""Tests of the recorded code state: commit and diff of the package's folder, without secrets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """A package in a repository of its own."""
+    """Return a package in its own repository."""
     folder = tmp_path / "checkout" / "pbrlib"
     folder.mkdir(parents=True)
     (folder / "__init__.py").write_text("A = 1\n")
@@ -45,10 +45,10 @@ def test_the_commit_is_that_of_the_package_and_not_of_the_current_folder(
     assert not (tmp_path / DIFF).exists()
 
 
-def test_a_difference_is_kept_bounded_with_the_hash_of_the_whole_and_without_secrets(
+def test_a_diff_is_stored_bounded_with_the_hash_of_the_complete_diff_and_without_secrets(
     package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(codestate, "MOST_DIFF_BYTES", 400)
+    monkeypatch.setattr(codestate, "MAX_DIFF_BYTES", 400)
     url = "https://me:hunter2@host/x"
     (package / "__init__.py").write_text(f"URL = '{url}'\nAPI_KEY = 'hunter3'\n" + "A = 1\n" * 1000)
     known = note_code(tmp_path, package=package)
@@ -60,7 +60,7 @@ def test_a_difference_is_kept_bounded_with_the_hash_of_the_whole_and_without_sec
     assert len(kept) <= 400
 
 
-def test_an_installed_package_and_a_machine_without_git_say_nothing(
+def test_an_installed_package_or_a_machine_without_git_has_no_code_state(
     package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inside = package.parent / "venv" / "site-packages" / "pbrlib"
@@ -74,7 +74,7 @@ def test_an_installed_package_and_a_machine_without_git_say_nothing(
     assert note_code(tmp_path, package=package) == {}
 
 
-def test_a_command_is_kept_without_credentials_and_that_of_a_worker_is_not(tmp_path: Path) -> None:
+def test_a_command_is_stored_without_credentials_and_not_for_workers(tmp_path: Path) -> None:
     note_command(tmp_path, ["/x/default_worker.py", "--redis-password=hunter2"])
     assert not (tmp_path / COMMAND).exists()
     given = ["--set", "a.api_key=hunter2", "--token", "hunter3", "s3://me:hunter4@bucket/x"]

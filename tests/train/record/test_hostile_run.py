@@ -1,4 +1,4 @@
-"""The record of a run as anyone may have written it: what it declares, or one error."""
+"""Tests that an untrusted record of a run is read as declared or gives a single error."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 
 
 @given(st.sampled_from(sorted(asdict(DONE))), JSON)
-def test_a_record_with_anything_in_a_field_leads_to_a_checkpoint_or_is_refused_by_the_field(
+def test_a_record_with_any_value_in_a_field_gives_a_checkpoint_or_an_error_that_names_it(
     run: RunDirectory, name: str, value: object
 ) -> None:
     (run.path / RECORD).write_text(json.dumps({"phases": {"A1": {**asdict(DONE), name: value}}}))
@@ -48,7 +48,7 @@ def test_a_record_with_anything_in_a_field_leads_to_a_checkpoint_or_is_refused_b
         ("\0", "Expecting value"),
     ],
 )
-def test_another_thing_than_a_record_is_refused_with_the_way_out(
+def test_other_content_than_a_record_is_an_error_with_advice(
     run: RunDirectory, text: str, words: str
 ) -> None:
     (run.path / RECORD).write_text(text)

@@ -1,4 +1,4 @@
-"""Who follows a journal sees whole lines, those of this attempt, each once."""
+"""Tests that a follower of a journal gets each complete line of the current attempt once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def steps(tail: storage.LineTail) -> list[int]:
     return [line["step"] for line in tail.lines()]
 
 
-def test_a_tail_begins_where_it_was_opened_and_leaves_an_unfinished_line(tmp_path: Path) -> None:
+def test_a_tail_starts_at_its_opening_and_ignores_an_unfinished_line(tmp_path: Path) -> None:
     path = tmp_path / METRICS
     assert steps(storage.follow_lines(tmp_path / "not yet" / METRICS)) == []
     path.write_text('{"step": 1}\n')
@@ -27,14 +27,14 @@ def test_a_tail_begins_where_it_was_opened_and_leaves_an_unfinished_line(tmp_pat
     assert steps(tail) == []
 
 
-def test_a_line_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
+def test_an_incomplete_line_is_skipped(tmp_path: Path) -> None:
     tail = storage.follow_lines(tmp_path / METRICS)
     (tmp_path / METRICS).write_text('{"step": 1}\n{"st\n{"step": 2}\n')
     assert steps(tail) == [1, 2]
     assert steps(storage.follow_lines(tmp_path / METRICS)) == [], "it opens behind such a line, too"
 
 
-def test_a_journal_that_a_resumed_attempt_begins_anew_is_read_from_its_start(tmp_path: Path) -> None:
+def test_a_journal_replaced_by_a_resumed_attempt_is_read_from_its_start(tmp_path: Path) -> None:
     with Journal(tmp_path, first_step=0) as journal:
         tail = storage.follow_lines(tmp_path / METRICS)
         for step in (1, 2, 3):

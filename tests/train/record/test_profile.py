@@ -1,4 +1,4 @@
-"""Profiling a phase: what it leaves, and that it changes nothing."""
+"""Tests that profiling writes traces and does not change the training."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def steps(found: list[dict[str, Any]]) -> int:
     return len({one["name"] for one in found if one.get("name", "").startswith("ProfilerStep#")})
 
 
-def test_a_profiled_phase_learns_the_same_and_leaves_a_trace_of_its_steps(train: Train) -> None:
+def test_a_profiled_phase_has_the_same_weights_and_writes_a_trace(train: Train) -> None:
     plain, profiled = train("plain"), train("profiled", profile_steps=3)
     assert weights_file(plain).read_bytes() == weights_file(profiled).read_bytes()
     assert not (plain.parent / PROFILE).exists()
@@ -56,7 +56,7 @@ def test_a_profiled_phase_learns_the_same_and_leaves_a_trace_of_its_steps(train:
     assert "[memory]" in names, "what operators take and give back"
 
 
-def test_more_steps_than_a_phase_has_are_traced_to_its_end(train: Train) -> None:
+def test_a_trace_ends_with_the_phase(train: Train) -> None:
     best = train("long", profile_steps=100)
     (trace,) = (best.parent / PROFILE).iterdir()
     assert trace.name == "rank0-steps-4-8.trace.json.gz"
@@ -64,7 +64,7 @@ def test_more_steps_than_a_phase_has_are_traced_to_its_end(train: Train) -> None
 
 
 @pytest.mark.gpu
-def test_on_a_gpu_a_snapshot_of_its_memory_lies_beside_the_trace(train: Train) -> None:
+def test_on_a_gpu_a_memory_snapshot_is_written_beside_the_trace(train: Train) -> None:
     best = train("gpu", profile_steps=2, device="cuda")
     trace, snapshot = sorted((best.parent / PROFILE).iterdir(), reverse=True)
     assert any(one.get("cat") == "kernel" for one in events(trace))

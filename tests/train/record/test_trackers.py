@@ -1,4 +1,4 @@
-"""MLflow and Weights & Biases hear what TensorBoard hears, once, also of a phase that was killed."""
+"""Tests that MLflow and Weights & Biases get TensorBoard's values once, also after a kill."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def points(store: Any, run: str, name: str) -> dict[int, float]:
     return {one.step: one.value for one in store.get_metric_history(run, name)}
 
 
-def test_mlflow_has_the_figures_of_the_journal_and_the_hyperparameters(job: Job, store: Any) -> None:
+def test_mlflow_has_the_metrics_of_the_journal_and_the_hyperparameters(job: Job, store: Any) -> None:
     phase = job("mlflow")
     carry_out(phase, launch_local)
     experiment = store.get_experiment_by_name("albedo")
@@ -75,14 +75,14 @@ def test_mlflow_has_the_figures_of_the_journal_and_the_hyperparameters(job: Job,
 
 
 def is_killed(phase: PhaseJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trains it until its sixth step."""
+    """Train until the sixth step."""
     with monkeypatch.context() as patch:
         kill_at(6, patch)
         with pytest.raises(Killed):
             carry_out(phase, launch_local)
 
 
-def test_a_killed_phase_continues_its_run_and_the_same_training_elsewhere_begins_another(
+def test_a_killed_phase_continues_its_run_and_another_folder_has_another_run(
     job: Job, store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     is_killed(job("mlflow"), monkeypatch)
@@ -97,7 +97,7 @@ def test_a_killed_phase_continues_its_run_and_the_same_training_elsewhere_begins
     assert len(store.search_runs([experiment])) == 2
 
 
-def test_a_store_that_breaks_in_the_middle_stops_nothing_and_is_written_down(
+def test_a_failing_tracking_store_does_not_stop_training_and_is_recorded(
     job: Job, store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = trackers.MlflowTracker.scalars
@@ -116,28 +116,28 @@ def test_a_store_that_breaks_in_the_middle_stops_nothing_and_is_written_down(
     assert f"A1: {line['complaint']}" in output
 
 
-def test_mlflow_without_an_address_or_with_a_bad_one_is_refused_before_the_first_step(
+def test_mlflow_without_a_valid_address_is_an_error_before_the_first_step(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with pytest.raises(ConfigError, match="got mlflow without MLFLOW_TRACKING_URI; expected an address"):
         carry_out(job("mlflow"), launch_local)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////proc/nowhere/mlflow.db")
-    with pytest.raises(ConfigError, match=r"does not take the run .*Correct the address"):
+    with pytest.raises(ConfigError, match=r"rejects the run .*Correct the address"):
         carry_out(job("mlflow"), launch_local)
     assert not (job("mlflow").directory / METRICS).exists()
 
 
-def test_a_server_that_is_away_when_a_phase_resumes_is_an_outage(
+def test_an_unavailable_server_of_a_resumed_phase_is_an_outage(
     job: Job, store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     is_killed(job("mlflow"), monkeypatch)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////proc/nowhere/mlflow.db")
-    with pytest.raises(OutageError, match="does not take the run"):
+    with pytest.raises(OutageError, match="rejects the run"):
         carry_out(job("mlflow"), launch_local)
 
 
-def test_wandb_is_not_waited_for_without_an_end(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wait_for_wandb_is_limited(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, Any] = {}
 
     class Run:
@@ -160,7 +160,7 @@ def written_offline(job: PhaseJob) -> list[bytes]:
     return [file.read_bytes() for file in sorted(job.directory.rglob("run-*.wandb"))]
 
 
-def test_wandb_offline_has_the_figures_of_the_journal_and_one_id_for_a_phase_that_was_killed(
+def test_wandb_offline_has_the_metrics_of_the_journal_and_a_killed_phase_keeps_its_id(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -178,7 +178,7 @@ def test_wandb_offline_has_the_figures_of_the_journal_and_one_id_for_a_phase_tha
     assert one == f"run-{trackers.identity(phase.fingerprint, phase.directory)}.wandb"
 
 
-def test_wandb_without_a_key_is_refused_before_the_first_step(
+def test_wandb_without_a_key_is_an_error_before_the_first_step(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wandb.teardown()  # It reads its environment once a process.
@@ -186,7 +186,7 @@ def test_wandb_without_a_key_is_refused_before_the_first_step(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    with pytest.raises(ConfigError, match=r"wandb does not take the run .*WANDB_MODE=offline"):
+    with pytest.raises(ConfigError, match=r"wandb rejects the run .*WANDB_MODE=offline"):
         carry_out(job("wandb"), launch_local)
     assert not (job("wandb").directory / METRICS).exists()
 
