@@ -112,29 +112,29 @@ def _of_runs(runs: Path, names: Collection[str] | None) -> list[Trained]:
 def _released(folder: Path) -> list[Trained]:
     return [
         Trained(
-            curriculum=one.curriculum,
-            phase=one.phase,
-            fingerprint=one.fingerprint,
-            step=one.step,
-            metrics=one.metrics,
-            frozen=one.frozen,
-            declared=one.network,
-            place=folder / one.file,
-            layout=layout_of(one.network),
+            curriculum=released.curriculum,
+            phase=released.phase,
+            fingerprint=released.fingerprint,
+            step=released.step,
+            metrics=released.metrics,
+            frozen=released.frozen,
+            declared=released.network,
+            place=folder / released.file,
+            layout=layout_of(released.network),
         )
-        for one in read_model(folder).networks.values()
+        for released in read_model(folder).networks.values()
     ]
 
 
 def _check_roles(folder: Path, found: Sequence[Trained]) -> None:
     by_role: dict[str, str] = {}
-    for one in found:
-        if one.role in by_role:
+    for network in found:
+        if network.role in by_role:
             raise CheckpointError(
-                f"{folder}: got two networks for {one.role}, of {by_role[one.role]} and {one.curriculum}; "
-                "expected one. Move one of them to another runs directory."
+                f"{folder}: got two networks for {network.role}, of {by_role[network.role]} and "
+                f"{network.curriculum}; expected one. Move one of them to another runs directory."
             )
-        by_role[one.role] = one.curriculum
+        by_role[network.role] = network.curriculum
     if "segmentation" not in by_role:
         raise CheckpointError(
             f"{folder}: got {', '.join(by_role) or 'no trained network'}; expected a segmentation network. "
@@ -145,12 +145,12 @@ def _check_roles(folder: Path, found: Sequence[Trained]) -> None:
 
 def _check_lineage(found: Sequence[Trained]) -> None:
     """Raise CheckpointError if a network was trained with other frozen networks than those found here."""
-    here = {one.fingerprint for one in found}
-    for one in found:
-        for role, fingerprint in one.frozen.items():
+    here = {network.fingerprint for network in found}
+    for network in found:
+        for role, fingerprint in network.frozen.items():
             if fingerprint not in here:
                 raise CheckpointError(
-                    f"{one.place}: got a network that was trained with another {role} ({fingerprint[:8]}); "
-                    f"expected the newest {role} here. Train {one.role} again, or keep the phase of that "
-                    f"{role} the last of its curriculum."
+                    f"{network.place}: got a network trained with another {role} ({fingerprint[:8]}); "
+                    f"expected the newest {role} here. Train {network.role} again, or keep the phase of "
+                    f"that {role} the last of its curriculum."
                 )

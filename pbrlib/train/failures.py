@@ -87,7 +87,10 @@ class Failures:
 def most_telling_failure(attempt: Sequence[RankFailure]) -> RankFailure:
     """Return the failure of an attempt that most likely caused the others."""
     order = get_args(Cause)
-    return min(attempt, key=lambda one: (order.index(one.cause), -1 if one.rank is None else one.rank))
+    return min(
+        attempt,
+        key=lambda failure: (order.index(failure.cause), -1 if failure.rank is None else failure.rank),
+    )
 
 
 def _signature(failure: RankFailure, *, committed: int) -> tuple[object, ...]:

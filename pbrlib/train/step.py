@@ -66,16 +66,18 @@ class Learners:
     @property
     def learned(self) -> dict[str, Learned]:
         """The network and optimizer of each player, for checkpoints."""
-        return {name: Learned(one.player.network, one.optimizer) for name, one in self.by_name.items()}
+        return {
+            name: Learned(learner.player.network, learner.optimizer) for name, learner in self.by_name.items()
+        }
 
     @property
     def declarations(self) -> dict[str, Mapping[str, Any]]:
         """The declaration of each player's network, from which it can be rebuilt."""
-        return {name: one.player.declaration for name, one in self.by_name.items()}
+        return {name: learner.player.declaration for name, learner in self.by_name.items()}
 
     def begin_step(self, batches: Sequence[Batch], *, step: int) -> JointTurns:
         """Set modes and rates of the players that train in this step, and return the turns of the step."""
-        awake = [name for name, one in self.by_name.items() if one.is_awake(step)]
+        awake = [name for name, learner in self.by_name.items() if learner.is_awake(step)]
         for name in awake:
             self.by_name[name].begin_step(step)
         return JointTurns(self.task, batches, awake=awake)

@@ -105,7 +105,7 @@ def test_a_network_behind_another_one_is_refused(model: Path) -> None:
         content["networks"]["metallic"]["frozen"]["albedo"] = "0" * 64
 
     edit(model, change)
-    refused(model, r"metallic.safetensors: got a network that was trained with another albedo")
+    refused(model, r"metallic.safetensors: got a network trained with another albedo")
 
 
 def test_the_networks_of_runs_and_model_are_the_same_but_for_their_place(

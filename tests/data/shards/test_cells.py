@@ -11,7 +11,7 @@ from pbrlib.data.shards.cells import CELL, cells_of, count_cells
 from pbrlib.maps import CLASSES, IGNORE
 from tests.data.shards.materials import make_set, material
 
-side = st.select_sample(st.integers(1, 200), st.sampled_from([CELL - 1, CELL, CELL + 1, 3 * CELL]))
+side = st.one_of(st.integers(1, 200), st.sampled_from([CELL - 1, CELL, CELL + 1, 3 * CELL]))
 
 
 @settings(max_examples=40)

@@ -11,7 +11,7 @@ from pbrlib.errors import DataError
 from pbrlib.maps import Stored
 from tests.data.shards.materials import index_row, random_map
 
-side = st.select_sample(st.integers(1, 600), st.sampled_from([1, TILE - 1, TILE, TILE + 1, 2 * TILE]))
+side = st.one_of(st.integers(1, 600), st.sampled_from([1, TILE - 1, TILE, TILE + 1, 2 * TILE]))
 start = st.integers(-1000, 1000)
 
 
