@@ -198,7 +198,7 @@ def test_lpips_reads_torchvisions_weights_and_nothing_else(tmp_path, random_lpip
     with pytest.raises(ConfigError, match=r"features\.3\.weight"):
         perceptual.load_lpips(net="alex", backbone=str(tmp_path / "short.pth"))
     torch.save({**weights, "features.3.weight": torch.zeros(192, 64, 3, 3)}, tmp_path / "other.pth")
-    with pytest.raises(ConfigError, match=r"shape \(192, 64, 5, 5\), and there is shape \(192, 64, 3, 3\)"):
+    with pytest.raises(ConfigError, match=r"got shape \(192, 64, 3, 3\); expected shape \(192, 64, 5, 5\)"):
         perceptual.load_lpips(net="alex", backbone=str(tmp_path / "other.pth"))
     torch.save([*weights.values()], tmp_path / "list.pth")
     with pytest.raises(ConfigError, match="with a list; expected weights by name"):

@@ -32,7 +32,7 @@ def test_a_network_has_the_sizes_of_the_recipe_by_default() -> None:
         (UNetSpec, {"widht": 12}, "widht"),
         (UNetSpec, {"kind": "segformer"}, "'unet'"),
         (SegformerSpec, {"depths": [1, 1, 1, 1]}, "got depths with backbone b2"),
-        (SegformerSpec, {"backbone": "custom", "depths": [1, 1, 1, 1]}, "custom needs hidden_sizes"),
+        (SegformerSpec, {"backbone": "custom", "depths": [1, 1, 1, 1]}, "custom: got no hidden_sizes"),
         (
             SegformerSpec,
             {"backbone": "custom", **SIZES, "num_heads": [3, 2, 3, 4]},
