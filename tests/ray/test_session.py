@@ -70,8 +70,8 @@ def test_a_session_starts_quietly_with_a_token_and_stops_what_it_started(done: D
     seen = done.seen
     assert done.complaints == ""
     assert "no Ray cluster answers there" in seen["dead"]
-    assert "Write host:port" in seen["unreadable"]
-    assert "num_cpus: 0" in seen["none"]
+    assert seen["unreadable"] == "--address: got here; expected host:port of a Ray cluster, or auto."
+    assert seen["none"] == "num_cpus: got 0; expected 1 or more. Use 4 or more."
     assert seen["cpus"] == seen["joined"] == max(4, len(os.sched_getaffinity(0)))
     assert (seen["mode"], seen["token"]) == ("token", 64)
     assert seen["open"] and seen["closed"]
