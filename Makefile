@@ -21,7 +21,7 @@ TEST_SOURCE := generated:count=14,size=256,seed=9,families=$(call plus,$(HELD_OU
 
 FAULTS_OF_ONE_NODE := $(addprefix tests/ray/test_,retries.py fallback.py starting.py)
 
-.PHONY: help install demo test test-slow test-faults soak fuzz check bench constraints clean
+.PHONY: help install demo test test-slow test-commands test-faults soak fuzz check bench constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -51,7 +51,10 @@ test: install  ## Run the tests that take seconds, in two processes
 	$(BIN)/pytest -n 2 --dist loadgroup --durations 10
 
 test-slow: install  ## Run the tests that take minutes; one of them needs the program prometheus
-	$(BIN)/pytest -m slow --ignore tests/faults
+	$(BIN)/pytest -m slow --ignore tests/faults --ignore tests/commands/test_every_line.py
+
+test-commands: install  ## Run every command line of README, docs/ and configs/ on generated data: takes 30 to 60 minutes
+	$(BIN)/pytest tests/commands/test_every_line.py -m slow -v --durations 0
 
 test-faults: install  ## Run the tests that kill processes and nodes during training: takes 60 to 90 minutes
 	$(BIN)/pytest tests/faults $(FAULTS_OF_ONE_NODE) -m "slow or not slow" -s -v

@@ -67,7 +67,7 @@ def _of_job(path: Path) -> Iterator[Documented]:
 def _of_lines(text: str, *, place: str) -> Iterator[Documented]:
     for line in re.sub(r"\\\n\s*", " ", text).splitlines():
         for part in re.split(r"; | && ", line):
-            if match := re.match(r"(?:\$ )?pbr (.*)", part.strip()):
+            if match := re.match(r"(?:\$ )?(?:\.venv/bin/)?pbr (.*)", part.strip()):
                 words = shlex.split(match[1].replace("[", "").replace("]", ""), comments=True)
                 if words:
                     yield Documented(place, tuple(word.removeprefix(IMAGE) for word in words))
