@@ -1,4 +1,4 @@
-"""What every command shares: ``-q`` and ``-v``, and the answers to misspelled and to old names."""
+"""Options that every command has (``-q``, ``-v``), and the handling of misspelled and old names."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _chosen(verbosity: Verbosity) -> Callable[[click.Context, click.Parameter, A
 
 
 def refuse_misspelled(context: click.Context, name: str, commands: Iterable[str]) -> None:
-    """End with a usage error where a word is no path and looks like the name of a command."""
+    """End with a usage error if a word is not a path and resembles the name of a command."""
     if Path(name).exists() or "/" in name or "." in name:
         return
     near = get_close_matches(name, list(commands), n=1)
@@ -91,9 +91,9 @@ class OldSpelling:
     """A name that changed.
 
     Attributes:
-        command: The command whose option it is, such as ``tune apply``; empty where the name is a command's.
-        old: The name as it was.
-        new: The name as it is.
+        command: The command that has the option, such as ``tune apply``; empty if the name is a command.
+        old: Former name.
+        new: Present name.
     """
 
     command: str
@@ -102,15 +102,15 @@ class OldSpelling:
 
 
 OLD_SPELLINGS: tuple[OldSpelling, ...] = (OldSpelling("rehearse", "--json", "--report"),)
-"""What changed since the version before; an entry goes with the next version."""
+"""Names that changed since the last version; an entry is removed with the next one."""
 
 
 def respell(arguments: Sequence[str], *, table: Sequence[OldSpelling] = OLD_SPELLINGS) -> list[str]:
-    """Return the command line in today's names, and warn of each old one.
+    """Return the command line with present names, and warn about each old one.
 
-    The command that `pbr submit` hands to a cluster, behind ``--``, is respelled too.
+    The command after the ``--`` of `pbr submit` is included.
     """
-    own, handed = _split(arguments)
+    own, submitted = _split(arguments)
     found, changed = list(own), []
     command = next(_positions(own), None)
     for one in table:
@@ -127,14 +127,14 @@ def respell(arguments: Sequence[str], *, table: Sequence[OldSpelling] = OLD_SPEL
         for one in dict.fromkeys(changed):
             where = f"pbr {one.command}: {one.old}" if one.command else f"pbr {one.old}"
             click.echo(
-                f"{where}: got a name that goes with the next version; expected {one.new}. Write {one.new}.",
+                f"{where}: got a name that the next version removes; expected {one.new}. Use {one.new}.",
                 err=True,
             )
-    return found if handed is None else [*found, "--", *respell(handed, table=table)]
+    return found if submitted is None else [*found, "--", *respell(submitted, table=table)]
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str] | None]:
-    """The words before ``--``, and those behind it."""
+    """Return the words before ``--`` and those after it; None if there is no ``--``."""
     words = list(arguments)
     if "--" not in words:
         return words, None
@@ -143,11 +143,11 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str] | None]:
 
 
 def _positions(words: Sequence[str]) -> Iterator[int]:
-    """The places of the words that are no options."""
+    """Yield the positions of the words that are not options."""
     return (place for place, word in enumerate(words) if not word.startswith("-"))
 
 
 def _paths(words: Sequence[str]) -> set[str]:
-    """The command, and the command with the word behind it."""
+    """Return the command, and the command with its subcommand."""
     names = [words[place] for place in _positions(words)][:2]
     return {" ".join(names[:length]) for length in (1, 2)}

@@ -1,4 +1,4 @@
-"""Jobs as Ray tasks: bounded in flight, outcomes as they come, and what kills its process costs one job."""
+"""Run jobs as Ray tasks, a bounded number at once; a job that kills its process costs only itself."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from pbrlib.jobs.job import Failure, Job, Outcome, Resources
 from pbrlib.jobs.record import finished_outcome, run_job
 
 RETRIES = 2
-"""Of a job whose process or node is lost. What its function raises is an outcome, and is not retried."""
+"""Retries of a job whose process or node is lost. An error of its function is an outcome, without retry."""
 
 MAX_DEMAND = 2.0
-"""Jobs in flight ask for at most this many times what the cluster has: no worker waits for the driver, and an
-autoscaler sees that more is wanted."""
+"""Limit of the resources that running jobs request, relative to those of the cluster. Above 1, so that no
+worker waits for the driver and an autoscaler sees the demand."""
 
 MIN_IN_FLIGHT = 8
-"""However small the cluster is now: one that scales from nothing has to see a demand."""
+"""Jobs in flight on any cluster: one that scales from zero nodes has to see a demand."""
 
 REFRESH_S = 5.0
-"""The size of the cluster is asked for this often at most; it changes when nodes come and go."""
+"""Shortest interval between two queries of the size of the cluster, which changes with its nodes."""
 
 CANCEL_TIMEOUT_S = 30.0
 
 IDLE_TIMEOUT_S = 3600.0
-"""Of all jobs together: those of today take seconds, and minutes where textures are large."""
+"""Longest time in which no job ends. Jobs take seconds, with large textures minutes."""
 
 _LOST = (WorkerCrashedError, NodeDiedError, OutOfMemoryError, ObjectLostError)
 
@@ -44,26 +44,26 @@ _LOST = (WorkerCrashedError, NodeDiedError, OutOfMemoryError, ObjectLostError)
 def run_on_ray(
     jobs: Iterable[Job], *, root: Path, idle_timeout_s: float = IDLE_TIMEOUT_S
 ) -> Generator[Outcome, None, None]:
-    """Carries out what does not stand as Ray tasks, and yields the outcome of every job as it ends.
+    """Run the unfinished jobs as Ray tasks, and yield the outcome of every job when it ends.
 
-    `pbrlib.jobs.inorder.run_in_order` does the same in one process, to the same bytes. Close the iterator,
-    as with ``contextlib.closing``, where it may be left before its end: tasks that still write are then
-    ended, and have ended when the call returns.
+    `pbrlib.jobs.inorder.run_in_order` does the same in one process and writes the same bytes. Where the
+    iterator may be left before its end, close it, for example with ``contextlib.closing``: this ends the
+    running tasks and waits until their processes have ended.
 
     Args:
-        jobs: With names that differ; taken from as there is room, so that there may be any number.
-        root: The folder that their files and records lie below; on a cluster, one that every node sees.
-        idle_timeout_s: How long to wait for the next of the jobs in flight to end.
+        jobs: Jobs with different names; read on demand, so their number is not limited.
+        root: Folder of their files and records; on a cluster, every node must see it.
+        idle_timeout_s: Longest wait for the next of the running jobs to end.
 
     Raises:
-        DataError: No job has ended for ``idle_timeout_s``, or S3 refuses the reading of a record.
+        DataError: No job has ended for ``idle_timeout_s``, or a record on S3 cannot be read.
     """
     flight = _Flight(root, idle_timeout_s=idle_timeout_s)
     try:
         for job in jobs:
-            stands = finished_outcome(job, root=root)
-            if stands is not None:
-                yield stands
+            earlier = finished_outcome(job, root=root)
+            if earlier is not None:
+                yield earlier
                 continue
             while not flight.can_start(job.resources):
                 yield flight.next_outcome()
@@ -75,7 +75,7 @@ def run_on_ray(
 
 
 class _Flight:
-    """The tasks that were given to Ray and have not ended; ``jobs`` by the reference of their outcome."""
+    """The running tasks; ``jobs`` has the job by the reference of its outcome."""
 
     def __init__(self, root: Path, *, idle_timeout_s: float) -> None:
         self.jobs: dict[ray.ObjectRef[Any], Job] = {}
@@ -86,7 +86,7 @@ class _Flight:
         self._cluster_known_at = -REFRESH_S
 
     def can_start(self, resources: Resources) -> bool:
-        """Whether a job that asks for ``resources`` may be given to Ray now."""
+        """Whether a job that requests ``resources`` may be submitted now."""
         if len(self.jobs) < MIN_IN_FLIGHT:
             return True
         now = time.monotonic()
@@ -100,7 +100,7 @@ class _Flight:
         )
 
     def start(self, job: Job) -> None:
-        """Gives a job to Ray."""
+        """Submit a job to Ray."""
         asked = job.resources
         task = self._task.options(
             name=f"job {job.name}",
@@ -113,12 +113,13 @@ class _Flight:
         self._asked.update(_as_ray_names(asked))
 
     def next_outcome(self) -> Outcome:
-        """Waits until a job ends; raises DataError after ``idle_timeout_s``."""
+        """Wait until a job ends and return its outcome; raises DataError after ``idle_timeout_s``."""
         ended, _ = ray.wait(list(self.jobs), num_returns=1, timeout=self._idle_timeout_s)
         if not ended:
             raise DataError(
-                f"none of {len(self.jobs)} jobs has ended within {self._idle_timeout_s:.0f} s. Look with "
-                "`ray status` whether the cluster has what they ask for, and at the storage."
+                f"jobs: got no end of {len(self.jobs)} jobs within {self._idle_timeout_s:.0f} s; expected "
+                "one. Check with `ray status` whether the cluster has the resources they request, and check "
+                "the storage."
             )
         job = self.jobs.pop(ended[0])
         self._asked.subtract(_as_ray_names(job.resources))
@@ -129,7 +130,7 @@ class _Flight:
         return outcome
 
     def cancel(self) -> None:
-        """Ends what is in flight, and waits for its processes to be gone."""
+        """Cancel the running tasks, and wait until their processes have ended."""
         for reference in self.jobs:
             ray.cancel(reference, force=True)
         if self.jobs:
@@ -137,19 +138,19 @@ class _Flight:
 
 
 def _run_task(job: Job, root: Path) -> Outcome:
-    """The task."""
+    """Run a job in the process of its Ray task."""
     attempt = _lost_attempts()
     if attempt > RETRIES:
-        return _killed(job, attempt, "out of memory, or its node was taken away")
+        return _killed(job, attempt, "out of memory, or its node was preempted")
     return run_job(job, root=root)
 
 
 def _lost_attempts() -> int:
-    """How many processes the running task has lost.
+    """Return the number of processes that the running task has lost.
 
     As soon as a task has a retry, Ray 2.60 repeats it without end when its memory monitor kills it
-    (``task_oom_retries`` is -1), and when its node is preempted. Private, and listed in
-    `ray_jobs.rayinternals`, which is not imported here since it imports Ray Train.
+    (``task_oom_retries`` is -1), and when its node is preempted. This uses a private attribute of Ray, which
+    `ray_jobs.rayinternals` lists; it is not imported here because it imports Ray Train.
     """
     context: Any = ray.get_runtime_context()
     attempt: int = context.worker.core_worker.get_current_task_attempt_number()

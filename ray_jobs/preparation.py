@@ -1,4 +1,4 @@
-"""Sources of materials in, an audited, published shard set out; each shard is a job on Ray."""
+"""Prepare an audited shard set from sources of materials, with a Ray job for each shard."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ from pbrlib.jobs.record import RECORDS, has_records, remove_records
 
 @dataclass(frozen=True)
 class PrepareResult:
-    """What ``prepare`` did.
+    """Result of ``prepare``.
 
-    ``manifest`` is the version now in force, None if nothing was published; ``refusal`` then says why.
-    ``skipped`` are the ids that the set held before.
+    ``manifest`` is the current version of the set, None if nothing was published; ``refusal`` is then the
+    reason. ``skipped`` are the ids that the set already had.
     """
 
     manifest: Manifest | None
@@ -61,26 +61,26 @@ def prepare(
     num_cpus: int | None = None,
     watch: Callable[[int, int], None] = lambda done, total: None,
 ) -> PrepareResult:
-    """Reads sources, audits every material, and publishes those without an error as a shard set.
+    """Read sources, audit every material, and publish those without an error as a shard set.
 
-    Splits are ``pbrlib.data.shards.split.assign_splits``'s; what is a part of families of both is left
-    out, and near-duplicates across them are warned of. Nothing is published, and no file stays, if the run
-    fails, if ``strict`` and there is a warning or an error, if no material is fit, or if none is left to
-    validate. Of a run that was killed before it could remove its shards, the same run takes over those that
-    are finished.
+    `pbrlib.data.shards.split.assign_splits` assigns the splits. A blend of families of both splits is left
+    out, and near-duplicates across the splits cause a warning. Nothing is published, and no file remains, if
+    the run fails, if ``strict`` is set and there is a warning or an error, if no material can be used, or if
+    none is left for validation. If a run was killed before it could remove its shards, the same call keeps
+    those that are finished.
 
     Args:
-        sources: Where materials come from; their ids must differ.
-        out: Folder or S3 address of the set; on a cluster, one that every node sees.
-        val_share: Share of families for validation, by hash, and at least one of each class of several.
+        sources: Sources of materials; all ids must differ.
+        out: Folder or S3 address of the set; on a cluster, every node must see it.
+        val_share: Share of families for validation, by hash, and at least one of each class with several.
         hold_out: Patterns of ids or families that go to validation.
-        append: Add to the set in ``out``; ids that it has are skipped.
+        append: Add to the set in ``out``; ids that it already has are skipped.
         strict: Publish nothing if there is a warning.
         num_cpus: Logical CPUs of a local Ray.
-        watch: Called with the numbers of finished and of all materials.
+        watch: Called with the number of finished materials and the total.
 
     Raises:
-        DataError: A source cannot be listed, a pattern fits nothing, ``out`` holds a set or another thing, or
+        DataError: A source cannot be listed, a pattern matches nothing, ``out`` has a set or other files, or
             a shard cannot be written.
         DefectError: A source has a bug.
     """
@@ -95,11 +95,11 @@ def prepare(
     entries = [one.entry for one in listed]
     splits = assign_splits(entries, val_share=val_share, hold_out=hold_out, earlier=earlier)
     listed, straddling = exclude_split_blends(listed, splits=splits)
-    aside = (*left_out, *repeated, *straddling)
+    excluded = (*left_out, *repeated, *straddling)
     known = {row.id for row in earlier}
     skipped = tuple(one.entry.id for one in listed if one.entry.id in known)
     fresh = [one for one in listed if one.entry.id not in known]
-    unread = AuditReport(num_materials=0, findings=aside)
+    unread = AuditReport(num_materials=0, findings=excluded)
     if not fresh and skipped:
         return PrepareResult(previous, unread, skipped)
     of_all = [splits[one.entry.family] for one in fresh] + [row.split for row in earlier]
@@ -114,7 +114,7 @@ def prepare(
             stored = update_splits(stored, fresh, earlier=earlier, splits=splits, held=held)
         rows = [row for one in stored for row in one.rows]
         audited = [finding for one in written for finding in one.findings]
-        findings = (*audited, *near_duplicates(earlier, rows), *aside)
+        findings = (*audited, *near_duplicates(earlier, rows), *excluded)
         report = AuditReport(num_materials=len(fresh), findings=findings)
         if problem := _problem(report, rows, earlier=earlier, strict=strict):
             return PrepareResult(None, report, skipped, problem)
@@ -127,7 +127,7 @@ def prepare(
 def _problem(
     report: AuditReport, rows: Sequence[IndexRow], *, earlier: Sequence[IndexRow], strict: bool
 ) -> str | None:
-    """Why the set that was written is not published; None if it is."""
+    """Return why the written set must not be published; None if it can be."""
     if not rows:
         return "no material is fit"
     if strict and (report.count("error") or report.count("warning")):
@@ -136,7 +136,7 @@ def _problem(
 
 
 class _Shards:
-    """The shards of one version: a job for each, in which no material can kill more than itself."""
+    """The shards of one version, with a job for each; a material that kills its process costs only itself."""
 
     def __init__(
         self, listed: Sequence[SourceEntry], out: Path, *, version: int, splits: dict[str, Split]
@@ -145,19 +145,18 @@ class _Shards:
         groups = group_entries(listed)
         names = [shard_name(version=version, ordinal=n) for n in range(len(groups) + len(listed))]
         self._groups = [self._group(file, group) for file, group in zip(names, groups, strict=False)]
-        # Where reading one material kills its process, each of its shard gets a shard of its own.
+        # If a material kills the process that reads it, every material of its shard gets its own shard.
         own = zip(names[len(groups) :], listed, strict=True)
         self._alone = {one.entry.id: self._group(file, [one]) for file, one in own}
         self._published: frozenset[str] = frozenset()
 
     @contextmanager
     def provisional(self) -> Iterator[None]:
-        """At the end removes records, what killed tasks left half written, and shards that are not published.
+        """Remove records, unfinished files of killed tasks, and unpublished shards at the end of the block.
 
-        On S3 shards that are not published stay, with their records; without a manifest they belong to no
-        set.
+        On S3, unpublished shards and their records remain; without a manifest they belong to no set.
         """
-        # Half-written shards beside records are of a killed run; others may be of a command that runs now.
+        # Unfinished shards beside records are from a killed run; others may be from a command that runs now.
         folder, killed = self._out / SHARD_FOLDER, has_records(self._out)
         with storage.provisional(folder, takes_over=killed) as files:
             files |= {self._out / group.file for group in (*self._groups, *self._alone.values())}
@@ -165,15 +164,15 @@ class _Shards:
             yield
             files -= {self._out / file for file in self._published}
         if self._published:
-            with suppress(DataError):  # the set is published, and records are no part of it
+            with suppress(DataError):  # the set is published; records are not a part of it
                 remove_records(self._out)
 
     def keep(self, files: Iterable[str]) -> None:
-        """Keeps these shards: they are published."""
+        """Keep these shards, because they are published."""
         self._published = frozenset(files)
 
     def write(self, *, num_cpus: int | None, watch: Callable[[int, int], None]) -> list[WrittenShard]:
-        """Writes all shards; what was written in the order of the materials.
+        """Write all shards and return them in the order of the materials.
 
         Raises:
             DataError: A shard cannot be written.
@@ -202,7 +201,7 @@ class _Shards:
     def _run(
         self, groups: Sequence[Group], ended: Callable[[Group], None]
     ) -> tuple[dict[str, WrittenShard], list[tuple[Group, Failure]]]:
-        """What was written by file, and the groups that killed their process; errors as of `write`."""
+        """Return the written shards by file, and the groups that killed their process; raises as `write`."""
         from ray_jobs.jobtasks import run_on_ray
 
         by_file = {group.file: group for group in groups}
@@ -230,7 +229,7 @@ class _Shards:
 
 
 def shard_job(group: Group, *, out: Path) -> Job:
-    """The job that writes a shard; its result is `to_job_result` what was written."""
+    """Return the job that writes a shard; its result is a `WrittenShard` as JSON."""
     members = [[asdict(one.entry), one.source.stamp(one.entry)] for one in group.members]
     key = fingerprint("prepare", group.file, members, dict(group.splits))
     return Job(group.file, key, partial(_write_shard, group, out=out))
@@ -242,7 +241,7 @@ def _write_shard(group: Group, *, out: Path) -> JobOutput:
 
 
 def _left_out(group: Group, failure: Failure) -> WrittenShard:
-    """What came of a material whose reading kills its process."""
+    """Return the result for a material that kills the process that reads it: an error and no shard."""
     message = f"reading it killed its process: {failure.reason}. Save its files again, or reduce them."
     return WrittenShard(None, (), (Finding(group.members[0].entry.id, "", "killed", "error", message),))
 

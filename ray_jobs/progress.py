@@ -1,7 +1,7 @@
-"""How far a ladder has come, for a person and for a program: drawn from what rank 0 of each phase writes.
+"""Show the progress of a command, read from the files that rank 0 of each phase writes.
 
-On a terminal a table that renews itself; elsewhere lines, and the table at the end. ``RUNS/ladder.json``
-holds the same as data.
+A terminal gets a live table; other outputs get lines, and the table at the end. ``RUNS/ladder.json`` holds
+the same as data.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ from ray_jobs.invocation import is_quiet
 
 POLL_S = 0.5
 PLAIN_EVERY_S = 15.0
-"""Where the output is no terminal, a line this often for each phase."""
+"""Interval between two lines of a phase where the output is not a terminal."""
 STAGE_AFTER_S = 2.0
-"""Where the output is no terminal, a stage of a start has a line once it has lasted so long."""
+"""Duration after which a stage of a start gets a line where the output is not a terminal."""
 WRITE_EVERY_S = 5.0
-"""``ladder.json`` is written this often, also when nothing has changed: an old stamp means a dead command."""
+"""Interval of ``ladder.json``, also without a change: an old time stamp in it means that the command died."""
 WIDTH = 150
-"""Of the table where no terminal says how wide it is: every column has room."""
+"""Columns of the output without a terminal; every column of the table fits."""
 
 
 @dataclass
 class _Followed:
-    """A phase that trains: what it writes, and when it and its stage began, by the monotonic clock."""
+    """A phase in training: its files, its newest line, and its start times by the monotonic clock."""
 
     directory: Path
     began: float = field(default_factory=time.monotonic)
-    said: float = field(default_factory=time.monotonic)
+    printed: float = field(default_factory=time.monotonic)
     line: str = ""
     stage: str | None = None
     stage_began: float = 0.0
@@ -64,7 +64,7 @@ class _Followed:
 
 
 class Progress:
-    """Keeps the overview of a command while the block runs; may be told of phases by several threads."""
+    """Show the overview of a command while the block runs; several threads may report phases."""
 
     def __init__(self, overview: LadderProgress, *, runs: Path, console: Console | None = None) -> None:
         self.overview, self.runs = overview, runs
@@ -86,9 +86,9 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with self._lock:
-            # Threads that an interrupt has left behind have no more to say.
+            # Threads that outlive an interrupt change nothing from here on.
             self._over.set()
-            self.overview = self.overview.end(None if error is None else _sentence(error))
+            self.overview = self.overview.end(None if error is None else _describe_error(error))
             self._write()
         self._thread.join(timeout=5)
         self._live.stop()
@@ -96,13 +96,13 @@ class Progress:
             self.console.width = max(self.console.width, WIDTH)
         self.console.quiet = False  # the table at the end is the result
         self.console.print(_table(self.overview.phases, self.console))
-        self.console.print(self._whole())
+        self.console.print(self._summary())
 
     def resume_advice(self) -> str:
-        """How to go on after an interrupt: with the same command, and from which step."""
+        """Return how to resume after an interrupt, and the step from which each phase resumes."""
         with self._lock:
             reached = [
-                f"{entry.name} goes on at step {_resume_step(followed.directory)} of {entry.total_steps}"
+                f"{entry.name} resumes at step {_resume_step(followed.directory)} of {entry.total_steps}"
                 for entry in self.overview.phases
                 if (followed := self._followed.get(entry.name))
             ]
@@ -110,31 +110,33 @@ class Progress:
         return f"resume with the same command ({', '.join(reached) or done})"
 
     def started(self, job: PhaseJob) -> None:
-        """A phase is about to train."""
+        """Show that a phase starts to train."""
         with self._lock:
             entry = self.overview.phase(job.curriculum.name, job.phase)
             self._followed[entry.name] = _Followed(job.directory)
             self._enter(entry.started(job.fingerprint), f"{entry.name}: training into {job.directory}")
 
     def note(self, job: PhaseJob, text: str) -> None:
-        """Says something about a phase that is not training."""
+        """Print a line about a phase that does not train."""
         with self._lock:
-            self._say(f"{job.curriculum.name}/{job.phase}: {text}")
+            self._print(f"{job.curriculum.name}/{job.phase}: {text}")
 
     def finished(self, job: PhaseJob, done: FinishedPhase, *, before: bool) -> None:
-        """A phase has come to its end, and passed its gate."""
+        """Show that a phase is finished and has passed its gate; ``before``: by an earlier command."""
         entry = self.overview.phase(job.curriculum.name, job.phase).finished(done, before=before)
         metric = entry.selection.metric
         figures = f"{metric} {done.metrics[metric]:.4f} at step {done.step} ({done.seconds:.0f} s)"
-        self._enter(entry, f"{entry.name}: {entry.state}, {figures}{_ending(done)}")
+        self._enter(entry, f"{entry.name}: {entry.state}, {figures}{_describe_end(done)}")
 
     def stopped(self, curriculum: str, phase: str, error: Exception, *, done: FinishedPhase | None) -> None:
-        """A phase ends here: with an error, or, if it is ``done``, at its gate."""
+        """Show that a phase stopped with an error, or, with ``done``, that its gate was not passed."""
         with self._lock:
             entry = self.overview.phase(curriculum, phase)
             if done is not None:
                 entry = entry.finished(done, before=False)
-            self._enter(entry.stopped(_sentence(error)), f"{entry.name}: stopped. {_sentence(error)}")
+            self._enter(
+                entry.stopped(_describe_error(error)), f"{entry.name}: stopped. {_describe_error(error)}"
+            )
 
     def _enter(self, entry: PhaseProgress, line: str) -> None:
         with self._lock:
@@ -143,10 +145,10 @@ class Progress:
             if entry.state != "training":
                 self._followed.pop(entry.name, None)
             self.overview = self.overview.with_phase(entry)
-            self._say(line)
+            self._print(line)
             self._write()
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _poll(self) -> None:
@@ -163,7 +165,7 @@ class Progress:
 
     def _follow(self, name: str, followed: _Followed) -> None:
         for line in followed.incidents.lines():
-            self._say(f"{name}: {format_incident(line)}")
+            self._print(f"{name}: {format_incident(line)}")
         now, entry = time.monotonic(), self.overview.phase(*name.split("/"))
         for line in followed.sheet.lines():
             if line["kind"] in ("starting", "begun"):
@@ -171,18 +173,18 @@ class Progress:
         lines = followed.journal.lines()
         self.overview = self.overview.with_phase(entry.with_journal(lines, seconds=now - followed.began))
         if followed.stage and not self._live.is_started and now - followed.stage_began >= STAGE_AFTER_S:
-            self._say(f"{name}: {followed.stage}")
+            self._print(f"{name}: {followed.stage}")
             followed.stage = None
         steps = [line for line in lines if line["kind"] == "step"]
         if not steps:
             return
         followed.line = progress_line(name, steps[-1])
-        if not self._live.is_started and now - followed.said >= PLAIN_EVERY_S:
-            followed.said = now
-            self._say(followed.line)
+        if not self._live.is_started and now - followed.printed >= PLAIN_EVERY_S:
+            followed.printed = now
+            self._print(followed.line)
 
     def _reach(self, entry: PhaseProgress, followed: _Followed, *, stage: Stage | None) -> PhaseProgress:
-        """A stage of an attempt's start; None: its first batch. What an attempt before it said is over."""
+        """Show a stage of a start; None: the first batch. The line of an earlier attempt is cleared."""
         followed.stage = None if stage is None else DOES[stage]
         followed.stage_began, followed.line = time.monotonic(), ""
         return entry.at_stage(followed.stage)
@@ -190,22 +192,22 @@ class Progress:
     def _write(self) -> None:
         self._written = time.monotonic()
         text = json.dumps(self.overview.as_data(datetime.now(UTC)), indent=1, allow_nan=False)
-        # A full disk, or an S3 that is away, ends the phase that meets it, with a message of its own; an old
-        # stamp tells of this.
+        # A full disk or an S3 outage ends the phase that runs into it, with its own message. The old time
+        # stamp shows that this file is out of date.
         with suppress(DataError):
             storage.write_atomic(self.runs / LADDER, text)
 
     def _shown(self) -> RenderableType:
         shown = (followed.line for followed in self._followed.values() if followed.line)
         lines = [Text(line, no_wrap=True, overflow="ellipsis") for line in shown]
-        # A table that is higher than the window would hide what moves: of many phases, those that train.
+        # A table that does not fit the window would hide the phases in training, so only those are shown.
         room = self.console.height - len(lines) - 5
         phases = self.overview.phases
         if len(phases) > room:
             phases = tuple(entry for entry in phases if entry.state in ("training", "stopped"))
-        return Group(_table(phases, self.console), *lines, self._whole())
+        return Group(_table(phases, self.console), *lines, self._summary())
 
-    def _whole(self) -> Text:
+    def _summary(self) -> Text:
         return Text(self.overview.sentence(datetime.now(UTC)), style="bold")
 
 
@@ -217,7 +219,7 @@ def _resume_step(directory: Path) -> int:
 
 
 def _table(phases: Sequence[PhaseProgress], console: Console) -> Table:
-    """As many of the columns, from the left, as the console has room for."""
+    """Return the table with as many columns, from the left, as fit the console."""
     for count in range(len(COLUMNS), 0, -1):
         table = Table(box=None, pad_edge=False, header_style="bold")
         for name in COLUMNS[:count]:
@@ -229,15 +231,15 @@ def _table(phases: Sequence[PhaseProgress], console: Console) -> Table:
     return table
 
 
-def _sentence(error: BaseException) -> str:
-    """What an error says, with its kind where it is none that speaks to users."""
+def _describe_error(error: BaseException) -> str:
+    """Return the message of an error, after its type unless it is a PbrError."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     return str(error) if isinstance(error, PbrError) else f"{type(error).__name__}: {error}"
 
 
-def _ending(done: FinishedPhase) -> str:
-    """What else there is to say of a finished phase: why it ended early, what its gate said."""
+def _describe_end(done: FinishedPhase) -> str:
+    """Return why a finished phase ended early and the verdict of its gate, or an empty text."""
     early = f"; ended early at a {done.stopped}" if done.stopped else ""
     if done.gate is None:
         return early

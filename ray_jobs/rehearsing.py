@@ -36,11 +36,11 @@ def rehearse_request(work: TrainingRequest, *, scratch: Path) -> Rehearsal:
     shards = open_data(work.data, on_bad_sample=work.runtime.on_bad_sample)
     # A rehearsal has to show failures, so nothing is retried; it is no run, so no tracker records it.
     runtime = work.runtime.model_copy(update={"max_failures": 0, "trackers": ()})
-    talk = check_communication(
+    communication = check_communication(
         check_collectives(runtime, scratch=scratch, gradient_bytes=_gradient_bytes(work))
     )
     nodes, seen = storage_and_data(scratch, runs=work.runs, data=work.data, fingerprint=shards.fingerprint)
-    checks = [talk, *seen]
+    checks = [communication, *seen]
     for check in checks:
         click.echo(f"{check.check}: {check.verdict}, {check.found}")
     record_donors(work.ladder, phases=work.phases, runs=work.runs, scratch=scratch)
@@ -51,17 +51,17 @@ def rehearse_request(work: TrainingRequest, *, scratch: Path) -> Rehearsal:
         scratch=scratch,
         runtime=runtime,
         launch=_launch,
-        say=_say,
+        say=_print_phase,
     )
     room = phases_in_cluster(runtime)
-    whole = _whole(work, phases, room=room)
+    total = _total_estimate(work, phases, room=room)
     return Rehearsal(
         checks=(
             *checks,
-            *_checks_after_phases(work, phases, nodes, most_bytes=whole.most_bytes, shards=shards),
+            *_checks_after_phases(work, phases, nodes, most_bytes=total.most_bytes, shards=shards),
         ),
         phases=tuple(phases),
-        whole=whole,
+        whole=total,
         workers=runtime.workers,
         room=room,
         seconds=time.monotonic() - began,
@@ -81,12 +81,13 @@ def _launch(job: PhaseJob, *, work: RankWork) -> Path:
         return launch_on_ray(job, work=work)
     except TrainingFailedError as error:
         raise ConfigError(
-            f"phases.{job.phase}: a worker failed ({first_failure(error)}). One that dies without a word "
-            "mostly had too little memory: set a smaller batch_per_device, or fewer workers a node."
+            f"phases.{job.phase}: a worker failed ({first_failure(error)}). A worker "
+            "that ends without a message had mostly too little memory. Set a smaller "
+            "batch_per_device, or fewer workers per node."
         ) from error
 
 
-def _say(one: PhaseRehearsal) -> None:
+def _print_phase(one: PhaseRehearsal) -> None:
     """Print one line when a phase has ended, because the whole rehearsal takes minutes."""
     from pbrlib.curriculum.describe.phrases import size
 
@@ -95,8 +96,8 @@ def _say(one: PhaseRehearsal) -> None:
         return
     step, again = one.figures.step, "restored" if one.figures.restored else "NOT restored"
     click.echo(
-        f"{one.length.name}: {step.median:.3g} s a step ({step.least:.3g} to {step.most:.3g}), "
-        f"{size(one.figures.peak_bytes)} at its peak, {again} at step {one.figures.restored_at}"
+        f"{one.length.name}: {step.median:.3g} s per step ({step.least:.3g} to {step.most:.3g}), "
+        f"{size(one.figures.peak_bytes)} peak memory, {again} at step {one.figures.restored_at}"
     )
 
 
@@ -108,7 +109,8 @@ def _gradient_bytes(work: TrainingRequest) -> int:
     return max(sum(4 * parameter.numel() for parameter in network.parameters()) for network in networks)
 
 
-def _whole(work: TrainingRequest, phases: Sequence[PhaseRehearsal], *, room: int) -> TotalEstimate:
+def _total_estimate(work: TrainingRequest, phases: Sequence[PhaseRehearsal], *, room: int) -> TotalEstimate:
+    """Return the estimate of time and storage of the whole training."""
     from pbrlib.rehearsal.estimate import total_estimate
 
     by_curriculum: dict[str, dict[str, PhaseEstimate | None]] = {name: {} for name in work.phases}

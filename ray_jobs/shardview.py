@@ -1,4 +1,4 @@
-"""A shard set as tables for the terminal, and as a picture."""
+"""Show a shard set as tables on the terminal and as a contact sheet."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from pbrlib.data.shards.reader import ShardSet
 
 CROPS = (256, 512, 768, 1024)
-"""The crops for which minority tiles are counted, where textures are that large."""
+"""Crops for which minority tiles are counted, if a texture is large enough."""
 
 SMALL_CROP = 128
-"""Counted too where a texture is smaller than the first of those."""
+"""Crop that is counted too if a texture is smaller than the first of ``CROPS``."""
 
 
 def counts_table(rows: Sequence[IndexRow]) -> Table:
-    """Materials by source, split and class, and the share of each class in the pixels of each split."""
+    """Return the materials by source, split and class, and the pixel share of each class in each split."""
     from rich.table import Table
 
     from pbrlib.maps import CLASSES
@@ -49,7 +49,7 @@ def counts_table(rows: Sequence[IndexRow]) -> Table:
 
 
 def balance_table(rows: Sequence[IndexRow]) -> Table:
-    """By training source: shares and weights of the classes, what a sampler does, minority tiles by crop."""
+    """Return shares and weights of the classes, sampler weights and minority tiles by training source."""
     from rich.table import Table
 
     from pbrlib.data.draws.balance import balance_statistics
@@ -78,7 +78,7 @@ def balance_table(rows: Sequence[IndexRow]) -> Table:
 
 
 def maps_table(rows: Sequence[IndexRow]) -> Table:
-    """How many materials of each split have each map, and the mean of the map over them."""
+    """Return the number of materials of each split that have each map, and the mean of the map."""
     from rich.table import Table
 
     from pbrlib.maps import MAPS
@@ -98,7 +98,7 @@ def maps_table(rows: Sequence[IndexRow]) -> Table:
 
 
 def write_contact_sheet(opened: ShardSet, path: Path, *, most: int) -> None:
-    """A PNG of at most ``most`` materials, classes in turn, a column for each map of the set.
+    """Write a PNG with at most ``most`` materials, the classes in turn, and a column for each map.
 
     Raises:
         DataError: A shard is damaged, or the picture cannot be written.
@@ -116,7 +116,7 @@ def write_contact_sheet(opened: ShardSet, path: Path, *, most: int) -> None:
 
 
 def _chosen(rows: Sequence[IndexRow], most: int) -> list[IndexRow]:
-    """Materials of every class in turn, evenly through each, so that a few show the whole set."""
+    """Return materials of every class in turn, evenly spaced within each class."""
     by_class: dict[str, list[IndexRow]] = {}
     for row in rows:
         by_class.setdefault(row.label or UNLABELLED, []).append(row)

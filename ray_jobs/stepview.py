@@ -1,4 +1,4 @@
-"""A replayed step as lines and a table for the terminal."""
+"""Show a replayed step as lines and a table on the terminal."""
 
 from __future__ import annotations
 
@@ -13,57 +13,57 @@ if TYPE_CHECKING:
 
 
 def start_lines(asked: ReplayableStep) -> Iterator[str]:
-    """What is replayed from where."""
+    """Yield the step that is replayed, and the checkpoint or state that the replay starts from."""
     ranks = f"{asked.world_size} rank{'s' if asked.world_size > 1 else ''} in one process"
     yield f"phase {asked.phase}, step {asked.step}, {ranks}"
     if asked.recorded is not None and asked.began_at == asked.step:
-        yield f"from the state that was kept before it: {asked.start}"
+        yield f"from the state that training saved before it: {asked.start}"
         return
     between = asked.step - asked.began_at
-    place = "the beginning of the phase" if asked.start is None else str(asked.start)
-    yield f"from {place}: takes {between} step{'s' if between != 1 else ''} before it"
+    place = "the start of the phase" if asked.start is None else str(asked.start)
+    yield f"from {place}: replays {between} step{'s' if between != 1 else ''} before it"
 
 
 def turn_lines(seen: TurnReport) -> Iterator[str]:
-    """Terms, gradients and layers of a turn, and whether they are what training had."""
+    """Yield terms, gradients and layers of a turn, and the comparison with the values of training."""
     if seen.player is not None:
         yield f"the turn of {seen.player}"
     for name, value in seen.figures.items():
-        label = {"total": "loss", "norm": "norm of the gradient"}.get(name, f"term {name}")
+        label = {"total": "loss", "norm": "gradient norm"}.get(name, f"term {name}")
         yield f"{label:28} {value:.9g}{'' if math.isfinite(value) else '   not finite'}"
     yield from comparison_lines(seen)
     if seen.layers:
-        more = f", and {len(seen.layers) - 1} behind it" if len(seen.layers) > 1 else ""
-        yield f"the first layer whose answer is not finite: {seen.layers[0]}{more}"
+        more = f", and {len(seen.layers) - 1} after it" if len(seen.layers) > 1 else ""
+        yield f"the first layer whose output is not finite: {seen.layers[0]}{more}"
     for group in seen.groups:
         broken = ", ".join(group.broken_gradients[:3])
         count = len(group.broken_gradients)
         odd = f"   {count} tensors not finite, such as {broken}" if count else ""
-        yield f"group {group.name}: norm of its gradient {group.norm:.6g}, rate {group.rate:.4g}{odd}"
+        yield f"group {group.name}: gradient norm {group.norm:.6g}, learning rate {group.rate:.4g}{odd}"
         if group.broken_weights:
             shown = ", ".join(group.broken_weights[:3])
             yield f"group {group.name}: weights not finite before the step: {shown}"
 
 
 def comparison_lines(seen: TurnReport) -> Iterator[str]:
-    """How the replay compares with the step as it was taken."""
+    """Yield the differences between the replay and the step of the training."""
     if seen.recorded is None:
         return
     differences = seen.differences()
     if not differences:
-        yield "reproduced: every figure is the one of training, bit for bit"
+        yield "reproduced: every value equals that of training, bit for bit"
     for name, (before, now) in differences.items():
         yield f"differs: {name} was {before:.9g} in training, {now:.9g} here ({now - before:+.3g})"
 
 
 def samples_table(seen: TurnReport) -> Table:
-    """A line for each sample: its terms as if it were alone."""
+    """Return a table with a line for each sample: its loss terms, computed alone, and its ranges."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
     names = list(seen.samples[0].terms) if seen.samples else []
-    for name in ("rank", "sample", *names, "input", "answer"):
+    for name in ("rank", "sample", *names, "input", "output"):
         table.add_column(name)
     for one in seen.samples:
         values = (f"{value:.6g}" for value in one.terms.values())
@@ -73,7 +73,7 @@ def samples_table(seen: TurnReport) -> Table:
 
 
 def range_lines(seen: TurnReport) -> Iterator[str]:
-    """The range of every map over the samples, and each sample in which one is not finite."""
+    """Yield the range of every map over the samples, and the samples in which it is not finite."""
     for name in seen.samples[0].ranges if seen.samples else ():
         ranges = [one.ranges[name] for one in seen.samples]
         least, most = min(one.least for one in ranges), max(one.most for one in ranges)

@@ -1,4 +1,4 @@
-"""A ``pbr`` command as a job of a cluster: checked here as the job will parse it, then submitted."""
+"""Check a ``pbr`` command as the job will parse it, and submit it to a Ray cluster."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 DASHBOARD = "http://127.0.0.1:8265"
-"""Where ``ray dashboard`` and ``kubectl port-forward`` put the dashboard of a cluster."""
+"""Address at which ``ray dashboard`` and ``kubectl port-forward`` serve the dashboard of a cluster."""
 
 STOP_WAIT_S = 300
-"""How long a stopped job may take to reach its next checkpoint before Ray kills it."""
+"""Time in which a stopped job must reach its next checkpoint before Ray kills it."""
 
 _ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 _NO_AGENT = "No available agent"
 _YOUNG_S, _YOUNG_PAUSE_S = 60.0, 2.0
-"""How long a cluster may be without an agent that takes jobs, as one that has just started is."""
+"""Time without an agent for jobs that a cluster may need after its start, and the pause between tries."""
 _PYTHON = ("*.py", "*.pyc", "*.so", "*.pth")
-"""What a job could import: every process of it looks into the upload before the standard library."""
+"""Files that a job could import: its processes search the upload before the standard library."""
 _OUR_CODE = ("!/pbrlib/**/*.py", "!/ray_jobs/**/*.py")
 _UPLOADED = ("files", "file", "runtime_file")
 _PLACES = ("runs", "out", "location")
 _ADDRESS = re.compile(r"[a-z0-9]+:/")
 _ID = re.compile(r"[^A-Za-z0-9_.-]+")
-"""What does not belong in a job's id, which stands in addresses, file names and commands."""
+"""Characters that a job id must not contain, because it is used in addresses, file names and commands."""
 
 
 def check_command(arguments: Sequence[str], *, working_dir: Path) -> click.Context:
-    """Parses the command as the job will, and checks that its paths mean something there.
+    """Parse the command as the job will, and check that its paths exist there.
 
     Raises:
-        ConfigError: A path of this machine that no node has, or a file that is not in ``working_dir``.
+        ConfigError: A path is relative to this machine, or a file is not in ``working_dir``.
     """
     from ray_jobs.cli import SUBCOMMANDS, main
 
@@ -79,21 +79,21 @@ def check_command(arguments: Sequence[str], *, working_dir: Path) -> click.Conte
 def _require_everywhere(parameter: click.Parameter, place: str) -> None:
     if not _ADDRESS.match(place) and not Path(place).is_absolute():
         raise ConfigError(
-            f"{parameter.opts[0]}: {place} is a path inside the job's upload, which is thrown away. "
-            "Give an absolute path that every node has, or an s3:// address."
+            f"{parameter.opts[0]}: got {place}, a path in the job's upload, which is deleted; expected a "
+            "path that every node has. Use an absolute path or an s3:// address."
         )
 
 
 def _require_upload(file: Path, working_dir: Path) -> None:
     if file.is_absolute() or not (working_dir / file).is_file():
         raise ConfigError(
-            f"{file}: the job sees the files below {working_dir.resolve()} and nothing else of this machine. "
-            "Give a file there, by its path from there, or another --working-dir."
+            f"{file}: got a file outside of the upload; expected a path relative to {working_dir.resolve()}. "
+            "Move the file there, or set --working-dir."
         )
 
 
 def job_metadata(subcommand: click.Context, *, working_dir: Path) -> dict[str, str]:
-    """What a person finds beside the job: its places, and ``job_name``: ``segformer/S1``, ``ladder``."""
+    """Return what the dashboard shows of a job: its paths, and ``job_name`` such as ``segformer/S1``."""
     values = subcommand.params
     files: Sequence[Path] = values.get("files") or ((values["file"],) if "file" in values else ())
     command = str((subcommand.parent or subcommand).command.name)
@@ -110,7 +110,7 @@ def job_metadata(subcommand: click.Context, *, working_dir: Path) -> dict[str, s
 
 
 def _name(file: Path) -> str:
-    """The name of a curriculum; a ladder and a search have none but their file's."""
+    """Return the name of a curriculum; for a ladder or a search, that of its file."""
     from pbrlib.curriculum.config.yamlfile import read_yaml
 
     content = read_yaml(file)
@@ -119,14 +119,14 @@ def _name(file: Path) -> str:
 
 
 def connect(address: str | None) -> JobSubmissionClient:
-    """The jobs of a cluster; raises ConfigError where no dashboard answers, or refuses the token."""
+    """Return a client for jobs; raises ConfigError if no dashboard answers or the token is rejected."""
     address = address or next(filter(None, map(os.environ.get, _ADDRESSES)), DASHBOARD)
     if "://" not in address:
         raise ConfigError(
-            f"{address}: not the address of a dashboard, which takes the jobs. Write http://HOST:8265; "
-            "`ray dashboard` and `kubectl port-forward` bring one to this machine."
+            f"{address}: expected the address of a dashboard, such as http://HOST:8265. `ray dashboard` and "
+            "`kubectl port-forward` forward one to this machine."
         )
-    for name in _ADDRESSES:  # Ray would take these before the one that is given.
+    for name in _ADDRESSES:  # Ray would prefer these to the given one.
         os.environ.pop(name, None)
     # Ray's clients send a token only in this mode.
     named = any(name in os.environ for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
@@ -143,13 +143,13 @@ def connect(address: str | None) -> JobSubmissionClient:
         return JobClient(address)
     except AuthenticationError as error:
         raise ConfigError(
-            f"{address}: the cluster wants its token. Set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, or put it "
-            "into ~/.ray/auth_token."
+            f"{address}: the cluster rejected the request without its token. Set RAY_AUTH_TOKEN or "
+            "RAY_AUTH_TOKEN_PATH, or write the token to ~/.ray/auth_token."
         ) from error
     except (OSError, RuntimeError) as error:
         raise ConfigError(
-            f"{address}: no cluster takes jobs there ({first_line(error)}). Is it up (`ray up`), is its "
-            "dashboard here (`ray dashboard`)?"
+            f"{address}: no cluster accepts jobs there ({first_line(error)}). Start it with `ray up`, and "
+            "forward its dashboard with `ray dashboard`."
         ) from error
 
 
@@ -158,7 +158,7 @@ def submit(
 ) -> str:
     """Upload ``working_dir``, start ``pbr ARGUMENTS`` in it and return the job's id.
 
-    Of Python files it uploads only this program's own, where ``working_dir`` is the checkout it runs from.
+    Python files are uploaded only if they are this program's own and ``working_dir`` is its checkout.
     """
     stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     job = f"{_ID.sub('-', metadata['job_name'])}-{stamp}"
@@ -177,16 +177,16 @@ def submit(
         while not _try_submit(client, given, is_last=time.monotonic() > patient_until):
             time.sleep(_YOUNG_PAUSE_S)
     except OutageError as error:
-        raise OutageError(f"{error} If it took this one, that is {job}.") from error
+        raise OutageError(f"{error} If the job was accepted, its id is {job}.") from error
     except (OSError, RuntimeError, ValueError) as error:
         if _NO_AGENT in str(error):
             raise ConfigError(
-                f"{client.get_address()}: no agent of the cluster takes jobs. Does another Ray hold its port "
-                "on the head? Start this one with `ray start --dashboard-agent-listen-port=PORT`."
+                f"{client.get_address()}: the cluster has no agent that accepts jobs. If another Ray uses "
+                "its port on the head, start this one with `ray start --dashboard-agent-listen-port=PORT`."
             ) from error
         raise ConfigError(
-            f"{working_dir.resolve()}: the job was not taken ({first_line(error)}). If the upload is too "
-            "large, name what it does not need in .rayignore."
+            f"{working_dir.resolve()}: the job was rejected ({first_line(error)}). If the upload is too "
+            "large, list the files that it does not need in .rayignore."
         ) from error
     click.echo(f"pbr: job {job} ({metadata['job_name']})", err=True)
     return job
@@ -206,7 +206,7 @@ def excludes(working_dir: Path) -> list[str]:
 
 
 def _try_submit(client: JobSubmissionClient, given: Mapping[str, Any], *, is_last: bool) -> bool:
-    """Whether the cluster took the job; False while it is so young that it has nobody to take one."""
+    """Submit the job; return False while the cluster is still starting and has no agent for jobs."""
     try:
         client.submit_job(**given)
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""What one command trains: checked whole before anything starts, then carried out phase after phase."""
+"""The request of one training command: all of it is checked before anything starts."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class TrainingRequest:
-    """What one ``pbr train`` is to do, checked whole before anything starts.
+    """The curricula, phases, data and machines of one ``pbr train``, checked before anything starts.
 
-    ``writes_model``: whether it ends with the model folder, being all of a ladder file that trains at least a
-    segmentation and an albedo.
+    ``writes_model``: whether the model folder is written at the end. This is so for a complete ladder file
+    that trains at least a segmentation and an albedo.
     """
 
     def __init__(
@@ -41,8 +41,8 @@ class TrainingRequest:
         self.phases, self.writes_model = phases, writes_model
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keeps other commands out of these runs in the block; raises ConfigError if one writes them."""
+    def exclusive(self) -> Iterator[None]:
+        """Lock the runs while the block runs; raises ConfigError if another command writes one of them."""
         from pbrlib import storage
 
         with ExitStack() as locks:
@@ -53,15 +53,15 @@ class TrainingRequest:
     def train(
         self, launching: Launching, *, room: Callable[[], int] = lambda: 1, force: str | None = None
     ) -> None:
-        """Train the phases of the ladder; finished ones are named and skipped.
+        """Train the phases of the ladder; finished ones are shown and skipped.
 
         Args:
             launching: Returns the launcher of a curriculum's phases.
-            room: How many phases may train at once.
-            force: A reason to go on past gates that say no.
+            room: Number of phases that may train at once.
+            force: Reason to continue past gates that were not passed.
 
         Raises:
-            GateError: A phase does not pass its gate, and no reason is given.
+            GateError: A phase does not pass its gate, and ``force`` is not given.
         """
         from pbrlib.curriculum.describe.overview import overview_of
         from pbrlib.curriculum.waves import train_waves
@@ -83,7 +83,7 @@ class TrainingRequest:
             train_waves(self.ladder, carry, phases=self.phases, capacity=room)
 
     def release(self, *, local: bool) -> None:
-        """Leaves the networks of the finished ladder and their evaluation as ``RUNS/model``."""
+        """Write the networks of the finished ladder and their evaluation to ``RUNS/model``."""
         from ray_jobs.cluster.stopping import interrupt_advice
         from ray_jobs.release import release
 
@@ -104,10 +104,10 @@ class TrainingRequest:
         progress: Progress,
         force: str | None,
     ) -> None:
-        """Carries out one phase, and says what becomes of it."""
+        """Train one phase, or skip it if it is finished, and show the result."""
         from pbrlib.curriculum.run import carry_out, is_trained, resolve
 
-        def announced(job: PhaseJob) -> Path:
+        def show_and_launch(job: PhaseJob) -> Path:
             progress.started(job)
             return launch(job)
 
@@ -118,19 +118,19 @@ class TrainingRequest:
             before = is_trained(job)
             if not before and (done := finished(job)) is not None:
                 gone = f"its best checkpoint {job.run_directory.path / done.checkpoint} is gone"
-                if self._is_past(curriculum, phase, shards=shards):
-                    progress.note(job, f"{gone}, and no phase that is left begins from it")
-                    self._pass_over(job, done, progress=progress, force=force)
+                if self._is_unneeded(curriculum, phase, shards=shards):
+                    progress.note(job, f"{gone}, and no remaining phase starts from it")
+                    self._check_gate(job, done, progress=progress, force=force)
                     return
                 progress.note(job, f"{gone}; it is trained again")
-            progress.finished(job, carry_out(job, announced, force=force), before=before)
+            progress.finished(job, carry_out(job, show_and_launch, force=force), before=before)
         except Exception as error:
             done = None if job is None else finished(job)
             progress.stopped(curriculum.name, phase, error, done=done)
             raise
 
-    def _is_past(self, curriculum: Curriculum, phase: str, *, shards: DataSet) -> bool:
-        """Whether nothing that this command trains needs the weights of a finished phase, which are gone."""
+    def _is_unneeded(self, curriculum: Curriculum, phase: str, *, shards: DataSet) -> bool:
+        """Whether this command trains nothing that needs the missing weights of a finished phase."""
         from pbrlib.curriculum.phasestatus import phases_to_skip
 
         phases = self.phases[curriculum.name]
@@ -138,10 +138,10 @@ class TrainingRequest:
             curriculum, phases, shards=shards, runs=self.runs, runtime=self.runtime
         )
 
-    def _pass_over(
+    def _check_gate(
         self, job: PhaseJob, done: FinishedPhase, *, progress: Progress, force: str | None
     ) -> None:
-        """Sends a finished phase through its gate, which needs no weights."""
+        """Check the gate of a finished phase, which needs no weights."""
         from pbrlib.curriculum.gate import evaluate_gate
 
         evaluate_gate(job.curriculum, job.phase, run=job.run_directory, force=force)
@@ -149,7 +149,7 @@ class TrainingRequest:
 
 
 def finished(job: PhaseJob) -> FinishedPhase | None:
-    """The record of a job's phase, if it is at its end."""
+    """Return the record of a job's phase; None if it is not finished."""
     return job.run_directory.finished(job.phase, fingerprint=job.fingerprint)
 
 
@@ -162,7 +162,7 @@ def open_request(
     overrides: Sequence[str],
     phases: str | None,
 ) -> TrainingRequest:
-    """Reads and checks everything; raises with all mistakes before a worker starts."""
+    """Read and check everything; raises an error with all mistakes before a worker starts."""
     from pbrlib.curriculum.config.load import is_ladder, load_ladder, load_runtime
     from pbrlib.curriculum.config.yamlfile import read_yaml
     from pbrlib.curriculum.ladder import chosen_phases
@@ -180,7 +180,7 @@ def open_request(
     whole = rename_in_ladder(given, data.renamed, rows=shards.rows)
     chosen = chosen_phases(whole, phases)
     ladder = whole.only(chosen)
-    # Files and data with mistakes are answered before torch is imported.
+    # Mistakes in files and data are reported before torch is imported, which takes seconds.
     from pbrlib.curriculum.check.curriculum import check
     from pbrlib.curriculum.check.donors import require_lpips_weights
     from pbrlib.curriculum.outside import check_donors
@@ -215,7 +215,7 @@ def open_request(
 
 
 def write_resolved(curriculum: Curriculum, runs: Path) -> None:
-    """Leaves the resolved curriculum, overrides included, in its run directory."""
+    """Write the resolved curriculum, with the overrides, to its run directory."""
     from pbrlib import storage
     from pbrlib.curriculum.config.load import dump_yaml
     from pbrlib.train.record.rundirectory import CURRICULUM

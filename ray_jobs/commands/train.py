@@ -83,7 +83,7 @@ def command(
     from ray_jobs.cluster.space import check_space
 
     check_space(work.ladder, phases=work.phases, runs=work.runs)
-    with work.alone():
+    with work.exclusive():
         if local:
             from pbrlib.curriculum.run import launch_local, one_by_one
 

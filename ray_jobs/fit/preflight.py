@@ -1,4 +1,4 @@
-"""What a cluster says of itself before a training: its nodes, their storage, and whether its workers talk."""
+"""Check a cluster before training: its nodes, their storage, and the communication of its workers."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ from ray_jobs.fit.raystorage import storage_of
 from ray_jobs.fit.trainer import Trainer
 from ray_jobs.rayinternals import FailureConfig
 
-TALK_S = 120
-"""How long ranks wait for each other before their silence counts as an answer."""
+COLLECTIVE_TIMEOUT_S = 120
+"""Time that ranks wait for each other before the check fails."""
 
-LOOK_S = 120
-"""How long a node may take to look at its storage and data: a share that is away hangs without an end."""
+INSPECT_TIMEOUT_S = 120
+"""Time in which a node must inspect its storage and data; an unreachable network share hangs forever."""
 
 ROUNDS = 5
 
 
 def check_collectives(runtime: RuntimeSpec, *, scratch: Path, gradient_bytes: int) -> Communication:
-    """Starts the workers of a fit, lets them sum a gradient a few times, and ends them.
+    """Start the workers of a fit, all-reduce a gradient a few times, and end them.
 
-    A cluster that grows by demand grows here.
+    An autoscaling cluster adds its nodes here.
     """
     backend = "nccl" if runtime.device == "cuda" else "gloo"
     trainer = Trainer(
-        _talk,  # type: ignore[arg-type]  # Ray types it as returning nothing, and passes on what it returns
+        _sum_gradients,  # type: ignore[arg-type]  # Ray annotates it as returning None, but passes on its result
         train_loop_config={"bytes": gradient_bytes},
-        torch_config=TorchConfig(backend=backend, timeout_s=TALK_S),
+        torch_config=TorchConfig(backend=backend, timeout_s=COLLECTIVE_TIMEOUT_S),
         scaling_config=scaling_of(runtime),
         run_config=ray.train.RunConfig(
             name="talk",
@@ -66,8 +66,8 @@ def check_collectives(runtime: RuntimeSpec, *, scratch: Path, gradient_bytes: in
     return Communication(backend, world=runtime.workers, **result.return_value)
 
 
-def _talk(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What every rank runs: the same sum several times, the first one to get to know each other."""
+def _sum_gradients(config: Mapping[str, Any]) -> dict[str, Any]:
+    """All-reduce a gradient several times on every rank; the first one connects them and is not timed."""
     device, world = ray.train.torch.get_device(), dist.get_world_size()
     hosts: list[str] = [""] * world
     dist.all_gather_object(hosts, socket.gethostname())
@@ -93,28 +93,29 @@ def _talk(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def inspect_nodes(place: Path, *, data: DataSpec) -> tuple[list[NodeFacts], dict[str, str]]:
-    """What every node that is up says of itself, and the token that each was to leave below ``place``."""
+    """Return the facts of every node that is up, and the token that each should write below ``place``."""
     token = secrets.token_hex(8)
     write_token(place, token)
     nodes = alive()
     own = {node["NodeID"]: secrets.token_hex(8) for node in nodes}
-    look: Any = ray.remote(inspect_node)  # type: ignore[arg-type]
+    inspect: Any = ray.remote(inspect_node)  # type: ignore[arg-type]
     asked = [
-        look.options(
+        inspect.options(
             num_cpus=0,
             max_retries=0,
             scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
         ).remote(place, node=node, token=word, data=data)
         for node, word in own.items()
     ]
-    _, missing = ray.wait(asked, num_returns=len(asked), timeout=LOOK_S)
+    _, missing = ray.wait(asked, num_returns=len(asked), timeout=INSPECT_TIMEOUT_S)
     if missing:
         hosts = [
             node["NodeManagerHostname"] for node, one in zip(nodes, asked, strict=True) if one in missing
         ]
         raise OutageError(
-            f"{', '.join(hosts)}: did not say within {LOOK_S} s what it sees of {place} and {data}. See "
-            "there whether both answer (`ls`), and in `ray list nodes` whether it is up; then rehearse again."
+            f"{', '.join(hosts)}: got no answer within {INSPECT_TIMEOUT_S} s about {place} and {data}. "
+            "Check there that both can be listed (`ls`), and in `ray list nodes` that the node is up. Then "
+            "rehearse again."
         )
     try:
         found: list[NodeFacts] = ray.get(asked)
@@ -122,8 +123,8 @@ def inspect_nodes(place: Path, *, data: DataSpec) -> tuple[list[NodeFacts], dict
         if isinstance(error, lost.RayTaskError):
             raise
         raise OutageError(
-            f"a node was lost while it looked at {place} and {data} ({first_line(error)}). See `ray list "
-            "nodes` for which; then rehearse again."
+            f"a node was lost while it inspected {place} and {data} ({first_line(error)}). `ray list nodes` "
+            "shows which one. Then rehearse again."
         ) from error
     return found, own
 
@@ -131,7 +132,7 @@ def inspect_nodes(place: Path, *, data: DataSpec) -> tuple[list[NodeFacts], dict
 def storage_and_data(
     scratch: Path, *, runs: Path, data: DataSpec, fingerprint: str
 ) -> tuple[list[NodeFacts], list[Check]]:
-    """Looks at every node; the checks of what all of them are to see alike."""
+    """Inspect every node; return the facts, and the checks that all nodes see the same storage and data."""
     nodes, own = inspect_nodes(scratch, data=data)
     token = (scratch / DRIVERS_TOKEN).read_text()
     back = {node.node: read_token(scratch, node.node) for node in nodes}
@@ -140,24 +141,24 @@ def storage_and_data(
 
 
 def alive() -> Sequence[Mapping[str, Any]]:
-    """The nodes that are up."""
+    """Return the nodes that are up."""
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     return [node for node in nodes if node["Alive"]]
 
 
 def stores() -> dict[str, int]:
-    """Bytes of the object store by node."""
+    """Return the bytes of the object store by node."""
     return {node["NodeID"]: round(node["Resources"].get("object_store_memory", 0)) for node in alive()}
 
 
 def workers_on(runtime: RuntimeSpec) -> dict[str, int]:
-    """How many workers each node holds at once."""
+    """Return the number of workers that fit on each node."""
     one = runtime.model_copy(update={"workers": 1})
     return {node["NodeID"]: phases_on_nodes([node["Resources"]], one) for node in alive()}
 
 
 def first_failure(error: TrainingFailedError) -> str:
-    """The last line of what the first worker that failed said."""
+    """Return the last line of the error of the first worker that failed."""
     first = next(iter(causes(error)), error)
     lines = str(first).strip().splitlines()
     return lines[-1] if lines else type(first).__name__

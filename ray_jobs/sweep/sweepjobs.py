@@ -1,4 +1,4 @@
-"""What a sweep trains: a search with its shards, donors and machines, and the job of each trial."""
+"""A sweep: a search with its data, donors and machines, and the job of each trial."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A search with everything that its trials need; paths hold on every node.
+    """A search with everything that its trials need; all paths are valid on every node.
 
-    ``out`` is the folder of the sweep, ``runs`` has the donors.
+    ``out`` is the folder of the sweep; ``runs`` has the donors.
     """
 
     search: Search
@@ -30,15 +30,15 @@ class Sweep:
 
     @property
     def title(self) -> str:
-        """As people and the dashboard call its trials: ``segformer/S1``."""
+        """The name of its trials in tables and in the dashboard, such as ``segformer/S1``."""
         return f"{self.search.curriculum.name}/{self.search.spec.phase}"
 
     def folder(self, number: int, repeat: int) -> Path:
-        """Of one trial; it is a runs directory."""
+        """Return the folder of one trial, which is a runs directory."""
         return self.out / "trials" / f"{number:04d}-{repeat}"
 
     def job(self, number: int, params: Params, repeat: int) -> PhaseJob:
-        """One trial, resolved; raises PbrError where its configuration cannot be run."""
+        """Return the job of one trial; raises PbrError if its configuration cannot be run."""
         curriculum = without_gates(self.search.trial(params, repeat=repeat))
         from pbrlib.curriculum.run import resolve
         from pbrlib.data.shards.union import open_data

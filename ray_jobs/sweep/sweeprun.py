@@ -1,4 +1,4 @@
-"""A sweep from its file to its results: opened, begun or resumed, trained, written down."""
+"""Run a sweep: open its file, start or resume its study, train its trials, write its results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WIDTH = 140
 def open_sweep(
     file: Path, *, data: DataSpec, runs: Path, out: Path, runtime_file: Path | None, overrides: Sequence[str]
 ) -> Sweep:
-    """Reads and checks everything; raises with all mistakes before a worker starts."""
+    """Read and check everything; raises an error with all mistakes before a worker starts."""
     from pbrlib.curriculum.config.load import load_runtime
     from pbrlib.sweep.searchfile import check_search, load_search
     from pbrlib.train.record.trackers import require
@@ -32,7 +32,7 @@ def open_sweep(
     from pbrlib.data.shards.union import open_data
 
     shards = open_data(data, on_bad_sample=runtime.on_bad_sample)
-    # Files and data with mistakes are answered before torch is imported.
+    # Mistakes in files and data are reported before torch is imported, which takes seconds.
     from pbrlib.curriculum.check.donors import require_lpips_weights
     from pbrlib.curriculum.run import resolve
     from pbrlib.curriculum.sources import require_sources
@@ -45,17 +45,17 @@ def open_sweep(
 
 
 def begin_sweep(work: Sweep) -> SweepStudy:
-    """The study of a sweep, a new one or the one that is there."""
+    """Return the study of a sweep: the existing one, or a new one."""
     from pbrlib.data.shards.union import open_data
     from pbrlib.sweep.study import SweepStudy
 
     shards = open_data(work.data, on_bad_sample=work.runtime.on_bad_sample)
-    about = {"shards": shards.fingerprint, "precision": work.runtime.precision}
-    return SweepStudy.begin(work.out, work.search, about=about)
+    provenance = {"shards": shards.fingerprint, "precision": work.runtime.precision}
+    return SweepStudy.begin(work.out, work.search, about=provenance)
 
 
 def train_sweep(study: SweepStudy, work: Sweep, *, address: str | None) -> None:
-    """Train what is left of a sweep, in a Ray session of its own."""
+    """Train the remaining trials of a sweep in its own Ray session."""
     from ray_jobs.cluster.session import describe_start, local_cpus, ray_session
     from ray_jobs.cluster.stopping import interrupt_advice
 
@@ -84,19 +84,19 @@ def train_sweep(study: SweepStudy, work: Sweep, *, address: str | None) -> None:
 
 
 def _line(one: Configuration, study: SweepStudy) -> str:
-    """What became of a configuration, in a line."""
+    """Return number, state, values and reason of a configuration in one line."""
     values = " ".join(
         f"{sum(found) / len(found):.4g}"
         for place in range(len(study.spec.objectives))
         if (found := one.values(place))
     )
     counted = f" {len(one.outcomes)}/{study.spec.repeats}" if study.spec.repeats > 1 else ""
-    said = [f"trial {one.number}{counted}: {one.state}", values, one.reason, "baseline" * one.is_baseline]
-    return ", ".join(part for part in said if part)
+    parts = [f"trial {one.number}{counted}: {one.state}", values, one.reason, "baseline" * one.is_baseline]
+    return ", ".join(part for part in parts if part)
 
 
 def conclude_sweep(study: SweepStudy, work: Sweep) -> None:
-    """Prints the ranked table and writes the results."""
+    """Print the ranked table and write the results."""
     from pbrlib.sweep.ranking import table, title_of
     from pbrlib.sweep.results import write_results
     from ray_jobs.bar import Console
@@ -109,4 +109,4 @@ def conclude_sweep(study: SweepStudy, work: Sweep) -> None:
     for file in files:
         console.print(f"{file}", soft_wrap=True)
     if study.unfinished() or len(study.configurations()) < study.spec.size:
-        console.print("The time of the sweep is over before its end: the same command resumes.")
+        console.print("The time limit of the sweep was reached. Run the same command again to resume.")

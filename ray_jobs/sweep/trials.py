@@ -1,4 +1,4 @@
-"""A sweep's trials on Ray Tune: what it is asked for, and what becomes of it."""
+"""Run the trials of a sweep on Ray Tune."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from ray_jobs.sweep.sweepjobs import Sweep
 from ray_jobs.sweep.trial import read_outcome, train_trial
 
 TRIAL_RESOURCES = {"memory": 1.0}
-"""What a trial's own process holds, in bytes: it only waits for its fit. Tune takes no empty demand, and a
-share of a CPU would keep the last fit that a cluster has room for from being placed."""
+"""Resources of a trial's own process, which only waits for its fit: one byte of memory. Tune needs a demand,
+and a share of a CPU could prevent the placement of the last fit that the cluster has room for."""
 
 _QUIET = {
-    # Ctrl-C is an interrupt, as everywhere; Tune would end quietly, as if it were done.
+    # Ctrl-C has to raise KeyboardInterrupt; Tune would return as if the sweep had finished.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    # The study is the record; Tune's own files of every trial are nobody's.
+    # The study is the record; nobody reads the log files that Tune writes for each trial.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    # Its newer output prints tables at any verbosity.
+    # The newer output of Tune prints tables at any verbosity.
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 
@@ -40,9 +40,9 @@ Announce = Callable[[Configuration], None]
 
 
 class StudySearcher(Searcher):
-    """Hands Tune what the study proposes, and the study what became of it.
+    """Pass the proposals of the study to Tune, and the outcomes of the trials to the study.
 
-    What an interrupted command left running comes first: it goes on from its checkpoint.
+    Trials that an interrupted command left unfinished come first; they resume from their checkpoints.
     """
 
     def __init__(self, study: SweepStudy, sweep: Sweep, *, announce: Announce) -> None:
@@ -56,15 +56,15 @@ class StudySearcher(Searcher):
             self._queue(configuration)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune saves its searcher, and the study alone is the state of a sweep."""
+        """Return no state: Tune pickles its searcher, but only the study is the state of a sweep."""
         return {}
 
     def number_of(self, trial_id: str) -> int:
-        """The configuration of a running trial."""
+        """Return the number of the configuration of a running trial."""
         return self._running[trial_id][0]
 
     def suggest(self, trial_id: str) -> Any:
-        """The next repeat of a configuration that can be run."""
+        """Return the next repeat of a configuration that can be run; FINISHED if there is none."""
         while True:
             if not self._waiting:
                 configuration = self._study.ask()
@@ -72,9 +72,9 @@ class StudySearcher(Searcher):
                     return Searcher.FINISHED
                 self._queue(configuration)
             number, params, repeat = self._waiting.popleft()
-            left = read_outcome(self._sweep.folder(number, repeat))
-            if left is not None:
-                self._end(number, repeat, left)
+            earlier = read_outcome(self._sweep.folder(number, repeat))
+            if earlier is not None:
+                self._end(number, repeat, earlier)
                 continue
             try:
                 job = self._sweep.job(number, params, repeat)
@@ -93,13 +93,13 @@ class StudySearcher(Searcher):
             }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Keeps the last report, by which a trial can be cleared away."""
+        """Keep the last report of a trial, which names the resources to release at its end."""
         self._last[trial_id] = result
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Notes the end of a trial; one that was neither ended nor stopped stays running, to be resumed."""
+        """Record the outcome of a trial; a trial without an outcome stays unfinished and can be resumed."""
         number, repeat = self._running.pop(trial_id)
         last = self._last.pop(trial_id, {})
         outcome = read_outcome(self._sweep.folder(number, repeat))
@@ -114,15 +114,15 @@ class StudySearcher(Searcher):
                 step=int(stop["step"]),
             )
         elif outcome is None and error:
-            outcome = Outcome("failed", reason="its process died. Ray's logs say more: ray list actors.")
+            outcome = Outcome("failed", reason="its process died. See Ray's logs: ray list actors.")
         if outcome is not None:
             self._end(number, repeat, outcome)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the study is in its file."""
+        """Save nothing: the study is in its file."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore: the study is in its file."""
+        """Restore nothing: the study is in its file."""
 
     def _queue(self, configuration: Configuration) -> None:
         for repeat in range(self._study.spec.repeats):
@@ -134,42 +134,42 @@ class StudySearcher(Searcher):
 
 
 class StudyScheduler(FIFOScheduler):
-    """Asks the study's pruner after each validation."""
+    """Ask the study's pruner after each validation whether the trial should stop."""
 
     def __init__(self, study: SweepStudy, searcher: StudySearcher) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._study, self._searcher = study, searcher
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing, as the searcher."""
+        """Return no state, as `StudySearcher` does."""
         return {}
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Stops a trial that ASHA drops."""
+        """Stop a trial that ASHA prunes."""
         first = self._study.spec.objectives[0].metric
         if self._study.spec.asha is None or first not in result:
             return self.CONTINUE
         number, length = self._searcher.number_of(trial.trial_id), trial.config["length"]
         validation = math.ceil(result["step"] / length["segment_steps"])
-        drop = self._study.should_stop(number, value=result[first], validation=validation)
-        # At its last validation a trial has cost what it costs: it is finished, not stopped.
-        if not drop or result["step"] >= length["total_steps"]:
+        prune = self._study.should_stop(number, value=result[first], validation=validation)
+        # A trial at its last validation has no cost left to save: it finishes.
+        if not prune or result["step"] >= length["total_steps"]:
             return self.CONTINUE
         self._searcher.stopped[trial.trial_id] = result
         return self.STOP
 
 
 def run_trials(study: SweepStudy, sweep: Sweep, *, room: int, announce: Announce) -> None:
-    """Runs trials until the study wants no more, or its time is over.
+    """Run trials until the study proposes none, or until its time limit.
 
     Args:
-        study: Of the sweep.
-        sweep: What its trials train.
-        room: How many at once.
-        announce: Told of every configuration of which a repeat has ended.
+        study: Study of the sweep.
+        sweep: Search, data and machines of the trials.
+        room: Number of trials at once.
+        announce: Called with the configuration when one of its repeats has ended.
     """
     os.environ.update(_QUIET)
-    # Why a trial failed stands in its line and in the table; Tune would show a traceback of its own code.
+    # The reason of a failure is in the line of its trial; Tune would add a traceback of its own code.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     spec = sweep.search.spec
     searcher = StudySearcher(study, sweep, announce=announce)
@@ -182,8 +182,8 @@ def run_trials(study: SweepStudy, sweep: Sweep, *, room: int, announce: Announce
             scheduler=scheduler,
             num_samples=spec.size * spec.repeats,
             max_concurrent_trials=room,
-            # A process that goes on to the next trial has its imports behind it. One whose trial is stopped
-            # would have to end a fit first, and Tune fails the next trial if that takes two seconds.
+            # A reused process does not repeat its imports. After a stopped trial it would first have to end
+            # the fit, and Tune fails the next trial if that takes more than two seconds.
             reuse_actors=spec.asha is None,
             time_budget_s=None if spec.limits.hours is None else spec.limits.hours * 3600,
             trial_name_creator=lambda trial: _name(sweep, trial.config),
@@ -197,7 +197,7 @@ def run_trials(study: SweepStudy, sweep: Sweep, *, room: int, announce: Announce
 
 
 def _length(job: PhaseJob) -> dict[str, int]:
-    """Steps of a trial, and between two of its validations."""
+    """Return the steps of a trial, and those between two validations."""
     shards = open_data(job.data, on_bad_sample=job.runtime.on_bad_sample)
     plan = phase_plan(job.curriculum, job.phase, shards.rows)
     segment = job.curriculum.phases[job.phase].segment_steps or plan.steps_per_epoch

@@ -45,7 +45,7 @@ def test_training_goes_on_with_the_same_command_from_its_last_checkpoint(
     monkeypatch.setattr(pbrlib.curriculum.run, "launch_local", interrupted)
     ended = train(tmp_path, shard_folder, "--set", "phases.S0.segment_steps=1")
     assert ended.exit_code == INTERRUPTED, ended.output
-    advice = "resume with the same command (segformer/S0 goes on at step 1 of 2)"
+    advice = "resume with the same command (segformer/S0 resumes at step 1 of 2)"
     assert f"pbr: interrupted; {advice}" in ended.stderr
     monkeypatch.undo()
     done = train(tmp_path, shard_folder, "--set", "phases.S0.segment_steps=1")

@@ -326,7 +326,7 @@ def test_an_interrupt_ends_the_command_at_once_and_says_so(shard_folder: Path, t
     with pytest.raises(KeyboardInterrupt) as caught:
         work.train(one_by_one(launch), room=lambda: 2)
     assert str(caught.value) == (
-        "resume with the same command (a/A1 goes on at step 8 of 8, b/A1 goes on at step 0 of 8)"
+        "resume with the same command (a/A1 resumes at step 8 of 8, b/A1 resumes at step 0 of 8)"
     )
     left.set()
     time.sleep(0.1)

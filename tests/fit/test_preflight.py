@@ -30,7 +30,7 @@ class Cluster:
         return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=lambda *_, node, **__: node))
 
     def wait(self, tasks: list[str], *, num_returns: int, timeout: float) -> tuple[list[str], list[str]]:
-        assert num_returns == 3 and timeout == preflight.LOOK_S
+        assert num_returns == 3 and timeout == preflight.INSPECT_TIMEOUT_S
         return ([A, B, C], []) if self._end else ([A, C], [B])
 
     def get(self, tasks: list[str]) -> None:
@@ -42,9 +42,7 @@ def test_a_node_that_does_not_look_in_time_is_an_outage_with_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preflight, "ray", Cluster())
-    with pytest.raises(
-        OutageError, match=rf"^host-b: did not say within 120 s what it sees of {tmp_path} and /s"
-    ):
+    with pytest.raises(OutageError, match=rf"^host-b: got no answer within 120 s about {tmp_path} and /s"):
         preflight.inspect_nodes(tmp_path, data=DataSpec.from_location("/shards"))
 
 
@@ -53,7 +51,7 @@ def test_a_node_that_is_lost_while_it_looks_is_an_outage(
     kind: Callable[[str], lost.RayError], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preflight, "ray", Cluster(kind("Task failed because its node died.")))
-    with pytest.raises(OutageError, match=r"a node was lost while it looked at .*died.*ray list nodes"):
+    with pytest.raises(OutageError, match=r"a node was lost while it inspected .*died.*ray list nodes"):
         preflight.inspect_nodes(tmp_path, data=DataSpec.from_location("/shards"))
 
 

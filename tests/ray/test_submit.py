@@ -237,4 +237,4 @@ def test_nobody_comes_in_without_the_token(user: User) -> None:
     wrong = finish(user.submit("--follow", "any", RAY_AUTH_TOKEN="0" * 64), code=2)
     none = finish(user.submit("--follow", "any", RAY_AUTH_TOKEN="", RAY_AUTH_MODE="disabled"), code=2)
     for output in (wrong, none):
-        assert "the cluster wants its token" in output and "Traceback" not in output
+        assert "the cluster rejected the request without its token" in output and "Traceback" not in output

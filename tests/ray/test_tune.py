@@ -207,7 +207,7 @@ def test_a_sweep_whose_time_is_over_ends_and_goes_on_with_more(
     write_search(tmp_path, text=long, num_trials=2, limits={"hours": 25 / 3600})
     over = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
     assert over.returncode == 0, over.stdout + over.stderr
-    assert "The time of the sweep is over before its end: the same command resumes." in over.stdout
+    assert "The time limit of the sweep was reached. Run the same command again to resume." in over.stdout
     states = {one.state for one in SweepStudy.open(tmp_path / "sweep").configurations()}
     assert "running" in states and "failed" not in states
     write_search(tmp_path, text=long, num_trials=2)
