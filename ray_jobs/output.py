@@ -45,7 +45,7 @@ def write_file(path: Path, content: bytes, *, place: str | None = None) -> None:
         path.write_bytes(content)
     except OSError as error:
         raise DataError(
-            f"{place or path}: cannot be written ({error.strerror}). Name another file."
+            f"{place or path}: cannot be written ({error.strerror}). Give another path."
         ) from error
 
 

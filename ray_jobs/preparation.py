@@ -248,19 +248,22 @@ def _left_out(group: Group, failure: Failure) -> WrittenShard:
 
 def _previous(out: Path, *, append: bool) -> Manifest | None:
     if out.is_file():
-        raise DataError(f"{out}: is a file. Name a folder for the shard set.")
+        raise DataError(
+            f"{out}: got a file; expected a folder for the shard set. Give a new or empty folder."
+        )
     if not (out / FILE_NAME).is_file():
         others = foreign_files(out) if out.is_dir() else []
         if others:
             more = f" and {len(others) - 1} more" if len(others) > 1 else ""
             raise DataError(
-                f"{out}: holds {others[0]}{more} and is no shard set; expected a new or empty folder. Name "
-                "another folder for the set."
+                f"{out}: got a folder with {others[0]}{more}; expected a new or empty folder, or a shard "
+                "set. Give another folder."
             )
         return None
     manifest = load_manifest(out)
     if not append:
         raise DataError(
-            f"{out}: holds a shard set already. Add to it with --append, or choose another folder."
+            f"{out}: got a folder with a shard set; expected a new or empty one. Use --append to add to "
+            "the set, or give another folder."
         )
     return manifest

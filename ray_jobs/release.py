@@ -62,7 +62,7 @@ def write_as_task(
         done: Release | PbrError = ray.get(task.remote(runs, curricula, shards, device), timeout=WRITING_S)
     except ray.exceptions.GetTimeoutError as error:
         raise DataError(
-            f"{runs}: the model was not written within {WRITING_S / 3600:.0f} h. Look with `ray status` "
+            f"{runs}: the model was not written within {WRITING_S / 3600:.0f} h. Check with `ray status` "
             "whether the cluster has a free device; the same command writes it."
         ) from error
     if isinstance(done, PbrError):

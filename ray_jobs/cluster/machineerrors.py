@@ -6,17 +6,17 @@ import errno
 import os
 import sys
 
-_READ_ONLY = "Name a folder that this user can write to."
+_READ_ONLY = "Give a folder that this user can write to."
 _WAYS_OUT = {
     errno.ENOSPC: "Free space there, or name a folder on another disk.",
     errno.EDQUOT: "Free space there, or name a folder on another disk.",
-    errno.EFBIG: "Name a folder on another disk.",
+    errno.EFBIG: "Give a folder on another disk.",
     errno.EROFS: _READ_ONLY,
-    errno.EACCES: "Name a folder of this user, or have its owner changed.",
-    errno.EPERM: "Name a folder of this user, or have its owner changed.",
-    errno.EEXIST: "Name another path.",
-    errno.ENOTDIR: "Name a path in a folder, not below a file.",
-    errno.EISDIR: "Name a file, not a folder.",
+    errno.EACCES: "Give a folder of this user, or have its owner changed.",
+    errno.EPERM: "Give a folder of this user, or have its owner changed.",
+    errno.EEXIST: "Give another path.",
+    errno.ENOTDIR: "Give a path in a folder, not below a file.",
+    errno.EISDIR: "Give a file, not a folder.",
     errno.ENAMETOOLONG: "Use a shorter name.",
     errno.ELOOP: "Remove the link that leads to itself.",
     errno.EMFILE: "Raise the limit: `ulimit -n 65536`.",

@@ -17,7 +17,7 @@ INCOMPLETE = 1
     "--out",
     metavar="DIR",
     required=True,
-    type=LocalPath(file_okay=False, why="textures are files of this machine."),
+    type=LocalPath(file_okay=False, why="textures are written locally."),
     help="Output folder.",
 )
 @click.option(

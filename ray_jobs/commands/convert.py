@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from pbrlib.textures.pairs import Listing
     from ray_jobs.bar import Console
 
-_TEXTURES = LocalPath(file_okay=False, why="textures are files of this machine. Copy them.")
+_TEXTURES = LocalPath(
+    file_okay=False, why="textures are read and written locally. Copy them to this machine."
+)
 _GLOSS = "gloss"
 
 

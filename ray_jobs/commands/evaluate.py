@@ -101,7 +101,8 @@ def _out(run: Path, out: Path | None) -> Path:
     model = run.resolve()
     if out is not None and out.resolve().is_relative_to(model):
         raise ConfigError(
-            f"--out {out}: lies in the model {run}, which stays as its SHA256SUMS says. Name another folder."
+            f"--out: got {out}, a folder in the model {run}; expected one outside of it, because SHA256SUMS "
+            "lists all files of a model. Give another folder."
         )
     return out or model.with_name(f"{model.name}-evaluation")
 

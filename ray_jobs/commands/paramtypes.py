@@ -25,17 +25,17 @@ class LocalOrS3Path(click.Path):
 
 
 class LocalPath(click.Path):
-    """A folder or file of this machine; ``why`` it cannot be on S3 ends the error."""
+    """A path on this machine; ``why`` is the reason that it cannot be on S3, which ends the error."""
 
     def __init__(self, *, why: str, **given: Any) -> None:
         super().__init__(path_type=Path, **given)
         self._why = why
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path; raises ConfigError for an address."""
+        """Return the path; raises ConfigError for an S3 address."""
         if isinstance(storage.to_path(value), storage.S3Path):
             name = param.get_error_hint(ctx) if param is not None and ctx is not None else "path"
-            raise ConfigError(f"{name}: {value} is on S3, and {self._why}")
+            raise ConfigError(f"{name}: got {value}, which is on S3; expected a local path: {self._why}")
         return super().convert(value, param, ctx)
 
 

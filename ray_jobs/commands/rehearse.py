@@ -92,7 +92,8 @@ def command(
         write_file(report, content, place=f"--report {report}")
     if rehearsal.problems:
         raise ConfigError(
-            f"the rehearsal failed: {', '.join(rehearsal.problems)}. What each needs stands above."
+            f"the rehearsal failed: {', '.join(rehearsal.problems)}. The table above "
+            "says what each of them needs."
         )
 
 

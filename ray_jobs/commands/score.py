@@ -48,7 +48,10 @@ def command(
     """Score the True PBR textures in CONVERTED against ground truth, with the old textures as baseline."""
     check_file(out or converted / "evaluation.json", option="--out")
     if not index.is_file():
-        raise DataError(f"--index: got {index}, where no file is. Name the index.json beside the old tree.")
+        raise DataError(
+            f"--index: got {index}, which is not a file; expected the index.json beside the old tree. "
+            "Give its path."
+        )
     from pbrlib.data.sources.folder import FolderSource
     from pbrlib.evaluate.converted import score_converted
     from pbrlib.evaluate.evaluationreport import FILE

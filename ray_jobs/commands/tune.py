@@ -14,7 +14,7 @@ from ray_jobs.invocation import refuse_misspelled
 
 _SWEEP = LocalPath(
     file_okay=False,
-    why="its study is an SQLite file, which needs a file system. Name a folder that every node sees; "
+    why="its study is an SQLite file, which needs a file system. Give a folder that every node sees; "
     "--data and --runs may be on S3.",
 )
 

@@ -48,6 +48,7 @@ TWINS = {
 
 ADDED = {
     "debug-step": (("--step", "1"), "the trained runs have no step whose loss was not finite"),
+    "rehearse": (("--phases", "S0..S1"), "it starts every phase twice, in a fit of its own: half an hour"),
     "train MINE": (("--phases", "S0"), "one phase shows which sources it draws from"),
 }
 """Options that a line gets as well, and the reason."""

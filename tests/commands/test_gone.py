@@ -77,7 +77,7 @@ def test_an_earlier_phase_that_nothing_begins_from_any_more_is_left_and_said_to_
     shutil.rmtree(gone)
     again = train(files["segformer"], shards=shard_folder, runs=runs)
     assert again.exit_code == 0, again.output
-    assert f"segformer/S0: its best checkpoint {gone} is gone, and no phase" in again.output
+    assert f"segformer/S0: its best checkpoint {gone} is gone, and no remaining phase" in again.output
     assert "training into" not in again.output
     assert is_there(runs, "S1") and not is_there(runs, "S0")
     shown = CliRunner().invoke(main, ["runs", "show", str(runs / "segformer")])

@@ -101,7 +101,7 @@ def test_a_rehearsal_can_be_a_job(file: Path) -> None:
     context = check_command(["rehearse", "segformer.yaml", *places], working_dir=file.parent)
     told = job_metadata(context, working_dir=file.parent)
     assert (told["command"], told["job_name"]) == ("rehearse", "segformer")
-    with pytest.raises(ConfigError, match=r"--report: out\.json is a path inside the job's upload"):
+    with pytest.raises(ConfigError, match=r"--report: got out\.json, a path in the job's upload"):
         check_command(
             ["rehearse", "segformer.yaml", *places, "--report", "out.json"], working_dir=file.parent
         )

@@ -99,7 +99,7 @@ def test_an_existing_set_is_refused_without_append(tmp_path: Path) -> None:
     assert run(woods, "--out", tmp_path).exit_code == 0
     result = run("generated:count=2,size=32,seed=2", "--out", tmp_path)
     assert result.exit_code == 2
-    assert "holds a shard set already. Add to it with --append" in result.output
+    assert "got a folder with a shard set; expected a new or empty one. Use --append" in result.output
 
 
 def test_held_out_patterns_are_validated(folder: Path, tmp_path: Path) -> None:

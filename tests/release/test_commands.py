@@ -47,7 +47,7 @@ def test_evaluate_does_not_write_into_a_model(ladder: Ladder) -> None:
     model = ladder.runs / "model"
     code, output = pbr("evaluate", model, "--data", ladder.shards.location, "--out", model / "mine")
     assert code == 2
-    assert "lies in the model" in output
+    assert "a folder in the model" in output
     assert not (model / "mine").exists()
 
 

@@ -217,7 +217,7 @@ def test_a_ladder_leaves_its_model_in_the_bucket_whole_or_not_at_all(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("convert", "RUNS", "in", "s3://bucket/out"), "OUTPUT.*textures are files of this machine"),
+        (("convert", "RUNS", "in", "s3://bucket/out"), "OUTPUT.*textures are read and written locally"),
         (("tune", "FILE", "--data", "d", "--runs", "r", "--out", "s3://bucket/sweep"), "--out.*SQLite"),
         (("evaluate", "/nowhere", "--data", "d"), "/nowhere: got a path that does not exist"),
         (
