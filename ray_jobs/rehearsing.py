@@ -51,7 +51,7 @@ def rehearse_request(work: TrainingRequest, *, scratch: Path) -> Rehearsal:
         scratch=scratch,
         runtime=runtime,
         launch=_launch,
-        say=_print_phase,
+        show=_print_phase,
     )
     room = phases_in_cluster(runtime)
     total = _total_estimate(work, phases, room=room)

@@ -61,25 +61,28 @@ class Communication:
         return 2 * (self.world - 1) / self.world * self.bytes / self.seconds if self.seconds else 0.0
 
 
-def check_communication(talk: Communication) -> Check:
+def check_communication(measured: Communication) -> Check:
     """Check whether the ranks can communicate."""
     needed = (
-        f"{talk.world} workers, correct sums of {size(talk.bytes)}" if talk.bytes else "workers that respond"
+        f"{measured.world} workers, correct sums of {size(measured.bytes)}"
+        if measured.bytes
+        else "workers that respond"
     )
-    if talk.error is not None:
+    if measured.error is not None:
         advice = "Check the network between the nodes: all ports must be open, on one interface"
-        if talk.backend == "nccl":
+        if measured.backend == "nccl":
             advice += " (set by NCCL_SOCKET_IFNAME; NCCL_DEBUG=WARN prints details)"
-        return Check(talk.backend, talk.error, needed, "failed", f"{advice}.")
-    if talk.world == 1:
-        return Check(talk.backend, "one worker, no communication", "nothing")
-    where = f"{len(set(talk.hosts))} node{'s' if len(set(talk.hosts)) > 1 else ''}"
-    found = f"{where}, {talk.seconds * 1000:.0f} ms = {size(round(talk.bytes_per_s))}/s through each worker"
-    if not talk.right:
+        return Check(measured.backend, measured.error, needed, "failed", f"{advice}.")
+    if measured.world == 1:
+        return Check(measured.backend, "one worker, no communication", "nothing")
+    where = f"{len(set(measured.hosts))} node{'s' if len(set(measured.hosts)) > 1 else ''}"
+    rate = size(round(measured.bytes_per_s))
+    found = f"{where}, {measured.seconds * 1000:.0f} ms = {rate}/s through each worker"
+    if not measured.right:
         return Check(
-            talk.backend, f"{found}, wrong sums", needed, "failed", "Replace the device or its driver."
+            measured.backend, f"{found}, wrong sums", needed, "failed", "Replace the device or its driver."
         )
-    return Check(talk.backend, found, needed)
+    return Check(measured.backend, found, needed)
 
 
 def storage_shared(
@@ -122,10 +125,10 @@ def data_readable(nodes: Sequence[NodeFacts], *, data: str, fingerprint: str) ->
     """Check whether every node reads the same shard set as the driver."""
     wrong = [one for one in nodes if one.data != fingerprint]
     if wrong:
-        said = wrong[0].data if ":" in wrong[0].data else "another version of it"
+        problem = wrong[0].data if ":" in wrong[0].data else "another version of it"
         return Check(
             "shards readable",
-            f"not from {len(wrong)} of {len(nodes)} nodes; {wrong[0].host}: {said}",
+            f"not from {len(wrong)} of {len(nodes)} nodes; {wrong[0].host}: {problem}",
             "the same manifest everywhere",
             "failed",
             f"Make {data} readable on every node: mount it, or use an s3:// address.",

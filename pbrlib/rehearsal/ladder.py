@@ -43,11 +43,11 @@ def rehearse_ladder(
     scratch: Path,
     runtime: RuntimeSpec,
     launch: RankLauncher,
-    say: Callable[[PhaseRehearsal], None],
+    show: Callable[[PhaseRehearsal], None],
 ) -> list[PhaseRehearsal]:
     """Rehearse the ``phases`` of each curriculum one by one, so that they do not affect each other's times.
 
-    ``say`` is called with the result of each phase. Errors of a phase are part of its result; only
+    ``show`` is called with the result of each phase. Errors of a phase are part of its result; only
     interrupts are raised.
     """
     done: list[PhaseRehearsal] = []
@@ -60,7 +60,7 @@ def rehearse_ladder(
             if missing:
                 error = f"not rehearsed, since it depends on {', '.join(missing)}, which failed."
                 done.append(PhaseRehearsal(length, crop, error=error))
-                say(done[-1])
+                show(done[-1])
                 continue
             try:
                 job = resolve(curriculum, phase, shards=shards, runs=scratch, runtime=runtime)
@@ -69,7 +69,7 @@ def rehearse_ladder(
                 done.append(PhaseRehearsal(length, crop, error=reason_of(caught)))
             else:
                 done.append(PhaseRehearsal(length, crop, figures, estimate(length, figures)))
-            say(done[-1])
+            show(done[-1])
     return done
 
 

@@ -230,6 +230,6 @@ def _log_bytes(directory: Path) -> int:
 def first_start(lines: Sequence[Mapping[str, Any]]) -> tuple[float, float, float]:
     """Return the seconds to the first batch, those of the checkpoint, and the time of the report."""
     launched = next(line["at"] for line in lines if line["kind"] == "launched")
-    begun = next(line["at"] for line in lines if line["kind"] == "begun")
+    first_batch_at = next(line["at"] for line in lines if line["kind"] == "begun")
     spent = next(line for line in lines if line["kind"] == "spent" and "checkpoint" in line)
-    return begun - launched, spent["checkpoint"], spent["at"]
+    return first_batch_at - launched, spent["checkpoint"], spent["at"]

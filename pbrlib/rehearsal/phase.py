@@ -66,7 +66,7 @@ def rehearse_phase(job: PhaseJob, runtime: Runtime) -> None:
         enter_stage(job.directory, "networks")
     checkpoint = runtime.latest_checkpoint()
     try:
-        figures = _start(job, runtime, came_from=checkpoint or job.starts_from, again=checkpoint is not None)
+        figures = _start(job, runtime, source=checkpoint or job.starts_from, again=checkpoint is not None)
     except torch.OutOfMemoryError as error:
         raise ConfigError(describe_out_of_memory(job, error)) from error
     texts = runtime.gather([figures.text()])
@@ -94,7 +94,7 @@ def describe_out_of_memory(job: PhaseJob, error: BaseException) -> str:
     )
 
 
-def _start(job: PhaseJob, runtime: Runtime, *, came_from: Path | None, again: bool) -> RankFigures:
+def _start(job: PhaseJob, runtime: Runtime, *, source: Path | None, again: bool) -> RankFigures:
     cuda = runtime.device.type == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats(runtime.device)
@@ -104,7 +104,7 @@ def _start(job: PhaseJob, runtime: Runtime, *, came_from: Path | None, again: bo
     began = time.monotonic()
     textures = () if again else load_textures(shards, own, maps=run.maps)
     load_s = time.monotonic() - began
-    stage = _MeasuringRuntime(runtime, task.players, came_from=came_from, steps=1 if again else STEPS)
+    stage = _MeasuringRuntime(runtime, task.players, source=source, steps=1 if again else STEPS)
     with suppress(RehearsalEndError):
         state = train_phase(_shortened(run), task, stage, validation=textures)
         if stage.first_step is None:  # The first start finished a phase of so few steps.
@@ -174,11 +174,11 @@ class _MeasuringRuntime:
     """Wraps a runtime to measure its phase and to interrupt it after the rehearsed steps."""
 
     def __init__(
-        self, inside: Runtime, players: Sequence[Player], *, came_from: Path | None, steps: int
+        self, inside: Runtime, players: Sequence[Player], *, source: Path | None, steps: int
     ) -> None:
         self.rank, self.world_size, self.device = inside.rank, inside.world_size, inside.device
         self.shards = inside.shards
-        self._inside, self._players, self._came_from, self._steps = inside, players, came_from, steps
+        self._inside, self._players, self._source, self._steps = inside, players, source, steps
         self.first_step: int | None = None
         self._agreeing = 0
         self._step_s: list[float] = []
@@ -234,8 +234,8 @@ class _MeasuringRuntime:
     def begins(self, first_step: int) -> None:
         """Record the first step and the number of tensors that equal those of the donor or checkpoint."""
         self.first_step = first_step
-        if self._came_from is not None:
-            self._agreeing = sum(agreeing(player, self._came_from) for player in self._players)
+        if self._source is not None:
+            self._agreeing = sum(agreeing(player, self._source) for player in self._players)
 
     def wait_for_device(self) -> None:
         """Wait until the device has finished all its work."""

@@ -145,14 +145,14 @@ def sentences(rehearsal: Rehearsal) -> list[str]:
     whole, known = rehearsal.whole, [one for one in rehearsal.phases if one.figures is not None]
     unit = "GPU" if rehearsal.device == "cuda" else "worker"
     together = f", up to {rehearsal.room} curricula in parallel" if rehearsal.room > 1 else ""
-    said = [
+    lines = [
         f"The training takes at most {duration(3600 * whole.hours)}{together}: {whole.worker_hours:.2g} "
         f"{unit}-hours, {size(whole.bytes)} of storage, {size(whole.most_bytes)} during the training."
     ]
     if whole.missing:
-        said.append(f"Not included: {', '.join(whole.missing)}, which failed.")
+        lines.append(f"Not included: {', '.join(whole.missing)}, which failed.")
     again = sum(one.passed for one in known)
-    said += [
+    lines += [
         f"{again} of {len(rehearsal.phases)} phases resumed from their checkpoint; all workers had its step "
         "and its weights.",
         *_basis(known),
@@ -160,9 +160,9 @@ def sentences(rehearsal: Rehearsal) -> list[str]:
     left_out = "faults, waiting for resources" + (
         ", the evaluation of RUNS/model" if rehearsal.writes_model else ""
     )
-    said.append(f"A plateau may end a phase earlier. Not included: {left_out}.")
-    said.append(f"The rehearsal took {duration(rehearsal.seconds)}.")
-    return said
+    lines.append(f"A plateau may end a phase earlier. Not included: {left_out}.")
+    lines.append(f"The rehearsal took {duration(rehearsal.seconds)}.")
+    return lines
 
 
 def _basis(known: Sequence[PhaseRehearsal]) -> list[str]:
@@ -172,21 +172,21 @@ def _basis(known: Sequence[PhaseRehearsal]) -> list[str]:
         return []
     apart = max((step.most - step.least) / step.median for step in steps)
     some, every = max(one.figures.validated for one in known if one.figures is not None)
-    said = [
+    lines = [
         f"Step: the median of the steps after the first, which differ by up to {100 * apart:.0f} %. "
         f"Validation: extrapolated from {some} of {every} textures."
     ]
     young = sum(not one.figures.is_steady for one in known if one.figures is not None)
     if young:
-        said.append(
+        lines.append(
             f"Imprecise: in {young} of {len(known)} phases, the steps after the first took less than one "
             "second in total. `pbr train` shows a better estimate after more steps."
         )
     if any(one.estimate.input_bound for one in known if one.estimate is not None):
-        said.append(
+        lines.append(
             "*: the data streams are slower than the steps and determine the time. Set a larger data_cpus."
         )
-    return said
+    return lines
 
 
 def check_table(checks: Sequence[Check]) -> Table:

@@ -191,7 +191,7 @@ class SweepStudy:
         Trial(self.study, frozen._trial_id).set_user_attr(f"repeat {repeat}", json.dumps(asdict(outcome)))
         configuration = self.configurations()[number]
         if len(configuration.outcomes) == self.spec.repeats:
-            self._tell(configuration)
+            self._report(configuration)
         return self.configurations()[number]
 
     def configurations(self) -> list[Configuration]:
@@ -201,7 +201,7 @@ class SweepStudy:
     def _trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
 
-    def _tell(self, configuration: Configuration) -> None:
+    def _report(self, configuration: Configuration) -> None:
         states = {outcome.state for outcome in configuration.outcomes.values()}
         if "failed" in states:
             self.study.tell(configuration.number, state=TrialState.FAIL)

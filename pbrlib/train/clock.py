@@ -10,7 +10,7 @@ from typing import Literal
 
 from pbrlib.data.draws.batch import RawBatch
 
-Aside = Literal["input", "validation", "checkpoint"]
+NonStep = Literal["input", "validation", "checkpoint"]
 """An activity besides the steps whose time is measured."""
 
 STEADY_STEPS, STEADY_S = 10, 1.0
@@ -54,7 +54,7 @@ class Clock:
         self._segment, self._attempt, self._shown = Pace(), Pace(), Pace()
         self._step_began, self._waited = time.monotonic(), 0.0
         self._validations, self._paused_s = 0, 0.0
-        self._aside: dict[str, float] = {}
+        self._non_step: dict[str, float] = {}
 
     def begin_segment(self) -> None:
         """Start the throughput of a new segment; the pace of the attempt is kept."""
@@ -62,10 +62,10 @@ class Clock:
 
     def next(self, batches: Iterator[RawBatch]) -> RawBatch:
         """Return the next batch and add the wait for it to its step."""
-        before = self._aside.get("input", 0.0)
+        before = self._non_step.get("input", 0.0)
         with self.spending("input"):
             batch = next(batches)
-        self._waited = self._aside["input"] - before
+        self._waited = self._non_step["input"] - before
         if self._first_step is None:
             self._step_began, self._waited = time.monotonic(), 0.0
         return batch
@@ -82,21 +82,21 @@ class Clock:
             pace.add(samples=samples, seconds=seconds, waited=waited)
 
     @contextmanager
-    def spending(self, what: Aside) -> Iterator[None]:
+    def spending(self, what: NonStep) -> Iterator[None]:
         """Add the time of the block to ``what``; only input counts as a part of the step."""
         began = time.monotonic()
         try:
             yield
         finally:
             seconds = time.monotonic() - began
-            self._aside[what] = self._aside.get(what, 0.0) + seconds
+            self._non_step[what] = self._aside.get(what, 0.0) + seconds
             if what != "input":
                 self._step_began, self._paused_s = self._step_began + seconds, self._paused_s + seconds
                 self._validations += what == "validation"
 
-    def take_other_seconds(self) -> dict[str, float]:
+    def take_non_step_seconds(self) -> dict[str, float]:
         """Return the seconds by activity since the last call, and reset them."""
-        spent, self._aside = self._aside, {}
+        spent, self._non_step = self._aside, {}
         return spent
 
     def figures(self) -> dict[str, float]:

@@ -70,7 +70,7 @@ class Failures:
             attempt: The failures of its ranks.
             committed: The step of the last checkpoint.
         """
-        failure = most_telling_failure(attempt)
+        failure = primary_failure(attempt)
         if failure.cause not in _ONCE_MORE:
             return None
         signature = _signature(failure, committed=committed)
@@ -84,7 +84,7 @@ class Failures:
         )
 
 
-def most_telling_failure(attempt: Sequence[RankFailure]) -> RankFailure:
+def primary_failure(attempt: Sequence[RankFailure]) -> RankFailure:
     """Return the failure of an attempt that most likely caused the others."""
     order = get_args(Cause)
     return min(

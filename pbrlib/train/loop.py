@@ -132,7 +132,7 @@ class _Training:
             if self.journal and (time.monotonic() - shown > 1.0 or finished == stop):
                 shown = time.monotonic()
                 self._write("step", step=finished, values=self._step_values(reports, finished))
-            if finished < stop and self.notices.came():
+            if finished < stop and self.notices.is_new():
                 self._share_bad_samples(step=finished)
                 # Without validation, which takes too long before a preemption. The checkpoint has no metrics,
                 # so it cannot become the best one.

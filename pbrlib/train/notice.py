@@ -19,7 +19,7 @@ class Notices:
         self._runtime, self._every, self._left = runtime, 1, 1
         self._asked = time.monotonic()
 
-    def came(self) -> bool:
+    def is_new(self) -> bool:
         """Return whether there is a new notice; all ranks call this after each step."""
         self._left -= 1
         if self._left > 0:

@@ -30,9 +30,9 @@ class PatientStream(Iterator[RawBatch]):
         open_stream: Opens the stream.
         first_step: The step of the stream's first batch.
         limit_s: Time limit of a batch in seconds.
-        tell: Called for a long wait with the step, the seconds so far, and what the batch waits for.
+        report: Called for a long wait with the step, the seconds so far, and what the batch waits for.
         waits_for: Returns what a step's batch waits for.
-        tell_after_s: Seconds until a wait is reported for the first time.
+        report_after_s: Seconds until a wait is reported for the first time.
     """
 
     def __init__(
@@ -41,12 +41,13 @@ class PatientStream(Iterator[RawBatch]):
         *,
         first_step: int,
         limit_s: float,
-        tell: Callable[[int, float, str], None],
+        report: Callable[[int, float, str], None],
         waits_for: Callable[[int], str],
-        tell_after_s: float = REPORT_AFTER_S,
+        report_after_s: float = REPORT_AFTER_S,
     ) -> None:
         self.step = first_step - 1
-        self._limit_s, self._tell, self._waits_for, self._first_s = limit_s, tell, waits_for, tell_after_s
+        self._limit_s, self._report_after_s = limit_s, report_after_s
+        self._report, self._waits_for = report, waits_for
         self._asked: SimpleQueue[object] = SimpleQueue()
         self._given: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
         self._ended: BaseException | None = None
@@ -70,7 +71,7 @@ class PatientStream(Iterator[RawBatch]):
         return batch
 
     def _wait(self) -> tuple[Any, BaseException | None]:
-        began, next_word_s = time.monotonic(), self._first_s
+        began, next_word_s = time.monotonic(), self._report_after_s
         while True:
             until_s = min(next_word_s, self._limit_s) - (time.monotonic() - began)
             try:
@@ -85,7 +86,7 @@ class PatientStream(Iterator[RawBatch]):
             if waited >= next_word_s:
                 word = (self.step, waited, self._waits_for(self.step))
                 # In a separate thread, since writing to the run's folder can block as long as the input.
-                threading.Thread(target=self._tell, args=word, name="stalled", daemon=True).start()
+                threading.Thread(target=self._report, args=word, name="stalled", daemon=True).start()
                 next_word_s *= 2
 
 

@@ -13,7 +13,7 @@ from ray_jobs.cluster.session import is_local
 from ray_jobs.fit.currentphase import CurrentPhase
 from ray_jobs.fit.starting import StartWatch
 
-WHERE_IN_USE_S, WHERE_NODES_MAY_COME_S, WHERE_NONE_COME_S = 24 * 3600.0, 20 * 60.0, 3 * 60.0
+IN_USE_TIMEOUT_S, AUTOSCALING_TIMEOUT_S, LOCAL_TIMEOUT_S = 24 * 3600.0, 20 * 60.0, 3 * 60.0
 """Time limits of a fit's search for resources: if the nodes that are up could hold it but may be in use; if
 they could not, but an autoscaler may add some; and in a local cluster, which does not grow."""
 
@@ -44,16 +44,16 @@ def start_watch(runtime: RuntimeSpec, *, current: CurrentPhase) -> StartWatch:
 
 def _patience_s(runtime: RuntimeSpec, *, title: str, workers: str) -> float:
     if _num_fits(runtime.at_fewest()):
-        return WHERE_IN_USE_S
+        return IN_USE_TIMEOUT_S
     if is_local():
-        return WHERE_NONE_COME_S
+        return LOCAL_TIMEOUT_S
     _log.warning(
         "%s: the nodes that are up cannot hold %s; waiting for other nodes for %g minutes",
         title,
         workers,
-        WHERE_NODES_MAY_COME_S / 60,
+        AUTOSCALING_TIMEOUT_S / 60,
     )
-    return WHERE_NODES_MAY_COME_S
+    return AUTOSCALING_TIMEOUT_S
 
 
 def _describe_workers(runtime: RuntimeSpec) -> str:

@@ -17,7 +17,7 @@ from ray.train import UserCallback
 
 from pbrlib import errors, storage
 from pbrlib.train.checkpoint.state import newest_step
-from pbrlib.train.failures import Cause, Failures, RankFailure, most_telling_failure
+from pbrlib.train.failures import Cause, Failures, RankFailure, primary_failure
 from pbrlib.train.record.incidents import FAILURE, note_incident, read_incidents
 from ray_jobs.fit.currentphase import CurrentPhase
 
@@ -135,7 +135,7 @@ class FailureWatch(UserCallback):
 
     def _judge(self, attempt: Sequence[RankFailure]) -> bool:
         """Record the failure of an attempt; return whether another attempt may follow."""
-        failure = most_telling_failure(attempt)
+        failure = primary_failure(attempt)
         with suppress(OSError, errors.DataError):  # what was known before has to do
             self._committed = newest_step(self._directory)
         # A node that is taken away costs none of the retries.
@@ -179,9 +179,9 @@ def rank_failure(error: BaseException, *, rank: int | None = None) -> RankFailur
 
 
 def _failure(error: BaseException, *, rank: int | None, step: int | None = None) -> RankFailure:
-    telling = next((one for one in causes_of(error) if _cause(one) != "error"), error)
+    failed = next((one for one in causes_of(error) if _cause(one) != "error"), error)
     preempted = any(isinstance(one, lost.RayActorError) and one.preempted for one in causes_of(error))
-    return RankFailure(_cause(telling), type(telling).__name__, message_of(telling), rank, step, preempted)
+    return RankFailure(_cause(failed), type(failed).__name__, message_of(failed), rank, step, preempted)
 
 
 def _cause(error: BaseException) -> Cause:

@@ -20,7 +20,7 @@ from pbrlib.curriculum.run import PhaseJob, RankWork, best_checkpoint_of, run_ph
 from pbrlib.data.shards.tilecache import TileCache
 from pbrlib.data.shards.union import open_data
 from pbrlib.train.checkpoint.state import newest_step
-from pbrlib.train.failures import most_telling_failure
+from pbrlib.train.failures import primary_failure
 from pbrlib.train.fallback import retry_without_damaged
 from pbrlib.train.record.incidents import FAILURE, note_incident
 from pbrlib.train.record.rundirectory import SNAPSHOT
@@ -96,7 +96,7 @@ def explain_retries(job: PhaseJob, launch: Callable[[], Path]) -> Path:
         last = [rank_failure(cause, rank=number) for number, cause in enumerate(causes(error))]
         if not last or any(failure.cause == "error" for failure in last):
             raise
-        failure = most_telling_failure(last)
+        failure = primary_failure(last)
         raise errors.OutageError(
             f"{job.title}: stopped, since max_failures is {job.runtime.max_failures}. The last attempt ended "
             f"with {failure.error}: {failure.message}. The same command resumes from the last checkpoint."

@@ -79,7 +79,7 @@ class RayRuntime(ProcessGroup):
             first_step=first_step,
             limit_s=self._spec.input_timeout_s,
             waits_for=waits_for,
-            tell=self._stalled,
+            report=self._stalled,
         )
         return self._batches
 

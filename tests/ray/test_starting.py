@@ -54,7 +54,7 @@ def without_place(
 def test_a_fit_without_a_place_ends_when_its_time_is_over(
     ray_cluster: None, without_place: PhaseJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(capacity, "WHERE_NONE_COME_S", 3.0)
+    monkeypatch.setattr(capacity, "LOCAL_TIMEOUT_S", 3.0)
     monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "2")
     with pytest.raises(
         OutageError, match=r"got no free resources for 3 workers, each with 2 CPUs; .*`ray status`"

@@ -71,7 +71,7 @@ def rehearsed(
         scratch=scratch,
         runtime=RuntimeSpec(workers=1),
         launch=launch,
-        say=lambda one: said.append(one.length.name),
+        show=lambda one: said.append(one.length.name),
     )
     assert said == [one.length.name for one in found]
     return {one.length.name: one for one in found}

@@ -35,7 +35,7 @@ def asked_after(
     notices, asked = Notices(runtime), []
     for step in range(1, steps + 1):
         now[0] = next(times)
-        if notices.came():
+        if notices.is_new():
             asked.append(step)
     return asked
 

@@ -23,9 +23,9 @@ def patient(
         stream,
         first_step=7,
         limit_s=limit_s,
-        tell=lambda *what: told.append(what),
+        report=lambda *what: told.append(what),
         waits_for=lambda step: f"the shard of step {step}",
-        tell_after_s=0.1,
+        report_after_s=0.1,
     )
 
 
@@ -85,9 +85,9 @@ def test_a_batch_is_delivered_while_the_report_of_its_delay_blocks() -> None:
         stream,
         first_step=0,
         limit_s=30,
-        tell=lambda *what: block.wait(20),
+        report=lambda *what: block.wait(20),
         waits_for=str,
-        tell_after_s=0.1,
+        report_after_s=0.1,
     )
     assert next(batches) is BATCH
     assert time.monotonic() - began < 10

@@ -71,10 +71,10 @@ def misfits(donor: Sizes, wanted: Sizes, *, own: Ends, theirs: Sequence[str]) ->
     problems = [f"{name} is missing" for name in between - donor.keys()]
     problems += [f"{name} is not part of the network" for name in donor.keys() - wanted.keys()]
     for name in between & donor.keys():
-        came, needed = tuple(donor[name]), tuple(wanted[name])
+        found, needed = tuple(donor[name]), tuple(wanted[name])
         if name in own.stem:
-            came, needed = _without_inputs(came), _without_inputs(needed)
-        if came != needed:
+            found, needed = _without_inputs(found), _without_inputs(needed)
+        if found != needed:
             problems.append(f"{name} is {tuple(donor[name])}, the network's is {tuple(wanted[name])}")
         elif name in own.stem and donor[name][1] != len(theirs):
             problems.append(f"{name} reads {donor[name][1]} channels, but its declaration has {len(theirs)}")

@@ -131,9 +131,9 @@ class Journal:
         begun, now = math.isfinite(self._accounted), time.monotonic()
         if not at_once and now - self._accounted < ACCOUNT_EVERY_S:
             return
-        self._accounted, aside = now, clock.take_other_seconds()
+        self._accounted, non_step = now, clock.take_non_step_seconds()
         if begun:
-            self._folder.append(TIME_SHEET, time_line("spent", step=step, aside=aside))
+            self._folder.append(TIME_SHEET, time_line("spent", step=step, non_step=non_step))
         else:
             self._folder.append(TIME_SHEET, time_line("begun", step=step))
 

@@ -61,15 +61,15 @@ def enter_stage(directory: Path, stage: Stage) -> None:
         storage.append_lines(directory / TIME_SHEET, json.dumps(line) + "\n")
 
 
-def time_line(entry: Entry, *, step: int | None = None, aside: Mapping[str, float] | None = None) -> str:
+def time_line(entry: Entry, *, step: int | None = None, non_step: Mapping[str, float] | None = None) -> str:
     """Format a line with the time.
 
     Args:
         entry: The kind of line.
         step: The number of finished steps.
-        aside: Seconds since the previous line by activity; the remaining time was spent on steps.
+        non_step: Seconds since the previous line by activity; the remaining time was spent on steps.
     """
-    rounded = {name: round(seconds, 4) for name, seconds in (aside or {}).items()}
+    rounded = {name: round(seconds, 4) for name, seconds in (non_step or {}).items()}
     where = {} if step is None else {"step": step}
     line = {"kind": entry, "at": round(time.time(), 3), **where, **rounded}
     return json.dumps(line) + "\n"
