@@ -89,14 +89,14 @@ class Clock:
             yield
         finally:
             seconds = time.monotonic() - began
-            self._non_step[what] = self._aside.get(what, 0.0) + seconds
+            self._non_step[what] = self._non_step.get(what, 0.0) + seconds
             if what != "input":
                 self._step_began, self._paused_s = self._step_began + seconds, self._paused_s + seconds
                 self._validations += what == "validation"
 
     def take_non_step_seconds(self) -> dict[str, float]:
         """Return the seconds by activity since the last call, and reset them."""
-        spent, self._non_step = self._aside, {}
+        spent, self._non_step = self._non_step, {}
         return spent
 
     def figures(self) -> dict[str, float]:
