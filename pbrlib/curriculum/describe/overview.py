@@ -152,7 +152,8 @@ class PhaseProgress:
         """Return the table row, with one cell for each of ``COLUMNS``."""
         metric = self.selection.metric.removeprefix("val/")
         best = "" if self.best is None else f"{metric} {self.best:.4f}"
-        state = f"{self.state}, gate {self.gate}" if self.gate in ("forced", "closed") else self.state
+        gates = {"forced": ", gate forced", "closed": ", gate not passed"}
+        state = f"{self.state}{gates.get(self.gate or '', '')}"
         state = self.stage or state
         time = "" if self.seconds is None else duration(self.seconds)
         # The first column already has the name of the curriculum.

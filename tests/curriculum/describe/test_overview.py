@@ -102,7 +102,7 @@ def test_a_finished_phase_has_the_figures_of_its_record() -> None:
         (None, None, "finished"),
         ({"passed": True, "forced": None}, "passed", "finished"),
         ({"passed": False, "forced": "toy data"}, "forced", "finished, gate forced"),
-        ({"passed": False, "forced": None}, "closed", "finished, gate closed"),
+        ({"passed": False, "forced": None}, "closed", "finished, gate not passed"),
     ],
 )
 def test_a_row_says_what_the_gate_said_unless_it_passed(
