@@ -1,4 +1,4 @@
-"""The console of every command, and progress on standard error: a bar, in a log a line a minute."""
+"""The console of every command, and its progress: a bar on a terminal, a line a minute in a log."""
 
 from __future__ import annotations
 
@@ -18,24 +18,33 @@ from pbrlib.errors import printable
 from ray_jobs.invocation import is_quiet
 
 LINE_EVERY_S = 60.0
-"""Where the output is no terminal, a line is written this often, also while one thing takes longer."""
+"""Interval between two lines of progress where the output is not a terminal."""
+
+LOG_WIDTH = 150
+"""Columns where the output is not a terminal: tables in a log are wide enough for names and paths."""
 
 
 class Console(rich.console.Console):
-    r"""A console on which no text steers the terminal: names of files, runs and materials come from others.
+    r"""A console whose texts cannot control the terminal, because names may come from strangers.
 
-    Control characters, and bytes of a name that are no text, are printed as escapes (``\x1b``). What rich
-    itself writes to move the cursor or to set a colour is no text.
+    Control characters, and bytes of a name that are not valid text, are printed as escapes (``\x1b``). The
+    sequences that rich itself writes, to move the cursor or to set a colour, are not changed. ``log_width``
+    is the least width where the output is not a terminal.
     """
 
+    def __init__(self, *, log_width: int = LOG_WIDTH, **given: Any) -> None:
+        super().__init__(**given)
+        if not self.is_terminal and "width" not in given:
+            self.width = max(self.width, log_width)
+
     def render_str(self, text: str, **given: Any) -> Text:
-        """A text of rich, printable before it is measured."""
+        """Return a text of rich, made printable before it is measured."""
         return super().render_str(printable(text), **given)
 
     def render(
         self, renderable: rich.console.RenderableType, options: rich.console.ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """The segments of a renderable, their texts printable."""
+        """Yield the segments of a renderable with printable texts."""
         for segment in super().render(renderable, options):
             if segment.control or segment.text.isprintable():
                 yield segment
@@ -45,7 +54,7 @@ class Console(rich.console.Console):
 
 @contextmanager
 def show_progress(what: str, *, console: Console | None = None) -> Iterator[Callable[[int, int], None]]:
-    """Shows progress while the block runs; yields the function that takes the done and the total number."""
+    """Show progress while the block runs; yields a function of the finished and the total number."""
     console = console or Console(stderr=True, quiet=is_quiet())
     if console.is_terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -58,7 +67,7 @@ def show_progress(what: str, *, console: Console | None = None) -> Iterator[Call
 
 
 class _Lines:
-    """Writes a line a minute, from a thread of its own, and one when the total is known."""
+    """Write a line a minute in a separate thread, and one when the total is known."""
 
     def __init__(self, what: str, console: Console) -> None:
         self._what, self._console = what, console
@@ -76,7 +85,7 @@ class _Lines:
         self._thread.join()
 
     def update(self, done: int, total: int) -> None:
-        """Takes the number of finished and of all things."""
+        """Show the number of finished jobs, and the total."""
         first, self._counts = self._counts is None, (done, total)
         if first:
             self._write()
@@ -97,5 +106,5 @@ class _Lines:
 
 
 def _clock(seconds: float) -> str:
-    """``1:05:09``."""
+    """Return a duration as ``1:05:09``."""
     return str(timedelta(seconds=round(seconds)))

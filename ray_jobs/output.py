@@ -12,9 +12,6 @@ from pbrlib.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from pbrlib.evaluate.evaluationreport import Evaluation
 
-_WIDTH = 140
-"""Columns of an evaluation's table."""
-
 
 def check_file(path: Path, *, option: str) -> None:
     """Raise ConfigError where ``write_file`` could not write, before the content is computed.
@@ -50,12 +47,10 @@ def write_file(path: Path, content: bytes, *, place: str | None = None) -> None:
 
 
 def print_evaluation(evaluation: Evaluation, files: Sequence[Path]) -> None:
-    """Print the table of an evaluation and the paths of its files; a log gets the table at its full width."""
+    """Print the table of an evaluation and the paths of its files."""
     from ray_jobs.bar import Console
 
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, _WIDTH)
     console.print(evaluation.table())
     console.print(f"Figures: {files[0]}", soft_wrap=True)
     console.print(f"Pictures: {', '.join(map(str, files[1:]))}", soft_wrap=True)

@@ -42,8 +42,6 @@ STAGE_AFTER_S = 2.0
 """Duration after which a stage of a start gets a line where the output is not a terminal."""
 WRITE_EVERY_S = 5.0
 """Interval of ``ladder.json``, also without a change: an old time stamp in it means that the command died."""
-WIDTH = 150
-"""Columns of the output without a terminal; every column of the table fits."""
 
 
 @dataclass
@@ -92,8 +90,6 @@ class Progress:
             self._write()
         self._thread.join(timeout=5)
         self._live.stop()
-        if not self.console.is_terminal:
-            self.console.width = max(self.console.width, WIDTH)
         self.console.quiet = False  # the table at the end is the result
         self.console.print(_table(self.overview.phases, self.console))
         self.console.print(self._summary())

@@ -65,8 +65,6 @@ def command(
     with show_progress("steps before it") as watch:
         seen = asked.replay(watch=watch)
     console = Console()
-    if not console.is_terminal:
-        console.width = 160
     for turn in seen.turns:
         for line in turn_lines(turn):
             click.echo(line)

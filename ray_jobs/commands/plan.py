@@ -73,7 +73,5 @@ def command(
     from pbrlib.curriculum.describe.tables import render_ladder
     from ray_jobs.bar import Console
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, WIDTH)
+    console = Console(highlight=False, log_width=WIDTH)
     console.print(render_ladder(plan))

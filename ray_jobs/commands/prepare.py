@@ -125,8 +125,8 @@ def _show(result: PrepareResult, *, out: Path) -> None:
         console.print(report.table())
     if result.skipped:
         console.print(f"{len(result.skipped)} materials were in the set already; skipped.")
-    counts = f"{report.count('error')} errors, {report.count('warning')} warnings"
-    console.print(f"{report.num_materials} materials read, {len(report.excluded)} left out ({counts}).")
+    counts = f"errors: {report.count('error')}, warnings: {report.count('warning')}"
+    console.print(f"Materials read: {report.num_materials}, left out: {len(report.excluded)} ({counts}).")
     if manifest is None:
         console.print(f"Nothing published: {result.refusal}.", style="red")
         return

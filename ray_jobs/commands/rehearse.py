@@ -101,7 +101,5 @@ def _show(rehearsal: Rehearsal) -> None:
     from pbrlib.rehearsal.table import WIDTH, render
     from ray_jobs.bar import Console
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = WIDTH
+    console = Console(highlight=False, log_width=WIDTH)
     console.print(render(rehearsal))

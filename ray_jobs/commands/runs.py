@@ -11,7 +11,6 @@ from ray_jobs.commands.paramtypes import LocalOrS3Path
 from ray_jobs.invocation import refuse_misspelled
 
 _FOLDER = LocalOrS3Path()
-_WIDTH = 150
 
 
 class _ListByDefault(click.Group):
@@ -69,8 +68,6 @@ def _print(*parts: object) -> None:
     from ray_jobs.bar import Console
 
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, _WIDTH)
     for part in parts:
         console.print(part, soft_wrap=isinstance(part, str), markup=False)
 

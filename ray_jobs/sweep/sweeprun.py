@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from pbrlib.data.shards.dataspec import DataSpec
     from pbrlib.sweep.study import Configuration, SweepStudy
 
-_WIDTH = 140
-
 
 def open_sweep(
     file: Path, *, data: DataSpec, runs: Path, out: Path, runtime_file: Path | None, overrides: Sequence[str]
@@ -103,8 +101,6 @@ def conclude_sweep(study: SweepStudy, work: Sweep) -> None:
 
     files = write_results(study, work.search)
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, _WIDTH)
     console.print(table(study, title=title_of(work.search)))
     for file in files:
         console.print(f"{file}", soft_wrap=True)

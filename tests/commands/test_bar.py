@@ -88,3 +88,13 @@ def test_every_command_prints_to_such_a_console() -> None:
         and "Console" in {name.name for name in node.names}
     ]
     assert made == []
+
+
+def test_a_log_gets_tables_at_their_full_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    log, narrow = io.StringIO(), io.StringIO()
+    path = "/data/materials/" + 7 * "scanned-" + "rock.parquet"
+    Console(file=log).print(path)
+    assert log.getvalue() == f"{path}\n"
+    Console(file=narrow, force_terminal=True, color_system=None).print(path)
+    assert max(map(len, narrow.getvalue().splitlines())) <= 40

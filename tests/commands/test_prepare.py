@@ -178,4 +178,4 @@ def test_a_pattern_does_not_hide_that_no_file_could_be_read(tmp_path: Path) -> N
     result = run(f"matsynth:path={tmp_path}", "--out", tmp_path / "out", "--hold-out", "oak")
     assert result.exit_code == 2
     assert "Nothing published: no material is fit" in words(result)
-    assert "1 errors" in words(result)
+    assert "errors: 1," in words(result)
