@@ -19,6 +19,7 @@ from pbrlib.data.shards.union import open_data
 from pbrlib.errors import PbrError
 from pbrlib.sweep.search import Params
 from pbrlib.sweep.study import Configuration, Outcome, SweepStudy
+from pbrlib.train.record.codestate import note_command
 from ray_jobs.fit.placement import read_placement, release
 from ray_jobs.sweep.sweepjobs import Sweep
 from ray_jobs.sweep.trial import read_outcome, train_trial
@@ -81,6 +82,7 @@ class StudySearcher(Searcher):
             except PbrError as error:
                 self._end(number, repeat, Outcome("failed", reason=str(error)))
                 continue
+            note_command(job.directory)  # the trial runs in a process of Ray, which has another command line
             self._running[trial_id] = (number, repeat)
             objectives = [one.metric for one in self._sweep.search.spec.objectives]
             length = None if self._study.spec.asha is None else _length(job)

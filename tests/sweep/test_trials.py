@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from pbrlib import storage
 from pbrlib.data.shards.dataspec import DataSpec
 from pbrlib.errors import NumericsError
 from pbrlib.sweep.study import Configuration, Outcome, SweepStudy
+from pbrlib.train.record.codestate import COMMAND
 from ray_jobs.fit.fit import LostControllerError
 from ray_jobs.sweep import trial
 from ray_jobs.sweep.sweepjobs import Sweep
@@ -53,6 +55,16 @@ def test_every_repeat_is_a_trial_in_a_folder_of_its_own_with_another_seed(
     assert first["job"].curriculum.seed + 1 == second["job"].curriculum.seed
     assert first["job"].runs != second["job"].runs
     assert first["number"] == second["number"] == 0
+
+
+def test_a_trial_records_the_command_line_of_its_sweep(
+    shard_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, searcher, _ = opened(tmp_path, shard_folder, num_trials=1)
+    monkeypatch.setattr(sys, "argv", ["/bin/pbr", "tune", "search.yaml", "--out", "sweep"])
+    job = searcher.suggest("a")["job"]
+    recorded = json.loads((job.directory / COMMAND).read_text())
+    assert recorded == {"command": ["pbr", "tune", "search.yaml", "--out", "sweep"]}
 
 
 def test_an_ended_trial_is_told_and_one_that_the_time_cut_off_goes_on_later(
