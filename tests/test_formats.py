@@ -1,4 +1,4 @@
-"""What earlier versions of the program wrote opens, or is refused with the way out.
+"""Files of earlier versions open, or are rejected with what to do.
 
 ``tests/formats`` was written by the program of each format: a change of a format adds a folder there.
 """

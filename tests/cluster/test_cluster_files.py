@@ -1,4 +1,4 @@
-"""What an operator hands to AWS and to Kubernetes, checked without either."""
+"""Check the files for AWS and Kubernetes without either."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def aws() -> dict[str, Any]:
 
 
 def prepared(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``ray up`` makes of the file before it asks AWS for anything. Ray has no public name for this."""
+    """Return the configuration that ``ray up`` derives before it contacts AWS. Ray has no public API for it."""
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     whole: dict[str, Any] = prepare_config(copy.deepcopy(dict(config)))
@@ -154,7 +154,7 @@ def test_a_manifest_keeps_the_rules_of_its_definition(name: str) -> None:
 
 @pytest.mark.parametrize("name", MANIFESTS)
 def test_rays_own_autoscaler_reads_a_manifest(name: str) -> None:
-    """With the very function that it reads a live resource with; it checks counts, quantities and labels."""
+    """Parse a manifest with the function that reads a live resource; it checks counts, sizes and labels."""
     from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 
     config = _derive_autoscaling_config_from_ray_cr(

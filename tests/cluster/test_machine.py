@@ -1,4 +1,4 @@
-"""What a command says of the machine that it runs on, before or instead of a traceback."""
+"""Problems of the machine are sentences, not tracebacks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Usage = namedtuple("Usage", ["total", "used", "free"])
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No Ray in this process, no cluster in its environment."""
+    """Remove Ray from this process, and clusters from its environment."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     monkeypatch.setattr(os, "environ", environment)
     monkeypatch.setattr("ray.is_initialized", lambda: False)

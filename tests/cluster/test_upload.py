@@ -1,4 +1,4 @@
-"""What a job takes along of the folder that it is submitted from."""
+"""The files that a job uploads from its folder."""
 
 from __future__ import annotations
 

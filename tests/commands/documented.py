@@ -1,4 +1,4 @@
-"""Every documented command line: in README, docs/, the headers of configs/ and what operators hand in."""
+"""Collect the command lines of README, docs/, the headers of configs/ and the files for clusters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Documented:
 
     @property
     def text(self) -> str:
-        """As it could be typed."""
+        """The line as it could be typed."""
         return shlex.join(self.words)
 
     @property
@@ -47,13 +47,13 @@ def documented() -> list[Documented]:
 
 
 def _of_page(path: Path) -> Iterator[Documented]:
-    """Those in the code blocks of a page."""
+    """Yield the lines in the code blocks of a page."""
     for block in re.findall(r"^ *```[a-z]*\n(.*?)^ *```", path.read_text(), re.DOTALL | re.MULTILINE):
         yield from _of_lines(block, place=str(path))
 
 
 def _of_header(path: Path) -> Iterator[Documented]:
-    """Those in the comments of a file."""
+    """Yield the lines in the comments of a file."""
     comments = [line.lstrip(" #") for line in path.read_text().splitlines() if line.lstrip().startswith("#")]
     yield from _of_lines("\n".join(comments), place=str(path))
 

@@ -15,7 +15,7 @@ LINES = documented()
 
 
 def parsed(words: Sequence[str]) -> click.Context:
-    """What click makes of a command line without running it; raises UsageError for a slip."""
+    """Parse a command line without running it; raises UsageError for a mistake."""
     context = main.make_context("pbr", list(words))
     while isinstance(context.command, click.Group):
         rest = [*context._protected_args, *context.args]

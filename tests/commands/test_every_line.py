@@ -118,7 +118,7 @@ class Line:
 
 
 def lines() -> list[Line]:
-    """All documented lines, each once, in the order in which they run."""
+    """Return all documented lines, each once, in the order in which they run."""
     found = dict.fromkeys(
         Line(one.words[: len(one.words) - len(one.own)], tuple(_twins(one.own))) for one in documented()
     )
@@ -223,7 +223,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, s3: FaultyServer) -> Iterato
 
 
 def _make_inputs(world: World) -> None:
-    """What a user has before the first line: a bucket, materials, a game, and sets of some sources."""
+    """Create what a user has before the first line: a bucket, materials, a game, and sets of some sources."""
     import boto3
 
     boto3.client("s3").create_bucket(Bucket=world.bucket)

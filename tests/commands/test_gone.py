@@ -1,4 +1,4 @@
-"""What ``pbr train`` does where a phase is finished by its record and its checkpoint is gone; no Ray."""
+"""``pbr train`` with a phase that is finished but whose checkpoint is missing, without Ray."""
 
 from __future__ import annotations
 

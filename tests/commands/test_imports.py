@@ -1,4 +1,4 @@
-"""What a command imports to answer without a tensor: no torch, no Ray, nothing that takes a second."""
+"""Commands that need no tensor import no torch, no Ray and nothing else that takes a second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `pbr prepare` says and publishes, its jobs one after another in this process instead of on Ray."""
+"""The output and the set of `pbr prepare`, with its jobs in this process instead of on Ray."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_class_that_does_not_validate_is_named(classes: Path, tmp_path: Path) 
 def test_a_set_without_validation_is_not_published(
     tmp_path: Path, classes: Path, options: list[object]
 ) -> None:
-    """In the second case the material that was held out is broken."""
+    """Leave the set without validation; in the second case the material that was held out is damaged."""
     (classes / "oak" / "albedo.png").write_bytes(b"")
     result = run(classes, "--out", tmp_path / "out", *options)
     assert result.exit_code == 2

@@ -1,4 +1,4 @@
-"""What a ladder shows and writes while it trains, with launches that only pretend to."""
+"""The output and the files of a ladder in training, with fake launches."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def curriculum(name: str, *, gate: bool = False) -> str:
 
 
 def work_of(waves: Sequence[Sequence[str]], *, data: Path, runs: Path) -> TrainingRequest:
-    """Of curricula in waves, given as texts."""
+    """Return a ladder of curricula in waves, given as texts."""
     ladder = Ladder(
         tuple(tuple(LadderEntry(Path("x.yaml"), parse_curriculum(text)) for text in wave) for wave in waves)
     )

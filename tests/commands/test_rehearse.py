@@ -31,7 +31,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def found(monkeypatch: pytest.MonkeyPatch) -> list[Rehearsal]:
-    """What the rehearsal, which here needs no cluster, is to find: the last one of the list."""
+    """Return the list whose last entry is the result of the next rehearsal, which needs no cluster here."""
     results: list[Rehearsal] = []
 
     @contextmanager

@@ -32,7 +32,7 @@ def phases(plan: Described) -> dict[str, Described]:
 
 
 def rules(phase: Described) -> dict[str, Any]:
-    """What must be equal."""
+    """Return what must be equal in a curriculum and its small twin."""
     schedule = {key: value for key, value in phase["schedule"].items() if key not in ("final", "text")}
     balance = {key: value for key, value in phase["balance"].items() if key != "minority"}
     terms = {name: dict(term) for name, term in phase["loss"]["terms"].items()}
@@ -44,7 +44,7 @@ def rules(phase: Described) -> dict[str, Any]:
 
 
 def deepest_last(phase: Described) -> dict[str, tuple[Any, ...]]:
-    """By part, encoder stages counted from the deepest: frozen, layer factor and peak rate."""
+    """Return frozen, layer factor and peak rate by part, with encoder stages counted from the deepest."""
     parts = {part: group for group in phase["groups"] for part in group["parts"]}
     deepest = max(int(part.rpartition(".")[2]) for part in parts if part.startswith("encoder"))
     found = {}

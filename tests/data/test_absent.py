@@ -1,4 +1,4 @@
-"""What is said where no shard set lies: never to prepare into a folder that holds something else."""
+"""Advice for a path without a shard set is never to prepare into a folder with other files."""
 
 from __future__ import annotations
 

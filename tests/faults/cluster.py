@@ -82,7 +82,7 @@ class Cluster:
         )
 
     def _counts(self, node: subprocess.Popen[bytes]) -> bool:
-        """Whether the cluster says that a node is there; one that was lost it counts for half a minute."""
+        """Whether the cluster lists a node as alive; a lost one is listed for half a minute."""
         try:
             states = self._states()
         except OSError:  # a dashboard of a busy machine answers late
@@ -164,7 +164,7 @@ def node_ids(node: subprocess.Popen[bytes]) -> list[str]:
 
 
 def kill_sessions(*leaders: subprocess.Popen[Any]) -> None:
-    """Every process that these commands started, Ray's own included, at once."""
+    """Kill every process that these commands started, including Ray's, at once."""
     while found := [pid for one in leaders for pid in processes(lambda command: True, session=one.pid)]:
         for pid in found:
             with suppress(ProcessLookupError):

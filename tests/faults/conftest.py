@@ -57,7 +57,7 @@ def kept_cluster(s3: FaultyServer) -> Iterator[Cluster]:
 
 @pytest.fixture
 def shared_cluster(kept_cluster: Cluster) -> Iterator[Cluster]:
-    """For tests that lose no node; whatever one starts there has ended before the next."""
+    """A cluster for tests that lose no node; the processes of each test end before the next one."""
     yield kept_cluster
     stop_trainings()
     kept_cluster.wait_until_idle()
@@ -103,7 +103,7 @@ def stop_trainings() -> None:
 
 @pytest.fixture(scope="session")
 def undisturbed(training_in: Begin, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    """What a training leaves that nothing happens to."""
+    """The result of an undisturbed training."""
     training = training_in(tmp_path_factory.mktemp("undisturbed"))
     outcome = training.outcome(training.finish(training.start()))
     assert sorted(outcome.batches) == list(range(STEPS))
@@ -122,6 +122,6 @@ def long_training_in(training_in: Begin, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="session")
 def long_undisturbed(long_training_in: Begin, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    """What such a training leaves that nothing happens to."""
+    """The result of such a training without a fault."""
     training = long_training_in(tmp_path_factory.mktemp("long_undisturbed"))
     return training.outcome(training.finish(training.start()))

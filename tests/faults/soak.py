@@ -80,11 +80,11 @@ class Ladder:
         return {f"{file.parts[-3]}/{file.parts[-2].rpartition('-')[0]}": file.parent for file in found}
 
     def batches(self) -> dict[str, dict[int, Samples]]:
-        """What every step of every phase has seen."""
+        """Return the samples of every step of every phase."""
         return {name: batches_in(folder) for name, folder in sorted(self.phases().items())}
 
     def weights(self) -> dict[str, bytes]:
-        """Of the best checkpoint of every phase."""
+        """Return the weights of the best checkpoint of every phase."""
         return {
             name: weights_file(RunDirectory(self.runs, name=family).best(phase)[0]).read_bytes()
             for name in self.phases()
@@ -149,7 +149,7 @@ def lengthened(ladder: Path, folder: Path, *, times: int) -> Path:
 
 
 class Faults:
-    """Which fault comes when; after the minutes none."""
+    """Random faults at random times; none after the given minutes."""
 
     def __init__(self, cluster: Cluster, *, minutes: float, every: tuple[float, float], seed: int) -> None:
         self._cluster, self._every, self._chance = cluster, every, random.Random(seed)
@@ -163,11 +163,11 @@ class Faults:
 
     @property
     def are_over(self) -> bool:
-        """Whether no more will come."""
+        """Whether no more faults follow."""
         return self.seconds > 60 * self._minutes
 
     def may_come(self, ladder: Ladder) -> None:
-        """Brings one about if it is due."""
+        """Cause a fault if one is due."""
         if self.seconds < self._due or self.are_over:
             return
         kind = self._chance.choice(KINDS)
@@ -197,7 +197,7 @@ def soak(ladder: Ladder, faults: Faults) -> None:
 
 
 def bring_about(kind: str, ladder: Ladder, cluster: Cluster, chance: random.Random) -> str:
-    """One fault; returns what was done, or nothing where there was nobody to hit."""
+    """Cause one fault; return its description, or nothing if there was no process to hit."""
     if kind == "command":
         kill_sessions(ladder.process)
         return "SIGKILL of the command"

@@ -1,4 +1,4 @@
-"""What epochs leave in the memory of those that live through all of them."""
+"""The memory of long-lived processes does not grow with the number of epochs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_memory_does_not_grow_with_the_number_of_epochs(
 
 
 def own_bytes(pid: int) -> float:
-    """What a process holds alone, so not the object store."""
+    """Return the private memory of a process, without the object store."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return sum(float(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))
 

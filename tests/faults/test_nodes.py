@@ -1,4 +1,4 @@
-"""What it costs when a node goes, or all of them."""
+"""The cost of losing a node, or all nodes."""
 
 from __future__ import annotations
 

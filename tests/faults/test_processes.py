@@ -1,4 +1,4 @@
-"""What it costs when a process dies: the steps since the last checkpoint, and nothing else."""
+"""A killed process costs the steps since the last checkpoint, and nothing else."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 
 def random_step_inside_a_segment(chance: random.Random) -> int:
-    """Not the first or last step of a segment, and early enough for the fault to come before the end."""
+    """Return a step within a segment, early enough for the fault to happen before the end."""
     step = chance.randrange(SEGMENT, STEPS - 2 * SEGMENT)
     while step % SEGMENT in (0, SEGMENT - 1):
         step += 1
@@ -31,7 +31,7 @@ def random_step_inside_a_segment(chance: random.Random) -> int:
 
 
 def processes_of(cluster: Cluster, name: str, *, count: int) -> list[int]:
-    """Those of a fit's actors of one kind, by their ids."""
+    """Return the processes of a fit's actors of one kind, by actor id."""
     found = sorted(cluster.head.processes(f"ray::{name}"))
     assert len(found) == count, f"{name}: {len(found)} processes"
     return found
@@ -144,7 +144,7 @@ def a_data_task_hanging(training: Training, cluster: Cluster) -> Iterator[None]:
 
 
 def told_and_given_up(training: Training) -> None:
-    """Of one task that hung, it was told what is waited for, and an attempt was given up."""
+    """Check the incidents of one hanging task: the stalled input was reported, and one attempt ended."""
     told, failed, *others = training.incidents()
     print(told, failed, sep="\n")
     assert not others

@@ -1,4 +1,4 @@
-"""One long albedo phase as a command of its own, and a record of every sample that it saw."""
+"""Train one long albedo phase in a separate command, and record every sample."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training leaves: the bytes of its best network, and step -> samples with hashes."""
+    """The result of a training: the bytes of its best network, and the samples of each step with hashes."""
 
     weights: bytes
     batches: Mapping[int, Samples]
@@ -75,12 +75,12 @@ class Training:
 
     @property
     def command(self) -> list[str]:
-        """What an operator would write."""
+        """The command line as a user would write it."""
         return [*self._command, *([] if self.cluster is None else ["--address", self.cluster.head.address])]
 
     @property
     def environment(self) -> dict[str, str]:
-        """That of the command."""
+        """The environment of the command."""
         given = os.environ if self.cluster is None else self.cluster.head.environment
         environment = {**given, **self._settings}
         environment.pop("RAY_ADDRESS", None)
@@ -110,16 +110,16 @@ class Training:
         return RunDirectory(self.runs, name="albedo").best()[0]
 
     def outcome(self, best: Path) -> Outcome:
-        """What it has left."""
+        """Return the result of the training."""
         return Outcome(weights_file(best).read_bytes(), self.batches())
 
     @property
     def said(self) -> str:
-        """What the command has printed."""
+        """The output of the command."""
         return self._log.read_text()
 
     def lines(self, rank: int) -> list[dict[str, Any]]:
-        """What one rank has recorded, in the order of time."""
+        """Return the records of one rank in chronological order."""
         return self._records(f"batches-rank{rank}.jsonl")
 
     def batches(self) -> dict[int, Samples]:
@@ -128,7 +128,7 @@ class Training:
         return batches_in(folder)
 
     def repeated(self) -> int:
-        """How many steps were done twice, by rank 0."""
+        """Return the number of steps that rank 0 repeated."""
         return len(self.lines(0)) - len({entry["step"] for entry in self.lines(0)})
 
     def last_of_first_attempt(self) -> int:
@@ -137,7 +137,7 @@ class Training:
         return next(step for step, following in pairwise(steps) if following <= step)
 
     def worlds(self) -> list[int]:
-        """With how many workers it has trained, in the order of time."""
+        """Return the numbers of workers in chronological order."""
         found = [entry["world"] for entry in self.lines(0)]
         return [world for number, world in enumerate(found) if number == 0 or found[number - 1] != world]
 
@@ -156,12 +156,12 @@ class Training:
         return self.wait_until(lambda: list(filter(wanted, self.checkpoint_steps())), timeout_s=timeout_s)[0]
 
     def checkpoint_steps(self) -> list[int]:
-        """After which steps the checkpoints were written that are there, in their order."""
+        """Return the steps of the existing checkpoints, in ascending order."""
         folders = [one for phase in self.runs.glob("albedo/*-*") for one in checkpoints(phase)]
         return [step_of_checkpoint(folder) for folder in folders]
 
     def incidents(self) -> list[dict[str, Any]]:
-        """What it has written down of them."""
+        """Return the incidents that the training recorded."""
         return self._records(INCIDENTS)
 
     def wait_for_step(self, step: int, *, world: int | None = None, timeout_s: float = 180) -> float:
@@ -180,7 +180,7 @@ class Training:
         self.wait_until(lambda: self.attempts() >= number, timeout_s=timeout_s)
 
     def attempts(self) -> int:
-        """How many have come to their first batch."""
+        """Return the number of attempts that reached their first batch."""
         return [line["kind"] for line in self._records(TIME_SHEET)].count("begun")
 
     def wait_until(self, wanted: Callable[[], _T], *, timeout_s: float, pause_s: float = 0.05) -> _T:
@@ -200,7 +200,7 @@ class Training:
 
 
 def stacks(name: str) -> str:
-    """Where the threads of all processes stand whose title begins with a name."""
+    """Return the stack traces of all processes whose title begins with a name."""
     found = subprocess.run(["pgrep", "-f", f"^{name}"], capture_output=True, text=True).stdout.split()
     spy = str(Path(sys.executable).with_name("py-spy"))
     dumps = [subprocess.run([spy, "dump", "--pid", pid], capture_output=True, text=True) for pid in found]

@@ -1,4 +1,4 @@
-"""Which failures are retried and which stop, on the errors that Ray hands to the controller of a fit."""
+"""Failures that are retried and failures that end a fit, with the errors of Ray's controller."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command does when Ray's controller gives a fit up."""
+"""A command after Ray's controller has ended a fit."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def job(segformer_curriculum: Curriculum, shard_set: ShardSet, tmp_path: Path) -
 
 @pytest.fixture
 def budgets() -> list[int]:
-    """How many retries each fit was given."""
+    """Return the retries that each fit was given."""
     return []
 
 
 @pytest.fixture
 def fits(monkeypatch: pytest.MonkeyPatch, budgets: list[int]) -> list[Any]:
-    """How the next fits of Ray end: with an error, or with their best checkpoint."""
+    """Set how the next fits of Ray end: with an error, or with their best checkpoint."""
     ends: list[Any] = []
 
     class Trainer:
@@ -57,7 +57,7 @@ def fits(monkeypatch: pytest.MonkeyPatch, budgets: list[int]) -> list[Any]:
 
 
 def out_of_memory(pid: int) -> ControllerError:
-    """As it arrives of a worker that the memory monitor ends while its process group is made."""
+    """Return the error for a worker that the memory monitor kills during the setup of its process group."""
     return ControllerError(
         lost.OutOfMemoryError(f"1 worker(s) were killed, pid {pid}: running low on memory")
     )

@@ -1,4 +1,4 @@
-"""What a fit tells Ray of its checkpoints and of the place it holds."""
+"""The reports and the placement group of a trial's fit."""
 
 from __future__ import annotations
 

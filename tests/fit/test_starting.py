@@ -1,4 +1,4 @@
-"""What ends the start of a fit: a search for a place that lasts too long, a worker that dies."""
+"""The start of a fit ends when its search for resources takes too long, or when a worker dies."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_every_search_has_the_whole_time(clock: SimpleNamespace, visit: Visit) -
 
 
 def test_a_search_that_never_leaves_its_state_pauses_and_ends(clock: SimpleNamespace, visit: Visit) -> None:
-    """As Ray has it where the number of workers may vary and the nodes hold too few."""
+    """Ray stays in one state where the number of workers may vary and the nodes hold too few."""
     visit(RunningState())
     for _ in range(3):
         visit(LOST)

@@ -1,4 +1,4 @@
-"""What must hold for any bytes that a reader is given; each tells whether it accepted them."""
+"""Properties that hold for any bytes given to a reader; each oracle returns whether they were accepted."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _blob_of(data: bytes, *, shape: tuple[int, int, int], dtype: str) -> bytes:
 
 
 def _num_channels(layout: Layout) -> int:
-    """How many channels a layout decodes to: two where only red and green are stored."""
+    """Return the number of decoded channels of a layout: two if only red and green are stored."""
     match layout.pixels:
         case Block():
             return len(layout.swizzle) or {Block.BC4: 1, Block.BC5: 2}.get(layout.pixels, 4)
@@ -165,7 +165,7 @@ def _check_last_pixel(header: Header, masks: Masks, top: bytes, pixels: np.ndarr
 
 
 def _tried(path: Path, read: Callable[[Path], T]) -> T | None:
-    """What a reader gives, or None where it refuses the file by name."""
+    """Return the result of a reader, or None if it rejects the file with an error."""
     try:
         return read(path)
     except PbrError as error:

@@ -1,4 +1,4 @@
-"""What the fuzzer begins from: a small file of every format that is read, all generated."""
+"""The seeds of the fuzzer: a small generated file of every format that is read."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _form(flags: int, four_cc: bytes, bits: int = 0, *masks: int) -> bytes:
 
 
 def layouts() -> list[Layout]:
-    """Every way in which pixels are stored, once."""
+    """Return one file for every pixel layout."""
     names = (b"DXT2", b"DXT4", b"RXGB", b"RxBG", b"xGxR", b"BC4S", b"BC5S", b"BC6S")
     named = [four_cc_layout(name, b"") for name in names]
     found = [*_DXGI.values(), *D3D.values(), *(layout for layout in named if layout)]
@@ -71,7 +71,7 @@ def layouts() -> list[Layout]:
 
 
 def dds_seeds() -> list[bytes]:
-    """Every block format with mips and the DX10 header, every layout alone, padded rows, odd headers."""
+    """Return every block format with mips and the DX10 header, every layout, padded rows, unusual headers."""
     rng = np.random.default_rng(0)
     written = [dds(picture(8, 16), block=block) for block in Block if block not in (Block.BC2, Block.BC6H)]
     alone = [

@@ -1,4 +1,4 @@
-"""What the golden runs train: materials made of integers, and a few steps of every kind of phase.
+"""The golden runs: materials made of integers, and a few steps of every kind of phase.
 
 The generated materials of the program are floating-point pictures, whose bytes differ between instruction
 sets. These are integers of numpy's frozen Mersenne Twister, so raw batches are the same bytes everywhere.
@@ -25,7 +25,7 @@ BLOCK = 32
 
 @dataclass(frozen=True)
 class Case:
-    """One curriculum, as its YAML would say it, and how it is trained.
+    """One curriculum, as parsed from YAML, and how it is trained.
 
     Attributes:
         curriculum: What is learned; donors are curricula before it.

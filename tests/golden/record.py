@@ -51,7 +51,7 @@ CPU = ("vendor_id", "cpu family", "model", "model name", "stepping", "cache size
 
 @dataclass(frozen=True)
 class Trained:
-    """What one phase came to: its lines of ``golden.json``, and its weights in one row, by name."""
+    """The result of one phase: its lines of ``golden.json``, and its weights in one row, by name."""
 
     figures: dict[str, Any]
     weights: Tensor
@@ -80,7 +80,7 @@ def train_cases(folder: Path) -> dict[str, Trained]:
 
 
 def shipped_curricula() -> dict[str, Any]:
-    """For every curriculum of ours, the fingerprints of its phases and its resolved YAML."""
+    """Return the fingerprints of the phases and the resolved YAML of every shipped curriculum."""
     files = sorted(file for folder in SHIPPED for file in (REPOSITORY / folder).rglob("*.yaml"))
     return {
         str(file.relative_to(REPOSITORY)): _curriculum(file)
@@ -90,7 +90,7 @@ def shipped_curricula() -> dict[str, Any]:
 
 
 def this_machine() -> dict[str, Any]:
-    """What the rounding of a training on one thread depends on."""
+    """Return the properties of the machine that determine the rounding of a training on one thread."""
     lines = [platform.machine(), platform.processor()]
     with suppress(OSError):
         first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()

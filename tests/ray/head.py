@@ -39,7 +39,7 @@ class Head:
     process: subprocess.Popen[bytes]
 
     def ask(self, path: str) -> Any:
-        """What the dashboard's API answers."""
+        """Return the answer of the dashboard's API."""
         token = self.environment["RAY_AUTH_TOKEN"]
         request = urllib.request.Request(
             f"{self.dashboard}{path}", headers={"Authorization": f"Bearer {token}"}
@@ -48,7 +48,7 @@ class Head:
             return json.load(answer)
 
     def processes(self, *names: str) -> list[int]:
-        """Those of the cluster and of its users whose command begins so: ``ray::ImplicitFunc``."""
+        """Return the processes of the cluster and its users whose title begins with a name."""
         token = f"RAY_AUTH_TOKEN={self.environment['RAY_AUTH_TOKEN']}".encode()
         return list(_with(token, names=tuple(name.encode() for name in names)))
 
@@ -121,7 +121,7 @@ def _wait_for(url: str, token: str, process: subprocess.Popen[bytes]) -> None:
 
 
 def _kill_marked(mark: str) -> None:
-    """Whatever inherited the cluster's environment: daemons, workers, drivers in sessions of their own."""
+    """Kill every process with the cluster's environment: daemons, workers, drivers in separate sessions."""
     wanted = f"{_MARK}={mark}".encode()
     for _ in range(50):
         found = list(_with(wanted))

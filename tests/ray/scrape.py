@@ -1,4 +1,4 @@
-"""What a metrics endpoint says of our own gauges."""
+"""Read our gauges from a metrics endpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the processes of the data stream do and do not."""
+"""The processes of the data stream."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ print(ray.get(on_other.remote(LOCATION), timeout=100))
 def test_tiles_are_fetched_on_the_node_of_the_worker_that_decodes_them(
     shard_set: ShardSet, tmp_path: Path
 ) -> None:
-    """Where its CPUs are held, and where the tiles are that it finds cached."""
+    """A task runs on the node of its worker, which holds its CPUs and the cached tiles."""
     (tmp_path / "nodes").mkdir()
     program = [sys.executable, "-c", NODES, shard_set.location, str(tmp_path / "nodes")]
     environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}

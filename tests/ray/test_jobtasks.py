@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
 
 def outcomes(root: Path, *jobs: Job) -> dict[str, Success | Failure]:
-    """By name; none comes twice."""
+    """Return outcomes by name, and require that no name occurs twice."""
     found = list(run_on_ray(jobs, root=root))
     by_name = {outcome.name: outcome for outcome in found}
     assert len(by_name) == len(found)

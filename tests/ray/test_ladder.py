@@ -31,7 +31,7 @@ def pbr(*words: str | Path) -> str:
 
 
 def numbers(value: Any) -> Iterator[float]:
-    """Every number in JSON, however deep."""
+    """Yield every number in JSON at any depth."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list):

@@ -36,7 +36,7 @@ def head() -> Iterator[Head]:
 
 @contextmanager
 def prometheus(head: Head, folder: Path) -> Iterator[str]:
-    """As docs/monitoring.md starts it; gives its address."""
+    """Start Prometheus as docs/monitoring.md does; yield its address."""
     program = shutil.which("prometheus")
     assert program, "prometheus is not installed: nothing has been checked. apt-get install prometheus"
     (port,) = free_ports(1)
@@ -138,7 +138,7 @@ def test_every_panel_of_the_dashboard_shows_a_job_that_trains(
 
 
 def check_dashboard(head: Head, run: str, *, runs: Path) -> None:
-    """What Ray's dashboard answers of the fit and its job; without the token, nothing."""
+    """Return the dashboard's record of the fit and its job; without the token it returns nothing."""
     token = head.environment["RAY_AUTH_TOKEN"]
     (fit,) = get(f"{head.dashboard}/api/train/v2/runs/v1", token=token)["train_runs"]
     assert fit["name"] == f"segformer/S0-{run}" and fit["status"] == "RUNNING"

@@ -170,7 +170,7 @@ def test_an_output_that_cannot_be_written_is_an_input_error_without_a_traceback(
 
 
 def test_a_material_that_kills_its_process_costs_itself_alone(folder: Path, tmp_path: Path) -> None:
-    """By the signal of a decoder's bug; `test_many` kills by SIGKILL as well."""
+    """Kill the process by the signal of a crashing decoder; `test_jobtasks` uses SIGKILL."""
     result = prepare([Deadly(str(folder), signal=signal.SIGSEGV)], out=str(tmp_path / "out"))
     assert result.report.excluded == ("wood 200",)
     assert result.report.findings[0].check == "killed"

@@ -1,4 +1,4 @@
-"""What a fit on Ray does with failures: on two workers, each fault at a step of its own choosing."""
+"""The reaction of a fit on Ray to failures of two workers, each at a given step."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 def out_of_memory(job: PhaseJob, runtime: Runtime) -> None:
-    """Every attempt ends at step 2 of rank 1; the first one loses rank 0 before, without a word."""
+    """End every attempt at step 2 of rank 1; in the first one, kill rank 0 before."""
     run, _ = build_phase(job, runtime)
     first = job.directory / "first"
     if runtime.rank == 0 and not first.exists():
@@ -83,7 +83,7 @@ def test_a_device_without_room_is_retried_once_a_killed_process_as_it_comes(
 
 
 def hanging(job: PhaseJob, runtime: Runtime) -> None:
-    """In the first attempt rank 1 never comes to the collective of step 1; the second one ends at once."""
+    """Keep rank 1 from the collective of step 1 in the first attempt; the second attempt ends at once."""
     run, _ = build_phase(job, runtime)
     first = job.directory / "first"
     second_attempt = first.exists()
@@ -130,7 +130,7 @@ def test_a_rank_that_hangs_in_a_step_ends_the_attempt_when_its_time_is_over(
 
 
 def absent(job: PhaseJob, runtime: Runtime) -> None:
-    """In the first attempt rank 1 never reports; the second one ends at once."""
+    """Keep rank 1 from reporting in the first attempt; the second attempt ends at once."""
     first = job.directory / "first"
     if first.exists():
         raise DataError("enough")

@@ -42,7 +42,7 @@ print(json.dumps(seen))
 
 @dataclass(frozen=True)
 class Done:
-    """What the script says, what Ray says meanwhile, and the home that it had."""
+    """The output of the script, the output of Ray, and the home directory."""
 
     seen: dict[str, Any]
     complaints: str

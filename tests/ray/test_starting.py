@@ -85,7 +85,7 @@ def test_ctrl_c_ends_a_fit_that_looks_for_its_place(
 
 
 class _DiesOnce(_TorchBackend):
-    """Of the first group a worker ends as the workers are to be joined."""
+    """End a worker of the first group while the workers join."""
 
     marker: Path
 

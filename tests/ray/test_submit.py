@@ -44,7 +44,7 @@ def head() -> Iterator[Head]:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a user has: the code, curricula, and much that no job needs."""
+    """A checkout with code, curricula, and files that no job needs."""
     folder = tmp_path_factory.mktemp("checkout")
     for package in ("pbrlib", "ray_jobs"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -57,7 +57,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class User:
-    """Somebody at a terminal in the checkout."""
+    """A user at a terminal in the checkout."""
 
     def __init__(self, head: Head, checkout: Path) -> None:
         self._head, self._checkout, self.dashboard = head, checkout, head.dashboard
@@ -167,7 +167,7 @@ def committed(runs: Path) -> int:
 
 
 def trained_steps(runs: Path) -> list[int]:
-    """Every step that was ever trained, in the order of time, over all starts."""
+    """Return every trained step of all starts in chronological order."""
     (record,) = runs.glob("segformer/S0-*/batches-rank0.jsonl")
     return [json.loads(line)["step"] for line in record.read_text().split("\n")[:-1]]
 
@@ -180,7 +180,7 @@ def wait_beyond(step: int, *, runs: Path, process: subprocess.Popen[str]) -> Non
 
 
 def kill_driver(runs: Path) -> None:
-    """As if the node of the driver were lost: nothing in the job hears of it."""
+    """Kill the driver without notice to the job, as the loss of its node would."""
     for entry in Path("/proc").iterdir():
         try:
             command = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""

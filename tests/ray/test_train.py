@@ -1,4 +1,4 @@
-"""One worker, several workers and no Ray at all train the same network."""
+"""One worker, several workers and one process without Ray train the same network."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ for module in (sys.modules[__name__], twoplayers):
 
 
 def work(job: PhaseJob, runtime: Runtime) -> None:
-    """What every rank trains in the place of the phase of its job."""
+    """Train a phase with two players on every rank in place of the phase of the job."""
     train(run_of(job.directory, runtime.shards), TwoPlayers(), runtime)
 
 

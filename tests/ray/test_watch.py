@@ -50,7 +50,7 @@ class Watcher(threading.Thread):
             self.seen |= self._served()
 
     def _served(self) -> dict[Series, float]:
-        """Those of the phase: a phase that has just ended has some too."""
+        """Return the gauges of the phase; a phase that has just ended has gauges too."""
         return {one: value for one, value in scrape(self._port).items() if self._labels <= one.labels}
 
     def stop(self) -> None:

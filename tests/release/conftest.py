@@ -29,7 +29,7 @@ from tests.conftest import ALBEDO, METALLIC, SEGFORMER
 
 @dataclass(frozen=True)
 class Ladder:
-    """What a test writes a model of."""
+    """The runs and shards of which a test writes a model."""
 
     runs: Path
     curricula: Sequence[Curriculum]

@@ -1,4 +1,4 @@
-"""What a finished ladder leaves."""
+"""The model folder of a finished ladder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run is doing, from its files alone."""
+"""The state of a run, derived from its files."""
 
 from __future__ import annotations
 

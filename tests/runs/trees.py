@@ -92,7 +92,7 @@ def finish(run: Path, folder: Path, *, fingerprint: str, order: tuple[str, ...],
 def write_ladder(
     runs: Path, *, state: str, age_s: float, curriculum: str = "albedo", phase: str = "A1"
 ) -> None:
-    """What a command that trains one phase has written last."""
+    """Write ``ladder.json`` as a command that trains one phase does."""
     from datetime import UTC, datetime
 
     stamp = datetime.fromtimestamp(NOW - age_s, UTC).isoformat().replace("+00:00", "Z")

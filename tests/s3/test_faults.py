@@ -1,4 +1,4 @@
-"""What a bad connection does to reading and writing: nothing, or a clear error; never half of something."""
+"""A bad connection has no effect on reading and writing or causes a clear error; no object is incomplete."""
 
 from __future__ import annotations
 

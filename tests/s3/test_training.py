@@ -33,7 +33,7 @@ from tests.train.phases import Killed, job_of, kill_at
 
 
 def stuck(app: App, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-    """Nothing, for longer than a test waits."""
+    """Answer nothing for longer than a test waits."""
     time.sleep(20.0)
     return hanging_up(app, environ, start)
 
@@ -44,7 +44,7 @@ def journal(job: PhaseJob) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def empty_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where temporary files go; nothing else of this machine is written to."""
+    """The folder of temporary files; nothing else on this machine is written."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))

@@ -19,7 +19,7 @@ STONE = "val/all/segmentation/iou/stone"
 
 
 def finish(study: SweepStudy, *values: float, repeat: int = 0, number: int | None = None) -> int:
-    """One repeat that reached these values; of a new configuration where no number is given."""
+    """Record one repeat with these values, of a new configuration if no number is given."""
     if number is None:
         configuration = study.ask()
         assert configuration is not None

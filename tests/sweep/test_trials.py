@@ -1,4 +1,4 @@
-"""What Tune is told of a study and a study of Tune's trials, without a cluster."""
+"""The searcher and scheduler between Tune and the study, without a cluster."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from tests.train.phases import FREEZING, FROZEN, job_freezing
 def trained(
     what: str, *, shards: ShardSet, donors: Path, runs: Path
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], list[tuple[str, ...]]]:
-    """All tensors before and after one step, and the names of each group that learns."""
+    """Return all tensors before and after one step, and the names of each group that learns."""
     job = job_freezing(what, shards=shards, donors=donors, runs=runs)
     after = launch_local(job)
     assert job.starts_from is not None

@@ -46,7 +46,7 @@ WEIGHTS = torch.linspace(0.5, 2.0, len(CLASSES))
 
 
 def segmentation() -> tuple[Tensor, LossTarget]:
-    """One class on one rank only, one sample without a label."""
+    """Return batches with one class on one rank only, and one sample without a label."""
     x, target = label_batch(8)
     assert target.labels is not None
     labels = torch.where(target.labels == 3, 2, target.labels)
@@ -56,7 +56,7 @@ def segmentation() -> tuple[Tensor, LossTarget]:
 
 
 def unlabelled() -> tuple[Tensor, LossTarget]:
-    """No label in the first micro-batch of either rank."""
+    """Return batches without a label in the first micro-batch of either rank."""
     x, target = segmentation()
     assert target.labels is not None
     target.labels[list(STEPS[0])] = IGNORE
@@ -86,7 +86,7 @@ CASES = {
 
 
 class Network(nn.Module):
-    """One layer without a use for conditioning."""
+    """A network of one layer that ignores its conditioning."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a plan says of a runtime that does not train a phase as it is written."""
+"""A plan lists where a runtime departs from the declared training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a ladder has come: each phase through its states, as data and as a row."""
+"""The progress of a ladder: each phase through its states, as data and as a row."""
 
 from __future__ import annotations
 

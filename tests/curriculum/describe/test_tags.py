@@ -1,4 +1,4 @@
-"""What a phase is in a few values, and that TensorBoard knows them."""
+"""The hyperparameters of a phase, as TensorBoard shows them."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ def test_the_wait_for_wandb_is_limited(job: Job, monkeypatch: pytest.MonkeyPatch
 
 
 def written_offline(job: PhaseJob) -> list[bytes]:
-    """What wandb left below the phase, of every attempt in its order: protocol buffers with JSON values."""
+    """Return wandb's records of every attempt below the phase: protocol buffers with JSON values."""
     return [file.read_bytes() for file in sorted(job.directory.rglob("run-*.wandb"))]
 
 
