@@ -136,14 +136,14 @@ class FailureWatch(UserCallback):
     def _judge(self, attempt: Sequence[RankFailure]) -> bool:
         """Record the failure of an attempt; return whether another attempt may follow."""
         failure = primary_failure(attempt)
-        with suppress(OSError, errors.DataError):  # what was known before has to do
+        with suppress(OSError, errors.DataError):  # the last known step is used
             self._committed = newest_step(self._directory)
         # A node that is taken away costs none of the retries.
         self.counted += not any(one.preempted for one in attempt)
         repeated = self._failures.judge(attempt, committed=self._committed)
         verdict = RETRIED
         if self._stops(repeated):
-            verdict = "stops: it would come again"
+            verdict = "stops: it would repeat"
         elif self.counted > self._max_failures:
             verdict = f"stops: max_failures is {self._max_failures}"
         note_incident(

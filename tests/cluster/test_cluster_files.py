@@ -27,7 +27,7 @@ def aws() -> dict[str, Any]:
 
 
 def prepared(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration that ``ray up`` derives before it contacts AWS. Ray has no public API for it."""
+    """Return the configuration that ``ray up`` derives before it contacts AWS; private in Ray."""
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     whole: dict[str, Any] = prepare_config(copy.deepcopy(dict(config)))

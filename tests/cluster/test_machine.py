@@ -61,7 +61,7 @@ def test_a_temporary_folder_below_a_file_is_an_error(tmp_path: Path) -> None:
         check_temporary_folder()
 
 
-def test_a_small_shared_memory_is_said(
+def test_a_small_shared_memory_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(machine.shutil, "disk_usage", lambda path: Usage(2**26, 0, 2**26))
@@ -119,7 +119,7 @@ def test_a_user_without_a_home_has_no_token_there(monkeypatch: pytest.MonkeyPatc
     assert not has_token_at_home()
 
 
-def test_cuda_without_a_gpu_is_said_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cuda_without_a_gpu_is_reported_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "count_gpus", lambda: 0)
     with pytest.raises(ConfigError, match=r"device: got cuda with 2 workers; .* this machine has none"):
         check_machine(RuntimeSpec(device="cuda"), address=None)
@@ -148,7 +148,7 @@ def test_gpus_are_counted_without_torch_where_the_machine_has_none(monkeypatch: 
     assert count_gpus() == 0
 
 
-def test_more_workers_than_cpus_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_more_workers_than_cpus_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
     check_machine(RuntimeSpec(workers=1), address=None)
     assert capsys.readouterr().err == ""
     check_machine(RuntimeSpec(workers=4096), address=None)

@@ -27,7 +27,7 @@ def after(seconds: float, action: object, *arguments: object) -> None:
     threading.Timer(seconds, action, arguments).start()  # type: ignore[arg-type]
 
 
-def test_a_run_that_is_asked_to_stop_goes_on_until_its_next_checkpoint(
+def test_a_run_that_is_asked_to_stop_continues_until_its_next_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(WAIT, "40")

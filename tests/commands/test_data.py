@@ -162,7 +162,7 @@ def test_a_sweep_takes_the_options_and_is_another_with_other_sources(
         opened("more")
 
 
-def test_submitted_data_is_looked_for_place_by_place_and_stands_beside_the_job(
+def test_submitted_data_is_checked_set_by_set_and_shown_with_the_job(
     curriculum: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

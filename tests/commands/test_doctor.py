@@ -69,7 +69,7 @@ def test_what_ray_would_be_refused_for_is_an_error_and_exit_code_2(monkeypatch: 
     assert "X Ray's folder" in found.stdout and "got a long one" in found.stdout
 
 
-def test_a_package_that_is_missing_or_of_another_version_is_said(
+def test_a_package_that_is_missing_or_of_another_version_is_reported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(diagnosis, "CODE", str(tmp_path))
@@ -92,7 +92,7 @@ def test_a_gpu_with_a_torch_for_cpus_is_an_error(monkeypatch: pytest.MonkeyPatch
     assert diagnosis._gpu().sentence == "1 GPU, torch is built with CUDA 13.0"
 
 
-def test_a_port_in_use_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_in_use_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         held.listen()

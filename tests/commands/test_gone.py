@@ -58,7 +58,7 @@ def is_there(runs: Path, phase: str) -> bool:
     return (runs / "segformer" / known[phase]["checkpoint"] / "state.json").is_file()
 
 
-def test_the_last_phase_is_trained_again_and_this_is_said(
+def test_the_last_phase_is_trained_again_and_this_is_reported(
     files: dict[str, Path], runs: Path, shard_folder: Path
 ) -> None:
     gone = lose(runs, "S1")

@@ -32,7 +32,7 @@ def train(tmp_path: Path, shards: Path, *more: str) -> Result:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_training_goes_on_with_the_same_command_from_its_last_checkpoint(
+def test_training_continues_with_the_same_command_from_its_last_checkpoint(
     shard_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     whole = pbrlib.curriculum.run.launch_local

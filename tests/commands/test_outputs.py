@@ -60,7 +60,7 @@ def asked(name: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_an_output_below_a_file_is_said_first(name: str, here: Path) -> None:
+def test_an_output_below_a_file_is_reported_first(name: str, here: Path) -> None:
     (here / "file").write_text("mine")
     (here / "OUT").symlink_to("file")
     code, said = asked(name)
@@ -71,7 +71,7 @@ def test_an_output_below_a_file_is_said_first(name: str, here: Path) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
-def test_a_full_or_read_only_disk_is_said_first(
+def test_a_full_or_read_only_disk_is_reported_first(
     name: str, number: int, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make = tempfile.TemporaryFile
@@ -109,7 +109,7 @@ def test_a_report_beside_its_run_replaces_a_link_and_does_not_follow_it(here: Pa
     assert (here / "runs" / "albedo" / "report.html").read_text().startswith("<!doctype html>")
 
 
-def test_inputs_that_are_missing_are_said_before_networks_open(
+def test_inputs_that_are_missing_are_reported_before_networks_open(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def opened(*given: object, **named: object) -> Callable[..., object]:

@@ -153,7 +153,7 @@ def test_ladder_json_is_true_at_every_moment(
     assert "one/A2: finished before," in capsys.readouterr().out
 
 
-def test_a_start_says_what_it_does_where_that_lasts(
+def test_a_long_stage_of_a_start_is_shown(
     shard_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ray_jobs.progress, "STAGE_AFTER_S", 0.0)
@@ -186,7 +186,7 @@ def test_a_start_says_what_it_does_where_that_lasts(
     assert line.endswith("input stall 0 %"), "no time is left to be said yet"
 
 
-def test_a_failed_attempt_and_a_stall_are_said_in_a_line_each(
+def test_a_failed_attempt_and_a_stall_are_reported_in_a_line_each(
     shard_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = []
@@ -263,7 +263,7 @@ def test_families_side_by_side_are_all_shown_as_training(shard_folder: Path, tmp
     assert set(states(tmp_path).values()) == {"finished"}
 
 
-def test_a_failure_is_told_when_it_happens_and_the_others_go_on_to_their_end(
+def test_a_failure_is_reported_when_it_happens_and_the_others_continue_to_their_end(
     shard_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     both, said = threading.Barrier(2, timeout=WAIT_S), []
@@ -295,7 +295,9 @@ def test_a_failure_is_told_when_it_happens_and_the_others_go_on_to_their_end(
         assert line in table, "the table stands at the end of a failure too"
 
 
-def test_a_closed_gate_leaves_the_figures_and_what_it_said(shard_folder: Path, tmp_path: Path) -> None:
+def test_a_gate_that_is_not_passed_leaves_the_metrics_and_its_verdict(
+    shard_folder: Path, tmp_path: Path
+) -> None:
     work = work_of([[curriculum("one", gate=True)]], data=shard_folder, runs=tmp_path)
     with pytest.raises(GateError):
         work.train(one_by_one(trained))
@@ -307,7 +309,7 @@ def test_a_closed_gate_leaves_the_figures_and_what_it_said(shard_folder: Path, t
     assert (second["state"], second["gate"], second["error"]) == ("finished before", "forced", None)
 
 
-def test_an_interrupt_ends_the_command_at_once_and_says_so(shard_folder: Path, tmp_path: Path) -> None:
+def test_an_interrupt_ends_the_command_at_once_and_reports_it(shard_folder: Path, tmp_path: Path) -> None:
     left, committed = threading.Event(), threading.Event()
 
     def launch(job: PhaseJob) -> Path:

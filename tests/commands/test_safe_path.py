@@ -105,7 +105,7 @@ def test_a_current_folder_that_is_gone_is_none_to_import_from(
     leave_current_folder()
 
 
-def test_rays_workers_are_told_of_the_checkout_and_of_no_other_folder(pack: Path) -> None:
+def test_rays_workers_import_from_the_checkout_and_from_no_other_folder(pack: Path) -> None:
     config = SafeJobConfig()
     # What `ray.init` does: the folder of the script, then the current one.
     config._py_driver_sys_path.extend([str(pack), CODE, str(pack / "lib")])

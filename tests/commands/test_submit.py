@@ -107,7 +107,7 @@ def test_a_command_or_a_job_is_asked_for_and_not_both() -> None:
         assert done.exit_code == 2 and "one of the two" in done.output
 
 
-def test_an_address_that_takes_no_jobs_is_an_error_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_that_takes_no_jobs_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_MODE"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ConfigError, match="expected the address of a dashboard, such as http://HOST:8265"):

@@ -104,7 +104,7 @@ def test_missing_weights_of_lpips_are_found_before_anything_starts(
     assert allowed.exit_code == 0, allowed.output
 
 
-def test_profile_leaves_a_trace_in_the_folder_of_the_phase_and_says_what_a_cpu_has_not(
+def test_profile_writes_a_trace_to_the_folder_of_the_phase_and_reports_what_a_cpu_lacks(
     files: dict[str, Path], shard_folder: Path, tmp_path: Path
 ) -> None:
     more = ("--profile", "1", "--set", "phases.S0.steps_per_epoch=5")
@@ -142,7 +142,7 @@ def test_a_second_command_into_the_same_run_is_refused_and_another_run_beside_it
 
 
 @pytest.mark.parametrize(("free", "code"), [(1, 2), (2**20, 0), (2**40, 0)])
-def test_a_disk_too_small_for_checkpoints_is_said_before_training(
+def test_a_disk_too_small_for_checkpoints_is_reported_before_training(
     free: int,
     code: int,
     files: dict[str, Path],

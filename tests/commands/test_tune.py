@@ -35,7 +35,7 @@ def test_a_search_with_mistakes_starts_nothing(shard_folder: Path, tmp_path: Pat
     assert not (tmp_path / "sweep").exists()
 
 
-def test_a_missing_donor_is_said_before_anything_starts(shard_folder: Path, tmp_path: Path) -> None:
+def test_a_missing_donor_is_reported_before_anything_starts(shard_folder: Path, tmp_path: Path) -> None:
     space = {"phases.A1.optimizer.lr": {"kind": "loguniform", "low": 1e-4, "high": 1e-2}}
     objectives = [{"metric": "val/all/albedo/l1", "mode": "min"}]
     file = write_search(tmp_path, text=ALBEDO, phase="A1", space=space, objectives=objectives)

@@ -210,7 +210,7 @@ def test_a_source_that_is_not_validated_is_found_up_front(rows: list[IndexRow]) 
     )
 
 
-def test_a_gate_looks_back(rows: list[IndexRow]) -> None:
+def test_a_gate_compares_with_the_phase_before(rows: list[IndexRow]) -> None:
     first = SEGFORMER.replace("batch: 8", f"batch: 8\n    {GATE}")
     assert "phases.S0.gate: got a gate in the first phase" in complaint(first)
     onward = GATED.replace("window: 3", "window: 3, against: S1")

@@ -139,7 +139,7 @@ def test_an_override_takes_the_content_of_a_file(ladder_file: Path) -> None:
     assert "none.yaml: cannot be read (No such file or directory). Give a readable YAML file." in message
 
 
-def test_a_ladder_comes_alone_and_is_no_curriculum(ladder_file: Path) -> None:
+def test_a_ladder_cannot_be_combined_with_other_files(ladder_file: Path) -> None:
     assert "got a ladder and other files" in complaint(ladder_file, ladder_file.parent / "classes.yaml")
     with pytest.raises(ConfigError, match=r"ladder\.yaml: got a ladder; expected a curriculum"):
         load_curriculum(ladder_file)

@@ -72,7 +72,7 @@ def test_a_conversion_that_knows_the_truth_is_as_good_as_its_compression(convert
     assert set(found["ao", "rmse"].differences) == {"1"}
 
 
-def test_what_was_not_converted_is_said(converted: Path, tree: Path) -> None:
+def test_what_was_not_converted_is_reported(converted: Path, tree: Path) -> None:
     last = SOURCE.entries()[-1].id
     found = scored(converted, tree)
     assert found.about["not_converted"] == [last]

@@ -145,7 +145,7 @@ def test_memory_that_stays_full_ends_the_command_with_its_remedy(
     ends_as_if_undisturbed(training, training.start(), undisturbed, fault="memory that stayed full")
 
 
-def test_a_full_object_store_goes_to_disk_and_training_goes_on(
+def test_a_full_object_store_goes_to_disk_and_training_continues(
     cluster: Cluster, training_in: Begin, undisturbed: Outcome, tmp_path: Path
 ) -> None:
     cluster.add_nodes(2)  # with a store of 100 MB each

@@ -64,7 +64,7 @@ def test_a_killed_worker_is_replaced(
     assert training.repeated() > 0, "the worker was killed too late to matter"
 
 
-def test_workers_that_are_killed_in_every_start_end_the_command_and_the_same_command_goes_on(
+def test_workers_that_are_killed_in_every_start_end_the_command_and_the_same_command_continues(
     shared_cluster: Cluster, training_in: Begin, undisturbed: Outcome, tmp_path: Path
 ) -> None:
     training = training_in(tmp_path, cluster=shared_cluster, runtime={"workers": WORKERS, "max_failures": 1})
@@ -157,7 +157,7 @@ def told_and_given_up(training: Training) -> None:
 PATIENCE = {"workers": WORKERS, "input_timeout_s": 75}
 
 
-def test_a_data_task_that_hangs_is_told_and_ends_the_attempt(
+def test_a_data_task_that_hangs_is_reported_and_ends_the_attempt(
     shared_cluster: Cluster, training_in: Begin, undisturbed: Outcome, tmp_path: Path
 ) -> None:
     training = training_in(tmp_path, cluster=shared_cluster, runtime=PATIENCE)

@@ -151,7 +151,7 @@ def test_a_minute_without_s3_while_tiles_are_read_costs_no_step(
 
 
 @pytest.mark.slow
-def test_a_second_command_in_the_same_run_refuses_and_the_first_goes_on(
+def test_a_second_command_in_the_same_run_refuses_and_the_first_continues(
     shared_cluster: Cluster, training_in: Begin, undisturbed: Outcome, tmp_path: Path
 ) -> None:
     training: Training = training_in(tmp_path, cluster=shared_cluster)

@@ -170,7 +170,7 @@ def test_a_stall_at_the_same_step_stops_the_second_time(fit: Fit) -> None:
         raise_failure(fit.directory)
 
 
-def test_what_cannot_be_written_down_is_retried_and_said_so(
+def test_a_failure_that_cannot_be_recorded_is_retried_and_reported(
     fit: Fit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -202,17 +202,17 @@ def test_a_new_command_tries_again(fit: Fit) -> None:
     assert len(again.lines()) == 3, "the history stays"
 
 
-def test_an_incident_says_when_where_why_and_what_comes_of_it(fit: Fit) -> None:
+def test_an_incident_has_time_place_cause_and_verdict(fit: Fit) -> None:
     for _ in range(2):
         fit.fails({2: fit.worker(ValueError("no\nmore of it"), step=3, rank=2)})
     fit.fails({0: dead()}, committed=2)
     first, second, third = map(format_incident, fit.lines())
     assert first == "step 3, rank 2: ValueError: no; retried"
-    assert second == "step 3, rank 2: ValueError: no; stops: it would come again"
+    assert second == "step 3, rank 2: ValueError: no; stops: it would repeat"
     assert third.startswith("after step 2, rank 0: RayActorError: ")
 
 
-def test_the_last_of_the_retries_says_so(tmp_path: Path) -> None:
+def test_the_last_of_the_retries_is_reported(tmp_path: Path) -> None:
     fit = Fit(tmp_path, max_failures=1)
     for _ in range(2):
         fit.fails({0: dead()})

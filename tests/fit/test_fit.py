@@ -80,7 +80,7 @@ def test_memory_that_runs_out_in_two_starts_stops_with_its_remedy(job: PhaseJob,
     fits += [out_of_memory(1), out_of_memory(2)]
     with pytest.raises(RepeatedError, match="use nodes with more memory"):
         fit.launch_on_ray(job)
-    assert [verdict for _, verdict in verdicts(job)] == ["retried", "stops: it would come again"]
+    assert [verdict for _, verdict in verdicts(job)] == ["retried", "stops: it would repeat"]
 
 
 def test_memory_that_runs_out_after_another_checkpoint_is_another_failure(

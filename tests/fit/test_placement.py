@@ -20,7 +20,7 @@ def test_a_sweep_hears_of_no_checkpoint_without_figures() -> None:
     SweepReportCallback.after_report(object(), None, [report], None)  # type: ignore[arg-type]
 
 
-def test_of_what_a_file_says_of_a_fit_only_its_place_is_believed(tmp_path: Path) -> None:
+def test_only_the_placement_group_is_read_from_the_file_of_a_fit(tmp_path: Path) -> None:
     class Bomb:
         def __reduce__(self) -> Any:
             return pytest.fail, ("code of a file was run",)

@@ -37,7 +37,9 @@ def test_ranks_are_given_the_same_batches(trained: dict[str, Trained], phase: st
 
 
 @pytest.mark.parametrize("phase", GOLDEN["trained"])
-def test_training_comes_to_the_same(trained: dict[str, Trained], phase: str, is_same_machine: bool) -> None:
+def test_training_gives_the_recorded_results(
+    trained: dict[str, Trained], phase: str, is_same_machine: bool
+) -> None:
     found, golden = trained[phase], GOLDEN["trained"][phase]
     if is_same_machine:
         for what in ("augmented", "logged", "weights"):  # in the order in which one follows from another

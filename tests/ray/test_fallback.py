@@ -29,7 +29,7 @@ def job(shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum, 
     return job_of(albedo_curriculum, "A1", runs=tmp_path / "ray", **given)
 
 
-def test_a_fit_goes_on_from_the_checkpoint_before_a_damaged_one_and_ends_as_if_undisturbed(
+def test_a_fit_continues_from_the_checkpoint_before_a_damaged_one_and_ends_as_if_undisturbed(
     ray_cluster: None, job: PhaseJob, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     straight = launch_local(replace(job, runs=tmp_path / "straight"))

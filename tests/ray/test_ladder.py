@@ -41,7 +41,7 @@ def numbers(value: Any) -> Iterator[float]:
         yield value
 
 
-def test_the_ladder_trains_whole_on_two_workers_and_is_evaluated(tmp_path: Path) -> None:
+def test_a_complete_ladder_trains_on_two_workers_and_is_evaluated(tmp_path: Path) -> None:
     shards, runs = tmp_path / "shards", tmp_path / "runs"
     sources = (f"{SETTINGS},seed=1,name=skyrim,old=true", f"{SETTINGS},seed=2,name=matsynth")
     pbr("prepare", *sources, "--val-share", "0.2", "--out", shards)

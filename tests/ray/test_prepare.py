@@ -108,7 +108,7 @@ def test_held_out_patterns_are_validated(folder: Path, tmp_path: Path) -> None:
     assert [row.id for row in ShardSet.open(tmp_path / "out").rows if row.split == "val"] == ["wood 300"]
 
 
-def test_a_truncated_png_is_left_out_and_said(folder: Path, tmp_path: Path) -> None:
+def test_a_truncated_png_is_left_out_and_reported(folder: Path, tmp_path: Path) -> None:
     albedo = folder / "wood 300" / "albedo.png"
     albedo.write_bytes(albedo.read_bytes()[:-300])
     result = run(folder, "--out", tmp_path / "out", "--report", tmp_path / "audit.json")

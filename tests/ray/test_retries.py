@@ -69,7 +69,7 @@ def incidents(directory: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (directory / INCIDENTS).read_text().splitlines()]
 
 
-def test_a_device_without_room_is_retried_once_a_killed_process_as_it_comes(
+def test_a_full_device_is_retried_once_and_a_killed_process_every_time(
     ray_cluster: None, shard_set: ShardSet, trained_runs: Path, albedo_curriculum: Curriculum, tmp_path: Path
 ) -> None:
     places = {"shards": shard_set, "donors": trained_runs, "runs": tmp_path}
@@ -79,7 +79,7 @@ def test_a_device_without_room_is_retried_once_a_killed_process_as_it_comes(
     lines = incidents(job.directory)
     assert [line["cause"] for line in lines] == ["lost", "device memory", "device memory"]
     assert [line["step"] for line in lines] == [None, 2, 2]
-    assert [line["verdict"] for line in lines] == ["retried", "retried", "stops: it would come again"]
+    assert [line["verdict"] for line in lines] == ["retried", "retried", "stops: it would repeat"]
 
 
 def hanging(job: PhaseJob, runtime: Runtime) -> None:

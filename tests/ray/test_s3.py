@@ -76,7 +76,7 @@ def test_a_set_that_cannot_be_prepared_whole_is_none_and_the_same_command_prepar
 
 
 @pytest.mark.slow
-def test_a_fit_that_lost_its_bucket_stops_with_a_message_and_goes_on_as_if_on_a_disk(
+def test_a_fit_that_lost_its_bucket_stops_with_a_message_and_continues_as_if_on_a_disk(
     ray_cluster: None, job: PhaseJob, s3: FaultyServer, tmp_path: Path
 ) -> None:
     on_disk = replace(job, runs=tmp_path / "local")

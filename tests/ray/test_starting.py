@@ -62,7 +62,7 @@ def test_a_fit_without_a_place_ends_when_its_time_is_over(
         fit.launch_for_command(without_place)
 
 
-def test_ctrl_c_ends_a_fit_that_looks_for_its_place(
+def test_ctrl_c_ends_a_fit_that_waits_for_resources(
     ray_cluster: None, without_place: PhaseJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trainer, "ABORT_S", 1.0)

@@ -228,12 +228,12 @@ def test_a_job_outlives_ctrl_c_stops_with_a_checkpoint_and_is_resumed_when_it_wa
     assert max(steps) >= at_loss
 
 
-def test_a_job_that_nobody_knows_is_said_to_be_lost(user: User) -> None:
+def test_an_unknown_job_is_reported_as_lost(user: User) -> None:
     output = finish(user.submit("--follow", "segformer-S0-lost"), code=2)
     assert "got no job of this id" in output and "resumes" in output
 
 
-def test_nobody_comes_in_without_the_token(user: User) -> None:
+def test_a_request_without_the_token_is_rejected(user: User) -> None:
     wrong = finish(user.submit("--follow", "any", RAY_AUTH_TOKEN="0" * 64), code=2)
     none = finish(user.submit("--follow", "any", RAY_AUTH_TOKEN="", RAY_AUTH_MODE="disabled"), code=2)
     for output in (wrong, none):

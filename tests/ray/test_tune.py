@@ -178,7 +178,7 @@ def test_a_killed_sweep_resumes_with_its_finished_trials_kept(
 
 
 @pytest.mark.slow
-def test_an_interrupted_sweep_had_refused_company_and_goes_on_later(
+def test_a_second_command_is_rejected_and_an_interrupted_sweep_resumes(
     tmp_path: Path, command: list[str], environment: dict[str, str]
 ) -> None:
     long = SEGFORMER.replace("epochs: 1", "epochs: 60")
@@ -200,7 +200,7 @@ def test_an_interrupted_sweep_had_refused_company_and_goes_on_later(
 
 
 @pytest.mark.slow
-def test_a_sweep_whose_time_is_over_ends_and_goes_on_with_more(
+def test_a_sweep_whose_time_is_over_ends_and_continues_with_more(
     tmp_path: Path, command: list[str], environment: dict[str, str]
 ) -> None:
     long = SEGFORMER.replace("epochs: 1", "epochs: 60")

@@ -107,7 +107,7 @@ def test_workers_that_sum_a_gradient_right_talk_at_a_pace() -> None:
     assert check_communication(replace(said, world=1)).found == "one worker, no communication"
 
 
-def test_workers_that_keep_silent_fail_with_a_way_out() -> None:
+def test_workers_without_an_answer_fail_with_a_remedy() -> None:
     check = check_communication(Communication("nccl", world=4, error="Timeout(ms)=120000"))
     assert check.verdict == "failed" and check.found == "Timeout(ms)=120000"
     assert "NCCL_SOCKET_IFNAME" in str(check.advice)

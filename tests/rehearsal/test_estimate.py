@@ -68,13 +68,13 @@ def test_storage_is_what_stays_and_for_a_moment_what_is_being_written() -> None:
     assert found.most_bytes == found.bytes + 2 * (90 + 30) * MB
 
 
-def test_what_failed_is_missing_and_said_so() -> None:
+def test_what_failed_is_missing_and_reported() -> None:
     found = total_estimate([["albedo"]], {"albedo": {"A1": None, "A2": None}}, workers=2, room=1)
     assert found.missing == ("albedo/A1", "albedo/A2")
     assert (found.hours, found.bytes) == (0.0, 0)
 
 
-def test_the_slowest_rank_makes_a_step_and_the_first_one_stands_apart() -> None:
+def test_the_slowest_rank_determines_a_step_and_the_first_step_is_counted_separately() -> None:
     slow = rank(rank=1, step_s=(3.0, 0.6, 0.3), wait_s=(12.0, 0.0, 0.5))
     step, first = step_spread([rank(), slow])
     assert first == 4.0, "without the wait for the stream to begin"

@@ -77,7 +77,7 @@ def rehearsed(
     return {one.length.name: one for one in found}
 
 
-def test_phases_hand_over_and_a_gate_that_three_steps_cannot_pass_holds_nobody_up(
+def test_a_phase_starts_from_the_rehearsed_one_before_it_and_gates_are_forced(
     shard_set: ShardSet, tmp_path: Path
 ) -> None:
     done = rehearsed(ladder_of(SEGFORMER + SECOND, ALBEDO), shard_set, tmp_path)
@@ -92,7 +92,7 @@ def test_phases_hand_over_and_a_gate_that_three_steps_cannot_pass_holds_nobody_u
 
 
 @pytest.mark.parametrize("error", [ConfigError("no room"), NumericsError("not finite"), RuntimeError("died")])
-def test_what_does_not_build_on_a_phase_that_failed_goes_on(
+def test_what_does_not_build_on_a_phase_that_failed_continues(
     shard_set: ShardSet, tmp_path: Path, error: Exception
 ) -> None:
     other = SEGFORMER.replace("name: segformer", "name: other")
@@ -137,7 +137,7 @@ def test_the_scratch_place_lies_in_runs_is_seen_by_no_other_command_and_goes(
     assert kept.is_dir()
 
 
-def test_a_place_that_cannot_be_written_is_an_error_with_a_way_out(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file")
     with (
         pytest.raises(ConfigError, match=r"--runs: .*runs cannot be written"),

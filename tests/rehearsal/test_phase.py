@@ -86,9 +86,7 @@ def test_a_second_start_without_the_weights_of_the_first_has_not_restored(
     assert figures.restored_at == 3 and not figures.restored
 
 
-def test_a_rehearsed_phase_stands_in_the_record_as_a_donor(
-    job: PhaseJob, shard_set: ShardSet, tmp_path: Path
-) -> None:
+def test_a_rehearsed_phase_is_recorded_as_a_donor(job: PhaseJob, shard_set: ShardSet, tmp_path: Path) -> None:
     rehearse(job, launch_local)
     folder, done = RunDirectory(job.runs, name="albedo").best("A1")
     assert done.step == 3 and done.fingerprint == job.fingerprint

@@ -55,7 +55,7 @@ def test_weights_without_a_sum_are_refused(model: Path) -> None:
     refused(model, r"SHA256SUMS: got no line for albedo.safetensors")
 
 
-def test_a_readme_of_ones_own_is_nobodys_business(model: Path) -> None:
+def test_an_edited_readme_is_accepted(model: Path) -> None:
     (model / "README.md").write_text("mine")
     Chain.open(model, device=torch.device("cpu"))
 

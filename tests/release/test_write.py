@@ -80,7 +80,7 @@ def test_transformers_opens_the_segmentation_and_gives_the_same_logits(released:
     torch.testing.assert_close(resize(logits, (x.shape[2], x.shape[3])), wanted, atol=1e-5, rtol=1e-4)
 
 
-def test_sha256sum_finds_the_folder_whole(released: Ladder) -> None:
+def test_sha256sum_verifies_the_folder(released: Ladder) -> None:
     folder = released.runs / "model"
     done = subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -212,7 +212,7 @@ def test_what_dies_while_it_evaluates_leaves_the_old_model_and_is_made_up_for(
     assert [path.name for path in ladder.runs.glob(".model*")] == []
 
 
-def test_a_full_disk_is_said_and_leaves_the_old_model_alone(
+def test_a_full_disk_is_reported_and_leaves_the_old_model_alone(
     ladder: Ladder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> None:

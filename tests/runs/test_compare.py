@@ -76,7 +76,7 @@ def test_pictures_of_other_textures_are_called_so(two: list[Path], tmp_path: Pat
     assert "validated on different data" in CliRunner().invoke(main, words).output
 
 
-def test_a_picture_comes_back_as_it_was_drawn(two: list[Path]) -> None:
+def test_a_saved_picture_equals_the_drawn_one(two: list[Path]) -> None:
     (shown,) = pictures(next(two[0].glob("A1-*")))
     assert shown.step == 8
     assert Image.open(io.BytesIO(shown.data)).size == (24, 8)

@@ -61,7 +61,9 @@ def test_the_runs_directory_follows_from_a_run_and_a_phase(runs: Path) -> None:
     assert networks_at(model) == model
 
 
-def test_a_relative_path_leads_as_far_as_a_whole_one(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_path_is_resolved_like_an_absolute_one(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(folder_of(runs / "albedo"))
     assert run_at(Path(), usage="pbr report") == runs / "albedo"
     monkeypatch.chdir(runs / "albedo")

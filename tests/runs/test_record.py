@@ -47,13 +47,15 @@ def test_a_phase_that_nobody_writes_to_is_lost_and_one_just_written_to_trains(ha
     ("said", "age_s", "found"),
     [("training", 3, "training"), ("training", 300, "lost"), ("stopped", 300, "stopped")],
 )
-def test_the_ladder_tells_while_its_stamp_is_fresh(half: Path, said: str, age_s: float, found: str) -> None:
+def test_ladder_json_counts_while_its_time_stamp_is_recent(
+    half: Path, said: str, age_s: float, found: str
+) -> None:
     write_ladder(half.parent, state=said, age_s=age_s, phase="A2")
     assert state(half) == found
     assert Run.open(half).reason("A2") == ("the disk is full" if said == "stopped" else None)
 
 
-def test_a_time_sheet_tells_of_a_stop_where_another_command_has_written_the_ladder(half: Path) -> None:
+def test_the_time_sheet_shows_a_stop_if_another_command_wrote_ladder_json(half: Path) -> None:
     write_ladder(half.parent, state="training", age_s=1, curriculum="another")
     sheet = next(half.glob("A2-*")) / TIME_SHEET
     sheet.write_text(json.dumps({"kind": "launched", "at": 1}) + "\n")
@@ -123,7 +125,7 @@ def test_the_goodput_of_a_run_counts_repeated_steps_once_and_the_time_between_it
     assert re.search(r"\nrun +35 s \(35 %\) .* 10 s \(10 %\) +40 s \(40 %\) +1 min 40 s", shown)
 
 
-def test_a_run_tells_when_which_attempt_failed_and_why(half: Path) -> None:
+def test_a_run_lists_its_failed_attempts_with_time_and_cause(half: Path) -> None:
     (folder,) = half.glob("A2-*")
     for step in range(25):
         note_incident(
@@ -135,7 +137,7 @@ def test_a_run_tells_when_which_attempt_failed_and_why(half: Path) -> None:
     assert re.search(r"A2  20\d\d-\d\d-\d\d \S+  step 24, rank 1: ValueError: no; retried", shown)
 
 
-def test_what_is_no_run_is_an_input_error_with_a_way_out(tmp_path: Path) -> None:
+def test_what_is_no_run_is_an_input_error_with_a_remedy(tmp_path: Path) -> None:
     for words in (["show", str(tmp_path)], [str(tmp_path / "nothing")], [str(tmp_path)]):
         result = CliRunner().invoke(main, ["runs", *words])
         assert result.exit_code == 2

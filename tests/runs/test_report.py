@@ -118,7 +118,7 @@ def test_the_page_of_a_segmentation_holds_everything_and_asks_for_nothing(report
     assert len(list(figures(text))) >= 4
 
 
-def test_colours_of_classes_are_told_and_groups_of_one_rate_are_drawn_once(reported: Path) -> None:
+def test_colours_of_classes_are_shown_and_groups_of_one_rate_are_drawn_once(reported: Path) -> None:
     segmentation, albedo = (report(reported / name) for name in ("segformer", "albedo"))
     for name, colour in zip(CLASSES, CLASS_COLOURS, strict=True):
         assert f'<i style="background:rgb{colour}"></i>{name}</span>' in segmentation

@@ -232,7 +232,7 @@ def test_a_ladder_leaves_its_model_in_the_bucket_whole_or_not_at_all(
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
-def test_what_cannot_be_is_said(bucket: str, words: tuple[str, ...], said: str) -> None:
+def test_paths_that_cannot_be_on_s3_are_reported(bucket: str, words: tuple[str, ...], said: str) -> None:
     code, output = pbr(*words)
     assert code == 2
     assert re.search(said, output), output

@@ -75,7 +75,7 @@ def test_a_slow_answer_is_waited_for(s3: FaultyServer, object_: Path) -> None:
     assert fault.met == 1, "as long as something comes it is no timeout"
 
 
-def test_reading_goes_on_where_it_was_cut(s3: FaultyServer, object_: Path) -> None:
+def test_reading_continues_where_it_was_cut(s3: FaultyServer, object_: Path) -> None:
     s3.asked.clear()
     with s3.failing("GET", "object.bin", cut_after(300_000), times=1):
         assert s3reading.read(str(object_), start=50, length=500_000) == CONTENT[50:500_050]
@@ -100,7 +100,7 @@ def test_two_objects_are_never_mixed(s3: FaultyServer, object_: Path, way: str) 
                 assert file.read_bytes() == other
 
 
-def test_a_minute_without_s3_costs_the_time_and_is_told(
+def test_a_minute_without_s3_costs_the_time_and_is_reported(
     s3: FaultyServer, object_: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     slept: list[float] = []
@@ -189,7 +189,7 @@ def test_a_large_file_that_cannot_be_sent_leaves_nothing(
     assert address.stat().st_size == large.stat().st_size
 
 
-def test_a_bucket_that_does_not_exist_is_said(bucket: str) -> None:
+def test_a_bucket_that_does_not_exist_is_reported(bucket: str) -> None:
     with pytest.raises(DataError, match=r"s3://nowhere-at-all/file: no such bucket"):
         storage.write_atomic(storage.to_path("s3://nowhere-at-all/file"), b"")
     assert not storage.to_path("s3://nowhere-at-all/folder").is_dir()

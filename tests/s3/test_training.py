@@ -51,7 +51,7 @@ def empty_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_a_run_in_a_bucket_goes_on_where_it_was_killed_and_ends_as_on_a_disk(
+def test_a_run_in_a_bucket_continues_where_it_was_killed_and_ends_as_on_a_disk(
     s3: FaultyServer,
     bucket: str,
     shard_set: ShardSet,
@@ -113,7 +113,7 @@ def test_donors_are_found_in_a_bucket_by_their_name_and_by_their_path(
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_while_it_sends_a_checkpoint_leaves_none_and_another_machine_goes_on(
+def test_a_process_that_is_killed_while_it_sends_a_checkpoint_leaves_none_and_another_machine_continues(
     s3: FaultyServer, bucket: str, shard_folder: Path, tmp_path: Path
 ) -> None:
     files = {"segformer": SEGFORMER, "albedo": ALBEDO}

@@ -125,7 +125,7 @@ def test_repeats_rank_by_their_mean_with_its_interval(tmp_path: Path) -> None:
     assert "0.6333 (0.4899 to 0.7768)" in (study.folder / "report.html").read_text()
 
 
-def test_a_failed_trial_is_last_with_its_reason_and_the_others_go_on(tmp_path: Path) -> None:
+def test_a_failed_trial_is_last_with_its_reason_and_the_others_continue(tmp_path: Path) -> None:
     study, search = begin(tmp_path)
     first = study.ask()
     assert first is not None

@@ -67,7 +67,7 @@ def test_a_trial_records_the_command_line_of_its_sweep(
     assert recorded == {"command": ["pbr", "tune", "search.yaml", "--out", "sweep"]}
 
 
-def test_an_ended_trial_is_told_and_one_that_the_time_cut_off_goes_on_later(
+def test_an_ended_trial_is_reported_and_one_that_the_time_cut_off_continues_later(
     shard_folder: Path, tmp_path: Path
 ) -> None:
     study, work, searcher, told = opened(tmp_path, shard_folder, num_trials=2)

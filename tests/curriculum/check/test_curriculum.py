@@ -29,7 +29,7 @@ def test_sound_curriculum_is_accepted(text: str, rows: list[IndexRow]) -> None:
     check(parse_curriculum(text), place="file.yaml", runtime=RuntimeSpec(), rows=rows)
 
 
-def test_crop_off_the_stride_comes_with_two_that_fit() -> None:
+def test_an_invalid_crop_is_reported_with_two_valid_ones() -> None:
     message = complaint(SEGFORMER.replace("crop: 96", "crop: 500"))
     assert (
         "phases.S1.crop: got 500; expected a multiple of 32, the stride of segformer. Use 480 or 512."

@@ -105,7 +105,7 @@ def test_a_finished_phase_has_the_figures_of_its_record() -> None:
         ({"passed": False, "forced": None}, "closed", "finished, gate not passed"),
     ],
 )
-def test_a_row_says_what_the_gate_said_unless_it_passed(
+def test_a_row_shows_the_verdict_of_a_gate_that_did_not_pass(
     gate: dict[str, object] | None, word: str | None, state: str
 ) -> None:
     finished = entry().finished(done(gate=gate), before=False)
@@ -113,7 +113,7 @@ def test_a_row_says_what_the_gate_said_unless_it_passed(
     assert finished.row()[1] == state
 
 
-def test_a_stopped_phase_keeps_its_figures_and_says_why() -> None:
+def test_a_stopped_phase_keeps_its_metrics_and_shows_its_error() -> None:
     stopped = entry().started("f" * 64).with_journal([step(7)], seconds=3.0).stopped("the loss is not finite")
     assert (stopped.state, stopped.step, stopped.error) == ("stopped", 7, "the loss is not finite")
     assert stopped.row()[4] == "3 s"
