@@ -42,7 +42,7 @@ def test_a_line_comes_also_while_one_thing_takes_longer(monkeypatch: pytest.Monk
     assert len(lines(console)) >= 3
 
 
-def test_before_the_total_is_known_the_line_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_shows_that_the_total_is_not_known_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bar, "LINE_EVERY_S", 0.02)
     console = log()
     with show_progress("convert", console=console):

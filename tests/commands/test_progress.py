@@ -309,7 +309,7 @@ def test_a_gate_that_is_not_passed_leaves_the_metrics_and_its_verdict(
     assert (second["state"], second["gate"], second["error"]) == ("finished before", "forced", None)
 
 
-def test_an_interrupt_ends_the_command_at_once_and_reports_it(shard_folder: Path, tmp_path: Path) -> None:
+def test_an_interrupt_ends_the_command_at_once_with_a_message(shard_folder: Path, tmp_path: Path) -> None:
     left, committed = threading.Event(), threading.Event()
 
     def launch(job: PhaseJob) -> Path:

@@ -97,7 +97,7 @@ def test_the_tags_of_its_phase_name_the_resnet() -> None:
     assert plain(curriculum.task.model) == {"kind": "smp_unet", "encoder": "resnet18", "film_dropout": 0.1}
 
 
-def test_a_kind_is_reported_from_the_default_one_in_errors_too() -> None:
+def test_errors_name_the_kind_of_a_model_or_the_default_one() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_curriculum(ALBEDO.replace("resnet18", "resnet19"))
     assert (

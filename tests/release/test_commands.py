@@ -74,7 +74,7 @@ def test_convert_with_a_model_writes_what_it_writes_with_the_runs(ladder: Ladder
     assert theirs == ours
 
 
-def test_convert_with_a_model_that_lacks_a_map_is_reported(released: Ladder, tmp_path: Path) -> None:
+def test_convert_reports_a_map_that_the_model_lacks(released: Ladder, tmp_path: Path) -> None:
     model = released.runs / "model"
     save_texture(tmp_path / "in")
     code, output = pbr("convert", model, tmp_path / "in", tmp_path / "out", "--device", "cpu")

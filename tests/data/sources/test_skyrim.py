@@ -218,7 +218,7 @@ def test_what_a_conversion_writes_is_read_as_a_new_tree(tmp_path: Path) -> None:
         assert apart(material.maps[name], wanted) <= 6, name
 
 
-def test_the_smallest_picture_gives_the_size_and_the_audit_is_reported(tree: Path) -> None:
+def test_the_smallest_picture_gives_the_size_and_the_audit_reports_it(tree: Path) -> None:
     save_new(tree / "textures/PBR", "stone/wall01", size=2 * SIZE)
     material, findings = read(tree)
     assert material is not None
