@@ -18,6 +18,7 @@ from pbrlib.errors import ConfigError, OutageError, first_line
 from ray_jobs.cluster.session import has_token_at_home
 from ray_jobs.cluster.stopping import WAIT
 from ray_jobs.safepath import CODE, SAFE_PATH
+from ray_jobs.source import paths_of_source
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -37,6 +38,7 @@ _PYTHON = ("*.py", "*.pyc", "*.so", "*.pth")
 _OUR_CODE = ("!/pbrlib/**/*.py", "!/ray_jobs/**/*.py")
 _UPLOADED = ("files", "file", "runtime_file")
 _PLACES = ("runs", "out", "location")
+_MATERIALS = ("sources", "source")
 _ADDRESS = re.compile(r"[a-z0-9]+:/")
 _ID = re.compile(r"[^A-Za-z0-9_.-]+")
 """Characters that a job id must not contain, because it is used in addresses, file names and commands."""
@@ -71,6 +73,10 @@ def check_command(arguments: Sequence[str], *, working_dir: Path) -> click.Conte
         elif parameter.name == "data":
             for place in value:
                 _require_everywhere(parameter, place.location)
+        elif parameter.name in _MATERIALS and isinstance(parameter, click.Argument):
+            for source in value if isinstance(value, tuple) else (value,):
+                for place in paths_of_source(source):
+                    _require_everywhere(parameter, place)
         elif parameter.name in _PLACES or isinstance(parameter.type, click.Path):
             _require_everywhere(parameter, str(value))
     return context
@@ -104,7 +110,10 @@ def job_metadata(subcommand: click.Context, *, working_dir: Path) -> dict[str, s
     if values.get("data"):
         given["data"] = ", ".join(map(str, values["data"]))
     if values.get("sources"):
-        given["sources"] = ", ".join(f"{name}={source}" for name, source in values["sources"])
+        # Materials of `pbr prepare`, or pairs of --source NAME=SOURCE.
+        given["sources"] = ", ".join(
+            one if isinstance(one, str) else "=".join(one) for one in values["sources"]
+        )
     listed = {"files": " ".join(map(str, files))} if files else {}
     return {"job_name": name, "command": command, **listed, **given}
 

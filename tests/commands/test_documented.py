@@ -9,6 +9,7 @@ import click
 import pytest
 
 from ray_jobs.cli import main
+from ray_jobs.submission import check_command, job_metadata
 from tests.commands.documented import ABBREVIATED, Documented, documented
 
 LINES = documented()
@@ -63,6 +64,8 @@ def test_a_documented_command_line_can_be_parsed_and_names_files_that_ship(line:
         return
     if line.own != line.words:
         assert parsed(line.words).command.name == "submit"
+        submitted = check_command(line.own, working_dir=Path())
+        assert job_metadata(submitted, working_dir=Path())["job_name"]
     assert parsed(line.own).command.name in (*line.own[:2], "sweep", "list")
 
 

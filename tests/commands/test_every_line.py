@@ -47,9 +47,12 @@ TWINS = {
 """
 
 ADDED = {
-    "debug-step": (("--step", "1"), "the trained runs have no step whose loss was not finite"),
-    "rehearse": (("--phases", "S0..S1"), "it starts every phase twice, in a fit of its own: half an hour"),
-    "train MINE": (("--phases", "S0"), "one phase shows which sources it draws from"),
+    "debug-step": (
+        {"--phase": "A1", "--step": "1"},
+        "no step of the trained runs had a loss that is not finite",
+    ),
+    "rehearse": ({"--phases": "S0..S1"}, "it starts every phase twice, in a fit of its own: half an hour"),
+    "train MINE": ({"--phases": "S0"}, "one phase shows which sources it draws from"),
 }
 """Options that a line gets as well, and the reason."""
 
@@ -107,8 +110,8 @@ class Line:
     @property
     def added(self) -> tuple[str, ...]:
         key = "train MINE" if {"MINE", "skyrim=MINE"} & set(self.words) else self.command
-        options, _ = ADDED.get(key, ((), ""))
-        return () if options[:1] and options[0] in self.words else options
+        options, _ = ADDED.get(key, ({}, ""))
+        return tuple(word for option in options.items() if option[0] not in self.words for word in option)
 
     @property
     def order(self) -> tuple[int, int, bool, str]:

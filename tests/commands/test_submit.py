@@ -48,6 +48,13 @@ def test_a_job_is_named_by_what_it_trains(
     assert told["runs"] == "/mnt/pbr/runs" and told["files"] == " ".join(given)
 
 
+def test_a_preparation_is_named_by_its_command_and_lists_its_sources(checkout: Path) -> None:
+    sources = ["/data/materials", "generated:count=2,size=64,seed=1", "matsynth:path=s3://data/*.parquet"]
+    context = check_command(["prepare", *sources, "--out", "/mnt/pbr/shards"], working_dir=checkout)
+    metadata = job_metadata(context, working_dir=checkout)
+    assert metadata == {"job_name": "prepare", "command": "prepare", "sources": ", ".join(sources)}
+
+
 def test_a_sweep_is_named_by_its_search_file(checkout: Path) -> None:
     (checkout / "configs" / "gamma.yaml").write_text("curriculum: segformer.yaml\n")
     arguments = ["tune", "configs/gamma.yaml", *PLACES, "--out", "/mnt/pbr/sweeps/gamma"]
@@ -80,6 +87,12 @@ def test_a_sweep_is_named_by_its_search_file(checkout: Path) -> None:
             ("tune", "configs/ladder.yaml", *PLACES, "--out", "sweep"),
             "--out: got sweep, a path in the job's upload",
         ),
+        (("prepare", "materials", "--out", "/set"), "sources: got materials, a path in the job's upload"),
+        (
+            ("prepare", "skyrim:old=/old,new=new", "--out", "/set"),
+            "sources: got new, a path in the job's upload",
+        ),
+        (("bake", "materials", "--out", "/old"), "source: got materials, a path in the job's upload"),
         (("submit", "--", "train"), "submit is not a command for a cluster"),
         (("trian",), "trian is not a command for a cluster. Use one of doctor, prepare"),
     ],
