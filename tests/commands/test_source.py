@@ -42,7 +42,7 @@ def test_a_misspelt_kind_gets_a_suggestion(kind: str) -> None:
 
 def test_another_word_gets_the_list() -> None:
     with pytest.raises(
-        ConfigError, match="expected one of generated, matsynth, skyrim. Use one of them, or give a folder"
+        ConfigError, match=r"expected one of generated, matsynth, skyrim\. Use one of them, or give a folder"
     ):
         parse_source("zzz:path=a", size=64, name=None)
 
