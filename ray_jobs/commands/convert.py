@@ -81,9 +81,10 @@ def command(
 
     MODEL is a model folder, or the directory given to pbr train --runs; a run or a phase in it stands for
     the networks of all its runs. INPUT is a game's or a mod's folder, its texture folder or a folder in that
-    (DDS, PNG, TGA, BMP, JPEG or WebP). Textures that OUTPUT has of an earlier conversion are replaced, a
-    True PBR set of other origin is kept. Exit code 1 if something was left out that is not left out by its
-    kind; report.json says why. 2 if nothing could be converted, as when MODEL lacks a network.
+    (DDS, PNG, TGA, BMP, JPEG or WebP). Textures in OUTPUT from an earlier conversion are replaced, True
+    PBR sets of another origin are kept. Exit code 1 if a texture was left out although textures of its kind
+    are converted; report.json has the reasons. Exit code 2 if nothing could be converted, for example because
+    MODEL lacks a network.
     """
     from pbrlib import storage
     from pbrlib.runs.place import networks_at

@@ -17,8 +17,8 @@ _SIGNS = {"good": "  ", "warning": "! ", "error": "X "}
 def command(context: click.Context, *, as_json: bool) -> None:
     """Examine this machine: Python, packages, GPUs, disk, shared memory, ports, credentials.
 
-    Of credentials it says whether there are any, never what they are. Exit code 0: everything is there. 1:
-    some things work less well than they could. 2: training cannot start.
+    It shows whether credentials exist, never their values. Exit code 0: everything works. 1:
+    some things could work better. 2: training cannot start.
     """
     from ray_jobs.cluster.diagnosis import examine
 

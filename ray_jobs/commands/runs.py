@@ -30,8 +30,8 @@ class _ListByDefault(click.Group):
 def runs() -> None:
     """List, show, compare and prune runs; `pbr runs RUNS` is `pbr runs list RUNS`.
 
-    RUNS is the directory given to pbr train --runs, a run is RUNS/CURRICULUM in it. Each command takes
-    either, or the folder of a phase, and finds what it needs.
+    RUNS is the directory given to pbr train --runs, a run is RUNS/CURRICULUM in it. Each command accepts
+    both, and the folder of a phase.
     """
 
 
@@ -109,7 +109,7 @@ def compare(first: Path, second: Path, out: Path) -> None:
 def prune(directory: Path, delete: bool) -> None:
     """List the checkpoints under RUNS that nothing needs; --delete deletes them.
 
-    Kept are the best and the last checkpoint of every phase, checkpoints that another phase starts from,
+    The following are kept: the best and the last checkpoint of every phase, checkpoints that another phase starts from,
     phases that train, journals and RUNS/model. Checkpoints of a phase that was changed and trained again are
     deleted. If RUNS is a run or the folder of a phase, only its own checkpoints are listed.
     """
