@@ -50,7 +50,7 @@ RUNTIME = click.option(
     "--runtime",
     "runtime_file",
     type=click.Path(path_type=Path),
-    help="Runtime file: workers, devices, precision. In a sweep, those of one trial. Default: two CPU workers.",
+    help="Runtime file: workers, devices, precision; in a sweep, of one trial. Default: two CPU workers.",
 )
 
 PHASES = click.option(

@@ -109,9 +109,9 @@ def compare(first: Path, second: Path, out: Path) -> None:
 def prune(directory: Path, delete: bool) -> None:
     """List the checkpoints under RUNS that nothing needs; --delete deletes them.
 
-    The following are kept: the best and the last checkpoint of every phase, checkpoints that another phase starts from,
-    phases that train, journals and RUNS/model. Checkpoints of a phase that was changed and trained again are
-    deleted. If RUNS is a run or the folder of a phase, only its own checkpoints are listed.
+    The following are kept: the best and the last checkpoint of every phase, checkpoints that another phase
+    starts from, phases that train, journals and RUNS/model. Checkpoints of a phase that was changed and
+    trained again are deleted. If RUNS is a run or the folder of a phase, only its own checkpoints are listed.
     """
     from pbrlib import storage
     from pbrlib.runs.place import locate

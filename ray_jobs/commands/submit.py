@@ -35,7 +35,7 @@ def command(
     """Run a pbr command on a cluster: pbr submit -- train configs/rev7/ladder.yaml --data s3://... --runs ...
 
     Prints the job's output and ends with its exit code. Ctrl-C does not stop the job; it prints the command
-    that follows it again. Run the same command again to resume the training of a job that was lost.
+    to follow it again. Run the same command again to resume the training of a job that was lost.
     """
     if (job is None) == (not arguments):
         raise ConfigError(
