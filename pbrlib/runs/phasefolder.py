@@ -101,9 +101,9 @@ class PhaseFolder:
         """The wall time of the phase by activity; None without a time sheet."""
         return read_account(self.path)
 
-    @property
+    @cached_property
     def last_written(self) -> float:
-        """The time of the last write in seconds since the epoch; 0 if there is none."""
+        """The time of the last write in seconds since the epoch, as of the first call; 0 if there is none."""
         files = [self.path / name for name in (METRICS, TIME_SHEET, ENVIRONMENT, FAILURE)]
         files += [folder / STATE for folder in checkpoints(self.path)[-1:]]
         return max((file.stat().st_mtime for file in files if file.exists()), default=0.0)

@@ -29,8 +29,8 @@ class _CompleteError(yaml.MarkedYAMLError):
     """An error of this module, whose text is a full sentence, unlike those of PyYAML."""
 
 
-class _Loader(yaml.SafeLoader):
-    """A safe loader that rejects duplicate keys and resolves scalars as in YAML 1.2.
+class _Constructor(yaml.constructor.SafeConstructor, yaml.resolver.Resolver):
+    """A safe constructor that rejects duplicate keys and resolves scalars as in YAML 1.2.
 
     In YAML 1.1, which PyYAML follows, ``no`` is false, ``0200`` is 128, ``1:04`` is 64 and ``1e-4`` is text.
     """
@@ -73,8 +73,8 @@ class _Loader(yaml.SafeLoader):
         return value
 
 
-def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
-    text = loader.construct_scalar(node).replace("_", "")
+def _construct_int(loader: Any, node: yaml.ScalarNode) -> int:
+    text: str = loader.construct_scalar(node).replace("_", "")
     return int(text, 0) if text.lstrip("+-")[:2].lower() in ("0x", "0o", "0b") else int(text)
 
 
@@ -91,13 +91,29 @@ _SCALARS = {
 
 # PyYAML's resolvers of YAML 1.1 booleans and numbers are removed; null, dates and merge keys are kept.
 _OWN = {_TAG + name for name in _SCALARS}
-_Loader.yaml_implicit_resolvers = {
+_Constructor.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in known if tag not in _OWN]
     for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 for _name, (_pattern, _first) in _SCALARS.items():
-    _Loader.add_implicit_resolver(_TAG + _name, re.compile(f"^(?:{_pattern})$"), list(_first))
+    _Constructor.add_implicit_resolver(_TAG + _name, re.compile(f"^(?:{_pattern})$"), list(_first))
+
+
+class _Loader(_Constructor, yaml.SafeLoader):
+    """The parser in Python, whose errors name line, column and context."""
+
+
+_FAST_BASE: Any = getattr(yaml, "CSafeLoader", None)
+"""The parser of libyaml, ten times as fast; None where PyYAML was built without it."""
+
 _Loader.add_constructor(_TAG + "int", _construct_int)
+
+if _FAST_BASE is not None:
+
+    class _FastLoader(_Constructor, _FAST_BASE):  # type: ignore[misc]
+        """The parser in C. It recurses without a limit, so the levels of its text are counted before."""
+
+    _FastLoader.add_constructor(_TAG + "int", _construct_int)
 
 
 def parse_yaml(text: str, *, place: str) -> Any:
@@ -183,7 +199,17 @@ def anchored_lines(path: Path) -> set[int]:
 
 
 def _load(text: str) -> Any:
-    loader = _Loader(text)
+    if _FAST_BASE is not None and "\t" not in text:  # libyaml accepts some tabs
+        try:
+            if _is_shallow(text):
+                return _load_with(_FastLoader, text)
+        except (yaml.YAMLError, *_CONSTRUCTOR_ERRORS):
+            pass  # the parser in Python finds the same mistake and describes it better
+    return _load_with(_Loader, text)
+
+
+def _load_with(kind: Any, text: str) -> Any:
+    loader = kind(text)
     try:
         node = loader.get_single_node()
         if node is None:
@@ -192,6 +218,19 @@ def _load(text: str) -> Any:
         return loader.construct_document(node)
     finally:
         loader.dispose()
+
+
+def _is_shallow(text: str) -> bool:
+    """Whether a text has at most ``MAX_LEVELS`` nested levels; raises YAMLError for text that is not YAML."""
+    level = 0
+    for event in yaml.parse(text, Loader=_FastLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            level += 1
+            if level > MAX_LEVELS:
+                return False
+        elif isinstance(event, yaml.CollectionEndEvent):
+            level -= 1
+    return True
 
 
 def _count(node: yaml.Node, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
