@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pbrlib.curriculum.config.load import load_curriculum
 from pbrlib.curriculum.mistakes import suggestion
 from pbrlib.curriculum.spec import plain
@@ -46,11 +48,9 @@ def front_of(study: SweepStudy) -> list[Configuration]:
     ]
     if len(study.spec.objectives) == 1:
         return sorted(finished, key=lambda configuration: score(study, configuration), reverse=True)[:1]
-    return [
-        configuration
-        for configuration in finished
-        if not any(_beats(study, other, configuration) for other in finished)
-    ]
+    objectives = range(len(study.spec.objectives))
+    scores = np.array([[score(study, one, place) for place in objectives] for one in finished])
+    return [one for one, own in zip(finished, scores, strict=True) if not _is_beaten(own, scores)]
 
 
 def about_front(study: SweepStudy) -> str:
@@ -173,13 +173,9 @@ def _text(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _beats(study: SweepStudy, first: Configuration, second: Configuration) -> bool:
-    """Return whether a configuration is at least as good in every objective and better in one."""
-    pairs = [
-        (score(study, first, place), score(study, second, place))
-        for place in range(len(study.spec.objectives))
-    ]
-    return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
+def _is_beaten(own: np.ndarray, scores: np.ndarray) -> bool:
+    """Whether a row of ``scores`` is at least as good as ``own`` in every objective and better in one."""
+    return bool(((scores >= own).all(axis=1) & (scores > own).any(axis=1)).any())
 
 
 def _at(declared: Any, address: str) -> Any:
