@@ -232,8 +232,12 @@ def _make_inputs(world: World) -> None:
     boto3.client("s3").create_bucket(Bucket=world.bucket)
     world.pbr("bake", "generated:count=14,size=128,seed=3", "--out", "baked")
     manifest = world.folder / "baked/materials/manifest.json"
-    # The ids differ from those of the generated materials, as the ids of scanned ones do.
-    manifest.write_text(manifest.read_text().replace('"id": "', '"id": "scanned-'))
+    text = manifest.read_text()
+    for folder in [one for one in manifest.parent.iterdir() if one.is_dir()]:
+        # The ids differ from those of generated materials, as the ids of scanned ones do.
+        text = text.replace(f'"{folder.name}', f'"scanned-{folder.name}')
+        folder.rename(folder.with_name(f"scanned-{folder.name}"))
+    manifest.write_text(text)
     (world.folder / "shards").mkdir()
     old = "generated:count=35,size=128,seed=4,name=materials,old=true"
     for name, source in {"matsynth": LADDER_SOURCES[1], "mine": old, "materials": old}.items():
