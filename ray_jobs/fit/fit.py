@@ -40,7 +40,7 @@ from ray_jobs.fit.failures import (
 from ray_jobs.fit.gauges import PhaseGauges
 from ray_jobs.fit.placement import write_placement
 from ray_jobs.fit.raystorage import storage_of
-from ray_jobs.fit.relay import ControllerToRelay, jobs_of
+from ray_jobs.fit.relayclient import ControllerToRelay, jobs_of
 from ray_jobs.fit.runtime import RayRuntime
 from ray_jobs.fit.starting import StartStages
 from ray_jobs.fit.trainer import ProcessGroupConfig, Trainer

@@ -1,23 +1,15 @@
 """Pass consecutive phases from a command to the workers of one fit.
 
-The process of the actor imports this module, so it imports no torch, and the jobs that it holds stay pickled.
+The process of the actor imports this module, so it imports neither torch nor Ray Train. The jobs stay
+pickled.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
-import ray.train
-from ray.exceptions import RayActorError
-from ray.train.collective import broadcast_from_rank_zero
-
-from ray_jobs.rayinternals import NODE_LABEL, ControllerCallback
-
-if TYPE_CHECKING:
-    from pbrlib.curriculum.run import PhaseJob
 
 
 class Relay:
@@ -83,38 +75,7 @@ class Relay:
 
 def start_relay() -> Any:
     """Start a relay on the node of this process, and return its handle."""
+    from ray_jobs.rayinternals import NODE_LABEL
+
     here = ray.get_runtime_context().get_node_id()
     return ray.remote(Relay).options(num_cpus=0, label_selector={NODE_LABEL: here}).remote()
-
-
-class ControllerToRelay(ControllerCallback):
-    """Hands the controller of a fit to its relay, so that the command can end the fit."""
-
-    def __init__(self, relay: Any) -> None:
-        self._relay = relay
-
-    def after_controller_start(self, train_run_context: Any) -> None:
-        """Store the handle; runs in the controller."""
-        self._relay.set_controller.remote(ray.get_runtime_context().current_actor)
-
-
-def jobs_of(relay: Any) -> Iterator[PhaseJob]:
-    """Yield the jobs of a relay on a worker, from the newest on; the ranks begin with the same one.
-
-    A job counts as finished when the next one is asked for. Ends when the relay is closed or lost.
-    """
-    context = ray.train.get_context()
-    rank = context.get_world_rank()
-    try:
-        first = None
-        if rank == 0:
-            first = ray.get(relay.begin_attempt.remote(num_ranks=context.get_world_size()))
-        number = broadcast_from_rank_zero(first)
-        assert number is not None
-        while (job := ray.get(relay.job.remote(number))) is not None:
-            yield ray.cloudpickle.loads(job)
-            ray.get(relay.finish.remote(number, rank=rank))
-            number += 1
-    except RayActorError:
-        # The command or its node is gone.
-        return

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
 
@@ -69,3 +71,9 @@ def test_workers_that_start_anew_between_two_jobs_do_not_finish_the_next_one(nex
         await command
 
     asyncio.run(scenario())
+
+
+def test_the_process_of_the_relay_imports_neither_torch_nor_ray_train() -> None:
+    code = "import sys, ray_jobs.fit.relay; print({'torch', 'ray.train', 'pandas'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
