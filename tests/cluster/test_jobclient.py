@@ -167,7 +167,7 @@ def test_a_submission_that_gets_no_answer_ends_and_says_what_the_job_would_be(
     monkeypatch.setattr(jobclient, "REQUEST_TIMEOUT_S", 0.5)
     with (
         Dashboard(answers=answers) as dashboard,
-        pytest.raises(OutageError, match=r"no answer of the dashboard in 0\.5 s; .* that is ladder-2"),
+        pytest.raises(OutageError, match=r"no answer of the dashboard in 0\.5 s; .* its id is ladder-2"),
     ):
         submit(JobClient(dashboard.url), ["runs"], working_dir=tmp_path, metadata={"job_name": "ladder"})
 

@@ -180,5 +180,5 @@ def test_submitted_data_is_checked_set_by_set_and_shown_with_the_job(
         check_command([*words, "--data", "s3://bucket/b"], working_dir=tmp_path), working_dir=tmp_path
     )
     assert (seen["data"], seen["sources"]) == ("skyrim=/mnt/a, s3://bucket/b", "matsynth=b")
-    with pytest.raises(Exception, match="--data: b is a path inside the job's upload"):
+    with pytest.raises(Exception, match="--data: got b, a path in the job's upload"):
         check_command([*words, "--data", "matsynth=b"], working_dir=tmp_path)

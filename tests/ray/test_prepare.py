@@ -113,7 +113,7 @@ def test_a_truncated_png_is_left_out_and_reported(folder: Path, tmp_path: Path) 
     albedo.write_bytes(albedo.read_bytes()[:-300])
     result = run(folder, "--out", tmp_path / "out", "--report", tmp_path / "audit.json")
     assert result.exit_code == 1
-    assert "1 left out" in result.output
+    assert "left out: 1 (" in result.output
     assert "Traceback" not in result.output
     content = json.loads((tmp_path / "audit.json").read_text())
     assert content["excluded"] == ["wood 300"]
@@ -267,7 +267,7 @@ def test_a_source_is_named_like_its_folder(tmp_path: Path) -> None:
     (tmp_path / "Old oak.v2").mkdir()
     assert parse_source(str(tmp_path / "Old oak.v2"), size=64, name=None).name == "Old_oak_v2"
     assert parse_source("generated:count=3,size=64,seed=1", size=64, name="x").name == "generated"
-    with pytest.raises(DataError, match="no such folder"):
+    with pytest.raises(DataError, match="expected a folder with a subfolder for each material"):
         parse_source(str(tmp_path / "nowhere"), size=64, name=None)
 
 

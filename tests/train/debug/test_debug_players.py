@@ -50,5 +50,5 @@ def test_the_turn_that_failed_is_found_from_the_run_s_folder_and_reproduced(
     assert [group.name for group in second.groups] == ["base"]
     result = CliRunner().invoke(main, ["debug-step", str(runs / curriculum.name)])
     assert result.exit_code == 4, result.output
-    for said in ("takes 2 steps before it", "the turn of generator", "the turn of critic", "bit for bit"):
+    for said in ("replays 2 steps before it", "the turn of generator", "the turn of critic", "bit for bit"):
         assert said in result.output

@@ -184,7 +184,7 @@ def test_the_command_exits_with_0_for_a_finite_step_and_2_without_a_step(
     run = trained[0] / "tame" / "albedo"
     finite = CliRunner().invoke(main, ["debug-step", str(run), "--step", "4"])
     assert finite.exit_code == 0, finite.output
-    assert "takes 0 steps before it" in finite.output
+    assert "replays 0 steps before it" in finite.output
     for arguments, said in (
         ([str(run)], "Give it with --step."),
         ([str(run), "--step", "99"], "expected 0 to 7 in phase"),
